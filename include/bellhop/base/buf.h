@@ -1,0 +1,61 @@
+/* buf.h - two kinds of memory for bytes.
+ *
+ * struct bh_buf: immutable once published, atomically ref-counted, may cross threads. Whoever holds
+ * a reference may read; only the maker writes, and only before the first other reference exists.
+ *
+ * struct bh_bytes: a growable, owned byte array for one thread; embed it, zero-initialise it. */
+#ifndef BELLHOP_BASE_BUF_H
+#define BELLHOP_BASE_BUF_H
+
+#include "bellhop/base/slice.h"
+
+#include <stdatomic.h>
+#include <stdarg.h>
+
+struct bh_buf {
+    atomic_uint refs;
+    size_t len;
+    unsigned char data[];
+};
+
+/* A buffer of len bytes with one reference, contents undefined; aborts without memory. */
+struct bh_buf *bh_buf_new(size_t len);
+/* The same for a length that a peer chose: NULL without memory. */
+struct bh_buf *bh_buf_try_new(size_t len);
+struct bh_buf *bh_buf_copy(struct bh_slice s);
+struct bh_buf *bh_buf_ref(struct bh_buf *b);
+/* NULL is allowed. Frees with the last reference. */
+void bh_buf_unref(struct bh_buf *b);
+
+static inline struct bh_slice bh_buf_slice(const struct bh_buf *b) {
+    return b ? bh_slice(b->data, b->len) : bh_slice(NULL, 0);
+}
+
+struct bh_bytes {
+    char *p;
+    size_t len;
+    size_t cap;
+};
+
+/* Grows geometrically; aborts without memory (callers bound what a peer sends first). */
+void bh_bytes_reserve(struct bh_bytes *b, size_t extra);
+/* For sizes that a peer chose: BH_ENOMEM instead of abort. */
+int bh_bytes_try_reserve(struct bh_bytes *b, size_t extra);
+void bh_bytes_add(struct bh_bytes *b, struct bh_slice s);
+void bh_bytes_addc(struct bh_bytes *b, char c);
+void bh_bytes_adds(struct bh_bytes *b, const char *s);
+void bh_bytes_addf(struct bh_bytes *b, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void bh_bytes_vaddf(struct bh_bytes *b, const char *format, va_list args);
+/* Drops the first n bytes. */
+void bh_bytes_consume(struct bh_bytes *b, size_t n);
+/* Empties it and keeps the memory. */
+void bh_bytes_clear(struct bh_bytes *b);
+/* Empties it and gives the memory back. */
+void bh_bytes_free(struct bh_bytes *b);
+
+static inline struct bh_slice bh_bytes_slice(const struct bh_bytes *b) {
+    return bh_slice(b->p, b->len);
+}
+
+#endif

@@ -1,0 +1,20 @@
+/* clock.h - the only source of time.
+ *
+ * Monotonic time for deadlines and intervals, wall time (Unix epoch) for what people and other
+ * machines read. A test may take the clock over; then only bh_clock_fake_advance moves it.
+ * Thread: any (the fake: single-threaded tests only). */
+#ifndef BELLHOP_BASE_CLOCK_H
+#define BELLHOP_BASE_CLOCK_H
+
+#include <stdint.h>
+
+uint64_t bh_clock_ms(void);      /* monotonic, milliseconds */
+uint64_t bh_clock_us(void);      /* monotonic, microseconds */
+int64_t bh_clock_wall_ms(void);  /* Unix time, milliseconds */
+
+/* Tests only. */
+void bh_clock_fake(uint64_t monotonic_ms, int64_t wall_ms);
+void bh_clock_fake_advance(uint64_t ms);
+void bh_clock_real(void);
+
+#endif

@@ -1,0 +1,85 @@
+/* json.h - JSON: a strict scanner that keeps the bytes, and cJSON for trees.
+ *
+ * The scanner validates RFC 8259 to the letter (UTF-8, no control characters in strings, no lone
+ * surrogates, bounded depth) without allocating, and yields the raw extent of each value: that is
+ * how a payload inside a batch reaches its clients with its bytes unchanged, and how a 19-digit
+ * integer survives. cJSON, which keeps numbers as doubles and strings NUL-terminated, is used for
+ * trees only after the scanner has refused what cJSON would corrupt (bh_json_parse). No other file
+ * of the project includes cJSON. Thread: any; nothing is shared. */
+#ifndef BELLHOP_BASE_JSON_H
+#define BELLHOP_BASE_JSON_H
+
+#include "bellhop/base/buf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define BH_JSON_DEPTH_MAX 64
+
+enum bh_json_type {
+    BH_JSON_NULL,
+    BH_JSON_FALSE,
+    BH_JSON_TRUE,
+    BH_JSON_NUMBER,
+    BH_JSON_STRING,
+    BH_JSON_ARRAY,
+    BH_JSON_OBJECT,
+};
+
+/* --- scanner --- */
+
+/* What went wrong and at which byte, for the caller's error message. */
+struct bh_json_error {
+    size_t offset;
+    const char *why;
+};
+
+/* Scans exactly one value (blanks around it allowed) that fills the slice. 0 or BH_ESYNTAX. */
+int bh_json_check(struct bh_slice text, struct bh_json_error *error);
+
+/* A value in a text that bh_json_check has accepted: its type and its exact bytes. */
+struct bh_json_value {
+    enum bh_json_type type;
+    struct bh_slice raw;
+};
+
+/* The root value of an accepted text, blanks removed. */
+struct bh_json_value bh_json_root(struct bh_slice text);
+/* Iterates the elements of an array or the members of an object: *cursor starts at 0. For members
+ * *key is the raw string with its quotes (key may be NULL for arrays). False at the end. */
+bool bh_json_next(struct bh_json_value container, size_t *cursor, struct bh_json_value *key,
+                  struct bh_json_value *value);
+/* The last member with this name (as cJSON and JavaScript do: the last wins), or false. */
+bool bh_json_member(struct bh_json_value object, struct bh_slice name, struct bh_json_value *value);
+/* Walks a path of member names and decimal array indexes, "a.b.0.c". */
+bool bh_json_path(struct bh_json_value root, struct bh_slice path, struct bh_json_value *value);
+/* Decodes a string value (escapes resolved) and appends it to out. */
+void bh_json_string(struct bh_json_value string, struct bh_bytes *out);
+/* An integer literal (no fraction, no exponent) in int64 range: 0, BH_EINVAL, BH_ETOOBIG. */
+int bh_json_int64(struct bh_json_value number, int64_t *out);
+
+/* --- trees (cJSON), read-only --- */
+
+struct bh_json; /* opaque: a cJSON node; children belong to the root */
+
+/* Checks with the scanner, refuses the escape \u0000 and integer literals beyond +-2^53 (each with
+ * a clear `why`), then builds the tree. The caller frees the root with bh_json_free. */
+int bh_json_parse(struct bh_slice text, struct bh_json **root, struct bh_json_error *error);
+void bh_json_free(struct bh_json *root);
+enum bh_json_type bh_json_type(const struct bh_json *node);
+const struct bh_json *bh_json_get(const struct bh_json *object, const char *name); /* or NULL */
+const struct bh_json *bh_json_child(const struct bh_json *container);              /* or NULL */
+const struct bh_json *bh_json_sibling(const struct bh_json *node);                 /* or NULL */
+const char *bh_json_name(const struct bh_json *member);
+const char *bh_json_str(const struct bh_json *string); /* NULL when it is no string */
+double bh_json_num(const struct bh_json *number);
+/* True when the number is an integer (its literal had neither fraction nor exponent, or its value
+ * is whole and within +-2^53). */
+bool bh_json_is_int(const struct bh_json *number, int64_t *out);
+
+/* --- writing --- */
+
+/* Appends s as a JSON string with quotes. Bytes that are not UTF-8 become U+FFFD. */
+void bh_json_quote(struct bh_bytes *out, struct bh_slice s);
+
+#endif

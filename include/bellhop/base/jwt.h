@@ -1,0 +1,60 @@
+/* jwt.h - JSON Web Tokens (RFC 7515, 7519): verify and sign, compact serialisation only.
+ *
+ * The caller lists the algorithms it accepts; a token's own `alg` only selects among them, `none`
+ * is never accepted, and each algorithm takes only its own kind of key (an RSA public key can never
+ * serve as an HMAC secret: RFC 8725 section 3.1). Tokens beyond 16 KiB are refused unread.
+ * Thread: any; keys are immutable and ref-counted by nobody: they outlive their use. */
+#ifndef BELLHOP_BASE_JWT_H
+#define BELLHOP_BASE_JWT_H
+
+#include "bellhop/base/buf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define BH_JWT_MAX 16384
+
+enum bh_jwt_alg {
+    BH_JWT_HS256 = 1 << 0,
+    BH_JWT_HS384 = 1 << 1,
+    BH_JWT_HS512 = 1 << 2,
+    BH_JWT_RS256 = 1 << 3,
+    BH_JWT_RS384 = 1 << 4,
+    BH_JWT_RS512 = 1 << 5,
+    BH_JWT_ES256 = 1 << 6,
+    BH_JWT_ES384 = 1 << 7,
+    BH_JWT_ES512 = 1 << 8,
+};
+
+/* 0 for an unknown name. */
+unsigned bh_jwt_alg_from_name(struct bh_slice name);
+
+struct bh_jwt_key; /* an HMAC secret, or a public key */
+
+/* The secret is copied. */
+struct bh_jwt_key *bh_jwt_key_secret(struct bh_slice secret);
+/* A PEM public key or certificate (RSA of at least 2048 bits, or EC P-256/384/521). 0, BH_EINVAL. */
+int bh_jwt_key_pem(struct bh_slice pem, struct bh_jwt_key **key, const char **why);
+void bh_jwt_key_free(struct bh_jwt_key *key);
+
+struct bh_jwt_rules {
+    unsigned algs;                /* set of bh_jwt_alg; 0 is refused */
+    const struct bh_jwt_key *key;
+    const char *issuer;           /* NULL: not checked; else `iss` must equal it */
+    const char *audience;         /* NULL: not checked; else `aud` must equal or contain it */
+    int64_t leeway_s;             /* for exp, nbf and iat */
+    bool require_exp;
+    int64_t now_s;                /* Unix seconds */
+};
+
+/* On success appends the claims' JSON text (an object, accepted by bh_json_check) to claims and
+ * returns 0. Else BH_EPROTO (not a token), BH_EDENIED (signature, algorithm, claim) or BH_ETIMEDOUT
+ * (expired); *why is a constant sentence without anything of the token in it. */
+int bh_jwt_verify(struct bh_slice token, const struct bh_jwt_rules *rules, struct bh_bytes *claims,
+                  const char **why);
+
+/* Appends a token with the given claims text, signed with HS256/384/512. 0 or BH_EINVAL. */
+int bh_jwt_sign(unsigned alg, const struct bh_jwt_key *key, struct bh_slice claims,
+                struct bh_bytes *out);
+
+#endif

@@ -1,0 +1,25 @@
+/* mem.h - allocation, with two characters.
+ *
+ * bh_malloc and friends serve what we size ourselves: they abort on failure, so callers need no
+ * error path. bh_try_malloc/bh_try_realloc serve what a peer sizes: callers bound the size first
+ * and handle NULL. Tests can make the nth bh_try_ call fail. Thread: any. */
+#ifndef BELLHOP_BASE_MEM_H
+#define BELLHOP_BASE_MEM_H
+
+#include <stddef.h>
+
+void *bh_malloc(size_t size);
+void *bh_calloc(size_t count, size_t size);
+void *bh_realloc(void *p, size_t size);
+char *bh_strdup(const char *s);
+char *bh_strndup(const char *s, size_t n); /* n bytes and a NUL; bytes may contain NULs */
+void bh_free(void *p);
+
+void *bh_try_malloc(size_t size);
+void *bh_try_realloc(void *p, size_t size);
+
+/* Tests only: the nth bh_try_ call of this thread from now on (1 = the next) returns NULL, once.
+ * 0 switches it off. */
+void bh_mem_fail_nth(unsigned nth);
+
+#endif

@@ -1,0 +1,34 @@
+/* envelope.h - a message on a Redis channel.
+ *
+ * A payload that begins with 00 62 68 31 ("\0bh1") is ours; anything else is a raw message whose
+ * bytes are the payload. Layout, integers big-endian:
+ *
+ *     0   4  magic 00 62 68 31
+ *     4   1  kind (bh_message_kind)
+ *     5   1  opcode (1 text, 2 binary)
+ *     6   1  flags (bh_message_flag)
+ *     7   1  length of the origin instance id
+ *     8   1  length of the message id
+ *     9   3  reserved, 0
+ *     12  8  except: connection number, 0 none
+ *     20  4  ttl left, milliseconds, 0 none
+ *     24     origin, id, then the payload to the end
+ *
+ * The topic is not inside: the channel says it. Pure bytes; any thread. */
+#ifndef BELLHOP_CORE_ENVELOPE_H
+#define BELLHOP_CORE_ENVELOPE_H
+
+#include "bellhop/core/message.h"
+
+#define BH_ENVELOPE_HEAD 24
+
+/* The bytes before the payload; out must hold BH_ENVELOPE_HEAD + origin.n + id.n. */
+size_t bh_envelope_head(const struct bh_message *m, uint64_t now_ms, char *out);
+#define BH_ENVELOPE_HEAD_MAX (BH_ENVELOPE_HEAD + 255 + 255)
+
+/* Makes a message of what arrived on the topic's channel. A raw payload is text when it is valid
+ * UTF-8, else binary. 0, BH_EPROTO (a malformed envelope; *why) or BH_ENOMEM. */
+int bh_envelope_open(const struct bh_topic *topic, struct bh_slice bytes, uint64_t now_ms,
+                     struct bh_message **out, const char **why);
+
+#endif

@@ -1,0 +1,103 @@
+/* hooks.h - the port through which scripts decide.
+ *
+ * One object for each worker, on that worker's thread. `present` tells which hooks exist, so that an
+ * absent one costs its caller one branch; a hook that is not present must not be called. Every
+ * completion fires exactly once, maybe before the call returns, and carries the caller's ud and
+ * handle. What a hook's failure means is decided here (fail closed), not by the caller. */
+#ifndef BELLHOP_CORE_HOOKS_H
+#define BELLHOP_CORE_HOOKS_H
+
+#include "bellhop/core/publish.h"
+#include "bellhop/core/subscriber.h"
+
+enum bh_hook {
+    BH_HOOK_HANDSHAKE = 1 << 0,
+    BH_HOOK_OPEN = 1 << 1,
+    BH_HOOK_MESSAGE = 1 << 2,
+    BH_HOOK_PUBLISH = 1 << 3,
+    BH_HOOK_DELIVER = 1 << 4,
+    BH_HOOK_SUBSCRIBE = 1 << 5,
+    BH_HOOK_UNSUBSCRIBE = 1 << 6,
+    BH_HOOK_CLOSE = 1 << 7,
+    BH_HOOK_API = 1 << 8, /* on_api: may this request use the API? */
+};
+
+/* A request in neutral terms; all slices are borrowed for the call. */
+struct bh_header {
+    struct bh_slice name, value;
+};
+
+struct bh_request {
+    struct bh_slice method, path, query, host;
+    const struct bh_header *headers;
+    size_t header_count;
+    struct bh_slice peer_ip;
+    uint16_t peer_port;
+    struct bh_slice listener; /* the address that accepted it, "127.0.0.1:8080" */
+    bool secure;              /* over TLS */
+};
+
+/* status 0: welcome, identity is the callee's (take it). Else refuse with this HTTP status and body;
+ * identity is NULL. headers are further ones for either answer. Borrowed for the call. */
+struct bh_welcome {
+    int status;
+    struct bh_slice body;
+    struct bh_identity *identity;
+    struct bh_slice protocol; /* chosen subprotocol; empty: none */
+    const struct bh_header *headers;
+    size_t header_count;
+};
+
+typedef void (*bh_welcome_cb)(void *ud, bh_handle handle, const struct bh_welcome *welcome);
+/* allowed false: status and body for the answer. */
+typedef void (*bh_allowed_cb)(void *ud, bh_handle handle, bool allowed, int status,
+                              struct bh_slice body);
+
+enum bh_verdict { BH_DELIVER_PASS, BH_DELIVER_SKIP, BH_DELIVER_REPLACED };
+
+struct bh_hooks;
+
+struct bh_hooks_vt {
+    /* on_tenant, then on_handshake. Returns a ticket for cancel, or 0 when it completed at once. */
+    bh_handle (*handshake)(struct bh_hooks *h, const struct bh_request *request, bh_welcome_cb done,
+                           void *ud, bh_handle handle);
+    /* The client has gone: done will not be called any more. */
+    void (*cancel)(struct bh_hooks *h, bh_handle ticket);
+    bh_handle (*api)(struct bh_hooks *h, const struct bh_request *request, bh_allowed_cb done,
+                     void *ud, bh_handle handle);
+
+    /* The ordered hooks of one connection run one at a time, in the order of these calls. */
+    void (*open)(struct bh_hooks *h, struct bh_subscriber *s);
+    /* data is copied if the hook cannot run at once. */
+    void (*message)(struct bh_hooks *h, struct bh_subscriber *s, enum bh_opcode opcode,
+                    struct bh_slice data);
+    /* Last call for this subscriber. on_close runs when the hooks before it are done; the hooks keep
+     * copies of what they still need, the subscriber may go after the call. Releases s->script.
+     * Also to be called (once) when no hook is present but s->script is set. */
+    void (*close)(struct bh_hooks *h, struct bh_subscriber *s, unsigned code,
+                  struct bh_slice reason);
+
+    /* May this subscriber join? topic is a `topic:` name. */
+    void (*subscribe)(struct bh_hooks *h, struct bh_subscriber *s, struct bh_slice topic,
+                      bh_allowed_cb done, void *ud, bh_handle handle);
+    void (*unsubscribe)(struct bh_hooks *h, struct bh_subscriber *s, struct bh_slice topic,
+                        const char *why);
+
+    /* May change *p or refuse. error 0 go on; BH_EDENIED with why; BH_ESCRIPT. */
+    void (*publish)(struct bh_hooks *h, struct bh_publish *p,
+                    void (*done)(void *ud, int error, const char *why), void *ud);
+    /* Synchronous. REPLACED: *replacement holds until the next call. */
+    enum bh_verdict (*deliver)(struct bh_hooks *h, struct bh_subscriber *s, struct bh_message *m,
+                               struct bh_slice *replacement);
+};
+
+struct bh_hooks {
+    const struct bh_hooks_vt *vt;
+    unsigned present; /* set of enum bh_hook */
+};
+
+static inline bool bh_hooks_has(const struct bh_hooks *h, unsigned hook) {
+    return h && (h->present & hook) != 0;
+}
+
+#endif

@@ -1,0 +1,49 @@
+/* message.h - what is delivered: immutable, atomically ref-counted, one allocation.
+ *
+ * Built once by whoever holds all its parts (node for a publish, a broker for what comes in), then
+ * only read; it crosses threads by reference. All slices point into the message itself. */
+#ifndef BELLHOP_CORE_MESSAGE_H
+#define BELLHOP_CORE_MESSAGE_H
+
+#include "bellhop/core/topic.h"
+
+#include <stdatomic.h>
+
+enum bh_opcode { BH_TEXT = 1, BH_BINARY = 2 }; /* the WebSocket opcodes, by number */
+
+enum bh_message_kind {
+    BH_MESSAGE_DATA,       /* payload for the topic's sockets */
+    BH_MESSAGE_DISCONNECT, /* control: close the topic's sockets; payload is "<code> <reason>" */
+};
+
+enum bh_message_flag {
+    BH_MESSAGE_ECHO = 1 << 0,  /* the origin delivers by the echo (strategy redis) */
+    BH_MESSAGE_DEDUP = 1 << 1, /* receivers drop it when they have seen its id on this topic */
+    BH_MESSAGE_RAW = 1 << 2,   /* came from a plain PUBLISH: no id, no origin */
+};
+
+struct bh_message {
+    atomic_uint refs;
+    uint8_t kind;
+    uint8_t opcode;
+    uint8_t flags;
+    struct bh_topic topic;
+    uint64_t except;     /* a connection's number, 0: none */
+    uint64_t expires_ms; /* bh_clock_ms; 0: never */
+    struct bh_slice id;     /* message id; may be empty (raw) */
+    struct bh_slice origin; /* instance id; may be empty (raw) */
+    struct bh_slice payload;
+    char bytes[];
+};
+
+/* The parts; slices are copied. refs, bytes are ignored. NULL when payload.n was too much for the
+ * machine; all other failures abort. */
+struct bh_message *bh_message_new(const struct bh_message *parts);
+struct bh_message *bh_message_ref(struct bh_message *m);
+void bh_message_unref(struct bh_message *m); /* NULL is allowed */
+
+static inline bool bh_message_expired(const struct bh_message *m, uint64_t now_ms) {
+    return m->expires_ms != 0 && now_ms >= m->expires_ms;
+}
+
+#endif

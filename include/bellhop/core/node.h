@@ -1,0 +1,120 @@
+/* node.h - the domain's verbs: open, subscribe, publish, disconnect, look up.
+ *
+ * A node is one instance: a bus (one thread: directory, broker's bus side) and workers (one thread
+ * each: hub, subscribers, hooks). Workers and bus speak by mail only.
+ *
+ * How a publish goes: on the publisher's worker it is shown to on_publish, planned, delivered to
+ * this worker's own sockets, mailed to the bus for the other workers that hold the topic, and
+ * handed to the broker; a publish with an idempotency id goes by the bus first, which alone knows
+ * what it has seen. How a message comes in: broker -> bus -> workers that hold the topic -> hub.
+ *
+ * Thread: what takes a struct bh_worker is called on that worker's thread. */
+#ifndef BELLHOP_CORE_NODE_H
+#define BELLHOP_CORE_NODE_H
+
+#include "bellhop/core/broker.h"
+#include "bellhop/core/hooks.h"
+#include "bellhop/core/hub.h"
+#include "bellhop/core/publish.h"
+#include "bellhop/core/redis.h"
+#include "bellhop/core/tracker.h"
+#include "bellhop/io/mailbox.h"
+
+#define BH_WORKERS_MAX 64
+
+struct bh_node; /* opaque */
+
+struct bh_node_config {
+    struct bh_slice instance; /* id of this instance (bh_id_check); copied */
+    enum bh_strategy strategy; /* the default; not BH_STRATEGY_DEFAULT */
+    uint64_t linger_ms;        /* how long a topic without subscribers stays subscribed */
+    size_t payload_max;        /* larger payloads are refused */
+    size_t seen_max;           /* message ids remembered against duplicates */
+    uint64_t seen_ms;          /* and for how long */
+};
+
+struct bh_worker {
+    struct bh_node *node;
+    unsigned index;
+    struct bh_loop *loop;
+    struct bh_mailbox *mailbox;
+    struct bh_hub hub;
+    struct bh_slots subscribers;
+    struct bh_hooks *hooks; /* NULL: no scripts */
+    struct bh_redis *redis; /* NULL: not configured */
+    struct bh_slots ops;      /* asynchronous verbs under way */
+};
+
+/* broker and tracker are borrowed. bus_loop/bus_mailbox belong to the bus thread, which need not
+ * run yet. */
+struct bh_node *bh_node_new(const struct bh_node_config *config, struct bh_broker *broker,
+                            struct bh_tracker *tracker, struct bh_loop *bus_loop,
+                            struct bh_mailbox *bus_mailbox);
+/* Before any thread runs. Several workers (and the bus) may share one loop: tests do. */
+struct bh_worker *bh_node_add_worker(struct bh_node *n, struct bh_loop *loop,
+                                     struct bh_mailbox *mailbox);
+/* On the bus thread: starts the broker, subscribes `all`. */
+int bh_node_start(struct bh_node *n);
+/* On the bus thread, after the workers have closed their subscribers. */
+void bh_node_stop(struct bh_node *n);
+/* No thread runs any more. */
+void bh_node_free(struct bh_node *n);
+
+struct bh_slice bh_node_instance(const struct bh_node *n);
+unsigned bh_node_worker_count(const struct bh_node *n);
+struct bh_worker *bh_node_worker(struct bh_node *n, unsigned index);
+struct bh_broker *bh_node_broker(struct bh_node *n);
+struct bh_mailbox *bh_node_bus(struct bh_node *n);
+/* Any thread: 0, or BH_EUNAVAIL and a constant sentence. */
+int bh_node_ready(const struct bh_node *n, const char **why);
+
+/* --- connections --- */
+
+/* Exactly once, maybe before the verb returns; handle as given. */
+typedef void (*bh_node_cb)(void *ud, bh_handle handle, int error);
+
+/* Registers s (vt and memory are the caller's), gives it handle, number and identity (taken over)
+ * and joins its user, its tenant, `all`, and the identity's topics (each asked of on_subscribe; a
+ * refused one is left out and logged). done tells 0 when every topic is live, or at once while the
+ * broker is down; BH_ECLOSED when s was closed meanwhile. */
+void bh_node_open(struct bh_worker *w, struct bh_subscriber *s, struct bh_identity *identity,
+                  bh_node_cb done, void *ud, bh_handle handle);
+/* Leaves all topics and gives the handle back; on_unsubscribe for its topics runs before on_close.
+ * The hooks' on_close is called here. After it the owner may free s (in the reap phase). No effect
+ * on a subscriber that is not open. */
+void bh_node_close(struct bh_worker *w, struct bh_subscriber *s, unsigned code,
+                   struct bh_slice reason);
+/* NULL when it has gone. */
+struct bh_subscriber *bh_worker_subscriber(struct bh_worker *w, bh_handle handle);
+
+/* Joins a further topic (an id, without `topic:`), after on_subscribe's consent; done as above, with
+ * 0, BH_EINVAL (bad id), BH_EDENIED, BH_EEXIST (in it already), BH_ECLOSED. */
+void bh_node_subscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_slice topic_id,
+                       bh_node_cb done, void *ud, bh_handle handle);
+/* 0, BH_EINVAL or BH_ENOTFOUND. */
+int bh_node_unsubscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_slice topic_id);
+
+/* --- messages --- */
+
+/* Takes over p->data's reference, also on error. */
+void bh_node_publish(struct bh_worker *w, struct bh_publish *p, bh_published_cb done, void *ud,
+                     bh_handle handle);
+/* Closes the user's connections on every instance. result.error as for a publish. */
+void bh_node_disconnect(struct bh_worker *w, struct bh_slice user, unsigned code,
+                        struct bh_slice reason, bh_published_cb done, void *ud, bh_handle handle);
+
+/* --- questions --- */
+
+/* Asks the tracker; at most BH_LOOKUP_MAX users, checked ids. */
+#define BH_LOOKUP_MAX 1000
+void bh_node_lookup(struct bh_worker *w, const struct bh_slice *users, size_t count,
+                    bool with_connections, bh_tracker_cb done, void *ud, bh_handle handle);
+/* The same for this instance only, from the hubs of all workers; for trackers and bh.hub. */
+void bh_node_lookup_local(struct bh_worker *w, const struct bh_slice *users, size_t count,
+                          bool with_connections, bh_tracker_cb done, void *ud, bh_handle handle);
+/* Connections of this instance, all workers. */
+int64_t bh_node_connection_count(const struct bh_node *n);
+
+void bh_core_metrics_register(void);
+
+#endif

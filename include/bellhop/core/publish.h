@@ -1,0 +1,49 @@
+/* publish.h - a publish on its way in: the mutable request, before it becomes a message.
+ *
+ * Whoever publishes (an HTTP request, a script, later a client protocol) fills one in and hands it
+ * to bh_node_publish, which shows it to the on_publish hook, and then makes the immutable message.
+ * Plain data on the publisher's worker thread; data is a counted reference owned by the struct. */
+#ifndef BELLHOP_CORE_PUBLISH_H
+#define BELLHOP_CORE_PUBLISH_H
+
+#include "bellhop/base/buf.h"
+#include "bellhop/base/id.h"
+#include "bellhop/base/slots.h"
+#include "bellhop/core/strategy.h"
+#include "bellhop/core/topic.h"
+
+enum bh_source { BH_SOURCE_HTTP, BH_SOURCE_SCRIPT, BH_SOURCE_CLIENT };
+
+struct bh_publish {
+    struct bh_topic topic;
+    struct bh_buf *data;
+    uint8_t opcode;   /* enum bh_opcode; text must be valid UTF-8 */
+    uint8_t strategy; /* enum bh_strategy */
+    uint8_t source;   /* enum bh_source */
+    uint8_t priority; /* as the publisher says; for scripts */
+    bool id_given;    /* the publisher chose the id: idempotent */
+    bool skip_hook;   /* published from within on_publish: not shown to it again */
+    uint32_t ttl_s;   /* 0: no expiry */
+    uint64_t except;  /* connection number, 0 none */
+    uint64_t from;    /* for BH_SOURCE_CLIENT: the connection's number */
+    uint8_t id_len;
+    char id[BH_MESSAGE_ID_MAX + 1];
+};
+
+/* What became of it. `id` and `why` are valid during the callback.
+ * error: 0 accepted; BH_EINVAL bad request; BH_EDENIED a hook refused (why = its reason); BH_ESCRIPT
+ * the hook failed; BH_EUTF8; BH_ETOOBIG; BH_EUNAVAIL the broker is not connected; BH_EIO the link
+ * broke off meanwhile. With BH_EUNAVAIL and BH_EIO local sockets may have got it already; repeating
+ * it with the same id is safe. */
+struct bh_publish_result {
+    int error;
+    const char *why;
+    struct bh_slice id;
+    bool duplicate;     /* known id: nothing was delivered again */
+    int64_t receivers;  /* instances that got it by the broker; -1 unknown */
+};
+
+/* Exactly once, on the publisher's worker thread, maybe before the call returns. */
+typedef void (*bh_published_cb)(void *ud, bh_handle handle, const struct bh_publish_result *result);
+
+#endif

@@ -1,0 +1,77 @@
+/* subscriber.h - one connection as the domain sees it: an identity, topics, and verbs.
+ *
+ * Embedded in whatever really is connected (edge's WebSocket connection, a test's fake). It belongs
+ * to one worker and is touched on that worker's thread only. The owner registers it with
+ * bh_node_open and, after bh_node_close, frees it in the reap phase. Completions and Lua objects
+ * keep its handle and look it up with bh_worker_subscriber. */
+#ifndef BELLHOP_CORE_SUBSCRIBER_H
+#define BELLHOP_CORE_SUBSCRIBER_H
+
+#include "bellhop/base/slots.h"
+#include "bellhop/core/message.h"
+
+struct bh_subscriber;
+struct bh_worker;
+struct bh_hub_topic;
+
+struct bh_subscriber_vt {
+    /* Queues a shared message for the client. 0; BH_ECLOSED; BH_ETOOBIG when the client is too slow
+     * and the message was dropped (or the connection is being closed for it). Must not block and
+     * must not free the subscriber. */
+    int (*deliver)(struct bh_subscriber *s, struct bh_message *m);
+    /* Queues bytes for this client alone; text must be valid UTF-8 (BH_EUTF8). */
+    int (*send)(struct bh_subscriber *s, enum bh_opcode opcode, struct bh_slice data);
+    /* Starts the close handshake; the reason is cut to 123 bytes. Harmless when closing already. */
+    void (*close)(struct bh_subscriber *s, unsigned code, struct bh_slice reason);
+    /* Bytes queued and not yet taken by the kernel. */
+    size_t (*queued)(const struct bh_subscriber *s);
+    /* Back-pressure from the hooks: false stops reading from the client, true goes on. */
+    void (*read)(struct bh_subscriber *s, bool on);
+    /* The peer's IP as text; the subprotocol (empty: none). Valid while the subscriber is open. */
+    struct bh_slice (*ip)(struct bh_subscriber *s, char buffer[64]);
+    struct bh_slice (*protocol)(const struct bh_subscriber *s);
+};
+
+struct bh_link {
+    struct bh_hub_topic *topic;
+    uint32_t index; /* of this subscriber in the topic's array */
+};
+
+struct bh_tag {
+    struct bh_slice name, value;
+};
+
+/* Who it is. One heap block: the struct, then everything it points to. Immutable but for expires. */
+struct bh_identity {
+    struct bh_slice user, tenant, device; /* empty: none */
+    int64_t expires;                      /* Unix seconds; 0: never */
+    const struct bh_slice *topics;        /* ids of topics to join, checked */
+    size_t topic_count;
+    const struct bh_tag *tags;
+    size_t tag_count;
+};
+
+/* Copies everything; checks the ids: 0, or BH_EINVAL with *why. Free with bh_identity_free. */
+int bh_identity_new(const struct bh_identity *parts, struct bh_identity **out, const char **why);
+void bh_identity_free(struct bh_identity *identity);
+
+struct bh_subscriber {
+    const struct bh_subscriber_vt *vt;
+    struct bh_worker *worker;
+    struct bh_identity *identity; /* owned; NULL until bh_node_open */
+    bh_handle handle;
+    uint64_t number;   /* random, unique in the cluster for all purposes: `except`, and the id */
+    int64_t opened_at; /* Unix milliseconds */
+    void *script;      /* the hooks' own; NULL when they keep nothing */
+    struct bh_link *links; /* the hub's */
+    uint16_t link_count, link_cap;
+    bool closing; /* inside bh_node_close */
+};
+
+/* The connection id that people see: the number in base64url. */
+#define BH_CONNECTION_ID_LEN 11
+void bh_connection_id(uint64_t number, char out[BH_CONNECTION_ID_LEN + 1]);
+/* 0 or BH_EINVAL. */
+int bh_connection_number(struct bh_slice id, uint64_t *number);
+
+#endif

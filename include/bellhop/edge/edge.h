@@ -1,0 +1,52 @@
+/* edge.h - everything that faces a socket: listeners, HTTP and WebSocket connections, the API.
+ *
+ * One struct bh_edge for each worker, created before and run on that worker's thread. */
+#ifndef BELLHOP_EDGE_EDGE_H
+#define BELLHOP_EDGE_EDGE_H
+
+#include "bellhop/core/node.h"
+#include "bellhop/io/addr.h"
+
+struct bh_edge_config { /* shared by all workers, immutable, outlives them */
+    const struct bh_addr *listen; /* addresses */
+    size_t listen_count;
+    int backlog;
+    bool dev; /* demo page, no keys, query identity; the app has checked that all is loopback */
+    const struct bh_slice *api_keys;
+    size_t api_key_count;
+    const char *ws_path; /* "/ws" */
+
+    size_t http_head_bytes, http_body_bytes;
+    uint64_t http_idle_ms;      /* keep-alive */
+    uint64_t http_request_ms;   /* from the first byte of a request to its last: slow-loris */
+    uint64_t handshake_ms;      /* from the upgrade request to the 101: hooks and broker */
+    uint64_t message_bytes;     /* WebSocket, from clients */
+    uint32_t fragments;
+    uint64_t ping_interval_ms;  /* 25000 */
+    uint64_t pong_timeout_ms;   /* 8000 */
+    uint64_t close_timeout_ms;  /* 5000: for the peer's close frame */
+    size_t queue_bytes;         /* for one connection; over it: close 1008 */
+    size_t connections_max;     /* of the process; 0: no limit */
+    bool client_messages_refused; /* no on_message hook: true closes 1008, false drops */
+};
+
+struct bh_edge; /* opaque */
+
+struct bh_edge *bh_edge_new(const struct bh_edge_config *config, struct bh_worker *worker);
+/* Worker's thread or before it runs: opens the listeners. 0 or a listener's error, *which tells the
+ * address. When addresses have port 0, worker 0 picks and the others are given its port: see
+ * bh_edge_address. */
+int bh_edge_listen(struct bh_edge *e, const struct bh_addr *addresses, size_t count, size_t *which);
+/* The bound address of listener i. */
+const struct bh_addr *bh_edge_address(const struct bh_edge *e, size_t i);
+/* Worker's thread. Stops accepting, finishes HTTP requests under way, closes WebSockets with 1001;
+ * on_drained fires once when no connection is left (maybe at once). */
+void bh_edge_drain(struct bh_edge *e, void (*on_drained)(void *ud), void *ud);
+/* Worker's thread: drops every connection now; on_close hooks are started. */
+void bh_edge_abort(struct bh_edge *e);
+/* After the thread has ended, or after abort and a tick. */
+void bh_edge_free(struct bh_edge *e);
+
+void bh_edge_metrics_register(void);
+
+#endif

@@ -1,0 +1,53 @@
+/* loop.h - the event loop of one thread, its tick, its timers and its shared read buffer.
+ *
+ * A tick is: wait for events, run their callbacks, then the flush phase, then the reap phase. Code
+ * queues work during callbacks and does it once at the end: the flush phase writes what has been
+ * queued, the reap phase frees what has been closed. That is how nothing is freed inside its own
+ * callback. Everything here belongs to the thread that runs the loop; other threads reach it only
+ * through a mailbox. */
+#ifndef BELLHOP_IO_LOOP_H
+#define BELLHOP_IO_LOOP_H
+
+#include "bellhop/base/list.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct bh_loop; /* opaque */
+struct event_base;
+
+/* Work for the end of this tick. Embed it; queueing it twice is harmless; unlink it with
+ * bh_defer_cancel before its memory goes. A deferred callback may queue more, also in its own
+ * phase: a phase runs until it is empty, flush before reap. */
+enum bh_phase { BH_PHASE_FLUSH, BH_PHASE_REAP };
+
+struct bh_defer {
+    struct bh_list node;
+    void (*fn)(struct bh_defer *);
+};
+
+#define BH_LOOP_READ_BUFFER (64 * 1024)
+
+struct bh_loop *bh_loop_new(void);
+void bh_loop_free(struct bh_loop *loop); /* runs what is still deferred */
+/* Runs until bh_loop_stop; then finishes the tick at hand, flush and reap included. */
+void bh_loop_run(struct bh_loop *loop);
+/* One tick; waits for an event only if may_block. For tests. */
+void bh_loop_tick(struct bh_loop *loop, bool may_block);
+void bh_loop_stop(struct bh_loop *loop); /* the loop's own thread only */
+/* Monotonic milliseconds as of the start of this tick's callbacks; outside of a tick, the clock. */
+uint64_t bh_loop_now(const struct bh_loop *loop);
+/* The longest tick since the last call, in microseconds (callbacks and phases, not waiting). */
+uint64_t bh_loop_worst_tick_us(struct bh_loop *loop);
+/* One buffer of BH_LOOP_READ_BUFFER bytes for all streams of the loop; its contents live until the
+ * callback returns. */
+unsigned char *bh_loop_read_buffer(struct bh_loop *loop);
+/* For the other modules of io only. */
+struct event_base *bh_loop_base(struct bh_loop *loop);
+
+void bh_defer_init(struct bh_defer *d, void (*fn)(struct bh_defer *));
+void bh_defer(struct bh_loop *loop, enum bh_phase phase, struct bh_defer *d);
+void bh_defer_cancel(struct bh_defer *d);
+
+#endif

@@ -1,0 +1,14 @@
+/* signal.h - signals delivered to a loop. (Descriptors are streams and listeners.)
+ * Thread: the loop's; one loop per process watches signals. */
+#ifndef BELLHOP_IO_SIGNAL_H
+#define BELLHOP_IO_SIGNAL_H
+
+#include "bellhop/io/loop.h"
+
+struct bh_signal; /* opaque */
+
+struct bh_signal *bh_signal_new(struct bh_loop *loop, int signo, void (*on_signal)(int, void *),
+                                void *ud);
+void bh_signal_free(struct bh_signal *s);
+
+#endif

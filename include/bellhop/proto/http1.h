@@ -1,0 +1,92 @@
+/* http1.h - HTTP/1.1 requests, bytes in, events out; responses, values in, bytes out.
+ *
+ * The head is parsed by http_parser (strict); this module gathers it, bounds it, and turns it into
+ * a struct bh_http_request. Requests are pulled one at a time: pipelined bytes stay with the caller
+ * until it has answered. Chunked and counted bodies come out whole, up to a limit. Both
+ * Content-Length and Transfer-Encoding, two Content-Lengths, a missing or double Host in HTTP/1.1,
+ * obsolete line folding, NUL or bare CR/LF in a header: refused with 400 (request smuggling).
+ * Memory: what the head and the body need, at most their limits; nothing between two requests.
+ * No sockets, no clock. Thread: any, one owner. */
+#ifndef BELLHOP_PROTO_HTTP1_H
+#define BELLHOP_PROTO_HTTP1_H
+
+#include "bellhop/base/buf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct bh_http_limits {
+    size_t head_bytes;  /* request line and headers; also for trailers; default 16 KiB */
+    size_t header_count; /* default 100 */
+    size_t body_bytes;  /* default 1 MiB + some */
+};
+
+struct bh_http_header {
+    struct bh_slice name; /* as sent */
+    struct bh_slice value;
+};
+
+/* Slices point into the parser's memory and live until the next bh_http1_feed or _reset. */
+struct bh_http_request {
+    struct bh_slice method; /* "GET" */
+    struct bh_slice target; /* as sent: "/ws?user=42"; absolute-form is reduced to its path */
+    struct bh_slice path;   /* "/ws", not decoded */
+    struct bh_slice query;  /* "user=42", without '?' */
+    struct bh_slice host;
+    const struct bh_http_header *headers;
+    size_t header_count;
+    struct bh_slice body;
+    uint8_t minor;    /* HTTP/1.minor */
+    bool keep_alive;  /* what the client wants */
+    bool upgrade;     /* Connection: upgrade and an Upgrade header, without a body */
+    bool expect_continue;
+};
+
+struct bh_http1; /* opaque; heap, only while a connection speaks HTTP */
+
+enum bh_http1_event {
+    BH_HTTP1_MORE,     /* all consumed, the request is not complete */
+    BH_HTTP1_CONTINUE, /* the head is complete and wants "100 Continue"; answer, then feed on */
+    BH_HTTP1_REQUEST,  /* *request is complete; feed again only after _reset */
+    BH_HTTP1_ERROR,    /* the connection is beyond repair: answer *status, close */
+};
+
+struct bh_http1 *bh_http1_new(const struct bh_http_limits *limits); /* limits must outlive it */
+void bh_http1_free(struct bh_http1 *h);
+/* Feeds bytes; *used says how many were consumed (for REQUEST: up to the end of this request; for an
+ * upgrade: up to the end of its head). On ERROR: bh_http1_error gives status (400, 413, 414, 431,
+ * 501, 505) and a sentence for the answer and the log. */
+enum bh_http1_event bh_http1_feed(struct bh_http1 *h, struct bh_slice in, size_t *used);
+const struct bh_http_request *bh_http1_request(const struct bh_http1 *h);
+void bh_http1_error(const struct bh_http1 *h, int *status, const char **why);
+/* Ready for the next request; memory of the last one is given back. */
+void bh_http1_reset(struct bh_http1 *h);
+/* True while nothing of a next request has arrived. */
+bool bh_http1_idle(const struct bh_http1 *h);
+
+/* --- request helpers --- */
+
+/* The first header with this name (case-insensitive), or an empty slice with p == NULL. */
+struct bh_slice bh_http_header(const struct bh_http_header *headers, size_t count,
+                               struct bh_slice name);
+/* True when a comma-separated header has this token, in any of its lines, ignoring case. */
+bool bh_http_has_token(const struct bh_http_header *headers, size_t count, struct bh_slice name,
+                       struct bh_slice token);
+/* The first query argument (or cookie) with this name, still encoded; p == NULL when absent. */
+struct bh_slice bh_http_arg(struct bh_slice query, struct bh_slice name);
+struct bh_slice bh_http_cookie(const struct bh_http_header *headers, size_t count,
+                               struct bh_slice name);
+/* Iterates query arguments: *rest starts as the query. */
+bool bh_http_next_arg(struct bh_slice *rest, struct bh_slice *name, struct bh_slice *value);
+
+/* --- responses --- */
+
+const char *bh_http_reason(int status);
+/* Appends status line, Date, given headers (pairs; names and values are refused if they hold
+ * control characters: BH_EINVAL), Content-Length, Connection when needed, and the body.
+ * content_type NULL: none. For HEAD pass head_only: the length is told, the body is not sent. */
+int bh_http_response(struct bh_bytes *out, int status, const char *content_type,
+                     const struct bh_http_header *headers, size_t header_count,
+                     struct bh_slice body, bool keep_alive, bool head_only, int64_t wall_ms);
+
+#endif

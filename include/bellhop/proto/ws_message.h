@@ -1,0 +1,67 @@
+/* ws_message.h - from frames to messages, RFC 6455 section 5.4 and 5.5: fragmentation, interleaved
+ * control frames, streaming UTF-8, limits, the close frame's rules. Pull style, resumable at any
+ * byte.
+ *
+ * The reader is embedded in the connection and small (an idle one owns no heap memory). A message
+ * that lies whole in the caller's bytes is unmasked in place and handed out without a copy;
+ * otherwise it is gathered in memory that grows with what has really arrived, never with what a
+ * header claims. Text is checked as it arrives, also inside an unfinished frame: the first bad byte
+ * is an error. After an error or a close frame the reader yields nothing more. No sockets. */
+#ifndef BELLHOP_PROTO_WS_MESSAGE_H
+#define BELLHOP_PROTO_WS_MESSAGE_H
+
+#include "bellhop/base/buf.h"
+#include "bellhop/base/utf8.h"
+#include "bellhop/proto/ws_frame.h"
+
+struct bh_ws_limits {
+    uint64_t message_bytes; /* over it: 1009 */
+    uint32_t fragments;     /* frames of one message; over it: 1008 */
+};
+
+struct bh_ws_reader {
+    struct bh_bytes message;   /* gathered so far; memory goes back after the message */
+    uint64_t frame_left;       /* payload bytes of the frame at hand still to come */
+    uint64_t frame_done;       /* payload bytes of it already taken */
+    uint32_t fragments;
+    struct bh_utf8 utf8;
+    uint8_t head[BH_WS_HEADER_MAX]; /* an unfinished header */
+    uint8_t head_len;
+    uint8_t mask[4];
+    uint8_t opcode;         /* of the message at hand, 0 when none */
+    uint8_t control_opcode; /* of the control frame at hand, 0 when none */
+    uint8_t control_len;
+    uint8_t *control; /* payload gathered when a control frame was cut; heap, NULL mostly */
+    bool in_frame, fin, ended;
+};
+
+enum bh_ws_event_type {
+    BH_WS_EV_NONE,    /* all bytes consumed */
+    BH_WS_EV_MESSAGE, /* opcode (text or binary), data */
+    BH_WS_EV_PING,    /* data */
+    BH_WS_EV_PONG,    /* data */
+    BH_WS_EV_CLOSE,   /* code (1005 when the frame was empty), data = reason */
+    BH_WS_EV_ERROR,   /* code to close with (1002, 1007, 1008, 1009), why */
+};
+
+/* data lives until the next bh_ws_reader_next or the end of the caller's bytes. */
+struct bh_ws_event {
+    enum bh_ws_event_type type;
+    uint8_t opcode;
+    uint16_t code;
+    const char *why;
+    struct bh_slice data;
+};
+
+void bh_ws_reader_init(struct bh_ws_reader *r);
+void bh_ws_reader_deinit(struct bh_ws_reader *r);
+/* Takes bytes from *in (advancing it; they are unmasked in place) until one event is complete. */
+void bh_ws_reader_next(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
+                       unsigned char **in, size_t *n, struct bh_ws_event *event);
+
+/* A whole server frame, header and payload. */
+struct bh_buf *bh_ws_frame_new(uint8_t opcode, struct bh_slice payload);
+/* A close frame; code 1005 makes it empty; the reason is cut to 123 bytes at a UTF-8 boundary. */
+struct bh_buf *bh_ws_close_frame_new(unsigned code, struct bh_slice reason);
+
+#endif

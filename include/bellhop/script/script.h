@@ -1,0 +1,43 @@
+/* script.h - Lua: one state for each worker, behind the hooks port; and reading configuration.
+ *
+ * A struct bh_script belongs to one worker: it is created and loaded before that worker runs (so
+ * that errors stop the start), then used on the worker's thread only. It implements struct
+ * bh_hooks. */
+#ifndef BELLHOP_SCRIPT_SCRIPT_H
+#define BELLHOP_SCRIPT_SCRIPT_H
+
+#include "bellhop/base/json.h"
+#include "bellhop/core/node.h"
+
+struct bh_script_config { /* immutable, shared, outlives the scripts */
+    const char *const *files; /* the policies, in order */
+    size_t file_count;
+    const char *lua_dir;         /* where bellhop.* and policy.lua are (…/lua) */
+    const struct bh_json *config; /* the whole configuration: bh.config(path) */
+    bool trusted;                /* open all libraries */
+    bool client_messages;        /* on_message's nil: true drops quietly, false closes 1008 */
+    uint64_t redis_timeout_ms;
+};
+
+struct bh_script; /* opaque */
+
+/* Loads and compiles every file and resolves its hooks. 0, or BH_ESCRIPT with a message of file,
+ * line and what to do in *error (the caller frees it with bh_free). worker may be NULL: then only
+ * the check is made (bellhop check). */
+int bh_script_new(const struct bh_script_config *config, struct bh_worker *worker,
+                  struct bh_script **out, char **error);
+/* Sets worker->hooks; runs on_init on the worker's thread; done(0) or BH_ESCRIPT with the error. */
+void bh_script_start(struct bh_script *s, void (*done)(void *ud, int error, const char *why),
+                     void *ud);
+struct bh_hooks *bh_script_hooks(struct bh_script *s);
+/* On the worker's thread (or after it): cancels every task; closes the state. */
+void bh_script_free(struct bh_script *s);
+
+/* Evaluates a configuration file in a sandbox (no libraries that act; one second of CPU and 64 MiB
+ * at most) and returns the table as a JSON tree. 0, BH_ENOTFOUND, or BH_ESCRIPT/BH_EINVAL with
+ * *error (bh_free) naming file and line. */
+int bh_script_read_config(const char *file, struct bh_json **out, char **error);
+
+void bh_script_metrics_register(void);
+
+#endif

@@ -1,0 +1,69 @@
+/* mem.c - allocation that either aborts or, for sizes from outside, says no.
+ *
+ * A request for 0 bytes gets 1, so that NULL always means failure. The switch that makes a test's
+ * nth bh_try_ call fail belongs to the thread, therefore it needs no lock and disturbs nobody. */
+#include "bellhop/base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static _Thread_local unsigned calls_until_failure;
+
+static void *or_abort(void *p) {
+    if (p)
+        return p;
+    /* The logger allocates; here only a plain write is sure to work. */
+    static const char text[] = "bellhop: out of memory\n";
+    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)ignored;
+    abort();
+}
+
+static size_t at_least_one(size_t size) {
+    return size ? size : 1;
+}
+
+void *bh_malloc(size_t size) {
+    return or_abort(malloc(at_least_one(size)));
+}
+
+void *bh_calloc(size_t count, size_t size) {
+    return or_abort(calloc(at_least_one(count), at_least_one(size)));
+}
+
+void *bh_realloc(void *p, size_t size) {
+    return or_abort(realloc(p, at_least_one(size)));
+}
+
+char *bh_strdup(const char *s) {
+    return bh_strndup(s, strlen(s));
+}
+
+char *bh_strndup(const char *s, size_t n) {
+    char *copy = bh_malloc(n + 1);
+    if (n)
+        memcpy(copy, s, n);
+    copy[n] = '\0';
+    return copy;
+}
+
+void bh_free(void *p) {
+    free(p);
+}
+
+static int must_fail(void) {
+    return calls_until_failure && --calls_until_failure == 0;
+}
+
+void *bh_try_malloc(size_t size) {
+    return must_fail() ? NULL : malloc(at_least_one(size));
+}
+
+void *bh_try_realloc(void *p, size_t size) {
+    return must_fail() ? NULL : realloc(p, at_least_one(size));
+}
+
+void bh_mem_fail_nth(unsigned nth) {
+    calls_until_failure = nth;
+}

@@ -1,0 +1,83 @@
+/* utf8.c - a UTF-8 validator that can stop and go on at any byte.
+ *
+ * The whole grammar of RFC 3629 fits into the lead byte: it says how many bytes follow and, by
+ * narrower bounds for the next one, excludes overlong forms, surrogates and what lies beyond
+ * U+10FFFF. The state between two feeds is therefore a count and two bounds. */
+#include "bellhop/base/utf8.h"
+
+#include "bellhop/base/error.h"
+
+#define HIGH_BITS 0x8080808080808080u
+
+/* What may follow the lead byte; false when it cannot lead. */
+static bool lead(struct bh_utf8 *u, unsigned char c) {
+    if (c < 0xc2 || c > 0xf4)
+        return false;
+    u->need = c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
+    u->lower = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
+    u->upper = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+    return true;
+}
+
+static bool follow(struct bh_utf8 *u, unsigned char c) {
+    if (c < u->lower || c > u->upper)
+        return false;
+    u->need--;
+    u->lower = 0x80;
+    u->upper = 0xbf;
+    return true;
+}
+
+static const unsigned char *skip_ascii(const unsigned char *p, const unsigned char *end) {
+    for (uint64_t word; end - p >= (ptrdiff_t)sizeof word; p += sizeof word) {
+        memcpy(&word, p, sizeof word);
+        if (word & HIGH_BITS)
+            break;
+    }
+    while (p < end && *p < 0x80)
+        p++;
+    return p;
+}
+
+int bh_utf8_feed(struct bh_utf8 *u, struct bh_slice s) {
+    if (s.n == 0)
+        return 0;
+    struct bh_utf8 state = *u;
+    const unsigned char *p = (const unsigned char *)s.p, *end = p + s.n;
+    while (p < end) {
+        if (state.need == 0 && *p < 0x80) {
+            p = skip_ascii(p, end);
+            continue;
+        }
+        bool good = state.need ? follow(&state, *p) : lead(&state, *p);
+        if (!good) {
+            /* Bounds that nothing meets: what has failed stays failed. */
+            *u = (struct bh_utf8){.need = 1, .lower = 1, .upper = 0};
+            return BH_EUTF8;
+        }
+        p++;
+    }
+    *u = state;
+    return 0;
+}
+
+bool bh_utf8_valid(struct bh_slice s) {
+    struct bh_utf8 u = {0};
+    return bh_utf8_feed(&u, s) == 0 && bh_utf8_complete(&u);
+}
+
+size_t bh_utf8_sequence(struct bh_slice s) {
+    const unsigned char *p = (const unsigned char *)s.p;
+    if (p[0] < 0x80)
+        return 1;
+    struct bh_utf8 u = {0};
+    if (!lead(&u, p[0]))
+        return 0;
+    size_t n = 1;
+    while (u.need) {
+        if (n == s.n || !follow(&u, p[n]))
+            return 0;
+        n++;
+    }
+    return n;
+}

@@ -1,0 +1,54 @@
+/* directory.h - which workers hold a topic, and what the broker is asked to subscribe.
+ *
+ * Lives on the bus. Interest goes 0 -> 1: subscribe at the broker; 1 -> 0: unsubscribe after a
+ * linger, so that a phone that changes cells costs Redis nothing. A ticket waits until its topics
+ * are live; while the broker is down nothing can become live, so tickets complete at once. */
+#ifndef BELLHOP_SRC_CORE_DIRECTORY_H
+#define BELLHOP_SRC_CORE_DIRECTORY_H
+
+#include "bellhop/base/map.h"
+#include "bellhop/core/broker.h"
+#include "bellhop/io/timer.h"
+
+struct bh_directory {
+    struct bh_map entries;
+    struct bh_list lingering; /* entries without interest, oldest first */
+    struct bh_list tickets;   /* that wait */
+    struct bh_timer timer;
+    struct bh_broker *broker;
+    uint64_t linger_ms;
+    bool up; /* the broker's link */
+};
+
+struct bh_directory_waiter {
+    struct bh_list node; /* in its entry */
+    struct bh_directory_ticket *ticket;
+};
+
+/* Embedded in the asker's mail, followed by room for one waiter for each topic. */
+struct bh_directory_ticket {
+    struct bh_list node;
+    unsigned pending;
+    void (*on_live)(struct bh_directory_ticket *t); /* once; may free the ticket */
+    struct bh_directory_waiter *waiters;
+    unsigned waiter_count;
+};
+
+void bh_directory_init(struct bh_directory *d, struct bh_broker *broker, struct bh_loop *bus,
+                       uint64_t linger_ms);
+void bh_directory_deinit(struct bh_directory *d); /* completes what waits */
+/* Keeps the topic subscribed without any worker. */
+void bh_directory_pin(struct bh_directory *d, struct bh_slice topic);
+void bh_directory_add(struct bh_directory *d, unsigned worker, struct bh_slice topic);
+void bh_directory_remove(struct bh_directory *d, unsigned worker, struct bh_slice topic);
+/* The set of workers that hold it, one bit each. */
+uint64_t bh_directory_workers(const struct bh_directory *d, struct bh_slice topic);
+/* Completes the ticket when all its topics (which have been added) are live: maybe now. The caller
+ * has set on_live and waiters (room for count). */
+void bh_directory_wait(struct bh_directory *d, struct bh_directory_ticket *t,
+                       const struct bh_slice *topics, unsigned count);
+/* From the broker. */
+void bh_directory_live(struct bh_directory *d, struct bh_slice topic);
+void bh_directory_state(struct bh_directory *d, bool up);
+
+#endif

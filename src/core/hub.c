@@ -1,0 +1,182 @@
+/* hub.c - topic -> subscribers and back, on one worker.
+ *
+ * Most topics are a user with one device, so a topic of one keeps its subscriber in place and costs
+ * one small allocation; larger ones have an array, so that a walk over thousands reads memory in
+ * order. A subscriber's link knows its index in that array: leaving swaps the last one in, O(1) in
+ * the topic and O(own topics) in the subscriber. While a topic is being walked, leaving writes NULL
+ * instead, and the walk closes the holes when it ends. */
+#include "bellhop/core/hub.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/mem.h"
+
+#include <assert.h>
+
+static struct bh_slice key_of(const void *value) {
+    return bh_hub_topic_name(value);
+}
+
+static struct bh_subscriber **members(struct bh_hub_topic *t) {
+    return t->cap == 1 ? &t->one : t->many;
+}
+
+static struct bh_link *find_link(const struct bh_subscriber *s, const struct bh_hub_topic *t) {
+    for (unsigned i = 0; i < s->link_count; i++)
+        if (s->links[i].topic == t)
+            return &s->links[i];
+    return NULL;
+}
+
+void bh_hub_init(struct bh_hub *hub) {
+    *hub = (struct bh_hub){0};
+    bh_map_init(&hub->topics, key_of);
+}
+
+void bh_hub_deinit(struct bh_hub *hub) {
+    assert(hub->topics.count == 0);
+    bh_map_deinit(&hub->topics);
+}
+
+struct bh_hub_topic *bh_hub_find(const struct bh_hub *hub, struct bh_slice topic) {
+    return bh_map_get(&hub->topics, topic);
+}
+
+static struct bh_hub_topic *topic_new(struct bh_hub *hub, struct bh_slice name) {
+    struct bh_hub_topic *t = bh_malloc(sizeof *t + name.n);
+    *t = (struct bh_hub_topic){.cap = 1, .len = (uint8_t)name.n};
+    memcpy(t->name, name.p, name.n);
+    bh_map_put(&hub->topics, t);
+    return t;
+}
+
+static void topic_free(struct bh_hub *hub, struct bh_hub_topic *t) {
+    bh_map_remove(&hub->topics, bh_hub_topic_name(t));
+    if (t->cap > 1)
+        bh_free(t->many);
+    bh_free(t);
+}
+
+static void set_capacity(struct bh_hub_topic *t, uint32_t cap) {
+    if (cap == t->cap)
+        return;
+    if (t->cap == 1) {
+        struct bh_subscriber **many = bh_malloc(cap * sizeof *many);
+        many[0] = t->one;
+        t->many = many;
+    } else if (cap == 1) {
+        struct bh_subscriber *one = t->many[0];
+        bh_free(t->many);
+        t->one = one;
+    } else {
+        t->many = bh_realloc(t->many, cap * sizeof *t->many);
+    }
+    t->cap = cap;
+}
+
+static void shrink(struct bh_hub_topic *t) {
+    if (t->used <= 1)
+        set_capacity(t, 1);
+    else if (t->cap > 8 && t->used < t->cap / 4)
+        set_capacity(t, t->cap / 2);
+}
+
+static void add_link(struct bh_subscriber *s, struct bh_hub_topic *t, uint32_t index) {
+    if (s->link_count == s->link_cap) {
+        /* user, tenant, all: three is what nearly everybody needs */
+        s->link_cap = s->link_cap ? (uint16_t)(s->link_cap * 2) : 3;
+        s->links = bh_realloc(s->links, s->link_cap * sizeof *s->links);
+    }
+    s->links[s->link_count++] = (struct bh_link){t, index};
+}
+
+static void remove_link(struct bh_subscriber *s, struct bh_link *link) {
+    *link = s->links[--s->link_count];
+    if (s->link_count == 0) {
+        bh_free(s->links);
+        s->links = NULL;
+        s->link_cap = 0;
+    }
+}
+
+struct bh_hub_topic *bh_hub_join(struct bh_hub *hub, struct bh_subscriber *s, struct bh_slice topic,
+                                 bool *first) {
+    struct bh_hub_topic *t = bh_hub_find(hub, topic);
+    if (t && find_link(s, t))
+        return NULL;
+    *first = !t || t->count == 0;
+    if (!t)
+        t = topic_new(hub, topic);
+    if (t->used == t->cap)
+        set_capacity(t, t->cap * 2);
+    add_link(s, t, t->used);
+    members(t)[t->used++] = s;
+    t->count++;
+    return t;
+}
+
+/* Puts the last member into the place at `index`. */
+static void close_hole(struct bh_hub_topic *t, uint32_t index) {
+    struct bh_subscriber **all = members(t);
+    struct bh_subscriber *moved = all[--t->used];
+    if (index == t->used)
+        return;
+    all[index] = moved;
+    if (moved)
+        find_link(moved, t)->index = index;
+}
+
+int bh_hub_leave(struct bh_hub *hub, struct bh_subscriber *s, struct bh_slice topic, bool *last) {
+    struct bh_hub_topic *t = bh_hub_find(hub, topic);
+    struct bh_link *link = t ? find_link(s, t) : NULL;
+    if (!link)
+        return BH_ENOTFOUND;
+    uint32_t index = link->index;
+    remove_link(s, link);
+    t->count--;
+    *last = t->count == 0;
+    if (hub->delivering == t) {
+        members(t)[index] = NULL;
+        hub->holes = true;
+        return 0;
+    }
+    close_hole(t, index);
+    if (t->used == 0)
+        topic_free(hub, t);
+    else
+        shrink(t);
+    return 0;
+}
+
+static void close_holes(struct bh_hub *hub, struct bh_hub_topic *t) {
+    hub->holes = false;
+    for (uint32_t i = t->used; i-- > 0;)
+        if (!members(t)[i])
+            close_hole(t, i);
+    if (t->used == 0)
+        topic_free(hub, t);
+    else
+        shrink(t);
+}
+
+int bh_hub_walk(struct bh_hub *hub, struct bh_slice topic,
+                void (*fn)(struct bh_subscriber *s, void *ud), void *ud) {
+    if (hub->delivering)
+        return BH_EAGAIN;
+    struct bh_hub_topic *t = bh_hub_find(hub, topic);
+    if (!t)
+        return 0;
+    int visited = 0;
+    uint32_t end = t->used;
+    hub->delivering = t;
+    for (uint32_t i = 0; i < end; i++) {
+        struct bh_subscriber *s = members(t)[i];
+        if (s) {
+            fn(s, ud);
+            visited++;
+        }
+    }
+    hub->delivering = NULL;
+    if (hub->holes)
+        close_holes(hub, t);
+    return visited;
+}

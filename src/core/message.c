@@ -1,0 +1,36 @@
+/* message.c - one allocation: the struct, then id, origin and payload. */
+#include "bellhop/core/message.h"
+
+#include "bellhop/base/mem.h"
+
+static struct bh_slice place(char **at, struct bh_slice s) {
+    struct bh_slice placed = bh_slice(*at, s.n);
+    if (s.n)
+        memcpy(*at, s.p, s.n);
+    *at += s.n;
+    return placed;
+}
+
+struct bh_message *bh_message_new(const struct bh_message *parts) {
+    size_t bytes = parts->id.n + parts->origin.n + parts->payload.n;
+    struct bh_message *m = bh_try_malloc(sizeof *m + bytes);
+    if (!m)
+        return NULL;
+    memcpy(m, parts, sizeof *m);
+    atomic_init(&m->refs, 1);
+    char *at = m->bytes;
+    m->id = place(&at, parts->id);
+    m->origin = place(&at, parts->origin);
+    m->payload = place(&at, parts->payload);
+    return m;
+}
+
+struct bh_message *bh_message_ref(struct bh_message *m) {
+    atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
+    return m;
+}
+
+void bh_message_unref(struct bh_message *m) {
+    if (m && atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1)
+        bh_free(m);
+}

@@ -1,0 +1,235 @@
+/* listener.c - from a listening socket to accepted descriptors.
+ *
+ * The socket is level-triggered, so what the budget of one tick leaves in the backlog comes back in
+ * the next. Without a descriptor for a connection that waits, level-triggering would spin; so the
+ * listener steps back for a moment and tries again.
+ *
+ * A unix socket is a file: one that a dead process has left behind is removed before binding, and
+ * our own is removed at the end, unless somebody else has put another in its place.
+ * Thread: the loop's. */
+#include "bellhop/io/listener.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
+#include "bellhop/base/mem.h"
+#include "bellhop/io/timer.h"
+#include "loop_internal.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define ACCEPT_BUDGET   64
+#define PAUSE_MS        100
+#define LOG_INTERVAL_MS 1000
+
+struct bh_listener {
+    struct event event;
+    struct bh_timer resume;
+    struct bh_loop *loop;
+    struct bh_addr addr;
+    dev_t dev; /* the file of a unix socket */
+    ino_t ino;
+    int fd;
+    uint64_t quiet_until_ms;
+    bh_accept_cb on_accept;
+    void *ud;
+};
+
+/* --- accepting --- */
+
+static void pause_accepting(struct bh_listener *l, int error) {
+    uint64_t now = bh_loop_now(l->loop);
+    if (now >= l->quiet_until_ms) {
+        l->quiet_until_ms = now + LOG_INTERVAL_MS;
+        bh_warn("cannot accept connections", bh_kv_str("reason", strerror(error)),
+                bh_kv_int("pause_ms", PAUSE_MS));
+    }
+    event_del(&l->event);
+    bh_timer_set(&l->resume, PAUSE_MS);
+}
+
+static void on_resume(struct bh_timer *t) {
+    event_add(&BH_CONTAINER_OF(t, struct bh_listener, resume)->event, NULL);
+}
+
+/* accept(2) also reports what has gone wrong with one connection; the next one may be well. */
+static bool concerns_one_connection(int error) {
+    switch (error) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case EPERM: /* a firewall's verdict */
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENONET:
+    case ENOPROTOOPT:
+    case ETIMEDOUT:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void on_event(evutil_socket_t listening, short what, void *arg) {
+    struct bh_listener *l = arg;
+    bh_loop_enter(l->loop);
+    for (int budget = ACCEPT_BUDGET; budget > 0; budget--) {
+        struct bh_addr peer;
+        peer.len = sizeof peer.storage;
+        int fd = accept4(l->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            l->on_accept(l->ud, fd, &peer);
+            continue;
+        }
+        if (errno == EAGAIN)
+            return;
+        if (!concerns_one_connection(errno)) {
+            pause_accepting(l, errno);
+            return;
+        }
+    }
+}
+
+/* --- opening --- */
+
+static const char *path_of(const struct bh_addr *a) {
+    return ((const struct sockaddr_un *)&a->storage)->sun_path;
+}
+
+static bool is_refused(const struct bh_addr *a) {
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bool refused = fd >= 0 && connect(fd, &a->sa, a->len) != 0 && errno == ECONNREFUSED;
+    if (fd >= 0)
+        close(fd);
+    return refused;
+}
+
+/* True if the path was a socket that nobody listens on any more. Else errno is EADDRINUSE. */
+static bool remove_stale_socket(const struct bh_addr *a) {
+    struct stat st;
+    bool removed = lstat(path_of(a), &st) == 0 && S_ISSOCK(st.st_mode) && is_refused(a) &&
+                   unlink(path_of(a)) == 0;
+    errno = EADDRINUSE;
+    return removed;
+}
+
+/* Whatever is at the path by now, only the file that we have made is removed. */
+static void remove_own_socket(const struct bh_listener *l) {
+    struct stat st;
+    if (lstat(path_of(&l->addr), &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
+        unlink(path_of(&l->addr));
+}
+
+/* Accepted sockets inherit TCP_NODELAY, so it is set once, here. */
+static int open_tcp(const struct bh_addr *a) {
+    int fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &(int){1}, sizeof(int));
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    if (a->sa.sa_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){0}, sizeof(int));
+    return fd;
+}
+
+static int bind_unix(struct bh_listener *l) {
+    l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (l->fd < 0)
+        return -1;
+    int result = bind(l->fd, &l->addr.sa, l->addr.len);
+    if (result != 0 && errno == EADDRINUSE && remove_stale_socket(&l->addr))
+        result = bind(l->fd, &l->addr.sa, l->addr.len);
+    if (result != 0)
+        return -1;
+    struct stat st;
+    if (lstat(path_of(&l->addr), &st) == 0) {
+        l->dev = st.st_dev;
+        l->ino = st.st_ino;
+    }
+    return 0;
+}
+
+static int bind_tcp(struct bh_listener *l) {
+    l->fd = open_tcp(&l->addr);
+    return l->fd >= 0 ? bind(l->fd, &l->addr.sa, l->addr.len) : -1;
+}
+
+/* "Every interface" on a machine without IPv6 means the IPv4 ones. */
+static bool fall_back_to_v4(struct bh_listener *l) {
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&l->addr.storage;
+    if (l->addr.sa.sa_family != AF_INET6 || !IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr) ||
+        (errno != EAFNOSUPPORT && errno != EADDRNOTAVAIL))
+        return false;
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = v6->sin6_port};
+    memcpy(&l->addr.storage, &v4, sizeof v4);
+    l->addr.len = sizeof v4;
+    if (l->fd >= 0)
+        close(l->fd);
+    return true;
+}
+
+static int bind_any(struct bh_listener *l) {
+    if (l->addr.sa.sa_family == AF_UNIX)
+        return bind_unix(l);
+    int result = bind_tcp(l);
+    return result != 0 && fall_back_to_v4(l) ? bind_tcp(l) : result;
+}
+
+static int open_error(void) {
+    switch (errno) {
+    case EADDRINUSE:
+        return BH_EEXIST;
+    case EACCES:
+    case EPERM:
+        return BH_EDENIED;
+    default:
+        return BH_EIO;
+    }
+}
+
+static void destroy(struct bh_listener *l) {
+    if (l->addr.sa.sa_family == AF_UNIX)
+        remove_own_socket(l);
+    if (l->fd >= 0)
+        close(l->fd);
+    bh_free(l);
+}
+
+int bh_listener_open(struct bh_listener **out, struct bh_loop *loop, const struct bh_addr *address,
+                     int backlog, bh_accept_cb on_accept, void *ud) {
+    struct bh_listener *l = bh_malloc(sizeof *l);
+    *l = (struct bh_listener){
+        .loop = loop, .addr = *address, .fd = -1, .on_accept = on_accept, .ud = ud};
+    bh_timer_init(&l->resume, loop, on_resume);
+    if (bind_any(l) != 0 || listen(l->fd, backlog) != 0) {
+        int error = open_error();
+        destroy(l);
+        return error;
+    }
+    l->addr.len = sizeof l->addr.storage;
+    getsockname(l->fd, &l->addr.sa, &l->addr.len);
+    event_assign(&l->event, bh_loop_base(loop), l->fd, EV_READ | EV_PERSIST, on_event, l);
+    event_add(&l->event, NULL);
+    *out = l;
+    return 0;
+}
+
+const struct bh_addr *bh_listener_addr(const struct bh_listener *l) {
+    return &l->addr;
+}
+
+void bh_listener_close(struct bh_listener *l) {
+    if (!l)
+        return;
+    bh_timer_cancel(&l->resume);
+    event_del(&l->event);
+    destroy(l);
+}

@@ -1,0 +1,171 @@
+/* loop.c - one libevent base, driven tick by tick.
+ *
+ * libevent waits and runs the callbacks of descriptors, once for each tick; the timers, the flush
+ * phase and the reap phase follow. Timers are not libevent's: they live on the wheel (timer.c), and
+ * a single libevent timer, set before each wait, bounds the waiting.
+ *
+ * The base has no locks, because one thread owns a loop with all that is attached to it; the
+ * mailbox wakes it through a descriptor. Changes of interest are collected and reach epoll just
+ * before the wait, so that switching back and forth within a tick costs no system call.
+ *
+ * A loop owns its base, its read buffer and its resolver; never what is queued or armed on it. */
+#include "bellhop/io/loop.h"
+
+#include "bellhop/base/clock.h"
+#include "bellhop/base/log.h"
+#include "bellhop/base/mem.h"
+#include "loop_internal.h"
+
+#include <event2/event.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+static void on_libevent_log(int severity, const char *message) {
+    if (severity != EVENT_LOG_DEBUG)
+        bh_warn_limited("libevent", bh_kv_str("message", message));
+}
+
+/* What libevent allocates is small and sized by us, so it follows the same rule: abort. */
+static void adopt_libevent(void) {
+    event_set_mem_functions(bh_malloc, bh_realloc, bh_free);
+    event_set_log_callback(on_libevent_log);
+}
+
+static struct event_base *new_base(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, adopt_libevent);
+    struct event_config *config = event_config_new();
+    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV |
+                                      EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
+    struct event_base *base = event_base_new_with_config(config);
+    event_config_free(config);
+    if (!base) {
+        bh_error("no event loop: out of file descriptors?");
+        abort();
+    }
+    return base;
+}
+
+static void on_wake_timer(evutil_socket_t fd, short what, void *arg) {
+    struct bh_loop *loop = arg;
+    loop->wake_ms = BH_WHEEL_NEVER;
+    bh_loop_enter(loop);
+}
+
+struct bh_loop *bh_loop_new(void) {
+    struct bh_loop *loop = bh_calloc(1, sizeof *loop);
+    loop->base = new_base();
+    loop->wake_ms = BH_WHEEL_NEVER;
+    bh_list_init(&loop->phases[BH_PHASE_FLUSH]);
+    bh_list_init(&loop->phases[BH_PHASE_REAP]);
+    bh_wheel_init(&loop->wheel);
+    evtimer_assign(&loop->wake_timer, loop->base, on_wake_timer, loop);
+    return loop;
+}
+
+static void run_phases(struct bh_loop *loop) {
+    struct bh_list *node;
+    while ((node = bh_list_shift(&loop->phases[BH_PHASE_FLUSH])) ||
+           (node = bh_list_shift(&loop->phases[BH_PHASE_REAP]))) {
+        struct bh_defer *d = BH_CONTAINER_OF(node, struct bh_defer, node);
+        d->fn(d);
+    }
+}
+
+void bh_loop_free(struct bh_loop *loop) {
+    if (!loop)
+        return;
+    run_phases(loop);
+    if (loop->resolver)
+        bh_resolver_free(loop->resolver);
+    event_del(&loop->wake_timer);
+    event_base_free(loop->base);
+    bh_free(loop);
+}
+
+void bh_loop_enter(struct bh_loop *loop) {
+    if (loop->in_tick)
+        return;
+    loop->in_tick = true;
+    loop->now_ms = bh_clock_ms();
+    loop->tick_began_us = bh_clock_us();
+}
+
+static void set_wake_timer(struct bh_loop *loop) {
+    uint64_t wake_ms = bh_wheel_next(&loop->wheel);
+    if (wake_ms == loop->wake_ms)
+        return;
+    loop->wake_ms = wake_ms;
+    if (wake_ms == BH_WHEEL_NEVER) {
+        event_del(&loop->wake_timer);
+        return;
+    }
+    uint64_t now = bh_clock_ms();
+    uint64_t delay = wake_ms > now ? wake_ms - now : 0;
+    struct timeval tv = {(time_t)(delay / 1000), (suseconds_t)(delay % 1000 * 1000)};
+    event_add(&loop->wake_timer, &tv);
+}
+
+static void account(struct bh_loop *loop) {
+    uint64_t took = bh_clock_us() - loop->tick_began_us;
+    if (took > loop->worst_tick_us)
+        loop->worst_tick_us = took;
+}
+
+void bh_loop_tick(struct bh_loop *loop, bool may_block) {
+    bool idle =
+        bh_list_empty(&loop->phases[BH_PHASE_FLUSH]) && bh_list_empty(&loop->phases[BH_PHASE_REAP]);
+    int flags = EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY;
+    if (may_block && idle)
+        set_wake_timer(loop);
+    else
+        flags |= EVLOOP_NONBLOCK;
+    event_base_loop(loop->base, flags);
+    bh_loop_enter(loop);
+    bh_wheel_sweep(&loop->wheel, loop->now_ms);
+    run_phases(loop);
+    account(loop);
+    loop->in_tick = false;
+}
+
+void bh_loop_run(struct bh_loop *loop) {
+    while (!loop->stopped)
+        bh_loop_tick(loop, true);
+    loop->stopped = false;
+}
+
+void bh_loop_stop(struct bh_loop *loop) {
+    loop->stopped = true;
+}
+
+uint64_t bh_loop_now(const struct bh_loop *loop) {
+    return loop->in_tick ? loop->now_ms : bh_clock_ms();
+}
+
+uint64_t bh_loop_worst_tick_us(struct bh_loop *loop) {
+    uint64_t worst = loop->worst_tick_us;
+    loop->worst_tick_us = 0;
+    return worst;
+}
+
+unsigned char *bh_loop_read_buffer(struct bh_loop *loop) {
+    return loop->read_buffer;
+}
+
+struct event_base *bh_loop_base(struct bh_loop *loop) {
+    return loop->base;
+}
+
+void bh_defer_init(struct bh_defer *d, void (*fn)(struct bh_defer *)) {
+    bh_list_init(&d->node);
+    d->fn = fn;
+}
+
+void bh_defer(struct bh_loop *loop, enum bh_phase phase, struct bh_defer *d) {
+    if (bh_list_empty(&d->node))
+        bh_list_append(&loop->phases[phase], &d->node);
+}
+
+void bh_defer_cancel(struct bh_defer *d) {
+    bh_list_unlink(&d->node);
+}

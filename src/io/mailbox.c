@@ -1,0 +1,122 @@
+/* mailbox.c - the one door between threads.
+ *
+ * A mutex guards a singly linked list; posting is a few instructions under the lock, and the
+ * receiver takes the whole list at once and runs it outside. Only the post that finds the box empty
+ * writes to the eventfd, so a storm of mails costs one wake-up.
+ *
+ * The eventfd is watched edge-triggered and never read: each write is an edge, and the counter
+ * would overflow after 2^64 wake-ups. What is posted while the receiver runs mails waits for the
+ * next tick, therefore no sender can hold a loop.
+ *
+ * The box owns the mails between post and run, and nothing of what they contain. */
+#include "mailbox_internal.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
+#include "bellhop/base/mem.h"
+#include "loop_internal.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct bh_mailbox {
+    pthread_mutex_t lock; /* head, tail, closed */
+    struct bh_mail *head;
+    struct bh_mail **tail;
+    bool closed;
+    int wake_fd;
+    struct bh_loop *loop;
+    struct event event;
+};
+
+static struct bh_mail *take_all(struct bh_mailbox *box) {
+    pthread_mutex_lock(&box->lock);
+    struct bh_mail *mails = box->head;
+    box->head = NULL;
+    box->tail = &box->head;
+    pthread_mutex_unlock(&box->lock);
+    return mails;
+}
+
+static void run_all(struct bh_mail *mails) {
+    while (mails) {
+        struct bh_mail *mail = mails;
+        mails = mail->next;
+        mail->fn(mail);
+    }
+}
+
+static void on_mail(evutil_socket_t fd, short what, void *arg) {
+    struct bh_mailbox *box = arg;
+    bh_loop_enter(box->loop);
+    run_all(take_all(box));
+}
+
+struct bh_mailbox *bh_mailbox_new(struct bh_loop *loop) {
+    struct bh_mailbox *box = bh_calloc(1, sizeof *box);
+    pthread_mutex_init(&box->lock, NULL);
+    box->tail = &box->head;
+    box->loop = loop;
+    box->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (box->wake_fd < 0) {
+        bh_error("no mailbox", bh_kv_str("reason", strerror(errno)));
+        abort();
+    }
+    event_assign(&box->event, bh_loop_base(loop), box->wake_fd, EV_READ | EV_PERSIST | EV_ET,
+                 on_mail, box);
+    event_add(&box->event, NULL);
+    return box;
+}
+
+void bh_mailbox_close(struct bh_mailbox *box) {
+    pthread_mutex_lock(&box->lock);
+    box->closed = true;
+    pthread_mutex_unlock(&box->lock);
+}
+
+void bh_mailbox_free(struct bh_mailbox *box) {
+    if (!box)
+        return;
+    bh_mailbox_close(box);
+    run_all(take_all(box));
+    event_del(&box->event);
+    close(box->wake_fd);
+    pthread_mutex_destroy(&box->lock);
+    bh_free(box);
+}
+
+static void wake(struct bh_mailbox *box) {
+    ssize_t n;
+    do
+        n = write(box->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
+    while (n < 0 && errno == EINTR);
+}
+
+static int post(struct bh_mailbox *box, struct bh_mail *mail, bool even_closed) {
+    mail->next = NULL;
+    pthread_mutex_lock(&box->lock);
+    bool refused = box->closed && !even_closed;
+    bool was_empty = !box->head;
+    if (!refused) {
+        *box->tail = mail;
+        box->tail = &mail->next;
+    }
+    pthread_mutex_unlock(&box->lock);
+    if (refused)
+        return BH_ECLOSED;
+    if (was_empty)
+        wake(box);
+    return 0;
+}
+
+int bh_mailbox_post(struct bh_mailbox *box, struct bh_mail *mail) {
+    return post(box, mail, false);
+}
+
+void bh_mailbox_post_always(struct bh_mailbox *box, struct bh_mail *mail) {
+    post(box, mail, true);
+}

@@ -1,0 +1,236 @@
+/* resolve.c - names to addresses, without holding the loop.
+ *
+ * The system's own resolver (getaddrinfo) blocks, but it is the one that knows /etc/hosts,
+ * nsswitch.conf, search domains and a resolv.conf that changes under a running daemon. So it runs
+ * on helper threads: at most four for each loop, started when there is something to look up, ended
+ * when there is nothing left. An idle process has none.
+ *
+ * A lookup can take half a minute when the name servers are gone, and nobody may wait for that: the
+ * helpers are detached and share the resolver with the loop by a reference count. A request has one
+ * owner at any time, told by its state: QUEUED in the list and RUNNING on a helper (both under the
+ * lock), DONE in the mailbox of the loop. A cancelled request that runs or is done loses its
+ * callback, which only the loop's thread reads, and is freed on arrival; after the loop has gone
+ * the helper frees it. */
+#include "bellhop/io/addr.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/mem.h"
+#include "bellhop/io/mailbox.h"
+#include "loop_internal.h"
+#include "thread_internal.h"
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define HELPERS_MAX 4
+#define HOST_MAX    253
+
+struct bh_resolver {
+    pthread_mutex_t lock; /* all below */
+    struct bh_list queued;
+    unsigned helpers;
+    unsigned refs;              /* the loop and each helper */
+    struct bh_mailbox *mailbox; /* NULL when the loop has gone */
+};
+
+struct bh_resolve {
+    struct bh_mail mail;
+    struct bh_list node;
+    enum { QUEUED, RUNNING, DONE } state;
+    struct bh_resolver *resolver;
+    void (*on_done)(void *ud, int error, const struct bh_addr *a); /* NULL: cancelled */
+    void *ud;
+    int error;
+    struct bh_addr addr;
+    uint16_t port;
+    char host[HOST_MAX + 1];
+};
+
+/* --- looking up, on a helper --- */
+
+static bool has_route(const struct addrinfo *info) {
+    int fd = socket(info->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    bool reachable = connect(fd, info->ai_addr, info->ai_addrlen) == 0;
+    close(fd);
+    return reachable;
+}
+
+static const struct addrinfo *first_with_route(const struct addrinfo *list, int family) {
+    for (; list; list = list->ai_next)
+        if (list->ai_family == family && has_route(list))
+            return list;
+    return NULL;
+}
+
+/* The caller tries one address only, and a service on "localhost" may well listen on 127.0.0.1 and
+ * not on ::1, never the other way round; hence IPv4 first. */
+static const struct addrinfo *pick(const struct addrinfo *list) {
+    const struct addrinfo *best = first_with_route(list, AF_INET);
+    if (!best)
+        best = first_with_route(list, AF_INET6);
+    return best ? best : list;
+}
+
+static int lookup_error(int error) {
+    switch (error) {
+    case EAI_NONAME:
+    case EAI_NODATA:
+    case EAI_ADDRFAMILY:
+        return BH_ENOTFOUND;
+    default:
+        return BH_EUNAVAIL;
+    }
+}
+
+static void look_up(struct bh_resolve *r) {
+    static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    struct addrinfo *list = NULL;
+    char port[8];
+    snprintf(port, sizeof port, "%u", r->port);
+    int error = getaddrinfo(r->host, port, &hints, &list);
+    if (error) {
+        r->error = lookup_error(error);
+        return;
+    }
+    const struct addrinfo *best = pick(list);
+    memcpy(&r->addr.storage, best->ai_addr, best->ai_addrlen);
+    r->addr.len = best->ai_addrlen;
+    freeaddrinfo(list);
+}
+
+/* --- the resolver, shared by the loop and its helpers --- */
+
+/* Called with the lock held, returns without it. */
+static void release_and_unlock(struct bh_resolver *resolver) {
+    bool last = --resolver->refs == 0;
+    pthread_mutex_unlock(&resolver->lock);
+    if (!last)
+        return;
+    pthread_mutex_destroy(&resolver->lock);
+    bh_free(resolver);
+}
+
+/* Called with the lock held. */
+static void deliver(struct bh_resolver *resolver, struct bh_resolve *r) {
+    r->state = DONE;
+    if (!resolver->mailbox || bh_mailbox_post(resolver->mailbox, &r->mail) != 0)
+        bh_free(r);
+}
+
+static void *help(void *arg) {
+    struct bh_resolver *resolver = arg;
+    struct bh_list *node;
+    pthread_setname_np(pthread_self(), "bh-resolve");
+    pthread_mutex_lock(&resolver->lock);
+    while ((node = bh_list_shift(&resolver->queued))) {
+        struct bh_resolve *r = BH_CONTAINER_OF(node, struct bh_resolve, node);
+        r->state = RUNNING;
+        pthread_mutex_unlock(&resolver->lock);
+        look_up(r);
+        pthread_mutex_lock(&resolver->lock);
+        deliver(resolver, r);
+    }
+    resolver->helpers--;
+    release_and_unlock(resolver);
+    return NULL;
+}
+
+/* Called with the lock held. A helper that runs already will come to what is queued. */
+static int start_helper(struct bh_resolver *resolver) {
+    pthread_t helper;
+    if (resolver->helpers == HELPERS_MAX)
+        return 0;
+    if (bh_thread_spawn(&helper, help, resolver) != 0)
+        return resolver->helpers ? 0 : BH_EUNAVAIL;
+    pthread_detach(helper);
+    resolver->helpers++;
+    resolver->refs++;
+    return 0;
+}
+
+static struct bh_resolver *resolver_of(struct bh_loop *loop) {
+    if (loop->resolver)
+        return loop->resolver;
+    struct bh_resolver *resolver = bh_calloc(1, sizeof *resolver);
+    pthread_mutex_init(&resolver->lock, NULL);
+    bh_list_init(&resolver->queued);
+    resolver->refs = 1;
+    resolver->mailbox = bh_mailbox_new(loop);
+    loop->resolver = resolver;
+    return resolver;
+}
+
+void bh_resolver_free(struct bh_resolver *resolver) {
+    struct bh_list *node;
+    pthread_mutex_lock(&resolver->lock);
+    struct bh_mailbox *mailbox = resolver->mailbox;
+    resolver->mailbox = NULL;
+    while ((node = bh_list_shift(&resolver->queued)))
+        bh_free(BH_CONTAINER_OF(node, struct bh_resolve, node));
+    pthread_mutex_unlock(&resolver->lock);
+    bh_mailbox_free(mailbox); /* no helper posts any more */
+    pthread_mutex_lock(&resolver->lock);
+    release_and_unlock(resolver);
+}
+
+/* --- requests, on the loop's thread --- */
+
+static void on_arrival(struct bh_mail *mail) {
+    struct bh_resolve *r = BH_CONTAINER_OF(mail, struct bh_resolve, mail);
+    bool loop_lives = r->resolver->mailbox; /* changed by this thread only */
+    if (r->on_done && loop_lives)
+        r->on_done(r->ud, r->error, r->error ? NULL : &r->addr);
+    bh_free(r);
+}
+
+/* True when there is nothing to look up: r->addr or r->error is set. */
+static bool answer_at_once(struct bh_resolve *r, const char *host) {
+    char text[HOST_MAX + 16];
+    const char *why;
+    size_t n = strlen(host);
+    if (n == 0 || n > HOST_MAX) {
+        r->error = BH_EINVAL;
+        return true;
+    }
+    memcpy(r->host, host, n + 1);
+    snprintf(text, sizeof text, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, r->port);
+    return host[0] != '/' && bh_addr_parse(bh_slice_cstr(text), &r->addr, &why) == 0;
+}
+
+struct bh_resolve *bh_resolve(struct bh_loop *loop, const char *host, uint16_t port,
+                              void (*on_done)(void *ud, int error, const struct bh_addr *a),
+                              void *ud) {
+    struct bh_resolver *resolver = resolver_of(loop);
+    struct bh_resolve *r = bh_malloc(sizeof *r);
+    *r = (struct bh_resolve){
+        .mail.fn = on_arrival, .resolver = resolver, .on_done = on_done, .ud = ud, .port = port};
+    bh_list_init(&r->node);
+    bool answered = answer_at_once(r, host);
+    pthread_mutex_lock(&resolver->lock);
+    if (!answered) {
+        bh_list_append(&resolver->queued, &r->node);
+        r->error = start_helper(resolver);
+    }
+    if (answered || r->error) {
+        bh_list_unlink(&r->node);
+        deliver(resolver, r);
+    }
+    pthread_mutex_unlock(&resolver->lock);
+    return r;
+}
+
+void bh_resolve_cancel(struct bh_resolve *r) {
+    struct bh_resolver *resolver = r->resolver;
+    pthread_mutex_lock(&resolver->lock);
+    bool queued = r->state == QUEUED;
+    if (queued)
+        bh_list_unlink(&r->node);
+    r->on_done = NULL;
+    pthread_mutex_unlock(&resolver->lock);
+    if (queued)
+        bh_free(r);
+}

@@ -1,0 +1,202 @@
+/* stream.c - a socket as a stream of bytes.
+ *
+ * One libevent event in each stream is registered for what the stream wants at the moment: reading,
+ * writing, both or nothing; `update_interest` is the only place that changes it. A connection in
+ * progress wants writing only. The bytes pass through the loop's one read buffer, so an idle stream
+ * costs no memory beyond itself.
+ *
+ * Any callback may close the stream, pause it, or write. After each one the stream is looked at
+ * afresh; its memory is still there, because owners free in the reap phase.
+ * Thread: the loop's. */
+#include "bellhop/io/stream.h"
+
+#include "bellhop/base/error.h"
+#include "loop_internal.h"
+#include "stream_ops.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+#define READ_ROUNDS 4
+
+/* --- plain sockets --- */
+
+static ssize_t plain_read(struct bh_stream *s, void *p, size_t n) {
+    ssize_t got;
+    do
+        got = recv(s->fd, p, n, 0);
+    while (got < 0 && errno == EINTR);
+    if (got >= 0)
+        return got;
+    return errno == EAGAIN ? BH_EAGAIN : BH_EIO;
+}
+
+static ssize_t plain_write(struct bh_stream *s, const struct iovec *iov, int count) {
+    struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
+    ssize_t sent;
+    do
+        /* send is the cheaper of the two, and one buffer the most frequent case. */
+        sent = count == 1 ? send(s->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+                          : sendmsg(s->fd, &message, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    if (sent >= 0)
+        return sent;
+    return errno == EAGAIN ? BH_EAGAIN : BH_ECLOSED;
+}
+
+static void plain_shutdown(struct bh_stream *s) {
+    shutdown(s->fd, SHUT_WR);
+}
+
+static void plain_close(struct bh_stream *s) {
+    close(s->fd);
+}
+
+const struct bh_stream_ops bh_stream_plain_ops = {plain_read, plain_write, plain_shutdown,
+                                                  plain_close};
+
+/* --- events --- */
+
+static void on_event(evutil_socket_t fd, short what, void *arg);
+
+static short wanted(const struct bh_stream *s) {
+    if (s->connecting)
+        return EV_WRITE;
+    return (short)((s->reading && !s->ended ? EV_READ : 0) | (s->writing ? EV_WRITE : 0));
+}
+
+static void update_interest(struct bh_stream *s) {
+    short want = wanted(s);
+    if (want == s->watched)
+        return;
+    s->watched = (unsigned char)want;
+    event_del(&s->event);
+    if (!want)
+        return;
+    event_assign(&s->event, bh_loop_base(s->loop), s->fd, (short)(want | EV_PERSIST), on_event, s);
+    event_add(&s->event, NULL);
+}
+
+static void end(struct bh_stream *s, int error) {
+    s->ended = 1;
+    if (error)
+        s->writing = 0; /* a broken socket is always writable */
+    update_interest(s);
+    s->callbacks->on_end(s, error);
+}
+
+static void finish_connect(struct bh_stream *s) {
+    int error = 0;
+    socklen_t len = sizeof error;
+    getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    s->connecting = 0;
+    if (error) {
+        end(s, error == ETIMEDOUT ? BH_ETIMEDOUT : BH_EUNAVAIL);
+        return;
+    }
+    s->writing = 0;
+    update_interest(s);
+    s->callbacks->on_writable(s);
+}
+
+static void read_some(struct bh_stream *s) {
+    unsigned char *buffer = bh_loop_read_buffer(s->loop);
+    for (int round = 0; round < READ_ROUNDS && bh_stream_is_open(s) && s->reading; round++) {
+        ssize_t n = s->ops->read(s, buffer, BH_LOOP_READ_BUFFER);
+        if (n == BH_EAGAIN)
+            return;
+        if (n <= 0) {
+            end(s, (int)n);
+            return;
+        }
+        s->callbacks->on_data(s, buffer, (size_t)n);
+        if (n < BH_LOOP_READ_BUFFER)
+            return;
+    }
+}
+
+static void on_event(evutil_socket_t fd, short what, void *arg) {
+    struct bh_stream *s = arg;
+    bh_loop_enter(s->loop);
+    if (s->connecting) {
+        finish_connect(s);
+        return;
+    }
+    if (what & EV_READ && s->reading && !s->ended)
+        read_some(s);
+    if (what & EV_WRITE && bh_stream_is_open(s) && s->writing && !s->connecting) {
+        s->writing = 0;
+        update_interest(s);
+        s->callbacks->on_writable(s);
+    }
+}
+
+/* --- life --- */
+
+void bh_stream_init(struct bh_stream *s, struct bh_loop *loop, int fd,
+                    const struct bh_stream_callbacks *callbacks) {
+    *s = (struct bh_stream){
+        .loop = loop, .callbacks = callbacks, .ops = &bh_stream_plain_ops, .fd = fd};
+    event_assign(&s->event, bh_loop_base(loop), fd, EV_READ | EV_PERSIST, on_event, s);
+}
+
+int bh_stream_connect(struct bh_stream *s, struct bh_loop *loop, const struct bh_addr *to,
+                      const struct bh_stream_callbacks *callbacks) {
+    int fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bh_stream_init(s, loop, fd, callbacks);
+    if (fd < 0)
+        return BH_EIO;
+    if (to->sa.sa_family != AF_UNIX)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    if (connect(fd, &to->sa, to->len) < 0 && errno != EINPROGRESS && errno != EINTR) {
+        bh_stream_close(s);
+        return BH_EIO;
+    }
+    s->connecting = 1;
+    update_interest(s);
+    return 0;
+}
+
+void bh_stream_read(struct bh_stream *s, bool on) {
+    if (!bh_stream_is_open(s) || s->reading == on)
+        return;
+    s->reading = on;
+    update_interest(s);
+}
+
+ssize_t bh_stream_write(struct bh_stream *s, const struct iovec *iov, int count) {
+    if (!bh_stream_is_open(s))
+        return BH_ECLOSED;
+    if (s->connecting)
+        return BH_EAGAIN;
+    if (count <= 0)
+        return 0;
+    return s->ops->write(s, iov, count < IOV_MAX ? count : IOV_MAX);
+}
+
+void bh_stream_want_write(struct bh_stream *s) {
+    if (!bh_stream_is_open(s) || s->writing)
+        return;
+    s->writing = 1;
+    update_interest(s);
+}
+
+void bh_stream_shutdown(struct bh_stream *s) {
+    if (bh_stream_is_open(s) && !s->connecting)
+        s->ops->shutdown(s);
+}
+
+void bh_stream_close(struct bh_stream *s) {
+    if (!bh_stream_is_open(s))
+        return;
+    event_del(&s->event);
+    s->ops->close(s);
+    s->fd = -1;
+    s->reading = s->writing = s->connecting = 0;
+    s->watched = 0;
+    s->ended = 1;
+}

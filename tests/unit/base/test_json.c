@@ -1,0 +1,630 @@
+/* JSON: what the grammar admits and nothing else, raw bytes kept, trees that lose nothing, and
+ * every reader held inside its slice whatever the bytes. */
+#include "bellhop/base/json.h"
+
+#include "base_test.h"
+#include "bellhop/base/error.h"
+#include "bellhop/base/mem.h"
+#include "bellhop/base/utf8.h"
+
+static int check(const char *text) {
+    struct bh_slice s = test_exact(bh_slice_cstr(text));
+    struct bh_json_error error = {SIZE_MAX, NULL};
+    int rc = bh_json_check(s, &error);
+    if (rc != 0) {
+        assert_non_null(error.why);
+        assert_true(error.offset <= s.n);
+    }
+    assert_int_equal(bh_json_check(s, NULL), rc);
+    test_exact_free(s);
+    return rc;
+}
+
+static const char *const good[] = {
+    "null",
+    "true",
+    "false",
+    "0",
+    "-0",
+    "-0.0",
+    "1",
+    "10",
+    "-123",
+    "0.5",
+    "1e5",
+    "1E+5",
+    "1e-05",
+    "12.34e56",
+    "123456789012345678901234567890",
+    "\"\"",
+    "\"a\"",
+    "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"",
+    "\"\\u0000\\u00e9\\uABCD\\ud83d\\ude00\"",
+    "\"\x7f\xc3\xa9\xe2\x82\xac\xf0\x9f\x94\x94\"",
+    "[]",
+    "[ ]",
+    "[1]",
+    "[1,2 , 3]",
+    "{}",
+    "{ }",
+    "{\"a\":1}",
+    "{\"a\":1,\"a\":2}",
+    "{\"\":{}}",
+    " \t\r\n[ { \"a\" : [ null , true ] } ] \n",
+    "[[[]],[{}],{\"a\":[]}]",
+};
+
+static const char *const bad[] = {
+    "",
+    " ",
+    "nul",
+    "nulll",
+    "True",
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "undefined",
+    "00",
+    "01",
+    "-01",
+    "-",
+    "+1",
+    "1.",
+    ".5",
+    "-.5",
+    "1e",
+    "1e+",
+    "1e1.5",
+    "0x10",
+    "1_000",
+    "1 2",
+    "- 1",
+    "\"",
+    "\"a",
+    "\"\\",
+    "\"\\\"",
+    "\"\\x41\"",
+    "\"\\a\"",
+    "\"\\u\"",
+    "\"\\u12\"",
+    "\"\\u12g4\"",
+    "\"\\u 123\"",
+    "\"\\U0041\"",
+    "\"\\ud800\"",
+    "\"\\ud800x\"",
+    "\"\\ud800\\n\"",
+    "\"\\ud800\\u0041\"",
+    "\"\\ud800\\ud800\"",
+    "\"\\udc00\"",
+    "\"\\udc00\\ud800\"",
+    "\"\\ud800\\udc0\"",
+    "\"a\nb\"",
+    "\"a\tb\"",
+    "\"\x01\"",
+    "\"\x1f\"",
+    "\"\xff\"",
+    "\"\xc3\"",
+    "\"\xc0\x80\"",
+    "\"\xed\xa0\x80\"",
+    "\"\xf4\x90\x80\x80\"",
+    "\xef\xbb\xbf{}",
+    "'a'",
+    "[",
+    "]",
+    "[1",
+    "[1,",
+    "[1,]",
+    "[,1]",
+    "[,]",
+    "[1 2]",
+    "[1}",
+    "[1]]",
+    "{",
+    "}",
+    "{]",
+    "{\"a\"}",
+    "{\"a\":}",
+    "{\"a\":1,}",
+    "{,}",
+    "{a:1}",
+    "{'a':1}",
+    "{1:1}",
+    "{null:1}",
+    "{\"a\" 1}",
+    "{\"a\"::1}",
+    "{\"a\":1 \"b\":2}",
+    "{\"a\":1}}",
+    "{\"a\",1}",
+    "// c\n1",
+    "/**/1",
+    "1;",
+    "[1]\v",
+    "\f1",
+    "[\xc2\xa0]",
+};
+
+static void admits_the_grammar(void **state) {
+    for (size_t i = 0; i < COUNT(good); i++)
+        if (check(good[i]) != 0)
+            fail_msg("refused: %s", good[i]);
+}
+
+static void refuses_everything_else(void **state) {
+    for (size_t i = 0; i < COUNT(bad); i++)
+        if (check(bad[i]) != BH_ESYNTAX)
+            fail_msg("accepted: %s", bad[i]);
+    assert_int_equal(bh_json_check(bh_slice(NULL, 0), NULL), BH_ESYNTAX);
+    assert_int_equal(bh_json_check(bh_slice("1\0", 2), NULL), BH_ESYNTAX);
+    assert_int_equal(bh_json_check(bh_slice("\"\0\"", 3), NULL), BH_ESYNTAX);
+    assert_int_equal(bh_json_check(bh_slice("\"\\\0\"", 4), NULL), BH_ESYNTAX);
+}
+
+static void an_error_names_its_byte(void **state) {
+    static const struct {
+        const char *text;
+        size_t offset;
+    } cases[] = {
+        {"", 0},           {"[1,]", 3},       {"{\"a\":tru}", 5},        {"[1] x", 4},
+        {"\"ab\ncd\"", 3}, {"\"ab\xff\"", 3}, {"{\"a\":1,\"b\" 2}", 11}, {"[\"abc", 5},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct bh_json_error error;
+        assert_int_equal(bh_json_check(bh_slice_cstr(cases[i].text), &error), BH_ESYNTAX);
+        assert_int_equal(error.offset, cases[i].offset);
+    }
+}
+
+static void no_prefix_of_a_container_passes(void **state) {
+    static const char text[] =
+        "{\"a\":[1,2.5e3,{\"b\":\"\\u00e9\\ud83d\\ude00\xc3\xa9\"}],\"c\":null,\"d\":[true]}";
+    assert_int_equal(check(text), 0);
+    for (size_t n = 0; n < sizeof text - 1; n++) {
+        struct bh_slice s = test_exact(bh_slice(text, n));
+        assert_int_equal(bh_json_check(s, NULL), BH_ESYNTAX);
+        test_exact_free(s);
+    }
+}
+
+/* n containers in one another, `open` and `close` in turn. */
+static void nest(struct bh_bytes *text, int n, const char *open, const char *close) {
+    bh_bytes_clear(text);
+    for (int i = 0; i < n; i++)
+        bh_bytes_adds(text, open);
+    bh_bytes_adds(text, "1");
+    for (int i = 0; i < n; i++)
+        bh_bytes_adds(text, close);
+}
+
+static void depth_is_bounded(void **state) {
+    struct bh_bytes text = {0};
+    struct bh_json_error error;
+    nest(&text, BH_JSON_DEPTH_MAX, "[", "]");
+    assert_int_equal(bh_json_check(bh_bytes_slice(&text), NULL), 0);
+    nest(&text, BH_JSON_DEPTH_MAX + 1, "[", "]");
+    assert_int_equal(bh_json_check(bh_bytes_slice(&text), &error), BH_ESYNTAX);
+    assert_int_equal(error.offset, BH_JSON_DEPTH_MAX);
+    nest(&text, BH_JSON_DEPTH_MAX + 1, "{\"a\":", "}");
+    assert_int_equal(bh_json_check(bh_bytes_slice(&text), NULL), BH_ESYNTAX);
+    nest(&text, 1000000, "[", "");
+    assert_int_equal(bh_json_check(bh_bytes_slice(&text), NULL), BH_ESYNTAX);
+    bh_bytes_free(&text);
+    assert_int_equal(check("[[],[],[[]],[]]"), 0); /* siblings do not add up */
+}
+
+static struct bh_json_value root_of(const char *text) {
+    struct bh_slice s = bh_slice_cstr(text);
+    assert_int_equal(bh_json_check(s, NULL), 0);
+    return bh_json_root(s);
+}
+
+static void root_has_its_type_and_bytes(void **state) {
+    static const enum bh_json_type types[] = {BH_JSON_NULL,   BH_JSON_TRUE,   BH_JSON_FALSE,
+                                              BH_JSON_NUMBER, BH_JSON_NUMBER, BH_JSON_STRING,
+                                              BH_JSON_ARRAY,  BH_JSON_OBJECT};
+    static const char *const texts[] = {" null\n", " true",     " false ", "\t-1 ",
+                                        "0 ",      " \" a \" ", " [ ] ",   "{ } "};
+    for (size_t i = 0; i < COUNT(texts); i++)
+        assert_int_equal(root_of(texts[i]).type, types[i]);
+    assert_slice(root_of(texts[0]).raw, "null");
+    assert_slice(root_of(texts[5]).raw, "\" a \"");
+    assert_slice(root_of(texts[6]).raw, "[ ]");
+}
+
+static void iterates_arrays_and_keeps_bytes(void **state) {
+    static const char *const raws[] = {"1.50",          "\"a,]\\\"\"",         "[ 1 , [2]]",
+                                       "{\"}\":\"]\"}", "9223372036854775807", "null"};
+    struct bh_json_value array =
+        root_of(" [1.50,\"a,]\\\"\" , [ 1 , [2]],{\"}\":\"]\"} ,9223372036854775807,null ] ");
+    struct bh_json_value value;
+    size_t cursor = 0, n = 0;
+    for (; bh_json_next(array, &cursor, NULL, &value); n++) {
+        assert_true(n < COUNT(raws));
+        assert_slice(value.raw, raws[n]);
+    }
+    assert_int_equal(n, COUNT(raws));
+    assert_false(bh_json_next(array, &cursor, NULL, &value));
+}
+
+static void iterates_members(void **state) {
+    struct bh_json_value object = root_of("{ \"a\" : 1 , \"b\\\"}\":{\"c\":[2]}, \"\":\"x\" }");
+    struct bh_json_value key, value;
+    size_t cursor = 0;
+    assert_true(bh_json_next(object, &cursor, &key, &value));
+    assert_slice(key.raw, "\"a\"");
+    assert_int_equal(key.type, BH_JSON_STRING);
+    assert_slice(value.raw, "1");
+    assert_true(bh_json_next(object, &cursor, &key, &value));
+    assert_slice(key.raw, "\"b\\\"}\"");
+    assert_slice(value.raw, "{\"c\":[2]}");
+    assert_true(bh_json_next(object, &cursor, NULL, &value));
+    assert_slice(value.raw, "\"x\"");
+    assert_false(bh_json_next(object, &cursor, &key, &value));
+}
+
+static void empty_and_scalar_values_have_no_elements(void **state) {
+    static const char *const texts[] = {"[]", "[ ]", "{}", "{ \n}", "1", "\"[1]\"", "null"};
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        struct bh_json_value value;
+        size_t cursor = 0;
+        assert_false(bh_json_next(root_of(texts[i]), &cursor, NULL, &value));
+    }
+}
+
+static void finds_members_and_the_last_wins(void **state) {
+    struct bh_json_value value;
+    struct bh_json_value object = root_of("{\"a\":1,\"b\":2,\"a\":3,\"\\u00e9\\n\":4,\"\":5}");
+    assert_true(bh_json_member(object, BH_SLICE("a"), &value));
+    assert_slice(value.raw, "3");
+    assert_true(bh_json_member(object, BH_SLICE("\xc3\xa9\n"), &value));
+    assert_slice(value.raw, "4");
+    assert_true(bh_json_member(object, BH_SLICE(""), &value));
+    assert_slice(value.raw, "5");
+    assert_false(bh_json_member(object, BH_SLICE("\\u00e9\\n"), &value));
+    assert_false(bh_json_member(object, BH_SLICE("A"), &value));
+    assert_false(bh_json_member(root_of("[\"a\"]"), BH_SLICE("a"), &value));
+    assert_true(bh_json_member(root_of("{\"a\":1,\"\\u0061\":2}"), BH_SLICE("a"), &value));
+    assert_slice(value.raw, "2");
+}
+
+static void walks_paths(void **state) {
+    struct bh_json_value value;
+    struct bh_json_value root = root_of("{\"a\":{\"b\":[{\"c\":1},{\"c\":2}]},\"0\":\"zero\"}");
+    assert_true(bh_json_path(root, BH_SLICE("a.b.1.c"), &value));
+    assert_slice(value.raw, "2");
+    assert_true(bh_json_path(root, BH_SLICE("0"), &value));
+    assert_slice(value.raw, "\"zero\"");
+    assert_true(bh_json_path(root, BH_SLICE(""), &value));
+    assert_int_equal(value.type, BH_JSON_OBJECT);
+    static const char *const missing[] = {"x",
+                                          "a.x",
+                                          "a.b.2",
+                                          "a.b.-1",
+                                          "a.b.x",
+                                          "a.b.",
+                                          "a.b.0.c.d",
+                                          "a..b",
+                                          ".a",
+                                          "a.b.1.c.",
+                                          "a.b.99999999999999999999"};
+    for (size_t i = 0; i < COUNT(missing); i++)
+        assert_false(bh_json_path(root, bh_slice_cstr(missing[i]), &value));
+}
+
+static void decodes_strings(void **state) {
+    struct bh_bytes out = {0};
+    bh_json_string(root_of("\"a\\\"\\\\\\/\\b\\f\\n\\r\\tz\""), &out);
+    assert_slice(bh_bytes_slice(&out), "a\"\\/\b\f\n\r\tz");
+    bh_bytes_clear(&out);
+    bh_json_string(root_of("\"\\u0041\\u00e9\\u20AC\\ud83d\\udd14\xc3\xa9\""), &out);
+    assert_slice(bh_bytes_slice(&out), "A\xc3\xa9\xe2\x82\xac\xf0\x9f\x94\x94\xc3\xa9");
+    bh_json_string(root_of("\"\""), &out);
+    bh_json_string(root_of("12"), &out); /* no string: nothing */
+    assert_slice(bh_bytes_slice(&out), "A\xc3\xa9\xe2\x82\xac\xf0\x9f\x94\x94\xc3\xa9");
+    bh_bytes_clear(&out);
+    bh_json_string(root_of("\"\\u0000\\uffff\\udbff\\udfff\""), &out);
+    assert_true(bh_slice_eq(bh_bytes_slice(&out), bh_slice("\0\xef\xbf\xbf\xf4\x8f\xbf\xbf", 8)));
+    bh_bytes_free(&out);
+}
+
+static void every_code_point_survives_its_escape(void **state) {
+    struct bh_bytes out = {0};
+    for (uint32_t code = 0; code <= 0x10ffff; code += code < 0x900 ? 1 : 37) {
+        if (code >= 0xd800 && code <= 0xdfff)
+            continue;
+        char text[32];
+        if (code < 0x10000)
+            snprintf(text, sizeof text, "\"\\u%04X\"", code);
+        else
+            snprintf(text, sizeof text, "\"\\u%04x\\u%04x\"", 0xd800 + ((code - 0x10000) >> 10),
+                     0xdc00 + (code & 0x3ff));
+        bh_bytes_clear(&out);
+        bh_json_string(root_of(text), &out);
+        assert_true(bh_utf8_valid(bh_bytes_slice(&out)));
+        assert_int_equal(out.len, code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4);
+        unsigned char last = (unsigned char)out.p[out.len - 1];
+        assert_int_equal(last & 0x3f, code & 0x3f);
+    }
+    bh_bytes_free(&out);
+}
+
+static void reads_64_bit_integers(void **state) {
+    static const struct {
+        const char *text;
+        int rc;
+        int64_t value;
+    } cases[] = {
+        {"0", 0, 0},
+        {"-0", 0, 0},
+        {"9007199254740993", 0, 9007199254740993},
+        {"9223372036854775807", 0, INT64_MAX},
+        {"-9223372036854775808", 0, INT64_MIN},
+        {"9223372036854775808", BH_ETOOBIG, 7},
+        {"-9223372036854775809", BH_ETOOBIG, 7},
+        {"100000000000000000000000", BH_ETOOBIG, 7},
+        {"1.0", BH_EINVAL, 7},
+        {"1e2", BH_EINVAL, 7},
+        {"\"1\"", BH_EINVAL, 7},
+        {"null", BH_EINVAL, 7},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        int64_t n = 7;
+        assert_int_equal(bh_json_int64(root_of(cases[i].text), &n), cases[i].rc);
+        assert_true(n == cases[i].value);
+    }
+}
+
+static int parse(const char *text, struct bh_json **root) {
+    struct bh_slice s = test_exact(bh_slice_cstr(text));
+    struct bh_json_error error = {SIZE_MAX, NULL};
+    int rc = bh_json_parse(s, root, &error);
+    assert_int_equal(rc != 0, error.why != NULL);
+    test_exact_free(s);
+    return rc;
+}
+
+static void builds_trees(void **state) {
+    struct bh_json *root = NULL;
+    assert_int_equal(
+        parse(" {\"s\":\"a\\u00e9\",\"n\":-1.5,\"t\":true,\"f\":false,\"z\":null,\"a\":[1,2]} ",
+              &root),
+        0);
+    assert_int_equal(bh_json_type(root), BH_JSON_OBJECT);
+    assert_string_equal(bh_json_str(bh_json_get(root, "s")), "a\xc3\xa9");
+    assert_true(bh_json_num(bh_json_get(root, "n")) == -1.5);
+    assert_null(bh_json_str(bh_json_get(root, "n")));
+    assert_int_equal(bh_json_type(bh_json_get(root, "t")), BH_JSON_TRUE);
+    assert_int_equal(bh_json_type(bh_json_get(root, "f")), BH_JSON_FALSE);
+    assert_int_equal(bh_json_type(bh_json_get(root, "z")), BH_JSON_NULL);
+    const struct bh_json *array = bh_json_get(root, "a");
+    assert_int_equal(bh_json_type(array), BH_JSON_ARRAY);
+    assert_string_equal(bh_json_name(array), "a");
+    const struct bh_json *child = bh_json_child(array);
+    assert_true(bh_json_num(child) == 1);
+    child = bh_json_sibling(child);
+    assert_true(bh_json_num(child) == 2);
+    assert_null(bh_json_sibling(child));
+    assert_null(bh_json_sibling(array));
+    assert_null(bh_json_get(root, "S"));
+    assert_null(bh_json_get(array, "s"));
+    assert_null(bh_json_get(NULL, "s"));
+    bh_json_free(root);
+    bh_json_free(NULL);
+}
+
+static void trees_and_scanner_agree_on_twins(void **state) {
+    struct bh_json *root = NULL;
+    assert_int_equal(parse("{\"a\":1,\"\\u0061\":2}", &root), 0);
+    assert_true(bh_json_num(bh_json_get(root, "a")) == 2);
+    bh_json_free(root);
+}
+
+static void trees_refuse_what_they_would_corrupt(void **state) {
+    static const char *const corrupt[] = {
+        "\"a\\u0000b\"",
+        "{\"a\\u0000\":1}",
+        "9007199254740993",
+        "-9007199254740993",
+        "[9223372036854775807]",
+        "1000000000000000000000000",
+        "1e400",
+        "-1e400",
+        "1e99999999999999",
+        "0.1000000000000000000000000000000000000000000000000000000000000001",
+    };
+    for (size_t i = 0; i < COUNT(corrupt); i++) {
+        struct bh_json *root = NULL;
+        assert_int_equal(check(corrupt[i]), 0);
+        assert_int_equal(parse(corrupt[i], &root), BH_ESYNTAX);
+        assert_null(root);
+    }
+    struct bh_json_error error;
+    struct bh_json *root = NULL;
+    bh_json_parse(BH_SLICE("[1, 9007199254740993]"), &root, &error);
+    assert_int_equal(error.offset, 4);
+    assert_non_null(strstr(error.why, "2^53"));
+}
+
+static void integers_are_told_from_the_value(void **state) {
+    static const struct {
+        const char *text;
+        bool is_int;
+        int64_t value;
+    } cases[] = {
+        {"0", true, 0},
+        {"-0", true, 0},
+        {"9007199254740992", true, 9007199254740992},
+        {"-9007199254740992", true, -9007199254740992},
+        {"1.0", true, 1},
+        {"1e2", true, 100},
+        {"12.5e1", true, 125},
+        {"0.5", false, 7},
+        {"1e16", false, 7},
+        {"1e300", false, 7},
+        {"\"1\"", false, 7},
+        {"true", false, 7},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct bh_json *root = NULL;
+        int64_t n = 7;
+        assert_int_equal(parse(cases[i].text, &root), 0);
+        assert_int_equal(bh_json_is_int(root, &n), cases[i].is_int);
+        assert_true(n == cases[i].value);
+        bh_json_free(root);
+    }
+}
+
+static void deep_trees_are_built_and_freed(void **state) {
+    struct bh_bytes text = {0};
+    struct bh_json *root = NULL;
+    nest(&text, BH_JSON_DEPTH_MAX, "{\"a\":", "}");
+    assert_int_equal(bh_json_parse(bh_bytes_slice(&text), &root, NULL), 0);
+    bh_json_free(root);
+    bh_bytes_free(&text);
+}
+
+static void each_failing_allocation_is_survived(void **state) {
+    static const char text[] = "{\"a\":[1,\"two\",{\"b\":null}],\"c\":\"\\u00e9\"}";
+    int rc = BH_ENOMEM;
+    unsigned nth = 1;
+    for (; rc == BH_ENOMEM; nth++) {
+        struct bh_json *root = NULL;
+        struct bh_json_error error = {0, NULL};
+        bh_mem_fail_nth(nth);
+        rc = bh_json_parse(bh_slice_cstr(text), &root, &error);
+        assert_int_equal(rc == BH_ENOMEM, error.why != NULL);
+        bh_json_free(root);
+    }
+    bh_mem_fail_nth(0);
+    assert_int_equal(rc, 0);
+    assert_true(nth > 8);
+}
+
+static void assert_quoted(struct bh_slice s, const char *expected) {
+    struct bh_bytes out = {0};
+    struct bh_slice exact = test_exact(s);
+    bh_json_quote(&out, exact);
+    assert_slice(bh_bytes_slice(&out), expected);
+    bh_bytes_free(&out);
+    test_exact_free(exact);
+}
+
+static void quotes(void **state) {
+    assert_quoted(bh_slice(NULL, 0), "\"\"");
+    assert_quoted(BH_SLICE("plain"), "\"plain\"");
+    assert_quoted(BH_SLICE("a\"b\\c/d"), "\"a\\\"b\\\\c/d\"");
+    assert_quoted(bh_slice("\0\b\f\n\r\t\x1f", 7), "\"\\u0000\\b\\f\\n\\r\\t\\u001f\"");
+    assert_quoted(BH_SLICE("\x7f\xc2\x80\xc2\x9f\xc2\xa0"), "\"\\u007f\\u0080\\u009f\xc2\xa0\"");
+    assert_quoted(BH_SLICE("\xc3\xa9\xf0\x9f\x94\x94"), "\"\xc3\xa9\xf0\x9f\x94\x94\"");
+    assert_quoted(BH_SLICE("a\xff"
+                           "b"),
+                  "\"a\xef\xbf\xbd"
+                  "b\"");
+    assert_quoted(BH_SLICE("\xe2\x82"), "\"\xef\xbf\xbd\xef\xbf\xbd\"");
+    assert_quoted(BH_SLICE("\xed\xa0\x80"), "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"");
+}
+
+static void quoting_and_decoding_are_inverse(void **state) {
+    struct bh_bytes quoted = {0}, back = {0};
+    for (int round = 0; round < 20000; round++) {
+        char bytes[40];
+        size_t n = test_random() % sizeof bytes;
+        for (size_t i = 0; i < n; i++)
+            bytes[i] = (char)(test_random() % 2 ? test_random() : test_random() % 128);
+        bh_bytes_clear(&quoted);
+        bh_bytes_clear(&back);
+        bh_json_quote(&quoted, bh_slice(bytes, n));
+        assert_int_equal(bh_json_check(bh_bytes_slice(&quoted), NULL), 0);
+        bh_json_string(bh_json_root(bh_bytes_slice(&quoted)), &back);
+        if (bh_utf8_valid(bh_slice(bytes, n)))
+            assert_true(bh_slice_eq(bh_bytes_slice(&back), bh_slice(bytes, n)));
+        else
+            assert_true(bh_utf8_valid(bh_bytes_slice(&back)));
+    }
+    bh_bytes_free(&quoted);
+    bh_bytes_free(&back);
+}
+
+/* Reads whatever is there, down to the leaves; each raw extent must be a text of its own. */
+static void read_all(struct bh_json_value value, bool accepted, int depth) {
+    struct bh_json_value key, each, found;
+    struct bh_bytes text = {0};
+    size_t cursor = 0;
+    int64_t n;
+    if (accepted)
+        assert_int_equal(bh_json_check(value.raw, NULL), 0);
+    bh_json_string(value, &text);
+    bh_json_int64(value, &n);
+    bh_json_member(value, BH_SLICE("a"), &found);
+    bh_json_path(value, BH_SLICE("a.0"), &found);
+    while (depth < 70 && bh_json_next(value, &cursor, &key, &each))
+        read_all(each, accepted, depth + 1);
+    bh_bytes_free(&text);
+}
+
+static void try_bytes(const char *bytes, size_t n) {
+    struct bh_slice s = test_exact(bh_slice(bytes, n));
+    struct bh_json *root = NULL;
+    bool accepted = bh_json_check(s, NULL) == 0;
+    int rc = bh_json_parse(s, &root, NULL);
+    if (!accepted)
+        assert_int_equal(rc, BH_ESYNTAX);
+    read_all(bh_json_root(s), accepted, 0);
+    bh_json_free(root);
+    test_exact_free(s);
+}
+
+static void random_texts_do_no_harm(void **state) {
+    static const char *const bits[] = {"{",    "}",  "[",       "]",    ",",    ":",   "\"a\"",
+                                       "\"",   "\\", "\\u0061", "1",    "-1.5", "e3",  "null",
+                                       "true", " ",  "\"\\ud8", "00\"", "\xc3", "\xa9"};
+    for (int round = 0; round < 60000; round++) {
+        struct bh_bytes text = {0};
+        for (unsigned i = test_random() % 12; i > 0; i--)
+            bh_bytes_adds(&text, bits[test_random() % COUNT(bits)]);
+        try_bytes(text.p, text.len);
+        bh_bytes_free(&text);
+    }
+}
+
+static void mutated_texts_do_no_harm(void **state) {
+    for (int round = 0; round < 60000; round++) {
+        char text[256];
+        size_t n = (size_t)snprintf(text, sizeof text, "{\"a\":[%s,{\"b\":%s}],\"c\":%s}",
+                                    good[test_random() % 24], good[test_random() % 24],
+                                    good[test_random() % 24]);
+        assert_true(n < sizeof text);
+        for (unsigned i = test_random() % 3; i > 0; i--)
+            text[test_random() % n] = "{}[],:\"\\u0 1\xc3\xa9\x01"[test_random() % 15];
+        try_bytes(text, test_random() % 4 ? n : test_random() % n);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(admits_the_grammar),
+        cmocka_unit_test(refuses_everything_else),
+        cmocka_unit_test(an_error_names_its_byte),
+        cmocka_unit_test(no_prefix_of_a_container_passes),
+        cmocka_unit_test(depth_is_bounded),
+        cmocka_unit_test(root_has_its_type_and_bytes),
+        cmocka_unit_test(iterates_arrays_and_keeps_bytes),
+        cmocka_unit_test(iterates_members),
+        cmocka_unit_test(empty_and_scalar_values_have_no_elements),
+        cmocka_unit_test(finds_members_and_the_last_wins),
+        cmocka_unit_test(walks_paths),
+        cmocka_unit_test(decodes_strings),
+        cmocka_unit_test(every_code_point_survives_its_escape),
+        cmocka_unit_test(reads_64_bit_integers),
+        cmocka_unit_test(builds_trees),
+        cmocka_unit_test(trees_and_scanner_agree_on_twins),
+        cmocka_unit_test(trees_refuse_what_they_would_corrupt),
+        cmocka_unit_test(integers_are_told_from_the_value),
+        cmocka_unit_test(deep_trees_are_built_and_freed),
+        cmocka_unit_test(each_failing_allocation_is_survived),
+        cmocka_unit_test(quotes),
+        cmocka_unit_test(quoting_and_decoding_are_inverse),
+        cmocka_unit_test(random_texts_do_no_harm),
+        cmocka_unit_test(mutated_texts_do_no_harm),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,230 @@
+/* The tick: its phases, its clock, its end. */
+#include "io_test.h"
+
+#include "bellhop/io/mailbox.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+static char trace[64];
+
+static void note(char c) {
+    size_t n = strlen(trace);
+    assert_true(n + 1 < sizeof trace);
+    trace[n] = c;
+    trace[n + 1] = '\0';
+}
+
+struct step {
+    struct bh_defer defer;
+    struct bh_loop *loop;
+    char name;
+    struct step *then; /* queued by this one */
+    enum bh_phase then_phase;
+    bool stops;
+};
+
+static void on_step(struct bh_defer *d) {
+    struct step *s = BH_CONTAINER_OF(d, struct step, defer);
+    note(s->name);
+    if (s->then)
+        bh_defer(s->loop, s->then_phase, &s->then->defer);
+    if (s->stops)
+        bh_loop_stop(s->loop);
+}
+
+static struct step step(struct bh_loop *loop, char name) {
+    return (struct step){.loop = loop, .name = name};
+}
+
+static void queue(struct step *s, enum bh_phase phase) {
+    bh_defer_init(&s->defer, on_step);
+    bh_defer(s->loop, phase, &s->defer);
+}
+
+static int setup(void **state) {
+    trace[0] = '\0';
+    *state = bh_loop_new();
+    return 0;
+}
+
+static int teardown(void **state) {
+    bh_loop_free(*state);
+    bh_clock_real();
+    return 0;
+}
+
+static void flush_comes_before_reap(void **state) {
+    struct step a = step(*state, 'a'), b = step(*state, 'b'), c = step(*state, 'c');
+    queue(&a, BH_PHASE_REAP);
+    queue(&b, BH_PHASE_FLUSH);
+    queue(&c, BH_PHASE_FLUSH);
+    bh_loop_tick(*state, false);
+    assert_string_equal(trace, "bca");
+    bh_loop_tick(*state, false);
+    assert_string_equal(trace, "bca");
+}
+
+static void queueing_twice_runs_once(void **state) {
+    struct step a = step(*state, 'a');
+    queue(&a, BH_PHASE_FLUSH);
+    bh_defer(*state, BH_PHASE_FLUSH, &a.defer);
+    bh_defer(*state, BH_PHASE_REAP, &a.defer);
+    bh_loop_tick(*state, false);
+    assert_string_equal(trace, "a");
+    bh_defer(*state, BH_PHASE_REAP, &a.defer);
+    bh_loop_tick(*state, false);
+    assert_string_equal(trace, "aa");
+}
+
+static void cancelled_work_does_not_run(void **state) {
+    struct step a = step(*state, 'a'), b = step(*state, 'b');
+    queue(&a, BH_PHASE_FLUSH);
+    queue(&b, BH_PHASE_FLUSH);
+    bh_defer_cancel(&a.defer);
+    bh_defer_cancel(&a.defer);
+    bh_loop_tick(*state, false);
+    assert_string_equal(trace, "b");
+}
+
+static void phases_run_until_empty(void **state) {
+    struct step a = step(*state, 'a'), b = step(*state, 'b'), c = step(*state, 'c');
+    struct step x = step(*state, 'x');
+    queue(&a, BH_PHASE_FLUSH);
+    queue(&x, BH_PHASE_REAP);
+    bh_defer_init(&b.defer, on_step);
+    bh_defer_init(&c.defer, on_step);
+    a.then = &b; /* flush queues flush: before any reaping */
+    x.then = &c; /* reap queues flush: in the same tick */
+    bh_loop_tick(*state, false);
+    assert_string_equal(trace, "abxc");
+}
+
+static void run_does_the_waiting_work_first(void **state) {
+    struct step a = step(*state, 'a'), b = step(*state, 'b'), c = step(*state, 'c');
+    queue(&a, BH_PHASE_FLUSH);
+    queue(&b, BH_PHASE_REAP);
+    a.stops = true;
+    a.then = &c;
+    a.then_phase = BH_PHASE_REAP;
+    bh_defer_init(&c.defer, on_step);
+    bh_loop_run(*state); /* would hang if it waited for an event */
+    assert_string_equal(trace, "abc");
+}
+
+static void stop_before_run(void **state) {
+    bh_loop_stop(*state);
+    bh_loop_run(*state);
+    struct step a = step(*state, 'a');
+    queue(&a, BH_PHASE_FLUSH);
+    a.stops = true;
+    bh_loop_run(*state);
+    assert_string_equal(trace, "a");
+}
+
+static void free_runs_what_is_deferred(void **state) {
+    struct bh_loop *loop = bh_loop_new();
+    struct step a = step(loop, 'a'), b = step(loop, 'b');
+    queue(&a, BH_PHASE_REAP);
+    a.then = &b;
+    bh_defer_init(&b.defer, on_step);
+    bh_loop_free(loop);
+    assert_string_equal(trace, "ab");
+    bh_loop_free(NULL);
+}
+
+static struct bh_loop *clock_loop;
+static uint64_t seen_before, seen_after;
+
+static void take_seven_ms(struct bh_defer *d) {
+    seen_before = bh_loop_now(clock_loop);
+    bh_clock_fake_advance(7);
+    seen_after = bh_loop_now(clock_loop);
+}
+
+static void time_stands_still_within_a_tick(void **state) {
+    bh_clock_fake(1000, 0);
+    clock_loop = *state;
+    assert_int_equal(bh_loop_now(clock_loop), 1000);
+    bh_clock_fake_advance(5);
+    assert_int_equal(bh_loop_now(clock_loop), 1005);
+    struct bh_defer d;
+    bh_defer_init(&d, take_seven_ms);
+    bh_defer(clock_loop, BH_PHASE_FLUSH, &d);
+    bh_loop_worst_tick_us(clock_loop);
+    bh_loop_tick(clock_loop, false);
+    assert_int_equal(seen_before, 1005);
+    assert_int_equal(seen_after, 1005);
+    assert_int_equal(bh_loop_now(clock_loop), 1012);
+    bh_loop_tick(clock_loop, false);
+    assert_int_equal(bh_loop_worst_tick_us(clock_loop), 7000);
+    assert_int_equal(bh_loop_worst_tick_us(clock_loop), 0);
+}
+
+static void the_read_buffer_holds_what_it_says(void **state) {
+    unsigned char *p = bh_loop_read_buffer(*state);
+    memset(p, 0xa5, BH_LOOP_READ_BUFFER);
+    assert_int_equal(p[BH_LOOP_READ_BUFFER - 1], 0xa5);
+    bh_loop_tick(*state, false);
+}
+
+/* --- blocking --- */
+
+struct late_post {
+    struct bh_mail mail;
+    struct bh_mailbox *box;
+    pid_t sleeper;
+    bool ran;
+};
+
+static bool is_asleep(pid_t tid) {
+    char path[64], text[256] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)tid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    const char *end_of_name = n > 0 ? strrchr(text, ')') : NULL;
+    return end_of_name && end_of_name[2] == 'S';
+}
+
+static void *post_late(void *arg) {
+    struct late_post *p = arg;
+    while (!is_asleep(p->sleeper))
+        sched_yield();
+    bh_mailbox_post(p->box, &p->mail);
+    return NULL;
+}
+
+static void on_late_post(struct bh_mail *mail) {
+    BH_CONTAINER_OF(mail, struct late_post, mail)->ran = true;
+}
+
+static void a_tick_waits_for_something_to_do(void **state) {
+    struct late_post p = {
+        .mail.fn = on_late_post, .box = bh_mailbox_new(*state), .sleeper = gettid()};
+    pthread_t thread;
+    bh_loop_tick(*state, false); /* nothing yet: returns */
+    assert_int_equal(pthread_create(&thread, NULL, post_late, &p), 0);
+    bh_loop_tick(*state, true);
+    assert_true(p.ran);
+    pthread_join(thread, NULL);
+    bh_mailbox_free(p.box);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(flush_comes_before_reap, setup, teardown),
+        cmocka_unit_test_setup_teardown(queueing_twice_runs_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(cancelled_work_does_not_run, setup, teardown),
+        cmocka_unit_test_setup_teardown(phases_run_until_empty, setup, teardown),
+        cmocka_unit_test_setup_teardown(run_does_the_waiting_work_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(stop_before_run, setup, teardown),
+        cmocka_unit_test_setup_teardown(free_runs_what_is_deferred, setup, teardown),
+        cmocka_unit_test_setup_teardown(time_stands_still_within_a_tick, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_read_buffer_holds_what_it_says, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_tick_waits_for_something_to_do, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
