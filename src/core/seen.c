@@ -29,9 +29,8 @@ static void drop(struct bh_seen *s, struct bh_seen_entry *e) {
 }
 
 static struct bh_seen_entry *oldest(struct bh_seen *s) {
-    return bh_list_empty(&s->by_age)
-               ? NULL
-               : BH_CONTAINER_OF(s->by_age.next, struct bh_seen_entry, node);
+    return bh_list_empty(&s->by_age) ? NULL
+                                     : BH_CONTAINER_OF(s->by_age.next, struct bh_seen_entry, node);
 }
 
 static void forget(struct bh_seen *s, uint64_t now_ms) {

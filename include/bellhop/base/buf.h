@@ -9,8 +9,8 @@
 
 #include "bellhop/base/slice.h"
 
-#include <stdatomic.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 
 struct bh_buf {
     atomic_uint refs;

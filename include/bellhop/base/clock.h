@@ -8,9 +8,9 @@
 
 #include <stdint.h>
 
-uint64_t bh_clock_ms(void);      /* monotonic, milliseconds */
-uint64_t bh_clock_us(void);      /* monotonic, microseconds */
-int64_t bh_clock_wall_ms(void);  /* Unix time, milliseconds */
+uint64_t bh_clock_ms(void);     /* monotonic, milliseconds */
+uint64_t bh_clock_us(void);     /* monotonic, microseconds */
+int64_t bh_clock_wall_ms(void); /* Unix time, milliseconds */
 
 /* Tests only. */
 void bh_clock_fake(uint64_t monotonic_ms, int64_t wall_ms);

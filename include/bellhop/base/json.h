@@ -49,9 +49,9 @@ struct bh_json_value bh_json_root(struct bh_slice text);
  * *key is the raw string with its quotes (key may be NULL for arrays). False at the end. */
 bool bh_json_next(struct bh_json_value container, size_t *cursor, struct bh_json_value *key,
                   struct bh_json_value *value);
-/* The last member with this name (as cJSON and JavaScript do: the last wins), or false. */
+/* The last member with this name (the last wins, as in JavaScript and bh_json_get), or false. */
 bool bh_json_member(struct bh_json_value object, struct bh_slice name, struct bh_json_value *value);
-/* Walks a path of member names and decimal array indexes, "a.b.0.c". */
+/* Walks a path of member names and decimal array indexes, "a.b.0.c"; the empty path is the root. */
 bool bh_json_path(struct bh_json_value root, struct bh_slice path, struct bh_json_value *value);
 /* Decodes a string value (escapes resolved) and appends it to out. */
 void bh_json_string(struct bh_json_value string, struct bh_bytes *out);
@@ -62,14 +62,16 @@ int bh_json_int64(struct bh_json_value number, int64_t *out);
 
 struct bh_json; /* opaque: a cJSON node; children belong to the root */
 
-/* Checks with the scanner, refuses the escape \u0000 and integer literals beyond +-2^53 (each with
- * a clear `why`), then builds the tree. The caller frees the root with bh_json_free. */
+/* Checks with the scanner, refuses the escape \u0000, integer literals beyond +-2^53 and numbers
+ * that a double cannot hold (each with a clear `why`), then builds the tree. 0, BH_ESYNTAX or
+ * BH_ENOMEM. The caller frees the root with bh_json_free. */
 int bh_json_parse(struct bh_slice text, struct bh_json **root, struct bh_json_error *error);
 void bh_json_free(struct bh_json *root);
 enum bh_json_type bh_json_type(const struct bh_json *node);
-const struct bh_json *bh_json_get(const struct bh_json *object, const char *name); /* or NULL */
-const struct bh_json *bh_json_child(const struct bh_json *container);              /* or NULL */
-const struct bh_json *bh_json_sibling(const struct bh_json *node);                 /* or NULL */
+/* The last member with this name, or NULL, also when object is NULL or no object. */
+const struct bh_json *bh_json_get(const struct bh_json *object, const char *name);
+const struct bh_json *bh_json_child(const struct bh_json *container); /* or NULL */
+const struct bh_json *bh_json_sibling(const struct bh_json *node);    /* or NULL */
 const char *bh_json_name(const struct bh_json *member);
 const char *bh_json_str(const struct bh_json *string); /* NULL when it is no string */
 double bh_json_num(const struct bh_json *number);
@@ -79,7 +81,8 @@ bool bh_json_is_int(const struct bh_json *number, int64_t *out);
 
 /* --- writing --- */
 
-/* Appends s as a JSON string with quotes. Bytes that are not UTF-8 become U+FFFD. */
+/* Appends s as a JSON string with quotes. Bytes that are not UTF-8 become U+FFFD; the control
+ * characters U+0000..1F and U+007F..9F are escaped. */
 void bh_json_quote(struct bh_bytes *out, struct bh_slice s);
 
 #endif

@@ -31,20 +31,20 @@ unsigned bh_jwt_alg_from_name(struct bh_slice name);
 
 struct bh_jwt_key; /* an HMAC secret, or a public key */
 
-/* The secret is copied. */
+/* The secret is copied; the empty one serves no algorithm. */
 struct bh_jwt_key *bh_jwt_key_secret(struct bh_slice secret);
-/* A PEM public key or certificate (RSA of at least 2048 bits, or EC P-256/384/521). 0, BH_EINVAL. */
+/* A PEM public key or certificate: RSA of at least 2048 bits, or EC P-256/384/521. 0, BH_EINVAL. */
 int bh_jwt_key_pem(struct bh_slice pem, struct bh_jwt_key **key, const char **why);
 void bh_jwt_key_free(struct bh_jwt_key *key);
 
 struct bh_jwt_rules {
-    unsigned algs;                /* set of bh_jwt_alg; 0 is refused */
+    unsigned algs; /* set of bh_jwt_alg; 0 is refused */
     const struct bh_jwt_key *key;
-    const char *issuer;           /* NULL: not checked; else `iss` must equal it */
-    const char *audience;         /* NULL: not checked; else `aud` must equal or contain it */
-    int64_t leeway_s;             /* for exp, nbf and iat */
+    const char *issuer;   /* NULL: not checked; else `iss` must equal it */
+    const char *audience; /* NULL: not checked; else `aud` must equal or contain it */
+    int64_t leeway_s;     /* for exp, nbf and iat */
     bool require_exp;
-    int64_t now_s;                /* Unix seconds */
+    int64_t now_s; /* Unix seconds */
 };
 
 /* On success appends the claims' JSON text (an object, accepted by bh_json_check) to claims and

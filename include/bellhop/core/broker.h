@@ -7,6 +7,7 @@
 #ifndef BELLHOP_CORE_BROKER_H
 #define BELLHOP_CORE_BROKER_H
 
+#include "bellhop/base/slots.h"
 #include "bellhop/core/message.h"
 #include "bellhop/io/mailbox.h"
 

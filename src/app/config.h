@@ -1,0 +1,66 @@
+/* config.h - the configuration: defaults, file, environment, command line, in rising order.
+ *
+ * Everything is read once, at start, on the main thread; the result is immutable. Each key is known
+ * by its path ("redis.url"); the environment calls it BELLHOP_REDIS_URL. Durations are seconds
+ * outside and milliseconds inside. */
+#ifndef BELLHOP_SRC_APP_CONFIG_H
+#define BELLHOP_SRC_APP_CONFIG_H
+
+#include "bellhop/base/json.h"
+#include "bellhop/base/log.h"
+
+struct bh_strings {
+    char **items;
+    size_t count;
+};
+
+struct bh_config {
+    struct bh_strings listen;
+    uint64_t workers; /* 0: the cores */
+    char *instance;   /* "": made up */
+    bool dev;
+    uint64_t drain_timeout;
+    uint64_t connections_max;
+    uint64_t backlog;
+
+    uint64_t head_bytes, body_bytes, idle_timeout, request_timeout;
+
+    char *ws_path;
+    uint64_t message_bytes, fragments, ping_interval, pong_timeout, close_timeout;
+    uint64_t handshake_timeout, queue_bytes;
+    char *client_messages;
+
+    struct bh_strings api_keys;
+
+    char *redis_url, *channel_prefix;
+    uint64_t connect_timeout, command_timeout, probe_interval, unsubscribe_linger;
+
+    char *strategy;
+    uint64_t payload_bytes, seen_max, seen_ttl;
+
+    struct bh_strings script_files;
+    bool trusted;
+    char *lua_dir;
+
+    struct bh_strings jwt_algorithms;
+    char *jwt_secret, *jwt_public_key, *jwt_issuer, *jwt_audience, *jwt_cookie;
+    char *user_claim, *tenant_claim;
+    uint64_t jwt_leeway;
+
+    char *log_level, *log_format, *log_target;
+
+    struct bh_json *tree; /* all of it, for scripts */
+};
+
+/* A key set on the command line. */
+struct bh_config_option {
+    const char *path;
+    const char *value;
+};
+
+/* file NULL: none. 0, or BH_EINVAL with *error (bh_free): source, line, what to do. */
+int bh_config_load(struct bh_config *c, const char *file, const struct bh_config_option *options,
+                   size_t option_count, char **error);
+void bh_config_free(struct bh_config *c);
+
+#endif

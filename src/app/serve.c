@@ -1,0 +1,473 @@
+/* serve.c - one instance from start to end.
+ *
+ * The main thread is the bus: it runs the broker's bus side, the directory and the signals. Each
+ * worker is a thread with a script, an edge and its links.
+ *
+ * Start: worker after worker - links, script, on_init, and only then its listeners, so that no
+ * connection meets a policy that is not ready. A failure in any step ends the process with a
+ * message. Stop: the first SIGTERM or SIGINT drains (workers close their connections, bounded by
+ * server.drain_timeout), the second one stops at once; then the workers' threads end, and what
+ * belonged to them is freed here, where nothing runs beside it any more. */
+#include "app.h"
+
+#include "bellhop/backend/memory.h"
+#include "bellhop/backend/redis.h"
+#include "bellhop/base/error.h"
+#include "bellhop/base/id.h"
+#include "bellhop/base/mem.h"
+#include "bellhop/core/node.h"
+#include "bellhop/edge/edge.h"
+#include "bellhop/io/signal.h"
+#include "bellhop/io/thread.h"
+#include "bellhop/io/timer.h"
+#include "bellhop/script/script.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+
+enum state { STARTING, SERVING, DRAINING, STOPPING };
+
+struct server;
+
+struct lane { /* a worker and all that is its own */
+    struct server *server;
+    struct bh_thread *thread;
+    struct bh_worker *worker;
+    struct bh_script *script;
+    struct bh_edge *edge;
+    bool started, drained;
+};
+
+struct server {
+    const struct bh_config *config;
+    enum state state;
+    int status; /* of the process */
+    struct bh_loop *loop;
+    struct bh_mailbox *mailbox;
+    struct bh_broker *broker;
+    struct bh_tracker *tracker;
+    struct bh_node *node;
+    struct bh_edge_config edge;
+    struct bh_script_config script;
+    struct bh_strings files;
+    struct bh_addr *listen;
+    struct bh_slice *api_keys;
+    char *lua_dir;
+    char instance[BH_ID_MAX + 1];
+    struct lane *lanes;
+    unsigned lane_count, started;
+    struct bh_timer drain_timer;
+    struct bh_timer ready_timer;
+    bool was_ready;
+    struct bh_signal *signals[3];
+};
+
+/* --- mail between the bus and a worker --- */
+
+struct order {
+    struct bh_mail mail;
+    struct lane *lane;
+    int error;
+    char *why; /* owned */
+};
+
+static void post(struct bh_mailbox *to, struct lane *lane, void (*fn)(struct bh_mail *), int error,
+                 const char *why) {
+    struct order *o = bh_malloc(sizeof *o);
+    *o = (struct order){{.fn = fn}, lane, error, why ? bh_strdup(why) : NULL};
+    if (bh_mailbox_post(to, &o->mail)) {
+        bh_free(o->why);
+        bh_free(o);
+    }
+}
+
+static struct order open_order(struct bh_mail *mail) {
+    struct order *o = BH_CONTAINER_OF(mail, struct order, mail), copy = *o;
+    bh_free(o);
+    return copy;
+}
+
+/* --- start --- */
+
+static void on_lane_up(struct bh_mail *mail);
+static void stop(struct server *s);
+
+static void listen_now(struct lane *l) {
+    struct server *s = l->server;
+    size_t which = 0;
+    char address[BH_ADDR_TEXT_MAX], why[256];
+    int error = bh_edge_listen(l->edge, s->listen, s->edge.listen_count, &which);
+    if (error) {
+        bh_addr_format(&s->listen[which], address);
+        snprintf(why, sizeof why, "cannot listen on %s: %s", address,
+                 error == BH_EEXIST    ? "the address is in use"
+                 : error == BH_EDENIED ? "permission denied"
+                                       : bh_strerror(error));
+        post(s->mailbox, l, on_lane_up, error, why);
+        return;
+    }
+    post(s->mailbox, l, on_lane_up, 0, NULL);
+}
+
+static void on_script_ready(void *ud, int error, const char *why) {
+    struct lane *l = ud;
+    if (error)
+        post(l->server->mailbox, l, on_lane_up, error, why);
+    else
+        listen_now(l);
+}
+
+static void on_lane_start(void *ud) {
+    struct lane *l = ud;
+    struct bh_broker *b = l->server->broker;
+    int error = b->vt->worker_start(b, l->worker->index, l->worker->loop);
+    if (error)
+        post(l->server->mailbox, l, on_lane_up, error, "cannot start the broker's links");
+    else
+        bh_script_start(l->script, on_script_ready, l);
+}
+
+static void start_next(struct server *s) {
+    struct lane *l = &s->lanes[s->started];
+    l->started = true;
+    if (bh_thread_start(l->thread, on_lane_start, l)) {
+        l->started = false;
+        post(s->mailbox, l, on_lane_up, BH_EIO, "cannot start a thread");
+    }
+}
+
+static void announce(struct server *s) {
+    char address[BH_ADDR_TEXT_MAX];
+    s->state = SERVING;
+    for (size_t i = 0; i < s->edge.listen_count; i++) {
+        bh_addr_format(&s->listen[i], address);
+        bh_info("listening", bh_kv_str("address", address), bh_kv_int("workers", s->lane_count),
+                bh_kv_str("broker", s->broker->vt->name));
+    }
+    if (!s->edge.dev)
+        return;
+    char page[BH_ADDR_TEXT_MAX + 16], curl[BH_ADDR_TEXT_MAX + 80];
+    bh_addr_format(&s->listen[0], address);
+    snprintf(page, sizeof page, "http://%s/", address);
+    snprintf(curl, sizeof curl, "curl -X POST http://%s/api/users/42/messages -d hello", address);
+    bh_info("development mode: try it", bh_kv_str("page", page), bh_kv_str("publish", curl));
+}
+
+/* Worker 0 has bound the real ports; the others share them. */
+static void fix_ports(struct server *s, struct bh_edge *edge) {
+    for (size_t i = 0; i < s->edge.listen_count; i++)
+        s->listen[i] = *bh_edge_address(edge, i);
+}
+
+static void on_lane_up(struct bh_mail *mail) {
+    struct order o = open_order(mail);
+    struct server *s = o.lane->server;
+    if (s->state == STARTING && o.error) {
+        bh_error("start failed", bh_kv_str("why", o.why ? o.why : bh_strerror(o.error)));
+        s->status = 1;
+        stop(s);
+    } else if (s->state == STARTING) {
+        if (s->started == 0)
+            fix_ports(s, o.lane->edge);
+        if (++s->started < s->lane_count)
+            start_next(s);
+        else
+            announce(s);
+    }
+    bh_free(o.why);
+}
+
+static void on_ready_timer(struct bh_timer *t) {
+    struct server *s = BH_CONTAINER_OF(t, struct server, ready_timer);
+    const char *why = "";
+    bool ready = s->state == SERVING && bh_node_ready(s->node, &why) == 0;
+    if (ready && !s->was_ready)
+        bh_info("ready");
+    else if (!ready && s->was_ready && s->state == SERVING)
+        bh_warn("not ready", bh_kv_str("why", why));
+    s->was_ready = ready;
+    bh_timer_set(t, 100);
+}
+
+/* --- stop --- */
+
+static void on_abort(struct bh_mail *mail) {
+    struct order o = open_order(mail);
+    bh_edge_abort(o.lane->edge);
+    bh_thread_stop(o.lane->thread);
+}
+
+static void stop(struct server *s) {
+    if (s->state == STOPPING)
+        return;
+    s->state = STOPPING;
+    bh_timer_cancel(&s->drain_timer);
+    for (unsigned i = 0; i < s->lane_count; i++)
+        if (s->lanes[i].started)
+            post(bh_thread_mailbox(s->lanes[i].thread), &s->lanes[i], on_abort, 0, NULL);
+    bh_loop_stop(s->loop);
+}
+
+static void on_lane_drained(struct bh_mail *mail) {
+    struct order o = open_order(mail);
+    struct server *s = o.lane->server;
+    o.lane->drained = true;
+    for (unsigned i = 0; i < s->lane_count; i++)
+        if (!s->lanes[i].drained)
+            return;
+    bh_info("drained");
+    stop(s);
+}
+
+static void on_drained(void *ud) {
+    struct lane *l = ud;
+    post(l->server->mailbox, l, on_lane_drained, 0, NULL);
+}
+
+static void on_drain(struct bh_mail *mail) {
+    struct order o = open_order(mail);
+    bh_edge_drain(o.lane->edge, on_drained, o.lane);
+}
+
+static void on_drain_timeout(struct bh_timer *t) {
+    struct server *s = BH_CONTAINER_OF(t, struct server, drain_timer);
+    bh_warn("drain timeout, dropping what is left",
+            bh_kv_int("connections", bh_node_connection_count(s->node)));
+    stop(s);
+}
+
+static void drain(struct server *s) {
+    s->state = DRAINING;
+    bh_info("draining", bh_kv_int("connections", bh_node_connection_count(s->node)));
+    bh_timer_set(&s->drain_timer, s->config->drain_timeout);
+    for (unsigned i = 0; i < s->lane_count; i++)
+        post(bh_thread_mailbox(s->lanes[i].thread), &s->lanes[i], on_drain, 0, NULL);
+}
+
+static void on_signal(int signo, void *ud) {
+    struct server *s = ud;
+    bh_info("signal", bh_kv_str("name", signo == SIGTERM  ? "SIGTERM"
+                                        : signo == SIGINT ? "SIGINT"
+                                                          : "SIGHUP"));
+    if (signo == SIGHUP)
+        bh_warn("reload is not available in this version; restart to apply changes");
+    else if (s->state == SERVING)
+        drain(s);
+    else
+        stop(s);
+}
+
+/* --- building and taking down --- */
+
+static int fail(const char *what, const char *why) {
+    bh_error(what, bh_kv_str("why", why));
+    return BH_EINVAL;
+}
+
+static int read_addresses(struct server *s) {
+    const struct bh_strings *listen = &s->config->listen;
+    const char *why = NULL;
+    if (listen->count == 0)
+        return fail("server.listen", "names no address");
+    s->listen = bh_calloc(listen->count, sizeof *s->listen);
+    for (size_t i = 0; i < listen->count; i++) {
+        if (bh_addr_parse(bh_slice_cstr(listen->items[i]), &s->listen[i], &why))
+            return fail("server.listen", why);
+        if (s->config->dev && !bh_addr_is_loopback(&s->listen[i]))
+            return fail("server.listen", "--dev needs no keys, so it listens on loopback addresses "
+                                         "only; use 127.0.0.1 or [::1]");
+    }
+    return 0;
+}
+
+static void set_edge_config(struct server *s) {
+    const struct bh_config *c = s->config;
+    s->api_keys = bh_calloc(c->api_keys.count + 1, sizeof *s->api_keys);
+    for (size_t i = 0; i < c->api_keys.count; i++)
+        s->api_keys[i] = bh_slice_cstr(c->api_keys.items[i]);
+    s->edge = (struct bh_edge_config){
+        .listen = s->listen,
+        .listen_count = c->listen.count,
+        .backlog = (int)c->backlog,
+        .dev = c->dev,
+        .api_keys = s->api_keys,
+        .api_key_count = c->api_keys.count,
+        .ws_path = c->ws_path,
+        .http_head_bytes = c->head_bytes,
+        .http_body_bytes = c->body_bytes,
+        .http_idle_ms = c->idle_timeout,
+        .http_request_ms = c->request_timeout,
+        .handshake_ms = c->handshake_timeout,
+        .message_bytes = c->message_bytes,
+        .fragments = (uint32_t)c->fragments,
+        .ping_interval_ms = c->ping_interval,
+        .pong_timeout_ms = c->pong_timeout,
+        .close_timeout_ms = c->close_timeout,
+        .queue_bytes = c->queue_bytes,
+        .connections_max = c->connections_max,
+        .client_messages_refused = strcmp(c->client_messages, "refuse") == 0,
+    };
+}
+
+static int make_broker(struct server *s, unsigned workers) {
+    const struct bh_config *c = s->config;
+    s->tracker = bh_memory_tracker_new();
+    if (!*c->redis_url) {
+        s->broker = bh_memory_broker_new();
+        return 0;
+    }
+    struct bh_redis_config redis = {0};
+    const char *why = NULL;
+    if (bh_redis_config_parse(bh_slice_cstr(c->redis_url), &redis, &why))
+        return fail("redis.url", why);
+    redis.channel_prefix = c->channel_prefix;
+    redis.instance = s->instance;
+    redis.connect_timeout_ms = c->connect_timeout;
+    redis.command_timeout_ms = c->command_timeout;
+    redis.probe_ms = c->probe_interval;
+    redis.backoff_min_ms = 50;
+    redis.backoff_max_ms = 5000;
+    s->broker = bh_redis_broker_new(&redis, workers);
+    redis.channel_prefix = redis.instance = NULL; /* not its own to free */
+    bh_redis_config_deinit(&redis);
+    return 0;
+}
+
+static unsigned count_workers(const struct bh_config *c) {
+    cpu_set_t cores;
+    if (c->workers)
+        return (unsigned)c->workers;
+    int n = sched_getaffinity(0, sizeof cores, &cores) ? 1 : CPU_COUNT(&cores);
+    return n < BH_WORKERS_MAX ? (unsigned)n : BH_WORKERS_MAX;
+}
+
+static int make_lane(struct server *s, struct lane *l) {
+    char *error = NULL;
+    l->server = s;
+    l->thread = bh_thread_new("bellhop-worker");
+    l->worker =
+        bh_node_add_worker(s->node, bh_thread_loop(l->thread), bh_thread_mailbox(l->thread));
+    if (*s->config->redis_url)
+        l->worker->redis = bh_redis_broker_commands(s->broker);
+    if (bh_script_new(&s->script, l->worker, &l->script, &error)) {
+        fail("script", error ? error : "cannot be loaded");
+        bh_free(error);
+        return BH_ESCRIPT;
+    }
+    l->edge = bh_edge_new(&s->edge, l->worker);
+    return 0;
+}
+
+static int build(struct server *s) {
+    const struct bh_config *c = s->config;
+    const char *why = NULL;
+    unsigned workers = count_workers(c);
+    if (*c->instance && bh_id_check(BH_ID_INSTANCE, bh_slice_cstr(c->instance), &why))
+        return fail("server.instance", why);
+    if (strlen(c->channel_prefix) > 64)
+        return fail("redis.channel_prefix", "has more than 64 bytes");
+    if (read_addresses(s) || make_broker(s, workers))
+        return BH_EINVAL;
+    set_edge_config(s);
+    s->lua_dir = bh_app_lua_dir(c);
+    bh_app_script_config(c, s->lua_dir, &s->script, &s->files);
+    struct bh_node_config node = {
+        .instance = bh_slice_cstr(s->instance),
+        .linger_ms = c->unsubscribe_linger,
+        .payload_max = c->payload_bytes,
+        .seen_max = c->seen_max,
+        .seen_ms = c->seen_ttl,
+    };
+    bh_strategy_parse(bh_slice_cstr(c->strategy), &node.strategy, NULL);
+    s->node = bh_node_new(&node, s->broker, s->tracker, s->loop, s->mailbox);
+    s->lanes = bh_calloc(workers, sizeof *s->lanes);
+    for (; s->lane_count < workers; s->lane_count++)
+        if (make_lane(s, &s->lanes[s->lane_count])) {
+            s->lane_count++;
+            return BH_ESCRIPT;
+        }
+    return 0;
+}
+
+static void take_down(struct server *s) {
+    for (unsigned i = 0; i < s->lane_count; i++)
+        if (s->lanes[i].started)
+            bh_thread_join(s->lanes[i].thread);
+    for (unsigned i = 0; i < s->lane_count; i++) {
+        struct lane *l = &s->lanes[i];
+        if (l->edge)
+            bh_edge_free(l->edge);
+        if (l->started)
+            s->broker->vt->worker_stop(s->broker, l->worker->index);
+        if (l->script)
+            bh_script_free(l->script);
+    }
+    if (s->node)
+        bh_node_stop(s->node);
+    for (unsigned i = 0; i < s->lane_count; i++)
+        bh_thread_free(s->lanes[i].thread);
+    for (size_t i = 0; i < 3; i++)
+        if (s->signals[i])
+            bh_signal_free(s->signals[i]);
+    bh_timer_cancel(&s->ready_timer);
+    bh_mailbox_close(s->mailbox);
+    bh_mailbox_free(s->mailbox);
+    if (s->node)
+        bh_node_free(s->node);
+    if (s->broker)
+        s->broker->vt->free(s->broker);
+    if (s->tracker)
+        s->tracker->vt->free(s->tracker);
+    bh_loop_free(s->loop);
+    bh_strings_free(&s->files);
+    bh_free(s->lua_dir);
+    bh_free(s->listen);
+    bh_free(s->api_keys);
+    bh_free(s->lanes);
+}
+
+static void set_up_process(struct server *s) {
+    const struct bh_config *c = s->config;
+    enum bh_log_level level = BH_LOG_INFO;
+    struct rlimit files;
+    char unique[BH_UNIQUE_ID_LEN + 1];
+    signal(SIGPIPE, SIG_IGN);
+    bh_id_unique(unique);
+    snprintf(s->instance, sizeof s->instance, "%.128s", *c->instance ? c->instance : unique);
+    bh_log_parse_level(c->log_level, &level);
+    bh_log_init(level, strcmp(c->log_format, "json") == 0 ? BH_LOG_JSON : BH_LOG_LOGFMT,
+                strcmp(c->log_target, "syslog") == 0, s->instance);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    bh_core_metrics_register();
+    bh_edge_metrics_register();
+    bh_redis_metrics_register();
+    bh_script_metrics_register();
+}
+
+int bh_app_serve(const struct bh_config *config) {
+    static const int signals[3] = {SIGTERM, SIGINT, SIGHUP};
+    struct server s = {.config = config};
+    set_up_process(&s);
+    s.loop = bh_loop_new();
+    s.mailbox = bh_mailbox_new(s.loop);
+    bh_timer_init(&s.drain_timer, s.loop, on_drain_timeout);
+    bh_timer_init(&s.ready_timer, s.loop, on_ready_timer);
+    s.status = 1;
+    if (build(&s) == 0 && bh_node_start(s.node) == 0) {
+        s.status = 0;
+        for (size_t i = 0; i < 3; i++)
+            s.signals[i] = bh_signal_new(s.loop, signals[i], on_signal, &s);
+        bh_timer_set(&s.ready_timer, 0);
+        start_next(&s);
+        bh_loop_run(s.loop);
+    }
+    take_down(&s);
+    if (s.status == 0)
+        bh_info("stopped");
+    return s.status;
+}

@@ -1,0 +1,137 @@
+/* tools.c - the small commands, check and token, and finding the Lua library. */
+#include "app.h"
+
+#include "bellhop/base/clock.h"
+#include "bellhop/base/error.h"
+#include "bellhop/base/id.h"
+#include "bellhop/base/jwt.h"
+#include "bellhop/base/mem.h"
+#include "bellhop/script/script.h"
+
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static char *join(const char *a, const char *b) {
+    struct bh_bytes path = {0};
+    bh_bytes_addf(&path, "%s/%s", a, b);
+    bh_bytes_addc(&path, '\0');
+    return path.p;
+}
+
+static bool has_policy(const char *dir) {
+    char *path = join(dir, "policy.lua");
+    bool there = access(path, R_OK) == 0;
+    bh_free(path);
+    return there;
+}
+
+char *bh_app_lua_dir(const struct bh_config *config) {
+    char exe[PATH_MAX];
+    if (*config->lua_dir)
+        return bh_strdup(config->lua_dir);
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    if (n > 0) {
+        exe[n] = '\0';
+        char *dir = join(dirname(exe), "../share/bellhop/lua");
+        if (has_policy(dir))
+            return dir;
+        bh_free(dir);
+    }
+    return bh_strdup(BELLHOP_LUA_DIR);
+}
+
+void bh_app_script_config(const struct bh_config *config, const char *lua_dir,
+                          struct bh_script_config *out, struct bh_strings *files) {
+    *files = (struct bh_strings){0};
+    size_t count = config->script_files.count ? config->script_files.count : 1;
+    files->items = bh_calloc(count, sizeof *files->items);
+    for (; files->count < count; files->count++)
+        files->items[files->count] = config->script_files.count
+                                         ? bh_strdup(config->script_files.items[files->count])
+                                         : join(lua_dir, "policy.lua");
+    *out = (struct bh_script_config){
+        .files = (const char *const *)files->items,
+        .file_count = files->count,
+        .lua_dir = lua_dir,
+        .config = config->tree,
+        .trusted = config->trusted,
+        .client_messages = strcmp(config->client_messages, "ignore") == 0,
+        .redis_timeout_ms = config->command_timeout,
+    };
+}
+
+void bh_strings_free(struct bh_strings *s) {
+    for (size_t i = 0; i < s->count; i++)
+        bh_free(s->items[i]);
+    bh_free(s->items);
+    *s = (struct bh_strings){0};
+}
+
+int bh_app_check(const struct bh_config *config, const char *file) {
+    struct bh_script_config script_config;
+    struct bh_strings files;
+    struct bh_script *script = NULL;
+    char *error = NULL;
+    char *lua_dir = bh_app_lua_dir(config);
+    bh_app_script_config(config, lua_dir, &script_config, &files);
+    int rc = bh_script_new(&script_config, NULL, &script, &error);
+    if (rc) {
+        fprintf(stderr, "bellhop: %s\n", error ? error : bh_strerror(rc));
+    } else {
+        printf("configuration %s: ok\n", file ? file : "(defaults)");
+        for (size_t i = 0; i < files.count; i++)
+            printf("script %s: ok\n", files.items[i]);
+        bh_script_free(script);
+    }
+    bh_free(error);
+    bh_strings_free(&files);
+    bh_free(lua_dir);
+    return rc ? 1 : 0;
+}
+
+int bh_app_token(const struct bh_config *config, const char *user, const char *tenant,
+                 uint64_t ttl_s) {
+    const char *why;
+    if (!*config->jwt_secret) {
+        fprintf(stderr, "bellhop: token: no auth.jwt.secret is configured; set "
+                        "BELLHOP_AUTH_JWT_SECRET or pass -c FILE\n");
+        return 1;
+    }
+    if (bh_id_check(BH_ID_USER, bh_slice_cstr(user), &why) ||
+        (tenant && bh_id_check(BH_ID_TENANT, bh_slice_cstr(tenant), &why))) {
+        fprintf(stderr, "bellhop: token: %s\n", why);
+        return 2;
+    }
+    struct bh_bytes claims = {0}, token = {0};
+    int64_t now = bh_clock_wall_ms() / 1000;
+    bh_bytes_adds(&claims, "{");
+    bh_json_quote(&claims, bh_slice_cstr(config->user_claim));
+    bh_bytes_addf(&claims, ":\"%s\"", user);
+    if (tenant) {
+        bh_bytes_adds(&claims, ",");
+        bh_json_quote(&claims, bh_slice_cstr(config->tenant_claim));
+        bh_bytes_addf(&claims, ":\"%s\"", tenant);
+    }
+    static const char *const standard[] = {"iss", "aud"};
+    const char *values[] = {config->jwt_issuer, config->jwt_audience};
+    for (int i = 0; i < 2; i++) {
+        if (!*values[i])
+            continue;
+        bh_bytes_addf(&claims, ",\"%s\":", standard[i]);
+        bh_json_quote(&claims, bh_slice_cstr(values[i]));
+    }
+    bh_bytes_addf(&claims, ",\"iat\":%lld,\"exp\":%lld}", (long long)now,
+                  (long long)(now + (int64_t)ttl_s));
+    struct bh_jwt_key *key = bh_jwt_key_secret(bh_slice_cstr(config->jwt_secret));
+    int error = bh_jwt_sign(BH_JWT_HS256, key, bh_bytes_slice(&claims), &token);
+    if (error)
+        fprintf(stderr, "bellhop: token: %s\n", bh_strerror(error));
+    else
+        printf("%.*s\n", BH_SLICE_ARG(bh_bytes_slice(&token)));
+    bh_jwt_key_free(key);
+    bh_bytes_free(&claims);
+    bh_bytes_free(&token);
+    return error ? 1 : 0;
+}

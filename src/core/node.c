@@ -1,0 +1,227 @@
+/* node.c - the instance: bus and workers, and the way of a message down to the sockets.
+ *
+ * The bus alone touches directory and seen ids; each worker alone touches its hub. They meet only
+ * in mails, which carry counted references to immutable messages. */
+#include "node_internal.h"
+
+#include "bellhop/base/crypto.h"
+#include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
+#include "bellhop/base/mem.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct bh_metric bh_core_metrics[BH_CORE_METRIC_COUNT] = {
+    [BH_CORE_PUBLISHED] = {"bellhop_core_published_total", NULL,
+                           "Messages that entered on this instance and were accepted", BH_COUNTER,
+                           0},
+    [BH_CORE_DELIVERED] = {"bellhop_core_delivered_total", NULL, "Messages handed to a connection",
+                           BH_COUNTER, 0},
+    [BH_CORE_DUPLICATES] = {"bellhop_core_duplicates_total", NULL,
+                            "Messages dropped because their id had been seen", BH_COUNTER, 0},
+    [BH_CORE_EXPIRED] = {"bellhop_core_expired_total", NULL,
+                         "Messages dropped because their ttl had passed", BH_COUNTER, 0},
+};
+
+void bh_core_metrics_register(void) {
+    bh_metrics_register(bh_core_metrics, BH_CORE_METRIC_COUNT);
+}
+
+/* --- delivery --- */
+
+struct delivery {
+    struct bh_mail mail;
+    struct bh_worker *worker;
+    struct bh_message *message;
+};
+
+static void on_delivery(struct bh_mail *mail) {
+    struct delivery *d = BH_CONTAINER_OF(mail, struct delivery, mail);
+    bh_worker_deliver(d->worker, d->message);
+    bh_message_unref(d->message);
+    bh_free(d);
+}
+
+static void post_delivery(struct bh_worker *w, struct bh_message *m) {
+    struct delivery *d = bh_malloc(sizeof *d);
+    *d = (struct delivery){{.fn = on_delivery}, w, bh_message_ref(m)};
+    if (bh_mailbox_post(w->mailbox, &d->mail)) {
+        bh_message_unref(m);
+        bh_free(d);
+    }
+}
+
+static void deliver_to(struct bh_subscriber *s, void *ud) {
+    struct bh_message *m = ud;
+    struct bh_hooks *hooks = s->worker->hooks;
+    if (m->except && m->except == s->number)
+        return;
+    int error;
+    if (!bh_hooks_has(hooks, BH_HOOK_DELIVER)) {
+        error = s->vt->deliver(s, m);
+    } else {
+        struct bh_slice replacement;
+        switch (hooks->vt->deliver(hooks, s, m, &replacement)) {
+        case BH_DELIVER_SKIP:
+            return;
+        case BH_DELIVER_REPLACED:
+            error = s->vt->send(s, (enum bh_opcode)m->opcode, replacement);
+            break;
+        default:
+            error = s->vt->deliver(s, m);
+        }
+    }
+    if (!error)
+        bh_metric_inc(&bh_core_metrics[BH_CORE_DELIVERED]);
+}
+
+static void disconnect_it(struct bh_subscriber *s, void *ud) {
+    struct bh_message *m = ud;
+    struct bh_slice reason = m->payload, code_text;
+    uint64_t code = 1000;
+    if (bh_slice_split(&reason, ' ', &code_text))
+        bh_slice_u64(code_text, 4999, &code);
+    s->vt->close(s, (unsigned)code, reason);
+}
+
+void bh_worker_deliver(struct bh_worker *w, struct bh_message *m) {
+    if (bh_message_expired(m, bh_loop_now(w->loop))) {
+        bh_metric_inc(&bh_core_metrics[BH_CORE_EXPIRED]);
+        return;
+    }
+    int walked = bh_hub_walk(&w->hub, bh_topic_name(&m->topic),
+                             m->kind == BH_MESSAGE_DISCONNECT ? disconnect_it : deliver_to, m);
+    if (walked == BH_EAGAIN)
+        post_delivery(w, m);
+}
+
+void bh_node_dispatch(struct bh_node *n, struct bh_message *m, uint64_t skip) {
+    uint64_t workers = bh_directory_workers(&n->directory, bh_topic_name(&m->topic)) & ~skip;
+    while (workers) {
+        unsigned index = (unsigned)__builtin_ctzll(workers);
+        workers &= workers - 1;
+        post_delivery(n->workers[index], m);
+    }
+}
+
+/* --- the broker's side, on the bus --- */
+
+static void on_message(void *ud, struct bh_message *m) {
+    struct bh_node *n = ud;
+    bool own = bh_slice_eq(m->origin, bh_slice_cstr(n->origin));
+    if (own && !(m->flags & BH_MESSAGE_ECHO))
+        return; /* its sockets here had it at once */
+    if (m->flags & BH_MESSAGE_DEDUP) {
+        struct bh_seen_entry *seen =
+            bh_seen_note(&n->seen, bh_topic_name(&m->topic), m->id, bh_loop_now(n->bus_loop));
+        seen->published = true;
+        if (seen->delivered) {
+            bh_metric_inc(&bh_core_metrics[BH_CORE_DUPLICATES]);
+            return;
+        }
+        seen->delivered = true;
+    }
+    bh_node_dispatch(n, m, 0);
+}
+
+static void on_subscribed(void *ud, struct bh_slice topic) {
+    struct bh_node *n = ud;
+    bh_directory_live(&n->directory, topic);
+}
+
+static void on_state(void *ud, bool up) {
+    struct bh_node *n = ud;
+    bh_directory_state(&n->directory, up);
+}
+
+/* --- life --- */
+
+struct bh_node *bh_node_new(const struct bh_node_config *config, struct bh_broker *broker,
+                            struct bh_tracker *tracker, struct bh_loop *bus_loop,
+                            struct bh_mailbox *bus_mailbox) {
+    assert(config->instance.n <= BH_ID_MAX && config->seen_max > 0);
+    struct bh_node *n = bh_calloc(1, sizeof *n);
+    n->config = *config;
+    memcpy(n->instance, config->instance.p, config->instance.n);
+    n->config.instance = bh_slice_cstr(n->instance);
+    bh_id_unique(n->origin);
+    n->broker = broker;
+    n->tracker = tracker;
+    n->bus_loop = bus_loop;
+    n->bus = bus_mailbox;
+    bh_directory_init(&n->directory, broker, bus_loop, config->linger_ms);
+    bh_seen_init(&n->seen, config->seen_max, config->seen_ms);
+    n->sink = (struct bh_broker_sink){on_message, on_subscribed, on_state, n};
+    return n;
+}
+
+struct bh_worker *bh_node_add_worker(struct bh_node *n, struct bh_loop *loop,
+                                     struct bh_mailbox *mailbox) {
+    assert(n->worker_count < BH_WORKERS_MAX);
+    struct bh_worker *w = bh_calloc(1, sizeof *w);
+    *w = (struct bh_worker){.node = n, .index = n->worker_count, .loop = loop, .mailbox = mailbox};
+    bh_hub_init(&w->hub);
+    bh_slots_init(&w->subscribers);
+    bh_slots_init(&w->ops);
+    n->workers[n->worker_count++] = w;
+    return w;
+}
+
+int bh_node_start(struct bh_node *n) {
+    int error = n->broker->vt->start(n->broker, n->bus_loop, n->bus, &n->sink);
+    if (!error)
+        bh_directory_pin(&n->directory, BH_SLICE("all"));
+    return error;
+}
+
+void bh_node_stop(struct bh_node *n) {
+    n->broker->vt->stop(n->broker);
+    bh_directory_state(&n->directory, false);
+}
+
+void bh_node_free(struct bh_node *n) {
+    for (unsigned i = 0; i < n->worker_count; i++) {
+        struct bh_worker *w = n->workers[i];
+        uint32_t cursor = 0;
+        void *op;
+        while ((op = bh_slots_next(&w->ops, &cursor)))
+            bh_free(op);
+        bh_slots_deinit(&w->ops);
+        bh_slots_deinit(&w->subscribers);
+        bh_hub_deinit(&w->hub);
+        bh_free(w);
+    }
+    bh_directory_deinit(&n->directory);
+    bh_seen_deinit(&n->seen);
+    bh_free(n);
+}
+
+struct bh_slice bh_node_instance(const struct bh_node *n) {
+    return bh_slice_cstr(n->instance);
+}
+
+unsigned bh_node_worker_count(const struct bh_node *n) {
+    return n->worker_count;
+}
+
+struct bh_worker *bh_node_worker(struct bh_node *n, unsigned index) {
+    return n->workers[index];
+}
+
+struct bh_broker *bh_node_broker(struct bh_node *n) {
+    return n->broker;
+}
+
+struct bh_mailbox *bh_node_bus(struct bh_node *n) {
+    return n->bus;
+}
+
+int bh_node_ready(const struct bh_node *n, const char **why) {
+    return n->broker->vt->ready(n->broker, why);
+}
+
+int64_t bh_node_connection_count(const struct bh_node *n) {
+    return atomic_load_explicit(&n->connections, memory_order_relaxed);
+}

@@ -1,0 +1,142 @@
+/* node_lookup.c - questions about users.
+ *
+ * A local lookup is one object that travels: from worker to worker, each adding what its hub holds,
+ * and home again. Nothing is kept between questions, so nothing can be stale. */
+#include "node_internal.h"
+
+#include "bellhop/base/clock.h"
+#include "bellhop/base/error.h"
+#include "bellhop/base/mem.h"
+
+#include <assert.h>
+
+struct lookup {
+    struct bh_mail mail;
+    struct bh_worker *home;
+    unsigned next; /* worker to visit */
+    bool with_connections;
+    bh_tracker_cb done;
+    void *ud;
+    bh_handle handle;
+    int64_t as_of;
+    size_t count;
+    struct bh_topic *users;
+    struct bh_presence *found;
+    size_t current; /* the user at hand, for the walk */
+};
+
+struct info { /* a connection and room for its tenant */
+    struct bh_connection_info info;
+    char tenant[BH_ID_MAX];
+};
+
+static void add_connection(struct bh_subscriber *s, struct bh_presence *p) {
+    struct info *all = (struct info *)p->connections;
+    if ((p->count & (p->count - 1)) == 0) /* 0, 1, 2, 4, ...: full */
+        all = bh_realloc(all, (p->count ? p->count * 2 : 1) * sizeof *all);
+    p->connections = (struct bh_connection_info *)all;
+    struct info *i = &all[p->count];
+    *i = (struct info){.info = {.instance = bh_node_instance(s->worker->node),
+                                .number = s->number,
+                                .opened_at = s->opened_at}};
+    i->info.tenant.n = s->identity->tenant.n;
+    if (s->identity->tenant.n)
+        memcpy(i->tenant, s->identity->tenant.p, s->identity->tenant.n);
+}
+
+static void visit(struct bh_worker *w, struct lookup *l) {
+    for (size_t u = 0; u < l->count; u++) {
+        const struct bh_hub_topic *t = bh_hub_find(&w->hub, bh_topic_name(&l->users[u]));
+        struct bh_presence *p = &l->found[u];
+        if (!t)
+            continue;
+        struct bh_subscriber *const *members = t->cap == 1 ? &t->one : t->many;
+        for (uint32_t i = 0; i < t->used; i++) {
+            if (!members[i])
+                continue;
+            if (l->with_connections)
+                add_connection(members[i], p);
+            p->count++;
+        }
+    }
+}
+
+static void lookup_free(struct lookup *l) {
+    for (size_t u = 0; u < l->count; u++)
+        bh_free((void *)l->found[u].connections);
+    bh_free(l->found);
+    bh_free(l->users);
+    bh_free(l);
+}
+
+/* The callers see plain connection infos; the tenants stay in the wide ones behind them. */
+static struct bh_connection_info *plain(struct bh_presence *p) {
+    const struct info *wide = (const struct info *)p->connections;
+    struct bh_connection_info *out = bh_malloc((p->count + 1) * sizeof *out);
+    for (size_t i = 0; i < p->count; i++) {
+        out[i] = wide[i].info;
+        out[i].tenant.p = wide[i].tenant;
+    }
+    return out;
+}
+
+static void come_home(struct bh_mail *mail) {
+    struct lookup *l = BH_CONTAINER_OF(mail, struct lookup, mail);
+    struct bh_presence *answer = bh_calloc(l->count + 1, sizeof *answer);
+    for (size_t u = 0; u < l->count; u++) {
+        answer[u].count = l->found[u].count;
+        if (l->with_connections)
+            answer[u].connections = plain(&l->found[u]);
+    }
+    l->done(l->ud, l->handle, 0, answer, l->count, l->as_of);
+    for (size_t u = 0; u < l->count; u++)
+        bh_free((void *)answer[u].connections);
+    bh_free(answer);
+    lookup_free(l);
+}
+
+static void travel(struct lookup *l);
+
+static void on_visit(struct bh_mail *mail) {
+    struct lookup *l = BH_CONTAINER_OF(mail, struct lookup, mail);
+    visit(l->home->node->workers[l->next++], l);
+    travel(l);
+}
+
+static void travel(struct lookup *l) {
+    struct bh_node *n = l->home->node;
+    bool more = l->next < n->worker_count;
+    l->mail.fn = more ? on_visit : come_home;
+    struct bh_worker *to = more ? n->workers[l->next] : l->home;
+    if (bh_mailbox_post(to->mailbox, &l->mail))
+        lookup_free(l); /* shutting down: whoever asked goes too */
+}
+
+void bh_node_lookup_local(struct bh_worker *w, const struct bh_slice *users, size_t count,
+                          bool with_connections, bh_tracker_cb done, void *ud, bh_handle handle) {
+    assert(count <= BH_LOOKUP_MAX);
+    struct lookup *l = bh_calloc(1, sizeof *l);
+    l->home = w;
+    l->with_connections = with_connections;
+    l->done = done;
+    l->ud = ud;
+    l->handle = handle;
+    l->as_of = bh_clock_wall_ms();
+    l->count = count;
+    l->users = bh_calloc(count + 1, sizeof *l->users);
+    l->found = bh_calloc(count + 1, sizeof *l->found);
+    for (size_t u = 0; u < count; u++) {
+        if (bh_topic_make(BH_TOPIC_USER, users[u], &l->users[u], NULL)) {
+            lookup_free(l);
+            done(ud, handle, BH_EINVAL, NULL, 0, 0);
+            return;
+        }
+    }
+    travel(l);
+}
+
+void bh_node_lookup(struct bh_worker *w, const struct bh_slice *users, size_t count,
+                    bool with_connections, bh_tracker_cb done, void *ud, bh_handle handle) {
+    struct bh_tracker *tracker = w->node->tracker;
+    tracker->vt->lookup(tracker, w, users, count, with_connections, done, ud, handle);
+}

@@ -1,0 +1,274 @@
+/* node_open.c - connections come, join topics, leave.
+ *
+ * Joining is one operation whether a connection opens or asks for one more topic: ask on_subscribe
+ * for each topic, join the hub, then (with a broker that other instances share) wait until the bus
+ * says that all is live, so that what is published after the client's `open` event arrives. The
+ * operation keeps the subscriber's handle, never its pointer. */
+#include "node_internal.h"
+
+#include "bellhop/base/clock.h"
+#include "bellhop/base/crypto.h"
+#include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
+#include "bellhop/base/mem.h"
+
+/* --- mail to the bus: topics of one worker that come or go --- */
+
+struct interest {
+    struct bh_mail mail;
+    struct bh_directory_ticket ticket;
+    struct bh_node *node;
+    struct bh_worker *worker;
+    bh_handle op; /* 0: nobody waits */
+    bool add;
+    unsigned count;
+    struct bh_topic topics[];
+};
+
+static void interest_free(struct interest *i) {
+    bh_free(i->ticket.waiters);
+    bh_free(i);
+}
+
+static void finish_join(struct bh_worker *w, bh_handle op);
+
+static void on_answer(struct bh_mail *mail) {
+    struct interest *i = BH_CONTAINER_OF(mail, struct interest, mail);
+    finish_join(i->worker, i->op);
+    interest_free(i);
+}
+
+static void on_live(struct bh_directory_ticket *t) {
+    struct interest *i = BH_CONTAINER_OF(t, struct interest, ticket);
+    i->mail.fn = on_answer;
+    if (bh_mailbox_post(i->worker->mailbox, &i->mail))
+        interest_free(i);
+}
+
+static void on_interest(struct bh_mail *mail) {
+    struct interest *i = BH_CONTAINER_OF(mail, struct interest, mail);
+    struct bh_directory *d = &i->node->directory;
+    for (unsigned t = 0; t < i->count; t++) {
+        if (i->add)
+            bh_directory_add(d, i->worker->index, bh_topic_name(&i->topics[t]));
+        else
+            bh_directory_remove(d, i->worker->index, bh_topic_name(&i->topics[t]));
+    }
+    if (!i->op) {
+        interest_free(i);
+        return;
+    }
+    struct bh_slice *names = bh_malloc(i->count * sizeof *names);
+    for (unsigned t = 0; t < i->count; t++)
+        names[t] = bh_topic_name(&i->topics[t]);
+    i->ticket.waiters = bh_malloc(i->count * sizeof *i->ticket.waiters);
+    i->ticket.on_live = on_live;
+    bh_directory_wait(d, &i->ticket, names, i->count);
+    bh_free(names);
+}
+
+static struct interest *interest_new(struct bh_worker *w, bool add, size_t room) {
+    struct interest *i = bh_malloc(sizeof *i + room * sizeof i->topics[0]);
+    *i = (struct interest){{.fn = on_interest}, .node = w->node, .worker = w, .add = add};
+    return i;
+}
+
+static void interest_post(struct interest *i) {
+    if (i->count == 0 || bh_mailbox_post(i->node->bus, &i->mail))
+        interest_free(i);
+}
+
+/* --- joining --- */
+
+struct join {
+    bh_handle self;
+    struct bh_worker *worker;
+    bh_handle subscriber;
+    bh_node_cb done;
+    void *ud;
+    bh_handle handle;
+    bool opening; /* a refused topic is left out; else it is the operation's error */
+    int error;
+    unsigned asked, count;
+    struct bh_topic topics[];
+};
+
+static void join_done(struct join *j, int error) {
+    struct join copy = *j;
+    bh_slots_remove(&j->worker->ops, j->self);
+    bh_free(j);
+    copy.done(copy.ud, copy.handle, error);
+}
+
+static void finish_join(struct bh_worker *w, bh_handle op) {
+    struct join *j = bh_slots_get(&w->ops, op);
+    if (j)
+        join_done(j, bh_worker_subscriber(w, j->subscriber) ? j->error : BH_ECLOSED);
+}
+
+static void enter_hub(struct join *j, struct bh_subscriber *s) {
+    struct bh_worker *w = j->worker;
+    bool wait = w->node->broker->vt->shared;
+    struct interest *interest = interest_new(w, true, j->count);
+    for (unsigned t = 0; t < j->count; t++) {
+        bool first = false;
+        if (!bh_hub_join(&w->hub, s, bh_topic_name(&j->topics[t]), &first))
+            j->error = j->opening ? 0 : BH_EEXIST;
+        else if (first || wait)
+            interest->topics[interest->count++] = j->topics[t];
+    }
+    bh_handle self = j->self;
+    wait = wait && interest->count > 0;
+    if (wait)
+        interest->op = self;
+    interest_post(interest);
+    if (!wait)
+        finish_join(w, self);
+}
+
+static void ask_next(struct join *j);
+
+static void on_consent(void *ud, bh_handle handle, bool allowed, int status, struct bh_slice body) {
+    struct bh_worker *w = ud;
+    struct join *j = bh_slots_get(&w->ops, handle);
+    if (!j)
+        return;
+    if (allowed) {
+        j->asked++;
+    } else {
+        bh_info_limited("subscribe refused",
+                        bh_kv_slice("topic", bh_topic_name(&j->topics[j->asked])));
+        if (!j->opening)
+            j->error = BH_EDENIED;
+        j->topics[j->asked] = j->topics[--j->count];
+    }
+    ask_next(j);
+}
+
+static void ask_next(struct join *j) {
+    struct bh_worker *w = j->worker;
+    struct bh_subscriber *s = bh_worker_subscriber(w, j->subscriber);
+    if (!s) {
+        join_done(j, BH_ECLOSED);
+        return;
+    }
+    while (j->asked < j->count && j->topics[j->asked].kind != BH_TOPIC_TOPIC)
+        j->asked++;
+    if (j->asked < j->count && bh_hooks_has(w->hooks, BH_HOOK_SUBSCRIBE)) {
+        w->hooks->vt->subscribe(w->hooks, s, bh_topic_name(&j->topics[j->asked]), on_consent, w,
+                                j->self);
+        return;
+    }
+    if (j->count == 0)
+        join_done(j, j->error);
+    else
+        enter_hub(j, s);
+}
+
+static struct join *join_new(struct bh_worker *w, struct bh_subscriber *s, size_t room,
+                             bh_node_cb done, void *ud, bh_handle handle) {
+    struct join *j = bh_malloc(sizeof *j + room * sizeof j->topics[0]);
+    *j = (struct join){
+        .worker = w, .subscriber = s->handle, .done = done, .ud = ud, .handle = handle};
+    j->self = bh_slots_add(&w->ops, j);
+    return j;
+}
+
+static void add_topic(struct join *j, enum bh_topic_kind kind, struct bh_slice id) {
+    if (kind != BH_TOPIC_ALL && id.n == 0)
+        return;
+    if (bh_topic_make(kind, id, &j->topics[j->count], NULL) == 0)
+        j->count++;
+}
+
+void bh_node_open(struct bh_worker *w, struct bh_subscriber *s, struct bh_identity *identity,
+                  bh_node_cb done, void *ud, bh_handle handle) {
+    s->worker = w;
+    s->identity = identity;
+    s->closing = false;
+    s->handle = bh_slots_add(&w->subscribers, s);
+    do
+        bh_random(&s->number, sizeof s->number);
+    while (s->number == 0);
+    s->opened_at = bh_clock_wall_ms();
+    atomic_fetch_add_explicit(&w->node->connections, 1, memory_order_relaxed);
+    struct join *j = join_new(w, s, 3 + identity->topic_count, done, ud, handle);
+    j->opening = true;
+    add_topic(j, BH_TOPIC_USER, identity->user);
+    add_topic(j, BH_TOPIC_TENANT, identity->tenant);
+    add_topic(j, BH_TOPIC_ALL, (struct bh_slice){0});
+    for (size_t i = 0; i < identity->topic_count; i++)
+        add_topic(j, BH_TOPIC_TOPIC, identity->topics[i]);
+    ask_next(j);
+}
+
+void bh_node_subscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_slice topic_id,
+                       bh_node_cb done, void *ud, bh_handle handle) {
+    struct bh_topic topic;
+    if (!s->handle || s->closing) {
+        done(ud, handle, BH_ECLOSED);
+        return;
+    }
+    if (bh_topic_make(BH_TOPIC_TOPIC, topic_id, &topic, NULL)) {
+        done(ud, handle, BH_EINVAL);
+        return;
+    }
+    struct join *j = join_new(w, s, 1, done, ud, handle);
+    j->topics[j->count++] = topic;
+    ask_next(j);
+}
+
+/* --- leaving --- */
+
+static void leave(struct bh_worker *w, struct bh_subscriber *s, const struct bh_topic *topic,
+                  struct interest *gone, const char *why) {
+    bool last = false;
+    if (bh_hub_leave(&w->hub, s, bh_topic_name(topic), &last))
+        return;
+    if (last)
+        gone->topics[gone->count++] = *topic;
+    if (topic->kind == BH_TOPIC_TOPIC && bh_hooks_has(w->hooks, BH_HOOK_UNSUBSCRIBE))
+        w->hooks->vt->unsubscribe(w->hooks, s, bh_topic_name(topic), why);
+}
+
+int bh_node_unsubscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_slice topic_id) {
+    struct bh_topic topic;
+    if (bh_topic_make(BH_TOPIC_TOPIC, topic_id, &topic, NULL))
+        return BH_EINVAL;
+    struct bh_hub_topic *t = bh_hub_find(&w->hub, bh_topic_name(&topic));
+    bool member = false;
+    for (unsigned i = 0; t && i < s->link_count; i++)
+        member |= s->links[i].topic == t;
+    if (!member)
+        return BH_ENOTFOUND;
+    struct interest *gone = interest_new(w, false, 1);
+    leave(w, s, &topic, gone, "unsubscribed");
+    interest_post(gone);
+    return 0;
+}
+
+void bh_node_close(struct bh_worker *w, struct bh_subscriber *s, unsigned code,
+                   struct bh_slice reason) {
+    if (!s->handle || s->closing)
+        return;
+    s->closing = true;
+    struct interest *gone = interest_new(w, false, s->link_count);
+    while (s->link_count) {
+        struct bh_topic topic;
+        bh_topic_parse(bh_hub_topic_name(s->links[s->link_count - 1].topic), &topic);
+        leave(w, s, &topic, gone, "closed");
+    }
+    interest_post(gone);
+    if (w->hooks && (s->script || bh_hooks_has(w->hooks, BH_HOOK_CLOSE)))
+        w->hooks->vt->close(w->hooks, s, code, reason);
+    bh_slots_remove(&w->subscribers, s->handle);
+    s->handle = 0;
+    bh_identity_free(s->identity);
+    s->identity = NULL;
+    atomic_fetch_sub_explicit(&w->node->connections, 1, memory_order_relaxed);
+}
+
+struct bh_subscriber *bh_worker_subscriber(struct bh_worker *w, bh_handle handle) {
+    struct bh_subscriber *s = bh_slots_get(&w->subscribers, handle);
+    return s && !s->closing ? s : NULL;
+}

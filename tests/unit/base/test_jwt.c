@@ -1,0 +1,755 @@
+/* JWT: the vectors of RFC 7515, keys made here, and every way in which a token can be wrong. */
+#include "bellhop/base/jwt.h"
+
+#include "base_test.h"
+#include "bellhop/base/crypto.h"
+#include "bellhop/base/error.h"
+#include "bellhop/base/json.h"
+
+#include <openssl/core_names.h>
+#include <openssl/ec.h>
+#include <openssl/ecdsa.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/param_build.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
+
+#define NOW 1700000000
+
+/* --- keys --- */
+
+static struct bh_slice pem_of(BIO *bio) {
+    char *data;
+    long n = BIO_get_mem_data(bio, &data);
+    struct bh_slice pem = test_exact(bh_slice(data, (size_t)n));
+    BIO_free(bio);
+    return pem;
+}
+
+static struct bh_slice public_pem(EVP_PKEY *pkey) {
+    BIO *bio = BIO_new(BIO_s_mem());
+    assert_int_equal(PEM_write_bio_PUBKEY(bio, pkey), 1);
+    return pem_of(bio);
+}
+
+static struct bh_slice private_pem(EVP_PKEY *pkey) {
+    BIO *bio = BIO_new(BIO_s_mem());
+    assert_int_equal(PEM_write_bio_PrivateKey(bio, pkey, NULL, NULL, 0, NULL, NULL), 1);
+    return pem_of(bio);
+}
+
+static struct bh_slice certificate_pem(EVP_PKEY *pkey) {
+    X509 *x = X509_new();
+    X509_set_version(x, 2);
+    ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
+    X509_gmtime_adj(X509_getm_notBefore(x), 0);
+    X509_gmtime_adj(X509_getm_notAfter(x), 3600);
+    X509_set_pubkey(x, pkey);
+    assert_true(X509_sign(x, pkey, EVP_sha256()) > 0);
+    BIO *bio = BIO_new(BIO_s_mem());
+    assert_int_equal(PEM_write_bio_X509(bio, x), 1);
+    X509_free(x);
+    return pem_of(bio);
+}
+
+static struct bh_jwt_key *key_from_pem(struct bh_slice pem) {
+    struct bh_jwt_key *key = NULL;
+    const char *why = NULL;
+    assert_int_equal(bh_jwt_key_pem(pem, &key, &why), 0);
+    assert_null(why);
+    test_exact_free(pem);
+    return key;
+}
+
+static void assert_pem_refused(struct bh_slice pem, const char *word) {
+    struct bh_jwt_key *key = NULL;
+    const char *why = NULL;
+    assert_int_equal(bh_jwt_key_pem(pem, &key, &why), BH_EINVAL);
+    assert_null(key);
+    assert_non_null(strstr(why, word));
+    assert_int_equal(bh_jwt_key_pem(pem, &key, NULL), BH_EINVAL);
+    assert_int_equal(ERR_peek_error(), 0);
+}
+
+static BIGNUM *number_from(const char *base64url) {
+    unsigned char bytes[1024];
+    int n = bh_base64url_decode(bh_slice_cstr(base64url), bytes);
+    assert_true(n > 0);
+    return BN_bin2bn(bytes, n, NULL);
+}
+
+static EVP_PKEY *pkey_from(const char *type, OSSL_PARAM_BLD *bld) {
+    OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(bld);
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, type, NULL);
+    EVP_PKEY *pkey = NULL;
+    assert_int_equal(EVP_PKEY_fromdata_init(ctx), 1);
+    assert_int_equal(EVP_PKEY_fromdata(ctx, &pkey, EVP_PKEY_PUBLIC_KEY, params), 1);
+    EVP_PKEY_CTX_free(ctx);
+    OSSL_PARAM_free(params);
+    OSSL_PARAM_BLD_free(bld);
+    return pkey;
+}
+
+static struct bh_jwt_key *rsa_key_from(const char *n, const char *e) {
+    OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
+    BIGNUM *modulus = number_from(n), *exponent = number_from(e);
+    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_N, modulus);
+    OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_E, exponent);
+    EVP_PKEY *pkey = pkey_from("RSA", bld);
+    struct bh_jwt_key *key = key_from_pem(public_pem(pkey));
+    EVP_PKEY_free(pkey);
+    BN_free(modulus);
+    BN_free(exponent);
+    return key;
+}
+
+static struct bh_jwt_key *ec_key_from(const char *curve, const char *x, const char *y) {
+    unsigned char point[256] = {POINT_CONVERSION_UNCOMPRESSED};
+    int n = bh_base64url_decode(bh_slice_cstr(x), point + 1);
+    int m = bh_base64url_decode(bh_slice_cstr(y), point + 1 + n);
+    assert_int_equal(n, m);
+    OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
+    OSSL_PARAM_BLD_push_utf8_string(bld, OSSL_PKEY_PARAM_GROUP_NAME, curve, 0);
+    OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_PUB_KEY, point, (size_t)(1 + 2 * n));
+    EVP_PKEY *pkey = pkey_from("EC", bld);
+    struct bh_jwt_key *key = key_from_pem(public_pem(pkey));
+    EVP_PKEY_free(pkey);
+    return key;
+}
+
+static EVP_PKEY *rsa_2048, *p256, *p384, *p521;
+
+static int make_keys(void **state) {
+    rsa_2048 = EVP_RSA_gen(2048);
+    p256 = EVP_EC_gen("P-256");
+    p384 = EVP_EC_gen("P-384");
+    p521 = EVP_EC_gen("P-521");
+    return rsa_2048 && p256 && p384 && p521 ? 0 : -1;
+}
+
+static int free_keys(void **state) {
+    EVP_PKEY_free(rsa_2048);
+    EVP_PKEY_free(p256);
+    EVP_PKEY_free(p384);
+    EVP_PKEY_free(p521);
+    return 0;
+}
+
+/* --- tokens --- */
+
+static const struct {
+    unsigned id;
+    const char *name;
+    const char *digest;
+    size_t half; /* of an ES signature, else 0 */
+} algs[] = {
+    {BH_JWT_HS256, "HS256", "SHA256", 0},  {BH_JWT_HS384, "HS384", "SHA384", 0},
+    {BH_JWT_HS512, "HS512", "SHA512", 0},  {BH_JWT_RS256, "RS256", "SHA256", 0},
+    {BH_JWT_RS384, "RS384", "SHA384", 0},  {BH_JWT_RS512, "RS512", "SHA512", 0},
+    {BH_JWT_ES256, "ES256", "SHA256", 32}, {BH_JWT_ES384, "ES384", "SHA384", 48},
+    {BH_JWT_ES512, "ES512", "SHA512", 66},
+};
+
+static void add_part(struct bh_bytes *token, struct bh_slice data) {
+    bh_bytes_reserve(token, bh_base64_len(data.n));
+    token->len += bh_base64url_encode(data, token->p + token->len);
+}
+
+static size_t raw_from_der(const unsigned char *der, size_t n, size_t half, unsigned char *raw) {
+    ECDSA_SIG *sig = d2i_ECDSA_SIG(NULL, &der, (long)n);
+    assert_non_null(sig);
+    BN_bn2binpad(ECDSA_SIG_get0_r(sig), raw, (int)half);
+    BN_bn2binpad(ECDSA_SIG_get0_s(sig), raw + half, (int)half);
+    ECDSA_SIG_free(sig);
+    return 2 * half;
+}
+
+/* A token with any header, signed by a private key. `half` as above; `der` leaves ES as DER. */
+static void sign_with(EVP_PKEY *pkey, const char *header, const char *claims, const char *digest,
+                      size_t half, bool der, struct bh_bytes *token) {
+    unsigned char signature[1024], raw[256];
+    size_t n = sizeof signature;
+    bh_bytes_clear(token);
+    add_part(token, bh_slice_cstr(header));
+    bh_bytes_addc(token, '.');
+    add_part(token, bh_slice_cstr(claims));
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    assert_int_equal(EVP_DigestSignInit_ex(ctx, NULL, digest, NULL, NULL, pkey, NULL), 1);
+    assert_int_equal(EVP_DigestSign(ctx, signature, &n, (unsigned char *)token->p, token->len), 1);
+    EVP_MD_CTX_free(ctx);
+    bh_bytes_addc(token, '.');
+    if (half && !der)
+        add_part(token, bh_slice(raw, raw_from_der(signature, n, half, raw)));
+    else
+        add_part(token, bh_slice(signature, n));
+}
+
+/* A token with any header and any payload bytes, under an HMAC secret. */
+static void sign_hs256(struct bh_slice header, struct bh_slice payload, struct bh_slice secret,
+                       struct bh_bytes *token) {
+    unsigned char mac[BH_DIGEST_MAX];
+    bh_bytes_clear(token);
+    add_part(token, header);
+    bh_bytes_addc(token, '.');
+    add_part(token, payload);
+    int n = bh_hmac("sha256", secret, bh_bytes_slice(token), mac);
+    bh_bytes_addc(token, '.');
+    add_part(token, bh_slice(mac, (size_t)n));
+}
+
+static int verify(struct bh_slice token, const struct bh_jwt_rules *rules) {
+    struct bh_slice exact = test_exact(token);
+    struct bh_bytes claims = {0};
+    const char *why = NULL;
+    bh_bytes_adds(&claims, "before");
+    int rc = bh_jwt_verify(exact, rules, &claims, &why);
+    assert_int_equal(rc != 0, why != NULL);
+    if (rc != 0)
+        assert_slice(bh_bytes_slice(&claims), "before");
+    else
+        assert_int_equal(bh_json_check(bh_slice(claims.p + 6, claims.len - 6), NULL), 0);
+    bh_bytes_clear(&claims);
+    assert_int_equal(bh_jwt_verify(exact, rules, &claims, NULL), rc);
+    assert_int_equal(ERR_peek_error(), 0);
+    bh_bytes_free(&claims);
+    test_exact_free(exact);
+    return rc;
+}
+
+/* --- RFC 7515, appendix A --- */
+
+#define RFC_CLAIMS                                                                                 \
+    "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFt"                             \
+    "cGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
+#define RFC_HS256                                                                                  \
+    "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9." RFC_CLAIMS                                         \
+    ".dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+#define RFC_RS256                                                                                  \
+    "eyJhbGciOiJSUzI1NiJ9." RFC_CLAIMS                                                             \
+    ".cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7"                            \
+    "AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4"                             \
+    "BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K"                             \
+    "0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqv"                             \
+    "hJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrB"                             \
+    "p0igcN_IoypGlUPQGe77Rw"
+#define RFC_ES256                                                                                  \
+    "eyJhbGciOiJFUzI1NiJ9." RFC_CLAIMS                                                             \
+    ".DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSA"                            \
+    "pmWQxfKTUJqPP3-Kg6NU1Q"
+#define RFC_ES512                                                                                  \
+    "eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA"                                                              \
+    ".AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZq"                            \
+    "wqT2SI-KGDKB34XO0aw_7XdtAG8GaSwFKdCAPZgoXD2YBJZCPEX3xKpRwcdOO8Kp"                             \
+    "EHwJjyqOgzDO7iKvU8vcnwNrmxYbSW9ERBXukOXolLzeO_Jn"
+
+static struct bh_jwt_key *rfc_secret(void) {
+    unsigned char secret[128];
+    int n = bh_base64url_decode(BH_SLICE("AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75"
+                                         "aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"),
+                                secret);
+    return bh_jwt_key_secret(bh_slice(secret, (size_t)n));
+}
+
+static struct bh_jwt_key *rfc_rsa_key(void) {
+    return rsa_key_from("ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qP"
+                        "CJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47s"
+                        "oMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2"
+                        "R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoud"
+                        "F8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ",
+                        "AQAB");
+}
+
+static struct bh_jwt_key *rfc_p256_key(void) {
+    return ec_key_from("P-256", "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+                       "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0");
+}
+
+static struct bh_jwt_key *rfc_p521_key(void) {
+    return ec_key_from("P-521",
+                       "AekpBQ8ST8a8VcfVOTNl353vSrDCLLJXmPk06wTjxrrjcBpXp5EOnYG_NjFZ6OvLFV1jSfS9"
+                       "tsz4qUxcWceqwQGk",
+                       "ADSmRA43Z1DSNx_RvcLI87cdL07l6jQyyBXMoxVg_l2Th-x3S1WDhjDly79ajL4Kkd0AZMaZ"
+                       "mh9ubmf63e3kyMj2");
+}
+
+static void verifies_the_vectors_of_the_rfc(void **state) {
+    const struct {
+        const char *token;
+        unsigned alg;
+        struct bh_jwt_key *key;
+    } cases[] = {
+        {RFC_HS256, BH_JWT_HS256, rfc_secret()},
+        {RFC_RS256, BH_JWT_RS256, rfc_rsa_key()},
+        {RFC_ES256, BH_JWT_ES256, rfc_p256_key()},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct bh_jwt_rules rules = {.algs = cases[i].alg,
+                                     .key = cases[i].key,
+                                     .issuer = "joe",
+                                     .require_exp = true,
+                                     .now_s = 1300819379};
+        struct bh_bytes claims = {0};
+        assert_int_equal(bh_jwt_verify(bh_slice_cstr(cases[i].token), &rules, &claims, NULL), 0);
+        assert_slice(bh_bytes_slice(&claims), "{\"iss\":\"joe\",\r\n \"exp\":1300819380,\r\n "
+                                              "\"http://example.com/is_root\":true}");
+        bh_bytes_free(&claims);
+        rules.now_s++;
+        assert_int_equal(verify(bh_slice_cstr(cases[i].token), &rules), BH_ETIMEDOUT);
+        bh_jwt_key_free(cases[i].key);
+    }
+}
+
+/* Its payload is the word "Payload": the signature holds, but these are no claims. */
+static void verifies_the_es512_vector_and_refuses_its_payload(void **state) {
+    struct bh_jwt_rules rules = {.algs = BH_JWT_ES512, .key = rfc_p521_key(), .now_s = NOW};
+    assert_int_equal(verify(bh_slice_cstr(RFC_ES512), &rules), BH_EPROTO);
+    struct bh_bytes forged = {0};
+    bh_bytes_adds(&forged, RFC_ES512);
+    forged.p[forged.len - 5] ^= 1;
+    assert_int_equal(verify(bh_bytes_slice(&forged), &rules), BH_EDENIED);
+    bh_bytes_free(&forged);
+    bh_jwt_key_free((struct bh_jwt_key *)rules.key);
+}
+
+/* --- every algorithm with keys made here --- */
+
+static EVP_PKEY *private_for(size_t alg) {
+    EVP_PKEY *keys[] = {NULL, NULL, NULL, rsa_2048, rsa_2048, rsa_2048, p256, p384, p521};
+    return keys[alg];
+}
+
+static void make_token(size_t alg, const struct bh_jwt_key *secret, const char *claims,
+                       struct bh_bytes *token) {
+    char header[64];
+    snprintf(header, sizeof header, "{\"alg\":\"%s\"}", algs[alg].name);
+    if (private_for(alg)) {
+        sign_with(private_for(alg), header, claims, algs[alg].digest, algs[alg].half, false, token);
+        return;
+    }
+    bh_bytes_clear(token);
+    assert_int_equal(bh_jwt_sign(algs[alg].id, secret, bh_slice_cstr(claims), token), 0);
+}
+
+/* Each algorithm's token under each algorithm's key and rule: only the diagonal passes. */
+static void each_algorithm_takes_only_its_own_tokens_and_keys(void **state) {
+    struct bh_jwt_key *keys[COUNT(algs)];
+    struct bh_bytes token = {0};
+    for (size_t i = 0; i < COUNT(algs); i++)
+        keys[i] = private_for(i) ? key_from_pem(public_pem(private_for(i)))
+                                 : bh_jwt_key_secret(BH_SLICE("0123456789abcdef0123456789abcdef"));
+    for (size_t i = 0; i < COUNT(algs); i++) {
+        make_token(i, keys[0], "{\"sub\":\"42\"}", &token);
+        for (size_t k = 0; k < COUNT(algs); k++) {
+            struct bh_jwt_rules rules = {.algs = algs[k].id, .key = keys[k], .now_s = NOW};
+            assert_int_equal(verify(bh_bytes_slice(&token), &rules), i == k ? 0 : BH_EDENIED);
+            rules.algs = ~0u; /* the key alone must decide then */
+            bool fits = i / 3 == k / 3 && (i < 6 || i == k);
+            assert_int_equal(verify(bh_bytes_slice(&token), &rules), fits ? 0 : BH_EDENIED);
+            rules.algs = 0;
+            assert_int_equal(verify(bh_bytes_slice(&token), &rules), BH_EDENIED);
+        }
+    }
+    for (size_t i = 0; i < COUNT(algs); i++)
+        bh_jwt_key_free(keys[i]);
+    bh_bytes_free(&token);
+}
+
+static void certificates_carry_keys_too(void **state) {
+    EVP_PKEY *pkeys[] = {rsa_2048, p256};
+    const size_t with[] = {3, 6};
+    struct bh_bytes token = {0};
+    for (size_t i = 0; i < COUNT(pkeys); i++) {
+        struct bh_jwt_rules rules = {
+            .algs = algs[with[i]].id, .key = key_from_pem(certificate_pem(pkeys[i])), .now_s = NOW};
+        make_token(with[i], NULL, "{}", &token);
+        assert_int_equal(verify(bh_bytes_slice(&token), &rules), 0);
+        bh_jwt_key_free((struct bh_jwt_key *)rules.key);
+    }
+    bh_bytes_free(&token);
+}
+
+static void weak_and_strange_keys_are_refused(void **state) {
+    EVP_PKEY *small = EVP_RSA_gen(1024), *koblitz = EVP_EC_gen("secp256k1"),
+             *edwards = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+    struct bh_slice pems[] = {public_pem(small), public_pem(koblitz), public_pem(edwards),
+                              private_pem(rsa_2048), private_pem(p256)};
+    assert_pem_refused(pems[0], "2048");
+    assert_pem_refused(pems[1], "P-256");
+    assert_pem_refused(pems[2], "RSA");
+    assert_pem_refused(pems[3], "PEM");
+    assert_pem_refused(pems[4], "PEM");
+    for (size_t i = 0; i < COUNT(pems); i++)
+        test_exact_free(pems[i]);
+    EVP_PKEY_free(small);
+    EVP_PKEY_free(koblitz);
+    EVP_PKEY_free(edwards);
+}
+
+static void damaged_pem_is_refused(void **state) {
+    struct bh_slice pem = public_pem(p256);
+    assert_pem_refused(bh_slice(NULL, 0), "PEM");
+    assert_pem_refused(BH_SLICE("no key"), "PEM");
+    assert_pem_refused(BH_SLICE("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"),
+                       "PEM");
+    assert_pem_refused(BH_SLICE("-----BEGIN PUBLIC KEY-----\nProc-Type: 4,ENCRYPTED\n"
+                                "DEK-Info: AES-128-CBC,00000000000000000000000000000000\n\n"
+                                "AAAAAAAAAAAAAAAAAAAAAA==\n-----END PUBLIC KEY-----\n"),
+                       "PEM");
+    for (size_t n = 0; n < pem.n - 1; n += 3)
+        assert_pem_refused(bh_slice(pem.p, n), "PEM");
+    test_exact_free(pem);
+    char *huge = calloc(1, 100000);
+    assert_pem_refused(bh_slice(huge, 100000), "PEM");
+    free(huge);
+}
+
+/* The classic attack: the public key as the HMAC secret. */
+static void a_public_key_is_no_secret(void **state) {
+    struct bh_bytes token = {0};
+    struct bh_slice pem = public_pem(rsa_2048);
+    sign_hs256(BH_SLICE("{\"alg\":\"HS256\"}"), BH_SLICE("{}"), pem, &token);
+    struct bh_jwt_rules rules = {.algs = BH_JWT_RS256 | BH_JWT_HS256, .now_s = NOW};
+    rules.key = key_from_pem(pem);
+    assert_int_equal(verify(bh_bytes_slice(&token), &rules), BH_EDENIED);
+    bh_jwt_key_free((struct bh_jwt_key *)rules.key);
+    bh_bytes_free(&token);
+}
+
+static void the_empty_secret_signs_and_verifies_nothing(void **state) {
+    struct bh_bytes token = {0};
+    struct bh_jwt_key *key = bh_jwt_key_secret(bh_slice(NULL, 0));
+    struct bh_jwt_rules rules = {.algs = BH_JWT_HS256, .key = key, .now_s = NOW};
+    sign_hs256(BH_SLICE("{\"alg\":\"HS256\"}"), BH_SLICE("{}"), bh_slice(NULL, 0), &token);
+    assert_int_equal(verify(bh_bytes_slice(&token), &rules), BH_EDENIED);
+    bh_bytes_clear(&token);
+    assert_int_equal(bh_jwt_sign(BH_JWT_HS256, key, BH_SLICE("{}"), &token), BH_EINVAL);
+    assert_int_equal(token.len, 0);
+    bh_jwt_key_free(key);
+    bh_jwt_key_free(NULL);
+    bh_bytes_free(&token);
+}
+
+static void es_signatures_have_exactly_their_size(void **state) {
+    struct bh_bytes token = {0};
+    struct bh_jwt_rules rules = {
+        .algs = BH_JWT_ES256, .key = key_from_pem(public_pem(p256)), .now_s = NOW};
+    sign_with(p256, "{\"alg\":\"ES256\"}", "{}", "SHA256", 32, true, &token);
+    assert_int_equal(verify(bh_bytes_slice(&token), &rules), BH_EDENIED); /* DER is not JWS */
+    sign_with(p256, "{\"alg\":\"ES256\"}", "{}", "SHA256", 33, false, &token);
+    assert_int_equal(verify(bh_bytes_slice(&token), &rules), BH_EDENIED);
+    unsigned char zeros[66] = {0};
+    for (size_t n = 0; n <= sizeof zeros; n++) {
+        token.len = (size_t)((char *)memrchr(token.p, '.', token.len) - token.p) + 1;
+        add_part(&token, bh_slice(zeros, n));
+        assert_int_equal(verify(bh_bytes_slice(&token), &rules), BH_EDENIED);
+    }
+    bh_jwt_key_free((struct bh_jwt_key *)rules.key);
+    bh_bytes_free(&token);
+}
+
+/* --- headers --- */
+
+static const struct bh_slice secret = {"the secret of this test", 23};
+
+static int verify_header(const char *header) {
+    struct bh_bytes token = {0};
+    struct bh_jwt_key *key = bh_jwt_key_secret(secret);
+    struct bh_jwt_rules rules = {.algs = BH_JWT_HS256, .key = key, .now_s = NOW};
+    sign_hs256(bh_slice_cstr(header), BH_SLICE("{}"), secret, &token);
+    int rc = verify(bh_bytes_slice(&token), &rules);
+    bh_jwt_key_free(key);
+    bh_bytes_free(&token);
+    return rc;
+}
+
+static void headers(void **state) {
+    assert_int_equal(verify_header("{\"alg\":\"HS256\"}"), 0);
+    assert_int_equal(verify_header(" {\"typ\":\"JWT\",\"kid\":\"7\",\"alg\":\"\\u0048S256\"}\n"),
+                     0);
+    static const char *const denied[] = {
+        "{}",
+        "{\"alg\":\"none\"}",
+        "{\"alg\":\"None\"}",
+        "{\"alg\":\"\"}",
+        "{\"alg\":\"hs256\"}",
+        "{\"alg\":\"HS256 \"}",
+        "{\"alg\":\"HS384\"}",
+        "{\"alg\":\"RS256\"}",
+        "{\"alg\":\"PS256\"}",
+        "{\"alg\":null}",
+        "{\"alg\":[\"HS256\"]}",
+        "{\"alg\":256}",
+        "{\"alg\":\"HS256\",\"crit\":[\"exp\"]}",
+        "{\"alg\":\"HS256\",\"crit\":[]}",
+        "{\"alg\":\"HS256\",\"crit\":null}",
+        "{\"alg\":\"HS256\",\"b64\":false,\"cr\\u0069t\":[\"b64\"]}",
+    };
+    for (size_t i = 0; i < COUNT(denied); i++)
+        assert_int_equal(verify_header(denied[i]), BH_EDENIED);
+    static const char *const malformed[] = {
+        "",
+        "null",
+        "\"HS256\"",
+        "[{\"alg\":\"HS256\"}]",
+        "{\"alg\":\"HS256\"",
+        "{\"alg\":\"HS256\"}}",
+        "{alg:\"HS256\"}",
+        "{\"alg\":\"none\",\"alg\":\"HS256\"}",
+        "{\"alg\":\"HS256\",\"\\u0061lg\":\"HS256\"}",
+        "{\"x\":1,\"alg\":\"HS256\",\"x\":1}",
+    };
+    for (size_t i = 0; i < COUNT(malformed); i++)
+        assert_int_equal(verify_header(malformed[i]), BH_EPROTO);
+}
+
+static void an_unsigned_token_never_passes(void **state) {
+    struct bh_jwt_key *key = bh_jwt_key_secret(secret);
+    struct bh_jwt_rules rules = {.algs = ~0u, .key = key, .now_s = NOW};
+    assert_int_equal(verify(BH_SLICE("eyJhbGciOiJub25lIn0.e30."), &rules), BH_EDENIED);
+    bh_jwt_key_free(key);
+}
+
+static void names_of_algorithms(void **state) {
+    for (size_t i = 0; i < COUNT(algs); i++)
+        assert_int_equal(bh_jwt_alg_from_name(bh_slice_cstr(algs[i].name)), algs[i].id);
+    assert_int_equal(bh_jwt_alg_from_name(BH_SLICE("none")), 0);
+    assert_int_equal(bh_jwt_alg_from_name(BH_SLICE("HS25")), 0);
+    assert_int_equal(bh_jwt_alg_from_name(bh_slice("HS256\0", 6)), 0);
+    assert_int_equal(bh_jwt_alg_from_name(bh_slice(NULL, 0)), 0);
+}
+
+/* --- shape --- */
+
+static void what_is_no_token(void **state) {
+    static const char *const bad[] = {
+        "",    ".",       "..",          "...",         "a",
+        "a.b", "a.b.c.d", RFC_HS256 ".", "." RFC_HS256, "Bearer " RFC_HS256,
+    };
+    struct bh_jwt_rules rules = {.algs = BH_JWT_HS256, .key = rfc_secret(), .now_s = 1300819000};
+    assert_int_equal(verify(BH_SLICE(RFC_HS256), &rules), 0);
+    for (size_t i = 0; i < COUNT(bad); i++)
+        assert_int_equal(verify(bh_slice_cstr(bad[i]), &rules), BH_EPROTO);
+    assert_int_equal(verify(bh_slice(NULL, 0), &rules), BH_EPROTO);
+    bh_jwt_key_free((struct bh_jwt_key *)rules.key);
+}
+
+static void every_changed_byte_and_every_cut_is_noticed(void **state) {
+    struct bh_jwt_rules rules = {.algs = BH_JWT_HS256, .key = rfc_secret(), .now_s = 1300819000};
+    size_t n = strlen(RFC_HS256);
+    for (size_t i = 0; i < n; i++) {
+        static const char others[] = "Ab0-_. =+/\n\xff";
+        for (size_t k = 0; k < COUNT(others); k++) { /* its NUL too */
+            char token[sizeof RFC_HS256] = RFC_HS256;
+            if (token[i] == others[k])
+                continue;
+            token[i] = others[k];
+            assert_int_not_equal(verify(bh_slice(token, n), &rules), 0);
+        }
+        assert_int_not_equal(verify(bh_slice(RFC_HS256, i), &rules), 0);
+    }
+    assert_int_not_equal(verify(BH_SLICE(RFC_HS256 "A"), &rules), 0);
+    assert_int_not_equal(verify(BH_SLICE(RFC_HS256 "="), &rules), 0);
+    assert_int_not_equal(verify(BH_SLICE(RFC_HS256 "\n"), &rules), 0);
+    bh_jwt_key_free((struct bh_jwt_key *)rules.key);
+}
+
+static void the_size_is_bounded(void **state) {
+    struct bh_jwt_key *key = bh_jwt_key_secret(secret);
+    struct bh_jwt_rules rules = {.algs = BH_JWT_HS256, .key = key, .now_s = NOW};
+    struct bh_bytes token = {0}, claims = {0};
+    for (size_t n = 12100; n < 12300; n++) {
+        bh_bytes_clear(&token);
+        bh_bytes_clear(&claims);
+        bh_bytes_addf(&claims, "{\"a\":\"%0*d\"}", (int)n - 8, 0);
+        assert_int_equal(bh_jwt_sign(BH_JWT_HS256, key, bh_bytes_slice(&claims), &token), 0);
+        assert_int_equal(verify(bh_bytes_slice(&token), &rules),
+                         token.len <= BH_JWT_MAX ? 0 : BH_EPROTO);
+    }
+    assert_true(token.len > BH_JWT_MAX);
+    bh_bytes_free(&token);
+    bh_bytes_free(&claims);
+    bh_jwt_key_free(key);
+}
+
+/* --- claims --- */
+
+static int verify_claims(const char *claims, struct bh_jwt_rules rules) {
+    struct bh_bytes token = {0};
+    struct bh_jwt_key *key = bh_jwt_key_secret(secret);
+    rules.algs = BH_JWT_HS256;
+    rules.key = key;
+    rules.now_s = NOW;
+    sign_hs256(BH_SLICE("{\"alg\":\"HS256\"}"), bh_slice_cstr(claims), secret, &token);
+    int rc = verify(bh_bytes_slice(&token), &rules);
+    bh_jwt_key_free(key);
+    bh_bytes_free(&token);
+    return rc;
+}
+
+#define CLAIMS(claims, ...) verify_claims(claims, (struct bh_jwt_rules){__VA_ARGS__})
+
+static void times(void **state) {
+    assert_int_equal(CLAIMS("{\"exp\":1700000001}", 0), 0);
+    assert_int_equal(CLAIMS("{\"exp\":1700000000.5}", 0), 0);
+    assert_int_equal(CLAIMS("{\"exp\":1.7000000005e9}", 0), 0);
+    assert_int_equal(CLAIMS("{\"exp\":1700000000}", 0), BH_ETIMEDOUT);
+    assert_int_equal(CLAIMS("{\"exp\":0}", 0), BH_ETIMEDOUT);
+    assert_int_equal(CLAIMS("{\"exp\":-1e300}", 0), BH_ETIMEDOUT);
+    assert_int_equal(CLAIMS("{\"exp\":1699999991}", .leeway_s = 10), 0);
+    assert_int_equal(CLAIMS("{\"exp\":1699999990}", .leeway_s = 10), BH_ETIMEDOUT);
+    assert_int_equal(CLAIMS("{}", .require_exp = true), BH_EDENIED);
+    assert_int_equal(CLAIMS("{\"exp\":1700000001}", .require_exp = true), 0);
+
+    assert_int_equal(CLAIMS("{\"nbf\":1700000000}", 0), 0);
+    assert_int_equal(CLAIMS("{\"nbf\":1700000001}", 0), BH_EDENIED);
+    assert_int_equal(CLAIMS("{\"nbf\":1700000010}", .leeway_s = 10), 0);
+    assert_int_equal(CLAIMS("{\"nbf\":1700000011}", .leeway_s = 10), BH_EDENIED);
+    assert_int_equal(CLAIMS("{\"iat\":1700000000}", 0), 0);
+    assert_int_equal(CLAIMS("{\"iat\":1700000001}", 0), BH_EDENIED);
+    assert_int_equal(CLAIMS("{\"iat\":1700000010}", .leeway_s = 10), 0);
+    assert_int_equal(CLAIMS("{\"nbf\":1700000001,\"exp\":1}", 0), BH_EDENIED);
+}
+
+static void times_that_are_no_numbers(void **state) {
+    static const char *const values[] = {"\"1900000000\"",
+                                         "null",
+                                         "true",
+                                         "[1900000000]",
+                                         "{}",
+                                         "1e400",
+                                         "\"\"",
+                                         "1900000000000000000000000000000000000000000000000000000"
+                                         "0000000000000"};
+    static const char *const names[] = {"exp", "nbf", "iat"};
+    for (size_t i = 0; i < COUNT(values); i++) {
+        for (size_t k = 0; k < COUNT(names); k++) {
+            char claims[160];
+            snprintf(claims, sizeof claims, "{\"%s\":%s}", names[k], values[i]);
+            assert_int_equal(CLAIMS(claims, 0), BH_EDENIED);
+        }
+    }
+}
+
+static void issuers(void **state) {
+    assert_int_equal(CLAIMS("{\"iss\":\"me\"}", .issuer = "me"), 0);
+    assert_int_equal(CLAIMS("{\"iss\":\"m\\u0065\"}", .issuer = "me"), 0);
+    assert_int_equal(CLAIMS("{\"iss\":\"me\"}", 0), 0);
+    assert_int_equal(CLAIMS("{\"iss\":\"Me\"}", .issuer = "me"), BH_EDENIED);
+    assert_int_equal(CLAIMS("{\"iss\":\"me\\u0000\"}", .issuer = "me"), BH_EDENIED);
+    assert_int_equal(CLAIMS("{}", .issuer = "me"), BH_EDENIED);
+    assert_int_equal(CLAIMS("{\"iss\":[\"me\"]}", .issuer = "me"), BH_EDENIED);
+    assert_int_equal(CLAIMS("{\"iss\":1}", 0), BH_EDENIED);
+    assert_int_equal(CLAIMS("{\"iss\":null}", .issuer = ""), BH_EDENIED);
+}
+
+static void audiences(void **state) {
+    assert_int_equal(CLAIMS("{\"aud\":\"bell\"}", .audience = "bell"), 0);
+    assert_int_equal(CLAIMS("{\"aud\":[\"x\",\"bell\"]}", .audience = "bell"), 0);
+    assert_int_equal(CLAIMS("{\"aud\":[\"x\",\"bell\"]}", 0), 0);
+    assert_int_equal(CLAIMS("{\"aud\":\"bellhop\"}", .audience = "bell"), BH_EDENIED);
+    assert_int_equal(CLAIMS("{\"aud\":[]}", .audience = "bell"), BH_EDENIED);
+    assert_int_equal(CLAIMS("{\"aud\":[\"x\"]}", .audience = "bell"), BH_EDENIED);
+    assert_int_equal(CLAIMS("{}", .audience = "bell"), BH_EDENIED);
+    assert_int_equal(CLAIMS("{\"aud\":[\"bell\",1]}", .audience = "bell"), BH_EDENIED);
+    assert_int_equal(CLAIMS("{\"aud\":[[\"bell\"]]}", .audience = "bell"), BH_EDENIED);
+    assert_int_equal(CLAIMS("{\"aud\":{\"bell\":\"bell\"}}", .audience = "bell"), BH_EDENIED);
+    assert_int_equal(CLAIMS("{\"aud\":7}", 0), BH_EDENIED);
+}
+
+static void claims_are_one_object_without_twins(void **state) {
+    static const char *const bad[] = {
+        "",
+        "null",
+        "[]",
+        "\"{}\"",
+        "{\"a\":1",
+        "{}{}",
+        "{\"exp\":1900000000,\"exp\":1900000000}",
+        "{\"exp\":1900000000,\"e\\u0078p\":1}",
+        "{\"role\":\"user\",\"x\":0,\"role\":\"admin\"}",
+        "{\"\":1,\"\":2}",
+        "{\"a\":\"\xff\"}",
+    };
+    for (size_t i = 0; i < COUNT(bad); i++)
+        assert_int_equal(CLAIMS(bad[i], 0), BH_EPROTO);
+    assert_int_equal(CLAIMS(" {\"sub\":9223372036854775807,\"a\":{\"b\":1},\"b\":1} ", 0), 0);
+}
+
+/* As many short names as a token can hold. */
+static void many_claims_are_no_trouble(void **state) {
+    struct bh_bytes claims = {0};
+    bh_bytes_adds(&claims, "{");
+    for (int i = 0; i < 1200; i++)
+        bh_bytes_addf(&claims, "%s\"%d\":0", i ? "," : "", i);
+    bh_bytes_add(&claims, bh_slice("}\0", 2));
+    assert_int_equal(CLAIMS(claims.p, 0), 0);
+    claims.len -= 2;
+    bh_bytes_add(&claims, bh_slice(",\"7\":0}\0", 8));
+    assert_int_equal(CLAIMS(claims.p, 0), BH_EPROTO);
+    bh_bytes_free(&claims);
+}
+
+/* --- signing --- */
+
+static void signs_what_it_verifies(void **state) {
+    struct bh_jwt_key *key = bh_jwt_key_secret(secret);
+    struct bh_bytes token = {0}, claims = {0};
+    bh_bytes_adds(&token, "Bearer ");
+    assert_int_equal(bh_jwt_sign(BH_JWT_HS384, key, BH_SLICE("{\"sub\":\"42\"}"), &token), 0);
+    struct bh_jwt_rules rules = {.algs = BH_JWT_HS256 | BH_JWT_HS384, .key = key, .now_s = NOW};
+    assert_int_equal(bh_jwt_verify(bh_slice(token.p + 7, token.len - 7), &rules, &claims, NULL), 0);
+    assert_slice(bh_bytes_slice(&claims), "{\"sub\":\"42\"}");
+    bh_bytes_free(&claims);
+    bh_bytes_free(&token);
+    bh_jwt_key_free(key);
+}
+
+static void refuses_to_sign_nonsense(void **state) {
+    struct bh_jwt_key *key = bh_jwt_key_secret(secret);
+    struct bh_jwt_key *public = key_from_pem(public_pem(rsa_2048));
+    struct bh_bytes token = {0};
+    assert_int_equal(bh_jwt_sign(0, key, BH_SLICE("{}"), &token), BH_EINVAL);
+    assert_int_equal(bh_jwt_sign(BH_JWT_HS256 | BH_JWT_HS384, key, BH_SLICE("{}"), &token),
+                     BH_EINVAL);
+    assert_int_equal(bh_jwt_sign(BH_JWT_RS256, key, BH_SLICE("{}"), &token), BH_EINVAL);
+    assert_int_equal(bh_jwt_sign(BH_JWT_RS256, public, BH_SLICE("{}"), &token), BH_EINVAL);
+    assert_int_equal(bh_jwt_sign(BH_JWT_HS256, public, BH_SLICE("{}"), &token), BH_EINVAL);
+    assert_int_equal(bh_jwt_sign(BH_JWT_HS256, key, BH_SLICE("[]"), &token), BH_EINVAL);
+    assert_int_equal(bh_jwt_sign(BH_JWT_HS256, key, BH_SLICE("{"), &token), BH_EINVAL);
+    assert_int_equal(bh_jwt_sign(BH_JWT_HS256, key, bh_slice(NULL, 0), &token), BH_EINVAL);
+    assert_int_equal(token.len, 0);
+    bh_bytes_free(&token);
+    bh_jwt_key_free(public);
+    bh_jwt_key_free(key);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(verifies_the_vectors_of_the_rfc),
+        cmocka_unit_test(verifies_the_es512_vector_and_refuses_its_payload),
+        cmocka_unit_test(each_algorithm_takes_only_its_own_tokens_and_keys),
+        cmocka_unit_test(certificates_carry_keys_too),
+        cmocka_unit_test(weak_and_strange_keys_are_refused),
+        cmocka_unit_test(damaged_pem_is_refused),
+        cmocka_unit_test(a_public_key_is_no_secret),
+        cmocka_unit_test(the_empty_secret_signs_and_verifies_nothing),
+        cmocka_unit_test(es_signatures_have_exactly_their_size),
+        cmocka_unit_test(headers),
+        cmocka_unit_test(an_unsigned_token_never_passes),
+        cmocka_unit_test(names_of_algorithms),
+        cmocka_unit_test(what_is_no_token),
+        cmocka_unit_test(every_changed_byte_and_every_cut_is_noticed),
+        cmocka_unit_test(the_size_is_bounded),
+        cmocka_unit_test(times),
+        cmocka_unit_test(times_that_are_no_numbers),
+        cmocka_unit_test(issuers),
+        cmocka_unit_test(audiences),
+        cmocka_unit_test(claims_are_one_object_without_twins),
+        cmocka_unit_test(many_claims_are_no_trouble),
+        cmocka_unit_test(signs_what_it_verifies),
+        cmocka_unit_test(refuses_to_sign_nonsense),
+    };
+    return cmocka_run_group_tests(tests, make_keys, free_keys);
+}
