@@ -94,13 +94,25 @@ static struct order open_order(struct bh_mail *mail) {
 static void on_lane_up(struct bh_mail *mail);
 static void stop(struct server *s);
 
+/* Unix sockets know no SO_REUSEPORT: the first worker serves them for all. */
+static size_t own_addresses(const struct lane *l, struct bh_addr *out) {
+    const struct server *s = l->server;
+    size_t count = 0;
+    for (size_t i = 0; i < s->edge.listen_count; i++)
+        if (l->worker->index == 0 || s->listen[i].sa.sa_family != AF_UNIX)
+            out[count++] = s->listen[i];
+    return count;
+}
+
 static void listen_now(struct lane *l) {
     struct server *s = l->server;
     size_t which = 0;
     char address[BH_ADDR_TEXT_MAX], why[256];
-    int error = bh_edge_listen(l->edge, s->listen, s->edge.listen_count, &which);
+    struct bh_addr *own = bh_calloc(s->edge.listen_count, sizeof *own);
+    int error = bh_edge_listen(l->edge, own, own_addresses(l, own), &which);
+    bh_addr_format(&own[which], address);
+    bh_free(own);
     if (error) {
-        bh_addr_format(&s->listen[which], address);
         snprintf(why, sizeof why, "cannot listen on %s: %s", address,
                  error == BH_EEXIST    ? "the address is in use"
                  : error == BH_EDENIED ? "permission denied"

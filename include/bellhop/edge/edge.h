@@ -42,9 +42,12 @@ const struct bh_addr *bh_edge_address(const struct bh_edge *e, size_t i);
 /* Worker's thread. Stops accepting, finishes HTTP requests under way, closes WebSockets with 1001;
  * on_drained fires once when no connection is left (maybe at once). */
 void bh_edge_drain(struct bh_edge *e, void (*on_drained)(void *ud), void *ud);
-/* Worker's thread: drops every connection now; on_close hooks are started. */
+/* Worker's thread, or after it has ended: closes the listeners and drops every connection now;
+ * on_close hooks are started. Harmless a second time. */
 void bh_edge_abort(struct bh_edge *e);
-/* After the thread has ended, or after abort and a tick. */
+/* Last: what is under way (publishes, questions, scripts) completes into the edge, so it goes after
+ * the broker's worker side, the script and the worker's thread (mailbox, loop) have been stopped
+ * and freed, and after bh_edge_abort. The node goes after it. */
 void bh_edge_free(struct bh_edge *e);
 
 void bh_edge_metrics_register(void);

@@ -1,12 +1,12 @@
 /* http1.h - HTTP/1.1 requests, bytes in, events out; responses, values in, bytes out.
  *
- * The head is parsed by http_parser (strict); this module gathers it, bounds it, and turns it into
- * a struct bh_http_request. Requests are pulled one at a time: pipelined bytes stay with the caller
- * until it has answered. Chunked and counted bodies come out whole, up to a limit. Both
- * Content-Length and Transfer-Encoding, two Content-Lengths, a missing or double Host in HTTP/1.1,
- * obsolete line folding, NUL or bare CR/LF in a header: refused with 400 (request smuggling).
- * Memory: what the head and the body need, at most their limits; nothing between two requests.
- * No sockets, no clock. Thread: any, one owner. */
+ * The head is split by http_parser; this module gathers it, bounds it, checks it strictly, and
+ * turns it into a struct bh_http_request. Requests are pulled one at a time: pipelined bytes stay
+ * with the caller until it has answered. Chunked and counted bodies come out whole, up to a limit.
+ * Both Content-Length and Transfer-Encoding, two Content-Lengths, a missing or double Host in
+ * HTTP/1.1, obsolete line folding, NUL or bare CR/LF in a header: refused with 400 (request
+ * smuggling). Memory: what the head and the body need, at most their limits; nothing between two
+ * requests. No sockets, no clock. Thread: any, one owner. */
 #ifndef BELLHOP_PROTO_HTTP1_H
 #define BELLHOP_PROTO_HTTP1_H
 
@@ -16,9 +16,9 @@
 #include <stdint.h>
 
 struct bh_http_limits {
-    size_t head_bytes;  /* request line and headers; also for trailers; default 16 KiB */
+    size_t head_bytes;   /* request line and headers; also chunk extensions with trailers; 16 KiB */
     size_t header_count; /* default 100 */
-    size_t body_bytes;  /* default 1 MiB + some */
+    size_t body_bytes;   /* default 1 MiB + some */
 };
 
 struct bh_http_header {
@@ -32,14 +32,14 @@ struct bh_http_request {
     struct bh_slice target; /* as sent: "/ws?user=42"; absolute-form is reduced to its path */
     struct bh_slice path;   /* "/ws", not decoded */
     struct bh_slice query;  /* "user=42", without '?' */
-    struct bh_slice host;
+    struct bh_slice host;   /* of an absolute-form target, otherwise of the Host header */
     const struct bh_http_header *headers;
     size_t header_count;
     struct bh_slice body;
-    uint8_t minor;    /* HTTP/1.minor */
-    bool keep_alive;  /* what the client wants */
-    bool upgrade;     /* Connection: upgrade and an Upgrade header, without a body */
-    bool expect_continue;
+    uint8_t minor;        /* HTTP/1.minor */
+    bool keep_alive;      /* what the client wants */
+    bool upgrade;         /* HTTP/1.1, Connection: upgrade, Upgrade: websocket, and no body */
+    bool expect_continue; /* HTTP/1.1 and a body */
 };
 
 struct bh_http1; /* opaque; heap, only while a connection speaks HTTP */
@@ -53,9 +53,9 @@ enum bh_http1_event {
 
 struct bh_http1 *bh_http1_new(const struct bh_http_limits *limits); /* limits must outlive it */
 void bh_http1_free(struct bh_http1 *h);
-/* Feeds bytes; *used says how many were consumed (for REQUEST: up to the end of this request; for an
- * upgrade: up to the end of its head). On ERROR: bh_http1_error gives status (400, 413, 414, 431,
- * 501, 505) and a sentence for the answer and the log. */
+/* Feeds bytes; *used says how many were consumed (for REQUEST: up to the end of this request; for
+ * an upgrade: up to the end of its head). On ERROR: bh_http1_error gives status (400, 413, 414,
+ * 431, 501, 503 without memory, 505) and a sentence for the answer and the log. */
 enum bh_http1_event bh_http1_feed(struct bh_http1 *h, struct bh_slice in, size_t *used);
 const struct bh_http_request *bh_http1_request(const struct bh_http1 *h);
 void bh_http1_error(const struct bh_http1 *h, int *status, const char **why);
@@ -69,10 +69,19 @@ bool bh_http1_idle(const struct bh_http1 *h);
 /* The first header with this name (case-insensitive), or an empty slice with p == NULL. */
 struct bh_slice bh_http_header(const struct bh_http_header *headers, size_t count,
                                struct bh_slice name);
+/* Iterates the elements of a comma-separated header through all its lines; *at starts zeroed.
+ * Elements are trimmed and never empty. */
+struct bh_http_list {
+    size_t line;
+    struct bh_slice rest;
+};
+bool bh_http_next_element(const struct bh_http_header *headers, size_t count, struct bh_slice name,
+                          struct bh_http_list *at, struct bh_slice *element);
 /* True when a comma-separated header has this token, in any of its lines, ignoring case. */
 bool bh_http_has_token(const struct bh_http_header *headers, size_t count, struct bh_slice name,
                        struct bh_slice token);
-/* The first query argument (or cookie) with this name, still encoded; p == NULL when absent. */
+/* The first query argument (or cookie) with this name, still encoded; p == NULL when absent. A
+ * name is compared as it was sent. */
 struct bh_slice bh_http_arg(struct bh_slice query, struct bh_slice name);
 struct bh_slice bh_http_cookie(const struct bh_http_header *headers, size_t count,
                                struct bh_slice name);
@@ -82,8 +91,9 @@ bool bh_http_next_arg(struct bh_slice *rest, struct bh_slice *name, struct bh_sl
 /* --- responses --- */
 
 const char *bh_http_reason(int status);
-/* Appends status line, Date, given headers (pairs; names and values are refused if they hold
- * control characters: BH_EINVAL), Content-Length, Connection when needed, and the body.
+/* Appends status line, Date, given headers, Content-Length, Connection, and the body. 1xx, 204 and
+ * 304 have neither body nor length. BH_EINVAL, and nothing appended, when a name is no token, is
+ * one that frames the body, or a value holds control characters, or the status is not 100..599.
  * content_type NULL: none. For HEAD pass head_only: the length is told, the body is not sent. */
 int bh_http_response(struct bh_bytes *out, int status, const char *content_type,
                      const struct bh_http_header *headers, size_t header_count,

@@ -29,8 +29,8 @@ struct bh_ws_header {
     bool rsv1; /* permessage-deflate */
 };
 
-/* Returns the header's size, 0 when more bytes are needed, or BH_EPROTO as soon as the bytes at hand
- * prove a violation: RSV2/3, RSV1 unless allowed, reserved opcode, unmasked, control frame
+/* Returns the header's size, 0 when more bytes are needed, or BH_EPROTO as soon as the bytes at
+ * hand prove a violation: RSV2/3, RSV1 unless allowed, reserved opcode, unmasked, control frame
  * fragmented or over 125 bytes, length not in the shortest form or over 2^63-1. *why names it. */
 int bh_ws_header_decode(struct bh_slice in, bool allow_rsv1, struct bh_ws_header *out,
                         const char **why);

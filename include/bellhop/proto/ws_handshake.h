@@ -6,13 +6,14 @@
 
 struct bh_ws_handshake {
     char accept[28];            /* Sec-WebSocket-Accept, no NUL */
-    struct bh_slice protocols;  /* the client's Sec-WebSocket-Protocol lines: first one; p NULL none */
+    struct bh_slice protocols;  /* the first Sec-WebSocket-Protocol line; p NULL: none */
     struct bh_slice extensions; /* raw, for permessage-deflate */
 };
 
 /* Checks a request that wants to be a WebSocket: GET, HTTP/1.1, Upgrade: websocket, Connection:
  * upgrade, a 16-byte base64 key (exactly one), version 13. 0, or BH_EPROTO with the HTTP status
- * (400, 405, 426) and a sentence. A 426 answer must carry Sec-WebSocket-Version: 13. */
+ * (400; 405 other methods; 426 no upgrade, other versions) and a sentence. A 426 answer must carry
+ * Sec-WebSocket-Version: 13. */
 int bh_ws_handshake_check(const struct bh_http_request *request, struct bh_ws_handshake *out,
                           int *status, const char **why);
 

@@ -11,7 +11,6 @@
 #define BELLHOP_PROTO_WS_MESSAGE_H
 
 #include "bellhop/base/buf.h"
-#include "bellhop/base/utf8.h"
 #include "bellhop/proto/ws_frame.h"
 
 struct bh_ws_limits {
@@ -19,20 +18,11 @@ struct bh_ws_limits {
     uint32_t fragments;     /* frames of one message; over it: 1008 */
 };
 
+struct bh_ws_partial; /* what is unfinished, or lent to the caller until the next call */
+
 struct bh_ws_reader {
-    struct bh_bytes message;   /* gathered so far; memory goes back after the message */
-    uint64_t frame_left;       /* payload bytes of the frame at hand still to come */
-    uint64_t frame_done;       /* payload bytes of it already taken */
-    uint32_t fragments;
-    struct bh_utf8 utf8;
-    uint8_t head[BH_WS_HEADER_MAX]; /* an unfinished header */
-    uint8_t head_len;
-    uint8_t mask[4];
-    uint8_t opcode;         /* of the message at hand, 0 when none */
-    uint8_t control_opcode; /* of the control frame at hand, 0 when none */
-    uint8_t control_len;
-    uint8_t *control; /* payload gathered when a control frame was cut; heap, NULL mostly */
-    bool in_frame, fin, ended;
+    struct bh_ws_partial *partial; /* heap; NULL when every byte so far belongs to a whole frame */
+    bool ended;
 };
 
 enum bh_ws_event_type {
@@ -41,7 +31,7 @@ enum bh_ws_event_type {
     BH_WS_EV_PING,    /* data */
     BH_WS_EV_PONG,    /* data */
     BH_WS_EV_CLOSE,   /* code (1005 when the frame was empty), data = reason */
-    BH_WS_EV_ERROR,   /* code to close with (1002, 1007, 1008, 1009), why */
+    BH_WS_EV_ERROR,   /* code to close with (1002, 1007, 1008, 1009, 1011 without memory), why */
 };
 
 /* data lives until the next bh_ws_reader_next or the end of the caller's bytes. */
@@ -55,13 +45,15 @@ struct bh_ws_event {
 
 void bh_ws_reader_init(struct bh_ws_reader *r);
 void bh_ws_reader_deinit(struct bh_ws_reader *r);
-/* Takes bytes from *in (advancing it; they are unmasked in place) until one event is complete. */
+/* Takes bytes from *in (advancing it; they are unmasked in place) until one event is complete. Call
+ * it until BH_WS_EV_NONE: that also gives back the memory of the message before. */
 void bh_ws_reader_next(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
                        unsigned char **in, size_t *n, struct bh_ws_event *event);
 
 /* A whole server frame, header and payload. */
 struct bh_buf *bh_ws_frame_new(uint8_t opcode, struct bh_slice payload);
-/* A close frame; code 1005 makes it empty; the reason is cut to 123 bytes at a UTF-8 boundary. */
+/* A close frame; 1005 and other codes that may not be sent make it empty; the reason ends at 123
+ * bytes, at a UTF-8 boundary, or where it is not UTF-8. */
 struct bh_buf *bh_ws_close_frame_new(unsigned code, struct bh_slice reason);
 
 #endif

@@ -1,0 +1,250 @@
+/* broker.c - the two ports over the links.
+ *
+ * One object: on the bus the subscriptions and the probe, for each worker a command link that
+ * carries its publishes and its scripts' commands. Sides share nothing but the configuration, which
+ * does not change, and a few atomics for readiness, so there are no locks.
+ *
+ * Ready means: every channel wanted is confirmed, a probe came back of late, and every worker can
+ * publish. */
+#include "bellhop/backend/redis.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/mem.h"
+#include "bellhop/core/envelope.h"
+#include "commands.h"
+#include "metrics.h"
+#include "probe.h"
+#include "resp.h"
+#include "subscriptions.h"
+
+#include <stdio.h>
+
+struct worker_side {
+    struct bh_redis_link link;
+    struct broker *broker;
+};
+
+struct broker {
+    struct bh_broker base;
+    struct bh_redis commands;
+    struct bh_redis_config config;
+    struct bh_redis_subscriptions subscriptions;
+    struct bh_redis_probe probe;
+    atomic_int workers_down;
+    unsigned worker_count;
+    struct worker_side **workers; /* each in a block of its own: threads write to them */
+};
+
+static struct broker *of(const struct bh_broker *b) {
+    return BH_CONTAINER_OF((struct bh_broker *)b, struct broker, base);
+}
+
+/* --- the bus side --- */
+
+static void on_probe(struct bh_redis_subscriptions *s, struct bh_slice token) {
+    bh_redis_probe_arrived(&BH_CONTAINER_OF(s, struct broker, subscriptions)->probe, token);
+}
+
+static void on_probing(struct bh_redis_subscriptions *s) {
+    bh_redis_probe_restart(&BH_CONTAINER_OF(s, struct broker, subscriptions)->probe);
+}
+
+static int start(struct bh_broker *base, struct bh_loop *bus, struct bh_mailbox *mailbox,
+                 const struct bh_broker_sink *sink) {
+    struct broker *b = of(base);
+    bh_redis_probe_start(&b->probe, bus, &b->config, &b->subscriptions);
+    bh_redis_subscriptions_start(&b->subscriptions, bus, sink);
+    return 0;
+}
+
+static bool subscribe(struct bh_broker *base, struct bh_slice topic) {
+    return bh_redis_subscriptions_add(&of(base)->subscriptions, topic);
+}
+
+static void unsubscribe(struct bh_broker *base, struct bh_slice topic) {
+    bh_redis_subscriptions_remove(&of(base)->subscriptions, topic);
+}
+
+static void stop(struct bh_broker *base) {
+    struct broker *b = of(base);
+    bh_redis_subscriptions_stop(&b->subscriptions);
+    bh_redis_probe_stop(&b->probe);
+}
+
+static int ready(const struct bh_broker *base, const char **why) {
+    struct broker *b = of(base);
+    *why = NULL;
+    if (!atomic_load(&b->subscriptions.up))
+        *why = "Redis has not confirmed the subscriptions";
+    else if (atomic_load(&b->workers_down) > 0)
+        *why = "not every worker is connected to Redis";
+    return *why ? BH_EUNAVAIL : bh_redis_probe_ready(&b->probe, why);
+}
+
+/* --- the worker side --- */
+
+static void on_worker_up(struct bh_redis_link *link) {
+    struct worker_side *side = BH_CONTAINER_OF(link, struct worker_side, link);
+    atomic_fetch_sub(&side->broker->workers_down, 1);
+}
+
+static void on_worker_down(struct bh_redis_link *link) {
+    struct worker_side *side = BH_CONTAINER_OF(link, struct worker_side, link);
+    atomic_fetch_add(&side->broker->workers_down, 1);
+}
+
+static const struct bh_redis_link_callbacks worker_callbacks = {.on_up = on_worker_up,
+                                                                .on_down = on_worker_down};
+
+static int worker_start(struct bh_broker *base, unsigned worker, struct bh_loop *loop) {
+    struct broker *b = of(base);
+    char role[24];
+    if (worker >= b->worker_count)
+        return BH_EINVAL;
+    snprintf(role, sizeof role, "worker-%u", worker);
+    bh_redis_link_start(&b->workers[worker]->link, loop, &b->config, role, &worker_callbacks);
+    return 0;
+}
+
+static void worker_stop(struct bh_broker *base, unsigned worker) {
+    struct broker *b = of(base);
+    struct bh_redis_link *link = &b->workers[worker]->link;
+    if (bh_redis_link_is_ready(link))
+        atomic_fetch_add(&b->workers_down, 1);
+    bh_redis_link_stop(link);
+}
+
+static void on_published(const struct bh_redis_completion *c, int error,
+                         const struct bh_reply *reply) {
+    int64_t receivers = -1;
+    const char *why = NULL;
+    if (error == BH_EUNAVAIL) {
+        why = "the link to Redis broke before it was sent";
+    } else if (error) {
+        error = BH_EIO;
+        why = "the link to Redis broke before it was confirmed";
+    } else if (reply->type == BH_REPLY_INTEGER) {
+        receivers = reply->integer;
+    } else {
+        error = BH_EDENIED;
+        why = reply->type == BH_REPLY_ERROR ? reply->str.p : "an unexpected answer to PUBLISH";
+    }
+    if (error)
+        bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISH_ERRORS]);
+    c->cb.published(c->ud, c->handle, error, receivers, why);
+}
+
+static char *write_publish(char *p, const struct broker *b, const struct bh_message *m,
+                           uint64_t now_ms) {
+    char channel[BH_CHANNEL_MAX + 1], head[BH_ENVELOPE_HEAD_MAX];
+    size_t channel_len = bh_topic_to_channel(&m->topic, b->subscriptions.prefix, channel);
+    size_t head_len = bh_envelope_head(m, now_ms, head);
+    p = bh_resp_bytes(p, BH_SLICE("*3\r\n$7\r\nPUBLISH\r\n"));
+    p = bh_resp_bulk(p, bh_slice(channel, channel_len));
+    p = bh_resp_head(p, '$', head_len + m->payload.n);
+    p = bh_resp_bytes(p, bh_slice(head, head_len));
+    return bh_resp_end(bh_resp_bytes(p, m->payload));
+}
+
+#define PUBLISH_BOUND                                                                              \
+    (sizeof "*3\r\n$7\r\nPUBLISH\r\n" + BH_RESP_BULK_MAX(BH_CHANNEL_MAX) +                         \
+     BH_RESP_BULK_MAX(BH_ENVELOPE_HEAD_MAX))
+
+static void publish(struct bh_broker *base, unsigned worker, struct bh_message *m,
+                    bh_broker_published_cb done, void *ud, bh_handle handle) {
+    struct broker *b = of(base);
+    struct bh_redis_link *link = &b->workers[worker]->link;
+    const char *why;
+    char *p = bh_redis_link_begin(link, PUBLISH_BOUND + m->payload.n, &why);
+    if (!p) {
+        bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISH_ERRORS]);
+        done(ud, handle, BH_EUNAVAIL, -1, why);
+        return;
+    }
+    p = write_publish(p, b, m, bh_loop_now(link->loop));
+    struct bh_redis_completion c = {
+        .fire = on_published, .cb.published = done, .ud = ud, .handle = handle};
+    bh_redis_link_commit(link, p, &c);
+    bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISHES]);
+}
+
+static void call(struct bh_redis *r, unsigned worker, size_t argc, const struct bh_slice *argv,
+                 bh_reply_cb done, void *ud, bh_handle handle) {
+    struct broker *b = BH_CONTAINER_OF(r, struct broker, commands);
+    bh_redis_command(&b->workers[worker]->link, argc, argv, done, ud, handle);
+}
+
+/* --- life --- */
+
+static char *copy(const char *s) {
+    return s ? bh_strdup(s) : NULL;
+}
+
+static uint64_t or_default(uint64_t ms, uint64_t otherwise) {
+    return ms ? ms : otherwise;
+}
+
+static void copy_config(struct bh_redis_config *out, const struct bh_redis_config *c) {
+    *out = *c;
+    out->host = copy(c->host);
+    out->unix_path = copy(c->unix_path);
+    out->user = copy(c->user);
+    out->password = copy(c->password);
+    out->channel_prefix = bh_strdup(c->channel_prefix ? c->channel_prefix : BH_CHANNEL_PREFIX);
+    out->instance = copy(c->instance);
+    out->connect_timeout_ms = or_default(c->connect_timeout_ms, BH_REDIS_CONNECT_TIMEOUT_MS);
+    out->command_timeout_ms = or_default(c->command_timeout_ms, BH_REDIS_COMMAND_TIMEOUT_MS);
+    out->probe_ms = or_default(c->probe_ms, BH_REDIS_PROBE_MS);
+    out->backoff_min_ms = or_default(c->backoff_min_ms, BH_REDIS_BACKOFF_MIN_MS);
+    out->backoff_max_ms = or_default(c->backoff_max_ms, BH_REDIS_BACKOFF_MAX_MS);
+}
+
+static void free_broker(struct bh_broker *base) {
+    struct broker *b = of(base);
+    bh_redis_subscriptions_deinit(&b->subscriptions);
+    for (unsigned i = 0; i < b->worker_count; i++)
+        bh_free(b->workers[i]);
+    bh_free(b->workers);
+    bh_free((char *)b->config.channel_prefix);
+    bh_free((char *)b->config.instance);
+    bh_redis_config_deinit(&b->config);
+    bh_free(b);
+}
+
+static const struct bh_broker_vt broker_vt = {
+    .name = "redis",
+    .shared = true,
+    .start = start,
+    .subscribe = subscribe,
+    .unsubscribe = unsubscribe,
+    .stop = stop,
+    .worker_start = worker_start,
+    .worker_stop = worker_stop,
+    .publish = publish,
+    .ready = ready,
+    .free = free_broker,
+};
+
+static const struct bh_redis_vt commands_vt = {.call = call};
+
+struct bh_broker *bh_redis_broker_new(const struct bh_redis_config *config, unsigned workers) {
+    struct broker *b = bh_calloc(1, sizeof *b);
+    b->base.vt = &broker_vt;
+    b->commands.vt = &commands_vt;
+    copy_config(&b->config, config);
+    bh_redis_subscriptions_init(&b->subscriptions, &b->config);
+    b->subscriptions.on_probe = on_probe;
+    b->subscriptions.on_probing = on_probing;
+    b->worker_count = workers;
+    atomic_init(&b->workers_down, (int)workers);
+    b->workers = bh_calloc(workers, sizeof *b->workers);
+    for (unsigned i = 0; i < workers; i++) {
+        b->workers[i] = bh_calloc(1, sizeof **b->workers);
+        b->workers[i]->broker = b;
+    }
+    return &b->base;
+}
+
+struct bh_redis *bh_redis_broker_commands(struct bh_broker *broker) {
+    return &of(broker)->commands;
+}

@@ -1,0 +1,126 @@
+/* handshake.c - AUTH, SELECT, CLIENT SETNAME, PING, sent in one write.
+ *
+ * AUTH and SELECT must succeed; the name is a courtesy to whoever reads CLIENT LIST. The PING tells
+ * a server that serves from one that still loads its data or has lost its master, and one that
+ * wants a password from one that does not. A refusal is an error in the log that says which setting
+ * to look at; the link goes on trying at the pace of its back-off, because passwords are also
+ * corrected on the other side. The password itself is never logged, not even when the server
+ * repeats it. */
+#include "handshake.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
+#include "resp.h"
+
+#include <stdio.h>
+
+static const struct {
+    const char *starts;
+    const char *hint;
+} hints[] = {
+    {"WRONGPASS", "check user and password in the Redis URL"},
+    {"ERR invalid password", "check the password in the Redis URL"},
+    {"NOAUTH", "Redis wants a password: put user:password@ or :password@ into the Redis URL"},
+    {"ERR AUTH <password> called without",
+     "this Redis has no password: take it out of the Redis URL"},
+    {"ERR Client sent AUTH", "this Redis has no password: take it out of the Redis URL"},
+    {"ERR wrong number of arguments for 'auth'",
+     "this Redis is too old for users: give a password alone"},
+    {"ERR DB index", "check the database number in the Redis URL"},
+    {"ERR invalid DB index", "check the database number in the Redis URL"},
+    {"ERR SELECT", "check the database number in the Redis URL"},
+    {"NOPERM", "give the Redis user this permission (ACL SETUSER)"},
+    {"ERR max number of clients", "raise maxclients of Redis"},
+};
+
+static const char *hint_for(struct bh_slice answer) {
+    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
+        if (bh_slice_starts(answer, bh_slice_cstr(hints[i].starts)))
+            return hints[i].hint;
+    return "see Redis' answer";
+}
+
+/* Some servers repeat the arguments of a command that they do not know. */
+static bool repeats_password(const struct bh_redis_link *link, struct bh_slice answer) {
+    const char *password = link->config->password;
+    return password && *password && memmem(answer.p, answer.n, password, strlen(password));
+}
+
+static void refused(struct bh_redis_link *link, const char *command, struct bh_slice answer) {
+    if (repeats_password(link, answer))
+        answer = BH_SLICE("(not shown: it repeats the password)");
+    BH_LOG_LIMITED(BH_LOG_ERROR, "Redis refuses us", bh_kv_str("link", link->role),
+                   bh_kv_str("command", command), bh_kv_slice("answer", answer),
+                   bh_kv_str("hint", hint_for(answer)));
+    bh_redis_link_drop(link, BH_EDENIED, "refused by Redis");
+}
+
+static bool is_error(int error, const struct bh_reply *reply) {
+    return !error && reply->type == BH_REPLY_ERROR;
+}
+
+static void on_auth(const struct bh_redis_completion *c, int error, const struct bh_reply *reply) {
+    if (is_error(error, reply))
+        refused(c->ud, "AUTH", reply->str);
+}
+
+static void on_select(const struct bh_redis_completion *c, int error,
+                      const struct bh_reply *reply) {
+    if (is_error(error, reply))
+        refused(c->ud, "SELECT", reply->str);
+}
+
+static void on_named(const struct bh_redis_completion *c, int error, const struct bh_reply *reply) {
+}
+
+static bool means_not_yet(struct bh_slice answer) {
+    return bh_slice_starts(answer, BH_SLICE("LOADING")) ||
+           bh_slice_starts(answer, BH_SLICE("MASTERDOWN")) ||
+           bh_slice_starts(answer, BH_SLICE("BUSY"));
+}
+
+static void on_ping(const struct bh_redis_completion *c, int error, const struct bh_reply *reply) {
+    struct bh_redis_link *link = c->ud;
+    if (error)
+        return;
+    bool failed = reply->type == BH_REPLY_ERROR;
+    if (failed && means_not_yet(reply->str))
+        bh_redis_link_drop(link, BH_EUNAVAIL, "Redis is not ready to serve yet");
+    else if (failed && !bh_slice_starts(reply->str, BH_SLICE("NOPERM")))
+        refused(link, "PING", reply->str);
+    else
+        bh_redis_link_ready(link); /* who may not PING has been let in nonetheless */
+}
+
+static void queue(struct bh_redis_link *link, size_t argc, const struct bh_slice *argv,
+                  void (*fire)(const struct bh_redis_completion *, int, const struct bh_reply *)) {
+    const char *why;
+    size_t bound = BH_RESP_HEAD_MAX;
+    for (size_t i = 0; i < argc; i++)
+        bound += BH_RESP_BULK_MAX(argv[i].n);
+    char *p = bh_redis_link_begin(link, bound, &why);
+    p = bh_resp_head(p, '*', argc);
+    for (size_t i = 0; i < argc; i++)
+        p = bh_resp_bulk(p, argv[i]);
+    bh_redis_link_commit(link, p, &(struct bh_redis_completion){.fire = fire, .ud = link});
+}
+
+void bh_redis_handshake(struct bh_redis_link *link) {
+    const struct bh_redis_config *c = link->config;
+    struct bh_slice password = bh_slice_cstr(c->password);
+    if (c->user)
+        queue(link, 3, (struct bh_slice[]){BH_SLICE("AUTH"), bh_slice_cstr(c->user), password},
+              on_auth);
+    else if (c->password)
+        queue(link, 2, (struct bh_slice[]){BH_SLICE("AUTH"), password}, on_auth);
+    char text[192];
+    if (c->database) {
+        snprintf(text, sizeof text, "%u", c->database);
+        queue(link, 2, (struct bh_slice[]){BH_SLICE("SELECT"), bh_slice_cstr(text)}, on_select);
+    }
+    snprintf(text, sizeof text, "bellhop:%s:%s", c->instance, link->role);
+    queue(link, 3,
+          (struct bh_slice[]){BH_SLICE("CLIENT"), BH_SLICE("SETNAME"), bh_slice_cstr(text)},
+          on_named);
+    queue(link, 1, (struct bh_slice[]){BH_SLICE("PING")}, on_ping);
+}

@@ -1,0 +1,33 @@
+/* outq.h - the frames that a connection has still to send, by reference.
+ *
+ * A frame that goes to many connections is one bh_buf; each queue holds a reference. One frame
+ * needs no memory beside the queue itself; more of them sit in a ring that goes when the queue is
+ * empty. Zero-initialise to start. Thread: the owner's. */
+#ifndef BELLHOP_EDGE_OUTQ_H
+#define BELLHOP_EDGE_OUTQ_H
+
+#include "bellhop/base/buf.h"
+#include "bellhop/io/stream.h"
+
+struct bh_outq {
+    union {
+        struct bh_buf *one;
+        struct bh_buf **ring;
+    };
+    uint32_t cap; /* of the ring, a power of two; 0: `one` is the queue */
+    uint32_t head, count;
+    size_t offset; /* bytes of the first frame that the kernel has taken */
+    size_t bytes;  /* still to send */
+};
+
+/* Both take over the caller's reference. To the front only while nothing of the queue is sent. */
+void bh_outq_push(struct bh_outq *q, struct bh_buf *frame);
+void bh_outq_push_front(struct bh_outq *q, struct bh_buf *frame);
+/* Writes as much as the stream takes: 0 when the queue is empty now, BH_EAGAIN when the kernel is
+ * full, BH_ECLOSED when the connection is broken. */
+int bh_outq_flush(struct bh_outq *q, struct bh_stream *stream);
+/* Forgets what has not begun to be sent: a frame that has must be finished. */
+void bh_outq_drop_unsent(struct bh_outq *q);
+void bh_outq_clear(struct bh_outq *q);
+
+#endif

@@ -1,0 +1,518 @@
+/* ws_conn.c - from bytes to the hooks and from messages to bytes.
+ *
+ * An idle connection is this struct and nothing else: it reads into the loop's buffer, keeps an
+ * unfinished frame only, and owns queue memory only while something waits. Whatever is to be sent
+ * is queued and written once at the end of the tick. A message for many connections is encoded once
+ * a worker and tick and shared by reference.
+ *
+ * The domain is left (bh_node_close) at the moment the connection begins to close, exactly once, so
+ * nothing is delivered behind a close frame. What can happen in any callback (the hook closes the
+ * connection, a write finds it broken) only changes the state; memory goes in the reap phase.
+ *
+ * One timer: while open, it finds peers that have fallen silent (first a ping, then the end) and
+ * expired identities; arriving bytes only note the time, the timer looks at it when it fires. While
+ * closing it bounds the wait for the peer.
+ * Thread: the worker's. */
+#include "ws_conn.h"
+
+#include "bellhop/base/clock.h"
+#include "bellhop/base/crypto.h"
+#include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
+#include "bellhop/base/mem.h"
+#include "bellhop/base/utf8.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#define NOT_TAKEN "this server takes no messages from clients"
+
+static const struct bh_subscriber_vt subscriber_vt;
+static const struct bh_stream_callbacks stream_callbacks;
+
+static void flush(struct bh_wsconn *ws);
+
+static struct bh_wsconn *of(struct bh_subscriber *s) {
+    return BH_CONTAINER_OF(s, struct bh_wsconn, subscriber);
+}
+
+/* --- the end --- */
+
+static void log_end(struct bh_wsconn *ws, const char *cause, unsigned code, struct bh_slice why) {
+    char buffer[64];
+    const struct bh_identity *identity = ws->subscriber.identity;
+    bh_info_limited("websocket connection ends", bh_kv_str("cause", cause), bh_kv_int("code", code),
+                    bh_kv_slice("reason", why),
+                    bh_kv_slice("user", identity ? identity->user : bh_slice(NULL, 0)),
+                    bh_kv_slice("ip", subscriber_vt.ip(&ws->subscriber, buffer)));
+}
+
+static void leave_node(struct bh_wsconn *ws, unsigned code, struct bh_slice reason) {
+    if (!ws->registered)
+        return;
+    ws->registered = false;
+    if (ws->counted) {
+        bh_edge_count(BH_EDGE_CONNECTIONS, -1);
+        bh_edge_count(BH_EDGE_CLOSED, 1);
+    }
+    bh_node_close(ws->edge->worker, &ws->subscriber, code, reason);
+}
+
+void bh_wsconn_free(struct bh_wsconn *ws) {
+    bh_timer_cancel(&ws->timer);
+    bh_defer_cancel(&ws->flush);
+    bh_list_unlink(&ws->node);
+    bh_ws_reader_deinit(&ws->reader);
+    bh_outq_clear(&ws->out);
+    bh_buf_unref(ws->farewell);
+    bh_free(ws->protocol);
+    if (ws->has_socket)
+        bh_edge_socket_gone();
+    bh_free(ws);
+}
+
+static void on_reap(struct bh_defer *d) {
+    struct bh_wsconn *ws = BH_CONTAINER_OF(d, struct bh_wsconn, flush);
+    struct bh_edge *e = ws->edge;
+    bh_wsconn_free(ws);
+    bh_edge_check_drained(e);
+}
+
+/* A reset takes what the kernel still holds for a peer that does not read with it. */
+static void close_socket(struct bh_wsconn *ws) {
+    if (ws->reset && bh_stream_is_open(&ws->stream)) {
+        struct linger linger = {.l_onoff = 1, .l_linger = 0};
+        setsockopt(ws->stream.fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+    }
+    bh_stream_close(&ws->stream);
+}
+
+static void finish(struct bh_wsconn *ws) {
+    if (ws->state == BH_WSCONN_CLOSED)
+        return;
+    ws->state = BH_WSCONN_CLOSED;
+    close_socket(ws);
+    bh_timer_cancel(&ws->timer);
+    bh_outq_clear(&ws->out);
+    bh_defer_cancel(&ws->flush);
+    bh_defer_init(&ws->flush, on_reap);
+    bh_defer(ws->edge->loop, BH_PHASE_REAP, &ws->flush);
+}
+
+void bh_wsconn_drop(struct bh_wsconn *ws, unsigned code, struct bh_slice reason) {
+    leave_node(ws, code, reason);
+    finish(ws);
+}
+
+/* --- sending --- */
+
+static void update_reading(struct bh_wsconn *ws) {
+    bool drowned = ws->out.bytes > ws->edge->config->queue_bytes / 2;
+    bool wanted = ws->state != BH_WSCONN_OPEN || !(ws->hook_paused || drowned);
+    bh_stream_read(&ws->stream, wanted);
+}
+
+static void flush(struct bh_wsconn *ws) {
+    size_t before = ws->out.bytes;
+    int error = bh_outq_flush(&ws->out, &ws->stream);
+    bh_edge_count(BH_EDGE_BYTES_OUT, (int64_t)(before - ws->out.bytes));
+    if (error == BH_ECLOSED) {
+        bh_wsconn_drop(ws, 1006, BH_SLICE("the connection broke off"));
+        return;
+    }
+    if (error)
+        bh_stream_want_write(&ws->stream);
+    else if (ws->state == BH_WSCONN_LEAVING && !ws->fin_sent) {
+        ws->fin_sent = true;
+        bh_stream_shutdown(&ws->stream);
+    }
+    update_reading(ws);
+}
+
+static void on_flush(struct bh_defer *d) {
+    flush(BH_CONTAINER_OF(d, struct bh_wsconn, flush));
+}
+
+/* Takes over the reference. */
+static void enqueue(struct bh_wsconn *ws, struct bh_buf *frame) {
+    bh_outq_push(&ws->out, frame);
+    if (ws->state != BH_WSCONN_OPENING)
+        bh_defer(ws->edge->loop, BH_PHASE_FLUSH, &ws->flush);
+}
+
+static void begin_close(struct bh_wsconn *ws, enum bh_wsconn_state next, unsigned code,
+                        struct bh_slice reason) {
+    leave_node(ws, code, reason);
+    if (ws->state != BH_WSCONN_OPEN)
+        return; /* the hooks' on_close may have dropped it */
+    ws->state = (unsigned char)next;
+    enqueue(ws, bh_ws_close_frame_new(code, reason));
+    bh_timer_set(&ws->timer, ws->edge->config->close_timeout_ms);
+}
+
+/* Before the 101 there is nothing to close; the upgrade is hurried to its end instead. */
+static void close_later(struct bh_wsconn *ws, unsigned code, struct bh_slice reason) {
+    if (ws->farewell)
+        return;
+    ws->farewell = bh_ws_close_frame_new(code, reason);
+    ws->code = (uint16_t)code;
+    bh_defer(ws->edge->loop, BH_PHASE_FLUSH, ws->opener);
+}
+
+void bh_wsconn_close(struct bh_wsconn *ws, unsigned code, struct bh_slice reason) {
+    if (!bh_ws_close_code_valid(code))
+        code = 1011;
+    if (ws->state == BH_WSCONN_OPENING)
+        close_later(ws, code, reason);
+    else if (ws->state == BH_WSCONN_OPEN)
+        begin_close(ws, BH_WSCONN_CLOSING, code, reason);
+}
+
+static void give_up_on_slow(struct bh_wsconn *ws) {
+    bh_edge_count(BH_EDGE_SLOW_CONSUMERS, 1);
+    log_end(ws, "slow consumer", 1008, bh_slice(NULL, 0));
+    bh_outq_drop_unsent(&ws->out);
+    ws->reset = true;
+    bh_wsconn_close(ws, 1008, BH_SLICE("slow consumer"));
+}
+
+/* The queue's limit holds for what waits; a single frame may be larger. What this tick has queued
+ * is no sign of slowness before the kernel has been offered it. */
+static bool has_room(struct bh_wsconn *ws, size_t n) {
+    size_t limit = ws->edge->config->queue_bytes;
+    if (ws->out.count == 0 || ws->out.bytes + n <= limit)
+        return true;
+    if (ws->state == BH_WSCONN_OPEN)
+        flush(ws);
+    return ws->out.count == 0 || ws->out.bytes + n <= limit;
+}
+
+/* Takes over the reference. */
+static int send_frame(struct bh_wsconn *ws, struct bh_buf *frame) {
+    if (!has_room(ws, frame->len)) {
+        bh_buf_unref(frame);
+        give_up_on_slow(ws);
+        return BH_ETOOBIG;
+    }
+    if (ws->state > BH_WSCONN_OPEN) { /* has_room found it broken */
+        bh_buf_unref(frame);
+        return BH_ECLOSED;
+    }
+    enqueue(ws, frame);
+    return 0;
+}
+
+static bool takes_messages(const struct bh_wsconn *ws) {
+    return ws->state <= BH_WSCONN_OPEN && !ws->farewell;
+}
+
+static struct bh_buf *frame_of(struct bh_edge *e, struct bh_message *m) {
+    if (e->encoded != m) {
+        bh_message_unref(e->encoded);
+        bh_buf_unref(e->frame);
+        e->encoded = bh_message_ref(m);
+        e->frame = bh_ws_frame_new(m->opcode, m->payload);
+        bh_defer(e->loop, BH_PHASE_REAP, &e->forget);
+    }
+    return bh_buf_ref(e->frame);
+}
+
+static int on_deliver(struct bh_subscriber *s, struct bh_message *m) {
+    struct bh_wsconn *ws = of(s);
+    if (!takes_messages(ws))
+        return BH_ECLOSED;
+    if (bh_message_expired(m, bh_loop_now(ws->edge->loop))) {
+        bh_edge_count(BH_EDGE_MESSAGES_EXPIRED, 1);
+        return 0;
+    }
+    bh_edge_count(BH_EDGE_MESSAGES_OUT, 1);
+    return send_frame(ws, frame_of(ws->edge, m));
+}
+
+static int on_send(struct bh_subscriber *s, enum bh_opcode opcode, struct bh_slice data) {
+    struct bh_wsconn *ws = of(s);
+    if (!takes_messages(ws))
+        return BH_ECLOSED;
+    if (opcode == BH_TEXT && !bh_utf8_valid(data))
+        return BH_EUTF8;
+    bh_edge_count(BH_EDGE_MESSAGES_OUT, 1);
+    return send_frame(ws, bh_ws_frame_new((uint8_t)opcode, data));
+}
+
+static void on_close(struct bh_subscriber *s, unsigned code, struct bh_slice reason) {
+    bh_wsconn_close(of(s), code, reason);
+}
+
+static size_t on_queued(const struct bh_subscriber *s) {
+    return BH_CONTAINER_OF(s, const struct bh_wsconn, subscriber)->out.bytes;
+}
+
+static void on_read(struct bh_subscriber *s, bool on) {
+    struct bh_wsconn *ws = of(s);
+    ws->hook_paused = !on;
+    if (ws->state == BH_WSCONN_OPEN)
+        update_reading(ws);
+}
+
+static struct bh_slice on_ip(struct bh_subscriber *s, char buffer[64]) {
+    struct bh_wsconn *ws = of(s);
+    if (!inet_ntop(ws->ip_family, ws->ip, buffer, 64))
+        return BH_SLICE("unix");
+    return bh_slice_cstr(buffer);
+}
+
+static struct bh_slice on_protocol(const struct bh_subscriber *s) {
+    return bh_slice_cstr(BH_CONTAINER_OF(s, const struct bh_wsconn, subscriber)->protocol);
+}
+
+static const struct bh_subscriber_vt subscriber_vt = {
+    .deliver = on_deliver,
+    .send = on_send,
+    .close = on_close,
+    .queued = on_queued,
+    .read = on_read,
+    .ip = on_ip,
+    .protocol = on_protocol,
+};
+
+/* --- receiving --- */
+
+static void on_message(struct bh_wsconn *ws, uint8_t opcode, struct bh_slice data) {
+    struct bh_hooks *hooks = ws->edge->worker->hooks;
+    bh_edge_count(BH_EDGE_MESSAGES_IN, 1);
+    if (bh_hooks_has(hooks, BH_HOOK_MESSAGE))
+        hooks->vt->message(hooks, &ws->subscriber, (enum bh_opcode)opcode, data);
+    else if (ws->edge->config->client_messages_refused)
+        bh_wsconn_close(ws, 1008, BH_SLICE(NOT_TAKEN));
+}
+
+static void on_peer_close(struct bh_wsconn *ws, unsigned code, struct bh_slice reason) {
+    if (ws->state == BH_WSCONN_OPEN) {
+        begin_close(ws, BH_WSCONN_LEAVING, code, reason);
+        return;
+    }
+    ws->state = BH_WSCONN_LEAVING;
+    bh_defer(ws->edge->loop, BH_PHASE_FLUSH, &ws->flush);
+}
+
+static void on_violation(struct bh_wsconn *ws, unsigned code, const char *why) {
+    if (ws->state == BH_WSCONN_OPEN) {
+        bh_edge_count(BH_EDGE_PROTOCOL_ERRORS, 1);
+        log_end(ws, "protocol error", code, bh_slice_cstr(why));
+    }
+    on_peer_close(ws, code, bh_slice_cstr(why));
+}
+
+static void on_event(struct bh_wsconn *ws, const struct bh_ws_event *event) {
+    switch (event->type) {
+    case BH_WS_EV_MESSAGE:
+        if (ws->state == BH_WSCONN_OPEN)
+            on_message(ws, event->opcode, event->data);
+        break;
+    case BH_WS_EV_PING:
+        if (ws->state == BH_WSCONN_OPEN)
+            send_frame(ws, bh_ws_frame_new(BH_WS_PONG, event->data));
+        break;
+    case BH_WS_EV_CLOSE:
+        on_peer_close(ws, event->code, event->data);
+        break;
+    case BH_WS_EV_ERROR:
+        on_violation(ws, event->code, event->why);
+        break;
+    case BH_WS_EV_PONG:
+    case BH_WS_EV_NONE:
+        break;
+    }
+}
+
+static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
+    struct bh_wsconn *ws = BH_CONTAINER_OF(s, struct bh_wsconn, stream);
+    ws->heard_ms = bh_loop_now(ws->edge->loop);
+    ws->pinged_ms = 0;
+    bh_edge_count(BH_EDGE_BYTES_IN, (int64_t)n);
+    if (ws->state >= BH_WSCONN_LEAVING)
+        return;
+    struct bh_ws_event event;
+    do { /* until NONE, which lets the reader give back what it has gathered */
+        bh_ws_reader_next(&ws->reader, &ws->edge->ws_limits, &data, &n, &event);
+        on_event(ws, &event);
+    } while (event.type != BH_WS_EV_NONE && ws->state < BH_WSCONN_LEAVING);
+}
+
+static void on_end(struct bh_stream *s, int error) {
+    struct bh_wsconn *ws = BH_CONTAINER_OF(s, struct bh_wsconn, stream);
+    if (error == 0 && ws->state >= BH_WSCONN_CLOSING)
+        flush(ws); /* the close frame may still be queued */
+    bh_wsconn_drop(ws, 1006, BH_SLICE("the connection broke off"));
+}
+
+/* Room again means that the peer's kernel has acknowledged something: it is alive. */
+static void on_writable(struct bh_stream *s) {
+    struct bh_wsconn *ws = BH_CONTAINER_OF(s, struct bh_wsconn, stream);
+    ws->heard_ms = bh_loop_now(ws->edge->loop);
+    ws->pinged_ms = 0;
+    flush(ws);
+}
+
+static const struct bh_stream_callbacks stream_callbacks = {on_data, on_end, on_writable};
+
+/* --- heartbeat and expiry --- */
+
+static uint64_t expires_in(const struct bh_wsconn *ws) {
+    const struct bh_identity *identity = ws->subscriber.identity;
+    if (!identity || identity->expires == 0)
+        return UINT64_MAX;
+    int64_t now = bh_clock_wall_ms();
+    if (identity->expires <= now / 1000)
+        return 0;
+    if (identity->expires > INT64_MAX / 1000)
+        return UINT64_MAX;
+    return (uint64_t)(identity->expires * 1000 - now);
+}
+
+static uint64_t left(uint64_t now, uint64_t due) {
+    return due > now ? due - now : 0;
+}
+
+/* Does what the heartbeat asks for now; returns when to look again, 0 when the connection is dead.
+ */
+static uint64_t beat(struct bh_wsconn *ws) {
+    const struct bh_edge_config *config = ws->edge->config;
+    uint64_t now = bh_loop_now(ws->edge->loop);
+    if (config->ping_interval_ms == 0)
+        return UINT64_MAX;
+    if (ws->hook_paused) { /* we do not listen, so silence proves nothing */
+        ws->heard_ms = now;
+        ws->pinged_ms = 0;
+    }
+    if (ws->pinged_ms)
+        return left(now, ws->pinged_ms + config->pong_timeout_ms);
+    if (left(now, ws->heard_ms + config->ping_interval_ms))
+        return left(now, ws->heard_ms + config->ping_interval_ms);
+    ws->pinged_ms = now;
+    send_frame(ws, bh_ws_frame_new(BH_WS_PING, bh_slice(NULL, 0)));
+    return config->pong_timeout_ms;
+}
+
+static void arm(struct bh_wsconn *ws, uint64_t delay) {
+    uint64_t expiry = expires_in(ws);
+    delay = delay < expiry ? delay : expiry;
+    if (delay != UINT64_MAX)
+        bh_timer_set(&ws->timer, delay);
+}
+
+static void watch(struct bh_wsconn *ws) {
+    if (expires_in(ws) == 0) {
+        bh_wsconn_close(ws, 4401, BH_SLICE("expired"));
+        return;
+    }
+    uint64_t again = beat(ws);
+    if (ws->state != BH_WSCONN_OPEN)
+        return; /* the ping found a full queue */
+    if (again) {
+        arm(ws, again);
+        return;
+    }
+    bh_edge_count(BH_EDGE_HALF_OPEN, 1);
+    log_end(ws, "no answer to a ping", 1006, bh_slice(NULL, 0));
+    ws->reset = true;
+    bh_wsconn_drop(ws, 1006, BH_SLICE("no answer to a ping"));
+}
+
+static void on_timer(struct bh_timer *t) {
+    struct bh_wsconn *ws = BH_CONTAINER_OF(t, struct bh_wsconn, timer);
+    if (ws->state == BH_WSCONN_OPEN) {
+        watch(ws);
+        return;
+    }
+    ws->reset = ws->reset || ws->out.count > 0;
+    finish(ws);
+}
+
+/* --- opening --- */
+
+static void keep_ip(struct bh_wsconn *ws, const struct bh_addr *peer) {
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)&peer->storage;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&peer->storage;
+    if (peer->sa.sa_family == AF_INET) {
+        ws->ip_family = AF_INET;
+        memcpy(ws->ip, &v4->sin_addr, 4);
+    } else if (peer->sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
+        ws->ip_family = AF_INET;
+        memcpy(ws->ip, v6->sin6_addr.s6_addr + 12, 4);
+    } else if (peer->sa.sa_family == AF_INET6) {
+        ws->ip_family = AF_INET6;
+        memcpy(ws->ip, &v6->sin6_addr, 16);
+    }
+}
+
+struct bh_wsconn *bh_wsconn_new(struct bh_edge *e, const struct bh_addr *peer,
+                                struct bh_slice protocol, struct bh_defer *opener) {
+    struct bh_wsconn *ws = bh_calloc(1, sizeof *ws);
+    ws->edge = e;
+    ws->opener = opener;
+    ws->stream.fd = -1;
+    ws->subscriber.vt = &subscriber_vt;
+    ws->registered = true;
+    if (protocol.n)
+        ws->protocol = bh_strndup(protocol.p, protocol.n);
+    keep_ip(ws, peer);
+    bh_ws_reader_init(&ws->reader);
+    bh_timer_init(&ws->timer, e->loop, on_timer);
+    bh_defer_init(&ws->flush, on_flush);
+    bh_list_append(&e->wsconns, &ws->node);
+    return ws;
+}
+
+bool bh_wsconn_wants_close(const struct bh_wsconn *ws) {
+    return ws->farewell != NULL;
+}
+
+/* The descriptor changes hands without a system call. */
+static void move_stream(struct bh_stream *to, struct bh_stream *from) {
+    bh_stream_read(from, false);
+    bh_stream_init(to, from->loop, from->fd, &stream_callbacks);
+    to->ops = from->ops;
+    to->tls = from->tls;
+    from->tls = NULL;
+    from->fd = -1;
+}
+
+static void start_heartbeat(struct bh_wsconn *ws) {
+    uint64_t interval = ws->edge->config->ping_interval_ms;
+    uint64_t now = bh_loop_now(ws->edge->loop);
+    /* As if heard earlier, so that those who came together do not beat together. */
+    uint64_t jitter = interval ? bh_random_below((uint32_t)(interval / 2) + 1) : 0;
+    ws->heard_ms = now - jitter;
+    arm(ws, interval ? interval - jitter : UINT64_MAX);
+}
+
+static void say_farewell(struct bh_wsconn *ws) {
+    struct bh_buf *frame = ws->farewell;
+    ws->farewell = NULL;
+    begin_close(ws, BH_WSCONN_CLOSING, ws->code, bh_slice(frame->data + 4, frame->len - 4));
+    bh_buf_unref(frame);
+}
+
+void bh_wsconn_start(struct bh_wsconn *ws, struct bh_stream *from, struct bh_buf *answer,
+                     struct bh_slice held) {
+    move_stream(&ws->stream, from);
+    ws->state = BH_WSCONN_OPEN;
+    ws->has_socket = true;
+    ws->counted = true;
+    ws->opener = NULL;
+    bh_edge_count(BH_EDGE_CONNECTIONS, 1);
+    bh_edge_count(BH_EDGE_OPENED, 1);
+    bh_outq_push_front(&ws->out, answer);
+    bh_defer(ws->edge->loop, BH_PHASE_FLUSH, &ws->flush);
+    start_heartbeat(ws);
+    struct bh_hooks *hooks = ws->edge->worker->hooks;
+    if (bh_hooks_has(hooks, BH_HOOK_OPEN))
+        hooks->vt->open(hooks, &ws->subscriber);
+    if (ws->farewell)
+        say_farewell(ws);
+    if (held.n && ws->state != BH_WSCONN_CLOSED)
+        on_data(&ws->stream, (unsigned char *)held.p, held.n);
+    if (ws->state != BH_WSCONN_CLOSED)
+        update_reading(ws);
+}

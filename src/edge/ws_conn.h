@@ -1,0 +1,62 @@
+/* ws_conn.h - a WebSocket connection: a subscriber over a stream. Thread: the worker's.
+ *
+ * Life: _new (opening: what is delivered waits), then _start (has the socket: speaks) or _drop. It
+ * frees itself in the reap phase. */
+#ifndef BELLHOP_EDGE_WS_CONN_H
+#define BELLHOP_EDGE_WS_CONN_H
+
+#include "bellhop/io/stream.h"
+#include "edge_private.h"
+#include "outq.h"
+
+enum bh_wsconn_state {
+    BH_WSCONN_OPENING, /* without a socket; registered with the node */
+    BH_WSCONN_OPEN,
+    BH_WSCONN_CLOSING, /* our close frame is queued, the peer's is awaited */
+    BH_WSCONN_LEAVING, /* nothing more to say or hear: flush, FIN, the peer's FIN */
+    BH_WSCONN_CLOSED,
+};
+
+struct bh_wsconn {
+    struct bh_stream stream;
+    struct bh_subscriber subscriber;
+    struct bh_ws_reader reader;
+    struct bh_outq out;
+    struct bh_timer timer; /* heartbeat and expiry; while closing, the close timeout */
+    struct bh_defer flush; /* once closed: reap */
+    struct bh_list node;
+    struct bh_edge *edge;
+    struct bh_defer *opener; /* opening: queued when the connection is to be closed */
+    struct bh_buf *farewell; /* opening: the close frame that shall follow the 101 */
+    char *protocol;          /* NULL: none */
+    uint64_t heard_ms;       /* when bytes last came */
+    uint64_t pinged_ms;      /* when a ping was sent that is not answered yet; 0: none */
+    unsigned char ip[16];
+    unsigned char ip_family; /* AF_INET, AF_INET6; else none */
+    unsigned char state;
+    uint16_t code;        /* of the farewell */
+    bool registered : 1;  /* with the node; bh_node_close is due */
+    bool hook_paused : 1; /* the hooks do not want more messages for now */
+    bool has_socket : 1;
+    bool fin_sent : 1;
+    bool counted : 1; /* as an open connection */
+    bool reset : 1;   /* too slow: the end is an RST */
+};
+
+/* opener is queued (flush phase) if the connection is told to close before it has started. */
+struct bh_wsconn *bh_wsconn_new(struct bh_edge *e, const struct bh_addr *peer,
+                                struct bh_slice protocol, struct bh_defer *opener);
+/* Opening only: it has been told to close. */
+bool bh_wsconn_wants_close(const struct bh_wsconn *ws);
+/* Takes the descriptor of `from`, sends answer (a reference) before anything else, and reads `held`
+ * as the first bytes from the client. */
+void bh_wsconn_start(struct bh_wsconn *ws, struct bh_stream *from, struct bh_buf *answer,
+                     struct bh_slice held);
+/* Starts the close handshake. */
+void bh_wsconn_close(struct bh_wsconn *ws, unsigned code, struct bh_slice reason);
+/* Ends it now, without a word to the peer. */
+void bh_wsconn_drop(struct bh_wsconn *ws, unsigned code, struct bh_slice reason);
+/* Frees it; for bh_edge_free, when no tick will. */
+void bh_wsconn_free(struct bh_wsconn *ws);
+
+#endif

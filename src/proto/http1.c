@@ -1,0 +1,181 @@
+/* http1.c - requests out of bytes.
+ *
+ * The states follow a request: its head is gathered line by line, each line checked as it comes;
+ * the whole head is parsed at once (http1_head.c), its slices pointing into the gathered bytes;
+ * then the body is counted or decoded (http1_chunked.c) into memory of its own. Bytes of a next
+ * request are never touched. A refusal is final: the connection's framing is lost.
+ * Everything belongs to the struct, and bh_http1_reset gives it back. */
+#include "bellhop/proto/http1.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/mem.h"
+#include "gather.h"
+#include "http1_chunked.h"
+#include "http1_head.h"
+#include "http1_line.h"
+
+#define BLANK_LINES_MAX 4 /* before a request; old clients end a body with one */
+
+enum state {
+    IN_HEAD,
+    IN_COUNTED_BODY,
+    IN_CHUNKED_BODY,
+    COMPLETE,
+    REFUSED,
+};
+
+struct bh_http1 {
+    const struct bh_http_limits *limits;
+    enum state state;
+    unsigned blank_lines;
+    struct bh_bytes head;
+    size_t line_start; /* of the line at hand, in head */
+    size_t lines;      /* complete ones, the request line included */
+    struct bh_http_header *headers;
+    struct bh_http_request request;
+    struct bh_http1_framing framing;
+    struct bh_http1_chunked chunked;
+    struct bh_bytes body;
+    struct bh_http1_refusal refusal;
+};
+
+struct bh_http1 *bh_http1_new(const struct bh_http_limits *limits) {
+    struct bh_http1 *h = bh_calloc(1, sizeof *h);
+    h->limits = limits;
+    return h;
+}
+
+void bh_http1_free(struct bh_http1 *h) {
+    if (h)
+        bh_http1_reset(h);
+    bh_free(h);
+}
+
+void bh_http1_reset(struct bh_http1 *h) {
+    bh_bytes_free(&h->head);
+    bh_bytes_free(&h->body);
+    bh_http1_chunked_deinit(&h->chunked);
+    bh_free(h->headers);
+    *h = (struct bh_http1){.limits = h->limits};
+}
+
+bool bh_http1_idle(const struct bh_http1 *h) {
+    return h->state == IN_HEAD && h->head.len == 0;
+}
+
+const struct bh_http_request *bh_http1_request(const struct bh_http1 *h) {
+    return &h->request;
+}
+
+void bh_http1_error(const struct bh_http1 *h, int *status, const char **why) {
+    *status = h->refusal.status;
+    *why = h->refusal.why;
+}
+
+/* --- the head --- */
+
+static int refuse_long_head(struct bh_http1 *h) {
+    if (h->lines == 0)
+        return bh_http1_refuse(&h->refusal, 414, "request line too long");
+    return bh_http1_refuse(&h->refusal, 431, "request head too large");
+}
+
+static int end_head(struct bh_http1 *h) {
+    size_t count = h->lines - 1;
+    h->headers = bh_calloc(count, sizeof *h->headers);
+    int r = bh_http1_parse_head(bh_slice(h->head.p, h->line_start), h->headers, count, &h->request,
+                                &h->framing, &h->refusal);
+    if (r)
+        return r;
+    if (h->framing.length > h->limits->body_bytes)
+        return bh_http1_refuse(&h->refusal, 413, "body too large");
+    h->state = h->framing.chunked  ? IN_CHUNKED_BODY
+               : h->framing.length ? IN_COUNTED_BODY
+                                   : COMPLETE;
+    return 0;
+}
+
+static int skip_blank_line(struct bh_http1 *h) {
+    if (++h->blank_lines > BLANK_LINES_MAX)
+        return bh_http1_refuse(&h->refusal, 400, "blank lines instead of a request");
+    bh_bytes_free(&h->head);
+    return 0;
+}
+
+static int check_line(struct bh_http1 *h, struct bh_slice line) {
+    if (h->lines == 0)
+        return bh_http1_check_request_line(line, &h->refusal);
+    if (h->lines > h->limits->header_count)
+        return bh_http1_refuse(&h->refusal, 431, "too many headers");
+    return bh_http1_check_field(line, &h->refusal);
+}
+
+static int end_line(struct bh_http1 *h) {
+    struct bh_slice line = bh_slice(h->head.p + h->line_start, h->head.len - h->line_start);
+    if (line.n == 2)
+        return h->lines ? end_head(h) : skip_blank_line(h);
+    int r = check_line(h, line);
+    h->line_start = h->head.len;
+    h->lines++;
+    return r;
+}
+
+static int take_head(struct bh_http1 *h, struct bh_slice *in) {
+    while (h->state == IN_HEAD) {
+        int r = bh_http1_take_line(&h->head, h->line_start, in, h->limits->head_bytes, &h->refusal);
+        if (r == BH_ETOOBIG)
+            return refuse_long_head(h);
+        if (r <= 0)
+            return r;
+        r = end_line(h);
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+/* --- the body --- */
+
+static int take_counted(struct bh_http1 *h, struct bh_slice *in) {
+    size_t total = (size_t)h->framing.length, left = total - h->body.len;
+    size_t n = left < in->n ? left : in->n;
+    if (bh_gather_add(&h->body, bh_slice(in->p, n), total))
+        return bh_http1_refuse(&h->refusal, 503, "no memory for the request");
+    *in = bh_slice(in->p + n, in->n - n);
+    return n == left;
+}
+
+static int take_body(struct bh_http1 *h, struct bh_slice *in) {
+    int r = h->state == IN_COUNTED_BODY
+                ? take_counted(h, in)
+                : bh_http1_chunked_feed(&h->chunked, h->limits, in, &h->body, &h->refusal);
+    if (r == 1) {
+        h->request.body = bh_bytes_slice(&h->body);
+        h->state = COMPLETE;
+    }
+    return r < 0 ? r : 0;
+}
+
+static enum bh_http1_event advance(struct bh_http1 *h, struct bh_slice *in) {
+    int r = 0;
+    if (h->state == IN_HEAD) {
+        r = take_head(h, in);
+        bool body_follows = h->state == IN_COUNTED_BODY || h->state == IN_CHUNKED_BODY;
+        if (r == 0 && body_follows && h->request.expect_continue)
+            return BH_HTTP1_CONTINUE;
+    }
+    if (r == 0 && (h->state == IN_COUNTED_BODY || h->state == IN_CHUNKED_BODY))
+        r = take_body(h, in);
+    if (r < 0)
+        h->state = REFUSED;
+    return h->state == REFUSED    ? BH_HTTP1_ERROR
+           : h->state == COMPLETE ? BH_HTTP1_REQUEST
+                                  : BH_HTTP1_MORE;
+}
+
+enum bh_http1_event bh_http1_feed(struct bh_http1 *h, struct bh_slice in, size_t *used) {
+    struct bh_slice rest = in;
+    enum bh_http1_event event = advance(h, &rest);
+    *used = in.n - rest.n;
+    return event;
+}

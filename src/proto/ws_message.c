@@ -1,0 +1,323 @@
+/* ws_message.c - a client's frames put together to messages.
+ *
+ * Nearly every message arrives as one frame that lies whole in the caller's bytes. Such a frame is
+ * unmasked in place and handed out: no state, no allocation, no copy. Everything else (a header or
+ * a payload cut by the end of the bytes, a fragmented message) needs memory between two calls, and
+ * that is one struct bh_ws_partial on the heap. It exists only while something is unfinished, so
+ * an idle connection pays for a pointer. It also keeps gathered data alive until the next call;
+ * settle() then gives it back.
+ *
+ * A step takes either a header or payload; steps are repeated until an event is there or the bytes
+ * are used up. Thread: the owner of the reader. */
+#include "bellhop/proto/ws_message.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/mem.h"
+#include "bellhop/base/utf8.h"
+#include "gather.h"
+
+#define CONTROL_MAX      125
+#define CLOSE_REASON_MAX (CONTROL_MAX - 2)
+
+enum close_code {
+    PROTOCOL_ERROR = 1002,
+    NO_STATUS = 1005,
+    INVALID_DATA = 1007,
+    POLICY_VIOLATION = 1008,
+    TOO_BIG = 1009,
+    INTERNAL_ERROR = 1011,
+};
+
+struct bh_ws_partial {
+    struct bh_bytes message;   /* gathered so far */
+    struct bh_ws_header frame; /* the frame at hand, when in_frame */
+    uint64_t taken;            /* payload bytes of it that have come */
+    uint32_t fragments;        /* frames of the message at hand */
+    struct bh_utf8 utf8;
+    uint8_t opcode; /* of the message at hand, 0 when none */
+    bool in_frame;
+    bool delivered; /* the message is with the caller, until the next call */
+    uint8_t head_len;
+    uint8_t head[BH_WS_HEADER_MAX]; /* an unfinished header */
+    uint8_t control[CONTROL_MAX];
+};
+
+struct input {
+    unsigned char *p;
+    size_t n;
+};
+
+static struct bh_slice take(struct input *in, size_t n) {
+    struct bh_slice s = bh_slice(in->p, n);
+    in->p += n;
+    in->n -= n;
+    return s;
+}
+
+static bool is_control(uint8_t opcode) {
+    return opcode >= BH_WS_CLOSE;
+}
+
+static bool in_message(const struct bh_ws_reader *r) {
+    return r->partial && r->partial->opcode;
+}
+
+static struct bh_ws_partial *partial(struct bh_ws_reader *r) {
+    if (!r->partial)
+        r->partial = bh_calloc(1, sizeof *r->partial);
+    return r->partial;
+}
+
+static void drop_partial(struct bh_ws_reader *r) {
+    if (r->partial)
+        bh_bytes_free(&r->partial->message);
+    bh_free(r->partial);
+    r->partial = NULL;
+}
+
+/* Gives back what the last event borrowed, and the rest when nothing is unfinished. */
+static void settle(struct bh_ws_reader *r) {
+    struct bh_ws_partial *p = r->partial;
+    bool finished = p->delivered || !p->opcode;
+    if (r->ended || (finished && !p->in_frame && !p->head_len))
+        drop_partial(r);
+}
+
+static bool fail(struct bh_ws_reader *r, struct bh_ws_event *event, unsigned code,
+                 const char *why) {
+    *event = (struct bh_ws_event){.type = BH_WS_EV_ERROR, .code = (uint16_t)code, .why = why};
+    r->ended = true;
+    drop_partial(r);
+    return true;
+}
+
+static bool deliver(struct bh_ws_event *event, uint8_t opcode, struct bh_slice data) {
+    event->type = BH_WS_EV_MESSAGE;
+    event->opcode = opcode;
+    event->data = data;
+    return true;
+}
+
+/* The header's size, 0 when its end is still to come, BH_EPROTO. */
+static int take_header(struct bh_ws_reader *r, struct input *in, struct bh_ws_header *h,
+                       const char **why) {
+    struct bh_ws_partial *p = r->partial;
+    size_t had = p ? p->head_len : 0;
+    if (had == 0) {
+        int size = bh_ws_header_decode(bh_slice(in->p, in->n), false, h, why);
+        if (size > 0)
+            take(in, (size_t)size);
+        if (size != 0 || in->n == 0)
+            return size;
+        p = partial(r);
+    }
+    size_t room = sizeof p->head - had, more = in->n < room ? in->n : room;
+    memcpy(p->head + had, in->p, more);
+    int size = bh_ws_header_decode(bh_slice(p->head, had + more), false, h, why);
+    p->head_len = size > 0 ? 0 : (uint8_t)(had + more);
+    take(in, size > 0 ? (size_t)size - had : more);
+    return size;
+}
+
+/* May this frame come now, and be this long? 0 or the close code. */
+static unsigned admit(const struct bh_ws_reader *r, const struct bh_ws_limits *limits,
+                      const struct bh_ws_header *h, const char **why) {
+    if (is_control(h->opcode))
+        return 0;
+    bool continues = h->opcode == BH_WS_CONTINUATION;
+    if (continues != in_message(r)) {
+        *why = continues ? "continuation of nothing" : "new message inside a fragmented one";
+        return PROTOCOL_ERROR;
+    }
+    if (continues && r->partial->fragments >= limits->fragments) {
+        *why = "too many fragments";
+        return POLICY_VIOLATION;
+    }
+    uint64_t gathered = continues ? r->partial->message.len : 0;
+    if (h->length > limits->message_bytes || gathered > limits->message_bytes - h->length) {
+        *why = "message too big";
+        return TOO_BIG;
+    }
+    return 0;
+}
+
+static bool take_close(struct bh_ws_reader *r, struct bh_slice data, struct bh_ws_event *event) {
+    unsigned code = NO_STATUS;
+    if (data.n == 1)
+        return fail(r, event, PROTOCOL_ERROR, "close frame with half a code");
+    if (data.n) {
+        code = (unsigned)(uint8_t)data.p[0] << 8 | (uint8_t)data.p[1];
+        data = bh_slice(data.p + 2, data.n - 2);
+        if (!bh_ws_close_code_valid(code))
+            return fail(r, event, PROTOCOL_ERROR, "invalid close code");
+        if (!bh_utf8_valid(data))
+            return fail(r, event, INVALID_DATA, "close reason is not UTF-8");
+    }
+    event->type = BH_WS_EV_CLOSE;
+    event->code = (uint16_t)code;
+    event->data = data;
+    r->ended = true;
+    return true;
+}
+
+static bool take_control(struct bh_ws_reader *r, uint8_t opcode, struct bh_slice data,
+                         struct bh_ws_event *event) {
+    if (opcode == BH_WS_CLOSE)
+        return take_close(r, data, event);
+    event->type = opcode == BH_WS_PING ? BH_WS_EV_PING : BH_WS_EV_PONG;
+    event->data = data;
+    return true;
+}
+
+/* Adds an unmasked piece of the frame at hand to its message. 0 or the close code. */
+static unsigned add_piece(struct bh_ws_partial *p, const struct bh_ws_limits *limits,
+                          struct bh_slice piece, const char **why) {
+    if (p->opcode == BH_WS_TEXT && bh_utf8_feed(&p->utf8, piece)) {
+        *why = "text is not UTF-8";
+        return INVALID_DATA;
+    }
+    /* The last frame tells the message's size, so that it need not be rounded up. */
+    uint64_t most = limits->message_bytes;
+    if (p->frame.fin)
+        most = p->message.len + piece.n + (p->frame.length - p->taken);
+    if (bh_gather_add(&p->message, piece, most)) {
+        *why = "no memory for the message";
+        return INTERNAL_ERROR;
+    }
+    return 0;
+}
+
+static bool end_data_frame(struct bh_ws_reader *r, struct bh_ws_event *event) {
+    struct bh_ws_partial *p = r->partial;
+    p->in_frame = false;
+    if (!p->frame.fin)
+        return false;
+    if (!bh_utf8_complete(&p->utf8))
+        return fail(r, event, INVALID_DATA, "text ends inside a character");
+    p->delivered = true;
+    return deliver(event, p->opcode, bh_bytes_slice(&p->message));
+}
+
+static void begin_frame(struct bh_ws_reader *r, const struct bh_ws_header *h) {
+    struct bh_ws_partial *p = partial(r);
+    p->frame = *h;
+    p->taken = 0;
+    p->in_frame = true;
+    if (is_control(h->opcode))
+        return;
+    if (h->opcode != BH_WS_CONTINUATION)
+        p->opcode = h->opcode;
+    p->fragments++;
+}
+
+static bool take_payload(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
+                         struct input *in, struct bh_ws_event *event) {
+    struct bh_ws_partial *p = r->partial;
+    uint64_t left = p->frame.length - p->taken;
+    size_t n = left < in->n ? (size_t)left : in->n;
+    bh_ws_mask(in->p, n, p->frame.mask, p->taken);
+    struct bh_slice piece = take(in, n);
+    size_t before = (size_t)p->taken;
+    p->taken += n;
+    bool complete = n == left;
+    if (is_control(p->frame.opcode)) {
+        if (n)
+            memcpy(p->control + before, piece.p, n);
+        p->in_frame = !complete;
+        return !complete || take_control(r, p->frame.opcode,
+                                         bh_slice(p->control, (size_t)p->frame.length), event);
+    }
+    const char *why;
+    unsigned code = add_piece(p, limits, piece, &why);
+    if (code)
+        return fail(r, event, code, why);
+    return !complete || end_data_frame(r, event);
+}
+
+static bool take_whole_frame(struct bh_ws_reader *r, const struct bh_ws_header *h, struct input *in,
+                             struct bh_ws_event *event) {
+    bh_ws_mask(in->p, (size_t)h->length, h->mask, 0);
+    struct bh_slice data = take(in, (size_t)h->length);
+    if (is_control(h->opcode))
+        return take_control(r, h->opcode, data, event);
+    if (h->opcode == BH_WS_TEXT && !bh_utf8_valid(data))
+        return fail(r, event, INVALID_DATA, "text is not UTF-8");
+    return deliver(event, h->opcode, data);
+}
+
+/* True when the call is over: with an event, or because the bytes are used up. */
+static bool step(struct bh_ws_reader *r, const struct bh_ws_limits *limits, struct input *in,
+                 struct bh_ws_event *event) {
+    if (r->partial && r->partial->in_frame)
+        return take_payload(r, limits, in, event);
+    struct bh_ws_header h;
+    const char *why;
+    int size = take_header(r, in, &h, &why);
+    if (size == 0)
+        return true;
+    if (size < 0)
+        return fail(r, event, PROTOCOL_ERROR, why);
+    unsigned code = admit(r, limits, &h, &why);
+    if (code)
+        return fail(r, event, code, why);
+    bool alone = is_control(h.opcode) || (h.fin && h.opcode != BH_WS_CONTINUATION);
+    if (alone && h.length <= in->n)
+        return take_whole_frame(r, &h, in, event);
+    begin_frame(r, &h);
+    return take_payload(r, limits, in, event);
+}
+
+void bh_ws_reader_init(struct bh_ws_reader *r) {
+    *r = (struct bh_ws_reader){0};
+}
+
+void bh_ws_reader_deinit(struct bh_ws_reader *r) {
+    drop_partial(r);
+}
+
+void bh_ws_reader_next(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
+                       unsigned char **in, size_t *n, struct bh_ws_event *event) {
+    struct input input = {*in, *n};
+    *event = (struct bh_ws_event){.type = BH_WS_EV_NONE};
+    if (r->partial)
+        settle(r);
+    if (r->ended)
+        take(&input, input.n);
+    else
+        while (!step(r, limits, &input, event))
+            ;
+    *in = input.p;
+    *n = input.n;
+}
+
+struct bh_buf *bh_ws_frame_new(uint8_t opcode, struct bh_slice payload) {
+    unsigned char head[BH_WS_HEADER_OUT_MAX];
+    size_t size = bh_ws_header_encode(head, opcode, true, false, payload.n);
+    struct bh_buf *frame = bh_buf_new(size + payload.n);
+    memcpy(frame->data, head, size);
+    if (payload.n)
+        memcpy(frame->data + size, payload.p, payload.n);
+    return frame;
+}
+
+/* The longest beginning that fits a close frame and is UTF-8. */
+static struct bh_slice fitting_reason(struct bh_slice reason) {
+    size_t n = 0;
+    while (n < reason.n) {
+        size_t step = bh_utf8_sequence(bh_slice(reason.p + n, reason.n - n));
+        if (step == 0 || n + step > CLOSE_REASON_MAX)
+            break;
+        n += step;
+    }
+    return bh_slice(reason.p, n);
+}
+
+struct bh_buf *bh_ws_close_frame_new(unsigned code, struct bh_slice reason) {
+    if (!bh_ws_close_code_valid(code))
+        return bh_ws_frame_new(BH_WS_CLOSE, bh_slice(NULL, 0));
+    unsigned char payload[CONTROL_MAX] = {(unsigned char)(code >> 8), (unsigned char)code};
+    reason = fitting_reason(reason);
+    if (reason.n)
+        memcpy(payload + 2, reason.p, reason.n);
+    return bh_ws_frame_new(BH_WS_CLOSE, bh_slice(payload, 2 + reason.n));
+}

@@ -1,0 +1,79 @@
+/* bind_hub.c - bh.hub: the connections at hand.
+ *
+ * count is of the whole instance; by_user and by_topic give conn objects, which belong to this
+ * worker, so they list this worker's connections only. close_user reaches the user everywhere. */
+#include "bind.h"
+#include "bind_publish.h"
+#include "conn.h"
+#include "hooks_private.h"
+
+#include "bellhop/base/error.h"
+
+static int hub_count(lua_State *L) {
+    bh_script_check_started(L, "bh.hub");
+    lua_pushinteger(L, bh_node_connection_count(bh_script_of(L)->worker->node));
+    return 1;
+}
+
+static int list_topic(lua_State *L, enum bh_topic_kind kind) {
+    struct bh_script *s = bh_script_of(L);
+    struct bh_slice id;
+    struct bh_topic topic;
+    const char *why = "";
+    lua_Integer n = 0;
+    bh_script_check_started(L, "bh.hub");
+    lua_settop(L, 1);
+    if (!bh_id_from_lua(L, &id))
+        return luaL_typeerror(L, 1, "id (a string or an integer)");
+    if (bh_topic_make(kind, id, &topic, &why))
+        return bh_bind_error(L, why);
+    lua_newtable(L);
+    const struct bh_hub_topic *t = bh_hub_find(&s->worker->hub, bh_topic_name(&topic));
+    for (uint32_t i = 0; t && i < t->used; i++) {
+        struct bh_subscriber *sub = t->cap == 1 ? t->one : t->many[i];
+        if (!sub)
+            continue;
+        bh_conn_push(L, s, sub);
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
+}
+
+static int hub_by_user(lua_State *L) {
+    return list_topic(L, BH_TOPIC_USER);
+}
+
+static int hub_by_topic(lua_State *L) {
+    return list_topic(L, BH_TOPIC_TOPIC);
+}
+
+static void ignore_result(void *ud, bh_handle handle, const struct bh_publish_result *result) {}
+
+static int hub_close_user(lua_State *L) {
+    struct bh_script *s = bh_script_of(L);
+    struct bh_slice user, reason;
+    const char *why = "";
+    lua_Integer code = luaL_optinteger(L, 2, 1000);
+    reason.p = luaL_optlstring(L, 3, "", &reason.n);
+    bh_script_check_started(L, "bh.hub");
+    luaL_argcheck(L, bh_close_code_ok(code), 2, "a close code is 1000 to 1014 or 3000 to 4999");
+    lua_pushvalue(L, 1);
+    if (!bh_id_from_lua(L, &user))
+        return luaL_typeerror(L, 1, "id (a string or an integer)");
+    if (bh_id_check(BH_ID_USER, user, &why))
+        return bh_bind_error(L, why);
+    bh_node_disconnect(s->worker, user, (unsigned)code, reason, ignore_result, NULL, 0);
+    return bh_bind_result(L, 0);
+}
+
+static const luaL_Reg functions[] = {
+    {"count", hub_count},
+    {"by_user", hub_by_user},
+    {"by_topic", hub_by_topic},
+    {"close_user", hub_close_user},
+    {NULL, NULL},
+};
+
+void bh_bind_hub(lua_State *L) {
+    bh_bind_module(L, "hub", functions);
+}

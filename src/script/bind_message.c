@@ -1,0 +1,176 @@
+/* bind_message.c - msg: in on_publish a window on the publish, in on_deliver one on the message.
+ *
+ * Both are windows and no copies: what a hook does not look at costs nothing. Outside of its hook a
+ * msg is shut and says so. */
+#include "bind_message.h"
+#include "bind.h"
+#include "bind_publish.h"
+#include "hooks_private.h"
+
+#include "bellhop/base/error.h"
+
+#define MSG_MT      "bellhop.msg"
+#define DELIVERY_MT "bellhop.delivery"
+
+enum {
+    F_KIND = 1,
+    F_USER,
+    F_TENANT,
+    F_TOPIC,
+    F_ALL,
+    F_DATA,
+    F_OPCODE,
+    F_ID,
+    F_EXCEPT,
+    F_STRATEGY,
+    F_TTL,
+    F_PRIORITY,
+    F_SOURCE,
+};
+static const char *const fields[] = {"kind", "user",     "tenant", "topic",  "all",
+                                     "data", "opcode",   "id",     "except", "strategy",
+                                     "ttl",  "priority", "source", NULL};
+
+static void push_kind(lua_State *L, const struct bh_topic *topic) {
+    static const char *const names[] = {"user", "tenant", "topic", "all"};
+    lua_pushstring(L, names[topic->kind]);
+}
+
+/* The id, when the topic is of this kind. */
+static void push_target(lua_State *L, const struct bh_topic *topic, enum bh_topic_kind kind) {
+    if (topic->kind != kind)
+        lua_pushnil(L);
+    else if (kind == BH_TOPIC_ALL)
+        lua_pushboolean(L, 1);
+    else
+        bh_bind_push_slice(L, bh_topic_id(topic));
+}
+
+static void push_except(lua_State *L, uint64_t number) {
+    char id[BH_CONNECTION_ID_LEN + 1];
+    if (number == 0) {
+        lua_pushnil(L);
+        return;
+    }
+    bh_connection_id(number, id);
+    lua_pushlstring(L, id, BH_CONNECTION_ID_LEN);
+}
+
+/* What both kinds of msg have. False: it is none of these. */
+static bool push_common(lua_State *L, int field, const struct bh_topic *topic, struct bh_slice data,
+                        unsigned opcode, struct bh_slice id, uint64_t except) {
+    switch (field) {
+    case F_KIND:
+        push_kind(L, topic);
+        return true;
+    case F_USER:
+        push_target(L, topic, BH_TOPIC_USER);
+        return true;
+    case F_TENANT:
+        push_target(L, topic, BH_TOPIC_TENANT);
+        return true;
+    case F_TOPIC:
+        push_target(L, topic, BH_TOPIC_TOPIC);
+        return true;
+    case F_ALL:
+        push_target(L, topic, BH_TOPIC_ALL);
+        return true;
+    case F_DATA:
+        bh_bind_push_slice(L, data);
+        return true;
+    case F_OPCODE:
+        bh_push_opcode(L, opcode);
+        return true;
+    case F_ID:
+        bh_bind_push_optional(L, id);
+        return true;
+    case F_EXCEPT:
+        push_except(L, except);
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* --- on_publish --- */
+
+struct bh_lua_msg *bh_msg_push(lua_State *L, struct bh_publish *p) {
+    struct bh_lua_msg *msg = lua_newuserdatauv(L, sizeof *msg, 0);
+    msg->p = p;
+    luaL_setmetatable(L, MSG_MT);
+    return msg;
+}
+
+static struct bh_publish *check_msg(lua_State *L) {
+    struct bh_lua_msg *msg = luaL_checkudata(L, 1, MSG_MT);
+    if (!msg->p)
+        luaL_error(L, "this msg is over; it is only there while its on_publish runs");
+    return msg->p;
+}
+
+static int msg_index(lua_State *L) {
+    static const char *const sources[] = {
+        [BH_SOURCE_HTTP] = "http", [BH_SOURCE_SCRIPT] = "script", [BH_SOURCE_CLIENT] = "client"};
+    const struct bh_publish *p = check_msg(L);
+    int field = bh_bind_member(L);
+    if (push_common(L, field, &p->topic, bh_buf_slice(p->data), p->opcode,
+                    bh_slice(p->id, p->id_len), p->except))
+        return 1;
+    switch (field) {
+    case F_STRATEGY:
+        lua_pushstring(L, bh_strategy_name(p->strategy));
+        return 1;
+    case F_TTL:
+        lua_pushinteger(L, p->ttl_s);
+        return 1;
+    case F_PRIORITY:
+        lua_pushinteger(L, p->priority);
+        return 1;
+    case F_SOURCE:
+        lua_pushstring(L, sources[p->source]);
+        return 1;
+    default:
+        lua_pushnil(L);
+        return 1;
+    }
+}
+
+static int msg_newindex(lua_State *L) {
+    struct bh_publish *p = check_msg(L);
+    const char *name = luaL_checkstring(L, 2);
+    char why[BH_WHY_MAX];
+    struct bh_publish_request r = {.p = *p};
+    int field = bh_bind_member(L);
+    lua_settop(L, 3);
+    if (field == F_KIND || field == F_SOURCE || strcmp(name, "conn") == 0)
+        return luaL_error(L, "msg.%s cannot be changed", name);
+    if (bh_publish_set(L, name, &r, why))
+        return luaL_error(L, "msg: %s", why);
+    *p = r.p; /* the reference to data has moved with it */
+    return 0;
+}
+
+/* --- on_deliver --- */
+
+struct bh_lua_delivery *bh_delivery_push_new(lua_State *L) {
+    struct bh_lua_delivery *delivery = lua_newuserdatauv(L, sizeof *delivery, 0);
+    delivery->m = NULL;
+    luaL_setmetatable(L, DELIVERY_MT);
+    return delivery;
+}
+
+static int delivery_index(lua_State *L) {
+    const struct bh_lua_delivery *delivery = luaL_checkudata(L, 1, DELIVERY_MT);
+    const struct bh_message *m = delivery->m;
+    if (!m)
+        return luaL_error(L, "this msg is over; it is only there while on_deliver runs");
+    if (!push_common(L, bh_bind_member(L), &m->topic, m->payload, m->opcode, m->id, m->except))
+        lua_pushnil(L);
+    return 1;
+}
+
+void bh_bind_message(lua_State *L) {
+    bh_bind_class(L, MSG_MT, NULL, fields, msg_index, msg_newindex);
+    bh_bind_class(L, DELIVERY_MT, NULL, fields, delivery_index, NULL);
+    lua_pop(L, 2);
+}

@@ -1,0 +1,19 @@
+/* bind_message.h - the msg objects: one that on_publish may change, one that on_deliver may read.
+ */
+#ifndef BELLHOP_SCRIPT_BIND_MESSAGE_H
+#define BELLHOP_SCRIPT_BIND_MESSAGE_H
+
+#include "state.h"
+
+struct bh_lua_msg {
+    struct bh_publish *p; /* NULL when the hook is over */
+};
+
+struct bh_lua_delivery {
+    struct bh_message *m; /* NULL outside of on_deliver */
+};
+
+struct bh_lua_msg *bh_msg_push(lua_State *L, struct bh_publish *p);
+struct bh_lua_delivery *bh_delivery_push_new(lua_State *L);
+
+#endif

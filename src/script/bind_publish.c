@@ -1,0 +1,340 @@
+/* bind_publish.c - bh.publish, and the one place that knows the fields of a publish.
+ *
+ * Reading never raises, because on_message's answer is read outside of any protected call; the
+ * binding turns misuse into an error itself. A publish that the node refuses before it returns is
+ * told to the caller; what fails later is logged, since nobody waits for it. Calls that are still
+ * on the C stack are found by serial, so a completion never needs a pointer. */
+#include "bind_publish.h"
+
+#include "bind.h"
+#include "conn.h"
+#include "suggest.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
+
+#include <math.h>
+#include <stdio.h>
+
+bool bh_id_from_lua(lua_State *L, struct bh_slice *out) {
+    if (lua_type(L, -1) != LUA_TSTRING && !lua_isinteger(L, -1))
+        return false;
+    out->p = lua_tolstring(L, -1, &out->n);
+    return true;
+}
+
+/* --- fields: each reads the value on top --- */
+
+struct field {
+    const char *name;
+    int (*set)(lua_State *L, struct bh_publish_request *r, char *why);
+};
+
+static int misuse(lua_State *L, char *why, const char *must) {
+    snprintf(why, BH_WHY_MAX, "%s, not a %s", must,
+             lua_type(L, -1) == LUA_TNUMBER ? "number of this kind" : luaL_typename(L, -1));
+    return BH_ESCRIPT;
+}
+
+static int set_target(lua_State *L, struct bh_publish_request *r, enum bh_topic_kind kind,
+                      char *why) {
+    static const char *const names[] = {"user", "tenant", "topic", "all"};
+    struct bh_slice id = {NULL, 0};
+    const char *reason = "";
+    char must[64];
+    snprintf(must, sizeof must, "%s must be %s", names[kind],
+             kind == BH_TOPIC_ALL ? "true" : "a string or an integer");
+    if (kind == BH_TOPIC_ALL ? !lua_isboolean(L, -1) || !lua_toboolean(L, -1)
+                             : !bh_id_from_lua(L, &id))
+        return misuse(L, why, must);
+    r->targets++;
+    if (!bh_topic_make(kind, id, &r->p.topic, &reason))
+        return 0;
+    snprintf(why, BH_WHY_MAX, "%s: %s", names[kind], reason);
+    return BH_EINVAL;
+}
+
+static int set_user(lua_State *L, struct bh_publish_request *r, char *why) {
+    return set_target(L, r, BH_TOPIC_USER, why);
+}
+
+static int set_tenant(lua_State *L, struct bh_publish_request *r, char *why) {
+    return set_target(L, r, BH_TOPIC_TENANT, why);
+}
+
+static int set_topic(lua_State *L, struct bh_publish_request *r, char *why) {
+    return set_target(L, r, BH_TOPIC_TOPIC, why);
+}
+
+static int set_all(lua_State *L, struct bh_publish_request *r, char *why) {
+    return set_target(L, r, BH_TOPIC_ALL, why);
+}
+
+static struct bh_conn *conn_on_top(lua_State *L) {
+    return luaL_testudata(L, -1, BH_CONN_MT);
+}
+
+static struct bh_subscriber *find_number(struct bh_worker *w, uint64_t number) {
+    struct bh_subscriber *sub;
+    uint32_t cursor = 0;
+    while ((sub = bh_slots_next(&w->subscribers, &cursor)))
+        if (sub->number == number)
+            return sub;
+    return NULL;
+}
+
+static int set_conn(lua_State *L, struct bh_publish_request *r, char *why) {
+    struct bh_slice id;
+    struct bh_conn *c = conn_on_top(L);
+    uint64_t number;
+    r->targets++;
+    if (c) {
+        r->to = bh_conn_subscriber(c);
+    } else if (bh_id_from_lua(L, &id)) {
+        if (bh_connection_number(id, &number)) {
+            snprintf(why, BH_WHY_MAX, "conn: not a connection id");
+            return BH_EINVAL;
+        }
+        r->to = find_number(bh_script_of(L)->worker, number);
+    } else {
+        return misuse(L, why, "conn must be a conn or a connection id");
+    }
+    if (r->to)
+        return 0;
+    snprintf(why, BH_WHY_MAX, c ? "closed" : "conn: no such connection on this worker");
+    return BH_EINVAL;
+}
+
+static int set_data(lua_State *L, struct bh_publish_request *r, char *why) {
+    size_t n;
+    if (lua_istable(L, -1)) {
+        snprintf(why, BH_WHY_MAX, "data must be a string; encode a table with bh.json.encode(t)");
+        return BH_ESCRIPT;
+    }
+    if (lua_type(L, -1) != LUA_TSTRING)
+        return misuse(L, why, "data must be a string");
+    const char *text = lua_tolstring(L, -1, &n);
+    struct bh_buf *data = bh_buf_try_new(n);
+    if (!data) {
+        snprintf(why, BH_WHY_MAX, "data: out of memory");
+        return BH_EINVAL;
+    }
+    memcpy(data->data, text, n);
+    bh_buf_unref(r->p.data);
+    r->p.data = data;
+    return 0;
+}
+
+static int set_opcode(lua_State *L, struct bh_publish_request *r, char *why) {
+    const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+    bool binary = strcmp(name, "binary") == 0;
+    if (!binary && strcmp(name, "text") != 0)
+        return misuse(L, why, "opcode must be \"text\" or \"binary\"");
+    r->p.opcode = binary ? BH_BINARY : BH_TEXT;
+    return 0;
+}
+
+static int set_binary(lua_State *L, struct bh_publish_request *r, char *why) {
+    if (!lua_isboolean(L, -1))
+        return misuse(L, why, "binary must be true or false");
+    r->p.opcode = lua_toboolean(L, -1) ? BH_BINARY : BH_TEXT;
+    return 0;
+}
+
+static int set_strategy(lua_State *L, struct bh_publish_request *r, char *why) {
+    struct bh_slice name;
+    enum bh_strategy strategy;
+    const char *reason = "";
+    if (lua_type(L, -1) != LUA_TSTRING)
+        return misuse(L, why, "strategy must be a string");
+    name.p = lua_tolstring(L, -1, &name.n);
+    if (bh_strategy_parse(name, &strategy, &reason)) {
+        snprintf(why, BH_WHY_MAX, "strategy: %s", reason);
+        return BH_ESCRIPT;
+    }
+    r->p.strategy = (uint8_t)strategy;
+    return 0;
+}
+
+static int set_ttl(lua_State *L, struct bh_publish_request *r, char *why) {
+    lua_Number ttl = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
+    if (!(ttl >= 0 && ttl <= UINT32_MAX))
+        return misuse(L, why, "ttl must be a number of seconds (0: for ever)");
+    r->p.ttl_s = (uint32_t)ceil(ttl);
+    return 0;
+}
+
+static int set_id(lua_State *L, struct bh_publish_request *r, char *why) {
+    struct bh_slice id;
+    const char *reason = "";
+    if (!bh_id_from_lua(L, &id))
+        return misuse(L, why, "id must be a string or an integer");
+    if (bh_id_check(BH_ID_MESSAGE, id, &reason)) {
+        snprintf(why, BH_WHY_MAX, "id: %s", reason);
+        return BH_EINVAL;
+    }
+    memcpy(r->p.id, id.p, id.n);
+    r->p.id[id.n] = '\0';
+    r->p.id_len = (uint8_t)id.n;
+    r->p.id_given = true;
+    return 0;
+}
+
+static int set_except(lua_State *L, struct bh_publish_request *r, char *why) {
+    struct bh_slice id;
+    struct bh_conn *c = conn_on_top(L);
+    if (c) {
+        r->p.except = c->number;
+        return 0;
+    }
+    if (!bh_id_from_lua(L, &id))
+        return misuse(L, why, "except must be a conn or a connection id");
+    if (!bh_connection_number(id, &r->p.except))
+        return 0;
+    snprintf(why, BH_WHY_MAX, "except: not a connection id");
+    return BH_EINVAL;
+}
+
+static int set_priority(lua_State *L, struct bh_publish_request *r, char *why) {
+    lua_Integer n = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : -1;
+    if (n < 0 || n > UINT8_MAX)
+        return misuse(L, why, "priority must be an integer from 0 to 255");
+    r->p.priority = (uint8_t)n;
+    return 0;
+}
+
+static const struct field fields[] = {
+    {"user", set_user},         {"tenant", set_tenant}, {"topic", set_topic},
+    {"all", set_all},           {"conn", set_conn},     {"data", set_data},
+    {"opcode", set_opcode},     {"binary", set_binary}, {"strategy", set_strategy},
+    {"ttl", set_ttl},           {"id", set_id},         {"except", set_except},
+    {"priority", set_priority},
+};
+#define FIELD_COUNT (sizeof fields / sizeof *fields)
+
+static int unknown_field(const char *name, char *why) {
+    const char *names[FIELD_COUNT + 1] = {NULL};
+    char hint[64];
+    for (size_t i = 0; i < FIELD_COUNT; i++)
+        names[i] = fields[i].name;
+    snprintf(why, BH_WHY_MAX, "a publish has no field \"%.40s\"%s", name,
+             bh_suggest_phrase(name, names, hint, sizeof hint));
+    return BH_ESCRIPT;
+}
+
+int bh_publish_set(lua_State *L, const char *name, struct bh_publish_request *r,
+                   char why[BH_WHY_MAX]) {
+    for (size_t i = 0; i < FIELD_COUNT; i++)
+        if (strcmp(fields[i].name, name) == 0)
+            return fields[i].set(L, r, why);
+    return unknown_field(name, why);
+}
+
+/* --- the table --- */
+
+static int check_whole(const struct bh_publish_request *r, char *why) {
+    const char *must = NULL;
+    if (r->targets != 1)
+        must = "name exactly one target: user, tenant, topic, all = true, or conn";
+    else if (!r->p.data)
+        must = "data is missing";
+    if (!must)
+        return 0;
+    snprintf(why, BH_WHY_MAX, "publish: %s", must);
+    return BH_ESCRIPT;
+}
+
+int bh_publish_read(lua_State *L, int index, struct bh_publish_request *out, char why[BH_WHY_MAX]) {
+    int top = lua_gettop(L), error = 0;
+    *out = (struct bh_publish_request){.p = {.opcode = BH_TEXT, .source = BH_SOURCE_SCRIPT}};
+    lua_checkstack(L, 8);
+    lua_pushnil(L);
+    while (!error && lua_next(L, index)) {
+        error = lua_type(L, -2) == LUA_TSTRING ? bh_publish_set(L, lua_tostring(L, -2), out, why)
+                                               : unknown_field("(not a string)", why);
+        lua_pop(L, 1);
+    }
+    if (!error)
+        error = check_whole(out, why);
+    if (error)
+        bh_buf_unref(out->p.data);
+    lua_settop(L, top);
+    return error;
+}
+
+/* --- sending --- */
+
+struct bh_publish_call {
+    struct bh_publish_call *outer;
+    uint64_t serial;
+    int error;
+    struct bh_publish *p; /* whose id it tells: on_publish may have changed it */
+    char *why;
+};
+
+static void on_published(void *ud, bh_handle serial, const struct bh_publish_result *result) {
+    struct bh_script *s = bh_script_at(ud);
+    struct bh_publish_call *call = s ? s->publishes : NULL;
+    const char *why = result->why ? result->why : bh_strerror(result->error);
+    while (call && call->serial != serial)
+        call = call->outer;
+    if (!result->error) {
+        if (call && result->id.n <= BH_MESSAGE_ID_MAX) {
+            memcpy(call->p->id, result->id.p, result->id.n);
+            call->p->id_len = (uint8_t)result->id.n;
+        }
+        return;
+    }
+    if (!call) {
+        bh_warn_limited("publish failed", bh_kv_str("error", why), bh_kv_slice("id", result->id));
+        return;
+    }
+    call->error = result->error;
+    snprintf(call->why, BH_WHY_MAX, "%s", why);
+}
+
+static int send_to_node(struct bh_script *s, struct bh_publish_request *r, char *why) {
+    struct bh_publish_call call = {s->publishes, ++s->publish_serial, 0, &r->p, why};
+    r->p.skip_hook = s->current && s->current->hook == HOOK_PUBLISH;
+    s->publishes = &call;
+    bh_node_publish(s->worker, &r->p, on_published, s->worker, call.serial);
+    s->publishes = call.outer;
+    return call.error;
+}
+
+static int send_to_conn(struct bh_publish_request *r, char *why) {
+    int error = r->to->vt->send(r->to, r->p.opcode, bh_buf_slice(r->p.data));
+    bh_buf_unref(r->p.data);
+    if (error)
+        snprintf(why, BH_WHY_MAX, "%s", bh_strerror(error));
+    return error;
+}
+
+int bh_publish_send(struct bh_script *s, struct bh_publish_request *r, char why[BH_WHY_MAX]) {
+    if (!r->p.id_len) {
+        bh_id_unique(r->p.id);
+        r->p.id_len = BH_UNIQUE_ID_LEN;
+    }
+    return r->to ? send_to_conn(r, why) : send_to_node(s, r, why);
+}
+
+static int publish(lua_State *L) {
+    struct bh_publish_request r;
+    char why[BH_WHY_MAX];
+    luaL_checktype(L, 1, LUA_TTABLE);
+    bh_script_check_started(L, "bh.publish");
+    int error = bh_publish_read(L, 1, &r, why);
+    if (error == BH_ESCRIPT)
+        return luaL_error(L, "bh.publish: %s", why);
+    if (!error) {
+        error = bh_publish_send(bh_script_of(L), &r, why);
+        if (!error)
+            lua_pushlstring(L, r.p.id, r.p.id_len);
+    }
+    return error ? bh_bind_error(L, why) : 1;
+}
+
+void bh_bind_publish(lua_State *L) {
+    lua_pushcfunction(L, publish);
+    lua_setfield(L, -2, "publish");
+}

@@ -1,0 +1,16 @@
+/* bind_request.h - the req object: a copy of the request that lives as long as a script holds it.
+ */
+#ifndef BELLHOP_SCRIPT_BIND_REQUEST_H
+#define BELLHOP_SCRIPT_BIND_REQUEST_H
+
+#include "state.h"
+
+struct bh_lua_request {
+    struct bh_request request; /* its slices point behind this struct */
+    uint8_t tenant_len;        /* from on_tenant */
+    char tenant[BH_ID_MAX];
+};
+
+struct bh_lua_request *bh_request_push(lua_State *L, const struct bh_request *request);
+
+#endif

@@ -1,0 +1,76 @@
+/* conn.h - a connection as a script sees it, and the order of its hooks.
+ *
+ * The Lua object is made when a hook first needs it. The subscriber's `script` points to it; Lua
+ * finds it in a weak table, so an idle connection whose object nobody holds gives it back. While
+ * hooks wait in line, or `vars` is in use, or after the end, it is kept in a strong table.
+ *
+ * Ordered hooks (open, message, subscribe, unsubscribe, close) run one at a time; what cannot run
+ * at once waits as a job. A subscribe that a hook of the same connection asks for runs inside it.
+ * Thread: the worker's. */
+#ifndef BELLHOP_SCRIPT_CONN_H
+#define BELLHOP_SCRIPT_CONN_H
+
+#include "sched.h"
+
+#define BH_CONN_MT "bellhop.conn"
+
+/* What stays readable after the end. */
+struct bh_snapshot {
+    struct bh_identity *identity;
+    struct bh_slice ip, protocol;
+    struct bh_bytes bytes;
+};
+
+struct bh_conn { /* lives in the userdata; user value 1 is `vars` */
+    struct bh_script *script;
+    bh_handle handle;
+    uint64_t number;
+    int64_t opened_at;
+    struct bh_snapshot *closed; /* NULL while the connection is open */
+    struct bh_task *running;    /* its ordered hook under way */
+    struct bh_list nested;      /* subscribe hooks inside it */
+    struct bh_list jobs;
+    uint32_t messages; /* among the jobs, and their bytes */
+    size_t bytes;
+    bool kept, vars, paused, pumping;
+};
+
+struct bh_job {
+    struct bh_list node;
+    uint8_t hook;
+    uint8_t opcode;     /* message */
+    unsigned code;      /* close */
+    const char *why;    /* unsubscribe; a constant */
+    bh_allowed_cb done; /* subscribe */
+    void *ud;
+    bh_handle handle;
+    struct bh_slice data; /* message, topic's id, or reason of the close */
+};
+
+/* Pushes the subscriber's conn; makes it if need be. */
+struct bh_conn *bh_conn_push(lua_State *L, struct bh_script *s, struct bh_subscriber *sub);
+/* The open subscriber behind it, or NULL. */
+struct bh_subscriber *bh_conn_subscriber(const struct bh_conn *c);
+/* The same while it closes, when it can be read and not used. */
+struct bh_subscriber *bh_conn_seen(const struct bh_conn *c);
+const struct bh_identity *bh_conn_identity(const struct bh_conn *c);
+/* Keeps it from being collected until it has nothing more to do. */
+void bh_conn_keep(struct bh_conn *c);
+
+/* Runs the job now, or copies it to wait its turn. */
+void bh_conn_submit(struct bh_script *s, struct bh_subscriber *sub, const struct bh_job *job);
+/* The ordered hook has ended: on with the next. */
+void bh_conn_next(struct bh_conn *c);
+/* The subscriber goes: takes a snapshot, cancels what waits for nobody, queues on_close. */
+void bh_conn_end(struct bh_script *s, struct bh_subscriber *sub, const struct bh_job *close);
+/* Drops the jobs that wait; for the end of the state. */
+void bh_conn_clear(struct bh_conn *c);
+
+/* Sets __gc in the metatable on top. */
+void bh_conn_set_gc(lua_State *L);
+
+/* hooks_conn.c: starts the hook of a job; the conn is on top of t->co. */
+void bh_conn_hook_prepare(struct bh_task *t, const struct bh_job *job);
+void bh_conn_hook_end(struct bh_task *t, enum bh_outcome outcome, const char *error);
+
+#endif

@@ -1,0 +1,260 @@
+/* identity.c - reads {tenant, user, device, expires, topics, tags, headers, protocol}.
+ *
+ * A wrong type or an unknown key is a bug of the script, and a dangerous one (`tennant` would let
+ * somebody in without his tenant), so nothing is ignored. Strings stay anchored by leaving them on
+ * the coroutine's stack until the task ends. */
+#include "identity.h"
+
+#include "suggest.h"
+
+#include "bellhop/base/error.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#define LIST_MAX   256
+#define TAGS_MAX   32
+#define STACK_NEED (3 * TAGS_MAX + 64)
+
+static const char *const keys[] = {"tenant", "user",    "device",   "expires", "topics",
+                                   "tags",   "headers", "protocol", NULL};
+
+struct reader {
+    lua_State *L;
+    int index;
+    char *why; /* BH_WHY_MAX */
+    struct bh_slice topics[LIST_MAX];
+    struct bh_tag tags[TAGS_MAX];
+};
+
+static int wrong(char *why, const char *key, const char *must, lua_State *L, int index) {
+    snprintf(why, BH_WHY_MAX, "identity.%s must be %s, not %s %s", key, must,
+             lua_type(L, index) == LUA_TNUMBER ? "the float" : "a", luaL_typename(L, index));
+    return BH_ESCRIPT;
+}
+
+/* Pushes the field. */
+static int field(struct reader *r, const char *key) {
+    lua_pushstring(r->L, key);
+    return lua_rawget(r->L, r->index);
+}
+
+static int read_id(struct reader *r, const char *key, struct bh_slice *out) {
+    if (field(r, key) == LUA_TNIL)
+        return 0;
+    if (!bh_id_from_lua(r->L, out))
+        return wrong(r->why, key, "a string or an integer", r->L, -1);
+    if (out->n)
+        return 0;
+    snprintf(r->why, BH_WHY_MAX, "identity.%s is empty; leave it out instead", key);
+    return BH_ESCRIPT;
+}
+
+static int read_expires(struct reader *r, int64_t *out) {
+    if (field(r, "expires") == LUA_TNIL)
+        return 0;
+    double n = lua_type(r->L, -1) == LUA_TNUMBER ? lua_tonumber(r->L, -1) : -1;
+    if (!(n > 0 && n < 1e12)) {
+        snprintf(r->why, BH_WHY_MAX, "identity.expires must be a time in Unix seconds");
+        return BH_ESCRIPT;
+    }
+    *out = (int64_t)n;
+    return 0;
+}
+
+static int read_topics(struct reader *r, struct bh_identity *id) {
+    int type = field(r, "topics");
+    if (type == LUA_TNIL)
+        return 0;
+    if (type != LUA_TTABLE)
+        return wrong(r->why, "topics", "a list of topic ids", r->L, -1);
+    int list = lua_gettop(r->L);
+    size_t n = lua_rawlen(r->L, list);
+    if (n > LIST_MAX) {
+        snprintf(r->why, BH_WHY_MAX, "identity.topics has %zu entries; at most %d", n, LIST_MAX);
+        return BH_ESCRIPT;
+    }
+    lua_checkstack(r->L, (int)n + STACK_NEED);
+    for (size_t i = 0; i < n; i++) {
+        lua_rawgeti(r->L, list, (lua_Integer)i + 1);
+        if (!bh_id_from_lua(r->L, &r->topics[i]))
+            return wrong(r->why, "topics", "a list of strings or integers", r->L, -1);
+    }
+    id->topics = r->topics;
+    id->topic_count = n;
+    return 0;
+}
+
+/* The value on top as text: strings, numbers, booleans. */
+static bool text_on_top(lua_State *L, struct bh_slice *out) {
+    int type = lua_type(L, -1);
+    if (type == LUA_TBOOLEAN) {
+        *out = bh_slice_cstr(lua_toboolean(L, -1) ? "true" : "false");
+        return true;
+    }
+    if (type != LUA_TSTRING && type != LUA_TNUMBER)
+        return false;
+    out->p = lua_tolstring(L, -1, &out->n);
+    return true;
+}
+
+static int read_tags(struct reader *r, struct bh_identity *id) {
+    int type = field(r, "tags");
+    if (type == LUA_TNIL)
+        return 0;
+    if (type != LUA_TTABLE)
+        return wrong(r->why, "tags", "a table of names and values", r->L, -1);
+    int table = lua_gettop(r->L);
+    size_t n = 0;
+    for (lua_pushnil(r->L); lua_next(r->L, table); n++) {
+        if (n == TAGS_MAX) {
+            snprintf(r->why, BH_WHY_MAX, "identity.tags has more than %d entries", TAGS_MAX);
+            return BH_ESCRIPT;
+        }
+        if (lua_type(r->L, -2) != LUA_TSTRING || !text_on_top(r->L, &r->tags[n].value))
+            return wrong(r->why, "tags", "a table of strings, numbers and booleans", r->L, -1);
+        r->tags[n].name.p = lua_tolstring(r->L, -2, &r->tags[n].name.n);
+        lua_pushvalue(r->L, -2); /* key and value stay, and the walk goes on with a copy */
+    }
+    id->tags = r->tags;
+    id->tag_count = n;
+    return 0;
+}
+
+/* --- headers --- */
+
+static bool is_token(struct bh_slice s) {
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        bool alnum = (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
+        if (!alnum && (c == 0 || !strchr("!#$%&'*+-.^_`|~", c)))
+            return false;
+    }
+    return s.n > 0;
+}
+
+static bool is_header_value(struct bh_slice s) {
+    for (size_t i = 0; i < s.n; i++)
+        if (((unsigned char)s.p[i] < 0x20 && s.p[i] != '\t') || s.p[i] == 0x7f)
+            return false;
+    return true;
+}
+
+int bh_answer_headers_read(lua_State *L, int index, struct bh_answer_headers *out,
+                           char why[BH_WHY_MAX]) {
+    out->count = 0;
+    if (!lua_istable(L, index) || !lua_checkstack(L, 4 * BH_ANSWER_HEADERS_MAX))
+        return wrong(why, "headers", "a table of names and values", L, index);
+    for (lua_pushnil(L); lua_next(L, index);) {
+        struct bh_header *h = &out->list[out->count];
+        if (out->count == BH_ANSWER_HEADERS_MAX) {
+            snprintf(why, BH_WHY_MAX, "headers: at most %d", BH_ANSWER_HEADERS_MAX);
+            return BH_ESCRIPT;
+        }
+        if (lua_type(L, -2) != LUA_TSTRING || !text_on_top(L, &h->value))
+            return wrong(why, "headers", "a table of strings", L, -1);
+        h->name.p = lua_tolstring(L, -2, &h->name.n);
+        if (!is_token(h->name) || !is_header_value(h->value)) {
+            snprintf(why, BH_WHY_MAX,
+                     "headers: a name must be a token, a value must have no "
+                     "control characters");
+            return BH_ESCRIPT;
+        }
+        out->count++;
+        lua_pushvalue(L, -2);
+    }
+    return 0;
+}
+
+/* --- protocol --- */
+
+static bool is_offered(const struct bh_request *request, struct bh_slice protocol) {
+    for (size_t i = 0; i < request->header_count; i++) {
+        struct bh_slice rest = request->headers[i].value, part;
+        if (!bh_slice_caseeq(request->headers[i].name, BH_SLICE("Sec-WebSocket-Protocol")))
+            continue;
+        while (bh_slice_split(&rest, ',', &part))
+            if (bh_slice_eq(bh_slice_trim(part), protocol))
+                return true;
+    }
+    return false;
+}
+
+static int read_protocol(struct reader *r, const struct bh_request *request, struct bh_slice *out) {
+    int type = field(r, "protocol");
+    if (type == LUA_TNIL)
+        return 0;
+    if (type != LUA_TSTRING)
+        return wrong(r->why, "protocol", "a string", r->L, -1);
+    out->p = lua_tolstring(r->L, -1, &out->n);
+    if (is_offered(request, *out))
+        return 0;
+    snprintf(r->why, BH_WHY_MAX,
+             "identity.protocol is not among the client's req.subprotocols; clients break off when "
+             "they are given a protocol that they did not offer");
+    return BH_ESCRIPT;
+}
+
+/* --- the whole --- */
+
+static int check_keys(struct reader *r) {
+    char hint[64];
+    for (lua_pushnil(r->L); lua_next(r->L, r->index); lua_pop(r->L, 1)) {
+        const char *key = lua_type(r->L, -2) == LUA_TSTRING ? lua_tostring(r->L, -2) : NULL;
+        bool known = false;
+        for (const char *const *k = keys; key && *k && !known; k++)
+            known = strcmp(key, *k) == 0;
+        if (known)
+            continue;
+        if (key && strcmp(key, "limits") == 0)
+            snprintf(r->why, BH_WHY_MAX, "identity.limits is not available in this version");
+        else
+            snprintf(r->why, BH_WHY_MAX, "identity has an unknown key \"%.40s\"%s",
+                     key ? key : "(not a string)",
+                     bh_suggest_phrase(key ? key : "", keys, hint, sizeof hint));
+        return BH_ESCRIPT;
+    }
+    return 0;
+}
+
+static int read_all(struct reader *r, const struct bh_request *request, struct bh_identity *id,
+                    struct bh_admission *out) {
+    int error = check_keys(r);
+    if (!error)
+        error = read_id(r, "tenant", &id->tenant);
+    if (!error)
+        error = read_id(r, "user", &id->user);
+    if (!error)
+        error = read_id(r, "device", &id->device);
+    if (!error)
+        error = read_expires(r, &id->expires);
+    if (!error)
+        error = read_topics(r, id);
+    if (!error)
+        error = read_tags(r, id);
+    if (!error)
+        error = read_protocol(r, request, &out->protocol);
+    if (!error && field(r, "headers") != LUA_TNIL)
+        error = bh_answer_headers_read(r->L, lua_gettop(r->L), &out->headers, r->why);
+    return error;
+}
+
+int bh_admission_read(lua_State *L, int index, const struct bh_request *request,
+                      struct bh_admission *out, char why[BH_WHY_MAX]) {
+    struct reader r = {.L = L, .index = index, .why = why};
+    struct bh_identity id = {.expires = 0};
+    const char *reason;
+    out->protocol = bh_slice(NULL, 0);
+    out->headers.count = 0;
+    if (!lua_checkstack(L, STACK_NEED)) {
+        snprintf(why, BH_WHY_MAX, "identity: no stack");
+        return BH_ESCRIPT;
+    }
+    int error = read_all(&r, request, &id, out);
+    if (error)
+        return error;
+    if (!bh_identity_new(&id, &out->identity, &reason))
+        return 0;
+    snprintf(why, BH_WHY_MAX, "identity: %s", reason);
+    return BH_ESCRIPT;
+}

@@ -1,0 +1,10 @@
+/* sandbox.h - what a script can reach: libraries, load, require. */
+#ifndef BELLHOP_SCRIPT_SANDBOX_H
+#define BELLHOP_SCRIPT_SANDBOX_H
+
+#include "state.h"
+
+/* Opens the libraries into a fresh state, `bh` included. Errors are raised: call it protected. */
+void bh_sandbox_open(lua_State *L);
+
+#endif

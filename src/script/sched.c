@@ -1,0 +1,295 @@
+/* sched.c - where Lua is entered.
+ *
+ * A fresh coroutine costs twice a used one, so tasks and their coroutines are pooled. `enter` is
+ * the only place that resumes Lua; everything that must hold while a script runs belongs there.
+ * Tasks nest on the C stack (a hook publishes, which shows the message to on_deliver), hence
+ * `current`, which `enter` sets and restores.
+ *
+ * The bottom of a task's stack holds the hook's arguments for the whole chain; each function gets
+ * copies. The conn argument there is what keeps a connection's Lua object alive while its hook
+ * runs.
+ *
+ * A coroutine that failed or was cancelled is reset, which runs its to-be-closed variables; they
+ * must not wait, and nothing of the task is used afterwards. */
+#include "sched.h"
+
+#include "conn.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
+#include "bellhop/base/mem.h"
+#include "bellhop/base/metrics.h"
+
+#define POOL_MAX    64
+#define STACK_SPARE 32 /* more than any hook's arguments, twice */
+
+void bh_task_complain(struct bh_task *t, const char *error) {
+    const struct bh_script *s = t->script;
+    bool hook = t->hook != HOOK_NONE;
+    bh_script_count_error(t->hook);
+    BH_LOG_LIMITED(BH_LOG_ERROR, "script failed",
+                   bh_kv_str("hook", hook ? bh_script_hook_name(t->hook) : "task"),
+                   bh_kv_str("script", hook ? s->chains[t->hook].files[t->link] : ""),
+                   bh_kv_str("error", error));
+}
+
+/* --- pool --- */
+
+static struct bh_task *create(struct bh_script *s) {
+    struct bh_task *t = bh_calloc(1, sizeof *t);
+    t->script = s;
+    t->co = lua_newthread(s->L);
+    t->co_ref = luaL_ref(s->L, LUA_REGISTRYINDEX);
+    lua_checkstack(t->co, STACK_SPARE);
+    bh_list_init(&t->node);
+    bh_list_init(&t->in_nested);
+    bh_list_init(&t->in_joining);
+    bh_timer_init(&t->timer, s->worker->loop, NULL);
+    return t;
+}
+
+struct bh_task *bh_task_new(struct bh_script *s, enum bh_script_hook hook, bh_task_end end) {
+    struct bh_list *pooled = bh_list_shift(&s->pool);
+    struct bh_task *t = pooled ? BH_CONTAINER_OF(pooled, struct bh_task, node) : create(s);
+    s->pooled -= pooled != NULL;
+    bh_list_append(&s->live, &t->node);
+    t->hook = (uint8_t)hook;
+    t->end = end;
+    t->link = 0;
+    t->sync = hook == HOOK_TENANT || hook == HOOK_DELIVER;
+    return t;
+}
+
+static void destroy(struct bh_task *t) {
+    luaL_unref(t->script->L, LUA_REGISTRYINDEX, t->co_ref);
+    bh_free(t);
+}
+
+static void reset(struct bh_task *t) {
+    struct bh_task *outer = t->script->current;
+    t->script->current = t;
+    t->sync = t->running = true;
+#if LUA_VERSION_RELEASE_NUM >= 50406
+    lua_closethread(t->co, outer ? outer->co : NULL);
+#else
+    lua_resetthread(t->co);
+#endif
+    t->running = false;
+    t->script->current = outer;
+}
+
+static void forget_wait(struct bh_task *t) {
+    if (!t->wait)
+        return;
+    bh_slots_remove(&t->script->slots, t->wait);
+    bh_timer_cancel(&t->timer);
+    bh_list_unlink(&t->in_joining);
+    t->wait = 0;
+}
+
+static void release(struct bh_task *t, bool clean) {
+    struct bh_script *s = t->script;
+    forget_wait(t);
+    bh_timer_cancel(&t->timer); /* of a task that has not begun */
+    bh_slots_remove(&s->slots, t->ticket);
+    bh_list_unlink(&t->in_nested);
+    if (!clean)
+        reset(t);
+    lua_settop(t->co, 0);
+    bh_list_unlink(&t->node);
+    t->ticket = 0;
+    t->conn = NULL;
+    t->nested = t->doomed = t->answered = false;
+    if (s->pooled >= POOL_MAX) {
+        destroy(t);
+        return;
+    }
+    s->pooled++;
+    bh_list_append(&s->pool, &t->node);
+}
+
+void bh_task_pool_free(struct bh_script *s) {
+    struct bh_list *node;
+    while ((node = bh_list_shift(&s->pool)))
+        destroy(BH_CONTAINER_OF(node, struct bh_task, node));
+}
+
+/* --- running --- */
+
+static void ended(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+    struct bh_conn *c = t->nested ? NULL : t->conn;
+    bool clean = outcome == BH_DECIDED || outcome == BH_NO_OPINION;
+    if (error)
+        bh_task_complain(t, error);
+    if (c && !clean)
+        bh_conn_keep(c); /* the reset may collect what only the task's stack held */
+    t->end(t, outcome, error);
+    release(t, clean);
+    if (c)
+        bh_conn_next(c);
+}
+
+static int enter(struct bh_task *t, int nargs) {
+    struct bh_task *outer = t->script->current;
+    int nresults;
+    t->script->current = t;
+    t->running = true;
+    int status = lua_resume(t->co, outer ? outer->co : NULL, nargs, &nresults);
+    t->running = false;
+    t->script->current = outer;
+    return status;
+}
+
+/* Pushes the chain's function and copies of the arguments. A task without hook is its own function,
+ * which lies at the bottom. Returns the number of arguments for the resume. */
+static int load(struct bh_task *t) {
+    if (t->hook == HOOK_NONE) {
+        lua_pushvalue(t->co, 1);
+        return 0;
+    }
+    lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->script->chains[t->hook].refs[t->link]);
+    for (int i = 1; i <= t->argc; i++)
+        lua_pushvalue(t->co, i);
+    return t->argc;
+}
+
+static void failed(struct bh_task *t) {
+    lua_State *L = t->script->L;
+    lua_checkstack(L, STACK_SPARE);
+    const char *message = lua_type(t->co, -1) == LUA_TSTRING ? lua_tostring(t->co, -1) : NULL;
+    if (!message)
+        message = lua_pushfstring(L, "(an error object: a %s value)", luaL_typename(t->co, -1));
+    else
+        lua_pushnil(L);
+    luaL_traceback(L, t->co, message, 0);
+    ended(t, BH_FAILED, lua_tostring(L, -1));
+    lua_pop(L, 2);
+}
+
+/* on_init is no question: each script's runs, unless one refuses. */
+static bool decided(const struct bh_task *t) {
+    int first = t->argc + 1;
+    if (t->hook == HOOK_INIT)
+        return lua_isboolean(t->co, first) && !lua_toboolean(t->co, first);
+    return !lua_isnoneornil(t->co, first);
+}
+
+static void run(struct bh_task *t, int nargs) {
+    for (;;) {
+        int status = enter(t, nargs);
+        if (status == LUA_YIELD && t->wait && !t->doomed)
+            return;
+        if (t->doomed) {
+            ended(t, BH_CANCELLED, NULL);
+            return;
+        }
+        if (status == LUA_YIELD) {
+            ended(t, BH_FAILED,
+                  "a hook must not call coroutine.yield itself; only coroutines that "
+                  "it has made may yield");
+            return;
+        }
+        if (status != LUA_OK) {
+            failed(t);
+            return;
+        }
+        bool has_answer = decided(t);
+        if (has_answer || t->hook == HOOK_NONE ||
+            t->link + 1u >= t->script->chains[t->hook].count) {
+            ended(t, has_answer ? BH_DECIDED : BH_NO_OPINION, NULL);
+            return;
+        }
+        lua_settop(t->co, t->argc);
+        t->link++;
+        nargs = load(t);
+    }
+}
+
+void bh_task_run(struct bh_task *t, int argc) {
+    t->argc = (uint8_t)argc;
+    run(t, load(t));
+}
+
+bh_handle bh_task_ticket(struct bh_task *t) {
+    t->ticket = bh_slots_add(&t->script->slots, t);
+    return t->ticket;
+}
+
+static void end_nothing(struct bh_task *t, enum bh_outcome outcome, const char *error) {}
+
+void bh_task_cancel_all(struct bh_script *s) {
+    while (!bh_list_empty(&s->live)) {
+        struct bh_task *t = BH_CONTAINER_OF(s->live.next, struct bh_task, node);
+        t->end = end_nothing;
+        ended(t, BH_CANCELLED, NULL);
+    }
+}
+
+void bh_task_cancel(struct bh_task *t) {
+    if (t->running)
+        t->doomed = true;
+    else
+        ended(t, BH_CANCELLED, NULL);
+}
+
+/* --- waiting --- */
+
+struct bh_task *bh_task_may_wait(lua_State *L, const char *what) {
+    struct bh_task *t = bh_script_of(L)->current;
+    if (!t)
+        luaL_error(L, "%s waits, so it works inside hooks only, not while the script is loaded",
+                   what);
+    if (t->sync)
+        luaL_error(L, "%s waits, and %s must not wait", what, bh_script_hook_name(t->hook));
+    if (t->co != L)
+        luaL_error(L,
+                   "%s waits, so call it from the hook itself (or from bh.spawn), not from a "
+                   "coroutine of your own",
+                   what);
+    if (!lua_isyieldable(L))
+        luaL_error(L,
+                   "%s waits, which is not possible inside a metamethod, an iterator or a "
+                   "function like table.sort",
+                   what);
+    return t;
+}
+
+bh_handle bh_task_wait(struct bh_task *t, uint64_t timeout_ms,
+                       void (*on_timeout)(struct bh_timer *)) {
+    t->wait = bh_slots_add(&t->script->slots, t);
+    t->answered = false;
+    t->timer.fn = on_timeout;
+    if (on_timeout)
+        bh_timer_set(&t->timer, timeout_ms);
+    return t->wait;
+}
+
+int bh_task_yield(lua_State *L, struct bh_task *t) {
+    if (t->answered) {
+        t->answered = false;
+        return t->answers;
+    }
+    return lua_yield(L, 0);
+}
+
+struct bh_task *bh_task_waiting(struct bh_worker *worker, bh_handle wait) {
+    struct bh_script *s = bh_script_at(worker);
+    struct bh_task *t = s ? bh_slots_get(&s->slots, wait) : NULL;
+    return t && t->wait == wait ? t : NULL;
+}
+
+void bh_task_answer(struct bh_task *t, int answers) {
+    forget_wait(t);
+    if (t->running) {
+        t->answered = true;
+        t->answers = answers;
+        return;
+    }
+    run(t, answers);
+}
+
+void bh_task_answer_error(struct bh_task *t, const char *why) {
+    lua_pushnil(t->co);
+    lua_pushstring(t->co, why);
+    bh_task_answer(t, 2);
+}

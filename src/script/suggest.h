@@ -1,0 +1,1 @@
+#include "bellhop/base/suggest.h"

@@ -1,0 +1,84 @@
+-- Proof that the lints can fail: each line below is put into a tree of its own, and the lint must
+-- refuse it with that word, or let it pass. Usage: lua5.4 selftest.lua
+local here = arg[0]:match("^(.-)[^/]*$")
+
+-- lint, file, content, a word of the complaint (nil: it must pass)
+local cases = {
+    { "includes", "src/base/a.c", '#include "bellhop/base/mem.h"\n#include <string.h>\n#include <sys/socket.h>' },
+    { "includes", "src/base/a.c", '#include "bellhop/io/loop.h"', "base may not include io" },
+    { "includes", "src/io/a.c", '#include "bellhop/proto/http1.h"', "io may not include proto" },
+    { "includes", "src/proto/a.c", ' #  include "bellhop/io/loop.h"', "proto may not include io" },
+    { "includes", "src/core/a.c", '#include "bellhop/proto/http1.h"', "core may not include proto" },
+    { "includes", "src/script/a.c", '#include "bellhop/edge/edge.h"', "script may not include edge" },
+    { "includes", "src/backend/redis/a.c", '#include "bellhop/script/script.h"', "backend may not" },
+    { "includes", "src/edge/a.c", '#include "bellhop/backend/redis.h"', "edge may not include backend" },
+    { "includes", "src/app/a.c", '#include "bellhop/edge/edge.h"\n#include "bellhop/script/script.h"' },
+    { "includes", "include/bellhop/core/a.h", '#include "bellhop/edge/edge.h"', "core may not include edge" },
+    { "includes", "include/bellhop/core/a.h", '#include "hub_internal.h"', "public header" },
+    { "includes", "src/attic/a.c", "#include <stdio.h>", "does not know" },
+    { "includes", "src/core/a.c", "#include <event2/event.h>", "does not belong" },
+    { "includes", "src/edge/a.c", "#include <openssl/evp.h>", "does not belong" },
+    { "includes", "src/base/a.c", "#include <openssl/ssl.h>", "does not belong" },
+    { "includes", "src/base/a.c", "#include <openssl/evp.h>" },
+    { "includes", "src/io/tls.c", "#include <openssl/ssl.h>" },
+    { "includes", "src/base/b.c", "#include <cjson/cJSON.h>", "does not belong" },
+    { "includes", "src/base/json.c", "#include <cjson/cJSON.h>" },
+    { "includes", "src/backend/memory/a.c", "#include <hiredis/hiredis.h>", "does not belong" },
+    { "includes", "src/backend/redis/a.c", "#include <hiredis/hiredis.h>" },
+    { "includes", "src/core/a.c", "#include <lua.h>", "does not belong" },
+    { "includes", "src/io/a.c", "#include <zlib.h>", "does not belong" },
+    { "includes", "src/io/a.c", "#include <cmocka.h>", "does not belong" },
+    { "includes", "src/io/a.c", "#include <curl/curl.h>", "without a room" },
+    { "includes", "src/io/a.c", "#include HEADER", "cannot be read" },
+    { "includes", "src/io/a.c", '#include "other.h"', "private header of src/base", "src/base/other.h" },
+    { "includes", "src/io/a.c", '#include "../base/other.h"', "path to a private", "src/base/other.h" },
+    { "includes", "src/io/a.c", '#include "own.h"', nil, "src/io/own.h" },
+    { "includes", "tests/unit/io/test_a.c", '#include <cmocka.h>\n#include "../../../src/io/own.h"' },
+    { "includes", "tests/unit/io/test_a.c", '#include "../../../src/core/own.h"', "private header of core" },
+    { "includes", "tests/unit/memory/test_a.c", '#include "bellhop/core/broker.h"' },
+    { "text", "src/a.c", "int a; /* TO" .. "DO later */", "without a reason" },
+    { "text", "src/a.c", "int a; /* TO" .. "DO(waits for the next protocol) */" },
+    { "text", "src/a.c", "int auto_todos;" },
+    { "text", "README.md", "see /ho" .. "me/someone/notes", "path of one machine" },
+    { "text", "a.sh", "/ro" .. "ot/x", "path of one machine" },
+    { "text", "README.md", "see https://example.org/ho" .. "me/x" },
+    { "text", "src/a.c", "<<<<<<" .. "< ours", "merge" },
+    { "text", "src/a.c", "int a; ", "blank" },
+    { "text", "src/a.c", "\tint a;", "tab" },
+    { "text", "tests/corpus/request.http", "Host: x \r" },
+}
+
+local function run(command)
+    local pipe = assert(io.popen(command .. " 2>&1"))
+    local output = pipe:read("a")
+    return pipe:close() == true, output
+end
+
+local function write(path, content)
+    assert(run("mkdir -p '" .. path:match("^(.*)/") .. "'"))
+    local file = assert(io.open(path, "w"))
+    file:write(content, "\n")
+    file:close()
+end
+
+local _, base = run("mktemp -d")
+base = base:gsub("%s+$", "")
+local failures = 0
+for number, case in ipairs(cases) do
+    local lint, path, content, complaint, neighbour = table.unpack(case, 1, 5)
+    local root = base .. "/" .. number
+    write(root .. "/src/keep", "")
+    write(root .. "/" .. path, content)
+    if neighbour then write(root .. "/" .. neighbour, "") end
+    local ok, output = run(("lua5.4 '%s%s.lua' '%s'"):format(here, lint, root))
+    local as_wanted = ok == (complaint == nil)
+        and (not complaint or output:find(path, 1, true) and output:find(complaint, 1, true))
+    if not as_wanted then
+        failures = failures + 1
+        print(("case %d: %s in %s\n  %s\n  wanted: %s\n  got: %s"):format(
+            number, lint, path, content, complaint or "nothing", output))
+    end
+end
+run("rm -rf '" .. base .. "'")
+print(("%d cases, %d failures"):format(#cases, failures))
+os.exit(failures == 0)

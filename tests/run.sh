@@ -1,0 +1,203 @@
+#!/usr/bin/env bash
+# Everything that proves the project, from a bare Debian 12: packages, a sanitizer build, ctest
+# (unit tests and lints), then the integration specs against the real binary and a real Redis.
+# The last line of the output is always `N passed, N failed`.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+usage: tests/run.sh [--tsan] [--repeat N] [SPEC...]
+
+  --tsan       build with the thread sanitizer instead of address and undefined behaviour
+  --repeat N   run every test N times
+  SPEC...      only these integration specs, and no ctest
+TEXT
+}
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+. "$root/tests/support/packages.sh"
+cd "$root"
+
+preset=asan
+repeat=1
+specs=()
+passed=0
+failed=0
+work=
+redis_pid=
+policy_rc=
+
+finish() {
+    local status=$?
+    trap - EXIT
+    if [ -n "$redis_pid" ]; then
+        kill "$redis_pid" 2>/dev/null || true
+        wait "$redis_pid" 2>/dev/null || true
+    fi
+    [ -z "$policy_rc" ] || as_root rm -f "$policy_rc" || true
+    [ -z "$work" ] || rm -rf "$work"
+    # A script that ends early, or that ran nothing, has not passed.
+    if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then failed=1; fi
+    if [ $((passed + failed)) -eq 0 ]; then failed=1; fi
+    printf '%d passed, %d failed\n' "$passed" "$failed"
+    [ "$failed" -eq 0 ] || exit 1
+    exit 0
+}
+
+parse_options() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --tsan) preset=tsan ;;
+        --repeat)
+            [[ ${2:-} =~ ^[1-9][0-9]*$ ]] || fail "--repeat wants a number"
+            repeat=$2
+            shift
+            ;;
+        -h | --help)
+            usage
+            trap - EXIT
+            exit 0
+            ;;
+        -*)
+            usage >&2
+            fail "unknown option $1"
+            ;;
+        *) specs+=("$1") ;;
+        esac
+        shift
+    done
+}
+
+# Debian starts a server when it installs one; ours is started below, on its own port.
+forbid_services() {
+    is_installed redis-server:redis-server && return
+    may_install && [ ! -e /usr/sbin/policy-rc.d ] && [ -d /usr/sbin ] || return 0
+    policy_rc=/usr/sbin/policy-rc.d
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy_rc" >/dev/null
+    as_root chmod 755 "$policy_rc"
+}
+
+allow_services() {
+    [ -n "$policy_rc" ] || return 0
+    as_root rm -f "$policy_rc"
+    policy_rc=
+}
+
+build() {
+    say "building with the $preset preset"
+    if ! { cmake --preset "$preset" && cmake --build --preset "$preset"; } \
+        >"$work/build.log" 2>&1 </dev/null; then
+        tail -n 200 "$work/build.log"
+        fail "the build failed"
+    fi
+}
+
+free_port() {
+    lua5.4 -e 'local s = assert(require("socket").bind("127.0.0.1", 0)); print((select(2, s:getsockname())))'
+}
+
+start_redis() {
+    local attempt
+    BELLHOP_TEST_REDIS_PORT=$(free_port)
+    mkdir -p "$work/redis"
+    redis-server --port "$BELLHOP_TEST_REDIS_PORT" --bind 127.0.0.1 --save '' --appendonly no \
+        --daemonize no --dir "$work/redis" >"$work/redis.log" 2>&1 </dev/null &
+    redis_pid=$!
+    for ((attempt = 0; attempt < 100; attempt++)); do
+        if (: <>"/dev/tcp/127.0.0.1/$BELLHOP_TEST_REDIS_PORT") 2>/dev/null; then
+            export BELLHOP_TEST_REDIS_PORT
+            return
+        fi
+        kill -0 "$redis_pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    cat "$work/redis.log"
+    fail "redis-server did not start"
+}
+
+count() { # suite passed failed status: adds up; a suite that ran nothing or died early has failed
+    local suite=$1 good=${2:-0} bad=${3:-0} status=$4
+    if [ "$bad" -eq 0 ] && { [ "$status" -ne 0 ] || [ "$good" -eq 0 ]; }; then
+        say "$suite: ended with status $status after $good tests"
+        bad=1
+    fi
+    passed=$((passed + good))
+    failed=$((failed + bad))
+    say "$suite: $good passed, $bad failed"
+}
+
+run_ctest() {
+    local status=0 report=$work/ctest.xml total=0 bad=0 skipped=0
+    rm -f "$report"
+    say "ctest"
+    "${wrapper[@]}" ctest --preset "$preset" --no-tests=error -j "$(nproc)" \
+        --output-junit "$report" </dev/null || status=$?
+    if [ -s "$report" ]; then
+        total=$(attribute tests "$report")
+        bad=$(attribute failures "$report")
+        skipped=$(($(attribute skipped "$report") + $(attribute disabled "$report")))
+    fi
+    count ctest $((total - bad - skipped)) "$bad" "$status"
+}
+
+attribute() { # name file: of the testsuite element of a JUnit report
+    local value
+    value=$(tr '\n\t' '  ' <"$2" | grep -o '<testsuite [^>]*>' | head -n 1 |
+        sed -n "s/.* $1=\"\([0-9]*\)\".*/\1/p") || true
+    printf '%s' "${value:-0}"
+}
+
+# Specs of the daemon. What the address and thread sanitizers report in a daemon goes to files, so
+# that it counts even when no spec has noticed. (GCC's undefined behaviour sanitizer writes to stderr
+# whatever it is told; it aborts.)
+run_integration() {
+    local status=0 out=$work/busted.out line good=0 bad=0 report
+    local where=("${specs[@]}")
+    [ ${#where[@]} -gt 0 ] || where=(tests/integration)
+    say "integration: ${where[*]}"
+    ASAN_OPTIONS=${ASAN_OPTIONS:-}:log_path=$work/sanitizer \
+        UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1 \
+        TSAN_OPTIONS=${TSAN_OPTIONS:-}:log_path=$work/sanitizer \
+        BELLHOP_BIN=$root/build/$preset/src/bellhop \
+        "${wrapper[@]}" timeout --kill-after=10 600 lua5.4 "$(command -v busted)" \
+        --lpath="./tests/support/?.lua;./lua/?.lua" --output=plainTerminal "${where[@]}" \
+        >"$out" 2>&1 </dev/null || status=$?
+    cat "$out"
+    # "12 successes / 1 failure / 0 errors / 0 pending : 1.5 seconds"; pending specs are neither.
+    line=$(grep -aE '^[0-9]+ success(es)? / [0-9]+ failures? / [0-9]+ errors? / ' "$out" | tail -n 1) || true
+    if [[ $line =~ ^([0-9]+)\ [a-z]+\ /\ ([0-9]+)\ [a-z]+\ /\ ([0-9]+) ]]; then
+        good=${BASH_REMATCH[1]}
+        bad=$((BASH_REMATCH[2] + BASH_REMATCH[3]))
+    fi
+    for report in "$work"/sanitizer.*; do
+        [ -s "$report" ] || continue
+        say "a sanitizer reported:"
+        cat "$report"
+        bad=$((bad + 1))
+    done
+    rm -f "$work"/sanitizer.*
+    count integration "$good" "$bad" "$status"
+}
+
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+parse_options "$@"
+work=$(mktemp -d)
+forbid_services
+install_packages "${build_packages[@]}" "${test_packages[@]}"
+allow_services
+
+# The thread sanitizer of GCC 12 cannot map its shadow under the widest address randomisation.
+wrapper=(env)
+if [ "$preset" = tsan ] && setarch "$(uname -m)" -R true 2>/dev/null; then
+    wrapper=(setarch "$(uname -m)" -R)
+fi
+
+build
+start_redis
+for ((round = 1; round <= repeat; round++)); do
+    [ "$repeat" -eq 1 ] || say "round $round of $repeat"
+    [ ${#specs[@]} -gt 0 ] || run_ctest
+    run_integration
+done

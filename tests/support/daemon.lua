@@ -1,0 +1,121 @@
+-- Real bellhop processes. The daemon picks its port itself (":0") and tells it in its log.
+local http = require "http"
+local process = require "process"
+local wait = require "wait"
+
+local daemon = {}
+daemon.__index = daemon
+
+daemon.BIN = os.getenv "BELLHOP_BIN" or "build/asan/src/bellhop"
+
+local all = {}
+
+local function sanitizer_report(log)
+    for _, mark in ipairs {"Sanitizer:", "runtime error:", "LeakSanitizer", "stack smashing", "Assertion `"} do
+        if log:find(mark, 1, true) then return log end
+    end
+end
+
+-- options: args (more words), env, dev (default true), redis (URL), policy (Lua text),
+-- workers, wait (false: do not wait until it is ready; "alive": until it listens).
+function daemon.start(options)
+    options = options or {}
+    local argv = {daemon.BIN, "serve", "--listen", "127.0.0.1:0", "--workers", tostring(options.workers or 2)}
+    local function add(...)
+        for _, word in ipairs {...} do argv[#argv + 1] = word end
+    end
+    local self = setmetatable({}, daemon)
+    if options.dev ~= false then add "--dev" end
+    if options.redis then add("--redis", options.redis) end
+    if options.policy then
+        self.policy_dir = process.temp_dir()
+        add("--policy", process.write_file(self.policy_dir .. "/policy.lua", options.policy))
+    end
+    add(table.unpack(options.args or {}))
+    self.process = process.spawn(argv, options.env)
+    all[self] = true
+    if options.wait ~= false then self:wait_port() end
+    if options.wait == nil then self:wait_ready() end
+    return self
+end
+
+function daemon:log() return self.process:log() end
+
+function daemon:fail_if_dead(doing)
+    if self.process:status() then
+        error(("the daemon ended with status %d while %s; its log:\n%s"):format(self.process:status(), doing,
+            self:log()), 0)
+    end
+end
+
+function daemon:wait_port()
+    self.port = wait.till(function()
+        self:fail_if_dead "starting"
+        return tonumber(self:log():match "listening.-address=\"?127%.0%.0%.1:(%d+)")
+    end, 20, function() return "the daemon to listen; its log:\n" .. self:log() end)
+end
+
+function daemon:ready()
+    local answer = http.get(self.port, "/readyz", {timeout = 2})
+    return answer and answer.status or 0
+end
+
+function daemon:wait_ready(status)
+    wait.till(function()
+        self:fail_if_dead "getting ready"
+        return self:ready() == (status or 200)
+    end, 20, function() return "/readyz " .. (status or 200) .. "; the log:\n" .. self:log() end)
+end
+
+function daemon:wait_log(text, seconds)
+    wait.till(function() return self:log():find(text, 1, true) end, seconds or 10, function()
+        return ("%q in the log:\n%s"):format(text, self:log())
+    end)
+end
+
+function daemon:metric(name)
+    local answer = assert(http.get(self.port, "/metrics"))
+    local sum = 0
+    for line in answer.body:gmatch "[^\n]+" do
+        if line:sub(1, #name) == name and line:sub(#name + 1, #name + 1):find "[ {]" then
+            sum = sum + tonumber(line:match "(%S+)$")
+        end
+    end
+    return sum
+end
+
+-- Publishes and expects 200; target is a path below /api.
+function daemon:publish(target, body, query, headers)
+    local path = "/api/" .. target .. (target ~= "broadcast" and "/messages" or "") .. (query and "?" .. query or "")
+    local answer = assert(http.post(self.port, path, body, headers))
+    if answer.status ~= 200 then
+        error(("POST %s: %d %s"):format(path, answer.status, answer.body), 2)
+    end
+    return answer.body
+end
+
+-- Ends it and checks how it ended: status (default 0) and no report of a sanitizer.
+function daemon:stop(expected)
+    if not all[self] then return end
+    all[self] = nil
+    local status, log = self.process:stop()
+    if self.policy_dir then os.execute("rm -rf " .. process.quote(self.policy_dir)) end
+    local report = sanitizer_report(log)
+    if report then error("a sanitizer reports:\n" .. report, 2) end
+    if status ~= (expected or 0) then
+        error(("the daemon ended with status %d instead of %d; its log:\n%s"):format(status, expected or 0, log), 2)
+    end
+    return log
+end
+
+-- Stops every daemon, then raises the first complaint.
+function daemon.stop_all()
+    local complaint
+    for d in pairs(all) do
+        local ok, why = pcall(d.stop, d)
+        if not ok then complaint = complaint or why end
+    end
+    if complaint then error(complaint, 0) end
+end
+
+return daemon

@@ -1,0 +1,63 @@
+# shellcheck shell=bash
+# Debian packages that building and testing need, and how to get the missing ones. Sourced by
+# examples/quickstart.sh and tests/run.sh; it only defines names.
+#
+# An entry is a package, or `command:package` for a tool that may also have come from elsewhere.
+
+# shellcheck disable=SC2034 # for the scripts that source this
+build_packages=(gcc:gcc libc6-dev cmake:cmake ninja:ninja-build liblua5.4-dev libevent-dev
+    libhiredis-dev libssl-dev libcjson-dev libhttp-parser-dev zlib1g-dev curl:curl)
+# shellcheck disable=SC2034
+test_packages=(libcmocka-dev lua5.4:lua5.4 busted:lua-busted lua-socket luacheck:lua-check
+    shellcheck:shellcheck redis-server:redis-server)
+
+say() { printf '==> %s\n' "$*"; }
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+is_installed() { # entry
+    case $1 in
+    *:*) command -v "${1%%:*}" >/dev/null ;;
+    *) [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ;;
+    esac
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif [ -t 0 ]; then
+        sudo "$@"
+    else
+        sudo -n "$@"
+    fi
+}
+
+may_install() {
+    [ "$(id -u)" -eq 0 ] && return
+    command -v sudo >/dev/null || return
+    [ -t 0 ] || sudo -n true 2>/dev/null
+}
+
+apt_get() { # arguments of apt-get
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 "$@" </dev/null
+}
+
+install_packages() { # entry...
+    if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+        say "no apt-get here: taking it that the libraries are installed (else CMake names them)"
+        return
+    fi
+    local entry missing=()
+    for entry; do
+        is_installed "$entry" || missing+=("${entry##*:}")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    may_install || fail "packages are missing, and there is neither root nor sudo to install them.
+Ask for:  apt-get install ${missing[*]}"
+    say "installing ${missing[*]}"
+    apt_get update -qq || say "apt-get update failed; trying with the package lists at hand"
+    apt_get install -y -qq --no-install-recommends "${missing[@]}" ||
+        fail "apt-get install ${missing[*]} failed"
+}

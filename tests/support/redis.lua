@@ -1,0 +1,127 @@
+-- Real redis-server processes, a RESP client, and redis-cli.
+local process = require "process"
+local tcp = require "tcp"
+local wait = require "wait"
+
+local redis = {}
+redis.__index = redis
+
+local client = {}
+client.__index = client
+
+-- --- RESP ---
+
+function client:write(...)
+    local words = {...}
+    local parts = {"*" .. #words .. "\r\n"}
+    for _, word in ipairs(words) do
+        word = tostring(word)
+        parts[#parts + 1] = "$" .. #word .. "\r\n" .. word .. "\r\n"
+    end
+    return self.conn:send(table.concat(parts))
+end
+
+-- A value, or nil, why. Errors of Redis are nil, text.
+function client:read(timeout)
+    local line, why = self.conn:read_till("\r\n", timeout)
+    if not line then return nil, why end
+    local kind, rest = line:sub(1, 1), line:sub(2)
+    if kind == "-" then return nil, rest end
+    if kind == "+" then return rest end
+    if kind == ":" then return math.tointeger(tonumber(rest)) end
+    local n = tonumber(rest)
+    if n < 0 then return false end
+    if kind == "$" then return (assert(self.conn:read(n + 2)):sub(1, n)) end
+    local list = {}
+    for i = 1, n do list[i] = self:read(timeout) end
+    return list
+end
+
+function client:call(...)
+    local ok, why = self:write(...)
+    if not ok then return nil, why end
+    return self:read()
+end
+
+function client:close() self.conn:close() end
+
+-- --- servers ---
+
+local all = {}
+
+local function launch(self)
+    local argv = {"redis-server", "--port", tostring(self.port), "--bind", "127.0.0.1", "--save", "",
+        "--appendonly", "no", "--daemonize", "no", "--dir", self.dir}
+    for _, word in ipairs(self.args) do argv[#argv + 1] = word end
+    self.process = process.spawn(argv)
+    wait.till(function()
+        local c = self:client()
+        local answer, why = nil, nil
+        if c then
+            answer, why = c:call "PING"
+            c:close()
+        end
+        return answer == "PONG" or (why and why:find "NOAUTH")
+    end, 10, "redis-server to answer")
+end
+
+-- args: more words for redis-server.
+function redis.start(args)
+    local self = setmetatable({port = tcp.free_port(), dir = process.temp_dir(), args = args or {}}, redis)
+    all[self] = true
+    launch(self)
+    return self
+end
+
+function redis:url(user_info, tail)
+    return "redis://" .. (user_info and user_info .. "@" or "") .. "127.0.0.1:" .. self.port .. (tail or "")
+end
+
+function redis:client(...)
+    local conn, why = tcp.connect(self.port)
+    if not conn then return nil, why end
+    local c = setmetatable({conn = conn}, client)
+    if ... then assert(c:call(...)) end
+    return c
+end
+
+-- One command on a connection of its own.
+function redis:call(...)
+    local c = assert(self:client())
+    local answer, why = c:call(...)
+    c:close()
+    return answer, why
+end
+
+-- redis-cli, as an operator would use it; its output.
+function redis:cli(...)
+    local output, status = process.run {"redis-cli", "-p", tostring(self.port), ...}
+    assert(status == 0, output)
+    return output
+end
+
+function redis:kill()
+    self.process:stop "KILL"
+end
+
+function redis:restart()
+    launch(self)
+end
+
+-- The number of subscribers of a channel.
+function redis:subscribers(channel)
+    return self:call("PUBSUB", "NUMSUB", channel)[2]
+end
+
+function redis:stop()
+    if not all[self] then return end
+    all[self] = nil
+    self.process:stop()
+    os.execute("rm -rf " .. process.quote(self.dir))
+end
+
+function redis.stop_all()
+    for server in pairs(all) do server:stop() end
+end
+
+return redis

@@ -1,0 +1,250 @@
+/* Envelopes: the layout byte for byte, there and back, and no trust in anything that arrives. */
+#include "bellhop/core/envelope.h"
+
+#include "bellhop/base/utf8.h"
+#include "core_test.h"
+
+#define NOW 1000
+
+static const unsigned char golden[] = {
+    0,   'b', 'h',  '1',                    /* magic */
+    0,   2,   3,    2,    3,   0,   0,   0, /* kind, opcode, flags, lengths, reserved */
+    1,   2,   3,    4,    5,   6,   7,   8, /* except */
+    0,   0,   0x13, 0x88,                   /* ttl: 5000 */
+    'i', '1', 'm',  '-',  '9', 'h', 'i', 0  /* origin, id, payload */
+};
+
+static int open_bytes(struct bh_slice bytes, struct bh_message **out) {
+    struct bh_topic topic = test_topic("user:42");
+    struct bh_slice exact = test_exact(bytes);
+    const char *why = NULL;
+    *out = NULL;
+    int error = bh_envelope_open(&topic, exact, NOW, out, &why);
+    test_exact_free(exact);
+    if (error) {
+        assert_null(*out);
+        assert_non_null(why);
+    } else {
+        assert_non_null(*out);
+        assert_slice(bh_topic_name(&(*out)->topic), "user:42");
+    }
+    return error;
+}
+
+static struct bh_message *golden_message(void) {
+    struct bh_message parts = {.kind = BH_MESSAGE_DATA,
+                               .opcode = BH_BINARY,
+                               .flags = BH_MESSAGE_ECHO | BH_MESSAGE_DEDUP,
+                               .topic = test_topic("user:42"),
+                               .except = UINT64_C(0x0102030405060708),
+                               .expires_ms = NOW + 5000,
+                               .id = BH_SLICE("m-9"),
+                               .origin = BH_SLICE("i1"),
+                               .payload = bh_slice("hi\0", 3)};
+    return bh_message_new(&parts);
+}
+
+static void the_layout_is_the_headers(void **state) {
+    char head[BH_ENVELOPE_HEAD_MAX];
+    struct bh_message *m = golden_message();
+    size_t n = bh_envelope_head(m, NOW, head);
+    assert_int_equal(n, sizeof golden - 3);
+    assert_memory_equal(head, golden, n);
+    bh_message_unref(m);
+}
+
+static void opens_what_it_wrote(void **state) {
+    struct bh_message *m;
+    assert_int_equal(open_bytes(bh_slice(golden, sizeof golden), &m), 0);
+    assert_int_equal(m->kind, BH_MESSAGE_DATA);
+    assert_int_equal(m->opcode, BH_BINARY);
+    assert_int_equal(m->flags, BH_MESSAGE_ECHO | BH_MESSAGE_DEDUP);
+    assert_true(m->except == UINT64_C(0x0102030405060708));
+    assert_int_equal(m->expires_ms, NOW + 5000);
+    assert_slice(m->origin, "i1");
+    assert_slice(m->id, "m-9");
+    assert_int_equal(m->payload.n, 3);
+    assert_memory_equal(m->payload.p, "hi\0", 3);
+    bh_message_unref(m);
+}
+
+static void every_cut_in_the_head_is_refused_or_raw(void **state) {
+    for (size_t n = 0; n <= sizeof golden; n++) {
+        struct bh_message *m;
+        int error = open_bytes(bh_slice(golden, n), &m);
+        if (n < 4) { /* without the whole magic it is somebody's payload */
+            assert_int_equal(error, 0);
+            assert_int_equal(m->flags, BH_MESSAGE_RAW);
+            assert_int_equal(m->payload.n, n);
+        } else if (n < sizeof golden - 3) {
+            assert_int_equal(error, BH_EPROTO);
+        } else {
+            assert_int_equal(error, 0);
+            assert_int_equal(m->payload.n, n - (sizeof golden - 3));
+        }
+        bh_message_unref(m);
+    }
+}
+
+/* The golden envelope with one byte changed. */
+static int open_with(size_t at, unsigned char byte) {
+    unsigned char bytes[sizeof golden];
+    struct bh_message *m;
+    memcpy(bytes, golden, sizeof golden);
+    bytes[at] = byte;
+    int error = open_bytes(bh_slice(bytes, sizeof bytes), &m);
+    bh_message_unref(m);
+    return error;
+}
+
+static void hostile_heads_are_refused(void **state) {
+    assert_int_equal(open_with(4, 2), BH_EPROTO); /* kind */
+    assert_int_equal(open_with(4, 255), BH_EPROTO);
+    assert_int_equal(open_with(5, 0), BH_EPROTO); /* opcode */
+    assert_int_equal(open_with(5, 3), BH_EPROTO);
+    assert_int_equal(open_with(5, 8), BH_EPROTO); /* would be a close frame */
+    assert_int_equal(open_with(6, BH_MESSAGE_RAW), BH_EPROTO);
+    assert_int_equal(open_with(6, 0x80), BH_EPROTO);
+    for (size_t at = 9; at < 12; at++)
+        assert_int_equal(open_with(at, 1), BH_EPROTO);
+    assert_int_equal(open_with(7, 0), BH_EPROTO);   /* no origin */
+    assert_int_equal(open_with(8, 0), BH_EPROTO);   /* no id */
+    assert_int_equal(open_with(7, 255), BH_EPROTO); /* longer than what is there */
+    assert_int_equal(open_with(8, 255), BH_EPROTO);
+    assert_int_equal(open_with(8, 6), BH_EPROTO); /* reaches into the payload: a NUL */
+    assert_int_equal(open_with(24, ':'), BH_EPROTO);
+    assert_int_equal(open_with(26, '\n'), BH_EPROTO);
+    assert_int_equal(open_with(26, 0xff), BH_EPROTO);
+}
+
+static void lengths_up_to_the_last_byte(void **state) {
+    unsigned char bytes[BH_ENVELOPE_HEAD + 255 + 255] = {0, 'b', 'h', '1', 0, 1};
+    memset(bytes + BH_ENVELOPE_HEAD, 'x', sizeof bytes - BH_ENVELOPE_HEAD);
+    for (int origin = 0; origin <= 255; origin++) {
+        for (int id = 0; id <= 255; id += 3) {
+            bytes[7] = (unsigned char)origin;
+            bytes[8] = (unsigned char)id;
+            size_t n = (size_t)(BH_ENVELOPE_HEAD + origin + id);
+            bool lawful = origin >= 1 && origin <= BH_ID_MAX && id >= 1 && id <= BH_MESSAGE_ID_MAX;
+            struct bh_message *m;
+            assert_int_equal(open_bytes(bh_slice(bytes, n), &m), lawful ? 0 : BH_EPROTO);
+            bh_message_unref(m);
+            if (origin + id) {
+                assert_int_equal(open_bytes(bh_slice(bytes, n - 1), &m), BH_EPROTO);
+            }
+        }
+    }
+}
+
+static void text_must_be_utf8(void **state) {
+    unsigned char bytes[sizeof golden];
+    struct bh_message *m;
+    memcpy(bytes, golden, sizeof golden);
+    bytes[5] = BH_TEXT;
+    assert_int_equal(open_bytes(bh_slice(bytes, sizeof bytes), &m), 0);
+    bh_message_unref(m);
+    bytes[sizeof bytes - 1] = 0xc3;
+    assert_int_equal(open_bytes(bh_slice(bytes, sizeof bytes), &m), BH_EPROTO);
+    bytes[5] = BH_BINARY;
+    assert_int_equal(open_bytes(bh_slice(bytes, sizeof bytes), &m), 0);
+    bh_message_unref(m);
+}
+
+static void raw_payloads_stay_as_they_are(void **state) {
+    static const struct {
+        struct bh_slice bytes;
+        enum bh_opcode opcode;
+    } raw[] = {
+        {{"", 0}, BH_TEXT},           {{"{\"n\":1}", 7}, BH_TEXT}, {{"caf\xc3\xa9", 5}, BH_TEXT},
+        {{"\xff\xfe", 2}, BH_BINARY}, {{"bh1", 3}, BH_TEXT},       {{"\0bh", 3}, BH_TEXT},
+        {{"\0bh2....", 8}, BH_TEXT},
+    };
+    for (size_t i = 0; i < COUNT(raw); i++) {
+        struct bh_message *m;
+        assert_int_equal(open_bytes(raw[i].bytes, &m), 0);
+        assert_int_equal(m->kind, BH_MESSAGE_DATA);
+        assert_int_equal(m->opcode, raw[i].opcode);
+        assert_int_equal(m->flags, BH_MESSAGE_RAW);
+        assert_int_equal(m->id.n + m->origin.n, 0);
+        assert_true(m->except == 0 && m->expires_ms == 0);
+        assert_true(bh_slice_eq(m->payload, raw[i].bytes));
+        bh_message_unref(m);
+    }
+}
+
+static uint32_t ttl_of(uint64_t expires_ms, uint64_t now_ms) {
+    char head[BH_ENVELOPE_HEAD_MAX];
+    struct bh_message *m = golden_message();
+    m->expires_ms = expires_ms;
+    bh_envelope_head(m, now_ms, head);
+    bh_message_unref(m);
+    const unsigned char *ttl = (unsigned char *)head + 20;
+    return (uint32_t)ttl[0] << 24 | (uint32_t)ttl[1] << 16 | (uint32_t)ttl[2] << 8 | ttl[3];
+}
+
+static void the_ttl_is_what_is_left(void **state) {
+    assert_int_equal(ttl_of(0, NOW), 0);
+    assert_int_equal(ttl_of(NOW + 1, NOW), 1);
+    assert_int_equal(ttl_of(NOW, NOW), 1); /* 0 would mean for ever */
+    assert_int_equal(ttl_of(1, NOW), 1);
+    assert_int_equal(ttl_of(NOW + UINT64_C(0x100000000), NOW), UINT32_MAX);
+}
+
+static void the_raw_flag_stays_at_home(void **state) {
+    char head[BH_ENVELOPE_HEAD_MAX];
+    struct bh_message *m = golden_message();
+    m->flags |= BH_MESSAGE_RAW;
+    bh_envelope_head(m, NOW, head);
+    assert_int_equal(head[6], BH_MESSAGE_ECHO | BH_MESSAGE_DEDUP);
+    bh_message_unref(m);
+}
+
+static void lack_of_memory_is_told(void **state) {
+    struct bh_message *m;
+    bh_mem_fail_nth(1);
+    assert_int_equal(open_bytes(bh_slice(golden, sizeof golden), &m), BH_ENOMEM);
+    bh_mem_fail_nth(0);
+}
+
+static void random_bytes_never_break_a_promise(void **state) {
+    for (int round = 0; round < 200000; round++) {
+        unsigned char bytes[96];
+        size_t n = test_random() % sizeof bytes;
+        for (size_t i = 0; i < n; i++)
+            bytes[i] = (unsigned char)test_random();
+        if (round % 4) /* mostly nearly right */
+            memcpy(bytes, golden, n < sizeof golden ? n : sizeof golden);
+        if (round % 4 && n)
+            bytes[test_random() % n] = (unsigned char)test_random();
+        struct bh_message *m;
+        if (open_bytes(bh_slice(bytes, n), &m))
+            continue;
+        assert_true(m->opcode == BH_TEXT || m->opcode == BH_BINARY);
+        assert_true(m->opcode == BH_BINARY || bh_utf8_valid(m->payload));
+        assert_true(m->id.n <= BH_MESSAGE_ID_MAX && m->origin.n <= BH_ID_MAX);
+        if (!(m->flags & BH_MESSAGE_RAW)) {
+            char again[BH_ENVELOPE_HEAD_MAX];
+            size_t head = bh_envelope_head(m, NOW, again);
+            assert_int_equal(head + m->payload.n, n);
+            assert_memory_equal(again, bytes, head);
+        }
+        bh_message_unref(m);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_layout_is_the_headers),
+        cmocka_unit_test(opens_what_it_wrote),
+        cmocka_unit_test(every_cut_in_the_head_is_refused_or_raw),
+        cmocka_unit_test(hostile_heads_are_refused),
+        cmocka_unit_test(lengths_up_to_the_last_byte),
+        cmocka_unit_test(text_must_be_utf8),
+        cmocka_unit_test(raw_payloads_stay_as_they_are),
+        cmocka_unit_test(the_ttl_is_what_is_left),
+        cmocka_unit_test(the_raw_flag_stays_at_home),
+        cmocka_unit_test(lack_of_memory_is_told),
+        cmocka_unit_test(random_bytes_never_break_a_promise),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

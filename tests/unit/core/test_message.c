@@ -1,0 +1,92 @@
+/* Messages: everything is copied in, counted, and gone with the last reference. */
+#include "bellhop/core/message.h"
+
+#include "core_test.h"
+
+#include <pthread.h>
+
+static void copies_all_parts(void **state) {
+    struct bh_slice id = test_exact(BH_SLICE("m-1")), origin = test_exact(BH_SLICE("a")),
+                    payload = test_exact(bh_slice("x\0y", 3));
+    struct bh_message parts = {.kind = BH_MESSAGE_DISCONNECT,
+                               .opcode = BH_BINARY,
+                               .flags = BH_MESSAGE_DEDUP,
+                               .topic = test_topic("tenant:7"),
+                               .except = UINT64_MAX,
+                               .expires_ms = 5,
+                               .id = id,
+                               .origin = origin,
+                               .payload = payload};
+    struct bh_message *m = bh_message_new(&parts);
+    test_exact_free(id);
+    test_exact_free(origin);
+    test_exact_free(payload);
+    assert_int_equal(m->kind, BH_MESSAGE_DISCONNECT);
+    assert_int_equal(m->opcode, BH_BINARY);
+    assert_int_equal(m->flags, BH_MESSAGE_DEDUP);
+    assert_slice(bh_topic_name(&m->topic), "tenant:7");
+    assert_true(m->except == UINT64_MAX);
+    assert_slice(m->id, "m-1");
+    assert_slice(m->origin, "a");
+    assert_int_equal(m->payload.n, 3);
+    assert_memory_equal(m->payload.p, "x\0y", 3);
+    bh_message_unref(m);
+}
+
+static void empty_parts_are_allowed(void **state) {
+    struct bh_message parts = {.topic = test_topic("all")};
+    struct bh_message *m = bh_message_new(&parts);
+    assert_int_equal(m->payload.n + m->id.n + m->origin.n, 0);
+    bh_message_unref(m);
+    bh_message_unref(NULL);
+}
+
+static void references_count(void **state) {
+    struct bh_message *m = test_message("user:1", "hello");
+    assert_ptr_equal(bh_message_ref(m), m);
+    assert_int_equal(atomic_load(&m->refs), 2);
+    bh_message_unref(m);
+    assert_slice(m->payload, "hello");
+    bh_message_unref(m);
+}
+
+static void lack_of_memory_is_told(void **state) {
+    bh_mem_fail_nth(1);
+    assert_null(test_message("user:1", "hello"));
+    bh_mem_fail_nth(0);
+}
+
+static void expiry(void **state) {
+    struct bh_message m = {.expires_ms = 0};
+    assert_false(bh_message_expired(&m, UINT64_MAX));
+    m.expires_ms = 100;
+    assert_false(bh_message_expired(&m, 99));
+    assert_true(bh_message_expired(&m, 100));
+}
+
+static void *ref_and_unref(void *arg) {
+    struct bh_message *m = arg;
+    for (int i = 0; i < 10000; i++)
+        bh_message_unref(bh_message_ref(m));
+    bh_message_unref(m);
+    return NULL;
+}
+
+static void threads_share_it(void **state) {
+    struct bh_message *m = test_message("user:1", "hello");
+    pthread_t threads[4];
+    for (size_t i = 0; i < COUNT(threads); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, ref_and_unref, bh_message_ref(m)), 0);
+    bh_message_unref(m);
+    for (size_t i = 0; i < COUNT(threads); i++)
+        pthread_join(threads[i], NULL);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(copies_all_parts), cmocka_unit_test(empty_parts_are_allowed),
+        cmocka_unit_test(references_count), cmocka_unit_test(lack_of_memory_is_told),
+        cmocka_unit_test(expiry),           cmocka_unit_test(threads_share_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
