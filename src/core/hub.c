@@ -81,6 +81,7 @@ static void shrink(struct bh_hub_topic *t) {
 }
 
 static void add_link(struct bh_subscriber *s, struct bh_hub_topic *t, uint32_t index) {
+    assert(s->link_count < BH_SUBSCRIBER_TOPICS_MAX); /* else link_cap overflows one day */
     if (s->link_count == s->link_cap) {
         /* user, tenant, all: three is what nearly everybody needs */
         s->link_cap = s->link_cap ? (uint16_t)(s->link_cap * 2) : 3;

@@ -37,20 +37,18 @@ struct delivery {
     struct bh_message *message;
 };
 
-static void on_delivery(struct bh_mail *mail) {
-    struct delivery *d = BH_CONTAINER_OF(mail, struct delivery, mail);
-    bh_worker_deliver(d->worker, d->message);
+static void delivery_free(struct delivery *d) {
     bh_message_unref(d->message);
     bh_free(d);
 }
 
-static void post_delivery(struct bh_worker *w, struct bh_message *m) {
+static int post_delivery(struct bh_worker *w, struct bh_message *m, void (*fn)(struct bh_mail *)) {
     struct delivery *d = bh_malloc(sizeof *d);
-    *d = (struct delivery){{.fn = on_delivery}, w, bh_message_ref(m)};
-    if (bh_mailbox_post(w->mailbox, &d->mail)) {
-        bh_message_unref(m);
-        bh_free(d);
-    }
+    *d = (struct delivery){{.fn = fn}, w, bh_message_ref(m)};
+    int error = bh_mailbox_post(w->mailbox, &d->mail);
+    if (error)
+        delivery_free(d);
+    return error;
 }
 
 static void deliver_to(struct bh_subscriber *s, void *ud) {
@@ -86,15 +84,31 @@ static void disconnect_it(struct bh_subscriber *s, void *ud) {
     s->vt->close(s, (unsigned)code, reason);
 }
 
-void bh_worker_deliver(struct bh_worker *w, struct bh_message *m) {
+static int deliver_now(struct bh_worker *w, struct bh_message *m) {
     if (bh_message_expired(m, bh_loop_now(w->loop))) {
         bh_metric_inc(&bh_core_metrics[BH_CORE_EXPIRED]);
-        return;
+        return 0;
     }
-    int walked = bh_hub_walk(&w->hub, bh_topic_name(&m->topic),
-                             m->kind == BH_MESSAGE_DISCONNECT ? disconnect_it : deliver_to, m);
-    if (walked == BH_EAGAIN)
-        post_delivery(w, m);
+    return bh_hub_walk(&w->hub, bh_topic_name(&m->topic),
+                       m->kind == BH_MESSAGE_DISCONNECT ? disconnect_it : deliver_to, m);
+}
+
+static void on_delivery(struct bh_mail *mail) {
+    struct delivery *d = BH_CONTAINER_OF(mail, struct delivery, mail);
+    deliver_now(d->worker, d->message);
+    delivery_free(d);
+}
+
+static void on_own_delivery(struct bh_mail *mail) {
+    BH_CONTAINER_OF(mail, struct delivery, mail)->worker->queued--;
+    on_delivery(mail);
+}
+
+void bh_worker_deliver(struct bh_worker *w, struct bh_message *m) {
+    if (w->queued == 0 && deliver_now(w, m) != BH_EAGAIN)
+        return;
+    if (post_delivery(w, m, on_own_delivery) == 0)
+        w->queued++;
 }
 
 void bh_node_dispatch(struct bh_node *n, struct bh_message *m, uint64_t skip) {
@@ -102,7 +116,7 @@ void bh_node_dispatch(struct bh_node *n, struct bh_message *m, uint64_t skip) {
     while (workers) {
         unsigned index = (unsigned)__builtin_ctzll(workers);
         workers &= workers - 1;
-        post_delivery(n->workers[index], m);
+        post_delivery(n->workers[index], m, on_delivery);
     }
 }
 
@@ -178,6 +192,7 @@ int bh_node_start(struct bh_node *n) {
 
 void bh_node_stop(struct bh_node *n) {
     n->broker->vt->stop(n->broker);
+    atomic_store(&n->stopped, true);
     bh_directory_state(&n->directory, false);
 }
 
@@ -185,9 +200,9 @@ void bh_node_free(struct bh_node *n) {
     for (unsigned i = 0; i < n->worker_count; i++) {
         struct bh_worker *w = n->workers[i];
         uint32_t cursor = 0;
-        void *op;
+        struct bh_op *op;
         while ((op = bh_slots_next(&w->ops, &cursor)))
-            bh_free(op);
+            op->discard(op);
         bh_slots_deinit(&w->ops);
         bh_slots_deinit(&w->subscribers);
         bh_hub_deinit(&w->hub);

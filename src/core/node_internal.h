@@ -23,6 +23,13 @@ struct bh_node {
     struct bh_worker *workers[BH_WORKERS_MAX];
     unsigned worker_count;
     atomic_llong connections;
+    atomic_bool stopped; /* mails on their way are only freed: whoever waits for them has gone */
+};
+
+/* An asynchronous verb under way, the head of what a worker's `ops` hold. */
+struct bh_op {
+    bh_handle self;
+    void (*discard)(struct bh_op *op); /* frees it without completing it */
 };
 
 extern struct bh_metric bh_core_metrics[];
@@ -34,8 +41,12 @@ enum {
     BH_CORE_METRIC_COUNT,
 };
 
+static inline bool bh_node_stopped(const struct bh_node *n) {
+    return atomic_load_explicit(&n->stopped, memory_order_relaxed);
+}
+
 /* Worker thread: to this worker's subscribers of the message's topic, now or, inside another
- * delivery, right after this tick's mail. */
+ * delivery and as long as such a one waits, by mail to itself: in the order of the calls. */
 void bh_worker_deliver(struct bh_worker *w, struct bh_message *m);
 /* Bus thread: to the workers that hold the topic, except those in `skip`. */
 void bh_node_dispatch(struct bh_node *n, struct bh_message *m, uint64_t skip);

@@ -82,6 +82,10 @@ static struct bh_connection_info *plain(struct bh_presence *p) {
 
 static void come_home(struct bh_mail *mail) {
     struct lookup *l = BH_CONTAINER_OF(mail, struct lookup, mail);
+    if (bh_node_stopped(l->home->node)) {
+        lookup_free(l);
+        return;
+    }
     struct bh_presence *answer = bh_calloc(l->count + 1, sizeof *answer);
     for (size_t u = 0; u < l->count; u++) {
         answer[u].count = l->found[u].count;
@@ -99,7 +103,12 @@ static void travel(struct lookup *l);
 
 static void on_visit(struct bh_mail *mail) {
     struct lookup *l = BH_CONTAINER_OF(mail, struct lookup, mail);
-    visit(l->home->node->workers[l->next++], l);
+    struct bh_node *n = l->home->node;
+    if (bh_node_stopped(n)) {
+        lookup_free(l);
+        return;
+    }
+    visit(n->workers[l->next++], l);
     travel(l);
 }
 

@@ -34,20 +34,25 @@ static void finish_join(struct bh_worker *w, bh_handle op);
 
 static void on_answer(struct bh_mail *mail) {
     struct interest *i = BH_CONTAINER_OF(mail, struct interest, mail);
-    finish_join(i->worker, i->op);
+    if (!bh_node_stopped(i->node))
+        finish_join(i->worker, i->op);
     interest_free(i);
 }
 
 static void on_live(struct bh_directory_ticket *t) {
     struct interest *i = BH_CONTAINER_OF(t, struct interest, ticket);
     i->mail.fn = on_answer;
-    if (bh_mailbox_post(i->worker->mailbox, &i->mail))
+    if (bh_node_stopped(i->node) || bh_mailbox_post(i->worker->mailbox, &i->mail))
         interest_free(i);
 }
 
 static void on_interest(struct bh_mail *mail) {
     struct interest *i = BH_CONTAINER_OF(mail, struct interest, mail);
     struct bh_directory *d = &i->node->directory;
+    if (bh_node_stopped(i->node)) {
+        interest_free(i);
+        return;
+    }
     for (unsigned t = 0; t < i->count; t++) {
         if (i->add)
             bh_directory_add(d, i->worker->index, bh_topic_name(&i->topics[t]));
@@ -81,7 +86,7 @@ static void interest_post(struct interest *i) {
 /* --- joining --- */
 
 struct join {
-    bh_handle self;
+    struct bh_op op;
     struct bh_worker *worker;
     bh_handle subscriber;
     bh_node_cb done;
@@ -95,7 +100,7 @@ struct join {
 
 static void join_done(struct join *j, int error) {
     struct join copy = *j;
-    bh_slots_remove(&j->worker->ops, j->self);
+    bh_slots_remove(&j->worker->ops, j->op.self);
     bh_free(j);
     copy.done(copy.ud, copy.handle, error);
 }
@@ -108,6 +113,10 @@ static void finish_join(struct bh_worker *w, bh_handle op) {
 
 static void enter_hub(struct join *j, struct bh_subscriber *s) {
     struct bh_worker *w = j->worker;
+    if (s->link_count + j->count > BH_SUBSCRIBER_TOPICS_MAX) {
+        join_done(j, BH_ETOOBIG);
+        return;
+    }
     bool wait = w->node->broker->vt->shared;
     struct interest *interest = interest_new(w, true, j->count);
     for (unsigned t = 0; t < j->count; t++) {
@@ -117,7 +126,7 @@ static void enter_hub(struct join *j, struct bh_subscriber *s) {
         else if (first || wait)
             interest->topics[interest->count++] = j->topics[t];
     }
-    bh_handle self = j->self;
+    bh_handle self = j->op.self;
     wait = wait && interest->count > 0;
     if (wait)
         interest->op = self;
@@ -156,7 +165,7 @@ static void ask_next(struct join *j) {
         j->asked++;
     if (j->asked < j->count && bh_hooks_has(w->hooks, BH_HOOK_SUBSCRIBE)) {
         w->hooks->vt->subscribe(w->hooks, s, bh_topic_name(&j->topics[j->asked]), on_consent, w,
-                                j->self);
+                                j->op.self);
         return;
     }
     if (j->count == 0)
@@ -165,12 +174,16 @@ static void ask_next(struct join *j) {
         enter_hub(j, s);
 }
 
+static void discard_join(struct bh_op *op) {
+    bh_free(BH_CONTAINER_OF(op, struct join, op));
+}
+
 static struct join *join_new(struct bh_worker *w, struct bh_subscriber *s, size_t room,
                              bh_node_cb done, void *ud, bh_handle handle) {
     struct join *j = bh_malloc(sizeof *j + room * sizeof j->topics[0]);
     *j = (struct join){
         .worker = w, .subscriber = s->handle, .done = done, .ud = ud, .handle = handle};
-    j->self = bh_slots_add(&w->ops, j);
+    j->op = (struct bh_op){bh_slots_add(&w->ops, j), discard_join};
     return j;
 }
 
@@ -220,13 +233,18 @@ void bh_node_subscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_s
 
 /* --- leaving --- */
 
-static void leave(struct bh_worker *w, struct bh_subscriber *s, const struct bh_topic *topic,
-                  struct interest *gone, const char *why) {
+/* The hooks hear of it (tell_hooks) after the bus: they may join the topic again. */
+static int leave(struct bh_worker *w, struct bh_subscriber *s, const struct bh_topic *topic,
+                 struct interest *gone) {
     bool last = false;
-    if (bh_hub_leave(&w->hub, s, bh_topic_name(topic), &last))
-        return;
+    int error = bh_hub_leave(&w->hub, s, bh_topic_name(topic), &last);
     if (last)
         gone->topics[gone->count++] = *topic;
+    return error;
+}
+
+static void tell_hooks(struct bh_worker *w, struct bh_subscriber *s, const struct bh_topic *topic,
+                       const char *why) {
     if (topic->kind == BH_TOPIC_TOPIC && bh_hooks_has(w->hooks, BH_HOOK_UNSUBSCRIBE))
         w->hooks->vt->unsubscribe(w->hooks, s, bh_topic_name(topic), why);
 }
@@ -235,16 +253,12 @@ int bh_node_unsubscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_
     struct bh_topic topic;
     if (bh_topic_make(BH_TOPIC_TOPIC, topic_id, &topic, NULL))
         return BH_EINVAL;
-    struct bh_hub_topic *t = bh_hub_find(&w->hub, bh_topic_name(&topic));
-    bool member = false;
-    for (unsigned i = 0; t && i < s->link_count; i++)
-        member |= s->links[i].topic == t;
-    if (!member)
-        return BH_ENOTFOUND;
     struct interest *gone = interest_new(w, false, 1);
-    leave(w, s, &topic, gone, "unsubscribed");
+    int error = leave(w, s, &topic, gone);
     interest_post(gone);
-    return 0;
+    if (!error)
+        tell_hooks(w, s, &topic, "unsubscribed");
+    return error;
 }
 
 void bh_node_close(struct bh_worker *w, struct bh_subscriber *s, unsigned code,
@@ -252,13 +266,17 @@ void bh_node_close(struct bh_worker *w, struct bh_subscriber *s, unsigned code,
     if (!s->handle || s->closing)
         return;
     s->closing = true;
-    struct interest *gone = interest_new(w, false, s->link_count);
-    while (s->link_count) {
-        struct bh_topic topic;
-        bh_topic_parse(bh_hub_topic_name(s->links[s->link_count - 1].topic), &topic);
-        leave(w, s, &topic, gone, "closed");
+    unsigned count = s->link_count;
+    struct bh_topic *left = bh_malloc(count * sizeof *left + 1);
+    struct interest *gone = interest_new(w, false, count);
+    for (unsigned i = 0; i < count; i++) {
+        bh_topic_parse(bh_hub_topic_name(s->links[s->link_count - 1].topic), &left[i]);
+        leave(w, s, &left[i], gone);
     }
     interest_post(gone);
+    for (unsigned i = 0; i < count; i++)
+        tell_hooks(w, s, &left[i], "closed");
+    bh_free(left);
     if (w->hooks && (s->script || bh_hooks_has(w->hooks, BH_HOOK_CLOSE)))
         w->hooks->vt->close(w->hooks, s, code, reason);
     bh_slots_remove(&w->subscribers, s->handle);

@@ -11,7 +11,7 @@
 #include "bellhop/base/utf8.h"
 
 struct op {
-    bh_handle self;
+    struct bh_op op;
     struct bh_worker *worker;
     struct bh_publish publish;
     struct bh_plan plan;
@@ -21,16 +21,20 @@ struct op {
     bh_handle handle;
 };
 
+static void discard(struct bh_op *head) {
+    struct op *op = BH_CONTAINER_OF(head, struct op, op);
+    bh_buf_unref(op->publish.data);
+    bh_message_unref(op->message);
+    bh_free(op);
+}
+
 static void finish(struct op *op, struct bh_publish_result result) {
-    struct bh_worker *w = op->worker;
-    bh_slots_remove(&w->ops, op->self);
+    bh_slots_remove(&op->worker->ops, op->op.self);
     if (!result.error && !result.duplicate)
         bh_metric_inc(&bh_core_metrics[BH_CORE_PUBLISHED]);
     result.id = bh_slice(op->publish.id, op->publish.id_len);
     op->done(op->ud, op->handle, &result);
-    bh_buf_unref(op->publish.data);
-    bh_message_unref(op->message);
-    bh_free(op);
+    discard(&op->op);
 }
 
 static void fail(struct op *op, int error, const char *why) {
@@ -66,7 +70,7 @@ static void note_free(struct note *note) {
 
 static void tell_bus(struct op *op, enum step step) {
     struct note *note = bh_malloc(sizeof *note);
-    *note = (struct note){{.fn = on_note_at_bus},     step, op->worker, op->self, op->plan,
+    *note = (struct note){{.fn = on_note_at_bus},     step, op->worker, op->op.self, op->plan,
                           bh_message_ref(op->message)};
     if (bh_mailbox_post(op->worker->node->bus, &note->mail)) {
         note_free(note);
@@ -95,6 +99,10 @@ static void on_note_at_bus(struct bh_mail *mail) {
     struct note *note = BH_CONTAINER_OF(mail, struct note, mail);
     struct bh_node *n = note->worker->node;
     struct bh_message *m = note->message;
+    if (bh_node_stopped(n)) {
+        note_free(note);
+        return;
+    }
     if (note->step == REGISTER) {
         register_id(n, note);
         return;
@@ -123,14 +131,16 @@ static void to_broker(struct op *op) {
     struct bh_broker *broker = op->worker->node->broker;
     if (op->plan.publish)
         broker->vt->publish(broker, op->worker->index, op->message, on_broker, op->worker,
-                            op->self);
+                            op->op.self);
     else
         finish(op, (struct bh_publish_result){.receivers = -1});
 }
 
 static void on_note_at_worker(struct bh_mail *mail) {
     struct note *note = BH_CONTAINER_OF(mail, struct note, mail);
-    struct op *op = bh_slots_get(&note->worker->ops, note->op);
+    struct op *op = NULL;
+    if (!bh_node_stopped(note->worker->node))
+        op = bh_slots_get(&note->worker->ops, note->op);
     if (op && note->step == KNOWN) {
         bh_metric_inc(&bh_core_metrics[BH_CORE_DUPLICATES]);
         finish(op, (struct bh_publish_result){.duplicate = true, .receivers = -1});
@@ -140,16 +150,19 @@ static void on_note_at_worker(struct bh_mail *mail) {
     note_free(note);
 }
 
-static const char *refuse(const struct op *op, int *error) {
+/* 0, or why it cannot be published. */
+static int check(const struct op *op, const char **why) {
     struct bh_slice data = bh_buf_slice(op->publish.data);
-    *error = BH_ETOOBIG;
-    if (data.n > op->worker->node->config.payload_max)
-        return "the payload is larger than delivery.payload_bytes allows";
-    *error = BH_EUTF8;
-    if (op->publish.opcode == BH_TEXT && !bh_utf8_valid(data))
-        return "a text payload must be valid UTF-8; publish other bytes as binary "
+    if (data.n > op->worker->node->config.payload_max) {
+        *why = "the payload is larger than delivery.payload_bytes allows";
+        return BH_ETOOBIG;
+    }
+    if (op->publish.opcode == BH_TEXT && !bh_utf8_valid(data)) {
+        *why = "a text payload must be valid UTF-8; publish other bytes as binary "
                "(application/octet-stream)";
-    return NULL;
+        return BH_EUTF8;
+    }
+    return 0;
 }
 
 static struct bh_message *make_message(const struct op *op, enum bh_message_kind kind) {
@@ -198,8 +211,8 @@ static void carry_out(struct op *op, enum bh_message_kind kind) {
 static void on_consent(void *ud, int error, const char *why) {
     struct op *op = ud;
     if (!error)
-        why = refuse(op, &error);
-    if (why || error)
+        error = check(op, &why);
+    if (error)
         fail(op, error, why);
     else
         carry_out(op, BH_MESSAGE_DATA);
@@ -211,7 +224,7 @@ static struct op *op_new(struct bh_worker *w, bh_published_cb done, void *ud, bh
     op->done = done;
     op->ud = ud;
     op->handle = handle;
-    op->self = bh_slots_add(&w->ops, op);
+    op->op = (struct bh_op){bh_slots_add(&w->ops, op), discard};
     return op;
 }
 
@@ -239,6 +252,7 @@ void bh_node_disconnect(struct bh_worker *w, struct bh_slice user, unsigned code
     bh_bytes_add(&order, reason);
     op->publish.data = bh_buf_copy(bh_bytes_slice(&order));
     op->publish.opcode = BH_BINARY;
+    op->publish.strategy = BH_STRATEGY_LOCAL_FIRST; /* the default may be one that stays here */
     bh_bytes_free(&order);
     carry_out(op, BH_MESSAGE_DISCONNECT);
 }

@@ -121,7 +121,7 @@ void bh_conn_free(struct bh_conn *c) {
     bh_bytes_free(&c->scratch);
     if (c->refused)
         c->edge->refusing--;
-    if (!c->handed_over)
+    else if (!c->handed_over)
         bh_edge_socket_gone();
     bh_free(c);
 }

@@ -31,20 +31,24 @@ void bh_edge_socket_gone(void) {
     bh_edge_count(BH_EDGE_SOCKETS, -1);
 }
 
+static bool take_place(const struct bh_edge_config *config) {
+    size_t open = atomic_fetch_add_explicit(&sockets, 1, memory_order_relaxed);
+    bh_edge_count(BH_EDGE_SOCKETS, 1);
+    if (config->connections_max == 0 || open < config->connections_max)
+        return true;
+    bh_edge_socket_gone();
+    bh_edge_count(BH_EDGE_SOCKETS_REFUSED, 1);
+    bh_warn_limited("connection refused: connections_max is reached",
+                    bh_kv_int("connections_max", (int64_t)config->connections_max));
+    return false;
+}
+
 static void on_accept(void *ud, int fd, const struct bh_addr *peer) {
     struct bh_edge_listener *l = ud;
     struct bh_edge *e = l->edge;
-    size_t open = atomic_fetch_add_explicit(&sockets, 1, memory_order_relaxed);
-    bh_edge_count(BH_EDGE_SOCKETS, 1);
-    bool refuse = e->config->connections_max && open >= e->config->connections_max;
-    if (refuse) {
-        bh_edge_count(BH_EDGE_SOCKETS_REFUSED, 1);
-        bh_warn_limited("connection refused: connections_max is reached",
-                        bh_kv_int("connections_max", (int64_t)e->config->connections_max));
-    }
+    bool refuse = !take_place(e->config);
     if (refuse && e->refusing >= REFUSING_MAX) {
         close(fd);
-        bh_edge_socket_gone();
         return;
     }
     e->refusing += refuse;

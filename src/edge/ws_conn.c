@@ -106,9 +106,13 @@ void bh_wsconn_drop(struct bh_wsconn *ws, unsigned code, struct bh_slice reason)
 
 /* --- sending --- */
 
+/* A client that does not read our answers is not asked for more questions. */
+static bool is_drowning(const struct bh_wsconn *ws) {
+    return ws->out.bytes > ws->edge->config->queue_bytes / 2;
+}
+
 static void update_reading(struct bh_wsconn *ws) {
-    bool drowned = ws->out.bytes > ws->edge->config->queue_bytes / 2;
-    bool wanted = ws->state != BH_WSCONN_OPEN || !(ws->hook_paused || drowned);
+    bool wanted = ws->state != BH_WSCONN_OPEN || !(ws->hook_paused || is_drowning(ws));
     bh_stream_read(&ws->stream, wanted);
 }
 
@@ -337,6 +341,8 @@ static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
         bh_ws_reader_next(&ws->reader, &ws->edge->ws_limits, &data, &n, &event);
         on_event(ws, &event);
     } while (event.type != BH_WS_EV_NONE && ws->state < BH_WSCONN_LEAVING);
+    if (ws->state == BH_WSCONN_OPEN && is_drowning(ws))
+        flush(ws); /* before the next buffer of this very tick */
 }
 
 static void on_end(struct bh_stream *s, int error) {

@@ -84,10 +84,24 @@ function daemon:metric(name)
     return sum
 end
 
+-- A request on the one connection that is kept, so that requests are served in order.
+function daemon:request(method, path, options)
+    local bytes = http.format(method, path, options)
+    for _ = 1, 2 do
+        self.session = self.session or assert(http.open(self.port))
+        local answer = self.session:send(bytes) and self.session:response(method)
+        if answer and answer.headers.connection ~= "close" then return answer end
+        self.session:close()
+        self.session = nil
+        if answer then return answer end
+    end
+    error("no answer to " .. method .. " " .. path, 2)
+end
+
 -- Publishes and expects 200; target is a path below /api.
 function daemon:publish(target, body, query, headers)
     local path = "/api/" .. target .. (target ~= "broadcast" and "/messages" or "") .. (query and "?" .. query or "")
-    local answer = assert(http.post(self.port, path, body, headers))
+    local answer = self:request("POST", path, {body = body, headers = headers})
     if answer.status ~= 200 then
         error(("POST %s: %d %s"):format(path, answer.status, answer.body), 2)
     end
@@ -98,6 +112,7 @@ end
 function daemon:stop(expected)
     if not all[self] then return end
     all[self] = nil
+    if self.session then self.session:close() end
     local status, log = self.process:stop()
     if self.policy_dir then os.execute("rm -rf " .. process.quote(self.policy_dir)) end
     local report = sanitizer_report(log)

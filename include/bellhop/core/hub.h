@@ -33,7 +33,7 @@ struct bh_hub {
 void bh_hub_init(struct bh_hub *hub);
 void bh_hub_deinit(struct bh_hub *hub); /* must be empty of subscribers */
 
-/* Joins; *first tells whether the topic is new on this worker. The topic, or NULL when the
+/* Joins; the caller minds BH_SUBSCRIBER_TOPICS_MAX. *first tells whether the topic is new on this worker. The topic, or NULL when the
  * subscriber is in it already. */
 struct bh_hub_topic *bh_hub_join(struct bh_hub *hub, struct bh_subscriber *s, struct bh_slice topic,
                                  bool *first);

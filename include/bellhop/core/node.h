@@ -42,7 +42,8 @@ struct bh_worker {
     struct bh_slots subscribers;
     struct bh_hooks *hooks; /* NULL: no scripts */
     struct bh_redis *redis; /* NULL: not configured */
-    struct bh_slots ops;      /* asynchronous verbs under way */
+    struct bh_slots ops;    /* asynchronous verbs under way */
+    unsigned queued;        /* deliveries mailed to itself */
 };
 
 /* broker and tracker are borrowed. bus_loop/bus_mailbox belong to the bus thread, which need not
@@ -55,7 +56,8 @@ struct bh_worker *bh_node_add_worker(struct bh_node *n, struct bh_loop *loop,
                                      struct bh_mailbox *mailbox);
 /* On the bus thread: starts the broker, subscribes `all`. */
 int bh_node_start(struct bh_node *n);
-/* On the bus thread, after the workers have closed their subscribers. */
+/* On the bus thread, after the workers have closed their subscribers: what the workers and the bus
+ * still have in their mailboxes completes nothing any more. */
 void bh_node_stop(struct bh_node *n);
 /* No thread runs any more. */
 void bh_node_free(struct bh_node *n);
@@ -88,7 +90,8 @@ void bh_node_close(struct bh_worker *w, struct bh_subscriber *s, unsigned code,
 struct bh_subscriber *bh_worker_subscriber(struct bh_worker *w, bh_handle handle);
 
 /* Joins a further topic (an id, without `topic:`), after on_subscribe's consent; done as above, with
- * 0, BH_EINVAL (bad id), BH_EDENIED, BH_EEXIST (in it already), BH_ECLOSED. */
+ * 0, BH_EINVAL (bad id), BH_EDENIED, BH_EEXIST (in it already), BH_ETOOBIG (it is in
+ * BH_SUBSCRIBER_TOPICS_MAX topics), BH_ECLOSED. */
 void bh_node_subscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_slice topic_id,
                        bh_node_cb done, void *ud, bh_handle handle);
 /* 0, BH_EINVAL or BH_ENOTFOUND. */

@@ -55,6 +55,9 @@ struct bh_identity {
 int bh_identity_new(const struct bh_identity *parts, struct bh_identity **out, const char **why);
 void bh_identity_free(struct bh_identity *identity);
 
+/* So many topics may one subscriber be in at a time: more than an identity brings. */
+#define BH_SUBSCRIBER_TOPICS_MAX 1024
+
 struct bh_subscriber {
     const struct bh_subscriber_vt *vt;
     struct bh_worker *worker;

@@ -1,0 +1,154 @@
+-- The policy that comes with bellhop: a JSON Web Token says who it is.
+--
+-- The token comes in `Authorization: Bearer ...`, in ?token=... or in a cookie (browsers cannot set
+-- headers on a WebSocket). Its `sub` is the user, `tenant` the tenant, `topics` a list of topics to
+-- join, `exp` the end of the connection. Keys and claim names: section auth.jwt of the configuration.
+-- In development mode a connection without token says who it is: /ws?user=42&tenant=7&topic=news.
+--
+-- It uses nothing but the API that your own scripts have: copy it and change what you like.
+local bh = require "bellhop"
+
+local function setting(name, default)
+    local value = bh.config("auth.jwt." .. name)
+    if value == nil or value == "" then return default end
+    return value
+end
+
+local cookie_name = setting("cookie", "token")
+local user_claim = setting("user_claim", "sub")
+local tenant_claim = setting("tenant_claim", "tenant")
+local dev = bh.config("dev") == true
+
+-- One set of options for each kind of key: shared secrets verify HS*, public keys all others.
+local function make_verifiers()
+    local shared, public, missing = {}, {}, {}
+    for _, alg in ipairs(setting("algorithms", { "HS256" })) do
+        local kind = alg:find("^HS") and shared or public
+        kind[#kind + 1] = alg
+    end
+    local verifiers = {}
+    local function add(algs, key_name)
+        if #algs == 0 then return end
+        local key = setting(key_name)
+        if not key then
+            missing[#missing + 1] = ("auth.jwt.%s (for %s)"):format(key_name, table.concat(algs, ", "))
+            return
+        end
+        verifiers[#verifiers + 1] = {
+            alg = algs,
+            key = key,
+            issuer = setting("issuer"),
+            audience = setting("audience"),
+            leeway = setting("leeway"),
+        }
+    end
+    add(shared, "secret")
+    add(public, "public_key")
+    return verifiers, missing
+end
+
+local verifiers, missing_keys = make_verifiers()
+
+local function refuse(status, code, message)
+    return false, status, bh.json.encode { error = { code = code, message = message } }
+end
+
+local function unauthorized(message)
+    return refuse(401, "unauthorized", message)
+end
+
+local function find_token(req)
+    local scheme, token = (req:header("authorization") or ""):match("^(%a+) +(%S+)$")
+    if scheme and scheme:lower() == "bearer" then return token end
+    return req:arg("token") or req:cookie(cookie_name)
+end
+
+local function verify(token)
+    local why = "this server has no key to check tokens with"
+    for _, options in ipairs(verifiers) do
+        local claims
+        claims, why = bh.jwt.verify(token, options)
+        if claims then return claims end
+    end
+    return nil, why
+end
+
+-- The claim as an id; nil when it is absent; nil and why when it is no id.
+local function id_claim(claims, name, pattern)
+    local value = claims[name]
+    if value == nil or value == bh.json.null then return nil end
+    if math.type(value) == "integer" then value = tostring(value) end
+    if type(value) ~= "string" or #value > 128 or not value:find(pattern) then
+        return nil, ("the token's claim `%s` is no valid id: 1 to 128 of A-Z a-z 0-9 _ . @ -"):format(name)
+    end
+    return value
+end
+
+local function topics_claim(claims)
+    local topics = claims.topics
+    if topics == nil or topics == bh.json.null then return nil end
+    if type(topics) ~= "table" or #topics > 256 then
+        return nil, "the token's claim `topics` must be a list of at most 256 topics"
+    end
+    local list = {}
+    for i = 1, #topics do
+        local id = id_claim(topics, i, "^[%w_.@/%-]+$")
+        if not id then return nil, "the token's claim `topics` holds something that is no topic" end
+        list[i] = id
+    end
+    return list
+end
+
+local function identity_from(claims)
+    local user, bad_user = id_claim(claims, user_claim, "^[%w_.@%-]+$")
+    local tenant, bad_tenant = id_claim(claims, tenant_claim, "^[%w_.@%-]+$")
+    local topics, bad_topics = topics_claim(claims)
+    local bad = bad_user or bad_tenant or bad_topics
+    if bad then return nil, bad end
+    if user == "broadcast" then return nil, "`broadcast` is no user; it is the channel of all" end
+    if not user then return nil, ("the token has no claim `%s`, which names the user"):format(user_claim) end
+    return { user = user, tenant = tenant, topics = topics, expires = claims.exp }
+end
+
+-- Development only: the query says who it is.
+local function identity_from_query(req)
+    local given = { user = req:arg("user"), tenant = req:arg("tenant"), topics = req:args("topic") }
+    for _, name in ipairs { "user", "tenant" } do
+        if given[name] == "" then given[name] = nil end
+        local _, bad = id_claim(given, name, "^[%w_.@%-]+$")
+        if bad or name == "user" and given.user == "broadcast" then
+            return refuse(400, "bad_request", ("?%s= is no valid id"):format(name))
+        end
+    end
+    local _, bad = topics_claim(given)
+    if bad then return refuse(400, "bad_request", "?topic= is no valid topic") end
+    return given
+end
+
+return {
+    on_init = function()
+        for _, name in ipairs(dev and {} or missing_keys) do
+            bh.log.error("no key is configured: clients cannot connect", { setting = name })
+        end
+        for _, options in ipairs(verifiers) do
+            local ok, why = pcall(bh.jwt.verify, "", options)
+            if not ok then return false, "auth.jwt: " .. why end
+        end
+    end,
+
+    on_handshake = function(req)
+        local token = find_token(req)
+        if not token then
+            if dev then return identity_from_query(req) end
+            if #verifiers == 0 then
+                return refuse(503, "unavailable", "this server has no key to check tokens with")
+            end
+            return unauthorized("send a token: Authorization: Bearer <JWT>, ?token=<JWT> or a cookie")
+        end
+        local claims, why = verify(token)
+        if not claims then return unauthorized(why) end
+        local identity, bad = identity_from(claims)
+        if not identity then return unauthorized(bad) end
+        return identity
+    end,
+}

@@ -1,0 +1,46 @@
+-- What specs say about clients. A marker is broadcast with the strategy `redis`, which puts it
+-- behind everything that was published before, so a client whose next message is the marker has
+-- missed nothing and got nothing too much.
+local assert = require "luassert"
+
+local check = {}
+local count = 0
+
+function check.next(client, payload, kind)
+    local got, how, code, reason = client:recv()
+    if got ~= payload and (#payload > 200 or (got and #got > 200)) then
+        error(("expected %d bytes, got %s (%s)"):format(#payload, got and #got .. " others" or "nothing", how), 2)
+    end
+    if not got then
+        error(("expected %q, but %s %s %s"):format(payload, how, code or "", reason or ""), 2)
+    end
+    assert.are.equal(payload, got)
+    if kind then assert.are.equal(kind, how) end
+end
+
+-- Each client's next message is a marker published by the daemon.
+function check.quiet(daemon, ...)
+    count = count + 1
+    local marker = "marker " .. count
+    daemon:publish("broadcast", marker, "strategy=redis")
+    for _, client in ipairs {...} do check.next(client, marker, "text") end
+end
+
+function check.closed(client, code, reason)
+    local got, why = client:recv_close()
+    assert.are.equal(code, got or why)
+    if reason then assert.are.equal(reason, why) end
+end
+
+function check.error(answer, status, code, text)
+    assert.is_table(answer)
+    assert.are.equal(status, answer.status, answer.body)
+    if code then
+        assert.are.equal(code, answer.body:match '"error":{"code":"([%w_]+)","message":"[^"]', answer.body)
+    end
+    if text and not answer.body:find(text, 1, true) then
+        error(("%q does not say %q"):format(answer.body, text), 2)
+    end
+end
+
+return check

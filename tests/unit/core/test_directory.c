@@ -1,0 +1,330 @@
+/* The directory with a fake broker and the fake clock: interest, linger, and tickets that complete
+ * exactly once. */
+#include "../../../src/core/directory.h"
+
+#include "core_test.h"
+
+#define LINGER 1000
+
+struct fake_broker {
+    struct bh_broker broker;
+    bool live_at_once;
+    char calls[4096]; /* "+user:1 -user:1 " */
+};
+
+static struct fake_broker fake;
+static struct bh_loop *loop;
+static struct bh_directory d;
+
+static void note_call(struct bh_broker *b, char sign, struct bh_slice topic) {
+    struct fake_broker *f = (struct fake_broker *)b;
+    size_t n = strlen(f->calls);
+    snprintf(f->calls + n, sizeof f->calls - n, "%c%.*s ", sign, BH_SLICE_ARG(topic));
+}
+
+static bool on_subscribe(struct bh_broker *b, struct bh_slice topic) {
+    note_call(b, '+', topic);
+    return ((struct fake_broker *)b)->live_at_once;
+}
+
+static void on_unsubscribe(struct bh_broker *b, struct bh_slice topic) {
+    note_call(b, '-', topic);
+}
+
+static const struct bh_broker_vt fake_vt = {
+    .name = "fake", .shared = true, .subscribe = on_subscribe, .unsubscribe = on_unsubscribe};
+
+static int setup(void **state) {
+    bh_clock_fake(5000, 0);
+    fake = (struct fake_broker){.broker.vt = &fake_vt};
+    loop = bh_loop_new();
+    bh_directory_init(&d, &fake.broker, loop, LINGER);
+    bh_directory_state(&d, true);
+    return 0;
+}
+
+static int teardown(void **state) {
+    bh_directory_deinit(&d);
+    bh_loop_free(loop);
+    bh_clock_real();
+    return 0;
+}
+
+static void pass(uint64_t ms) {
+    bh_clock_fake_advance(ms);
+    bh_loop_tick(loop, false);
+}
+
+/* What the broker was asked since the last time. */
+static void assert_calls(const char *expected) {
+    assert_string_equal(fake.calls, expected);
+    fake.calls[0] = '\0';
+}
+
+static const struct bh_slice one = {"user:1", 6}, two = {"user:2", 6}, all = {"all", 3};
+
+/* --- interest --- */
+
+static void the_first_worker_subscribes_and_no_other(void **state) {
+    assert_int_equal(bh_directory_workers(&d, one), 0);
+    bh_directory_add(&d, 3, one);
+    assert_calls("+user:1 ");
+    bh_directory_add(&d, 3, one);
+    bh_directory_add(&d, 63, one);
+    bh_directory_add(&d, 0, one);
+    assert_calls("");
+    assert_true(bh_directory_workers(&d, one) == (UINT64_C(1) << 63 | 1 << 3 | 1));
+    assert_int_equal(bh_directory_workers(&d, two), 0);
+    bh_directory_remove(&d, 3, one);
+    bh_directory_remove(&d, 63, one);
+    assert_int_equal(bh_directory_workers(&d, one), 1);
+    pass(10 * LINGER);
+    assert_calls("");
+}
+
+static void the_last_one_unsubscribes_after_the_linger_only(void **state) {
+    bh_directory_add(&d, 0, one);
+    bh_directory_remove(&d, 0, one);
+    assert_int_equal(bh_directory_workers(&d, one), 0);
+    bh_directory_remove(&d, 0, one); /* again: nothing */
+    assert_calls("+user:1 ");
+    pass(LINGER - 1);
+    assert_calls("");
+    pass(1);
+    assert_calls("-user:1 ");
+    assert_int_equal(d.entries.count, 0);
+    pass(10 * LINGER);
+    assert_calls("");
+    bh_directory_add(&d, 0, one);
+    assert_calls("+user:1 ");
+}
+
+static void a_return_within_the_linger_costs_nothing(void **state) {
+    bh_directory_add(&d, 0, one);
+    for (int i = 0; i < 10; i++) {
+        bh_directory_remove(&d, 0, one);
+        pass(LINGER - 1);
+        bh_directory_add(&d, 1, one);
+        bh_directory_add(&d, 0, one);
+        bh_directory_remove(&d, 1, one);
+        pass(LINGER - 1);
+    }
+    pass(10 * LINGER);
+    assert_calls("+user:1 ");
+    bh_directory_remove(&d, 0, one); /* the whole linger begins anew */
+    pass(LINGER - 1);
+    assert_calls("");
+    pass(1);
+    assert_calls("-user:1 ");
+}
+
+static void each_lingers_for_its_own_time(void **state) {
+    bh_directory_add(&d, 0, one);
+    bh_directory_add(&d, 0, two);
+    bh_directory_remove(&d, 0, one);
+    pass(400);
+    bh_directory_remove(&d, 0, two);
+    assert_calls("+user:1 +user:2 ");
+    pass(LINGER - 400);
+    assert_calls("-user:1 ");
+    pass(399);
+    assert_calls("");
+    pass(1);
+    assert_calls("-user:2 ");
+}
+
+static void the_timer_survives_the_return_of_the_eldest(void **state) {
+    bh_directory_add(&d, 0, one);
+    bh_directory_add(&d, 0, two);
+    bh_directory_remove(&d, 0, one);
+    pass(400);
+    bh_directory_remove(&d, 0, two);
+    bh_directory_add(&d, 0, one);
+    pass(LINGER);
+    assert_calls("+user:1 +user:2 -user:2 ");
+    assert_int_equal(bh_directory_workers(&d, one), 1);
+}
+
+static void what_is_unknown_may_be_removed(void **state) {
+    bh_directory_remove(&d, 0, one);
+    bh_directory_live(&d, one);
+    assert_calls("");
+    assert_int_equal(d.entries.count, 0);
+}
+
+static void a_pinned_topic_stays(void **state) {
+    bh_directory_pin(&d, all);
+    assert_calls("+all ");
+    bh_directory_add(&d, 0, all);
+    bh_directory_remove(&d, 0, all);
+    pass(10 * LINGER);
+    assert_calls("");
+    assert_int_equal(bh_directory_workers(&d, all), 0);
+}
+
+static void pinning_ends_a_linger(void **state) {
+    bh_directory_add(&d, 0, all);
+    bh_directory_remove(&d, 0, all);
+    bh_directory_pin(&d, all);
+    pass(10 * LINGER);
+    assert_calls("+all ");
+}
+
+/* --- tickets --- */
+
+struct ticket {
+    struct bh_directory_ticket ticket;
+    struct bh_directory_waiter waiters[4];
+    int completed;
+};
+
+static void on_live(struct bh_directory_ticket *t) {
+    BH_CONTAINER_OF(t, struct ticket, ticket)->completed++;
+}
+
+static void wait_for(struct ticket *t, const struct bh_slice *topics, unsigned count) {
+    *t = (struct ticket){.ticket = {.on_live = on_live, .waiters = t->waiters}};
+    for (unsigned i = 0; i < count; i++)
+        bh_directory_add(&d, 0, topics[i]);
+    bh_directory_wait(&d, &t->ticket, topics, count);
+}
+
+static void a_ticket_completes_when_all_is_live(void **state) {
+    struct ticket t;
+    wait_for(&t, (struct bh_slice[]){one, two, all}, 3);
+    bh_directory_live(&d, two);
+    bh_directory_live(&d, two); /* told twice counts once */
+    bh_directory_live(&d, BH_SLICE("user:other"));
+    bh_directory_live(&d, one);
+    assert_int_equal(t.completed, 0);
+    bh_directory_live(&d, all);
+    assert_int_equal(t.completed, 1);
+    bh_directory_live(&d, all);
+    bh_directory_state(&d, false);
+    assert_int_equal(t.completed, 1);
+}
+
+static void what_is_live_is_not_waited_for(void **state) {
+    struct ticket t;
+    bh_directory_add(&d, 0, one);
+    bh_directory_live(&d, one);
+    wait_for(&t, &one, 1);
+    assert_int_equal(t.completed, 1);
+    fake.live_at_once = true;
+    wait_for(&t, (struct bh_slice[]){one, two}, 2);
+    assert_int_equal(t.completed, 1);
+    wait_for(&t, NULL, 0);
+    assert_int_equal(t.completed, 1);
+}
+
+static void many_wait_for_one(void **state) {
+    struct ticket t[3];
+    wait_for(&t[0], &one, 1);
+    wait_for(&t[1], (struct bh_slice[]){one, two}, 2);
+    wait_for(&t[2], &one, 1);
+    bh_directory_live(&d, one);
+    assert_int_equal(t[0].completed, 1);
+    assert_int_equal(t[1].completed, 0);
+    assert_int_equal(t[2].completed, 1);
+    bh_directory_live(&d, two);
+    assert_int_equal(t[1].completed, 1);
+}
+
+static void while_it_is_down_nobody_waits(void **state) {
+    struct ticket t, late;
+    wait_for(&t, (struct bh_slice[]){one, two}, 2);
+    bh_directory_live(&d, one);
+    bh_directory_state(&d, false);
+    assert_int_equal(t.completed, 1);
+    wait_for(&late, &one, 1);
+    assert_int_equal(late.completed, 1);
+    bh_directory_state(&d, false);
+    assert_int_equal(t.completed + late.completed, 2);
+}
+
+static void after_a_reconnect_live_must_be_told_again(void **state) {
+    struct ticket t;
+    bh_directory_add(&d, 0, one);
+    bh_directory_live(&d, one);
+    bh_directory_state(&d, false);
+    bh_directory_state(&d, true);
+    wait_for(&t, &one, 1);
+    assert_int_equal(t.completed, 0);
+    bh_directory_live(&d, one);
+    assert_int_equal(t.completed, 1);
+    assert_calls("+user:1 "); /* resubscribing is the broker's own affair */
+}
+
+static void who_waits_for_a_topic_that_goes_is_released(void **state) {
+    struct ticket t, both;
+    wait_for(&t, &one, 1);
+    wait_for(&both, (struct bh_slice[]){two, one}, 2);
+    bh_directory_remove(&d, 0, one);
+    pass(LINGER);
+    assert_int_equal(t.completed, 1);
+    assert_int_equal(both.completed, 1);
+    bh_directory_live(&d, two); /* its waiter there has gone too */
+    assert_int_equal(both.completed, 1);
+}
+
+static void deinit_completes_what_waits(void **state) {
+    struct ticket t;
+    wait_for(&t, (struct bh_slice[]){one, two}, 2);
+    bh_directory_deinit(&d);
+    assert_int_equal(t.completed, 1);
+    bh_directory_init(&d, &fake.broker, loop, LINGER);
+}
+
+/* Freed in its own callback, as the header allows. */
+static int freed;
+
+static void on_live_free(struct bh_directory_ticket *t) {
+    freed++;
+    free(t->waiters);
+    free(t);
+}
+
+static void a_ticket_may_be_freed_when_it_completes(void **state) {
+    const struct bh_slice topics[] = {one, two, all};
+    freed = 0;
+    for (int i = 0; i < 50; i++) {
+        struct bh_directory_ticket *t = calloc(1, sizeof *t);
+        t->waiters = calloc(3, sizeof *t->waiters);
+        t->on_live = on_live_free;
+        for (unsigned n = 0; n < 3; n++)
+            bh_directory_add(&d, 0, topics[n]);
+        bh_directory_wait(&d, t, topics, 3);
+        if (i % 10 == 9) {
+            bh_directory_state(&d, false);
+            bh_directory_state(&d, true);
+        } else if (i % 10 == 4) {
+            for (unsigned n = 0; n < 3; n++)
+                bh_directory_live(&d, topics[n]);
+        }
+    }
+    assert_int_equal(freed, 50);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(the_first_worker_subscribes_and_no_other),
+        TEST(the_last_one_unsubscribes_after_the_linger_only),
+        TEST(a_return_within_the_linger_costs_nothing),
+        TEST(each_lingers_for_its_own_time),
+        TEST(the_timer_survives_the_return_of_the_eldest),
+        TEST(what_is_unknown_may_be_removed),
+        TEST(a_pinned_topic_stays),
+        TEST(pinning_ends_a_linger),
+        TEST(a_ticket_completes_when_all_is_live),
+        TEST(what_is_live_is_not_waited_for),
+        TEST(many_wait_for_one),
+        TEST(while_it_is_down_nobody_waits),
+        TEST(after_a_reconnect_live_must_be_told_again),
+        TEST(who_waits_for_a_topic_that_goes_is_released),
+        TEST(deinit_completes_what_waits),
+        TEST(a_ticket_may_be_freed_when_it_completes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

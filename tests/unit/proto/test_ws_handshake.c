@@ -1,0 +1,165 @@
+/* Opening handshakes: good ones, each way to be bad, and the answer byte for byte. */
+#include "bellhop/proto/ws_handshake.h"
+
+#include "bellhop/base/error.h"
+#include "proto_test.h"
+
+#define H(n, v)                                                                                    \
+    {                                                                                              \
+        {n, sizeof(n) - 1}, {                                                                      \
+            v, sizeof(v) - 1                                                                       \
+        }                                                                                          \
+    }
+
+#define KEY "dGhlIHNhbXBsZSBub25jZQ==" /* RFC 6455's own example */
+
+/* Parses "line\r\n..." into a request and checks it; 0 or the status. */
+static int check(const char *head, struct bh_ws_handshake *handshake) {
+    static const struct bh_http_limits limits = {8192, 50, 1000};
+    struct bh_http1 *h = bh_http1_new(&limits);
+    size_t used;
+    assert_int_equal(bh_http1_feed(h, bh_slice_cstr(head), &used), BH_HTTP1_REQUEST);
+    int status = 0;
+    const char *why = NULL;
+    int r = bh_ws_handshake_check(bh_http1_request(h), handshake, &status, &why);
+    assert_int_equal(r, status ? BH_EPROTO : 0);
+    assert_int_equal(status != 0, why != NULL);
+    bh_http1_free(h);
+    return status;
+}
+
+#define UPGRADE                                                                                    \
+    "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
+#define VERSION "Sec-WebSocket-Version: 13\r\n"
+
+static void the_example_of_the_rfc(void **state) {
+    struct bh_ws_handshake handshake;
+    assert_int_equal(check(UPGRADE VERSION "Sec-WebSocket-Key: " KEY "\r\n\r\n", &handshake), 0);
+    assert_memory_equal(handshake.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", 28);
+    assert_null(handshake.protocols.p);
+    assert_null(handshake.extensions.p);
+}
+
+static void bad_keys(void **state) {
+    static const char *const keys[] = {
+        "",
+        "Sec-WebSocket-Key:\r\n",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ\r\n",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=\r\n",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZTEy\r\n",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ===\r\n",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZR==\r\n",
+        "Sec-WebSocket-Key: dGhl!HNhbXBsZSBub25jZQ==\r\n",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==dGhl\r\n",
+        "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Key: " KEY "\r\n",
+    };
+    for (size_t i = 0; i < COUNT(keys); i++) {
+        char head[500];
+        struct bh_ws_handshake handshake;
+        snprintf(head, sizeof head, UPGRADE VERSION "%s\r\n", keys[i]);
+        assert_int_equal(check(head, &handshake), 400);
+    }
+}
+
+static void other_refusals(void **state) {
+#define REST VERSION "Sec-WebSocket-Key: " KEY "\r\n"
+    static const struct {
+        const char *head;
+        int status;
+    } vectors[] = {
+        {"POST / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\n" REST "\r\n",
+         405},
+        {"GET / HTTP/1.1\r\nHost: h\r\n" REST "\r\n", 426},
+        {"GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: h2c\r\n" REST "\r\n", 426},
+        {"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n" REST "\r\n", 400},
+        {"GET / HTTP/1.0\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\n" REST "\r\n",
+         400},
+        {UPGRADE REST "Content-Length: 1\r\n\r\nx", 400},
+        {UPGRADE "Sec-WebSocket-Key: " KEY "\r\n\r\n", 400},
+        {UPGRADE REST VERSION "\r\n", 400},
+        {UPGRADE "Sec-WebSocket-Version: 8\r\nSec-WebSocket-Key: " KEY "\r\n\r\n", 426},
+        {UPGRADE "Sec-WebSocket-Version: 13, 8\r\nSec-WebSocket-Key: " KEY "\r\n\r\n", 426},
+        {UPGRADE "Sec-WebSocket-Version: 013\r\nSec-WebSocket-Key: " KEY "\r\n\r\n", 426},
+    };
+    for (size_t i = 0; i < COUNT(vectors); i++) {
+        struct bh_ws_handshake handshake;
+        assert_int_equal(check(vectors[i].head, &handshake), vectors[i].status);
+    }
+}
+
+static void what_the_client_offers(void **state) {
+    static const struct bh_http_header headers[] = {
+        H("Upgrade", "WebSocket"),
+        H("Connection", "Upgrade"),
+        H("Sec-WebSocket-Version", "13"),
+        H("Sec-WebSocket-Key", KEY),
+        H("Sec-WebSocket-Protocol", "chat, Super"),
+        H("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits"),
+        H("Sec-WebSocket-Protocol", "last"),
+    };
+    const struct bh_http_request request = {.method = BH_SLICE("GET"),
+                                            .headers = headers,
+                                            .header_count = COUNT(headers),
+                                            .minor = 1,
+                                            .upgrade = true};
+    struct bh_ws_handshake handshake;
+    int status;
+    const char *why;
+    assert_int_equal(bh_ws_handshake_check(&request, &handshake, &status, &why), 0);
+    assert_slice(handshake.protocols, "chat, Super");
+    assert_slice(handshake.extensions, "permessage-deflate; client_max_window_bits");
+    assert_true(bh_ws_handshake_offers(&request, BH_SLICE("chat")));
+    assert_true(bh_ws_handshake_offers(&request, BH_SLICE("Super")));
+    assert_true(bh_ws_handshake_offers(&request, BH_SLICE("last")));
+    assert_false(bh_ws_handshake_offers(&request, BH_SLICE("super")));
+    assert_false(bh_ws_handshake_offers(&request, BH_SLICE("cha")));
+    assert_false(bh_ws_handshake_offers(&request, BH_SLICE("")));
+}
+
+#define ANSWER                                                                                     \
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"            \
+    "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+
+static void answers(void **state) {
+    struct bh_ws_handshake handshake;
+    memcpy(handshake.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", 28);
+    struct bh_bytes out = {0};
+    struct bh_slice none = bh_slice(NULL, 0);
+    assert_int_equal(bh_ws_handshake_answer(&out, &handshake, none, none, NULL, 0), 0);
+    assert_bytes(&out, ANSWER "\r\n");
+    bh_bytes_clear(&out);
+    static const struct bh_http_header more[] = {H("X-Id", "7")};
+    assert_int_equal(bh_ws_handshake_answer(&out, &handshake, BH_SLICE("chat"),
+                                            BH_SLICE("permessage-deflate"), more, 1),
+                     0);
+    assert_bytes(&out, ANSWER "Sec-WebSocket-Protocol: chat\r\n"
+                              "Sec-WebSocket-Extensions: permessage-deflate\r\nX-Id: 7\r\n\r\n");
+    bh_bytes_free(&out);
+}
+
+static void answers_that_must_not_be_sent(void **state) {
+    struct bh_ws_handshake handshake;
+    memset(handshake.accept, 'a', sizeof handshake.accept);
+    struct bh_bytes out = {0};
+    struct bh_slice none = bh_slice(NULL, 0), bad = BH_SLICE("a\r\nb: c");
+    static const struct bh_http_header bad_value = H("A", "b\r\nc: d"), bad_name = H("A\n", "b");
+    assert_int_equal(bh_ws_handshake_answer(&out, &handshake, bad, none, NULL, 0), BH_EINVAL);
+    assert_int_equal(bh_ws_handshake_answer(&out, &handshake, none, bad, NULL, 0), BH_EINVAL);
+    assert_int_equal(bh_ws_handshake_answer(&out, &handshake, none, none, &bad_value, 1),
+                     BH_EINVAL);
+    assert_int_equal(bh_ws_handshake_answer(&out, &handshake, none, none, &bad_name, 1), BH_EINVAL);
+    assert_int_equal(out.len, 0);
+    bh_bytes_free(&out);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_example_of_the_rfc),
+        cmocka_unit_test(bad_keys),
+        cmocka_unit_test(other_refusals),
+        cmocka_unit_test(what_the_client_offers),
+        cmocka_unit_test(answers),
+        cmocka_unit_test(answers_that_must_not_be_sent),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
