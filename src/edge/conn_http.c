@@ -24,8 +24,6 @@
 #include "router.h"
 #include "ws_conn.h"
 
-#include <unistd.h>
-
 #define HELD_MAX (16 * 1024)  /* beyond it a busy connection is not read */
 #define OUT_MAX  (256 * 1024) /* beyond it no further pipelined request is served */
 

@@ -47,6 +47,7 @@ int bh_http1_check_request_line(struct bh_slice line, struct bh_http1_refusal *r
 struct split {
     struct bh_http_request *request;
     struct bh_http_header *headers;
+    size_t room;
     size_t count;
 };
 
@@ -58,6 +59,8 @@ static int on_url(http_parser *parser, const char *at, size_t n) {
 
 static int on_name(http_parser *parser, const char *at, size_t n) {
     struct split *split = parser->data;
+    if (split->count == split->room)
+        return -1;
     split->headers[split->count++] = (struct bh_http_header){
         .name = bh_slice(at, n),
         .value = bh_slice(at + n, 0),
@@ -204,15 +207,12 @@ static int read_codings(const struct bh_http_request *request, struct bh_http1_r
 static int read_framing(const struct bh_http_request *request, struct bh_http1_framing *framing,
                         struct bh_http1_refusal *refusal) {
     size_t lengths = count_lines(request, BH_SLICE("Content-Length"));
-    *framing = (struct bh_http1_framing){0};
-    if (lengths > 1)
-        return bh_http1_refuse(refusal, 400, "more than one Content-Length");
-    if (count_lines(request, BH_SLICE("Transfer-Encoding"))) {
-        if (lengths || request->minor == 0)
-            return bh_http1_refuse(refusal, 400, "ambiguous length of the body");
-        framing->chunked = true;
+    bool coded = count_lines(request, BH_SLICE("Transfer-Encoding")) > 0;
+    *framing = (struct bh_http1_framing){.chunked = coded};
+    if (lengths > 1 || (coded && (lengths || request->minor == 0)))
+        return bh_http1_refuse(refusal, 400, "ambiguous length of the body");
+    if (coded)
         return read_codings(request, refusal);
-    }
     if (lengths &&
         bh_slice_u64(value_of(request, BH_SLICE("Content-Length")), UINT64_MAX, &framing->length))
         return bh_http1_refuse(refusal, 400, "malformed Content-Length");
@@ -240,10 +240,8 @@ static void read_wishes(struct bh_http_request *request, const struct bh_http1_f
 int bh_http1_parse_head(struct bh_slice head, struct bh_http_header *headers, size_t count,
                         struct bh_http_request *request, struct bh_http1_framing *framing,
                         struct bh_http1_refusal *refusal) {
-    struct split split = {.request = request, .headers = headers};
+    struct split split = {.request = request, .headers = headers, .room = count};
     int r = split_head(head, &split, refusal);
-    if (!r && split.count != count)
-        r = bh_http1_refuse(refusal, 400, "malformed header lines");
     if (!r)
         r = read_host(request, refusal);
     if (!r)

@@ -27,7 +27,7 @@ struct bh_redis_config {
     const char *channel_prefix; /* "notification:"; at most 64 bytes */
     const char *instance;
     uint64_t connect_timeout_ms; /* until the link is authenticated and answers */
-    uint64_t command_timeout_ms; /* a link whose oldest command waits longer is dropped */
+    uint64_t command_timeout_ms; /* a link that owes a reply and gives none for so long is dropped */
     uint64_t probe_ms;           /* interval of the self-probe */
     uint64_t backoff_min_ms;
     uint64_t backoff_max_ms;

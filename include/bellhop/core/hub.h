@@ -33,8 +33,8 @@ struct bh_hub {
 void bh_hub_init(struct bh_hub *hub);
 void bh_hub_deinit(struct bh_hub *hub); /* must be empty of subscribers */
 
-/* Joins; the caller minds BH_SUBSCRIBER_TOPICS_MAX. *first tells whether the topic is new on this worker. The topic, or NULL when the
- * subscriber is in it already. */
+/* Joins; *first tells whether the topic is new on this worker. The topic, or NULL when the
+ * subscriber is in it already. The caller minds BH_SUBSCRIBER_TOPICS_MAX. */
 struct bh_hub_topic *bh_hub_join(struct bh_hub *hub, struct bh_subscriber *s, struct bh_slice topic,
                                  bool *first);
 /* Leaves; *last tells whether the topic has gone from this worker. 0 or BH_ENOTFOUND. */

@@ -12,6 +12,7 @@
  * reply of it is being looked at. */
 #include "link.h"
 
+#include "bellhop/base/clock.h"
 #include "bellhop/base/crypto.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
@@ -92,10 +93,6 @@ static void pending_push(struct bh_redis_link *link, const struct bh_redis_pendi
     link->pending.ring[(link->pending.head + link->pending.count++) & link->pending.mask] = *p;
 }
 
-static const struct bh_redis_pending *pending_oldest(const struct bh_redis_link *link) {
-    return link->pending.count ? &link->pending.ring[link->pending.head] : NULL;
-}
-
 static struct bh_redis_pending pending_shift(struct bh_redis_link *link) {
     struct bh_redis_pending p = link->pending.ring[link->pending.head];
     link->pending.head = (link->pending.head + 1) & link->pending.mask;
@@ -124,6 +121,7 @@ static void disconnect(struct bh_redis_link *link) {
     bh_defer_cancel(&link->flush);
     bh_bytes_free(&link->out);
     link->out_head = 0;
+    link->waiting = false;
 }
 
 static const char *server(const struct bh_redis_link *link, char out[SERVER_TEXT_MAX]) {
@@ -160,6 +158,12 @@ void bh_redis_link_drop(struct bh_redis_link *link, int error, const char *why) 
 
 /* --- output --- */
 
+/* The clock and not the tick's time: a long tick of our own is no silence of Redis. */
+static void wait_from_now(struct bh_redis_link *link) {
+    link->waiting = link->pending.count > 0;
+    link->waiting_ms = bh_clock_ms();
+}
+
 static void sent_everything(struct bh_redis_link *link) {
     link->out_head = 0;
     if (link->out.cap > KEEP_MAX)
@@ -182,6 +186,8 @@ static void write_out(struct bh_redis_link *link) {
         }
         link->out_head += (size_t)n;
         link->sent += (uint64_t)n;
+        if (!link->waiting)
+            wait_from_now(link);
     }
     sent_everything(link);
 }
@@ -240,16 +246,20 @@ static void take_reply(struct bh_redis_link *link, const struct bh_reply *reply)
 static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     struct bh_redis_link *link = BH_CONTAINER_OF(s, struct bh_redis_link, stream);
     unsigned connection = link->connections;
+    bool answered = false;
     const struct bh_reply *reply;
     bh_redis_reader_feed(&link->reader, bh_slice(data, n));
     int got;
     while ((got = bh_redis_reader_next(&link->reader, &reply)) == 1) {
+        answered = true;
         take_reply(link, reply);
         if (link->connections != connection)
             return;
     }
     if (got < 0)
         bh_redis_link_drop(link, got, link->reader.why);
+    else if (answered)
+        wait_from_now(link);
 }
 
 static void on_end(struct bh_stream *s, int error) {
@@ -327,16 +337,16 @@ static void send_ping(struct bh_redis_link *link) {
 }
 
 static void watch(struct bh_redis_link *link) {
-    const struct bh_redis_pending *oldest = pending_oldest(link);
-    uint64_t limit = link->config->command_timeout_ms, pause = watch_pause(link);
-    uint64_t age = oldest ? bh_loop_now(link->loop) - oldest->since_ms : 0;
-    if (age >= limit) {
+    uint64_t now = bh_loop_now(link->loop), limit = link->config->command_timeout_ms;
+    uint64_t waited = link->waiting && now > link->waiting_ms ? now - link->waiting_ms : 0;
+    uint64_t pause = watch_pause(link);
+    if (waited >= limit) {
         bh_redis_link_drop(link, BH_ETIMEDOUT, "Redis does not answer");
         return;
     }
-    if (!oldest)
+    if (link->pending.count == 0)
         send_ping(link);
-    bh_timer_set(&link->timer, limit - age < pause ? limit - age : pause);
+    bh_timer_set(&link->timer, limit - waited < pause ? limit - waited : pause);
 }
 
 static void on_timer(struct bh_timer *t) {

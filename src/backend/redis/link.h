@@ -55,7 +55,6 @@ struct bh_redis_link_callbacks {
 struct bh_redis_pending {
     struct bh_redis_completion completion;
     uint64_t offset; /* of its first byte in all that this connection was asked to send */
-    uint64_t since_ms;
 };
 
 struct bh_redis_link {
@@ -74,8 +73,10 @@ struct bh_redis_link {
     struct bh_defer flush;
     struct bh_redis_reader reader;
     struct bh_bytes out;
-    size_t out_head; /* bytes of out that the kernel has taken */
-    uint64_t sent;   /* bytes of this connection that the kernel has taken */
+    size_t out_head;     /* bytes of out that the kernel has taken */
+    uint64_t sent;       /* bytes of this connection that the kernel has taken */
+    bool waiting;        /* for a reply */
+    uint64_t waiting_ms; /* since the command was sent or the last reply came, whatever is later */
     struct {
         struct bh_redis_pending *ring;
         size_t mask, head, count;

@@ -1,6 +1,8 @@
 /* Chunked bodies: sizes, extensions, trailers, and the bytes in between that smuggle. */
 #include "http1_test.h"
 
+#include "bellhop/base/mem.h"
+
 #define CHUNKED(rest) POST("Transfer-Encoding: chunked\r\n\r\n" rest)
 #define EXPECT(...)                                                                                \
     do {                                                                                           \
@@ -91,6 +93,22 @@ static void long_and_many_trailers(void **state) {
                        "error 431|");
 }
 
+static void without_memory(void **state) {
+    static const char in[] = CHUNKED("5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n");
+    bool refused = true;
+    for (unsigned nth = 1; refused; nth++) {
+        struct bh_bytes told = {0};
+        bh_mem_fail_nth(nth);
+        http_feed(bh_slice(in, sizeof in - 1), &http_roomy, 0, &told);
+        bh_mem_fail_nth(0);
+        refused = bh_slice_eq(bh_bytes_slice(&told), BH_SLICE("error 503|"));
+        if (!refused)
+            assert_bytes(&told, "POST / 1.1 h K {hello world}|");
+        assert_true(refused || nth > 2);
+        bh_bytes_free(&told);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks),
@@ -101,6 +119,7 @@ int main(void) {
         cmocka_unit_test(large_bodies),
         cmocka_unit_test(long_extensions),
         cmocka_unit_test(long_and_many_trailers),
+        cmocka_unit_test(without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
