@@ -403,14 +403,26 @@ static int build(struct server *s) {
     return 0;
 }
 
+/* No thread runs any more. What is still in a mailbox is run while everything that it may touch is
+ * there; closed boxes take nothing new, so this ends. */
+static void run_last_mails(struct server *s) {
+    bh_mailbox_close(s->mailbox);
+    for (unsigned i = 0; i < s->lane_count; i++)
+        bh_mailbox_close(bh_thread_mailbox(s->lanes[i].thread));
+    for (unsigned i = 0; i < s->lane_count; i++)
+        bh_loop_tick(bh_thread_loop(s->lanes[i].thread), false);
+    bh_loop_tick(s->loop, false);
+}
+
 static void take_down(struct server *s) {
     for (unsigned i = 0; i < s->lane_count; i++)
         if (s->lanes[i].started)
             bh_thread_join(s->lanes[i].thread);
+    run_last_mails(s);
     for (unsigned i = 0; i < s->lane_count; i++) {
         struct lane *l = &s->lanes[i];
         if (l->edge)
-            bh_edge_free(l->edge);
+            bh_edge_abort(l->edge);
         if (l->started)
             s->broker->vt->worker_stop(s->broker, l->worker->index);
         if (l->script)
@@ -420,11 +432,13 @@ static void take_down(struct server *s) {
         bh_node_stop(s->node);
     for (unsigned i = 0; i < s->lane_count; i++)
         bh_thread_free(s->lanes[i].thread);
+    for (unsigned i = 0; i < s->lane_count; i++)
+        if (s->lanes[i].edge)
+            bh_edge_free(s->lanes[i].edge);
     for (size_t i = 0; i < 3; i++)
         if (s->signals[i])
             bh_signal_free(s->signals[i]);
     bh_timer_cancel(&s->ready_timer);
-    bh_mailbox_close(s->mailbox);
     bh_mailbox_free(s->mailbox);
     if (s->node)
         bh_node_free(s->node);

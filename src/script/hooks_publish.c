@@ -38,6 +38,7 @@ static void publish_end(struct bh_task *t, enum bh_outcome outcome, const char *
     int error = 0;
     const char *why = NULL;
     t->u.publish.msg->p = NULL;
+    luaL_unref(t->co, LUA_REGISTRYINDEX, t->u.publish.msg_ref);
     if (outcome == BH_DECIDED)
         publish_decided(t, p, &error, &why);
     else if (outcome != BH_NO_OPINION)
@@ -78,6 +79,8 @@ void bh_hook_publish(struct bh_hooks *h, struct bh_publish *p,
     t->u.publish.done = done;
     t->u.publish.ud = ud;
     t->u.publish.msg = bh_msg_push(t->co, p);
+    lua_pushvalue(t->co, -1);
+    t->u.publish.msg_ref = luaL_ref(t->co, LUA_REGISTRYINDEX);
     push_source(t->co, s, p);
     bh_task_run(t, 2);
 }

@@ -10,7 +10,7 @@
  * runs.
  *
  * A coroutine that failed or was cancelled is reset, which runs its to-be-closed variables; they
- * must not wait, and nothing of the task is used afterwards. */
+ * must not wait. The stack is empty then, so `end` uses only what is in the task. */
 #include "sched.h"
 
 #include "conn.h"
@@ -87,14 +87,12 @@ static void forget_wait(struct bh_task *t) {
     t->wait = 0;
 }
 
-static void release(struct bh_task *t, bool clean) {
+static void release(struct bh_task *t) {
     struct bh_script *s = t->script;
     forget_wait(t);
     bh_timer_cancel(&t->timer); /* of a task that has not begun */
     bh_slots_remove(&s->slots, t->ticket);
     bh_list_unlink(&t->in_nested);
-    if (!clean)
-        reset(t);
     lua_settop(t->co, 0);
     bh_list_unlink(&t->node);
     t->ticket = 0;
@@ -116,15 +114,19 @@ void bh_task_pool_free(struct bh_script *s) {
 
 /* --- running --- */
 
+/* What to-be-closed variables do comes before what the outcome does. */
 static void ended(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     struct bh_conn *c = t->nested ? NULL : t->conn;
-    bool clean = outcome == BH_DECIDED || outcome == BH_NO_OPINION;
     if (error)
         bh_task_complain(t, error);
-    if (c && !clean)
-        bh_conn_keep(c); /* the reset may collect what only the task's stack held */
+    if (outcome == BH_FAILED || outcome == BH_CANCELLED) {
+        if (t->conn)
+            bh_conn_keep(t->conn); /* only the stack that is emptied now may have held it */
+        forget_wait(t);
+        reset(t);
+    }
     t->end(t, outcome, error);
-    release(t, clean);
+    release(t);
     if (c)
         bh_conn_next(c);
 }

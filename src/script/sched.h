@@ -14,7 +14,7 @@
 enum bh_outcome {
     BH_DECIDED,    /* the results are on co's stack, from index argc + 1 */
     BH_NO_OPINION, /* every script answered nil */
-    BH_FAILED,     /* an error, already logged and counted; its text is given */
+    BH_FAILED,     /* an error, already logged and counted; its text is given; co is empty */
     BH_CANCELLED,
 };
 
@@ -60,6 +60,7 @@ struct bh_task {
             void (*done)(void *ud, int error, const char *why);
             void *ud;
             struct bh_lua_msg *msg;
+            int msg_ref; /* keeps it until the end, come what may */
         } publish;
         struct bh_deliver_call *deliver;
         struct bh_tenant_call *tenant;

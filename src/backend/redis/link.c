@@ -220,10 +220,9 @@ char *bh_redis_link_begin(struct bh_redis_link *link, size_t bound, const char *
 void bh_redis_link_commit(struct bh_redis_link *link, const char *end,
                           const struct bh_redis_completion *completion) {
     if (completion)
-        pending_push(
-            link, &(struct bh_redis_pending){.completion = *completion,
-                                             .offset = link->sent + link->out.len - link->out_head,
-                                             .since_ms = bh_loop_now(link->loop)});
+        pending_push(link, &(struct bh_redis_pending){.completion = *completion,
+                                                      .offset = link->sent + link->out.len -
+                                                                link->out_head});
     link->out.len = (size_t)(end - link->out.p);
     /* While the kernel takes nothing, its readiness brings us back and not the tick's end. */
     if (!link->stream.writing)

@@ -63,10 +63,9 @@ struct bh_redis_link {
     struct bh_loop *loop;
     char role[24]; /* "bus", "probe", "worker-3": in the log and in CLIENT LIST */
     enum bh_redis_link_state state;
-    unsigned attempts; /* failed ones since the link last proved stable */
-    unsigned
-        connections;   /* counts drops, too: tells a callback's caller that the link has moved on */
-    uint64_t ready_ms; /* when it became READY */
+    unsigned attempts;    /* failed ones since the link last proved stable */
+    unsigned connections; /* also counts drops: so a callback's caller sees that it moved on */
+    uint64_t ready_ms;    /* when it became READY */
     struct bh_resolve *resolve;
     struct bh_stream stream;
     struct bh_timer timer; /* what it is for depends on the state */
