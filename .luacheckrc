@@ -1,5 +1,5 @@
 std = "lua54"
-max_line_length = 120
+max_line_length = 130
 exclude_files = { "build", "build-*" }
 files["tests/**/*_spec.lua"] = { std = "lua54+busted" }
 -- Run by Redis, which speaks Lua 5.1.

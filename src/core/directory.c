@@ -72,9 +72,13 @@ void bh_directory_init(struct bh_directory *d, struct bh_broker *broker, struct 
     bh_timer_init(&d->timer, bus, on_timer);
 }
 
-void bh_directory_deinit(struct bh_directory *d) {
+void bh_directory_stop(struct bh_directory *d) {
     bh_timer_cancel(&d->timer);
     bh_directory_state(d, false);
+}
+
+void bh_directory_deinit(struct bh_directory *d) {
+    bh_directory_stop(d);
     size_t cursor = 0;
     struct entry *e;
     while ((e = bh_map_next(&d->entries, &cursor)))

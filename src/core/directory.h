@@ -36,7 +36,9 @@ struct bh_directory_ticket {
 
 void bh_directory_init(struct bh_directory *d, struct bh_broker *broker, struct bh_loop *bus,
                        uint64_t linger_ms);
-void bh_directory_deinit(struct bh_directory *d); /* completes what waits */
+/* Completes what waits, lets go of the loop, and asks nothing of the broker any more. */
+void bh_directory_stop(struct bh_directory *d);
+void bh_directory_deinit(struct bh_directory *d); /* stops it first, if need be */
 /* Keeps the topic subscribed without any worker. */
 void bh_directory_pin(struct bh_directory *d, struct bh_slice topic);
 void bh_directory_add(struct bh_directory *d, unsigned worker, struct bh_slice topic);

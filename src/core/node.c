@@ -193,7 +193,7 @@ int bh_node_start(struct bh_node *n) {
 void bh_node_stop(struct bh_node *n) {
     n->broker->vt->stop(n->broker);
     atomic_store(&n->stopped, true);
-    bh_directory_state(&n->directory, false);
+    bh_directory_stop(&n->directory);
 }
 
 void bh_node_free(struct bh_node *n) {

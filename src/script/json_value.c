@@ -90,10 +90,15 @@ static int refuse_type(struct encoder *e, int type) {
     return refuse(e, why);
 }
 
+/* A path that is too long loses its beginning, never the reason. */
 static void put_before(struct encoder *e, const char *segment) {
     char rest[BH_JSON_WHY_MAX];
+    if (strncmp(e->why, "...", 3) == 0)
+        return;
     snprintf(rest, sizeof rest, "%s", e->why);
-    snprintf(e->why, BH_JSON_WHY_MAX, "%.60s%.180s", segment, rest);
+    if (strlen(rest) + strlen(segment) > BH_JSON_WHY_MAX - 60)
+        segment = "...";
+    snprintf(e->why, BH_JSON_WHY_MAX, "%.50s%.200s", segment, rest);
 }
 
 static int encode_integer(struct encoder *e, lua_Integer n) {
@@ -126,16 +131,23 @@ static bool is_marked(struct encoder *e, int index, const void *key) {
     return same;
 }
 
-static size_t count_keys(struct encoder *e, int index) {
-    size_t n = 0;
-    for (lua_pushnil(e->L); lua_next(e->L, index); lua_pop(e->L, 1))
-        n++;
-    return n;
+/* A list without holes: the keys are exactly 1 to n. */
+static bool is_list(struct encoder *e, int index, size_t n) {
+    size_t count = 0;
+    for (lua_pushnil(e->L); lua_next(e->L, index); count++) {
+        lua_pop(e->L, 1);
+        lua_Integer key = lua_isinteger(e->L, -1) ? lua_tointeger(e->L, -1) : 0;
+        if (key < 1 || (size_t)key > n) {
+            lua_pop(e->L, 1);
+            return false;
+        }
+    }
+    return count == n;
 }
 
 static int encode_array(struct encoder *e, int index) {
     size_t n = lua_rawlen(e->L, index);
-    if (count_keys(e, index) != n)
+    if (!is_list(e, index, n))
         return refuse(e, "a table must be either a list without holes or have string keys only");
     bh_bytes_addc(e->out, '[');
     for (size_t i = 1; i <= n; i++) {
@@ -251,7 +263,7 @@ int bh_json_encode(lua_State *L, int index, struct bh_bytes *out, char why[BH_JS
     int top = lua_gettop(L);
     int error = encode(&e, lua_absindex(L, index));
     lua_settop(L, top);
-    if (error && (why[0] == '.' || why[0] == ':')) /* the root has no name */
+    if (error && (why[0] == ':' || (why[0] == '.' && why[1] != '.'))) /* the root has no name */
         memmove(why, why + (why[0] == ':' ? 2 : 1), strlen(why));
     return error;
 }

@@ -116,15 +116,21 @@ static int evaluate(lua_State *L) {
     return 0;
 }
 
+/* Lua's own messages mostly begin with the file, and its line. */
+static char *with_file(const char *file, const char *message) {
+    struct bh_bytes text = {0};
+    if (strncmp(message, file, strlen(file)) != 0)
+        bh_bytes_addf(&text, "%s: ", file);
+    bh_bytes_adds(&text, message);
+    bh_bytes_addc(&text, '\0');
+    return text.p;
+}
+
 static int parse(struct reading *r, struct bh_json **out, char **error) {
     struct bh_json_error why;
-    struct bh_bytes message = {0};
-    int rc = bh_json_parse(bh_bytes_slice(&r->text), out, &why);
-    if (rc == 0)
+    if (!bh_json_parse(bh_bytes_slice(&r->text), out, &why))
         return 0;
-    bh_bytes_addf(&message, "%s: a value is out of the ordinary: %s", r->file, why.why);
-    bh_bytes_addc(&message, '\0');
-    *error = message.p;
+    *error = with_file(r->file, why.why);
     return BH_EINVAL;
 }
 
@@ -134,11 +140,8 @@ static int is_readable(const char *file, char **error) {
         fclose(f);
         return 0;
     }
-    struct bh_bytes message = {0};
     bool missing = errno == ENOENT;
-    bh_bytes_addf(&message, "%s: %s", file, strerror(errno));
-    bh_bytes_addc(&message, '\0');
-    *error = message.p;
+    *error = with_file(file, strerror(errno));
     return missing ? BH_ENOTFOUND : BH_EINVAL;
 }
 
@@ -158,7 +161,7 @@ int bh_script_read_config(const char *file, struct bh_json **out, char **error) 
     lua_pushlightuserdata(L, &r);
     if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
         const char *message = lua_tostring(L, -1);
-        *error = bh_strdup(message ? message : "the configuration raised an error without text");
+        *error = with_file(file, message ? message : "an error without text");
         rc = BH_ESCRIPT;
     } else {
         rc = parse(&r, out, error);

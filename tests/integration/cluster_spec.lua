@@ -3,6 +3,7 @@ package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
 local http = require "http"
+local process = require "process"
 local redis = require "redis"
 local wait = require "wait"
 local ws = require "ws"
@@ -29,7 +30,8 @@ describe("three instances on one Redis", function()
 
     setup(function()
         server = redis.start()
-        a, b, c = start(server:url(), "node-a"), start(server:url(), "node-b"), start(server:url(), "node-c", {workers = 1})
+        a, b = start(server:url(), "node-a"), start(server:url(), "node-b")
+        c = start(server:url(), "node-c", {workers = 1})
         instances = {a, b, c}
     end)
     teardown(function()
@@ -329,9 +331,11 @@ describe("the Redis URL", function()
     end)
 
     it("that is none is refused, without repeating it", function()
-        local process = require "process"
-        for _, url in ipairs {"http://x:s3cret@y", "redis://s3cret@h", "redis://:s3cret@h:port", "rediss://:s3cret@h"} do
-            local output, status = process.run {daemon.BIN, "serve", "--dev", "--listen", "127.0.0.1:0", "--redis", url}
+        for _, url in ipairs {
+            "http://x:s3cret@y", "redis://s3cret@h", "redis://:s3cret@h:port", "rediss://:s3cret@h",
+        } do
+            local argv = {daemon.BIN, "serve", "--dev", "--listen", "127.0.0.1:0", "--redis", url}
+            local output, status = process.run(argv)
             assert.are.equal(1, status, output)
             assert.matches("redis%.url", output)
             assert.is_nil(output:find("s3cret", 1, true))

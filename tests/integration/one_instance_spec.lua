@@ -53,7 +53,8 @@ describe("one instance with --dev", function()
         local all_bytes = table.concat(every)
         local megabyte = all_bytes:rep(4096)
         for _, text in ipairs {
-            '{"n":9223372036854775807,"m":-9223372036854775808, "f":1.10}', "Grüße, 世界 \u{1F514}", "", "null", " \r\n\t",
+            '{"n":9223372036854775807,"m":-9223372036854775808, "f":1.10}', "Grüße, 世界 \u{1F514}",
+            "", "null", " \r\n\t",
             "a\0b", ("x"):rep(125), ("y"):rep(126), ("z"):rep(65535), ("w"):rep(65536),
             '{"wide":"' .. ("é"):rep(524288) .. '"}',
         } do
@@ -103,7 +104,9 @@ describe("one instance with --dev", function()
             check.next(two, strategy)
         end
         check.quiet(d, one, two)
-        check.error(http.post(d.port, "/api/users/42/messages?strategy=durabel", "x"), 400, "invalid_option")
+        for _, strategy in ipairs {"durable", "LOCAL", ""} do
+            check.error(http.post(d.port, "/api/users/42/messages?strategy=" .. strategy, "x"), 400, "invalid_option")
+        end
     end)
 
     it("publishes batches with exact bytes", function()
@@ -141,8 +144,9 @@ describe("one instance with --dev", function()
         local one, two = connect "user=u.1&tenant=7", connect "user=u.1"
         local body = http.get(d.port, "/api/users/u.1").body
         assert.matches('"online":true', body)
-        assert.matches('"id":"' .. one.id .. '","tenant":"7","opened_at":"20%d%d%-', body)
-        assert.matches('"id":"' .. two.id .. '","tenant":null', body)
+        assert.matches('"tenant":"7","opened_at":"20%d%d%-%d%d%-%d%dT', body)
+        assert.is_truthy(body:find('"id":"' .. one.id .. '","tenant":"7","opened_at":', 1, true), body)
+        assert.is_truthy(body:find('"id":"' .. two.id .. '","tenant":null', 1, true), body)
         assert.matches('"as_of":"20', body)
         body = http.post(d.port, "/api/users/online", '{"users":["u.1","u.2",9223372036854775807]}').body
         assert.matches('"u%.1":true,"u%.2":false,"9223372036854775807":false', body)
@@ -152,8 +156,11 @@ describe("one instance with --dev", function()
         assert.are.equal(200, answer.status, answer.body)
         check.closed(one, 4001, "good bye")
         check.closed(two, 4001, "good bye")
-        wait.till(function() return http.get(d.port, "/api/users/u.1").body:find '"online":false,"connections":%[%]' end)
-        check.error(http.request(d.port, "DELETE", "/api/users/u.1/connections?code=1006"), 400, "invalid_option", "code")
+        wait.till(function()
+            return http.get(d.port, "/api/users/u.1").body:find '"online":false,"connections":%[%]'
+        end)
+        answer = http.request(d.port, "DELETE", "/api/users/u.1/connections?code=1006")
+        check.error(answer, 400, "invalid_option", "code")
         local three = connect "user=u.1"
         http.request(d.port, "DELETE", "/api/users/u.1/connections")
         check.closed(three, 4000)
@@ -228,7 +235,8 @@ describe("one instance with --dev", function()
     it("refuses bytes that are no HTTP", function()
         for _, bytes in ipairs {"\22\3\1\0\1\1", "GET\r\n\r\n", "GET /healthz HTTP/1.1\r\n\r\n",
             "GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-            "POST /api/broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "POST /api/broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
+                .. "0\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: x\r\nX: " .. ("y"):rep(20000) .. "\r\n\r\n"} do
             local s = http.open(d.port)
             s:send(bytes)
@@ -266,6 +274,7 @@ describe("the end of an instance", function()
         s:send "lf"
         assert.are.equal(200, s:response().status)
         assert.are.equal("", s.conn:read_all())
+        s:close()
         assert.are.equal(0, d.process:wait())
     end)
 
@@ -289,6 +298,35 @@ describe("the end of an instance", function()
     end)
 end)
 
+describe("the limits", function()
+    after_each(daemon.stop_all)
+
+    it("bound slow requests and idle connections", function()
+        local d = daemon.start {env = {BELLHOP_HTTP_REQUEST_TIMEOUT = "0.2", BELLHOP_HTTP_IDLE_TIMEOUT = "0.2"}}
+        local slow, idle = http.open(d.port), http.open(d.port)
+        slow:send "POST /api/broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nha"
+        check.error(slow:response(), 408, "timeout")
+        assert.are.equal("", slow.conn:read_all())
+        assert.are.equal("", idle.conn:read_all())
+        slow:close()
+        idle:close()
+    end)
+
+    it("bound connections, and let in others when some have gone", function()
+        local d = daemon.start {env = {BELLHOP_SERVER_CONNECTIONS_MAX = "3"}}
+        local sessions = {}
+        for i = 1, 3 do
+            sessions[i] = http.open(d.port)
+            sessions[i]:send(http.format("GET", "/healthz"))
+            assert.are.equal(200, sessions[i]:response().status)
+        end
+        check.error(http.get(d.port, "/healthz"), 503, "too_many_connections")
+        sessions[1]:close()
+        wait.till(function() return http.get(d.port, "/healthz").status == 200 end)
+        for i = 2, 3 do sessions[i]:close() end
+    end)
+end)
+
 describe("without --dev", function()
     after_each(daemon.stop_all)
 
@@ -300,7 +338,9 @@ describe("without --dev", function()
         local answer = publish()
         check.error(answer, 401, "unauthorized")
         assert.are.equal("Bearer", answer.headers["www-authenticate"])
-        for _, wrong in ipairs {"Bearer third", "Bearer", "Bearer ", "Basic first", "first", "Bearer firs", "Bearer first2"} do
+        for _, wrong in ipairs {
+            "Bearer third", "Bearer", "Bearer ", "Basic first", "first", "Bearer firs", "Bearer first2",
+        } do
             check.error(publish(wrong), 401, "unauthorized")
         end
         assert.are.equal(200, publish("Bearer first").status)
@@ -318,7 +358,8 @@ describe("without --dev", function()
         check.error(http.post(d.port, "/api/broadcast", "x", {Authorization = "Bearer "}), 401)
         local client, refusal = ws.try(d.port, "/ws?user=42")
         assert.is_nil(client)
-        assert.are.equal(401, refusal.status)
+        assert.are.equal(503, refusal.status)
+        assert.matches("no key", refusal.body)
     end)
 end)
 
@@ -327,6 +368,10 @@ describe("the command line", function()
 
     setup(function() dir = process.temp_dir() end)
     teardown(function() os.execute("rm -rf " .. process.quote(dir)) end)
+    after_each(function()
+        ws.drop_all()
+        daemon.stop_all()
+    end)
 
     local function run(...) return process.run {daemon.BIN, ...} end
 
@@ -362,19 +407,22 @@ describe("the command line", function()
     end)
 
     it("checks a configuration", function()
-        local output, status = run("check", "-c", config 'return {\n  server = { workers = 1 },\n  app = { x = 1 },\n}\n')
+        local file = config 'return {\n  server = { workers = 1 },\n  app = { x = 1 },\n}\n'
+        local output, status = run("check", "-c", file)
         assert.are.equal(0, status, output)
         assert.matches("bellhop%.conf%.lua: ok", output)
         for text, wanted in pairs {
             ["return {\n  redis = {\n    ulr = 'x' } }"] = {"bellhop.conf.lua:3: ", "redis.ulr", "redis.url"},
             ["return {\n  sevrer = {} }"] = {"bellhop.conf.lua:2: ", "sevrer"},
-            ["return {\n\n  server = { workers = 'two' } }"] = {"bellhop.conf.lua:3: ", "server.workers", "a whole number"},
+            ["return {\n\n  server = { workers = 'two' } }"] = {
+                "bellhop.conf.lua:3: ", "server.workers", "a whole number",
+            },
             ["return { delivery = { strategy = 'fast' } }"] = {"bellhop.conf.lua:1: ", "local_first|redis"},
             ["return { server = { workers = 65 } }"] = {"between 0 and 64"},
             ["return {\n  server = { }\n  http = {} }"] = {"bellhop.conf.lua:3: "},
             ["return 7"] = {"bellhop.conf.lua"},
             ["os.exit(0)"] = {"bellhop.conf.lua:1: "},
-            ["while true do end"] = {"bellhop.conf.lua"},
+            ["while true do end"] = {"one second"},
         } do
             output, status = run("check", "-c", config(text))
             assert.are.equal(1, status, text .. "\n" .. output)
@@ -394,8 +442,8 @@ describe("the command line", function()
         output, status = process.run({daemon.BIN, "check"}, {BELLHOP_SERVER_WORKERS = "many"})
         assert.are.equal(1, status, output)
         assert.matches("BELLHOP_SERVER_WORKERS: server%.workers must be a whole number", output)
-        local d = daemon.start {args = {"-c", config 'return { log = { format = "json" }, websocket = { path = "/a" } }'},
-            env = {BELLHOP_WEBSOCKET_PATH = "/b"}}
+        file = config 'return { log = { format = "json" }, websocket = { path = "/a" } }'
+        local d = daemon.start {args = {"-c", file}, env = {BELLHOP_WEBSOCKET_PATH = "/b"}}
         ws.connect(d.port, "/b"):close()
         local _, refusal = ws.try(d.port, "/a")
         assert.are.equal(404, refusal.status)
@@ -403,13 +451,14 @@ describe("the command line", function()
     end)
 
     it("makes tokens", function()
-        local output, status = process.run({daemon.BIN, "token", "--user", "42"}, {BELLHOP_AUTH_JWT_SECRET = ("s"):rep(32)})
+        local env = {BELLHOP_AUTH_JWT_SECRET = ("s"):rep(32)}
+        local output, status = process.run({daemon.BIN, "token", "--user", "42"}, env)
         assert.are.equal(0, status, output)
         assert.matches("^[%w_-]+%.[%w_-]+%.[%w_-]+\n$", output)
         output, status = run("token", "--user", "42")
         assert.are.equal(1, status)
         assert.matches("BELLHOP_AUTH_JWT_SECRET", output)
-        output, status = process.run({daemon.BIN, "token", "--user", "a:b"}, {BELLHOP_AUTH_JWT_SECRET = ("s"):rep(32)})
+        output, status = process.run({daemon.BIN, "token", "--user", "a:b"}, env)
         assert.are.equal(2, status, output)
     end)
 end)

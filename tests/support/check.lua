@@ -26,17 +26,21 @@ function check.quiet(daemon, ...)
     for _, client in ipairs {...} do check.next(client, marker, "text") end
 end
 
+-- The server closes with this code, and after our answer it ends the connection, too.
 function check.closed(client, code, reason)
     local got, why = client:recv_close()
     assert.are.equal(code, got or why)
     if reason then assert.are.equal(reason, why) end
+    assert.are.equal("", client.conn:read_all())
+    client:drop()
 end
 
 function check.error(answer, status, code, text)
     assert.is_table(answer)
     assert.are.equal(status, answer.status, answer.body)
     if code then
-        assert.are.equal(code, answer.body:match '"error":{"code":"([%w_]+)","message":"[^"]', answer.body)
+        assert.are.equal(code, answer.body:match '^{"error":{.*"code":"([%w_]+)"', answer.body)
+        assert.matches('"message":"[^"]', answer.body)
     end
     if text and not answer.body:find(text, 1, true) then
         error(("%q does not say %q"):format(answer.body, text), 2)

@@ -51,7 +51,7 @@ end
 function daemon:wait_port()
     self.port = wait.till(function()
         self:fail_if_dead "starting"
-        return tonumber(self:log():match "listening.-address=\"?127%.0%.0%.1:(%d+)")
+        return tonumber(self:log():match 'listening[^\n]-address"?[=:]"?127%.0%.0%.1:(%d+)')
     end, 20, function() return "the daemon to listen; its log:\n" .. self:log() end)
 end
 

@@ -55,6 +55,7 @@ local function launch(self)
     for _, word in ipairs(self.args) do argv[#argv + 1] = word end
     self.process = process.spawn(argv)
     wait.till(function()
+        if self.process:status() then return true end
         local c = self:client()
         local answer, why = nil, nil
         if c then
@@ -65,12 +66,18 @@ local function launch(self)
     end, 10, "redis-server to answer")
 end
 
--- args: more words for redis-server.
+-- args: more words for redis-server. Somebody else may take the port first; then another is tried.
 function redis.start(args)
-    local self = setmetatable({port = tcp.free_port(), dir = process.temp_dir(), args = args or {}}, redis)
+    local self = setmetatable({dir = process.temp_dir(), args = args or {}}, redis)
     all[self] = true
-    launch(self)
-    return self
+    for _ = 1, 5 do
+        self.port = tcp.free_port()
+        launch(self)
+        if not self.process:status() then return self end
+        local _, log = self.process:stop()
+        self.log = log
+    end
+    error("redis-server does not start:\n" .. self.log, 2)
 end
 
 function redis:url(user_info, tail)
@@ -106,6 +113,7 @@ end
 
 function redis:restart()
     launch(self)
+    assert(not self.process:status(), "redis-server does not start again")
 end
 
 -- The number of subscribers of a channel.

@@ -7,7 +7,7 @@ tcp.__index = tcp
 tcp.TIMEOUT = 10
 
 function tcp.connect(port, options)
-    local sock = assert(socket.tcp())
+    local sock = assert(socket.tcp4())
     if options and options.receive_buffer then
         assert(sock:setoption("recv-buffer-size", options.receive_buffer))
     end

@@ -16,8 +16,9 @@
 #include "metrics.h"
 #include "resp.h"
 
-#define LOST_MAX 3
-#define SLACK_MS 1000
+#define LOST_IN_SILENCE_MAX 3
+#define LOST_MAX            15
+#define SLACK_MS            1000
 
 static void on_answered(const struct bh_redis_completion *c, int error,
                         const struct bh_reply *reply) {
@@ -48,6 +49,7 @@ static void send_probe(struct bh_redis_probe *p) {
         return;
     bh_id_unique(p->token);
     p->asked = true;
+    p->heard = p->subscriptions->heard;
     out = bh_resp_bulk(bh_resp_bytes(out, head), channel);
     out = bh_resp_bulk(out, bh_slice_cstr(p->token));
     struct bh_redis_completion c = {.fire = on_answered, .ud = p, .handle = p->number};
@@ -56,7 +58,8 @@ static void send_probe(struct bh_redis_probe *p) {
 
 static void count_lost(struct bh_redis_probe *p) {
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_PROBES_LOST]);
-    if (++p->lost < LOST_MAX)
+    bool silent = p->subscriptions->heard == p->heard;
+    if (++p->lost < (silent ? LOST_IN_SILENCE_MAX : LOST_MAX))
         return;
     p->lost = 0;
     bh_redis_link_drop(&p->subscriptions->link, BH_ETIMEDOUT,

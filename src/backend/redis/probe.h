@@ -16,6 +16,7 @@ struct bh_redis_probe {
     char token[BH_UNIQUE_ID_LEN + 1]; /* of the last probe; empty: it has come back */
     bool asked;                       /* its PUBLISH has not been answered yet */
     bool taken;                       /* its PUBLISH has been executed */
+    uint64_t heard;                   /* by the subscriptions when it was sent */
     unsigned lost;                    /* probes in a row that were taken and did not come back */
     atomic_bool up;
     atomic_uint_fast64_t

@@ -213,6 +213,7 @@ static bool is_bytes(const struct bh_reply *r) {
 static void on_push(struct bh_redis_link *link, const struct bh_reply *reply) {
     struct bh_redis_subscriptions *s = BH_CONTAINER_OF(link, struct bh_redis_subscriptions, link);
     const struct bh_reply *e = reply->elements;
+    s->heard++;
     if (reply->type == BH_REPLY_ERROR) {
         BH_LOG_LIMITED(BH_LOG_ERROR, "Redis refuses a subscription",
                        bh_kv_slice("answer", reply->str),

@@ -22,6 +22,7 @@ struct bh_redis_subscriptions {
     struct bh_defer flush;
     size_t unconfirmed; /* channels in commands that Redis has not confirmed */
     size_t restoring;   /* channels to be confirmed before this connection counts as up */
+    uint64_t heard;     /* messages and confirmations */
     atomic_bool up;
 };
 

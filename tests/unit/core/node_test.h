@@ -3,6 +3,7 @@
 #ifndef BELLHOP_TESTS_UNIT_NODE_TEST_H
 #define BELLHOP_TESTS_UNIT_NODE_TEST_H
 
+#include "bellhop/base/log.h"
 #include "bellhop/core/node.h"
 
 #include "core_test.h"
@@ -256,6 +257,7 @@ static inline void node_up_with(unsigned workers, bool shared, enum bh_strategy 
                                           .payload_max = PAYLOAD_MAX,
                                           .seen_max = 1000,
                                           .seen_ms = SEEN_MS};
+    bh_log_init(BH_LOG_OFF, BH_LOG_LOGFMT, false, NULL);
     bh_clock_fake(1000000, 1700000000000);
     memset(subs, 0, sizeof subs);
     for (size_t i = 0; i < COUNT(subs); i++)

@@ -267,6 +267,18 @@ static void who_waits_for_a_topic_that_goes_is_released(void **state) {
     assert_int_equal(both.completed, 1);
 }
 
+static void after_the_stop_nothing_is_asked(void **state) {
+    struct ticket t;
+    bh_directory_add(&d, 0, two);
+    bh_directory_remove(&d, 0, two);
+    wait_for(&t, &one, 1);
+    bh_directory_stop(&d);
+    assert_int_equal(t.completed, 1);
+    pass(10 * LINGER);
+    assert_calls("+user:2 +user:1 ");
+    bh_directory_stop(&d);
+}
+
 static void deinit_completes_what_waits(void **state) {
     struct ticket t;
     wait_for(&t, (struct bh_slice[]){one, two}, 2);
@@ -323,6 +335,7 @@ int main(void) {
         TEST(while_it_is_down_nobody_waits),
         TEST(after_a_reconnect_live_must_be_told_again),
         TEST(who_waits_for_a_topic_that_goes_is_released),
+        TEST(after_the_stop_nothing_is_asked),
         TEST(deinit_completes_what_waits),
         TEST(a_ticket_may_be_freed_when_it_completes),
     };

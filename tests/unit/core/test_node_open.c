@@ -144,6 +144,7 @@ static void closed_and_never_live(void **state) {
     open_sub(0, &subs[0], "42", &a);
     settle();
     bh_node_close(worker[0], &subs[0].s, 1001, BH_SLICE(""));
+    settle();
     pass(LINGER);
     assert_answer(a, BH_ECLOSED);
     assert_int_equal(worker[0]->ops.count, 0);
@@ -195,6 +196,7 @@ static void close_tells_the_hooks_once_and_in_order(void **state) {
     assert_int_equal(worker[0]->hub.topics.count, 0);
     assert_int_equal(bh_node_connection_count(node), 0);
     broker.calls[0] = '\0';
+    settle();
     pass(LINGER - 1);
     assert_string_equal(broker.calls, "");
     pass(1);
@@ -349,6 +351,7 @@ static void memory_comes_back_after_many(void **state) {
     assert_int_equal(bh_node_connection_count(node), COUNT(many));
     for (size_t i = 0; i < COUNT(many); i++)
         bh_node_close(many[i].s.worker, &many[i].s, 1000, BH_SLICE(""));
+    settle();
     pass(LINGER);
     for (unsigned w = 0; w < 3; w++) {
         assert_int_equal(worker[w]->hub.topics.count, 0);

@@ -124,8 +124,8 @@ struct world {
     struct bh_json *tree;
     struct bh_script_config config;
     struct bh_script *script;
-    char *error;      /* of the load or of on_init */
-    bool started;     /* on_init is done, and well */
+    char *error;  /* of the load or of on_init */
+    bool started; /* on_init is done, and well */
     int init_calls;
     char dir[32];
     char *files[8];

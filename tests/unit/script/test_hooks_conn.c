@@ -291,9 +291,10 @@ static void test_topics_of_the_identity_are_asked(void **state) {
 static void test_unsubscribe_is_told(void **state) {
     struct world *w = *state;
     struct phone p;
-    LOAD_OK(w, "return { on_unsubscribe = function(c, topic, why) c:send(topic .. ':' .. why) end,\n"
-               "  on_message = function(c) c:subscribe('t') c:unsubscribe('t')\n"
-               "    local ok, why = c:unsubscribe('t') c:send(tostring(why)) return 'done' end }");
+    LOAD_OK(w,
+            "return { on_unsubscribe = function(c, topic, why) c:send(topic .. ':' .. why) end,\n"
+            "  on_message = function(c) c:subscribe('t') c:unsubscribe('t')\n"
+            "    local ok, why = c:unsubscribe('t') c:send(tostring(why)) return 'done' end }");
     phone_open(w, &p, "u1");
     phone_says(&p, "x");
     assert_int_equal(p.sent_count, 3);
@@ -359,20 +360,20 @@ static void test_close_cancels_a_subscribe(void **state) {
     struct world *w = *state;
     struct phone p, witness;
     LOAD_OK(w, WITNESS,
-            BH LOG "return { on_subscribe = function(c, topic)\n"
-                   "    local guard <close> = setmetatable({}, { __close = function()\n"
-                   "      note('cancelled', topic, tostring(pcall(bh.sleep, 1))) end })\n"
-                   "    bh.sleep(9) note('not reached') return true end,\n"
-                   "  on_open = function(c) if c.user == 'w' then return end\n"
-                   "    local ok, why = c:subscribe('t') note('subscribe', tostring(ok), why) end,\n"
-                   "  on_close = function(c) note('close') end }");
+            BH LOG
+            "return { on_subscribe = function(c, topic)\n"
+            "    local guard <close> = setmetatable({}, { __close = function()\n"
+            "      note('cancelled', topic, tostring(pcall(bh.sleep, 1))) end })\n"
+            "    bh.sleep(9) note('not reached') return true end,\n"
+            "  on_open = function(c) if c.user == 'w' then return end\n"
+            "    local ok, why = c:subscribe('t') note('subscribe', tostring(ok), why) end,\n"
+            "  on_close = function(c) note('close') end }");
     phone_open(w, &witness, "w");
     phone_open(w, &p, "u1");
     phone_gone(&p, 1000, "");
     world_pass(w, 10000);
     phone_says(&witness, "log");
-    assert_string_equal(phone_last(&witness),
-                        "cancelled t false|subscribe nil closed|close");
+    assert_string_equal(phone_last(&witness), "cancelled t false|subscribe nil closed|close");
     phone_free(&witness);
 }
 
@@ -387,14 +388,15 @@ static void test_conn_is_readable_after_the_end(void **state) {
                                 .tags = &tag,
                                 .tag_count = 1},
                        *identity;
-    LOAD_OK(w, "local kept\n"
-               "return { on_message = function(c, d)\n"
-               "  if d == 'keep' then kept = c return true end\n"
-               "  local ok, why = kept:send('x')\n"
-               "  return table.concat({ kept.user, kept.tenant, kept.device, kept.expires, kept.ip,\n"
-               "    kept.tags.platform, kept.queued, tostring(kept.closed), tostring(kept.protocol),\n"
-               "    tostring(kept.nonsense), tostring(ok), why, select(2, kept:close()),\n"
-               "    select(2, kept:topics()), select(2, kept:send_json({})) }, ' ') end }");
+    LOAD_OK(w,
+            "local kept\n"
+            "return { on_message = function(c, d)\n"
+            "  if d == 'keep' then kept = c return true end\n"
+            "  local ok, why = kept:send('x')\n"
+            "  return table.concat({ kept.user, kept.tenant, kept.device, kept.expires, kept.ip,\n"
+            "    kept.tags.platform, kept.queued, tostring(kept.closed), tostring(kept.protocol),\n"
+            "    tostring(kept.nonsense), tostring(ok), why, select(2, kept:close()),\n"
+            "    select(2, kept:topics()), select(2, kept:send_json({})) }, ' ') end }");
     bh_identity_new(&parts, &identity, NULL);
     phone_open_as(w, &p, identity);
     phone_open(w, &witness, "w");

@@ -1,0 +1,96 @@
+/* test_read_config.c - the configuration file and its sandbox. */
+#include "script_cmocka.h"
+
+static int evaluate(struct world *w, const char *source, struct bh_json **out, char **error) {
+    char path[64];
+    *out = NULL;
+    *error = NULL;
+    world_write(w, "bellhop.conf.lua", source);
+    snprintf(path, sizeof path, "%s/bellhop.conf.lua", w->dir);
+    return bh_script_read_config(path, out, error);
+}
+
+static void refused(struct world *w, const char *source, const char *part) {
+    struct bh_json *root;
+    char *error;
+    assert_int_not_equal(evaluate(w, source, &root, &error), 0);
+    if (!strstr(error, part) || !strstr(error, "bellhop.conf.lua"))
+        fail_msg("the message is: %s", error);
+    bh_free(error);
+}
+
+static void test_reads_a_tree(void **state) {
+    struct bh_json *root;
+    char *error;
+    int64_t n;
+    setenv("BELLHOP_TEST_NAME", "from the environment", 1);
+    assert_int_equal(evaluate(*state,
+                              "local n = 4 * 2\n"
+                              "return { workers = n, name = os.getenv 'BELLHOP_TEST_NAME',\n"
+                              "  none = os.getenv 'BELLHOP_TEST_NONE', list = { 'a', 'b' },\n"
+                              "  nested = { on = true, text = ('x'):rep(3) } }",
+                              &root, &error),
+                     0);
+    assert_true(bh_json_is_int(bh_json_get(root, "workers"), &n));
+    assert_int_equal(n, 8);
+    assert_string_equal(bh_json_str(bh_json_get(root, "name")), "from the environment");
+    assert_null(bh_json_get(root, "none"));
+    assert_int_equal(bh_json_type(bh_json_get(root, "list")), BH_JSON_ARRAY);
+    assert_string_equal(bh_json_str(bh_json_get(bh_json_get(root, "nested"), "text")), "xxx");
+    bh_json_free(root);
+}
+
+static void test_missing(void **state) {
+    struct bh_json *root;
+    char *error = NULL;
+    assert_int_equal(bh_script_read_config("/nowhere/x.lua", &root, &error), BH_ENOTFOUND);
+    assert_non_null(strstr(error, "/nowhere/x.lua"));
+    bh_free(error);
+}
+
+static void test_refuses(void **state) {
+    refused(*state, "\nreturn {{", ":2:");
+    refused(*state, "return 1", "must return a table");
+    refused(*state, "return { a = { b = pairs } }", ": a.b: a function");
+    refused(*state, "return { a = { b = ipairs } }", ": a.b: a function");
+    refused(*state, "local x = nil\nreturn { x = x.y }", ":2:");
+    refused(*state, "return { a = 1 << 60 }", "2^53");
+    refused(*state, "return { a = '\\0' }", "\\u0000");
+    refused(*state, "error {}", "");
+}
+
+static void test_cannot_act(void **state) {
+    static const char *const names[] = {"io",         "require",   "dofile",     "loadfile",
+                                        "load",       "debug",     "coroutine",  "package",
+                                        "os.execute", "os.remove", "string.dump"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char source[64];
+        struct bh_json *root;
+        char *error;
+        snprintf(source, sizeof source, "return { there = %s ~= nil }", names[i]);
+        assert_int_equal(evaluate(*state, source, &root, &error), 0);
+        assert_int_equal(bh_json_type(bh_json_get(root, "there")), BH_JSON_FALSE);
+        bh_json_free(root);
+    }
+}
+
+static void test_ends(void **state) {
+    refused(*state, "while true do end", "compute for one second");
+    refused(*state, "while true do pcall(function() while true do end end) end",
+            "compute for one second");
+}
+
+static void test_memory_is_bounded(void **state) {
+    refused(*state, "local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1000) .. i end return t",
+            "not enough memory");
+    refused(*state, "return { x = ('x'):rep(1 << 30) }", "not enough memory");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        SCRIPT_TEST(test_reads_a_tree), SCRIPT_TEST(test_missing),
+        SCRIPT_TEST(test_refuses),      SCRIPT_TEST(test_cannot_act),
+        SCRIPT_TEST(test_ends),         SCRIPT_TEST(test_memory_is_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
