@@ -153,7 +153,7 @@ attribute() { # name file: of the testsuite element of a JUnit report
 run_integration() {
     local status=0 out=$work/busted.out line good=0 bad=0 report
     local where=("${specs[@]}")
-    [ ${#where[@]} -gt 0 ] || where=(tests/spec tests/integration)
+    [ ${#where[@]} -gt 0 ] || where=(tests/integration)
     say "integration: ${where[*]}"
     ASAN_OPTIONS=${ASAN_OPTIONS:-}:log_path=$work/sanitizer \
         UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1 \

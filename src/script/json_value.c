@@ -263,7 +263,7 @@ int bh_json_encode(lua_State *L, int index, struct bh_bytes *out, char why[BH_JS
     int top = lua_gettop(L);
     int error = encode(&e, lua_absindex(L, index));
     lua_settop(L, top);
-    if (error && (why[0] == ':' || (why[0] == '.' && why[1] != '.'))) /* the root has no name */
-        memmove(why, why + (why[0] == ':' ? 2 : 1), strlen(why));
+    size_t skip = !error || strncmp(why, "...", 3) == 0 ? 0 : why[0] == ':' ? 2 : why[0] == '.';
+    memmove(why, why + skip, error ? strlen(why + skip) + 1 : 0); /* the root has no name */
     return error;
 }

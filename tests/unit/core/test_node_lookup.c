@@ -37,7 +37,7 @@ static void on_found(void *ud, bh_handle handle, int error, const struct bh_pres
 
 static struct found look_up(unsigned w, const char *const *names, size_t count, bool connections) {
     struct found f = {0};
-    struct bh_slice users[8];
+    struct bh_slice users[8] = {{0}};
     for (size_t i = 0; i < count; i++)
         users[i] = test_exact(bh_slice_cstr(names[i]));
     bh_node_lookup_local(worker[w], users, count, connections, on_found, &f, 5);
