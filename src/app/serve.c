@@ -17,6 +17,7 @@
 #include "bellhop/base/mem.h"
 #include "bellhop/core/node.h"
 #include "bellhop/edge/edge.h"
+#include "bellhop/io/listener.h"
 #include "bellhop/io/signal.h"
 #include "bellhop/io/thread.h"
 #include "bellhop/io/timer.h"
@@ -26,6 +27,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <unistd.h>
+
+#define JOIN_SECONDS 5
 
 enum state { STARTING, SERVING, DRAINING, STOPPING };
 
@@ -94,6 +98,17 @@ static struct order open_order(struct bh_mail *mail) {
 static void on_lane_up(struct bh_mail *mail);
 static void stop(struct server *s);
 
+static const char *explain_listen(int error) {
+    switch (error) {
+    case BH_EEXIST:
+        return "the address is in use";
+    case BH_EDENIED:
+        return "permission denied";
+    default:
+        return bh_strerror(error);
+    }
+}
+
 /* Unix sockets know no SO_REUSEPORT: the first worker serves them for all. */
 static size_t own_addresses(const struct lane *l, struct bh_addr *out) {
     const struct server *s = l->server;
@@ -113,10 +128,7 @@ static void listen_now(struct lane *l) {
     bh_addr_format(&own[which], address);
     bh_free(own);
     if (error) {
-        snprintf(why, sizeof why, "cannot listen on %s: %s", address,
-                 error == BH_EEXIST    ? "the address is in use"
-                 : error == BH_EDENIED ? "permission denied"
-                                       : bh_strerror(error));
+        snprintf(why, sizeof why, "cannot listen on %s: %s", address, explain_listen(error));
         post(s->mailbox, l, on_lane_up, error, why);
         return;
     }
@@ -290,6 +302,11 @@ static int read_addresses(struct server *s) {
         if (s->config->dev && !bh_addr_is_loopback(&s->listen[i]))
             return fail("server.listen", "--dev needs no keys, so it listens on loopback addresses "
                                          "only; use 127.0.0.1 or [::1]");
+        if (bh_listener_probe(&s->listen[i])) {
+            char taken[256];
+            snprintf(taken, sizeof taken, "%s: %s", listen->items[i], explain_listen(BH_EEXIST));
+            return fail("cannot listen", taken);
+        }
     }
     return 0;
 }
@@ -414,10 +431,24 @@ static void run_last_mails(struct server *s) {
     bh_loop_tick(s->loop, false);
 }
 
-static void take_down(struct server *s) {
+/* A worker that never comes back from its script cannot be joined. */
+static void on_stuck(int signo) {
+    static const char line[] = "bellhop: a worker does not stop, its script is stuck; giving up\n";
+    ssize_t written = write(STDERR_FILENO, line, sizeof line - 1);
+    _exit(written < 0 ? 2 : 1);
+}
+
+static void join_all(struct server *s) {
+    signal(SIGALRM, on_stuck);
+    alarm(JOIN_SECONDS);
     for (unsigned i = 0; i < s->lane_count; i++)
         if (s->lanes[i].started)
             bh_thread_join(s->lanes[i].thread);
+    alarm(0);
+}
+
+static void take_down(struct server *s) {
+    join_all(s);
     run_last_mails(s);
     for (unsigned i = 0; i < s->lane_count; i++) {
         struct lane *l = &s->lanes[i];

@@ -133,7 +133,6 @@ static int open_tcp(const struct bh_addr *a) {
     if (fd < 0)
         return -1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
-    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &(int){1}, sizeof(int));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     if (a->sa.sa_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){0}, sizeof(int));
@@ -159,7 +158,10 @@ static int bind_unix(struct bh_listener *l) {
 
 static int bind_tcp(struct bh_listener *l) {
     l->fd = open_tcp(&l->addr);
-    return l->fd >= 0 ? bind(l->fd, &l->addr.sa, l->addr.len) : -1;
+    if (l->fd < 0)
+        return -1;
+    setsockopt(l->fd, SOL_SOCKET, SO_REUSEPORT, &(int){1}, sizeof(int));
+    return bind(l->fd, &l->addr.sa, l->addr.len);
 }
 
 /* "Every interface" on a machine without IPv6 means the IPv4 ones. */
@@ -220,6 +222,16 @@ int bh_listener_open(struct bh_listener **out, struct bh_loop *loop, const struc
     event_add(&l->event, NULL);
     *out = l;
     return 0;
+}
+
+int bh_listener_probe(const struct bh_addr *address) {
+    if (address->sa.sa_family == AF_UNIX)
+        return 0;
+    int fd = open_tcp(address);
+    bool taken = fd >= 0 && bind(fd, &address->sa, address->len) != 0 && errno == EADDRINUSE;
+    if (fd >= 0)
+        close(fd);
+    return taken ? BH_EEXIST : 0;
 }
 
 const struct bh_addr *bh_listener_addr(const struct bh_listener *l) {

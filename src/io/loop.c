@@ -35,8 +35,9 @@ static struct event_base *new_base(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, adopt_libevent);
     struct event_config *config = event_config_new();
-    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV |
-                                      EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
+    /* No changelist: it would take a descriptor out of epoll after its close, when its number may
+     * already be another worker's. */
+    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV);
     struct event_base *base = event_base_new_with_config(config);
     event_config_free(config);
     if (!base) {

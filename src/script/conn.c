@@ -288,13 +288,15 @@ void bh_conn_end(struct bh_script *s, struct bh_subscriber *sub, const struct bh
     struct bh_conn *c = push_for_end(L, s, sub);
     sub->script = NULL;
     if (c) {
-        bh_handle handle = c->handle;
+        bool pumping = c->pumping;
         keep_top(L, c);
         c->closed = snapshot(sub);
+        c->pumping = true; /* what ends now must not settle the matter before on_close is in line */
         cancel_subscribes(c);
-        answer_joining(s, handle);
+        answer_joining(s, c->handle);
         if (bh_script_has(s, HOOK_CLOSE))
             append(c, close);
+        c->pumping = pumping;
         if (!c->running)
             bh_conn_next(c);
     }

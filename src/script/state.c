@@ -132,6 +132,9 @@ static int with_traceback(lua_State *L) {
     if (!message)
         message = lua_pushfstring(L, "(an error object: a %s value)", luaL_typename(L, 1));
     luaL_traceback(L, L, message, 1);
+    /* Where no Lua frame is left, a trace says nothing. */
+    if (!strstr(lua_tostring(L, -1) + strlen(message), ".lua:"))
+        lua_pushstring(L, message);
     return 1;
 }
 

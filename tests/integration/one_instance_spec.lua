@@ -400,6 +400,27 @@ describe("the command line", function()
         assert.matches("127%.0%.0%.1:" .. port .. ": the address is in use", output)
     end)
 
+    it("does not share the port of another instance", function()
+        local first = daemon.start {}
+        local output, status = run("serve", "--dev", "--listen", "127.0.0.1:" .. first.port)
+        first:stop()
+        assert.are.equal(1, status, output)
+        assert.matches("the address is in use", output)
+    end)
+
+    it("ends although a script does not", function()
+        local stuck = daemon.start {
+            workers = 1,
+            env = { BELLHOP_SERVER_DRAIN_TIMEOUT = "0" },
+            policy = "return { on_handshake = function() while true do end end }",
+        }
+        local conn = assert(http.open(stuck.port))
+        conn:send(ws.request "/ws")
+        wait.till(function() return not http.get(stuck.port, "/healthz", { timeout = 0.2 }) end, 10)
+        assert.matches("script is stuck", stuck:stop(1))
+        conn:close()
+    end)
+
     it("keeps --dev on loopback", function()
         local output, status = run("serve", "--dev", "--listen", "0.0.0.0:0")
         assert.are.equal(1, status, output)

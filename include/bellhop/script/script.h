@@ -9,13 +9,13 @@
 #include "bellhop/base/json.h"
 #include "bellhop/core/node.h"
 
-struct bh_script_config { /* immutable, shared, outlives the scripts */
+struct bh_script_config {     /* immutable, shared, outlives the scripts */
     const char *const *files; /* the policies, in order */
     size_t file_count;
-    const char *lua_dir;         /* where bellhop.* and policy.lua are (…/lua) */
+    const char *lua_dir;          /* where bellhop.* and policy.lua are (…/lua) */
     const struct bh_json *config; /* the whole configuration: bh.config(path) */
-    bool trusted;                /* open all libraries */
-    bool client_messages;        /* on_message's nil: true drops quietly, false closes 1008 */
+    bool trusted;                 /* open all libraries */
+    bool client_messages;         /* on_message's nil: true drops quietly, false closes 1008 */
     uint64_t redis_timeout_ms;
 };
 
@@ -30,12 +30,15 @@ int bh_script_new(const struct bh_script_config *config, struct bh_worker *worke
 void bh_script_start(struct bh_script *s, void (*done)(void *ud, int error, const char *why),
                      void *ud);
 struct bh_hooks *bh_script_hooks(struct bh_script *s);
-/* On the worker's thread (or after it): cancels every task; closes the state. */
+/* On the worker's thread (or after it), while the worker still exists: cancels every task (their
+ * to-be-closed variables run), closes the state, takes the hooks from the worker. Completions that
+ * are still owed are not called: who waits for them goes down as well. on_close of connections that
+ * are closed later does not run. */
 void bh_script_free(struct bh_script *s);
 
-/* Evaluates a configuration file in a sandbox (no libraries that act; one second of CPU and 64 MiB
- * at most) and returns the table as a JSON tree. 0, BH_ENOTFOUND, or BH_ESCRIPT/BH_EINVAL with
- * *error (bh_free) naming file and line. */
+/* Evaluates a configuration file in a sandbox (string, table, math, utf8 and os.getenv; one second
+ * of CPU and 64 MiB at most) and returns the table as a JSON tree. 0, BH_ENOTFOUND, or
+ * BH_ESCRIPT/BH_EINVAL with *error (bh_free) naming file and line. */
 int bh_script_read_config(const char *file, struct bh_json **out, char **error);
 
 void bh_script_metrics_register(void);

@@ -129,6 +129,14 @@ static void workers_share_a_port(void **state) {
     bh_listener_close(second);
 }
 
+static void a_probe_sees_who_shares(void **state) {
+    struct bh_listener *l = open_at("127.0.0.1:0");
+    struct bh_addr at = *bh_listener_addr(l);
+    assert_int_equal(bh_listener_probe(&at), BH_EEXIST);
+    bh_listener_close(l);
+    assert_int_equal(bh_listener_probe(&at), 0);
+}
+
 static void open_errors(void **state) {
     struct bh_addr at;
     int foreign = test_listen(&at); /* without SO_REUSEPORT */
@@ -339,6 +347,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(accepts_with_the_right_options, setup, teardown),
         cmocka_unit_test_setup_teardown(every_interface_means_both_families, setup, teardown),
         cmocka_unit_test_setup_teardown(workers_share_a_port, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_probe_sees_who_shares, setup, teardown),
         cmocka_unit_test_setup_teardown(open_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(a_budget_for_each_tick, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_stops_accepting, setup, teardown),
