@@ -1,7 +1,7 @@
-/* suggest.c - typing errors are the commonest errors of a policy or a configuration, so every unknown key is answered
- * with the known one that it resembles.
+/* suggest.c - typing errors are the commonest errors of a policy or a configuration, so every
+ * unknown key is answered with the known one that it resembles.
  *
- * Levenshtein's distance over two rows. Words are short and fixed here; an unknown word that is
+ * Levenshtein's distance over one row. Words are short and fixed here; an unknown word that is
  * longer than any of them by far is not worth comparing. */
 #include "bellhop/base/suggest.h"
 

@@ -6,11 +6,11 @@
  * since parsing a PEM costs more than a verification. */
 #include "bind.h"
 #include "json_value.h"
-#include "suggest.h"
 
 #include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/jwt.h"
+#include "bellhop/base/suggest.h"
 
 #define KEY_MT     "bellhop.jwtkey"
 #define KEYS_MAX   256

@@ -8,10 +8,10 @@
 
 #include "bind.h"
 #include "conn.h"
-#include "suggest.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
+#include "bellhop/base/suggest.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -5,9 +5,8 @@
  * the coroutine's stack until the task ends. */
 #include "identity.h"
 
-#include "suggest.h"
-
 #include "bellhop/base/error.h"
+#include "bellhop/base/suggest.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -10,10 +10,10 @@
 #include "hooks_private.h"
 #include "sandbox.h"
 #include "sched.h"
-#include "suggest.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
+#include "bellhop/base/suggest.h"
 
 #include <stdio.h>
 

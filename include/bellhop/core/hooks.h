@@ -1,7 +1,7 @@
 /* hooks.h - the port through which scripts decide.
  *
- * One object for each worker, on that worker's thread. `present` tells which hooks exist, so that an
- * absent one costs its caller one branch; a hook that is not present must not be called. Every
+ * One object for each worker, on that worker's thread. `present` tells which hooks exist, so that
+ * an absent one costs its caller one branch; a hook that is not present must not be called. Every
  * completion fires exactly once, maybe before the call returns, and carries the caller's ud and
  * handle. What a hook's failure means is decided here (fail closed), not by the caller. */
 #ifndef BELLHOP_CORE_HOOKS_H
@@ -37,8 +37,8 @@ struct bh_request {
     bool secure;              /* over TLS */
 };
 
-/* status 0: welcome, identity is the callee's (take it). Else refuse with this HTTP status and body;
- * identity is NULL. headers are further ones for either answer. Borrowed for the call. */
+/* status 0: welcome, identity is the callee's (take it). Else refuse with this HTTP status and
+ * body; identity is NULL. headers are further ones for either answer. Borrowed for the call. */
 struct bh_welcome {
     int status;
     struct bh_slice body;
@@ -49,7 +49,7 @@ struct bh_welcome {
 };
 
 typedef void (*bh_welcome_cb)(void *ud, bh_handle handle, const struct bh_welcome *welcome);
-/* allowed false: status and body for the answer. */
+/* allowed false: status and body for the answer; from `api`, status 0 is no opinion. */
 typedef void (*bh_allowed_cb)(void *ud, bh_handle handle, bool allowed, int status,
                               struct bh_slice body);
 
@@ -71,9 +71,9 @@ struct bh_hooks_vt {
     /* data is copied if the hook cannot run at once. */
     void (*message)(struct bh_hooks *h, struct bh_subscriber *s, enum bh_opcode opcode,
                     struct bh_slice data);
-    /* Last call for this subscriber. on_close runs when the hooks before it are done; the hooks keep
-     * copies of what they still need, the subscriber may go after the call. Releases s->script.
-     * Also to be called (once) when no hook is present but s->script is set. */
+    /* Last call for this subscriber. on_close runs when the hooks before it are done; the hooks
+     * keep copies of what they still need, the subscriber may go after the call. Releases
+     * s->script. Also to be called (once) when no hook is present but s->script is set. */
     void (*close)(struct bh_hooks *h, struct bh_subscriber *s, unsigned code,
                   struct bh_slice reason);
 

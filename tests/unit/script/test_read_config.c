@@ -81,7 +81,7 @@ static void test_ends(void **state) {
 }
 
 static void test_memory_is_bounded(void **state) {
-    refused(*state, "local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1000) .. i end return t",
+    refused(*state, "local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1 << 20) .. i end return t",
             "not enough memory");
     refused(*state, "return { x = ('x'):rep(1 << 30) }", "not enough memory");
 }

@@ -1,1 +1,0 @@
-#include "bellhop/base/suggest.h"
