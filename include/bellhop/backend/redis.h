@@ -27,17 +27,18 @@ struct bh_redis_config {
     const char *channel_prefix; /* "notification:"; at most 64 bytes */
     const char *instance;
     uint64_t connect_timeout_ms; /* until the link is authenticated and answers */
-    uint64_t command_timeout_ms; /* a link that owes a reply and gives none for so long is dropped */
-    uint64_t probe_ms;           /* interval of the self-probe */
+    uint64_t
+        command_timeout_ms; /* a link that owes a reply and gives none for so long is dropped */
+    uint64_t probe_ms;      /* interval of the self-probe */
     uint64_t backoff_min_ms;
     uint64_t backoff_max_ms;
 };
 
-/* From redis://[user:pass@]host[:port][/db], redis://:pass@host, unix://[user:pass@]/path[?db=n] (user
- * info, host and path percent-decoded); what the URL does not say is set to its default. Address,
- * user and password belong to *out, free with bh_redis_config_deinit; channel_prefix and instance
- * are borrowed. 0, or BH_EINVAL with *why, which never repeats the password. rediss:// is refused
- * with a clear word. */
+/* From redis://[user:pass@]host[:port][/db], redis://:pass@host, unix://[user:pass@]/path[?db=n]
+ * (user info, host and path percent-decoded); what the URL does not say is set to its default.
+ * Address, user and password belong to *out, free with bh_redis_config_deinit; channel_prefix and
+ * instance are borrowed. 0, or BH_EINVAL with *why, which never repeats the password. rediss:// is
+ * refused with a clear word. */
 int bh_redis_config_parse(struct bh_slice url, struct bh_redis_config *out, const char **why);
 void bh_redis_config_deinit(struct bh_redis_config *c);
 

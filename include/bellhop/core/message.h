@@ -28,8 +28,8 @@ struct bh_message {
     uint8_t opcode;
     uint8_t flags;
     struct bh_topic topic;
-    uint64_t except;     /* a connection's number, 0: none */
-    uint64_t expires_ms; /* bh_clock_ms; 0: never */
+    uint64_t except;        /* a connection's number, 0: none */
+    uint64_t expires_ms;    /* bh_clock_ms; 0: never */
     struct bh_slice id;     /* message id; may be empty (raw) */
     struct bh_slice origin; /* instance id; may be empty (raw) */
     struct bh_slice payload;

@@ -25,7 +25,7 @@
 struct bh_node; /* opaque */
 
 struct bh_node_config {
-    struct bh_slice instance; /* id of this instance (bh_id_check); copied */
+    struct bh_slice instance;  /* id of this instance (bh_id_check); copied */
     enum bh_strategy strategy; /* the default; not BH_STRATEGY_DEFAULT */
     uint64_t linger_ms;        /* how long a topic without subscribers stays subscribed */
     size_t payload_max;        /* larger payloads are refused */
@@ -89,8 +89,8 @@ void bh_node_close(struct bh_worker *w, struct bh_subscriber *s, unsigned code,
 /* NULL when it has gone. */
 struct bh_subscriber *bh_worker_subscriber(struct bh_worker *w, bh_handle handle);
 
-/* Joins a further topic (an id, without `topic:`), after on_subscribe's consent; done as above, with
- * 0, BH_EINVAL (bad id), BH_EDENIED, BH_EEXIST (in it already), BH_ETOOBIG (it is in
+/* Joins a further topic (an id, without `topic:`), after on_subscribe's consent; done as above,
+ * with 0, BH_EINVAL (bad id), BH_EDENIED, BH_EEXIST (in it already), BH_ETOOBIG (it is in
  * BH_SUBSCRIBER_TOPICS_MAX topics), BH_ECLOSED. */
 void bh_node_subscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_slice topic_id,
                        bh_node_cb done, void *ud, bh_handle handle);

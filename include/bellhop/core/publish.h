@@ -31,16 +31,16 @@ struct bh_publish {
 };
 
 /* What became of it. `id` and `why` are valid during the callback.
- * error: 0 accepted; BH_EINVAL bad request; BH_EDENIED a hook refused (why = its reason); BH_ESCRIPT
- * the hook failed; BH_EUTF8; BH_ETOOBIG; BH_EUNAVAIL the broker is not connected; BH_EIO the link
- * broke off meanwhile. With BH_EUNAVAIL and BH_EIO local sockets may have got it already; repeating
- * it with the same id is safe. */
+ * error: 0 accepted; BH_EINVAL bad request; BH_EDENIED a hook refused (why = its reason);
+ * BH_ESCRIPT the hook failed; BH_EUTF8; BH_ETOOBIG; BH_EUNAVAIL the broker is not connected; BH_EIO
+ * the link broke off meanwhile. With BH_EUNAVAIL and BH_EIO local sockets may have got it already;
+ * repeating it with the same id is safe. */
 struct bh_publish_result {
     int error;
     const char *why;
     struct bh_slice id;
-    bool duplicate;     /* known id: nothing was delivered again */
-    int64_t receivers;  /* instances that got it by the broker; -1 unknown */
+    bool duplicate;    /* known id: nothing was delivered again */
+    int64_t receivers; /* instances that got it by the broker; -1 unknown */
 };
 
 /* Exactly once, on the publisher's worker thread, maybe before the call returns. */

@@ -41,7 +41,8 @@ struct bh_tag {
     struct bh_slice name, value;
 };
 
-/* Who it is. One heap block: the struct, then everything it points to. Immutable but for expires. */
+/* Who it is. One heap block: the struct, then everything it points to. Immutable but for expires.
+ */
 struct bh_identity {
     struct bh_slice user, tenant, device; /* empty: none */
     int64_t expires;                      /* Unix seconds; 0: never */

@@ -15,9 +15,9 @@
 
 enum bh_topic_kind { BH_TOPIC_USER, BH_TOPIC_TENANT, BH_TOPIC_TOPIC, BH_TOPIC_ALL };
 
-#define BH_TOPIC_NAME_MAX  (7 + 128) /* "tenant:" and the longest id */
-#define BH_CHANNEL_MAX     (64 + BH_TOPIC_NAME_MAX)
-#define BH_CHANNEL_PREFIX  "notification:"
+#define BH_TOPIC_NAME_MAX (7 + 128) /* "tenant:" and the longest id */
+#define BH_CHANNEL_MAX    (64 + BH_TOPIC_NAME_MAX)
+#define BH_CHANNEL_PREFIX "notification:"
 
 struct bh_topic {
     uint8_t len;

@@ -16,7 +16,7 @@ struct bh_connection_info {
 };
 
 struct bh_presence {
-    size_t count; /* connections of the user */
+    size_t count;                                 /* connections of the user */
     const struct bh_connection_info *connections; /* NULL when only counts were asked for */
 };
 

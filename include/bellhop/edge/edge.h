@@ -7,7 +7,7 @@
 #include "bellhop/core/node.h"
 #include "bellhop/io/addr.h"
 
-struct bh_edge_config { /* shared by all workers, immutable, outlives them */
+struct bh_edge_config {           /* shared by all workers, immutable, outlives them */
     const struct bh_addr *listen; /* addresses */
     size_t listen_count;
     int backlog;
@@ -17,16 +17,16 @@ struct bh_edge_config { /* shared by all workers, immutable, outlives them */
     const char *ws_path; /* "/ws" */
 
     size_t http_head_bytes, http_body_bytes;
-    uint64_t http_idle_ms;      /* keep-alive */
-    uint64_t http_request_ms;   /* from the first byte of a request to its last: slow-loris */
-    uint64_t handshake_ms;      /* from the upgrade request to the 101: hooks and broker */
-    uint64_t message_bytes;     /* WebSocket, from clients */
+    uint64_t http_idle_ms;    /* keep-alive */
+    uint64_t http_request_ms; /* from the first byte of a request to its last: slow-loris */
+    uint64_t handshake_ms;    /* from the upgrade request to the 101: hooks and broker */
+    uint64_t message_bytes;   /* WebSocket, from clients */
     uint32_t fragments;
-    uint64_t ping_interval_ms;  /* 25000 */
-    uint64_t pong_timeout_ms;   /* 8000 */
-    uint64_t close_timeout_ms;  /* 5000: for the peer's close frame */
-    size_t queue_bytes;         /* for one connection; over it: close 1008 */
-    size_t connections_max;     /* of the process; 0: no limit */
+    uint64_t ping_interval_ms;    /* 25000 */
+    uint64_t pong_timeout_ms;     /* 8000 */
+    uint64_t close_timeout_ms;    /* 5000: for the peer's close frame */
+    size_t queue_bytes;           /* for one connection; over it: close 1008 */
+    size_t connections_max;       /* of the process; 0: no limit */
     bool client_messages_refused; /* no on_message hook: true closes 1008, false drops */
 };
 

@@ -19,8 +19,8 @@ typedef void (*bh_accept_cb)(void *ud, int fd, const struct bh_addr *peer);
 int bh_listener_open(struct bh_listener **out, struct bh_loop *loop, const struct bh_addr *address,
                      int backlog, bh_accept_cb on_accept, void *ud);
 /* Because our own listeners share their port, a second process of the same user would share it too,
- * and silently get half of the connections. So ask first: BH_EEXIST when somebody listens there, else
- * 0. (Unix sockets are not shared: 0.) */
+ * and silently get half of the connections. So ask first: BH_EEXIST when somebody listens there,
+ * else 0. (Unix sockets are not shared: 0.) */
 int bh_listener_probe(const struct bh_addr *address);
 /* What it is bound to (with the real port). */
 const struct bh_addr *bh_listener_addr(const struct bh_listener *l);
