@@ -36,6 +36,15 @@ struct arguments {
     size_t option_count;
 };
 
+/* Options that set a configuration key. */
+static const struct {
+    int option;
+    const char *path;
+} config_options[] = {
+    {'d', "server.dev"},   {'l', "server.listen"},  {'r', "redis.url"},
+    {'p', "script.files"}, {'w', "server.workers"}, {'i', "server.instance"},
+};
+
 static const struct option long_options[] = {
     {"dev", no_argument, NULL, 'd'},
     {"listen", required_argument, NULL, 'l'},
@@ -62,28 +71,22 @@ static void set(struct arguments *a, const char *path, const char *value) {
     a->options[a->option_count++] = (struct bh_config_option){path, value};
 }
 
+static bool take_config_option(struct arguments *a, int option) {
+    for (size_t i = 0; i < sizeof config_options / sizeof config_options[0]; i++) {
+        if (config_options[i].option == option) {
+            set(a, config_options[i].path, optarg ? optarg : "true");
+            return true;
+        }
+    }
+    return false;
+}
+
 static int take_option(struct arguments *a, int option) {
+    if (take_config_option(a, option))
+        return 0;
     switch (option) {
     case 'c':
         a->file = optarg;
-        return 0;
-    case 'd':
-        set(a, "server.dev", "true");
-        return 0;
-    case 'l':
-        set(a, "server.listen", optarg);
-        return 0;
-    case 'r':
-        set(a, "redis.url", optarg);
-        return 0;
-    case 'p':
-        set(a, "script.files", optarg);
-        return 0;
-    case 'w':
-        set(a, "server.workers", optarg);
-        return 0;
-    case 'i':
-        set(a, "server.instance", optarg);
         return 0;
     case 'u':
         a->user = optarg;

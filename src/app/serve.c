@@ -113,7 +113,7 @@ static const char *explain_listen(int error) {
 static size_t own_addresses(const struct lane *l, struct bh_addr *out) {
     const struct server *s = l->server;
     size_t count = 0;
-    for (size_t i = 0; i < s->edge.listen_count; i++)
+    for (size_t i = 0; i < s->config->listen.count; i++)
         if (l->worker->index == 0 || s->listen[i].sa.sa_family != AF_UNIX)
             out[count++] = s->listen[i];
     return count;
@@ -123,7 +123,7 @@ static void listen_now(struct lane *l) {
     struct server *s = l->server;
     size_t which = 0;
     char address[BH_ADDR_TEXT_MAX], why[256];
-    struct bh_addr *own = bh_calloc(s->edge.listen_count, sizeof *own);
+    struct bh_addr *own = bh_calloc(s->config->listen.count, sizeof *own);
     int error = bh_edge_listen(l->edge, own, own_addresses(l, own), &which);
     bh_addr_format(&own[which], address);
     bh_free(own);
@@ -165,7 +165,7 @@ static void start_next(struct server *s) {
 static void announce(struct server *s) {
     char address[BH_ADDR_TEXT_MAX];
     s->state = SERVING;
-    for (size_t i = 0; i < s->edge.listen_count; i++) {
+    for (size_t i = 0; i < s->config->listen.count; i++) {
         bh_addr_format(&s->listen[i], address);
         bh_info("listening", bh_kv_str("address", address), bh_kv_int("workers", s->lane_count),
                 bh_kv_str("broker", s->broker->vt->name));
@@ -181,7 +181,7 @@ static void announce(struct server *s) {
 
 /* Worker 0 has bound the real ports; the others share them. */
 static void fix_ports(struct server *s, struct bh_edge *edge) {
-    for (size_t i = 0; i < s->edge.listen_count; i++)
+    for (size_t i = 0; i < s->config->listen.count; i++)
         s->listen[i] = *bh_edge_address(edge, i);
 }
 
@@ -317,8 +317,6 @@ static void set_edge_config(struct server *s) {
     for (size_t i = 0; i < c->api_keys.count; i++)
         s->api_keys[i] = bh_slice_cstr(c->api_keys.items[i]);
     s->edge = (struct bh_edge_config){
-        .listen = s->listen,
-        .listen_count = c->listen.count,
         .backlog = (int)c->backlog,
         .dev = c->dev,
         .api_keys = s->api_keys,

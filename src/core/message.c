@@ -3,14 +3,6 @@
 
 #include "bellhop/base/mem.h"
 
-static struct bh_slice place(char **at, struct bh_slice s) {
-    struct bh_slice placed = bh_slice(*at, s.n);
-    if (s.n)
-        memcpy(*at, s.p, s.n);
-    *at += s.n;
-    return placed;
-}
-
 struct bh_message *bh_message_new(const struct bh_message *parts) {
     size_t bytes = parts->id.n + parts->origin.n + parts->payload.n;
     struct bh_message *m = bh_try_malloc(sizeof *m + bytes);
@@ -19,9 +11,9 @@ struct bh_message *bh_message_new(const struct bh_message *parts) {
     memcpy(m, parts, sizeof *m);
     atomic_init(&m->refs, 1);
     char *at = m->bytes;
-    m->id = place(&at, parts->id);
-    m->origin = place(&at, parts->origin);
-    m->payload = place(&at, parts->payload);
+    m->id = bh_slice_place(&at, parts->id);
+    m->origin = bh_slice_place(&at, parts->origin);
+    m->payload = bh_slice_place(&at, parts->payload);
     return m;
 }
 

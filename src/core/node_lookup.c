@@ -22,7 +22,6 @@ struct lookup {
     size_t count;
     struct bh_topic *users;
     struct bh_presence *found;
-    size_t current; /* the user at hand, for the walk */
 };
 
 struct info { /* a connection and room for its tenant */
@@ -30,12 +29,17 @@ struct info { /* a connection and room for its tenant */
     char tenant[BH_ID_MAX];
 };
 
-static void add_connection(struct bh_subscriber *s, struct bh_presence *p) {
+static void count_connection(struct bh_subscriber *s, void *ud) {
+    ((struct bh_presence *)ud)->count++;
+}
+
+static void add_connection(struct bh_subscriber *s, void *ud) {
+    struct bh_presence *p = ud;
     struct info *all = (struct info *)p->connections;
     if ((p->count & (p->count - 1)) == 0) /* 0, 1, 2, 4, ...: full */
         all = bh_realloc(all, (p->count ? p->count * 2 : 1) * sizeof *all);
     p->connections = (struct bh_connection_info *)all;
-    struct info *i = &all[p->count];
+    struct info *i = &all[p->count++];
     *i = (struct info){.info = {.instance = bh_node_instance(s->worker->node),
                                 .number = s->number,
                                 .opened_at = s->opened_at}};
@@ -45,20 +49,9 @@ static void add_connection(struct bh_subscriber *s, struct bh_presence *p) {
 }
 
 static void visit(struct bh_worker *w, struct lookup *l) {
-    for (size_t u = 0; u < l->count; u++) {
-        const struct bh_hub_topic *t = bh_hub_find(&w->hub, bh_topic_name(&l->users[u]));
-        struct bh_presence *p = &l->found[u];
-        if (!t)
-            continue;
-        struct bh_subscriber *const *members = t->cap == 1 ? &t->one : t->many;
-        for (uint32_t i = 0; i < t->used; i++) {
-            if (!members[i])
-                continue;
-            if (l->with_connections)
-                add_connection(members[i], p);
-            p->count++;
-        }
-    }
+    for (size_t u = 0; u < l->count; u++)
+        bh_hub_walk(&w->hub, bh_topic_name(&l->users[u]),
+                    l->with_connections ? add_connection : count_connection, &l->found[u]);
 }
 
 static void lookup_free(struct lookup *l) {

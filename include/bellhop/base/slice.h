@@ -44,6 +44,16 @@ static inline int bh_hex_digit(char c) {
     return l >= 'a' && l <= 'f' ? l - 'a' + 10 : -1;
 }
 
+/* Copies s to *at, moves *at behind it, and returns the copy (p == NULL when empty): for objects
+ * that keep their strings in one block. */
+static inline struct bh_slice bh_slice_place(char **at, struct bh_slice s) {
+    struct bh_slice placed = bh_slice(*at, s.n);
+    if (s.n)
+        memcpy(*at, s.p, s.n);
+    *at += s.n;
+    return placed;
+}
+
 /* ASCII case is ignored; other bytes are compared as they are. */
 bool bh_slice_caseeq(struct bh_slice a, struct bh_slice b);
 /* Without the spaces and tabs at both ends. */

@@ -8,8 +8,6 @@
 #include "bellhop/io/addr.h"
 
 struct bh_edge_config {           /* shared by all workers, immutable, outlives them */
-    const struct bh_addr *listen; /* addresses */
-    size_t listen_count;
     int backlog;
     bool dev; /* demo page, no keys, query identity; the app has checked that all is loopback */
     const struct bh_slice *api_keys;

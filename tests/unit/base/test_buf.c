@@ -1,9 +1,9 @@
 /* Shared buffers across threads; growable bytes, their growth and its failure. */
 #include "bellhop/base/buf.h"
 
-#include "base_test.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
+#include "unit_test.h"
 
 #include <pthread.h>
 

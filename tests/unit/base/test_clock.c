@@ -1,7 +1,7 @@
 /* The clock: the fake moves only by hand, the real one never back. */
 #include "bellhop/base/clock.h"
 
-#include "base_test.h"
+#include "unit_test.h"
 
 #include <time.h>
 

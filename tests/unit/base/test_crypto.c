@@ -1,8 +1,8 @@
 /* Crypto: published vectors, and base64 that has exactly one text for each value. */
 #include "bellhop/base/crypto.h"
 
-#include "base_test.h"
 #include "bellhop/base/error.h"
+#include "unit_test.h"
 
 static const char *hex(const unsigned char *p, int n) {
     static char text[2 * BH_DIGEST_MAX + 1];

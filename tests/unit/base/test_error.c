@@ -1,7 +1,7 @@
 /* Error numbers: distinct, negative, each with a text. */
 #include "bellhop/base/error.h"
 
-#include "base_test.h"
+#include "unit_test.h"
 
 static const int numbers[] = {
 #define NUMBER(name, number, text) name,

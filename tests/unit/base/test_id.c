@@ -1,8 +1,8 @@
 /* Ids: every byte against every kind, lengths, the reserved name, and unique ones. */
 #include "bellhop/base/id.h"
 
-#include "base_test.h"
 #include "bellhop/base/error.h"
+#include "unit_test.h"
 
 static const struct {
     enum bh_id_kind kind;

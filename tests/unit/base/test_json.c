@@ -2,10 +2,10 @@
  * every reader held inside its slice whatever the bytes. */
 #include "bellhop/base/json.h"
 
-#include "base_test.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/base/utf8.h"
+#include "unit_test.h"
 
 static int check(const char *text) {
     struct bh_slice s = test_exact(bh_slice_cstr(text));

@@ -1,10 +1,10 @@
 /* JWT: the vectors of RFC 7515, keys made here, and every way in which a token can be wrong. */
 #include "bellhop/base/jwt.h"
 
-#include "base_test.h"
 #include "bellhop/base/crypto.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/json.h"
+#include "unit_test.h"
 
 #include <openssl/core_names.h>
 #include <openssl/ec.h>

@@ -1,7 +1,7 @@
 /* The intrusive list: order, unlinking twice, shifting to the end. */
 #include "bellhop/base/list.h"
 
-#include "base_test.h"
+#include "unit_test.h"
 
 struct item {
     int number;

@@ -1,10 +1,10 @@
 /* Logs: stderr becomes a packet socket here, so that one write is one packet. */
 #include "bellhop/base/log.h"
 
-#include "base_test.h"
 #include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/json.h"
+#include "unit_test.h"
 
 #include <errno.h>
 #include <math.h>

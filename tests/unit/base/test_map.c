@@ -2,8 +2,8 @@
 #include "bellhop/base/map.h"
 
 #include "../../../src/base/siphash.h"
-#include "base_test.h"
 #include "bellhop/base/error.h"
+#include "unit_test.h"
 
 #include <openssl/core_names.h>
 #include <openssl/evp.h>

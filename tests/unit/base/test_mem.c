@@ -1,7 +1,7 @@
 /* Allocation: zero sizes, copies, the failure switch, and that house sizes abort. */
 #include "bellhop/base/mem.h"
 
-#include "base_test.h"
+#include "unit_test.h"
 
 #include <pthread.h>
 #include <signal.h>

@@ -1,7 +1,7 @@
 /* Metrics: threads that come and go lose no count; the text is what Prometheus reads. */
 #include "bellhop/base/metrics.h"
 
-#include "base_test.h"
+#include "unit_test.h"
 
 #include <pthread.h>
 

@@ -1,8 +1,8 @@
 /* Slices: comparing, trimming, splitting, numbers, percent-decoding. */
 #include "bellhop/base/slice.h"
 
-#include "base_test.h"
 #include "bellhop/base/error.h"
+#include "unit_test.h"
 
 static void null_and_empty_are_equal(void **state) {
     assert_true(bh_slice_eq(bh_slice(NULL, 0), BH_SLICE("")));

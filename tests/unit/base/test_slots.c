@@ -1,7 +1,7 @@
 /* Handles: stale ones find nothing, slots are reused, iteration survives removal. */
 #include "bellhop/base/slots.h"
 
-#include "base_test.h"
+#include "unit_test.h"
 
 static void finds_what_was_added(void **state) {
     struct bh_slots s;

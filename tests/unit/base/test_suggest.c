@@ -1,7 +1,7 @@
 /* "Did you mean": near words are found, far ones are not, and nothing overruns. */
 #include "bellhop/base/suggest.h"
 
-#include "base_test.h"
+#include "unit_test.h"
 
 static const char *const words[] = {"listen",        "workers", "redis", "policy",
                                     "payload_bytes", "ttl",     NULL};

@@ -1,8 +1,8 @@
 /* UTF-8: every sequence of up to four bytes against a decoder that knows only the definition. */
 #include "bellhop/base/utf8.h"
 
-#include "base_test.h"
 #include "bellhop/base/error.h"
+#include "unit_test.h"
 
 /* Decodes bit by bit and then asks whether the code point deserved that length. */
 static size_t reference_length(const unsigned char *p, size_t n) {

@@ -1,7 +1,7 @@
-/* What the unit tests of base share: cmocka with what it wants included before it, repeatable
- * random numbers, comparing bytes. */
-#ifndef BELLHOP_TESTS_UNIT_BASE_TEST_H
-#define BELLHOP_TESTS_UNIT_BASE_TEST_H
+/* What unit tests share: cmocka with what it wants included before it, repeatable random numbers,
+ * comparing bytes. */
+#ifndef BELLHOP_TESTS_SUPPORT_UNIT_TEST_H
+#define BELLHOP_TESTS_SUPPORT_UNIT_TEST_H
 
 #include "bellhop/base/buf.h"
 
