@@ -78,20 +78,14 @@ static void on_reap(struct bh_defer *d) {
     bh_edge_check_drained(e);
 }
 
-/* A reset takes what the kernel still holds for a peer that does not read with it. */
-static void close_socket(struct bh_wsconn *ws) {
-    if (ws->reset && bh_stream_is_open(&ws->stream)) {
-        struct linger linger = {.l_onoff = 1, .l_linger = 0};
-        setsockopt(ws->stream.fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
-    }
-    bh_stream_close(&ws->stream);
-}
-
 static void finish(struct bh_wsconn *ws) {
     if (ws->state == BH_WSCONN_CLOSED)
         return;
     ws->state = BH_WSCONN_CLOSED;
-    close_socket(ws);
+    if (ws->reset)
+        bh_stream_reset(&ws->stream);
+    else
+        bh_stream_close(&ws->stream);
     bh_timer_cancel(&ws->timer);
     bh_outq_clear(&ws->out);
     bh_defer_cancel(&ws->flush);
@@ -474,16 +468,6 @@ bool bh_wsconn_wants_close(const struct bh_wsconn *ws) {
     return ws->farewell != NULL;
 }
 
-/* The descriptor changes hands without a system call. */
-static void move_stream(struct bh_stream *to, struct bh_stream *from) {
-    bh_stream_read(from, false);
-    bh_stream_init(to, from->loop, from->fd, &stream_callbacks);
-    to->ops = from->ops;
-    to->tls = from->tls;
-    from->tls = NULL;
-    from->fd = -1;
-}
-
 static void start_heartbeat(struct bh_wsconn *ws) {
     uint64_t interval = ws->edge->config->ping_interval_ms;
     uint64_t now = bh_loop_now(ws->edge->loop);
@@ -502,7 +486,7 @@ static void say_farewell(struct bh_wsconn *ws) {
 
 void bh_wsconn_start(struct bh_wsconn *ws, struct bh_stream *from, struct bh_buf *answer,
                      struct bh_slice held) {
-    move_stream(&ws->stream, from);
+    bh_stream_move(&ws->stream, from, &stream_callbacks);
     ws->state = BH_WSCONN_OPEN;
     ws->has_socket = true;
     ws->counted = true;

@@ -200,3 +200,21 @@ void bh_stream_close(struct bh_stream *s) {
     s->watched = 0;
     s->ended = 1;
 }
+
+void bh_stream_reset(struct bh_stream *s) {
+    struct linger linger = {.l_onoff = 1, .l_linger = 0};
+    if (bh_stream_is_open(s))
+        setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+    bh_stream_close(s);
+}
+
+void bh_stream_move(struct bh_stream *to, struct bh_stream *from,
+                    const struct bh_stream_callbacks *callbacks) {
+    from->writing = 0;
+    bh_stream_read(from, false);
+    bh_stream_init(to, from->loop, from->fd, callbacks);
+    to->ops = from->ops;
+    to->tls = from->tls;
+    from->tls = NULL;
+    from->fd = -1;
+}
