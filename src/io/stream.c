@@ -210,8 +210,8 @@ void bh_stream_reset(struct bh_stream *s) {
 
 void bh_stream_move(struct bh_stream *to, struct bh_stream *from,
                     const struct bh_stream_callbacks *callbacks) {
-    from->writing = 0;
-    bh_stream_read(from, false);
+    from->reading = from->writing = 0;
+    update_interest(from);
     bh_stream_init(to, from->loop, from->fd, callbacks);
     to->ops = from->ops;
     to->tls = from->tls;
