@@ -12,6 +12,7 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
+#include "bellhop/base/metrics.h"
 #include "bellhop/io/timer.h"
 #include "loop_internal.h"
 
@@ -36,11 +37,32 @@ struct bh_listener {
     ino_t ino;
     int fd;
     uint64_t quiet_until_ms;
+    uint64_t rate; /* accepts a second, 0: no limit */
+    uint64_t left; /* of them; what a second brings is the most */
+    uint64_t filled_ms;
     bh_accept_cb on_accept;
     void *ud;
 };
 
 /* --- accepting --- */
+
+static struct bh_metric metrics[] = {
+    {"bellhop_io_accepts_total", NULL, "connections accepted", BH_COUNTER, 0},
+    {"bellhop_io_accepts_delayed_total", NULL,
+     "times that accepts_per_second left connections in the backlog", BH_COUNTER, 0},
+    {"bellhop_io_accept_failures_total", NULL,
+     "times that accepting paused for want of descriptors or memory", BH_COUNTER, 0},
+};
+enum { ACCEPTED, DELAYED, FAILED };
+
+void bh_listener_metrics_register(void) {
+    bh_metrics_register(metrics, sizeof metrics / sizeof *metrics);
+}
+
+static void rest(struct bh_listener *l, uint64_t ms) {
+    event_del(&l->event);
+    bh_timer_set(&l->resume, ms);
+}
 
 static void pause_accepting(struct bh_listener *l, int error) {
     uint64_t now = bh_loop_now(l->loop);
@@ -49,8 +71,26 @@ static void pause_accepting(struct bh_listener *l, int error) {
         bh_warn("cannot accept connections", bh_kv_str("reason", strerror(error)),
                 bh_kv_int("pause_ms", PAUSE_MS));
     }
-    event_del(&l->event);
-    bh_timer_set(&l->resume, PAUSE_MS);
+    bh_metric_inc(&metrics[FAILED]);
+    rest(l, PAUSE_MS);
+}
+
+/* How many may be accepted now. */
+static uint64_t allowance(struct bh_listener *l) {
+    if (l->rate == 0)
+        return ACCEPT_BUDGET;
+    uint64_t now = bh_loop_now(l->loop), elapsed = now - l->filled_ms;
+    uint64_t gained = elapsed < 1000 ? elapsed * l->rate / 1000 : l->rate;
+    if (gained) {
+        l->left = l->left + gained < l->rate ? l->left + gained : l->rate;
+        l->filled_ms = now;
+    }
+    return l->left < ACCEPT_BUDGET ? l->left : ACCEPT_BUDGET;
+}
+
+void bh_listener_limit(struct bh_listener *l, uint64_t per_second) {
+    l->rate = l->left = per_second;
+    l->filled_ms = bh_loop_now(l->loop);
 }
 
 static void on_resume(struct bh_timer *t) {
@@ -80,11 +120,19 @@ static bool concerns_one_connection(int error) {
 static void on_event(evutil_socket_t listening, short what, void *arg) {
     struct bh_listener *l = arg;
     bh_loop_enter(l->loop);
-    for (int budget = ACCEPT_BUDGET; budget > 0; budget--) {
+    uint64_t budget = allowance(l);
+    if (budget == 0) {
+        bh_metric_inc(&metrics[DELAYED]);
+        rest(l, l->rate < 1000 ? 1000 / l->rate : 1);
+        return;
+    }
+    for (; budget > 0; budget--) {
         struct bh_addr peer;
         peer.len = sizeof peer.storage;
         int fd = accept4(l->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
+            l->left -= l->rate != 0;
+            bh_metric_inc(&metrics[ACCEPTED]);
             l->on_accept(l->ud, fd, &peer);
             continue;
         }

@@ -8,7 +8,7 @@
  * mailbox wakes it through a descriptor. Changes of interest are collected and reach epoll just
  * before the wait, so that switching back and forth within a tick costs no system call.
  *
- * A loop owns its base, its read buffer and its resolver; never what is queued or armed on it. */
+ * A loop owns its base, its buffers and its resolver; never what is queued or armed on it. */
 #include "bellhop/io/loop.h"
 
 #include "bellhop/base/clock.h"
@@ -19,6 +19,8 @@
 #include <event2/event.h>
 #include <pthread.h>
 #include <stdlib.h>
+
+#define TLS_BUDGET_US 5000
 
 static void on_libevent_log(int severity, const char *message) {
     if (severity != EVENT_LOG_DEBUG)
@@ -57,6 +59,7 @@ struct bh_loop *bh_loop_new(void) {
     struct bh_loop *loop = bh_calloc(1, sizeof *loop);
     loop->base = new_base();
     loop->wake_ms = BH_WHEEL_NEVER;
+    loop->tls_budget_us = TLS_BUDGET_US;
     bh_list_init(&loop->phases[BH_PHASE_FLUSH]);
     bh_list_init(&loop->phases[BH_PHASE_REAP]);
     bh_wheel_init(&loop->wheel);
@@ -81,6 +84,7 @@ void bh_loop_free(struct bh_loop *loop) {
         bh_resolver_free(loop->resolver);
     event_del(&loop->wake_timer);
     event_base_free(loop->base);
+    bh_free(loop->tls_buffer);
     bh_free(loop);
 }
 
@@ -90,6 +94,7 @@ void bh_loop_enter(struct bh_loop *loop) {
     loop->in_tick = true;
     loop->now_ms = bh_clock_ms();
     loop->tick_began_us = bh_clock_us();
+    loop->tls_spent_us = 0;
 }
 
 static void set_wake_timer(struct bh_loop *loop) {

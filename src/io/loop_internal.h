@@ -28,6 +28,8 @@ uint64_t bh_wheel_next(struct bh_wheel *w);
 
 struct bh_resolver;
 
+#define BH_LOOP_TLS_BUFFER (48 * 1024)
+
 struct bh_loop {
     struct event_base *base;
     struct event wake_timer;
@@ -38,6 +40,9 @@ struct bh_loop {
     uint64_t now_ms;
     uint64_t tick_began_us;
     uint64_t worst_tick_us;
+    uint64_t tls_budget_us;       /* for the handshakes of one tick */
+    uint64_t tls_spent_us;        /* of it, in this tick */
+    unsigned char *tls_buffer;    /* BH_LOOP_TLS_BUFFER bytes of ciphertext; NULL until needed */
     struct bh_resolver *resolver; /* NULL until the first bh_resolve */
     struct bh_wheel wheel;
     unsigned char read_buffer[BH_LOOP_READ_BUFFER];

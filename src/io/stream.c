@@ -52,12 +52,12 @@ static void plain_shutdown(struct bh_stream *s) {
     shutdown(s->fd, SHUT_WR);
 }
 
-static void plain_close(struct bh_stream *s) {
+static void plain_close(struct bh_stream *s, bool abrupt) {
     close(s->fd);
 }
 
-const struct bh_stream_ops bh_stream_plain_ops = {plain_read, plain_write, plain_shutdown,
-                                                  plain_close};
+const struct bh_stream_ops bh_stream_plain_ops = {
+    .read = plain_read, .write = plain_write, .shutdown = plain_shutdown, .close = plain_close};
 
 /* --- events --- */
 
@@ -66,13 +66,11 @@ static void on_event(evutil_socket_t fd, short what, void *arg);
 static short wanted(const struct bh_stream *s) {
     if (s->connecting)
         return EV_WRITE;
-    return (short)((s->reading && !s->ended ? EV_READ : 0) | (s->writing ? EV_WRITE : 0));
+    bool write = s->unsent || (s->writing && !s->handshaking);
+    return (short)((s->reading && !s->ended ? EV_READ : 0) | (write ? EV_WRITE : 0));
 }
 
-static void update_interest(struct bh_stream *s) {
-    short want = wanted(s);
-    if (want == s->watched)
-        return;
+static void watch(struct bh_stream *s, short want) {
     s->watched = (unsigned char)want;
     event_del(&s->event);
     if (!want)
@@ -81,12 +79,27 @@ static void update_interest(struct bh_stream *s) {
     event_add(&s->event, NULL);
 }
 
+static void update_interest(struct bh_stream *s) {
+    short want = wanted(s);
+    if (want != s->watched)
+        watch(s, want);
+    if (want & EV_READ && s->has_input) /* a timeout of zero: once, in the next tick */
+        event_add(&s->event, &(struct timeval){0, 0});
+}
+
 static void end(struct bh_stream *s, int error) {
     s->ended = 1;
+    s->handshaking = 0;
     if (error)
-        s->writing = 0; /* a broken socket is always writable */
+        s->writing = s->unsent = 0; /* a broken socket is always writable */
     update_interest(s);
     s->callbacks->on_end(s, error);
+}
+
+static void tell_writable(struct bh_stream *s) {
+    s->writing = 0;
+    update_interest(s);
+    s->callbacks->on_writable(s);
 }
 
 static void finish_connect(struct bh_stream *s) {
@@ -98,15 +111,18 @@ static void finish_connect(struct bh_stream *s) {
         end(s, error == ETIMEDOUT ? BH_ETIMEDOUT : BH_EUNAVAIL);
         return;
     }
-    s->writing = 0;
-    update_interest(s);
-    s->callbacks->on_writable(s);
+    tell_writable(s);
 }
 
 static void read_some(struct bh_stream *s) {
     unsigned char *buffer = bh_loop_read_buffer(s->loop);
     for (int round = 0; round < READ_ROUNDS && bh_stream_is_open(s) && s->reading; round++) {
+        bool handshaking = s->handshaking;
         ssize_t n = s->ops->read(s, buffer, BH_LOOP_READ_BUFFER);
+        if (n == BH_EAGAIN && handshaking && !s->handshaking) {
+            tell_writable(s);
+            continue;
+        }
         if (n == BH_EAGAIN)
             return;
         if (n <= 0) {
@@ -119,20 +135,28 @@ static void read_some(struct bh_stream *s) {
     }
 }
 
+static void write_some(struct bh_stream *s) {
+    if (s->unsent)
+        s->ops->flush(s);
+    if (!s->unsent && s->writing && !s->handshaking)
+        tell_writable(s);
+}
+
 static void on_event(evutil_socket_t fd, short what, void *arg) {
     struct bh_stream *s = arg;
     bh_loop_enter(s->loop);
+    if (what & EV_TIMEOUT)
+        event_add(&s->event, NULL); /* a timeout takes the descriptor out as well */
     if (s->connecting) {
         finish_connect(s);
         return;
     }
-    if (what & EV_READ && s->reading && !s->ended)
+    if ((what & EV_READ || s->has_input) && s->reading && !s->ended)
         read_some(s);
-    if (what & EV_WRITE && bh_stream_is_open(s) && s->writing && !s->connecting) {
-        s->writing = 0;
-        update_interest(s);
-        s->callbacks->on_writable(s);
-    }
+    if (what & EV_WRITE && bh_stream_is_open(s) && !s->connecting)
+        write_some(s);
+    if (bh_stream_is_open(s))
+        update_interest(s); /* the transport may have changed its mind */
 }
 
 /* --- life --- */
@@ -171,11 +195,13 @@ void bh_stream_read(struct bh_stream *s, bool on) {
 ssize_t bh_stream_write(struct bh_stream *s, const struct iovec *iov, int count) {
     if (!bh_stream_is_open(s))
         return BH_ECLOSED;
-    if (s->connecting)
+    if (s->connecting || s->handshaking)
         return BH_EAGAIN;
     if (count <= 0)
         return 0;
-    return s->ops->write(s, iov, count < IOV_MAX ? count : IOV_MAX);
+    ssize_t taken = s->ops->write(s, iov, count < IOV_MAX ? count : IOV_MAX);
+    update_interest(s);
+    return taken;
 }
 
 void bh_stream_want_write(struct bh_stream *s) {
@@ -186,35 +212,48 @@ void bh_stream_want_write(struct bh_stream *s) {
 }
 
 void bh_stream_shutdown(struct bh_stream *s) {
-    if (bh_stream_is_open(s) && !s->connecting)
-        s->ops->shutdown(s);
+    if (!bh_stream_is_open(s) || s->connecting)
+        return;
+    s->ops->shutdown(s);
+    update_interest(s);
 }
 
-void bh_stream_close(struct bh_stream *s) {
+static void close_stream(struct bh_stream *s, bool abrupt) {
     if (!bh_stream_is_open(s))
         return;
     event_del(&s->event);
-    s->ops->close(s);
+    s->ops->close(s, abrupt);
     s->fd = -1;
     s->reading = s->writing = s->connecting = 0;
+    s->handshaking = s->unsent = s->has_input = 0;
     s->watched = 0;
     s->ended = 1;
+}
+
+void bh_stream_close(struct bh_stream *s) {
+    close_stream(s, false);
 }
 
 void bh_stream_reset(struct bh_stream *s) {
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
     if (bh_stream_is_open(s))
         setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
-    bh_stream_close(s);
+    close_stream(s, true);
 }
 
 void bh_stream_move(struct bh_stream *to, struct bh_stream *from,
                     const struct bh_stream_callbacks *callbacks) {
-    from->reading = from->writing = 0;
-    update_interest(from);
+    event_del(&from->event);
     bh_stream_init(to, from->loop, from->fd, callbacks);
     to->ops = from->ops;
     to->tls = from->tls;
+    to->handshaking = from->handshaking;
+    to->unsent = from->unsent;
+    to->has_input = from->has_input;
+    update_interest(to);
     from->tls = NULL;
     from->fd = -1;
+    from->reading = from->writing = from->handshaking = from->unsent = from->has_input = 0;
+    from->watched = 0;
+    from->ended = 1;
 }

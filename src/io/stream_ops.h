@@ -1,7 +1,13 @@
 /* stream_ops.h - what a transport does for a stream; private to src/io.
  *
- * All four act on s->fd and never call back. A transport that decrypts (TLS) fills the buffer as
- * long as it has something: the caller takes a short read for "drained" and waits for the socket.
+ * None of them calls back. A transport that decrypts (TLS) fills the buffer as long as it has
+ * something: the caller takes a short read for "drained" and waits for the socket.
+ *
+ * A transport that is more than its socket tells stream.c so by three bits of the stream, which it
+ * may change inside its operations:
+ *   handshaking  no data yet; cleared by the read that ends the handshake, with BH_EAGAIN
+ *   unsent       has bytes of its own for the peer: flush is called when the socket has room
+ *   has_input    has something to read even if the socket has not: read is called in the next tick
  */
 #ifndef BELLHOP_SRC_IO_STREAM_OPS_H
 #define BELLHOP_SRC_IO_STREAM_OPS_H
@@ -9,12 +15,14 @@
 #include "bellhop/io/stream.h"
 
 struct bh_stream_ops {
-    /* > 0 bytes; 0 at the end; BH_EAGAIN; BH_EIO. */
+    /* > 0 bytes; 0 at the end; BH_EAGAIN; BH_EIO, BH_EPROTO. */
     ssize_t (*read)(struct bh_stream *s, void *p, size_t n);
     /* >= 0 bytes taken; BH_EAGAIN; BH_ECLOSED. count is 1..IOV_MAX. */
     ssize_t (*write)(struct bh_stream *s, const struct iovec *iov, int count);
+    void (*flush)(struct bh_stream *s);
     void (*shutdown)(struct bh_stream *s);
-    void (*close)(struct bh_stream *s);
+    /* abrupt: without a word to the peer. */
+    void (*close)(struct bh_stream *s, bool abrupt);
 };
 
 extern const struct bh_stream_ops bh_stream_plain_ops;

@@ -24,7 +24,11 @@ int bh_listener_open(struct bh_listener **out, struct bh_loop *loop, const struc
 int bh_listener_probe(const struct bh_addr *address);
 /* What it is bound to (with the real port). */
 const struct bh_addr *bh_listener_addr(const struct bh_listener *l);
+/* At most so many a second (and as many at once); the others wait in the backlog. 0: no limit. */
+void bh_listener_limit(struct bh_listener *l, uint64_t per_second);
 /* Stops accepting and frees. Not from inside on_accept. */
 void bh_listener_close(struct bh_listener *l);
+
+void bh_listener_metrics_register(void);
 
 #endif

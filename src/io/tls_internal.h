@@ -1,0 +1,62 @@
+/* tls_internal.h - what the modules of TLS share: the object that a server answers with, the state
+ * of one connection, the ring of ticket keys. Private to src/io/tls*.c. */
+#ifndef BELLHOP_SRC_IO_TLS_INTERNAL_H
+#define BELLHOP_SRC_IO_TLS_INTERNAL_H
+
+#include "bellhop/base/buf.h"
+#include "bellhop/io/tls.h"
+
+#include <openssl/ssl.h>
+#include <stdatomic.h>
+
+struct bh_tls_ring;
+
+struct bh_tls {
+    atomic_uint refs;
+    SSL_CTX **contexts; /* one for each certificate; every connection begins with the first */
+    size_t count;
+    struct bh_tls_ring *ring; /* NULL: no session tickets */
+};
+
+/* Behind bh_stream.tls. It knows the socket and the loop but not the stream, so it may move from
+ * one to another. */
+struct bh_tls_conn {
+    SSL *ssl; /* NULL without memory */
+    struct bh_tls *tls;
+    struct bh_loop *loop;
+    int fd;
+    int outcome;             /* what reading tells from now on, if `over` */
+    const unsigned char *in; /* the ciphertext at hand, inside of an operation only */
+    size_t in_left;
+    struct bh_bytes early;   /* ciphertext to be read before that of the socket */
+    struct bh_bytes pending; /* ciphertext that the kernel has not taken yet */
+    uint32_t barren;         /* bytes of ciphertext in a row that held no plaintext */
+    bool begun;              /* the peer has said something */
+    bool established;
+    bool over;    /* nothing more to read */
+    bool broken;  /* nothing more to write */
+    bool held;    /* one byte is in `pending` but was not reported as taken */
+    bool fin_due; /* behind `pending` */
+};
+
+/* OpenSSL's own words for the first error in its queue, which is empty afterwards. */
+const char *bh_tls_reason(void);
+/* *error (bh_free) gets the text; BH_EINVAL. */
+int bh_tls_fail(char **error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* --- tls_files.c: each returns 0 or BH_EINVAL with *error --- */
+
+/* A whole file of at most `max` bytes, to `out` (bh_bytes_free, also after a failure). */
+int bh_tls_read_file(const char *path, size_t max, struct bh_bytes *out, char **error);
+void bh_tls_warn_if_exposed(const char *path);
+int bh_tls_load_pair(SSL_CTX *ctx, const char *certificate, const char *key, char **error);
+
+/* --- tls_tickets.c --- */
+
+/* The ring for a new object: that of its predecessor (may be NULL), or fresh, or from files. */
+int bh_tls_ring_new(const struct bh_tls_config *config, struct bh_tls_ring *previous,
+                    struct bh_tls_ring **out, char **error);
+void bh_tls_ring_unref(struct bh_tls_ring *ring); /* NULL is allowed */
+void bh_tls_ring_attach(struct bh_tls_ring *ring, SSL_CTX *ctx);
+
+#endif

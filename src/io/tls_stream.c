@@ -1,0 +1,427 @@
+/* tls_stream.c - TLS as a transport of a stream.
+ *
+ * OpenSSL never sees the socket. A BIO of ours stands between:
+ *
+ *     socket -> recv, one chunk -> BIO -> SSL_read -> the caller's buffer
+ *     iovec -> pieces of one record -> SSL_write -> BIO -> send, the rest to `pending` -> socket
+ *
+ * Reading takes one recv for each wake-up into the loop's buffer for ciphertext, and OpenSSL is run
+ * until it has used up the chunk. A chunk and the unfinished record before it fit into the caller's
+ * buffer once decrypted (48 + 16 KiB), so OpenSSL never holds plaintext back, and a short read
+ * means "drained", as stream.c expects. What lies behind the last message of the handshake is kept
+ * in `early`, so that the owner hears of the handshake before it gets data.
+ *
+ * Writing always succeeds for OpenSSL, therefore the rule that a failed SSL_write must be repeated
+ * with the same bytes never applies. What the kernel does not take waits in `pending`; as long as
+ * it does, nothing more is encrypted, so it holds one record, or a flight of the handshake. The
+ * bytes of that record but the last one count as taken: only when they are all with the kernel is
+ * the owner told so, who may then close.
+ *
+ * The handshake's computations are the costly part. They have a budget for each tick: beyond it, a
+ * stream that is still shaking hands is not read, and its socket is reported again in the next
+ * tick, in the order of arrival.
+ *
+ * A broken socket is no error for OpenSSL: what it writes then is dropped, and what the peer sent
+ * before is still read. Thread: the loop's. */
+#include "tls_internal.h"
+
+#include "bellhop/base/clock.h"
+#include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
+#include "bellhop/base/mem.h"
+#include "bellhop/base/metrics.h"
+#include "loop_internal.h"
+#include "stream_ops.h"
+
+#include <errno.h>
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define PIECE_MAX   (16 * 1024) /* the plaintext of one record */
+#define PENDING_MAX (64 * 1024)
+#define BARREN_MAX  (256 * 1024)
+
+static struct bh_metric metrics[] = {
+    {"bellhop_io_tls_handshakes_total", NULL, "TLS handshakes completed", BH_COUNTER, 0},
+    {"bellhop_io_tls_handshakes_failed_total", NULL,
+     "connections that said something but did not complete the TLS handshake", BH_COUNTER, 0},
+    {"bellhop_io_tls_resumed_total", NULL, "TLS handshakes that resumed a session", BH_COUNTER, 0},
+};
+enum { COMPLETED, FAILED, RESUMED };
+
+void bh_tls_metrics_register(void) {
+    bh_metrics_register(metrics, sizeof metrics / sizeof *metrics);
+}
+
+/* --- between OpenSSL and the socket --- */
+
+/* The bytes that the kernel took. */
+static size_t send_some(struct bh_tls_conn *c, const char *p, size_t n) {
+    ssize_t sent;
+    do
+        sent = send(c->fd, p, n, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    if (sent >= 0)
+        return (size_t)sent;
+    c->broken = errno != EAGAIN;
+    return 0;
+}
+
+static bool has_unsent(const struct bh_tls_conn *c) {
+    return c->pending.len > 0 && !c->broken;
+}
+
+static void flush_pending(struct bh_tls_conn *c) {
+    if (has_unsent(c))
+        bh_bytes_consume(&c->pending, send_some(c, c->pending.p, c->pending.len));
+    if (has_unsent(c))
+        return;
+    bh_bytes_free(&c->pending);
+    if (c->fin_due)
+        shutdown(c->fd, SHUT_WR);
+    c->fin_due = false;
+}
+
+static int bio_write(BIO *bio, const char *p, int n) {
+    struct bh_tls_conn *c = BIO_get_data(bio);
+    size_t total = (size_t)n, sent = 0;
+    BIO_clear_retry_flags(bio);
+    if (c->broken)
+        return n;
+    if (!c->pending.len)
+        sent = send_some(c, p, total);
+    if (c->broken || sent == total)
+        return n;
+    if (c->pending.len + total - sent > PENDING_MAX)
+        return -1; /* a peer that makes us answer and does not read */
+    bh_bytes_add(&c->pending, bh_slice(p + sent, total - sent));
+    return n;
+}
+
+static int bio_read(BIO *bio, char *out, int n) {
+    struct bh_tls_conn *c = BIO_get_data(bio);
+    size_t part = c->in_left < (size_t)n ? c->in_left : (size_t)n;
+    BIO_clear_retry_flags(bio);
+    if (part == 0) {
+        BIO_set_retry_read(bio);
+        return -1;
+    }
+    memcpy(out, c->in, part);
+    c->in += part;
+    c->in_left -= part;
+    return (int)part;
+}
+
+static long bio_ctrl(BIO *bio, int command, long number, void *p) {
+    return command == BIO_CTRL_FLUSH; /* the only one that OpenSSL insists on */
+}
+
+static BIO_METHOD *bio_method;
+
+static void make_bio_method(void) {
+    bio_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "bellhop");
+    if (!bio_method)
+        abort();
+    BIO_meth_set_write(bio_method, bio_write);
+    BIO_meth_set_read(bio_method, bio_read);
+    BIO_meth_set_ctrl(bio_method, bio_ctrl);
+}
+
+static BIO *new_bio(struct bh_tls_conn *c) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_bio_method);
+    BIO *bio = BIO_new(bio_method);
+    if (bio) {
+        BIO_set_data(bio, c);
+        BIO_set_init(bio, 1);
+    }
+    return bio;
+}
+
+/* --- input --- */
+
+static unsigned char *buffer_of(struct bh_loop *loop) {
+    if (!loop->tls_buffer)
+        loop->tls_buffer = bh_malloc(BH_LOOP_TLS_BUFFER);
+    return loop->tls_buffer;
+}
+
+static ssize_t take_early(struct bh_tls_conn *c, unsigned char *buffer) {
+    size_t n = c->early.len < BH_LOOP_TLS_BUFFER ? c->early.len : BH_LOOP_TLS_BUFFER;
+    memcpy(buffer, c->early.p, n);
+    bh_bytes_consume(&c->early, n);
+    if (!c->early.len)
+        bh_bytes_free(&c->early);
+    return (ssize_t)n;
+}
+
+/* > 0: so many bytes are at hand; 0 at the end; BH_EAGAIN; BH_EIO. */
+static ssize_t next_chunk(struct bh_stream *s, struct bh_tls_conn *c) {
+    unsigned char *buffer = buffer_of(c->loop);
+    ssize_t n = c->early.len ? take_early(c, buffer)
+                             : bh_stream_plain_ops.read(s, buffer, BH_LOOP_TLS_BUFFER);
+    if (n > 0) {
+        c->in = buffer;
+        c->in_left = (size_t)n;
+        c->begun = true;
+    }
+    return n;
+}
+
+/* The loop's buffer is for the next stream; what is left of it goes before what is early already.
+ */
+static void keep_rest(struct bh_tls_conn *c) {
+    struct bh_bytes rest = {0};
+    if (!c->in_left)
+        return;
+    bh_bytes_add(&rest, bh_slice(c->in, c->in_left));
+    bh_bytes_add(&rest, bh_bytes_slice(&c->early));
+    bh_bytes_free(&c->early);
+    c->early = rest;
+    c->in_left = 0;
+}
+
+static ssize_t set_over(struct bh_tls_conn *c, int outcome) {
+    c->over = true;
+    c->outcome = outcome;
+    c->in_left = 0;
+    bh_bytes_free(&c->early);
+    if (outcome != 0 || !c->established)
+        c->broken = true;
+    return outcome;
+}
+
+/* --- the handshake --- */
+
+static const char *describe_failure(void) {
+    unsigned long error = ERR_peek_error();
+    if (ERR_GET_LIB(error) == ERR_LIB_SSL && ERR_GET_REASON(error) == SSL_R_HTTP_REQUEST) {
+        ERR_clear_error();
+        return "plain HTTP where TLS is spoken";
+    }
+    return bh_tls_reason();
+}
+
+static void log_failure(const struct bh_tls_conn *c, const char *message) {
+    char text[BH_ADDR_TEXT_MAX] = "";
+    struct bh_addr peer = {.len = sizeof peer.storage};
+    if (getpeername(c->fd, &peer.sa, &peer.len) == 0)
+        bh_addr_format_ip(&peer, text);
+    bh_info_limited("tls connection failed", bh_kv_str("what", message),
+                    bh_kv_str("reason", describe_failure()), bh_kv_str("peer", text));
+}
+
+/* After OpenSSL has said no: what reading tells now. */
+static ssize_t explain(struct bh_tls_conn *c, int result, const char *what) {
+    switch (SSL_get_error(c->ssl, result)) {
+    case SSL_ERROR_WANT_READ:
+        return BH_EAGAIN;
+    case SSL_ERROR_ZERO_RETURN:
+        return set_over(c, 0);
+    case SSL_ERROR_SSL:
+        log_failure(c, what);
+        flush_pending(c); /* the alert */
+        return set_over(c, BH_EPROTO);
+    default:
+        ERR_clear_error();
+        return set_over(c, BH_EIO);
+    }
+}
+
+static ssize_t shake_hands(struct bh_stream *s, struct bh_tls_conn *c) {
+    ERR_clear_error();
+    uint64_t began_us = bh_clock_us();
+    int result = SSL_do_handshake(c->ssl);
+    c->loop->tls_spent_us += bh_clock_us() - began_us;
+    if (result != 1)
+        return explain(c, result, "handshake");
+    c->established = true;
+    s->handshaking = 0;
+    bh_metric_inc(&metrics[COMPLETED]);
+    if (SSL_session_reused(c->ssl))
+        bh_metric_inc(&metrics[RESUMED]);
+    return BH_EAGAIN;
+}
+
+/* --- the operations --- */
+
+static void tell_stream(struct bh_stream *s, const struct bh_tls_conn *c) {
+    s->unsent = has_unsent(c);
+    s->has_input = c->early.len > 0 || c->over;
+}
+
+static ssize_t decrypt(struct bh_tls_conn *c, unsigned char *p, size_t n) {
+    size_t total = 0, part, chunk = c->in_left;
+    ERR_clear_error();
+    while (total < n && SSL_read_ex(c->ssl, p + total, n - total, &part))
+        total += part;
+    if (total == n)
+        return (ssize_t)n;
+    ssize_t outcome = explain(c, 0, "data");
+    c->barren = total ? 0 : c->barren + (uint32_t)chunk;
+    if (c->barren > BARREN_MAX)
+        outcome = set_over(c, BH_EIO);
+    return total ? (ssize_t)total : outcome;
+}
+
+static ssize_t read_chunk(struct bh_stream *s, struct bh_tls_conn *c, void *p, size_t n) {
+    ssize_t got = next_chunk(s, c);
+    if (got == BH_EAGAIN)
+        return BH_EAGAIN;
+    if (got <= 0)
+        return set_over(c, (int)got);
+    ssize_t result = c->established ? decrypt(c, p, n) : shake_hands(s, c);
+    keep_rest(c);
+    return result;
+}
+
+static ssize_t tls_read(struct bh_stream *s, void *p, size_t n) {
+    struct bh_tls_conn *c = s->tls;
+    ssize_t result;
+    if (c->over)
+        result = c->outcome;
+    else if (!c->established && c->loop->tls_spent_us >= c->loop->tls_budget_us)
+        result = BH_EAGAIN;
+    else
+        result = read_chunk(s, c, p, n);
+    tell_stream(s, c);
+    return result;
+}
+
+/* Where a vector is read. */
+struct cursor {
+    const struct iovec *iov;
+    int count;
+    size_t offset;
+};
+
+static void advance(struct cursor *at, size_t n) {
+    at->offset += n;
+    while (at->count && at->offset >= at->iov->iov_len) {
+        at->offset -= at->iov->iov_len;
+        at->iov++;
+        at->count--;
+    }
+}
+
+/* What one record takes: bytes of the vector where they lie, or several of them put together. */
+static struct bh_slice next_piece(const struct cursor *at, unsigned char *scratch) {
+    size_t filled = 0, offset = at->offset;
+    for (int i = 0; i < at->count && filled < PIECE_MAX; i++, offset = 0) {
+        const char *p = (const char *)at->iov[i].iov_base + offset;
+        size_t left = at->iov[i].iov_len - offset, room = PIECE_MAX - filled;
+        size_t n = left < room ? left : room;
+        if (i == 0 && (n == PIECE_MAX || at->count == 1))
+            return bh_slice(p, n);
+        memcpy(scratch + filled, p, n);
+        filled += n;
+    }
+    return bh_slice(scratch, filled);
+}
+
+static size_t encrypt(struct bh_tls_conn *c, struct cursor *at) {
+    size_t taken = 0, part;
+    ERR_clear_error();
+    while (at->count && !c->pending.len && !c->broken) {
+        struct bh_slice piece = next_piece(at, buffer_of(c->loop));
+        if (!SSL_write_ex(c->ssl, piece.p, piece.n, &part)) {
+            ERR_clear_error();
+            c->broken = true;
+            break;
+        }
+        advance(at, part);
+        taken += part;
+    }
+    return taken;
+}
+
+static ssize_t tls_write(struct bh_stream *s, const struct iovec *iov, int count) {
+    struct bh_tls_conn *c = s->tls;
+    struct cursor at = {iov, count, 0};
+    advance(&at, 0);
+    flush_pending(c);
+    s->unsent = has_unsent(c);
+    if (c->broken)
+        return BH_ECLOSED;
+    if (!at.count)
+        return 0;
+    if (s->unsent)
+        return BH_EAGAIN;
+    size_t taken = c->held;
+    advance(&at, taken);
+    c->held = false;
+    taken += encrypt(c, &at);
+    s->unsent = has_unsent(c);
+    if (c->broken)
+        return BH_ECLOSED;
+    c->held = s->unsent && taken > 1;
+    return (ssize_t)(taken - c->held);
+}
+
+static void tls_flush(struct bh_stream *s) {
+    flush_pending(s->tls);
+    tell_stream(s, s->tls);
+}
+
+static void say_goodbye(struct bh_tls_conn *c) {
+    if (!c->established || c->broken || SSL_get_shutdown(c->ssl) & SSL_SENT_SHUTDOWN)
+        return;
+    ERR_clear_error();
+    if (SSL_shutdown(c->ssl) < 0)
+        ERR_clear_error();
+}
+
+static void tls_shutdown(struct bh_stream *s) {
+    struct bh_tls_conn *c = s->tls;
+    say_goodbye(c);
+    c->fin_due = true;
+    flush_pending(c);
+    tell_stream(s, c);
+}
+
+static void tls_close(struct bh_stream *s, bool abrupt) {
+    struct bh_tls_conn *c = s->tls;
+    if (!abrupt) {
+        say_goodbye(c);
+        flush_pending(c);
+    }
+    if (c->begun && !c->established)
+        bh_metric_inc(&metrics[FAILED]);
+    close(c->fd);
+    SSL_free(c->ssl);
+    bh_tls_unref(c->tls);
+    bh_bytes_free(&c->early);
+    bh_bytes_free(&c->pending);
+    bh_free(c);
+    s->tls = NULL;
+}
+
+static const struct bh_stream_ops tls_ops = {.read = tls_read,
+                                             .write = tls_write,
+                                             .flush = tls_flush,
+                                             .shutdown = tls_shutdown,
+                                             .close = tls_close};
+
+void bh_tls_accept(struct bh_stream *s, struct bh_tls *tls, struct bh_slice early) {
+    struct bh_tls_conn *c = bh_calloc(1, sizeof *c);
+    BIO *bio = new_bio(c);
+    c->tls = bh_tls_ref(tls);
+    c->loop = s->loop;
+    c->fd = s->fd;
+    c->ssl = bio ? SSL_new(tls->contexts[0]) : NULL;
+    if (c->ssl) {
+        SSL_set_bio(c->ssl, bio, bio);
+        SSL_set_accept_state(c->ssl);
+        bh_bytes_add(&c->early, early);
+    } else {
+        BIO_free(bio);
+        set_over(c, BH_EIO);
+    }
+    s->tls = c;
+    s->ops = &tls_ops;
+    s->handshaking = 1;
+    tell_stream(s, c);
+}

@@ -1,0 +1,311 @@
+/* tls_test.h - what the tests of TLS share: certificates made on the spot, a server side made of
+ * streams, and a client whose every byte on the wire the test controls. */
+#ifndef BELLHOP_TESTS_UNIT_TLS_TEST_H
+#define BELLHOP_TESTS_UNIT_TLS_TEST_H
+
+#include "io_test.h"
+
+#include "bellhop/base/buf.h"
+#include "bellhop/io/tls.h"
+
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* --- files --- */
+
+static char test_folder[] = "/tmp/bellhop-tls-XXXXXX";
+
+/* Good until eight further calls. */
+static inline char *test_path(const char *name) {
+    static char paths[8][128];
+    static unsigned next;
+    char *path = paths[next++ % 8];
+    snprintf(path, sizeof paths[0], "%s/%s", test_folder, name);
+    return path;
+}
+
+static inline char *test_file(const char *name, const void *p, size_t n, mode_t mode) {
+    char *path = test_path(name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fwrite(p, 1, n, file), n);
+    fclose(file);
+    assert_int_equal(chmod(path, mode), 0);
+    return path;
+}
+
+static inline void test_remove_folder(void) {
+    char command[64];
+    snprintf(command, sizeof command, "rm -r %s", test_folder);
+    assert_int_equal(system(command), 0);
+}
+
+/* --- certificates --- */
+
+struct test_cert {
+    X509 *x;
+    EVP_PKEY *key;
+};
+
+struct test_san {
+    int type; /* GEN_DNS and so on */
+    const char *p;
+    int n; /* 0: a string */
+};
+
+static inline void test_add_sans(X509 *x, const struct test_san *sans) {
+    GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
+    for (; sans->p; sans++) {
+        GENERAL_NAME *name = GENERAL_NAME_new();
+        ASN1_STRING *value =
+            ASN1_STRING_type_new(sans->type == GEN_IPADD ? V_ASN1_OCTET_STRING : V_ASN1_IA5STRING);
+        ASN1_STRING_set(value, sans->p, sans->n ? sans->n : (int)strlen(sans->p));
+        GENERAL_NAME_set0_value(name, sans->type, value);
+        sk_GENERAL_NAME_push(names, name);
+    }
+    assert_int_equal(X509_add1_ext_i2d(x, NID_subject_alt_name, names, 0, 0), 1);
+    GENERAL_NAMES_free(names);
+}
+
+/* issuer NULL: a CA, signed by itself. sans may be NULL, else ends with p == NULL. */
+static inline struct test_cert test_cert_new(const char *cn, const struct test_san *sans,
+                                             const struct test_cert *issuer) {
+    static long serial;
+    struct test_cert c = {X509_new(), EVP_EC_gen("P-256")};
+    X509_NAME *subject = X509_NAME_new();
+    X509_NAME_add_entry_by_txt(subject, "O", MBSTRING_UTF8, (const unsigned char *)"Tests", -1, -1,
+                               0);
+    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, (const unsigned char *)cn, -1, -1, 0);
+    X509_set_version(c.x, X509_VERSION_3);
+    ASN1_INTEGER_set(X509_get_serialNumber(c.x), ++serial);
+    X509_gmtime_adj(X509_getm_notBefore(c.x), -3600);
+    X509_gmtime_adj(X509_getm_notAfter(c.x), 3600);
+    X509_set_subject_name(c.x, subject);
+    X509_set_issuer_name(c.x, issuer ? X509_get_subject_name(issuer->x) : subject);
+    X509_set_pubkey(c.x, c.key);
+    BASIC_CONSTRAINTS basic = {.ca = issuer ? 0 : 0xff};
+    X509_add1_ext_i2d(c.x, NID_basic_constraints, &basic, 1, 0);
+    if (sans)
+        test_add_sans(c.x, sans);
+    assert_true(X509_sign(c.x, issuer ? issuer->key : c.key, EVP_sha256()) > 0);
+    X509_NAME_free(subject);
+    return c;
+}
+
+static inline void test_cert_free(struct test_cert *c) {
+    X509_free(c->x);
+    EVP_PKEY_free(c->key);
+}
+
+/* NAME.crt and NAME.key. */
+static inline void test_cert_save(const struct test_cert *c, const char *name) {
+    char file[64];
+    snprintf(file, sizeof file, "%s.crt", name);
+    FILE *out = fopen(test_path(file), "w");
+    assert_int_equal(PEM_write_X509(out, c->x), 1);
+    fclose(out);
+    snprintf(file, sizeof file, "%s.key", name);
+    out = fopen(test_path(file), "w");
+    assert_int_equal(PEM_write_PrivateKey(out, c->key, NULL, NULL, 0, NULL, NULL), 1);
+    fclose(out);
+    chmod(test_path(file), 0600);
+}
+
+/* --- the server: streams that keep what they get --- */
+
+static struct bh_loop *loop;
+
+struct test_owner {
+    struct bh_stream stream;
+    struct bh_bytes got;
+    struct bh_bytes out; /* to be written; grows by the echo */
+    bool echo;
+    unsigned writables, ends;
+    int error;
+    void (*in_writable)(struct test_owner *);
+    void (*in_data)(struct test_owner *);
+};
+
+static inline void test_owner_flush(struct test_owner *o) {
+    while (o->out.len) {
+        struct iovec iov[2] = {{o->out.p, o->out.len / 2},
+                               {o->out.p + o->out.len / 2, o->out.len - o->out.len / 2}};
+        ssize_t n = bh_stream_write(&o->stream, iov, 2);
+        if (n <= 0) {
+            if (n == BH_EAGAIN)
+                bh_stream_want_write(&o->stream);
+            return;
+        }
+        bh_bytes_consume(&o->out, (size_t)n);
+    }
+}
+
+static inline void test_on_data(struct bh_stream *s, unsigned char *data, size_t n) {
+    struct test_owner *o = BH_CONTAINER_OF(s, struct test_owner, stream);
+    assert_true(bh_stream_is_open(s) && s->reading);
+    assert_int_equal(o->ends, 0);
+    assert_int_equal(s->handshaking, 0);
+    assert_true(o->writables > 0);
+    bh_bytes_add(o->echo ? &o->out : &o->got, bh_slice(data, n));
+    memset(data, 0xee, n);
+    if (o->in_data)
+        o->in_data(o);
+    if (o->echo)
+        test_owner_flush(o);
+}
+
+static inline void test_on_end(struct bh_stream *s, int error) {
+    struct test_owner *o = BH_CONTAINER_OF(s, struct test_owner, stream);
+    o->ends++;
+    o->error = error;
+}
+
+static inline void test_on_writable(struct bh_stream *s) {
+    struct test_owner *o = BH_CONTAINER_OF(s, struct test_owner, stream);
+    o->writables++;
+    if (o->in_writable)
+        o->in_writable(o);
+    if (bh_stream_is_open(s))
+        test_owner_flush(o);
+}
+
+static const struct bh_stream_callbacks test_callbacks = {test_on_data, test_on_end,
+                                                          test_on_writable};
+
+static inline void test_owner_open(struct test_owner *o, int fd, struct bh_tls *tls,
+                                   struct bh_slice early) {
+    *o = (struct test_owner){0};
+    bh_stream_init(&o->stream, loop, fd, &test_callbacks);
+    bh_tls_accept(&o->stream, tls, early);
+    bh_stream_read(&o->stream, true);
+}
+
+static inline void test_owner_close(struct test_owner *o) {
+    bh_stream_close(&o->stream);
+    bh_bytes_free(&o->got);
+    bh_bytes_free(&o->out);
+}
+
+static inline struct bh_tls *test_tls(const struct bh_tls_config *config,
+                                      const struct bh_tls *previous) {
+    struct bh_tls *tls;
+    char *error;
+    int result = bh_tls_new(config, previous, &tls, &error);
+    if (result != 0)
+        fail_msg("bh_tls_new: %s", error);
+    return tls;
+}
+
+/* --- the client --- */
+
+struct test_client {
+    SSL *ssl;
+    BIO *in, *out;
+    int fd;
+    struct bh_bytes wire; /* ciphertext that is still to be sent */
+    size_t step;          /* at most so many bytes at a time; 0: all */
+    size_t allowed;       /* how many it may send altogether */
+    size_t sent;
+    bool deaf; /* does not read the socket */
+    bool eof;
+    struct bh_bytes got; /* plaintext */
+};
+
+static inline SSL_CTX *test_client_context(int version) {
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_min_proto_version(ctx, version);
+    SSL_CTX_set_max_proto_version(ctx, version);
+    return ctx;
+}
+
+static inline void test_client_open(struct test_client *c, SSL_CTX *ctx, int fd) {
+    *c = (struct test_client){.ssl = SSL_new(ctx), .fd = fd, .allowed = SIZE_MAX};
+    c->in = BIO_new(BIO_s_mem());
+    c->out = BIO_new(BIO_s_mem());
+    BIO_set_mem_eof_return(c->in, -1);
+    SSL_set_bio(c->ssl, c->in, c->out);
+    SSL_set_connect_state(c->ssl);
+}
+
+static inline void test_client_close(struct test_client *c) {
+    SSL_free(c->ssl);
+    close(c->fd);
+    bh_bytes_free(&c->wire);
+    bh_bytes_free(&c->got);
+}
+
+static inline size_t test_least(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+static inline void test_client_send(struct test_client *c) {
+    char block[65536];
+    int n;
+    while ((n = BIO_read(c->out, block, sizeof block)) > 0)
+        bh_bytes_add(&c->wire, bh_slice(block, (size_t)n));
+    size_t most = test_least(c->wire.len, c->allowed - c->sent);
+    if (c->step)
+        most = test_least(most, c->step);
+    ssize_t put = most ? send(c->fd, c->wire.p, most, MSG_NOSIGNAL) : 0;
+    if (put > 0) {
+        c->sent += (size_t)put;
+        bh_bytes_consume(&c->wire, (size_t)put);
+    }
+}
+
+static inline void test_client_receive(struct test_client *c) {
+    char block[65536];
+    size_t n;
+    ssize_t got;
+    while (!c->deaf && (got = recv(c->fd, block, sizeof block, 0)) >= 0 && !c->eof) {
+        c->eof = got == 0;
+        BIO_write(c->in, block, (int)got);
+    }
+    while (SSL_is_init_finished(c->ssl) && SSL_read_ex(c->ssl, block, sizeof block, &n))
+        bh_bytes_add(&c->got, bh_slice(block, n));
+}
+
+/* One round for everybody. */
+static inline void test_turn(struct test_client *c) {
+    if (!SSL_is_init_finished(c->ssl))
+        SSL_do_handshake(c->ssl);
+    test_client_send(c);
+    bh_loop_tick(loop, false);
+    test_client_receive(c);
+}
+
+#define TEST_TURNS 200000
+
+/* Until the condition holds; a test that would hang fails instead. */
+#define test_until(client, condition)                                                              \
+    do {                                                                                           \
+        int turns_here = 0;                                                                        \
+        while (!(condition) && turns_here++ < TEST_TURNS)                                          \
+            test_turn(client);                                                                     \
+        assert_true(condition);                                                                    \
+    } while (0)
+
+static inline void test_shake(struct test_client *c, struct test_owner *o) {
+    test_until(c, o->ends || (SSL_is_init_finished(c->ssl) && o->writables));
+}
+
+static inline void test_say(struct test_client *c, const void *p, size_t n) {
+    size_t written;
+    assert_int_equal(SSL_write_ex(c->ssl, p, n, &written), 1);
+    assert_int_equal(written, n);
+}
+
+/* One more round trip, which also brings the tickets of TLS 1.3. */
+static inline void test_ping(struct test_client *c, struct test_owner *o) {
+    size_t before = o->got.len;
+    test_say(c, "ping", 4);
+    test_until(c, o->got.len == before + 4);
+    for (int i = 0; i < 3; i++)
+        test_turn(c);
+}
+
+#endif
