@@ -18,15 +18,24 @@ enum {
     F_SUBPROTOCOLS,
     F_LISTENER,
     F_SECURE,
+    F_TLS,
 };
-static const char *const fields[] = {"method", "path",         "query",    "host",   "tenant", "ip",
-                                     "port",   "subprotocols", "listener", "secure", NULL};
+static const char *const fields[] = {"method",   "path",   "query", "host",
+                                     "tenant",   "ip",     "port",  "subprotocols",
+                                     "listener", "secure", "tls",   NULL};
+
+static size_t tls_bytes(const struct bh_request_tls *t) {
+    size_t n = t->version.n + t->cipher.n + t->sni.n + t->subject.n;
+    for (size_t i = 0; i < t->san_count; i++)
+        n += t->sans[i].n;
+    return n;
+}
 
 static size_t total_bytes(const struct bh_request *r) {
     size_t n = r->method.n + r->path.n + r->query.n + r->host.n + r->peer_ip.n + r->listener.n;
     for (size_t i = 0; i < r->header_count; i++)
         n += r->headers[i].name.n + r->headers[i].value.n;
-    return n;
+    return n + (r->tls ? tls_bytes(r->tls) : 0);
 }
 
 static struct bh_slice place(char **at, struct bh_slice s) {
@@ -37,8 +46,23 @@ static struct bh_slice place(char **at, struct bh_slice s) {
     return placed;
 }
 
+static void place_tls(struct bh_lua_request *req, const struct bh_request_tls *from,
+                      struct bh_slice *sans, char **at) {
+    req->tls = *from;
+    req->tls.version = place(at, from->version);
+    req->tls.cipher = place(at, from->cipher);
+    req->tls.sni = place(at, from->sni);
+    req->tls.subject = place(at, from->subject);
+    for (size_t i = 0; i < from->san_count; i++)
+        sans[i] = place(at, from->sans[i]);
+    req->tls.sans = sans;
+    req->request.tls = &req->tls;
+}
+
 struct bh_lua_request *bh_request_push(lua_State *L, const struct bh_request *from) {
+    size_t san_count = from->tls ? from->tls->san_count : 0;
     size_t array = from->header_count * sizeof(struct bh_header);
+    array += san_count * sizeof(struct bh_slice);
     struct bh_lua_request *req = lua_newuserdatauv(L, sizeof *req + array + total_bytes(from), 0);
     struct bh_header *headers = (struct bh_header *)(req + 1);
     char *at = (char *)(req + 1) + array;
@@ -55,6 +79,8 @@ struct bh_lua_request *bh_request_push(lua_State *L, const struct bh_request *fr
         headers[i].value = place(&at, from->headers[i].value);
     }
     req->request.headers = headers;
+    if (from->tls)
+        place_tls(req, from->tls, (struct bh_slice *)(headers + from->header_count), &at);
     luaL_setmetatable(L, REQUEST_MT);
     return req;
 }
@@ -77,6 +103,31 @@ static void push_subprotocols(lua_State *L, const struct bh_request *r) {
             lua_rawseti(L, -2, ++n);
         }
     }
+}
+
+static void set_slice(lua_State *L, const char *name, struct bh_slice value) {
+    bh_bind_push_optional(L, value);
+    lua_setfield(L, -2, name);
+}
+
+static void push_tls(lua_State *L, const struct bh_request_tls *t) {
+    if (!t) {
+        lua_pushnil(L);
+        return;
+    }
+    lua_createtable(L, 0, 6);
+    set_slice(L, "version", t->version);
+    set_slice(L, "cipher", t->cipher);
+    set_slice(L, "sni", t->sni);
+    set_slice(L, "subject", t->subject);
+    lua_pushboolean(L, t->verified);
+    lua_setfield(L, -2, "verified");
+    lua_createtable(L, (int)t->san_count, 0);
+    for (size_t i = 0; i < t->san_count; i++) {
+        bh_bind_push_slice(L, t->sans[i]);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_setfield(L, -2, "san");
 }
 
 static void push_field(lua_State *L, const struct bh_lua_request *req, int field) {
@@ -111,6 +162,9 @@ static void push_field(lua_State *L, const struct bh_lua_request *req, int field
         return;
     case F_SECURE:
         lua_pushboolean(L, r->secure);
+        return;
+    case F_TLS:
+        push_tls(L, r->tls);
         return;
     default:
         lua_pushnil(L);

@@ -7,6 +7,7 @@
 
 struct bh_lua_request {
     struct bh_request request; /* its slices point behind this struct */
+    struct bh_request_tls tls; /* when request.tls is set */
     uint8_t tenant_len;        /* from on_tenant */
     char tenant[BH_ID_MAX];
 };

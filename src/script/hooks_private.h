@@ -15,6 +15,8 @@ void bh_hook_publish(struct bh_hooks *h, struct bh_publish *p,
                      void (*done)(void *ud, int error, const char *why), void *ud);
 enum bh_verdict bh_hook_deliver(struct bh_hooks *h, struct bh_subscriber *s, struct bh_message *m,
                                 struct bh_slice *replacement);
+enum bh_slow bh_hook_slow(struct bh_hooks *h, struct bh_subscriber *s, size_t queued,
+                          enum bh_slow otherwise);
 
 /* hooks_conn.c */
 void bh_push_opcode(lua_State *L, unsigned opcode);

@@ -1,4 +1,5 @@
-/* hooks_publish.c - on_publish, once where a message enters, and on_deliver, for each receiver.
+/* hooks_publish.c - on_publish, once where a message enters, on_deliver, for each receiver, and
+ * on_slow, for one whose queue is full.
  *
  * on_publish may wait; the caller keeps *p until done, and the msg object is cut off from it when
  * the hook ends, so a script that keeps msg cannot reach freed memory. on_deliver is the hot path:
@@ -132,4 +133,36 @@ enum bh_verdict bh_hook_deliver(struct bh_hooks *h, struct bh_subscriber *sub, s
     delivery->m = outer;
     *replacement = call.replacement;
     return call.verdict;
+}
+
+/* --- on_slow --- */
+
+static void slow_end(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+    static const char *const names[] = {[BH_SLOW_CLOSE] = "close",
+                                        [BH_SLOW_DROP_OLDEST] = "drop_oldest",
+                                        [BH_SLOW_DROP_NEWEST] = "drop_newest"};
+    if (outcome == BH_NO_OPINION)
+        return;
+    *t->u.slow = BH_SLOW_CLOSE;
+    if (outcome != BH_DECIDED)
+        return;
+    const char *answer = lua_tostring(t->co, t->argc + 1);
+    for (int i = 0; answer && i < (int)(sizeof names / sizeof *names); i++) {
+        if (strcmp(answer, names[i]) == 0) {
+            *t->u.slow = (enum bh_slow)i;
+            return;
+        }
+    }
+    bh_task_complain(t, "on_slow must return \"drop_oldest\", \"drop_newest\", \"close\", or nil");
+}
+
+enum bh_slow bh_hook_slow(struct bh_hooks *h, struct bh_subscriber *sub, size_t queued,
+                          enum bh_slow otherwise) {
+    struct bh_script *s = (struct bh_script *)h;
+    struct bh_task *t = bh_task_new(s, HOOK_SLOW, slow_end);
+    t->u.slow = &otherwise;
+    bh_conn_push(t->co, s, sub);
+    lua_pushinteger(t->co, (lua_Integer)queued);
+    bh_task_run(t, 2);
+    return otherwise;
 }

@@ -56,7 +56,7 @@ struct bh_task *bh_task_new(struct bh_script *s, enum bh_script_hook hook, bh_ta
     t->hook = (uint8_t)hook;
     t->end = end;
     t->link = 0;
-    t->sync = hook == HOOK_TENANT || hook == HOOK_DELIVER;
+    t->sync = hook == HOOK_TENANT || hook == HOOK_DELIVER || hook == HOOK_SLOW;
     return t;
 }
 

@@ -63,6 +63,7 @@ struct bh_task {
             int msg_ref; /* keeps it until the end, come what may */
         } publish;
         struct bh_deliver_call *deliver;
+        enum bh_slow *slow;
         struct bh_tenant_call *tenant;
         uint8_t opcode;
     } u;

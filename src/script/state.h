@@ -20,6 +20,7 @@ enum bh_script_hook {
     HOOK_MESSAGE,
     HOOK_PUBLISH,
     HOOK_DELIVER,
+    HOOK_SLOW,
     HOOK_SUBSCRIBE,
     HOOK_UNSUBSCRIBE,
     HOOK_CLOSE,

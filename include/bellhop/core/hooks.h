@@ -20,6 +20,17 @@ enum bh_hook {
     BH_HOOK_UNSUBSCRIBE = 1 << 6,
     BH_HOOK_CLOSE = 1 << 7,
     BH_HOOK_API = 1 << 8, /* on_api: may this request use the API? */
+    BH_HOOK_SLOW = 1 << 9,
+};
+
+/* What the transport knows of a client that came by TLS. */
+struct bh_request_tls {
+    struct bh_slice version, cipher; /* "TLSv1.3" */
+    struct bh_slice sni;             /* empty: the client named no host */
+    bool verified;                   /* it has shown a certificate that we trust */
+    struct bh_slice subject;         /* of that certificate, RFC 2253 */
+    const struct bh_slice *sans;     /* "DNS:a.example", "URI:spiffe://..." */
+    size_t san_count;
 };
 
 /* A request in neutral terms; all slices are borrowed for the call. */
@@ -33,8 +44,9 @@ struct bh_request {
     size_t header_count;
     struct bh_slice peer_ip;
     uint16_t peer_port;
-    struct bh_slice listener; /* the address that accepted it, "127.0.0.1:8080" */
-    bool secure;              /* over TLS */
+    struct bh_slice listener;         /* the address that accepted it, "127.0.0.1:8080" */
+    bool secure;                      /* over TLS, to us or to a proxy that we trust */
+    const struct bh_request_tls *tls; /* NULL: the connection to us is plain */
 };
 
 /* status 0: welcome, identity is the callee's (take it). Else refuse with this HTTP status and
@@ -54,6 +66,9 @@ typedef void (*bh_allowed_cb)(void *ud, bh_handle handle, bool allowed, int stat
                               struct bh_slice body);
 
 enum bh_verdict { BH_DELIVER_PASS, BH_DELIVER_SKIP, BH_DELIVER_REPLACED };
+
+/* What becomes of a message for a client whose queue is full. */
+enum bh_slow { BH_SLOW_CLOSE, BH_SLOW_DROP_OLDEST, BH_SLOW_DROP_NEWEST };
 
 struct bh_hooks;
 
@@ -89,6 +104,9 @@ struct bh_hooks_vt {
     /* Synchronous. REPLACED: *replacement holds until the next call. */
     enum bh_verdict (*deliver)(struct bh_hooks *h, struct bh_subscriber *s, struct bh_message *m,
                                struct bh_slice *replacement);
+    /* Synchronous. `otherwise` is what to do when the scripts have no opinion. */
+    enum bh_slow (*slow)(struct bh_hooks *h, struct bh_subscriber *s, size_t queued,
+                         enum bh_slow otherwise);
 };
 
 struct bh_hooks {
