@@ -15,21 +15,46 @@ local KiB, MiB = 1024, 1024 * 1024
 
 return {
     server = {
-        -- Where to listen: "ADDRESS:PORT", "[::1]:8080"; port 0 takes a free one.
+        -- Where to listen: "ADDRESS:PORT", "[::1]:8080", "unix:/PATH"; port 0 takes a free one.
+        -- "tls:ADDRESS:PORT" speaks TLS; "proxy:ADDRESS:PORT" and "proxy:tls:ADDRESS:PORT" expect
+        -- the header of the PROXY protocol (v1 or v2) from a load balancer.
         listen = { "127.0.0.1:8080" },
         workers = 0, -- threads with an event loop each; 0: one for each core
         instance = "", -- this instance's name in the cluster; "": made up at each start
         dev = false, -- loopback only: no keys, ?user= on the WebSocket, the demo page at /
         drain_timeout = 10, -- on SIGTERM: how long connections may take to close
         connections_max = 0, -- of the process; 0: as many as there are file descriptors
+        -- From one address (IPv6: one /64); 0: 1000, and no limit for loopback.
+        connections_per_ip = 0,
+        accepts_per_second = 50000, -- more wait in the backlog; 0: no limit
+        -- Proxies whose word about the client's address is believed, by PROXY protocol or
+        -- X-Forwarded-For: { "10.0.0.0/8", "2001:db8::/32", "unix" }
+        trusted_proxies = {},
         backlog = 1024,
+    },
+
+    -- For the "tls:" addresses of server.listen. SIGHUP reads all these files anew.
+    tls = {
+        -- PEM files, the leaf first, then its chain. A client gets the first one whose names fit the
+        -- host that it asks for, else the first of all.
+        certificates = {}, -- { "/etc/bellhop/example.com.pem", "/etc/bellhop/example.org.pem" }
+        keys = {}, -- their private keys, in the same order; {}: in the certificate files
+        min_version = "1.2", -- or "1.3"
+        ciphers = "", -- of TLS 1.2, as OpenSSL writes them; "": ECDHE with AES-GCM or ChaCha20
+        client_certificates = "none", -- "optional", "required": see req.tls in scripts
+        client_ca = "", -- PEM file of the authorities that client certificates are checked against
+        handshake_timeout = 10, -- PROXY header and TLS handshake
+        ticket_lifetime = 7200, -- of session tickets, whose keys rotate as often; 0: no tickets
+        -- Files of 48 or 80 random bytes, the first one encrypts, the others decrypt: for instances
+        -- that share sessions. {}: random keys that no other instance knows.
+        ticket_keys = {},
     },
 
     http = {
         head_bytes = 16 * KiB, -- request line and headers
         body_bytes = 4 * MiB, -- of a request to the API
         idle_timeout = 75, -- keep-alive
-        request_timeout = 10, -- from a request's first byte to its last
+        request_timeout = 10, -- to a connection's first byte, and from a request's first to its last
     },
 
     websocket = {
@@ -40,7 +65,26 @@ return {
         pong_timeout = 8, -- no answer to a ping for so long: the connection is dead
         close_timeout = 5, -- for the client's half of the closing handshake
         handshake_timeout = 10, -- from the upgrade request to the 101: hooks and subscriptions
-        queue_bytes = 4 * MiB, -- unsent bytes of one connection; beyond: closed with 1008
+        queue_bytes = 4 * MiB, -- unsent bytes of one connection; beyond:
+        on_slow = "close", -- with 1008, or "drop_oldest", "drop_newest" (the hook on_slow decides first)
+        connections_per_user = 1000, -- on this instance; 0: no limit
+        connections_per_tenant = 0,
+        -- What one connection may send, with a burst of one second; 0: no limit. Over the first two it
+        -- is read more slowly, over the third (pings and pongs) it is closed with 1008.
+        messages_per_second = 50000,
+        bytes_per_second = 64 * MiB,
+        control_per_second = 100,
+        -- Pages that may connect: "https://app.example.com", "*.example.com", "http://localhost:*".
+        -- {}: all, and clients that are no browsers; else a handshake without an Origin is refused.
+        -- (With dev: pages of this machine are always welcome, others only if they are named.)
+        origins = {},
+        -- permessage-deflate: "no_takeover" compresses each message by itself, a broadcast once for
+        -- all, and keeps nothing for an idle connection; "takeover" compresses small similar messages
+        -- better, and holds up to 300 KiB for each connection that uses it; "off".
+        compression = "no_takeover",
+        compression_threshold = 1 * KiB, -- smaller messages are sent as they are
+        compression_level = 1, -- 1 (fast) to 9 (small)
+        compression_window_bits = 15, -- 9 to 15
         -- What a client's message gets when no on_message hook wants it: "refuse" closes with 1008,
         -- "ignore" drops it.
         client_messages = "refuse",
@@ -50,6 +94,8 @@ return {
         -- Authorization: Bearer <key>. Without keys (and without an on_api hook) the API is closed,
         -- except with dev.
         keys = {},
+        -- Web pages that may call it (CORS); written like websocket.origins.
+        cors_origins = {},
     },
 
     redis = {

@@ -4,6 +4,8 @@
 
 #include "config.h"
 
+#include "bellhop/edge/edge.h"
+
 /* Runs until a signal ends it. */
 int bh_app_serve(const struct bh_config *config);
 /* Compiles the scripts and says what it found. */
@@ -15,6 +17,21 @@ int bh_app_token(const struct bh_config *config, const char *user, const char *t
 /* Where the Lua library is: as configured, or installed beside the executable, or in the source
  * tree it was built from. The caller frees it. */
 char *bh_app_lua_dir(const struct bh_config *config);
+
+/* The edge's part of the configuration, with what it points to. */
+struct bh_app_edge {
+    struct bh_edge_config config;
+    struct bh_edge_listen *listen;
+    size_t listen_count;
+    struct bh_slice *api_keys, *origins, *cors;
+    struct bh_cidr *trusted;
+};
+/* Checks as it reads: 0, or BH_EINVAL with *error (bh_free). Free it in both cases. */
+int bh_app_edge_config(const struct bh_config *config, struct bh_app_edge *out, char **error);
+void bh_app_edge_free(struct bh_app_edge *e);
+/* What TLS listeners serve; NULL when no certificate is configured. 0, or BH_EINVAL with *error. */
+int bh_app_tls(const struct bh_config *config, const struct bh_tls *previous, struct bh_tls **out,
+               char **error);
 
 struct bh_script_config;
 /* Points into config and lua_dir; files is freed by the caller, its strings with bh_strings_free.

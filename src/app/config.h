@@ -20,17 +20,27 @@ struct bh_config {
     char *instance;   /* "": made up */
     bool dev;
     uint64_t drain_timeout;
-    uint64_t connections_max;
+    uint64_t connections_max, connections_per_ip, accepts_per_second;
     uint64_t backlog;
+    struct bh_strings trusted_proxies;
+
+    struct bh_strings tls_certificates, tls_keys, tls_ticket_keys;
+    char *tls_min_version, *tls_ciphers, *tls_client_certificates, *tls_client_ca;
+    uint64_t tls_handshake_timeout, tls_ticket_lifetime;
 
     uint64_t head_bytes, body_bytes, idle_timeout, request_timeout;
 
     char *ws_path;
     uint64_t message_bytes, fragments, ping_interval, pong_timeout, close_timeout;
     uint64_t handshake_timeout, queue_bytes;
-    char *client_messages;
+    uint64_t connections_per_user, connections_per_tenant;
+    uint64_t messages_per_second, bytes_per_second, control_per_second;
+    char *on_slow, *client_messages;
+    struct bh_strings origins;
+    char *compression;
+    uint64_t compression_threshold, compression_level, compression_window_bits;
 
-    struct bh_strings api_keys;
+    struct bh_strings api_keys, cors_origins;
 
     char *redis_url, *channel_prefix;
     uint64_t connect_timeout, command_timeout, probe_interval, unsubscribe_linger;

@@ -53,11 +53,10 @@ struct server {
     struct bh_broker *broker;
     struct bh_tracker *tracker;
     struct bh_node *node;
-    struct bh_edge_config edge;
+    struct bh_app_edge edge;
+    struct bh_tls *tls;
     struct bh_script_config script;
     struct bh_strings files;
-    struct bh_addr *listen;
-    struct bh_slice *api_keys;
     char *lua_dir;
     char instance[BH_ID_MAX + 1];
     struct lane *lanes;
@@ -110,12 +109,12 @@ static const char *explain_listen(int error) {
 }
 
 /* Unix sockets know no SO_REUSEPORT: the first worker serves them for all. */
-static size_t own_addresses(const struct lane *l, struct bh_addr *out) {
-    const struct server *s = l->server;
+static size_t own_addresses(const struct lane *l, struct bh_edge_listen *out) {
+    const struct bh_app_edge *e = &l->server->edge;
     size_t count = 0;
-    for (size_t i = 0; i < s->config->listen.count; i++)
-        if (l->worker->index == 0 || s->listen[i].sa.sa_family != AF_UNIX)
-            out[count++] = s->listen[i];
+    for (size_t i = 0; i < e->listen_count; i++)
+        if (l->worker->index == 0 || e->listen[i].address.sa.sa_family != AF_UNIX)
+            out[count++] = e->listen[i];
     return count;
 }
 
@@ -123,9 +122,9 @@ static void listen_now(struct lane *l) {
     struct server *s = l->server;
     size_t which = 0;
     char address[BH_ADDR_TEXT_MAX], why[256];
-    struct bh_addr *own = bh_calloc(s->config->listen.count, sizeof *own);
+    struct bh_edge_listen *own = bh_calloc(s->edge.listen_count, sizeof *own);
     int error = bh_edge_listen(l->edge, own, own_addresses(l, own), &which);
-    bh_addr_format(&own[which], address);
+    bh_addr_format(&own[which].address, address);
     bh_free(own);
     if (error) {
         snprintf(why, sizeof why, "cannot listen on %s: %s", address, explain_listen(error));
@@ -165,24 +164,28 @@ static void start_next(struct server *s) {
 static void announce(struct server *s) {
     char address[BH_ADDR_TEXT_MAX];
     s->state = SERVING;
-    for (size_t i = 0; i < s->config->listen.count; i++) {
-        bh_addr_format(&s->listen[i], address);
-        bh_info("listening", bh_kv_str("address", address), bh_kv_int("workers", s->lane_count),
+    for (size_t i = 0; i < s->edge.listen_count; i++) {
+        const struct bh_edge_listen *l = &s->edge.listen[i];
+        bh_addr_format(&l->address, address);
+        bh_info("listening", bh_kv_str("address", address), bh_kv_bool("tls", l->tls),
+                bh_kv_bool("proxy", l->proxy), bh_kv_int("workers", s->lane_count),
                 bh_kv_str("broker", s->broker->vt->name));
     }
-    if (!s->edge.dev)
+    if (!s->edge.config.dev)
         return;
     char page[BH_ADDR_TEXT_MAX + 16], curl[BH_ADDR_TEXT_MAX + 80];
-    bh_addr_format(&s->listen[0], address);
-    snprintf(page, sizeof page, "http://%s/", address);
-    snprintf(curl, sizeof curl, "curl -X POST http://%s/api/users/42/messages -d hello", address);
+    const char *scheme = s->edge.listen[0].tls ? "https" : "http";
+    bh_addr_format(&s->edge.listen[0].address, address);
+    snprintf(page, sizeof page, "%s://%s/", scheme, address);
+    snprintf(curl, sizeof curl, "curl -X POST %s://%s/api/users/42/messages -d hello", scheme,
+             address);
     bh_info("development mode: try it", bh_kv_str("page", page), bh_kv_str("publish", curl));
 }
 
 /* Worker 0 has bound the real ports; the others share them. */
 static void fix_ports(struct server *s, struct bh_edge *edge) {
-    for (size_t i = 0; i < s->config->listen.count; i++)
-        s->listen[i] = *bh_edge_address(edge, i);
+    for (size_t i = 0; i < s->edge.listen_count; i++)
+        s->edge.listen[i].address = *bh_edge_address(edge, i);
 }
 
 static void on_lane_up(struct bh_mail *mail) {
@@ -270,13 +273,53 @@ static void drain(struct server *s) {
         post(bh_thread_mailbox(s->lanes[i].thread), &s->lanes[i], on_drain, 0, NULL);
 }
 
+/* --- new certificates --- */
+
+struct tls_mail {
+    struct bh_mail mail;
+    struct bh_edge *edge;
+    struct bh_tls *tls; /* a reference */
+};
+
+static void on_tls(struct bh_mail *mail) {
+    struct tls_mail *m = BH_CONTAINER_OF(mail, struct tls_mail, mail);
+    bh_edge_set_tls(m->edge, m->tls);
+    bh_tls_unref(m->tls);
+    bh_free(m);
+}
+
+static void reload_tls(struct server *s) {
+    struct bh_tls *tls = NULL;
+    char *error = NULL;
+    if (!s->tls) {
+        bh_warn("nothing to reload: no certificates are configured; other changes need a restart");
+        return;
+    }
+    if (bh_app_tls(s->config, s->tls, &tls, &error)) {
+        bh_error("certificates not reloaded, those at hand stay", bh_kv_str("why", error));
+        bh_free(error);
+        return;
+    }
+    bh_tls_unref(s->tls);
+    s->tls = tls;
+    for (unsigned i = 0; i < s->lane_count; i++) {
+        struct tls_mail *m = bh_malloc(sizeof *m);
+        *m = (struct tls_mail){{.fn = on_tls}, s->lanes[i].edge, bh_tls_ref(tls)};
+        if (bh_mailbox_post(bh_thread_mailbox(s->lanes[i].thread), &m->mail)) {
+            bh_tls_unref(m->tls);
+            bh_free(m);
+        }
+    }
+    bh_info("certificates reloaded");
+}
+
 static void on_signal(int signo, void *ud) {
     struct server *s = ud;
     bh_info("signal", bh_kv_str("name", signo == SIGTERM  ? "SIGTERM"
                                         : signo == SIGINT ? "SIGINT"
                                                           : "SIGHUP"));
     if (signo == SIGHUP)
-        bh_warn("reload is not available in this version; restart to apply changes");
+        reload_tls(s);
     else if (s->state == SERVING)
         drain(s);
     else
@@ -290,52 +333,28 @@ static int fail(const char *what, const char *why) {
     return BH_EINVAL;
 }
 
-static int read_addresses(struct server *s) {
-    const struct bh_strings *listen = &s->config->listen;
-    const char *why = NULL;
-    if (listen->count == 0)
-        return fail("server.listen", "names no address");
-    s->listen = bh_calloc(listen->count, sizeof *s->listen);
-    for (size_t i = 0; i < listen->count; i++) {
-        if (bh_addr_parse(bh_slice_cstr(listen->items[i]), &s->listen[i], &why))
-            return fail("server.listen", why);
-        if (s->config->dev && !bh_addr_is_loopback(&s->listen[i]))
-            return fail("server.listen", "--dev needs no keys, so it listens on loopback addresses "
-                                         "only; use 127.0.0.1 or [::1]");
-        if (bh_listener_probe(&s->listen[i])) {
-            char taken[256];
-            snprintf(taken, sizeof taken, "%s: %s", listen->items[i], explain_listen(BH_EEXIST));
-            return fail("cannot listen", taken);
-        }
+static int check_addresses(const struct bh_app_edge *e) {
+    char address[BH_ADDR_TEXT_MAX], taken[BH_ADDR_TEXT_MAX + 64];
+    for (size_t i = 0; i < e->listen_count; i++) {
+        if (bh_listener_probe(&e->listen[i].address) == 0)
+            continue;
+        bh_addr_format(&e->listen[i].address, address);
+        snprintf(taken, sizeof taken, "%s: %s", address, explain_listen(BH_EEXIST));
+        return fail("cannot listen", taken);
     }
     return 0;
 }
 
-static void set_edge_config(struct server *s) {
-    const struct bh_config *c = s->config;
-    s->api_keys = bh_calloc(c->api_keys.count + 1, sizeof *s->api_keys);
-    for (size_t i = 0; i < c->api_keys.count; i++)
-        s->api_keys[i] = bh_slice_cstr(c->api_keys.items[i]);
-    s->edge = (struct bh_edge_config){
-        .backlog = (int)c->backlog,
-        .dev = c->dev,
-        .api_keys = s->api_keys,
-        .api_key_count = c->api_keys.count,
-        .ws_path = c->ws_path,
-        .http_head_bytes = c->head_bytes,
-        .http_body_bytes = c->body_bytes,
-        .http_idle_ms = c->idle_timeout,
-        .http_request_ms = c->request_timeout,
-        .handshake_ms = c->handshake_timeout,
-        .message_bytes = c->message_bytes,
-        .fragments = (uint32_t)c->fragments,
-        .ping_interval_ms = c->ping_interval,
-        .pong_timeout_ms = c->pong_timeout,
-        .close_timeout_ms = c->close_timeout,
-        .queue_bytes = c->queue_bytes,
-        .connections_max = c->connections_max,
-        .client_messages_refused = strcmp(c->client_messages, "refuse") == 0,
-    };
+/* What the outside sees: addresses, limits, certificates. */
+static int make_edge_config(struct server *s) {
+    char *error = NULL;
+    if (bh_app_edge_config(s->config, &s->edge, &error) ||
+        bh_app_tls(s->config, NULL, &s->tls, &error)) {
+        fail("configuration", error);
+        bh_free(error);
+        return BH_EINVAL;
+    }
+    return check_addresses(&s->edge);
 }
 
 static int make_broker(struct server *s, unsigned workers) {
@@ -383,7 +402,9 @@ static int make_lane(struct server *s, struct lane *l) {
         bh_free(error);
         return BH_ESCRIPT;
     }
-    l->edge = bh_edge_new(&s->edge, l->worker);
+    l->edge = bh_edge_new(&s->edge.config, l->worker);
+    if (s->tls)
+        bh_edge_set_tls(l->edge, s->tls);
     return 0;
 }
 
@@ -395,9 +416,9 @@ static int build(struct server *s) {
         return fail("server.instance", why);
     if (strlen(c->channel_prefix) > 64)
         return fail("redis.channel_prefix", "has more than 64 bytes");
-    if (read_addresses(s) || make_broker(s, workers))
+    if (make_edge_config(s) || make_broker(s, workers))
         return BH_EINVAL;
-    set_edge_config(s);
+    s->edge.config.accepts_per_second = (c->accepts_per_second + workers - 1) / workers;
     s->lua_dir = bh_app_lua_dir(c);
     bh_app_script_config(c, s->lua_dir, &s->script, &s->files);
     struct bh_node_config node = {
@@ -478,8 +499,8 @@ static void take_down(struct server *s) {
     bh_loop_free(s->loop);
     bh_strings_free(&s->files);
     bh_free(s->lua_dir);
-    bh_free(s->listen);
-    bh_free(s->api_keys);
+    bh_tls_unref(s->tls);
+    bh_app_edge_free(&s->edge);
     bh_free(s->lanes);
 }
 
@@ -499,6 +520,8 @@ static void set_up_process(struct server *s) {
         setrlimit(RLIMIT_NOFILE, &files);
     }
     bh_core_metrics_register();
+    bh_listener_metrics_register();
+    bh_tls_metrics_register();
     bh_edge_metrics_register();
     bh_redis_metrics_register();
     bh_script_metrics_register();

@@ -76,7 +76,13 @@ int bh_app_check(const struct bh_config *config, const char *file) {
     char *error = NULL;
     char *lua_dir = bh_app_lua_dir(config);
     bh_app_script_config(config, lua_dir, &script_config, &files);
-    int rc = bh_script_new(&script_config, NULL, &script, &error);
+    struct bh_app_edge edge = {0};
+    struct bh_tls *tls = NULL;
+    int rc = bh_app_edge_config(config, &edge, &error);
+    if (!rc)
+        rc = bh_app_tls(config, NULL, &tls, &error);
+    if (!rc)
+        rc = bh_script_new(&script_config, NULL, &script, &error);
     if (rc) {
         fprintf(stderr, "bellhop: %s\n", error ? error : bh_strerror(rc));
     } else {
@@ -86,6 +92,8 @@ int bh_app_check(const struct bh_config *config, const char *file) {
         bh_script_free(script);
     }
     bh_free(error);
+    bh_app_edge_free(&edge);
+    bh_tls_unref(tls);
     bh_strings_free(&files);
     bh_free(lua_dir);
     return rc ? 1 : 0;

@@ -27,7 +27,7 @@ static bool is_known(const struct bh_edge_config *config, struct bh_slice token)
 
 static void log_refusal(const struct bh_conn *c, const char *cause) {
     char ip[BH_ADDR_TEXT_MAX];
-    bh_addr_format_ip(&c->peer, ip);
+    bh_ip_format(&c->peer.ip, ip);
     bh_info_limited("api request refused", bh_kv_str("cause", cause), bh_kv_str("ip", ip));
 }
 
@@ -71,6 +71,7 @@ void bh_auth_begin(struct bh_conn *c) {
     bh_conn_to_neutral(c, &neutral);
     bh_handle request = c->request;
     bh_handle ticket = hooks->vt->api(hooks, &neutral.request, on_allowed, c->edge, request);
+    bh_conn_neutral_free(&neutral);
     if (c->request == request)
         c->ticket = ticket;
 }

@@ -20,7 +20,9 @@
 #include "bellhop/base/json.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
+#include "cors.h"
 #include "endpoints.h"
+#include "greet.h"
 #include "router.h"
 #include "ws_conn.h"
 
@@ -42,8 +44,11 @@ static void set_state(struct bh_conn *c, enum bh_conn_state state) {
     const struct bh_edge_config *config = c->edge->config;
     c->state = (uint8_t)state;
     switch (state) {
-    case BH_CONN_IDLE:
-        arm(c, config->http_idle_ms);
+    case BH_CONN_GREETING:
+        arm(c, config->tls_handshake_ms);
+        break;
+    case BH_CONN_IDLE: /* a client that is new has something to say at once */
+        arm(c, c->served ? config->http_idle_ms : config->http_request_ms);
         break;
     case BH_CONN_READING:
         arm(c, config->http_request_ms);
@@ -117,6 +122,8 @@ void bh_conn_free(struct bh_conn *c) {
     bh_bytes_free(&c->in);
     bh_bytes_free(&c->out);
     bh_bytes_free(&c->scratch);
+    if (c->counted_ip)
+        bh_edge_give_address(c->edge, &c->remote);
     if (c->refused)
         c->edge->refusing--;
     else if (!c->handed_over)
@@ -151,16 +158,18 @@ void bh_conn_answer(struct bh_conn *c, int status, const char *content_type,
                     struct bh_slice body) {
     if (c->state != BH_CONN_BUSY)
         return;
-    struct bh_http_header all[BH_CONN_HEADERS_MAX];
+    struct bh_http_header all[BH_CONN_HEADERS_MAX + BH_CORS_HEADERS_MAX];
     size_t n = 0;
     for (; n < header_count && n < BH_CONN_HEADERS_MAX - 1; n++)
         all[n] = headers[n];
+    n += bh_cors_headers(c, all + n);
     if (status == 401)
         all[n++] = (struct bh_http_header){BH_SLICE("WWW-Authenticate"), BH_SLICE("Bearer")};
     const struct bh_http_request *request = bh_conn_request(c);
     /* Behind an upgrade that is refused there may be frames, which are no request. */
     bool keep = request->keep_alive && !request->upgrade && !c->edge->draining;
     bool head = bh_slice_eq(request->method, BH_SLICE("HEAD"));
+    c->served = true;
     respond(c, status, content_type, all, n, body, keep, head);
     release_request(c);
     bh_http1_reset(c->parser);
@@ -245,12 +254,25 @@ struct bh_conn *bh_conn_find(struct bh_edge *e, bh_handle request) {
     return bh_slots_get(&e->requests, request);
 }
 
+static void tls_to_neutral(const struct bh_tls_peer *p, struct bh_request_tls *out) {
+    *out = (struct bh_request_tls){.version = p->version,
+                                   .cipher = p->cipher,
+                                   .sni = p->sni,
+                                   .verified = p->verified,
+                                   .subject = p->subject,
+                                   .sans = p->sans,
+                                   .san_count = p->san_count};
+}
+
 void bh_conn_to_neutral(const struct bh_conn *c, struct bh_conn_neutral *out) {
     const struct bh_http_request *r = bh_conn_request(c);
     size_t n = r->header_count < BH_CONN_HEADERS_MAX ? r->header_count : BH_CONN_HEADERS_MAX;
     for (size_t i = 0; i < n; i++)
         out->headers[i] = (struct bh_header){r->headers[i].name, r->headers[i].value};
-    bh_addr_format_ip(&c->peer, out->ip);
+    bh_ip_format(&c->peer.ip, out->ip);
+    out->tls_peer = bh_tls_peer(&c->stream);
+    if (out->tls_peer)
+        tls_to_neutral(out->tls_peer, &out->tls);
     out->request = (struct bh_request){
         .method = r->method,
         .path = r->path,
@@ -259,10 +281,15 @@ void bh_conn_to_neutral(const struct bh_conn *c, struct bh_conn_neutral *out) {
         .headers = out->headers,
         .header_count = n,
         .peer_ip = bh_slice_cstr(out->ip),
-        .peer_port = bh_addr_port(&c->peer),
+        .peer_port = c->peer.forwarded ? 0 : c->remote_port,
         .listener = bh_slice_cstr(c->listener->text),
-        .secure = c->stream.tls != NULL,
+        .secure = out->tls_peer || c->peer.https,
+        .tls = out->tls_peer ? &out->tls : NULL,
     };
+}
+
+void bh_conn_neutral_free(struct bh_conn_neutral *n) {
+    bh_free(n->tls_peer);
 }
 
 static void decode_param(struct bh_conn *c, struct bh_slice param) {
@@ -287,6 +314,8 @@ static void dispatch(struct bh_conn *c) {
         bh_upgrade_begin(c);
         return;
     }
+    if (bh_cors_answer(c))
+        return;
     struct bh_route_match match;
     switch (bh_route_find(r->method, r->path, config->dev, &match)) {
     case BH_ROUTE_NO_PATH:
@@ -308,6 +337,8 @@ static void dispatch(struct bh_conn *c) {
 }
 
 static void begin_request(struct bh_conn *c) {
+    const struct bh_edge_config *config = c->edge->config;
+    bh_peer_find(&c->remote, bh_conn_request(c), config->trusted, config->trusted_count, &c->peer);
     c->request = bh_slots_add(&c->edge->requests, c);
     set_state(c, BH_CONN_BUSY);
     dispatch(c);
@@ -329,6 +360,8 @@ static void refuse_bytes(struct bh_conn *c) {
     int status;
     const char *why;
     bh_http1_error(c->parser, &status, &why);
+    if (status == 413 || status == 414 || status == 431)
+        bh_edge_count(status == 413 ? BH_EDGE_LIMIT_BODY : BH_EDGE_LIMIT_HEAD, 1);
     bh_info_limited("http request refused", bh_kv_int("status", status), bh_kv_str("reason", why));
     reject(c, status, error_code(status), why);
 }
@@ -372,6 +405,12 @@ static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     struct bh_conn *c = BH_CONTAINER_OF(s, struct bh_conn, stream);
     if (c->state == BH_CONN_LINGER)
         return;
+    if (c->state == BH_CONN_GREETING) {
+        bh_greet_data(c, bh_slice((const char *)data, n));
+        if (c->state != BH_CONN_CLOSED)
+            update_reading(c);
+        return;
+    }
     size_t used = c->in.len ? 0 : feed(c, bh_slice(data, n));
     if (used < n)
         bh_bytes_add(&c->in, bh_slice(data + used, n - used));
@@ -388,6 +427,8 @@ static void hand_over(struct bh_conn *c) {
     c->ws = NULL;
     c->switching = NULL;
     c->handed_over = true;
+    ws->counted_ip = ws->counted_ip || c->counted_ip;
+    c->counted_ip = false;
     bh_wsconn_start(ws, &c->stream, answer, bh_slice(c->in.p, c->in.len));
     bh_conn_drop(c);
 }
@@ -446,6 +487,8 @@ static void on_flush(struct bh_defer *d) {
 
 static void on_writable(struct bh_stream *s) {
     struct bh_conn *c = BH_CONTAINER_OF(s, struct bh_conn, stream);
+    if (c->state == BH_CONN_GREETING)
+        bh_conn_begin(c); /* TLS is there */
     if (c->state == BH_CONN_IDLE || c->state == BH_CONN_LINGER)
         set_state(c, c->state); /* a slow reader that reads is given its time */
     bh_defer(c->edge->loop, BH_PHASE_FLUSH, &c->flush);
@@ -469,10 +512,16 @@ static void on_deadline(struct bh_timer *t) {
     struct bh_conn *c = BH_CONTAINER_OF(t, struct bh_conn, deadline);
     if (c->state == BH_CONN_READING) {
         bh_info_limited("http request timed out");
+        bh_edge_count(BH_EDGE_LIMIT_REQUEST_TIME, 1);
         reject(c, 408, "timeout", "the request took too long to arrive");
     } else if (c->state == BH_CONN_BUSY) {
+        bh_edge_count(BH_EDGE_LIMIT_HANDSHAKE_TIME, 1);
         bh_upgrade_cancel(c, c->ticket ? 504 : 503, "the handshake took too long");
     } else {
+        if (c->state == BH_CONN_GREETING)
+            bh_edge_count(BH_EDGE_LIMIT_TRANSPORT_TIME, 1);
+        else if (c->state == BH_CONN_IDLE && !c->served)
+            bh_edge_count(BH_EDGE_LIMIT_REQUEST_TIME, 1);
         bh_conn_drop(c);
     }
 }
@@ -480,10 +529,32 @@ static void on_deadline(struct bh_timer *t) {
 void bh_conn_drain(struct bh_conn *c) {
     if (is_upgrading(c))
         bh_upgrade_cancel(c, 503, "the instance is shutting down");
-    else if (c->state == BH_CONN_IDLE && unsent(c) == 0)
+    else if (c->state == BH_CONN_GREETING || (c->state == BH_CONN_IDLE && unsent(c) == 0))
         bh_conn_drop(c);
     else if (c->state == BH_CONN_IDLE)
         set_state(c, BH_CONN_LINGER);
+}
+
+void bh_conn_begin(struct bh_conn *c) {
+    set_state(c, BH_CONN_IDLE);
+    if (c->in.len)
+        bh_defer(c->edge->loop, BH_PHASE_FLUSH, &c->flush);
+}
+
+/* Its place among the sockets is free again while it is being told. */
+static void give_place_back(struct bh_conn *c) {
+    bh_edge_socket_gone();
+    c->refused = true;
+    c->edge->refusing++;
+}
+
+void bh_conn_turn_away(struct bh_conn *c, int status, const char *code, const char *why) {
+    if (c->listener->tls || c->edge->refusing >= BH_EDGE_REFUSING_MAX) {
+        bh_conn_drop(c);
+        return;
+    }
+    give_place_back(c);
+    reject(c, status, code, why);
 }
 
 void bh_conn_new(struct bh_edge *e, const struct bh_edge_listener *l, int fd,
@@ -491,7 +562,8 @@ void bh_conn_new(struct bh_edge *e, const struct bh_edge_listener *l, int fd,
     struct bh_conn *c = bh_calloc(1, sizeof *c);
     c->edge = e;
     c->listener = l;
-    c->peer = *peer;
+    bh_ip_of(peer, &c->remote);
+    c->remote_port = bh_addr_port(peer);
     c->refused = refuse;
     c->parser = bh_http1_new(&e->http_limits);
     bh_stream_init(&c->stream, e->loop, fd, &callbacks);
@@ -499,8 +571,11 @@ void bh_conn_new(struct bh_edge *e, const struct bh_edge_listener *l, int fd,
     bh_defer_init(&c->flush, on_flush);
     bh_defer_init(&c->reap, on_reap);
     bh_list_append(&e->conns, &c->node);
-    set_state(c, BH_CONN_IDLE);
+    set_state(c, BH_CONN_GREETING);
     if (refuse)
         reject(c, 503, "too_many_connections", "this instance holds as many as it may");
-    update_reading(c);
+    else
+        bh_greet(c);
+    if (c->state != BH_CONN_CLOSED)
+        update_reading(c);
 }

@@ -9,6 +9,7 @@
 
 #include "bellhop/io/stream.h"
 #include "edge_private.h"
+#include "peer.h"
 
 struct bh_route;
 struct bh_wsconn;
@@ -17,10 +18,11 @@ struct bh_wsconn;
 #define BH_CONN_HEADERS_MAX 100
 
 enum bh_conn_state {
-    BH_CONN_IDLE,    /* nothing of a request has come */
-    BH_CONN_READING, /* a part of it has */
-    BH_CONN_BUSY,    /* a request waits for its answer */
-    BH_CONN_LINGER,  /* the last answer is written; then FIN, then the peer's FIN is awaited */
+    BH_CONN_GREETING, /* PROXY header, TLS handshake */
+    BH_CONN_IDLE,     /* nothing of a request has come */
+    BH_CONN_READING,  /* a part of it has */
+    BH_CONN_BUSY,     /* a request waits for its answer */
+    BH_CONN_LINGER,   /* the last answer is written; then FIN, then the peer's FIN is awaited */
     BH_CONN_CLOSED,
 };
 
@@ -34,15 +36,19 @@ struct bh_conn {
     struct bh_http1 *parser;
     struct bh_bytes in; /* came while a request was under way */
     struct bh_bytes out;
-    size_t sent; /* of out */
-    struct bh_addr peer;
+    size_t sent;         /* of out */
+    struct bh_ip remote; /* the other end, as the PROXY protocol tells */
+    uint16_t remote_port;
     uint8_t state;
     bool peer_ended, fin_sent, refused, handed_over;
+    bool counted_ip; /* in the quota of `remote` */
+    bool served;     /* a request has been answered */
 
     /* the request under way */
     bh_handle request; /* 0: none */
     bh_handle ticket;  /* of the hook that is being asked */
     const struct bh_route *route;
+    struct bh_peer peer;   /* whose request it is */
     struct bh_slice param; /* of the path, decoded */
     char param_bytes[BH_CONN_PARAM_MAX];
     struct bh_bytes scratch; /* the endpoint's own */
@@ -56,6 +62,11 @@ struct bh_conn {
 /* Takes over the socket. refuse: answers 503 whatever comes. */
 void bh_conn_new(struct bh_edge *e, const struct bh_edge_listener *l, int fd,
                  const struct bh_addr *peer, bool refuse);
+/* The greeting is over: HTTP begins. */
+void bh_conn_begin(struct bh_conn *c);
+/* The greeting ends with a refusal: on a plain connection in words, if not too many are being told
+ * so already, else by closing. */
+void bh_conn_turn_away(struct bh_conn *c, int status, const char *code, const char *why);
 /* Closes at once, cancels what is under way. */
 void bh_conn_drop(struct bh_conn *c);
 /* Cancels what the request has under way (a hook, an opening WebSocket); it still wants an answer.
@@ -75,9 +86,12 @@ static inline const struct bh_http_request *bh_conn_request(const struct bh_conn
 struct bh_conn_neutral {
     struct bh_request request;
     struct bh_header headers[BH_CONN_HEADERS_MAX];
+    struct bh_request_tls tls;
+    struct bh_tls_peer *tls_peer; /* owned */
     char ip[BH_ADDR_TEXT_MAX];
 };
 void bh_conn_to_neutral(const struct bh_conn *c, struct bh_conn_neutral *out);
+void bh_conn_neutral_free(struct bh_conn_neutral *n);
 
 /* --- answers --- */
 

@@ -13,12 +13,12 @@
 #include "bellhop/base/mem.h"
 #include "conn_http.h"
 #include "endpoints.h"
+#include "quota.h"
 #include "ws_conn.h"
 
 #include <stdatomic.h>
 #include <unistd.h>
 
-#define REFUSING_MAX  64  /* connections over the limit that are answered; others are just closed */
 #define DRAIN_SLICE   256 /* WebSockets closed in one go */
 #define DRAIN_STEP_MS 4
 
@@ -37,17 +37,47 @@ static bool take_place(const struct bh_edge_config *config) {
     if (config->connections_max == 0 || open < config->connections_max)
         return true;
     bh_edge_socket_gone();
-    bh_edge_count(BH_EDGE_SOCKETS_REFUSED, 1);
+    bh_edge_count(BH_EDGE_LIMIT_CONNECTIONS, 1);
     bh_warn_limited("connection refused: connections_max is reached",
                     bh_kv_int("connections_max", (int64_t)config->connections_max));
     return false;
+}
+
+/* Who has an IPv6 address has a network of them, so those are counted by their first 64 bits. */
+static struct bh_slice address_key(const struct bh_ip *ip) {
+    return bh_slice((const char *)ip->bytes, ip->family == 4 ? 4 : ip->family == 6 ? 8 : 0);
+}
+
+static bool is_loopback(const struct bh_ip *ip) {
+    static const uint8_t v6[16] = {[15] = 1};
+    return ip->family == 4 ? ip->bytes[0] == 127 : memcmp(ip->bytes, v6, sizeof v6) == 0;
+}
+
+static size_t address_limit(const struct bh_edge *e, const struct bh_ip *ip) {
+    if (e->config->connections_per_ip)
+        return e->config->connections_per_ip;
+    return is_loopback(ip) ? 0 : BH_EDGE_PER_IP_DEFAULT;
+}
+
+bool bh_edge_take_address(const struct bh_edge *e, const struct bh_ip *ip) {
+    if (bh_quota_take(BH_QUOTA_IP, address_key(ip), address_limit(e, ip)))
+        return true;
+    char text[BH_ADDR_TEXT_MAX];
+    bh_ip_format(ip, text);
+    bh_edge_count(BH_EDGE_LIMIT_PER_IP, 1);
+    bh_warn_limited("connection refused: connections_per_ip is reached", bh_kv_str("ip", text));
+    return false;
+}
+
+void bh_edge_give_address(const struct bh_edge *e, const struct bh_ip *ip) {
+    bh_quota_give(BH_QUOTA_IP, address_key(ip), address_limit(e, ip));
 }
 
 static void on_accept(void *ud, int fd, const struct bh_addr *peer) {
     struct bh_edge_listener *l = ud;
     struct bh_edge *e = l->edge;
     bool refuse = !take_place(e->config);
-    if (refuse && e->refusing >= REFUSING_MAX) {
+    if (refuse && (l->tls || l->proxy || e->refusing >= BH_EDGE_REFUSING_MAX)) {
         close(fd);
         return;
     }
@@ -55,17 +85,20 @@ static void on_accept(void *ud, int fd, const struct bh_addr *peer) {
     bh_conn_new(e, l, fd, peer, refuse);
 }
 
-int bh_edge_listen(struct bh_edge *e, const struct bh_addr *addresses, size_t count,
+int bh_edge_listen(struct bh_edge *e, const struct bh_edge_listen *listen, size_t count,
                    size_t *which) {
     e->listeners = bh_calloc(count ? count : 1, sizeof *e->listeners);
     for (size_t i = 0; i < count; i++) {
         struct bh_edge_listener *l = &e->listeners[i];
         l->edge = e;
+        l->proxy = listen[i].proxy;
+        l->tls = listen[i].tls;
         *which = i;
-        int error = bh_listener_open(&l->listener, e->loop, &addresses[i], e->config->backlog,
+        int error = bh_listener_open(&l->listener, e->loop, &listen[i].address, e->config->backlog,
                                      on_accept, l);
         if (error)
             return error;
+        bh_listener_limit(l->listener, e->config->accepts_per_second);
         l->address = *bh_listener_addr(l->listener);
         bh_addr_format(&l->address, l->text);
         e->listener_count++;
@@ -132,15 +165,6 @@ void bh_edge_abort(struct bh_edge *e) {
 
 /* --- life --- */
 
-/* The frame of the last message is kept for one tick only. */
-static void on_forget(struct bh_defer *d) {
-    struct bh_edge *e = BH_CONTAINER_OF(d, struct bh_edge, forget);
-    bh_message_unref(e->encoded);
-    bh_buf_unref(e->frame);
-    e->encoded = NULL;
-    e->frame = NULL;
-}
-
 struct bh_edge *bh_edge_new(const struct bh_edge_config *config, struct bh_worker *worker) {
     struct bh_edge *e = bh_calloc(1, sizeof *e);
     e->config = config;
@@ -155,9 +179,14 @@ struct bh_edge *bh_edge_new(const struct bh_edge_config *config, struct bh_worke
     bh_list_init(&e->batches);
     bh_slots_init(&e->requests);
     bh_slots_init(&e->items);
-    bh_defer_init(&e->forget, on_forget);
+    bh_frames_init(&e->frames, e->loop, config->deflate.level);
     bh_timer_init(&e->drain_step, e->loop, on_drain_step);
     return e;
+}
+
+void bh_edge_set_tls(struct bh_edge *e, struct bh_tls *tls) {
+    bh_tls_unref(e->tls);
+    e->tls = bh_tls_ref(tls);
 }
 
 void bh_edge_free(struct bh_edge *e) {
@@ -169,8 +198,8 @@ void bh_edge_free(struct bh_edge *e) {
         bh_conn_free(BH_CONTAINER_OF(e->conns.next, struct bh_conn, node));
     while (!bh_list_empty(&e->wsconns))
         bh_wsconn_free(BH_CONTAINER_OF(e->wsconns.next, struct bh_wsconn, node));
-    bh_defer_cancel(&e->forget);
-    on_forget(&e->forget);
+    bh_frames_deinit(&e->frames);
+    bh_tls_unref(e->tls);
     bh_api_batches_free(e);
     bh_slots_deinit(&e->requests);
     bh_slots_deinit(&e->items);

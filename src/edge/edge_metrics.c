@@ -8,9 +8,12 @@
     [metric] = {"bellhop_edge_http_requests_total", "class=\"" class "\"",                         \
                 "HTTP requests answered, by class of status", BH_COUNTER, 0}
 
+#define LIMIT(metric, name)                                                                        \
+    [metric] = {"bellhop_edge_limited_total", "limit=\"" name "\"",                                \
+                "times that a limit was met, by its name in the configuration", BH_COUNTER, 0}
+
 struct bh_metric bh_edge_metrics[BH_EDGE_METRIC_COUNT] = {
     GAUGE(BH_EDGE_SOCKETS, "sockets", "accepted sockets that are open, HTTP and WebSocket"),
-    COUNTER(BH_EDGE_SOCKETS_REFUSED, "sockets_refused", "sockets refused for connections_max"),
     GAUGE(BH_EDGE_CONNECTIONS, "connections", "open WebSocket connections"),
     COUNTER(BH_EDGE_OPENED, "connections_opened", "WebSocket connections opened"),
     COUNTER(BH_EDGE_CLOSED, "connections_closed", "WebSocket connections closed"),
@@ -18,6 +21,9 @@ struct bh_metric bh_edge_metrics[BH_EDGE_METRIC_COUNT] = {
     COUNTER(BH_EDGE_MESSAGES_IN, "messages_in", "messages received from clients"),
     COUNTER(BH_EDGE_MESSAGES_OUT, "messages_out", "messages queued for clients"),
     COUNTER(BH_EDGE_MESSAGES_EXPIRED, "messages_expired", "deliveries dropped for their ttl"),
+    COUNTER(BH_EDGE_MESSAGES_DROPPED, "messages_dropped", "deliveries dropped for a full queue"),
+    COUNTER(BH_EDGE_COMPRESSED, "messages_compressed",
+            "times that a message was compressed, for one connection or for many"),
     COUNTER(BH_EDGE_BYTES_IN, "bytes_in", "bytes received on WebSocket connections"),
     COUNTER(BH_EDGE_BYTES_OUT, "bytes_out", "bytes sent on WebSocket connections"),
     COUNTER(BH_EDGE_PROTOCOL_ERRORS, "protocol_errors", "connections closed for what they sent"),
@@ -28,6 +34,23 @@ struct bh_metric bh_edge_metrics[BH_EDGE_METRIC_COUNT] = {
     REQUESTS(BH_EDGE_HTTP_3XX, "3xx"),
     REQUESTS(BH_EDGE_HTTP_4XX, "4xx"),
     REQUESTS(BH_EDGE_HTTP_5XX, "5xx"),
+    LIMIT(BH_EDGE_LIMIT_CONNECTIONS, "connections"),
+    LIMIT(BH_EDGE_LIMIT_PER_IP, "connections_per_ip"),
+    LIMIT(BH_EDGE_LIMIT_PER_USER, "connections_per_user"),
+    LIMIT(BH_EDGE_LIMIT_PER_TENANT, "connections_per_tenant"),
+    LIMIT(BH_EDGE_LIMIT_HEAD, "head_bytes"),
+    LIMIT(BH_EDGE_LIMIT_BODY, "body_bytes"),
+    LIMIT(BH_EDGE_LIMIT_REQUEST_TIME, "request_timeout"),
+    LIMIT(BH_EDGE_LIMIT_HANDSHAKE_TIME, "handshake_timeout"),
+    LIMIT(BH_EDGE_LIMIT_TRANSPORT_TIME, "transport_timeout"),
+    LIMIT(BH_EDGE_LIMIT_MESSAGE_BYTES, "message_bytes"),
+    LIMIT(BH_EDGE_LIMIT_FRAGMENTS, "fragments"),
+    LIMIT(BH_EDGE_LIMIT_MESSAGE_RATE, "messages_per_second"),
+    LIMIT(BH_EDGE_LIMIT_BYTE_RATE, "bytes_per_second"),
+    LIMIT(BH_EDGE_LIMIT_CONTROL_RATE, "control_per_second"),
+    LIMIT(BH_EDGE_LIMIT_QUEUE, "queue_bytes"),
+    LIMIT(BH_EDGE_LIMIT_ORIGIN, "origins"),
+    LIMIT(BH_EDGE_LIMIT_PROXY, "proxy"),
 };
 
 void bh_edge_metrics_register(void) {

@@ -8,11 +8,16 @@
 #include "bellhop/io/timer.h"
 #include "bellhop/proto/http1.h"
 #include "bellhop/proto/ws_message.h"
+#include "frames.h"
+
+/* So many connections over a limit are told so at a time; others are just closed. */
+#define BH_EDGE_REFUSING_MAX 64
 
 struct bh_edge_listener {
     struct bh_edge *edge;
     struct bh_listener *listener;
     struct bh_addr address;
+    bool proxy, tls;
     char text[BH_ADDR_TEXT_MAX];
 };
 
@@ -27,14 +32,13 @@ struct bh_edge {
 
     struct bh_list conns;     /* struct bh_conn, HTTP */
     struct bh_list wsconns;   /* struct bh_wsconn */
-    size_t refusing;          /* connections over the limit that are being told so */
+    size_t refusing;          /* connections over a limit that are being told so */
     struct bh_slots requests; /* HTTP requests under way -> struct bh_conn */
     struct bh_slots items;    /* items of batches under way */
     struct bh_list batches;
 
-    struct bh_message *encoded; /* the last message delivered in this tick, and its frame */
-    struct bh_buf *frame;
-    struct bh_defer forget;
+    struct bh_tls *tls; /* NULL: no listener needs it */
+    struct bh_frames frames;
 
     bool draining;
     void (*on_drained)(void *ud);
@@ -46,12 +50,14 @@ struct bh_edge {
 void bh_edge_check_drained(struct bh_edge *e);
 /* Sockets of the whole process. */
 void bh_edge_socket_gone(void);
+/* One more connection from this address: false when it has too many. */
+bool bh_edge_take_address(const struct bh_edge *e, const struct bh_ip *ip);
+void bh_edge_give_address(const struct bh_edge *e, const struct bh_ip *ip);
 
 /* --- metrics --- */
 
 enum bh_edge_metric {
     BH_EDGE_SOCKETS,
-    BH_EDGE_SOCKETS_REFUSED,
     BH_EDGE_CONNECTIONS,
     BH_EDGE_OPENED,
     BH_EDGE_CLOSED,
@@ -59,6 +65,8 @@ enum bh_edge_metric {
     BH_EDGE_MESSAGES_IN,
     BH_EDGE_MESSAGES_OUT,
     BH_EDGE_MESSAGES_EXPIRED,
+    BH_EDGE_MESSAGES_DROPPED,
+    BH_EDGE_COMPRESSED,
     BH_EDGE_BYTES_IN,
     BH_EDGE_BYTES_OUT,
     BH_EDGE_PROTOCOL_ERRORS,
@@ -69,6 +77,24 @@ enum bh_edge_metric {
     BH_EDGE_HTTP_3XX,
     BH_EDGE_HTTP_4XX,
     BH_EDGE_HTTP_5XX,
+    /* a limit was met */
+    BH_EDGE_LIMIT_CONNECTIONS,
+    BH_EDGE_LIMIT_PER_IP,
+    BH_EDGE_LIMIT_PER_USER,
+    BH_EDGE_LIMIT_PER_TENANT,
+    BH_EDGE_LIMIT_HEAD,
+    BH_EDGE_LIMIT_BODY,
+    BH_EDGE_LIMIT_REQUEST_TIME,
+    BH_EDGE_LIMIT_HANDSHAKE_TIME,
+    BH_EDGE_LIMIT_TRANSPORT_TIME,
+    BH_EDGE_LIMIT_MESSAGE_BYTES,
+    BH_EDGE_LIMIT_FRAGMENTS,
+    BH_EDGE_LIMIT_MESSAGE_RATE,
+    BH_EDGE_LIMIT_BYTE_RATE,
+    BH_EDGE_LIMIT_CONTROL_RATE,
+    BH_EDGE_LIMIT_QUEUE,
+    BH_EDGE_LIMIT_ORIGIN,
+    BH_EDGE_LIMIT_PROXY,
     BH_EDGE_METRIC_COUNT,
 };
 

@@ -104,6 +104,28 @@ void bh_outq_drop_unsent(struct bh_outq *q) {
     }
 }
 
+/* By its first byte: a control frame has bit 3 of the opcode set, and so has the 'H' of HTTP. */
+static bool may_be_dropped(const struct bh_buf *frame) {
+    return !(frame->data[0] & 0x08);
+}
+
+bool bh_outq_drop_oldest(struct bh_outq *q) {
+    uint32_t i = q->offset ? 1 : 0;
+    while (i < q->count && !may_be_dropped(*at(q, i)))
+        i++;
+    if (i >= q->count)
+        return false;
+    struct bh_buf *frame = *at(q, i);
+    for (; i > 0; i--)
+        *at(q, i) = *at(q, i - 1);
+    q->head = q->cap ? (q->head + 1) & (q->cap - 1) : 0;
+    q->bytes -= frame->len;
+    bh_buf_unref(frame);
+    if (--q->count == 0)
+        release_ring(q);
+    return true;
+}
+
 void bh_outq_clear(struct bh_outq *q) {
     while (q->count)
         bh_buf_unref(*at(q, --q->count));

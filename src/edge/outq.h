@@ -26,6 +26,9 @@ void bh_outq_push_front(struct bh_outq *q, struct bh_buf *frame);
 /* Writes as much as the stream takes: 0 when the queue is empty now, BH_EAGAIN when the kernel is
  * full, BH_ECLOSED when the connection is broken. */
 int bh_outq_flush(struct bh_outq *q, struct bh_stream *stream);
+/* Drops the oldest data frame that has not begun to be sent; false when there is none. Control
+ * frames and the answer to the handshake stay. */
+bool bh_outq_drop_oldest(struct bh_outq *q);
 /* Forgets what has not begun to be sent: a frame that has must be finished. */
 void bh_outq_drop_unsent(struct bh_outq *q);
 void bh_outq_clear(struct bh_outq *q);

@@ -15,22 +15,22 @@
  * Thread: the worker's. */
 #include "ws_conn.h"
 
+#include "quota.h"
+#include "ws_send.h"
+
 #include "bellhop/base/clock.h"
 #include "bellhop/base/crypto.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
-#include "bellhop/base/utf8.h"
-
-#include <arpa/inet.h>
-#include <netinet/in.h>
 
 #define NOT_TAKEN "this server takes no messages from clients"
 
 static const struct bh_subscriber_vt subscriber_vt;
 static const struct bh_stream_callbacks stream_callbacks;
 
-static void flush(struct bh_wsconn *ws);
+static void arm(struct bh_wsconn *ws, uint64_t delay);
+static void read_held(struct bh_wsconn *ws);
 
 static struct bh_wsconn *of(struct bh_subscriber *s) {
     return BH_CONTAINER_OF(s, struct bh_wsconn, subscriber);
@@ -38,7 +38,8 @@ static struct bh_wsconn *of(struct bh_subscriber *s) {
 
 /* --- the end --- */
 
-static void log_end(struct bh_wsconn *ws, const char *cause, unsigned code, struct bh_slice why) {
+void bh_wsconn_log_end(struct bh_wsconn *ws, const char *cause, unsigned code,
+                       struct bh_slice why) {
     char buffer[64];
     const struct bh_identity *identity = ws->subscriber.identity;
     bh_info_limited("websocket connection ends", bh_kv_str("cause", cause), bh_kv_int("code", code),
@@ -51,6 +52,11 @@ static void leave_node(struct bh_wsconn *ws, unsigned code, struct bh_slice reas
     if (!ws->registered)
         return;
     ws->registered = false;
+    const struct bh_identity *identity = ws->subscriber.identity;
+    if (identity) {
+        bh_quota_give(BH_QUOTA_USER, identity->user, ws->edge->config->connections_per_user);
+        bh_quota_give(BH_QUOTA_TENANT, identity->tenant, ws->edge->config->connections_per_tenant);
+    }
     if (ws->counted) {
         bh_edge_count(BH_EDGE_CONNECTIONS, -1);
         bh_edge_count(BH_EDGE_CLOSED, 1);
@@ -64,7 +70,12 @@ void bh_wsconn_free(struct bh_wsconn *ws) {
     bh_list_unlink(&ws->node);
     bh_ws_reader_deinit(&ws->reader);
     bh_outq_clear(&ws->out);
-    bh_buf_unref(ws->farewell);
+    bh_buf_unref(ws->has_socket ? ws->open.held : ws->opening.farewell);
+    bh_deflater_free(ws->deflater);
+    if (ws->deflate.client_takeover)
+        bh_inflater_free(ws->reader.inflater);
+    if (ws->counted_ip)
+        bh_edge_give_address(ws->edge, &ws->ip);
     bh_free(ws->protocol);
     if (ws->has_socket)
         bh_edge_socket_gone();
@@ -100,17 +111,12 @@ void bh_wsconn_drop(struct bh_wsconn *ws, unsigned code, struct bh_slice reason)
 
 /* --- sending --- */
 
-/* A client that does not read our answers is not asked for more questions. */
-static bool is_drowning(const struct bh_wsconn *ws) {
-    return ws->out.bytes > ws->edge->config->queue_bytes / 2;
-}
-
 static void update_reading(struct bh_wsconn *ws) {
-    bool wanted = ws->state != BH_WSCONN_OPEN || !(ws->hook_paused || is_drowning(ws));
-    bh_stream_read(&ws->stream, wanted);
+    bool unwanted = ws->hook_paused || ws->open.resume_ms || bh_wsconn_is_drowning(ws);
+    bh_stream_read(&ws->stream, ws->state != BH_WSCONN_OPEN || !unwanted);
 }
 
-static void flush(struct bh_wsconn *ws) {
+void bh_wsconn_flush(struct bh_wsconn *ws) {
     size_t before = ws->out.bytes;
     int error = bh_outq_flush(&ws->out, &ws->stream);
     bh_edge_count(BH_EDGE_BYTES_OUT, (int64_t)(before - ws->out.bytes));
@@ -128,14 +134,7 @@ static void flush(struct bh_wsconn *ws) {
 }
 
 static void on_flush(struct bh_defer *d) {
-    flush(BH_CONTAINER_OF(d, struct bh_wsconn, flush));
-}
-
-/* Takes over the reference. */
-static void enqueue(struct bh_wsconn *ws, struct bh_buf *frame) {
-    bh_outq_push(&ws->out, frame);
-    if (ws->state != BH_WSCONN_OPENING)
-        bh_defer(ws->edge->loop, BH_PHASE_FLUSH, &ws->flush);
+    bh_wsconn_flush(BH_CONTAINER_OF(d, struct bh_wsconn, flush));
 }
 
 static void begin_close(struct bh_wsconn *ws, enum bh_wsconn_state next, unsigned code,
@@ -144,17 +143,19 @@ static void begin_close(struct bh_wsconn *ws, enum bh_wsconn_state next, unsigne
     if (ws->state != BH_WSCONN_OPEN)
         return; /* the hooks' on_close may have dropped it */
     ws->state = (unsigned char)next;
-    enqueue(ws, bh_ws_close_frame_new(code, reason));
+    bh_wsconn_enqueue(ws, bh_ws_close_frame_new(code, reason));
     bh_timer_set(&ws->timer, ws->edge->config->close_timeout_ms);
+    if (ws->open.held)
+        read_held(ws); /* the peer's close frame may be in it */
 }
 
 /* Before the 101 there is nothing to close; the upgrade is hurried to its end instead. */
 static void close_later(struct bh_wsconn *ws, unsigned code, struct bh_slice reason) {
-    if (ws->farewell)
+    if (ws->opening.farewell)
         return;
-    ws->farewell = bh_ws_close_frame_new(code, reason);
+    ws->opening.farewell = bh_ws_close_frame_new(code, reason);
     ws->code = (uint16_t)code;
-    bh_defer(ws->edge->loop, BH_PHASE_FLUSH, ws->opener);
+    bh_defer(ws->edge->loop, BH_PHASE_FLUSH, ws->opening.opener);
 }
 
 void bh_wsconn_close(struct bh_wsconn *ws, unsigned code, struct bh_slice reason) {
@@ -166,75 +167,12 @@ void bh_wsconn_close(struct bh_wsconn *ws, unsigned code, struct bh_slice reason
         begin_close(ws, BH_WSCONN_CLOSING, code, reason);
 }
 
-static void give_up_on_slow(struct bh_wsconn *ws) {
-    bh_edge_count(BH_EDGE_SLOW_CONSUMERS, 1);
-    log_end(ws, "slow consumer", 1008, bh_slice(NULL, 0));
-    bh_outq_drop_unsent(&ws->out);
-    ws->reset = true;
-    bh_wsconn_close(ws, 1008, BH_SLICE("slow consumer"));
-}
-
-/* The queue's limit holds for what waits; a single frame may be larger. What this tick has queued
- * is no sign of slowness before the kernel has been offered it. */
-static bool has_room(struct bh_wsconn *ws, size_t n) {
-    size_t limit = ws->edge->config->queue_bytes;
-    if (ws->out.count == 0 || ws->out.bytes + n <= limit)
-        return true;
-    if (ws->state == BH_WSCONN_OPEN)
-        flush(ws);
-    return ws->out.count == 0 || ws->out.bytes + n <= limit;
-}
-
-/* Takes over the reference. */
-static int send_frame(struct bh_wsconn *ws, struct bh_buf *frame) {
-    if (!has_room(ws, frame->len)) {
-        bh_buf_unref(frame);
-        give_up_on_slow(ws);
-        return BH_ETOOBIG;
-    }
-    if (ws->state > BH_WSCONN_OPEN) { /* has_room found it broken */
-        bh_buf_unref(frame);
-        return BH_ECLOSED;
-    }
-    enqueue(ws, frame);
-    return 0;
-}
-
-static bool takes_messages(const struct bh_wsconn *ws) {
-    return ws->state <= BH_WSCONN_OPEN && !ws->farewell;
-}
-
-static struct bh_buf *frame_of(struct bh_edge *e, struct bh_message *m) {
-    if (e->encoded != m) {
-        bh_message_unref(e->encoded);
-        bh_buf_unref(e->frame);
-        e->encoded = bh_message_ref(m);
-        e->frame = bh_ws_frame_new(m->opcode, m->payload);
-        bh_defer(e->loop, BH_PHASE_REAP, &e->forget);
-    }
-    return bh_buf_ref(e->frame);
-}
-
 static int on_deliver(struct bh_subscriber *s, struct bh_message *m) {
-    struct bh_wsconn *ws = of(s);
-    if (!takes_messages(ws))
-        return BH_ECLOSED;
-    if (bh_message_expired(m, bh_loop_now(ws->edge->loop))) {
-        bh_edge_count(BH_EDGE_MESSAGES_EXPIRED, 1);
-        return 0;
-    }
-    bh_edge_count(BH_EDGE_MESSAGES_OUT, 1);
-    return send_frame(ws, frame_of(ws->edge, m));
+    return bh_wsconn_send_message(of(s), m);
 }
 
 static int on_send(struct bh_subscriber *s, enum bh_opcode opcode, struct bh_slice data) {
-    struct bh_wsconn *ws = of(s);
-    if (!takes_messages(ws))
-        return BH_ECLOSED;
-    if (opcode == BH_TEXT && !bh_utf8_valid(data))
-        return BH_EUTF8;
-    bh_edge_count(BH_EDGE_MESSAGES_OUT, 1);
-    return send_frame(ws, bh_ws_frame_new((uint8_t)opcode, data));
+    return bh_wsconn_send_data(of(s), opcode, data);
 }
 
 static void on_close(struct bh_subscriber *s, unsigned code, struct bh_slice reason) {
@@ -253,9 +191,9 @@ static void on_read(struct bh_subscriber *s, bool on) {
 }
 
 static struct bh_slice on_ip(struct bh_subscriber *s, char buffer[64]) {
-    struct bh_wsconn *ws = of(s);
-    if (!inet_ntop(ws->ip_family, ws->ip, buffer, 64))
-        return BH_SLICE("unix");
+    char text[BH_ADDR_TEXT_MAX];
+    bh_ip_format(&of(s)->ip, text);
+    memcpy(buffer, text, strlen(text) + 1);
     return bh_slice_cstr(buffer);
 }
 
@@ -296,7 +234,9 @@ static void on_peer_close(struct bh_wsconn *ws, unsigned code, struct bh_slice r
 static void on_violation(struct bh_wsconn *ws, unsigned code, const char *why) {
     if (ws->state == BH_WSCONN_OPEN) {
         bh_edge_count(BH_EDGE_PROTOCOL_ERRORS, 1);
-        log_end(ws, "protocol error", code, bh_slice_cstr(why));
+        if (code == 1009 || code == 1008) /* the reader's limits */
+            bh_edge_count(code == 1009 ? BH_EDGE_LIMIT_MESSAGE_BYTES : BH_EDGE_LIMIT_FRAGMENTS, 1);
+        bh_wsconn_log_end(ws, "protocol error", code, bh_slice_cstr(why));
     }
     on_peer_close(ws, code, bh_slice_cstr(why));
 }
@@ -309,7 +249,7 @@ static void on_event(struct bh_wsconn *ws, const struct bh_ws_event *event) {
         break;
     case BH_WS_EV_PING:
         if (ws->state == BH_WSCONN_OPEN)
-            send_frame(ws, bh_ws_frame_new(BH_WS_PONG, event->data));
+            bh_wsconn_send_control(ws, BH_WS_PONG, event->data);
         break;
     case BH_WS_EV_CLOSE:
         on_peer_close(ws, event->code, event->data);
@@ -323,6 +263,66 @@ static void on_event(struct bh_wsconn *ws, const struct bh_ws_event *event) {
     }
 }
 
+/* Keeps what has not been looked at, and the socket unread, until the bucket has filled up again.
+ */
+static void throttle(struct bh_wsconn *ws, uint32_t wait_ms, struct bh_slice rest) {
+    if (rest.n)
+        ws->open.held = bh_buf_copy(rest);
+    ws->open.resume_ms = bh_loop_now(ws->edge->loop) + wait_ms;
+    arm(ws, wait_ms);
+    update_reading(ws);
+}
+
+/* In how many milliseconds the client may go on; 0: at once. */
+static uint32_t book(struct bh_wsconn *ws, const struct bh_ws_event *event) {
+    const struct bh_edge_config *config = ws->edge->config;
+    uint64_t now = bh_loop_now(ws->edge->loop);
+    uint32_t wait_ms = 0;
+    if (ws->state != BH_WSCONN_OPEN)
+        return 0;
+    if (event->type == BH_WS_EV_MESSAGE) {
+        wait_ms = bh_rate_take(&ws->rate, BH_RATE_MESSAGES, 1, config->messages_per_second, now);
+        if (wait_ms)
+            bh_edge_count(BH_EDGE_LIMIT_MESSAGE_RATE, 1);
+    } else if (bh_rate_take(&ws->rate, BH_RATE_CONTROL, 1, config->control_per_second, now)) {
+        bh_edge_count(BH_EDGE_LIMIT_CONTROL_RATE, 1);
+        bh_wsconn_log_end(ws, "too many pings or pongs", 1008, bh_slice(NULL, 0));
+        bh_wsconn_close(ws, 1008, BH_SLICE("too many pings or pongs"));
+    }
+    return wait_ms;
+}
+
+static void read_frames(struct bh_wsconn *ws, unsigned char *data, size_t n) {
+    struct bh_ws_event event;
+    uint32_t wait_ms = 0;
+    do { /* until NONE, which lets the reader give back what it has gathered */
+        bh_ws_reader_next(&ws->reader, &ws->edge->ws_limits, &data, &n, &event);
+        on_event(ws, &event);
+        if (event.type != BH_WS_EV_NONE)
+            wait_ms = book(ws, &event);
+    } while (event.type != BH_WS_EV_NONE && ws->state < BH_WSCONN_LEAVING && !wait_ms);
+    if (wait_ms && ws->state == BH_WSCONN_OPEN)
+        throttle(ws, wait_ms, bh_slice((const char *)data, n));
+}
+
+static void read_held(struct bh_wsconn *ws) {
+    struct bh_buf *held = ws->open.held;
+    ws->open.held = NULL;
+    ws->open.resume_ms = 0;
+    if (held)
+        read_frames(ws, held->data, held->len);
+    bh_buf_unref(held);
+}
+
+static void book_bytes(struct bh_wsconn *ws, size_t n) {
+    uint32_t wait_ms = bh_rate_take(&ws->rate, BH_RATE_BYTES, n, ws->edge->config->bytes_per_second,
+                                    bh_loop_now(ws->edge->loop));
+    if (!wait_ms || ws->state != BH_WSCONN_OPEN || ws->open.resume_ms)
+        return;
+    bh_edge_count(BH_EDGE_LIMIT_BYTE_RATE, 1);
+    throttle(ws, wait_ms, bh_slice(NULL, 0));
+}
+
 static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     struct bh_wsconn *ws = BH_CONTAINER_OF(s, struct bh_wsconn, stream);
     ws->heard_ms = bh_loop_now(ws->edge->loop);
@@ -330,19 +330,16 @@ static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     bh_edge_count(BH_EDGE_BYTES_IN, (int64_t)n);
     if (ws->state >= BH_WSCONN_LEAVING)
         return;
-    struct bh_ws_event event;
-    do { /* until NONE, which lets the reader give back what it has gathered */
-        bh_ws_reader_next(&ws->reader, &ws->edge->ws_limits, &data, &n, &event);
-        on_event(ws, &event);
-    } while (event.type != BH_WS_EV_NONE && ws->state < BH_WSCONN_LEAVING);
-    if (ws->state == BH_WSCONN_OPEN && is_drowning(ws))
-        flush(ws); /* before the next buffer of this very tick */
+    read_frames(ws, data, n);
+    book_bytes(ws, n);
+    if (ws->state == BH_WSCONN_OPEN && bh_wsconn_is_drowning(ws))
+        bh_wsconn_flush(ws); /* before the next buffer of this very tick */
 }
 
 static void on_end(struct bh_stream *s, int error) {
     struct bh_wsconn *ws = BH_CONTAINER_OF(s, struct bh_wsconn, stream);
     if (error == 0 && ws->state >= BH_WSCONN_CLOSING)
-        flush(ws); /* the close frame may still be queued */
+        bh_wsconn_flush(ws); /* the close frame may still be queued */
     bh_wsconn_drop(ws, 1006, BH_SLICE("the connection broke off"));
 }
 
@@ -351,7 +348,7 @@ static void on_writable(struct bh_stream *s) {
     struct bh_wsconn *ws = BH_CONTAINER_OF(s, struct bh_wsconn, stream);
     ws->heard_ms = bh_loop_now(ws->edge->loop);
     ws->pinged_ms = 0;
-    flush(ws);
+    bh_wsconn_flush(ws);
 }
 
 static const struct bh_stream_callbacks stream_callbacks = {on_data, on_end, on_writable};
@@ -381,7 +378,7 @@ static uint64_t beat(struct bh_wsconn *ws) {
     uint64_t now = bh_loop_now(ws->edge->loop);
     if (config->ping_interval_ms == 0)
         return UINT64_MAX;
-    if (ws->hook_paused) { /* we do not listen, so silence proves nothing */
+    if (ws->hook_paused || ws->open.resume_ms) { /* we do not listen, so silence proves nothing */
         ws->heard_ms = now;
         ws->pinged_ms = 0;
     }
@@ -390,18 +387,27 @@ static uint64_t beat(struct bh_wsconn *ws) {
     if (left(now, ws->heard_ms + config->ping_interval_ms))
         return left(now, ws->heard_ms + config->ping_interval_ms);
     ws->pinged_ms = now;
-    send_frame(ws, bh_ws_frame_new(BH_WS_PING, bh_slice(NULL, 0)));
+    bh_wsconn_send_control(ws, BH_WS_PING, bh_slice(NULL, 0));
     return config->pong_timeout_ms;
 }
 
 static void arm(struct bh_wsconn *ws, uint64_t delay) {
     uint64_t expiry = expires_in(ws);
+    uint64_t resume =
+        ws->open.resume_ms ? left(bh_loop_now(ws->edge->loop), ws->open.resume_ms) : UINT64_MAX;
     delay = delay < expiry ? delay : expiry;
+    delay = delay < resume ? delay : resume;
     if (delay != UINT64_MAX)
         bh_timer_set(&ws->timer, delay);
 }
 
 static void watch(struct bh_wsconn *ws) {
+    if (ws->open.resume_ms && left(bh_loop_now(ws->edge->loop), ws->open.resume_ms) == 0) {
+        read_held(ws);
+        if (ws->state == BH_WSCONN_CLOSED)
+            return;
+        update_reading(ws);
+    }
     if (expires_in(ws) == 0) {
         bh_wsconn_close(ws, 4401, BH_SLICE("expired"));
         return;
@@ -414,7 +420,7 @@ static void watch(struct bh_wsconn *ws) {
         return;
     }
     bh_edge_count(BH_EDGE_HALF_OPEN, 1);
-    log_end(ws, "no answer to a ping", 1006, bh_slice(NULL, 0));
+    bh_wsconn_log_end(ws, "no answer to a ping", 1006, bh_slice(NULL, 0));
     ws->reset = true;
     bh_wsconn_drop(ws, 1006, BH_SLICE("no answer to a ping"));
 }
@@ -431,33 +437,18 @@ static void on_timer(struct bh_timer *t) {
 
 /* --- opening --- */
 
-static void keep_ip(struct bh_wsconn *ws, const struct bh_addr *peer) {
-    const struct sockaddr_in *v4 = (const struct sockaddr_in *)&peer->storage;
-    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&peer->storage;
-    if (peer->sa.sa_family == AF_INET) {
-        ws->ip_family = AF_INET;
-        memcpy(ws->ip, &v4->sin_addr, 4);
-    } else if (peer->sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
-        ws->ip_family = AF_INET;
-        memcpy(ws->ip, v6->sin6_addr.s6_addr + 12, 4);
-    } else if (peer->sa.sa_family == AF_INET6) {
-        ws->ip_family = AF_INET6;
-        memcpy(ws->ip, &v6->sin6_addr, 16);
-    }
-}
-
-struct bh_wsconn *bh_wsconn_new(struct bh_edge *e, const struct bh_addr *peer,
-                                struct bh_slice protocol, struct bh_defer *opener) {
+struct bh_wsconn *bh_wsconn_new(struct bh_edge *e, const struct bh_ip *ip, struct bh_slice protocol,
+                                struct bh_defer *opener) {
     struct bh_wsconn *ws = bh_calloc(1, sizeof *ws);
     ws->edge = e;
-    ws->opener = opener;
+    ws->opening.opener = opener;
+    ws->ip = *ip;
     ws->stream.fd = -1;
     ws->subscriber.vt = &subscriber_vt;
     ws->registered = true;
     if (protocol.n)
         ws->protocol = bh_strndup(protocol.p, protocol.n);
-    keep_ip(ws, peer);
-    bh_ws_reader_init(&ws->reader);
+    bh_ws_reader_init(&ws->reader, NULL);
     bh_timer_init(&ws->timer, e->loop, on_timer);
     bh_defer_init(&ws->flush, on_flush);
     bh_list_append(&e->wsconns, &ws->node);
@@ -465,7 +456,7 @@ struct bh_wsconn *bh_wsconn_new(struct bh_edge *e, const struct bh_addr *peer,
 }
 
 bool bh_wsconn_wants_close(const struct bh_wsconn *ws) {
-    return ws->farewell != NULL;
+    return ws->opening.farewell != NULL;
 }
 
 static void start_heartbeat(struct bh_wsconn *ws) {
@@ -477,20 +468,27 @@ static void start_heartbeat(struct bh_wsconn *ws) {
     arm(ws, interval ? interval - jitter : UINT64_MAX);
 }
 
-static void say_farewell(struct bh_wsconn *ws) {
-    struct bh_buf *frame = ws->farewell;
-    ws->farewell = NULL;
+static void say_farewell(struct bh_wsconn *ws, struct bh_buf *frame) {
     begin_close(ws, BH_WSCONN_CLOSING, ws->code, bh_slice(frame->data + 4, frame->len - 4));
     bh_buf_unref(frame);
 }
 
+void bh_wsconn_set_deflate(struct bh_wsconn *ws, const struct bh_ws_deflate *deflate) {
+    struct bh_inflater *inflater = deflate->client_takeover
+                                       ? bh_inflater_new(deflate->client_bits, true)
+                                       : bh_frames_inflater(&ws->edge->frames);
+    ws->deflate = *deflate;
+    bh_ws_reader_init(&ws->reader, inflater);
+}
+
 void bh_wsconn_start(struct bh_wsconn *ws, struct bh_stream *from, struct bh_buf *answer,
                      struct bh_slice held) {
+    struct bh_buf *farewell = ws->opening.farewell;
     bh_stream_move(&ws->stream, from, &stream_callbacks);
+    memset(&ws->open, 0, sizeof ws->open);
     ws->state = BH_WSCONN_OPEN;
     ws->has_socket = true;
     ws->counted = true;
-    ws->opener = NULL;
     bh_edge_count(BH_EDGE_CONNECTIONS, 1);
     bh_edge_count(BH_EDGE_OPENED, 1);
     bh_outq_push_front(&ws->out, answer);
@@ -499,8 +497,8 @@ void bh_wsconn_start(struct bh_wsconn *ws, struct bh_stream *from, struct bh_buf
     struct bh_hooks *hooks = ws->edge->worker->hooks;
     if (bh_hooks_has(hooks, BH_HOOK_OPEN))
         hooks->vt->open(hooks, &ws->subscriber);
-    if (ws->farewell)
-        say_farewell(ws);
+    if (farewell)
+        say_farewell(ws, farewell);
     if (held.n && ws->state != BH_WSCONN_CLOSED)
         on_data(&ws->stream, (unsigned char *)held.p, held.n);
     if (ws->state != BH_WSCONN_CLOSED)

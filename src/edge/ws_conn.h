@@ -8,6 +8,7 @@
 #include "bellhop/io/stream.h"
 #include "edge_private.h"
 #include "outq.h"
+#include "rate.h"
 
 enum bh_wsconn_state {
     BH_WSCONN_OPENING, /* without a socket; registered with the node */
@@ -26,28 +27,42 @@ struct bh_wsconn {
     struct bh_defer flush; /* once closed: reap */
     struct bh_list node;
     struct bh_edge *edge;
-    struct bh_defer *opener; /* opening: queued when the connection is to be closed */
-    struct bh_buf *farewell; /* opening: the close frame that shall follow the 101 */
-    char *protocol;          /* NULL: none */
-    uint64_t heard_ms;       /* when bytes last came */
-    uint64_t pinged_ms;      /* when a ping was sent that is not answered yet; 0: none */
-    unsigned char ip[16];
-    unsigned char ip_family; /* AF_INET, AF_INET6; else none */
+    union {
+        struct {                     /* until _start */
+            struct bh_defer *opener; /* queued when the connection is to be closed */
+            struct bh_buf *farewell; /* the close frame that shall follow the 101 */
+        } opening;
+        struct {                 /* from then on */
+            struct bh_buf *held; /* throttled: what came and is not looked at yet */
+            uint64_t resume_ms;  /* throttled: until when; 0: not */
+        } open;
+    };
+    struct bh_deflater *deflater; /* with context takeover: made with the first message */
+    char *protocol;               /* NULL: none */
+    uint64_t heard_ms;            /* when bytes last came */
+    uint64_t pinged_ms;           /* when a ping was sent that is not answered yet; 0: none */
+    struct bh_rate rate;
+    struct bh_ip ip;
+    struct bh_ws_deflate deflate;
     unsigned char state;
     uint16_t code;        /* of the farewell */
     bool registered : 1;  /* with the node; bh_node_close is due */
     bool hook_paused : 1; /* the hooks do not want more messages for now */
     bool has_socket : 1;
     bool fin_sent : 1;
-    bool counted : 1; /* as an open connection */
-    bool reset : 1;   /* too slow: the end is an RST */
+    bool counted : 1;    /* as an open connection */
+    bool reset : 1;      /* too slow: the end is an RST */
+    bool asking : 1;     /* the hook on_slow is running */
+    bool counted_ip : 1; /* in the quota of its address */
 };
 
 /* opener is queued (flush phase) if the connection is told to close before it has started. */
-struct bh_wsconn *bh_wsconn_new(struct bh_edge *e, const struct bh_addr *peer,
-                                struct bh_slice protocol, struct bh_defer *opener);
+struct bh_wsconn *bh_wsconn_new(struct bh_edge *e, const struct bh_ip *ip, struct bh_slice protocol,
+                                struct bh_defer *opener);
 /* Opening only: it has been told to close. */
 bool bh_wsconn_wants_close(const struct bh_wsconn *ws);
+/* Opening only: the compression that the 101 announces. */
+void bh_wsconn_set_deflate(struct bh_wsconn *ws, const struct bh_ws_deflate *deflate);
 /* Takes the descriptor of `from`, sends answer (a reference) before anything else, and reads `held`
  * as the first bytes from the client. */
 void bh_wsconn_start(struct bh_wsconn *ws, struct bh_stream *from, struct bh_buf *answer,
@@ -56,6 +71,9 @@ void bh_wsconn_start(struct bh_wsconn *ws, struct bh_stream *from, struct bh_buf
 void bh_wsconn_close(struct bh_wsconn *ws, unsigned code, struct bh_slice reason);
 /* Ends it now, without a word to the peer. */
 void bh_wsconn_drop(struct bh_wsconn *ws, unsigned code, struct bh_slice reason);
+/* Writes what is queued, now. The connection may be closed afterwards. */
+void bh_wsconn_flush(struct bh_wsconn *ws);
+void bh_wsconn_log_end(struct bh_wsconn *ws, const char *cause, unsigned code, struct bh_slice why);
 /* Frees it; for bh_edge_free, when no tick will. */
 void bh_wsconn_free(struct bh_wsconn *ws);
 

@@ -7,6 +7,8 @@
  * connection's queue, behind the 101.
  * Thread: the worker's. */
 #include "endpoints.h"
+#include "origin.h"
+#include "quota.h"
 #include "ws_conn.h"
 
 #include "bellhop/base/error.h"
@@ -37,11 +39,19 @@ static void on_live(void *ud, bh_handle handle, int error) {
     bh_defer(c->edge->loop, BH_PHASE_FLUSH, &c->flush);
 }
 
+static void negotiate_deflate(struct bh_conn *c, struct bh_bytes *extensions) {
+    const struct bh_http_request *r = bh_conn_request(c);
+    struct bh_ws_deflate deflate;
+    if (bh_ws_deflate_negotiate(r->headers, r->header_count, &c->edge->config->deflate, &deflate,
+                                extensions))
+        bh_wsconn_set_deflate(c->ws, &deflate);
+}
+
 static struct bh_buf *switching_protocols(struct bh_conn *c, const struct bh_welcome *welcome,
                                           struct bh_slice protocol) {
     struct bh_http_header headers[BH_CONN_HEADERS_MAX];
     struct bh_ws_handshake handshake;
-    struct bh_bytes answer = {0};
+    struct bh_bytes answer = {0}, extensions = {0};
     char id[BH_CONNECTION_ID_LEN + 1];
     int status;
     const char *why;
@@ -51,15 +61,45 @@ static struct bh_buf *switching_protocols(struct bh_conn *c, const struct bh_wel
     for (size_t i = 0; i < welcome->header_count && n < BH_CONN_HEADERS_MAX; i++)
         headers[n++] = (struct bh_http_header){welcome->headers[i].name, welcome->headers[i].value};
     bh_ws_handshake_check(bh_conn_request(c), &handshake, &status, &why);
-    struct bh_slice none = bh_slice(NULL, 0);
-    if (bh_ws_handshake_answer(&answer, &handshake, protocol, none, headers, n) != 0) {
+    negotiate_deflate(c, &extensions);
+    struct bh_slice agreed = bh_bytes_slice(&extensions);
+    if (bh_ws_handshake_answer(&answer, &handshake, protocol, agreed, headers, n) != 0) {
         bh_warn_limited("a handshake's headers were left out: they hold control characters");
         bh_bytes_clear(&answer);
-        bh_ws_handshake_answer(&answer, &handshake, protocol, none, headers, 1);
+        bh_ws_handshake_answer(&answer, &handshake, protocol, agreed, headers, 1);
     }
     struct bh_buf *buf = bh_buf_copy(bh_bytes_slice(&answer));
     bh_bytes_free(&answer);
+    bh_bytes_free(&extensions);
     return buf;
+}
+
+static void refuse_quota(struct bh_conn *c, enum bh_edge_metric limit, const char *why) {
+    bh_edge_count(limit, 1);
+    bh_info_limited("websocket handshake refused", bh_kv_int("status", 429),
+                    bh_kv_str("reason", why));
+    bh_upgrade_cancel(c, 429, why);
+}
+
+/* A client behind a trusted proxy counts for its own address; others do since they were accepted.
+ * What is taken here is given back with the WebSocket connection. */
+static bool take_quotas(struct bh_conn *c, const struct bh_identity *identity) {
+    const struct bh_edge_config *config = c->edge->config;
+    if (c->peer.forwarded && !bh_edge_take_address(c->edge, &c->peer.ip)) {
+        bh_upgrade_cancel(c, 429, "this address has as many connections as it may");
+        return false;
+    }
+    if (!bh_quota_take(BH_QUOTA_USER, identity->user, config->connections_per_user)) {
+        refuse_quota(c, BH_EDGE_LIMIT_PER_USER, "this user has as many connections as they may");
+    } else if (!bh_quota_take(BH_QUOTA_TENANT, identity->tenant, config->connections_per_tenant)) {
+        bh_quota_give(BH_QUOTA_USER, identity->user, config->connections_per_user);
+        refuse_quota(c, BH_EDGE_LIMIT_PER_TENANT, "this tenant has as many connections as it may");
+    } else {
+        return true;
+    }
+    if (c->peer.forwarded)
+        bh_edge_give_address(c->edge, &c->peer.ip);
+    return false;
 }
 
 static void open_connection(struct bh_conn *c, const struct bh_welcome *welcome) {
@@ -68,7 +108,12 @@ static void open_connection(struct bh_conn *c, const struct bh_welcome *welcome)
     struct bh_slice protocol = welcome->protocol;
     if (protocol.n && !bh_ws_handshake_offers(bh_conn_request(c), protocol))
         protocol = bh_slice(NULL, 0);
-    c->ws = bh_wsconn_new(e, &c->peer, protocol, &c->flush);
+    if (!take_quotas(c, welcome->identity)) {
+        bh_identity_free(welcome->identity);
+        return;
+    }
+    c->ws = bh_wsconn_new(e, &c->peer.ip, protocol, &c->flush);
+    c->ws->counted_ip = c->peer.forwarded;
     bh_node_open(e->worker, &c->ws->subscriber, welcome->identity, on_live, e, request);
     if (bh_conn_find(e, request) == c && c->ws)
         c->switching = switching_protocols(c, welcome, protocol);
@@ -170,7 +215,23 @@ static void ask_hook(struct bh_conn *c) {
     bh_conn_to_neutral(c, &neutral);
     bh_handle ticket =
         hooks->vt->handshake(hooks, &neutral.request, on_welcome, c->edge, c->request);
+    bh_conn_neutral_free(&neutral);
     c->ticket = ticket;
+}
+
+/* Cookies go with a WebSocket whatever page opens it, so the page's origin has to be asked for. */
+static bool origin_is_welcome(struct bh_conn *c) {
+    const struct bh_edge_config *config = c->edge->config;
+    const struct bh_http_request *r = bh_conn_request(c);
+    struct bh_slice origin = bh_http_header(r->headers, r->header_count, BH_SLICE("Origin"));
+    if (config->origin_count == 0 || (origin.n == 0 && !config->origin_required))
+        return true;
+    if (bh_origin_in(config->origins, config->origin_count, origin))
+        return true;
+    bh_edge_count(BH_EDGE_LIMIT_ORIGIN, 1);
+    bh_info_limited("websocket handshake refused", bh_kv_int("status", 403),
+                    bh_kv_slice("origin", origin));
+    return false;
 }
 
 void bh_upgrade_begin(struct bh_conn *c) {
@@ -183,6 +244,10 @@ void bh_upgrade_begin(struct bh_conn *c) {
     }
     if (c->edge->draining) {
         bh_upgrade_cancel(c, 503, "the instance is shutting down");
+        return;
+    }
+    if (!origin_is_welcome(c)) {
+        bh_upgrade_cancel(c, 403, "websocket.origins does not allow this Origin");
         return;
     }
     if (c->edge->config->handshake_ms)

@@ -43,9 +43,12 @@ int bh_http1_take_line(struct bh_bytes *to, size_t start, struct bh_slice *in, s
         return 0;
     const char *lf = memchr(in->p, '\n', in->n);
     struct bh_slice piece = bh_slice(in->p, lf ? (size_t)(lf + 1 - in->p) : in->n);
-    if (has_stray(piece))
+    size_t room = to->len < most ? most - to->len : 0;
+    bool fits = piece.n <= room;
+    /* No further than to the first byte too many: the answer must not depend on the pieces. */
+    if (has_stray(fits ? piece : bh_slice(piece.p, room + 1)))
         return bh_http1_refuse(refusal, 400, "control character in a line");
-    if (piece.n > most || to->len > most - piece.n)
+    if (!fits)
         return BH_ETOOBIG;
     if (!to->p)
         bh_bytes_reserve(to, most < FIRST_GATHER ? most : FIRST_GATHER);

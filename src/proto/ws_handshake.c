@@ -64,7 +64,6 @@ int bh_ws_handshake_check(const struct bh_http_request *request, struct bh_ws_ha
         return refuse(status, why, 400, "Sec-WebSocket-Key must be 16 bytes in base64");
     accept_key(key, out->accept);
     out->protocols = bh_http_header(headers, count, BH_SLICE("Sec-WebSocket-Protocol"));
-    out->extensions = bh_http_header(headers, count, BH_SLICE("Sec-WebSocket-Extensions"));
     return 0;
 }
 

@@ -5,7 +5,9 @@
  * a payload cut by the end of the bytes, a fragmented message) needs memory between two calls, and
  * that is one struct bh_ws_partial on the heap. It exists only while something is unfinished, so
  * an idle connection pays for a pointer. It also keeps gathered data alive until the next call;
- * settle() then gives it back.
+ * settle() then gives it back. A compressed message is gathered as it is and inflated at its end,
+ * so that it needs no state of zlib's in between; one that lies whole in the caller's bytes is
+ * inflated from there.
  *
  * A step takes either a header or payload; steps are repeated until an event is there or the bytes
  * are used up. Thread: the owner of the reader. */
@@ -14,6 +16,7 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/base/utf8.h"
+#include "bellhop/proto/ws_deflate.h"
 #include "gather.h"
 
 #define CONTROL_MAX      125
@@ -29,12 +32,13 @@ enum close_code {
 };
 
 struct bh_ws_partial {
-    struct bh_bytes message;   /* gathered so far */
+    struct bh_bytes message;   /* gathered so far, or inflated */
     struct bh_ws_header frame; /* the frame at hand, when in_frame */
     uint64_t taken;            /* payload bytes of it that have come */
     uint32_t fragments;        /* frames of the message at hand */
     struct bh_utf8 utf8;
     uint8_t opcode; /* of the message at hand, 0 when none */
+    bool compressed;
     bool in_frame;
     bool delivered; /* the message is with the caller, until the next call */
     uint8_t head_len;
@@ -103,8 +107,9 @@ static int take_header(struct bh_ws_reader *r, struct input *in, struct bh_ws_he
                        const char **why) {
     struct bh_ws_partial *p = r->partial;
     size_t had = p ? p->head_len : 0;
+    bool rsv1 = r->inflater != NULL;
     if (had == 0) {
-        int size = bh_ws_header_decode(bh_slice(in->p, in->n), false, h, why);
+        int size = bh_ws_header_decode(bh_slice(in->p, in->n), rsv1, h, why);
         if (size > 0)
             take(in, (size_t)size);
         if (size != 0 || in->n == 0)
@@ -113,7 +118,7 @@ static int take_header(struct bh_ws_reader *r, struct input *in, struct bh_ws_he
     }
     size_t room = sizeof p->head - had, more = in->n < room ? in->n : room;
     memcpy(p->head + had, in->p, more);
-    int size = bh_ws_header_decode(bh_slice(p->head, had + more), false, h, why);
+    int size = bh_ws_header_decode(bh_slice(p->head, had + more), rsv1, h, why);
     p->head_len = size > 0 ? 0 : (uint8_t)(had + more);
     take(in, size > 0 ? (size_t)size - had : more);
     return size;
@@ -169,10 +174,30 @@ static bool take_control(struct bh_ws_reader *r, uint8_t opcode, struct bh_slice
     return true;
 }
 
+/* Inflates a whole message and hands it out. The bytes may be those gathered so far. */
+static bool deliver_inflated(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
+                             struct bh_slice compressed, struct bh_ws_event *event) {
+    struct bh_ws_partial *p = r->partial;
+    struct bh_bytes message = {0};
+    int error = bh_inflater_message(r->inflater, compressed, limits->message_bytes, &message);
+    bh_bytes_free(&p->message);
+    p->message = message;
+    p->delivered = true;
+    if (error == BH_ETOOBIG)
+        return fail(r, event, TOO_BIG, "inflated message too big");
+    if (error == BH_ENOMEM)
+        return fail(r, event, INTERNAL_ERROR, "no memory for the message");
+    if (error)
+        return fail(r, event, INVALID_DATA, "message is not DEFLATE");
+    if (p->opcode == BH_WS_TEXT && !bh_utf8_valid(bh_bytes_slice(&message)))
+        return fail(r, event, INVALID_DATA, "text is not UTF-8");
+    return deliver(event, p->opcode, bh_bytes_slice(&message));
+}
+
 /* Adds an unmasked piece of the frame at hand to its message. 0 or the close code. */
 static unsigned add_piece(struct bh_ws_partial *p, const struct bh_ws_limits *limits,
                           struct bh_slice piece, const char **why) {
-    if (p->opcode == BH_WS_TEXT && bh_utf8_feed(&p->utf8, piece)) {
+    if (p->opcode == BH_WS_TEXT && !p->compressed && bh_utf8_feed(&p->utf8, piece)) {
         *why = "text is not UTF-8";
         return INVALID_DATA;
     }
@@ -187,15 +212,23 @@ static unsigned add_piece(struct bh_ws_partial *p, const struct bh_ws_limits *li
     return 0;
 }
 
-static bool end_data_frame(struct bh_ws_reader *r, struct bh_ws_event *event) {
+static bool end_data_frame(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
+                           struct bh_ws_event *event) {
     struct bh_ws_partial *p = r->partial;
     p->in_frame = false;
     if (!p->frame.fin)
         return false;
+    if (p->compressed)
+        return deliver_inflated(r, limits, bh_bytes_slice(&p->message), event);
     if (!bh_utf8_complete(&p->utf8))
         return fail(r, event, INVALID_DATA, "text ends inside a character");
     p->delivered = true;
     return deliver(event, p->opcode, bh_bytes_slice(&p->message));
+}
+
+static void begin_message(struct bh_ws_partial *p, const struct bh_ws_header *h) {
+    p->opcode = h->opcode;
+    p->compressed = h->rsv1;
 }
 
 static void begin_frame(struct bh_ws_reader *r, const struct bh_ws_header *h) {
@@ -206,7 +239,7 @@ static void begin_frame(struct bh_ws_reader *r, const struct bh_ws_header *h) {
     if (is_control(h->opcode))
         return;
     if (h->opcode != BH_WS_CONTINUATION)
-        p->opcode = h->opcode;
+        begin_message(p, h);
     p->fragments++;
 }
 
@@ -231,15 +264,20 @@ static bool take_payload(struct bh_ws_reader *r, const struct bh_ws_limits *limi
     unsigned code = add_piece(p, limits, piece, &why);
     if (code)
         return fail(r, event, code, why);
-    return !complete || end_data_frame(r, event);
+    return !complete || end_data_frame(r, limits, event);
 }
 
-static bool take_whole_frame(struct bh_ws_reader *r, const struct bh_ws_header *h, struct input *in,
+static bool take_whole_frame(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
+                             const struct bh_ws_header *h, struct input *in,
                              struct bh_ws_event *event) {
     bh_ws_mask(in->p, (size_t)h->length, h->mask, 0);
     struct bh_slice data = take(in, (size_t)h->length);
     if (is_control(h->opcode))
         return take_control(r, h->opcode, data, event);
+    if (h->rsv1) {
+        begin_message(partial(r), h);
+        return deliver_inflated(r, limits, data, event);
+    }
     if (h->opcode == BH_WS_TEXT && !bh_utf8_valid(data))
         return fail(r, event, INVALID_DATA, "text is not UTF-8");
     return deliver(event, h->opcode, data);
@@ -262,13 +300,13 @@ static bool step(struct bh_ws_reader *r, const struct bh_ws_limits *limits, stru
         return fail(r, event, code, why);
     bool alone = is_control(h.opcode) || (h.fin && h.opcode != BH_WS_CONTINUATION);
     if (alone && h.length <= in->n)
-        return take_whole_frame(r, &h, in, event);
+        return take_whole_frame(r, limits, &h, in, event);
     begin_frame(r, &h);
     return take_payload(r, limits, in, event);
 }
 
-void bh_ws_reader_init(struct bh_ws_reader *r) {
-    *r = (struct bh_ws_reader){0};
+void bh_ws_reader_init(struct bh_ws_reader *r, struct bh_inflater *inflater) {
+    *r = (struct bh_ws_reader){.inflater = inflater};
 }
 
 void bh_ws_reader_deinit(struct bh_ws_reader *r) {

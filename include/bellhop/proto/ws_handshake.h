@@ -5,9 +5,8 @@
 #include "bellhop/proto/http1.h"
 
 struct bh_ws_handshake {
-    char accept[28];            /* Sec-WebSocket-Accept, no NUL */
-    struct bh_slice protocols;  /* the first Sec-WebSocket-Protocol line; p NULL: none */
-    struct bh_slice extensions; /* raw, for permessage-deflate */
+    char accept[28];           /* Sec-WebSocket-Accept, no NUL */
+    struct bh_slice protocols; /* the first Sec-WebSocket-Protocol line; p NULL: none */
 };
 
 /* Checks a request that wants to be a WebSocket: GET, HTTP/1.1, Upgrade: websocket, Connection:

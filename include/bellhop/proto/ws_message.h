@@ -6,22 +6,27 @@
  * that lies whole in the caller's bytes is unmasked in place and handed out without a copy;
  * otherwise it is gathered in memory that grows with what has really arrived, never with what a
  * header claims. Text is checked as it arrives, also inside an unfinished frame: the first bad byte
- * is an error. After an error or a close frame the reader yields nothing more. No sockets. */
+ * is an error. A compressed message (RFC 7692) is inflated, and its text checked, when it is
+ * complete; what it was inflated to is lent until the next call. After an error or a close frame
+ * the reader yields nothing more. No sockets. */
 #ifndef BELLHOP_PROTO_WS_MESSAGE_H
 #define BELLHOP_PROTO_WS_MESSAGE_H
 
 #include "bellhop/base/buf.h"
 #include "bellhop/proto/ws_frame.h"
 
+struct bh_inflater; /* ws_deflate.h */
+
 struct bh_ws_limits {
-    uint64_t message_bytes; /* over it: 1009 */
+    uint64_t message_bytes; /* over it: 1009; holds for a message as it was sent and inflated */
     uint32_t fragments;     /* frames of one message; over it: 1008 */
 };
 
 struct bh_ws_partial; /* what is unfinished, or lent to the caller until the next call */
 
 struct bh_ws_reader {
-    struct bh_ws_partial *partial; /* heap; NULL when every byte so far belongs to a whole frame */
+    struct bh_ws_partial *partial; /* heap; NULL when nothing is unfinished, and nothing lent */
+    struct bh_inflater *inflater;  /* borrowed; NULL: compression was not agreed on */
     bool ended;
 };
 
@@ -43,7 +48,9 @@ struct bh_ws_event {
     struct bh_slice data;
 };
 
-void bh_ws_reader_init(struct bh_ws_reader *r);
+/* The inflater (NULL: a compressed message is 1002) must outlive the reader. It is in use only
+ * during bh_ws_reader_next, so readers whose clients do not take over may share one. */
+void bh_ws_reader_init(struct bh_ws_reader *r, struct bh_inflater *inflater);
 void bh_ws_reader_deinit(struct bh_ws_reader *r);
 /* Takes bytes from *in (advancing it; they are unmasked in place) until one event is complete. Call
  * it until BH_WS_EV_NONE: that also gives back the memory of the message before. */

@@ -41,6 +41,7 @@ struct test {
     struct bh_edge *edge;
     struct bh_edge_config config;
     bool drained;
+    bool proxy; /* the listener takes the PROXY protocol */
 
     struct bh_broker broker;
     const struct bh_broker_sink *sink;
@@ -60,6 +61,9 @@ struct test {
     struct bh_identity identity; /* of those who are welcome */
     const char *protocol;
     struct bh_header welcome_header;
+    enum bh_slow slow; /* what on_slow answers, if it is present */
+    int asked_slow;
+    char peer_ip[64]; /* of the last handshake */
     bh_welcome_cb welcome;
     bh_allowed_cb allowed;
     void *hook_ud;
@@ -138,7 +142,7 @@ static bh_handle hook_handshake(struct bh_hooks *h, const struct bh_request *r, 
                                 void *ud, bh_handle handle) {
     struct test *t = the_test;
     assert_true(bh_slice_starts(r->listener, BH_SLICE("127.0.0.1:")));
-    assert_true(bh_slice_eq(r->peer_ip, BH_SLICE("127.0.0.1")));
+    snprintf(t->peer_ip, sizeof t->peer_ip, "%.*s", BH_SLICE_ARG(r->peer_ip));
     t->welcome = done;
     t->hook_ud = ud;
     t->hook_handle = handle;
@@ -181,7 +185,14 @@ static void hook_close(struct bh_hooks *h, struct bh_subscriber *s, unsigned cod
     if (t->last == s)
         t->last = NULL;
 }
+static enum bh_slow hook_slow(struct bh_hooks *h, struct bh_subscriber *s, size_t queued,
+                              enum bh_slow otherwise) {
+    the_test->asked_slow++;
+    assert_true(queued > 0);
+    return the_test->slow;
+}
 static const struct bh_hooks_vt hooks_vt = {
+    .slow = hook_slow,
     .handshake = hook_handshake,
     .cancel = hook_cancel,
     .api = hook_api,
@@ -206,6 +217,7 @@ static inline void test_setup(struct test *t) {
         .http_body_bytes = 2 << 20,
         .http_idle_ms = 60000,
         .http_request_ms = 10000,
+        .tls_handshake_ms = 9000,
         .handshake_ms = 7000,
         .message_bytes = 1 << 20,
         .fragments = 100,
@@ -239,11 +251,11 @@ static inline void test_start(struct test *t) {
     t->worker->hooks = t->hooks.vt ? &t->hooks : NULL;
     assert_int_equal(bh_node_start(t->node), 0);
     t->edge = bh_edge_new(&t->config, t->worker);
-    struct bh_addr address;
+    struct bh_edge_listen listen = {.proxy = t->proxy};
     const char *why;
     size_t which;
-    assert_int_equal(bh_addr_parse(BH_SLICE("127.0.0.1:0"), &address, &why), 0);
-    assert_int_equal(bh_edge_listen(t->edge, &address, 1, &which), 0);
+    assert_int_equal(bh_addr_parse(BH_SLICE("127.0.0.1:0"), &listen.address, &why), 0);
+    assert_int_equal(bh_edge_listen(t->edge, &listen, 1, &which), 0);
 }
 
 static inline void test_begin(struct test *t) {
@@ -312,10 +324,10 @@ static inline void dial_with(struct test *t, struct client *c, int receive_buffe
     if (receive_buffer)
         setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
     const struct bh_addr *a = bh_edge_address(t->edge, 0);
-    int64_t before = count_of(BH_EDGE_SOCKETS) + count_of(BH_EDGE_SOCKETS_REFUSED);
+    int64_t before = count_of(BH_EDGE_SOCKETS) + count_of(BH_EDGE_LIMIT_CONNECTIONS);
     assert_int_equal(connect(c->fd, &a->sa, a->len), 0);
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
-    WAIT_FOR(t, count_of(BH_EDGE_SOCKETS) + count_of(BH_EDGE_SOCKETS_REFUSED) > before);
+    WAIT_FOR(t, count_of(BH_EDGE_SOCKETS) + count_of(BH_EDGE_LIMIT_CONNECTIONS) > before);
 }
 
 static inline void dial(struct test *t, struct client *c) {

@@ -272,6 +272,19 @@ static void long_heads(void **state) {
     bh_bytes_free(&in);
 }
 
+/* The first thing wrong decides, whatever else came with it. */
+static void long_lines_with_control_characters(void **state) {
+    struct bh_bytes in = {0};
+    bh_bytes_adds(&in, "GET /");
+    test_repeat(&in, 'a', 100);
+    in.p[64] = '\1';
+    http_expect_within(bh_bytes_slice(&in), &tight, "error 400|");
+    in.p[64] = 'a';
+    in.p[65] = '\1';
+    http_expect_within(bh_bytes_slice(&in), &tight, "error 414|");
+    bh_bytes_free(&in);
+}
+
 static void many_headers(void **state) {
     http_expect_within(BH_SLICE(GET("A: 1\r\nB: 2\r\n\r\n")), &tight, "GET / 1.1 h K {}|");
     http_expect_within(BH_SLICE(GET("A: 1\r\nB: 2\r\nC: 3\r\n\r\n")), &tight, "error 431|");
@@ -390,6 +403,7 @@ int main(void) {
         cmocka_unit_test(codings_that_smuggle),
         cmocka_unit_test(header_lines_that_smuggle),
         cmocka_unit_test(long_heads),
+        cmocka_unit_test(long_lines_with_control_characters),
         cmocka_unit_test(many_headers),
         cmocka_unit_test(a_limit_above_the_librarys),
         cmocka_unit_test(large_bodies),

@@ -4,104 +4,14 @@
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
-#include "proto_test.h"
-
-#define FIN 0x80
-
-static const struct bh_ws_limits roomy = {.message_bytes = 1 << 20, .fragments = 1000};
-
-/* --- streams --- */
-
-/* A header that claims `length` bytes, and a payload that may be shorter. */
-static void add_claim(struct bh_bytes *to, uint8_t first, uint64_t length, struct bh_slice data) {
-    unsigned char head[BH_WS_HEADER_OUT_MAX];
-    size_t size = bh_ws_header_encode(head, first & 0x0f, first & FIN, false, length);
-    uint8_t mask[4];
-    for (size_t i = 0; i < sizeof mask; i++)
-        mask[i] = (uint8_t)test_random();
-    head[0] = first;
-    head[1] |= 0x80;
-    bh_bytes_add(to, bh_slice(head, size));
-    bh_bytes_add(to, bh_slice(mask, sizeof mask));
-    bh_bytes_add(to, data);
-    if (data.n)
-        bh_ws_mask((unsigned char *)to->p + to->len - data.n, data.n, mask, 0);
-}
-
-static void add_frame(struct bh_bytes *to, uint8_t first, struct bh_slice data) {
-    add_claim(to, first, data.n, data);
-}
-
-static void add_close(struct bh_bytes *to, unsigned code, const char *reason) {
-    char payload[125] = {(char)(code >> 8), (char)code};
-    memcpy(payload + 2, reason, strlen(reason));
-    add_frame(to, FIN | BH_WS_CLOSE, bh_slice(payload, 2 + strlen(reason)));
-}
-
-/* --- transcripts --- */
-
-/* Long data is told by its length and a sum. */
-static void tell_data(struct bh_bytes *to, struct bh_slice data) {
-    if (data.n <= 130) {
-        bh_bytes_add(to, data);
-        return;
-    }
-    unsigned sum = 0;
-    for (size_t i = 0; i < data.n; i++)
-        sum = sum * 31 + (unsigned char)data.p[i];
-    bh_bytes_addf(to, "%zu bytes %08x", data.n, sum);
-}
-
-static void tell(struct bh_bytes *to, const struct bh_ws_event *e) {
-    static const char *const names[] = {"none", "message", "ping", "pong", "close", "error"};
-    if (e->type == BH_WS_EV_ERROR) {
-        assert_non_null(e->why);
-        bh_bytes_addf(to, "error %d|", e->code);
-        return;
-    }
-    if (e->type == BH_WS_EV_MESSAGE)
-        bh_bytes_adds(to, e->opcode == BH_WS_TEXT ? "text " : "binary ");
-    else if (e->type == BH_WS_EV_CLOSE)
-        bh_bytes_addf(to, "close %d ", e->code);
-    else
-        bh_bytes_addf(to, "%s ", names[e->type]);
-    tell_data(to, e->data);
-    bh_bytes_addc(to, '|');
-}
-
-static void feed(struct bh_ws_reader *r, const struct bh_ws_limits *limits, struct bh_slice piece,
-                 struct bh_bytes *told) {
-    unsigned char *copy = test_exact(piece.p, piece.n), *at = copy;
-    size_t n = piece.n;
-    struct bh_ws_event e;
-    do {
-        bh_ws_reader_next(r, limits, &at, &n, &e);
-        if (e.type != BH_WS_EV_NONE)
-            tell(told, &e);
-    } while (e.type != BH_WS_EV_NONE);
-    assert_int_equal(n, 0);
-    assert_ptr_equal(at, copy + piece.n);
-    free(copy);
-}
-
-static void read_cut(struct bh_slice stream, const struct bh_ws_limits *limits, int cut,
-                     struct bh_bytes *told) {
-    struct bh_ws_reader r;
-    bh_ws_reader_init(&r);
-    while (stream.n) {
-        size_t n = test_cut(cut, stream.n);
-        feed(&r, limits, bh_slice(stream.p, n), told);
-        stream = bh_slice(stream.p + n, stream.n - n);
-    }
-    bh_ws_reader_deinit(&r);
-}
+#include "ws_message_test.h"
 
 /* Also frees the stream. */
 static void expect_within(struct bh_bytes *stream, const struct bh_ws_limits *limits,
                           const char *expected) {
     for (int cut = 0; cut < CUTS; cut++) {
         struct bh_bytes told = {0};
-        read_cut(bh_bytes_slice(stream), limits, cut, &told);
+        read_cut(bh_bytes_slice(stream), limits, NULL, cut, &told);
         assert_bytes(&told, expected);
         bh_bytes_free(&told);
     }
@@ -149,7 +59,7 @@ static void a_whole_frame_is_not_copied(void **state) {
     struct bh_bytes s = {0};
     add_frame(&s, FIN | BH_WS_TEXT, BH_SLICE("where it lies"));
     struct bh_ws_reader r;
-    bh_ws_reader_init(&r);
+    bh_ws_reader_init(&r, NULL);
     unsigned char *in = (unsigned char *)s.p;
     size_t n = s.len;
     struct bh_ws_event e;
@@ -339,7 +249,7 @@ static void every_close_code(void **state) {
         bool valid = bh_ws_close_code_valid(code);
         snprintf(expected, sizeof expected, valid ? "close %u |" : "error 1002|", code);
         add_close(&s, code, "");
-        read_cut(bh_bytes_slice(&s), &roomy, (int)(code % 3), &told);
+        read_cut(bh_bytes_slice(&s), &roomy, NULL, (int)(code % 3), &told);
         assert_bytes(&told, expected);
         bh_bytes_free(&s);
         bh_bytes_free(&told);
@@ -400,7 +310,7 @@ static void limits_that_shrink_inside_a_message(void **state) {
     const struct bh_ws_limits small = {.message_bytes = 3, .fragments = 1000};
     struct bh_bytes s = {0}, told = {0};
     struct bh_ws_reader r;
-    bh_ws_reader_init(&r);
+    bh_ws_reader_init(&r, NULL);
     add_frame(&s, BH_WS_TEXT, BH_SLICE("0123456789"));
     feed(&r, &roomy, bh_bytes_slice(&s), &told);
     bh_bytes_clear(&s);
@@ -431,7 +341,7 @@ static void fragments_at_the_limit(void **state) {
 static void an_idle_reader_owns_nothing(void **state) {
     struct bh_bytes s = {0}, told = {0};
     struct bh_ws_reader r;
-    bh_ws_reader_init(&r);
+    bh_ws_reader_init(&r, NULL);
     add_frame(&s, FIN | BH_WS_TEXT, BH_SLICE("cut"));
     add_frame(&s, BH_WS_BINARY, BH_SLICE("frag"));
     add_frame(&s, FIN | BH_WS_PING, BH_SLICE("ping"));
@@ -450,7 +360,7 @@ static void an_ended_reader_owns_nothing(void **state) {
     for (int close = 0; close < 2; close++) {
         struct bh_bytes s = {0}, told = {0};
         struct bh_ws_reader r;
-        bh_ws_reader_init(&r);
+        bh_ws_reader_init(&r, NULL);
         add_frame(&s, BH_WS_TEXT, BH_SLICE("unfinished"));
         if (close)
             add_close(&s, 1000, "bye");
@@ -476,7 +386,7 @@ static void without_memory(void **state) {
     for (unsigned nth = 1; refused; nth++) {
         struct bh_bytes told = {0};
         bh_mem_fail_nth(nth);
-        read_cut(bh_bytes_slice(&s), &roomy, 2, &told);
+        read_cut(bh_bytes_slice(&s), &roomy, NULL, 2, &told);
         bh_mem_fail_nth(0);
         refused = bh_slice_eq(bh_bytes_slice(&told), BH_SLICE("error 1011|"));
         assert_true(refused || bh_slice_starts(bh_bytes_slice(&told), BH_SLICE("text ")));
@@ -502,7 +412,7 @@ static void mutated_streams_read_alike_however_cut(void **state) {
         for (unsigned flips = test_random() % 4; flips; flips--)
             s.p[test_random() % s.len] ^= (char)(1 << test_random() % 8);
         for (int cut = 0; cut < 3; cut++)
-            read_cut(bh_bytes_slice(&s), &limits, cut, &told[cut]);
+            read_cut(bh_bytes_slice(&s), &limits, NULL, cut, &told[cut]);
         for (int cut = 0; cut < 3; cut++)
             assert_true(bh_slice_eq(bh_bytes_slice(&told[0]), bh_bytes_slice(&told[cut])));
         for (int cut = 0; cut < 3; cut++)

@@ -1,0 +1,15 @@
+/* cors.h - web pages that use the API (Fetch standard, CORS protocol), and those that may not.
+ * Thread: the worker's. */
+#ifndef BELLHOP_EDGE_CORS_H
+#define BELLHOP_EDGE_CORS_H
+
+#include "conn_http.h"
+
+#define BH_CORS_HEADERS_MAX 2
+
+/* True when the request was answered: a preflight, or a page that has no business here. */
+bool bh_cors_answer(struct bh_conn *c);
+/* What the answer to any request has to say to the browser; how many headers. */
+size_t bh_cors_headers(const struct bh_conn *c, struct bh_http_header out[BH_CORS_HEADERS_MAX]);
+
+#endif

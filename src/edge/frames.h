@@ -1,0 +1,38 @@
+/* frames.h - messages as frames, made once for all connections of a worker.
+ *
+ * A message that goes to many sockets is encoded once, and compressed once for each window size
+ * that its receivers have agreed on; every queue holds references. The cache is one message deep
+ * and one tick long. Thread: the worker's. */
+#ifndef BELLHOP_EDGE_FRAMES_H
+#define BELLHOP_EDGE_FRAMES_H
+
+#include "bellhop/core/message.h"
+#include "bellhop/io/loop.h"
+#include "bellhop/proto/ws_deflate.h"
+
+#define BH_FRAMES_BITS_MAX 15
+
+struct bh_frames {
+    struct bh_loop *loop;
+    unsigned level;
+    struct bh_message *message; /* the last one of this tick */
+    struct bh_buf *plain;
+    struct bh_buf *compressed[BH_FRAMES_BITS_MAX + 1]; /* by window bits; maybe `plain` again */
+    struct bh_defer forget;
+    struct bh_deflater *deflaters[BH_FRAMES_BITS_MAX + 1];
+    struct bh_inflater *inflater;
+};
+
+void bh_frames_init(struct bh_frames *f, struct bh_loop *loop, unsigned level);
+void bh_frames_deinit(struct bh_frames *f);
+
+/* References for the caller. bits 0: not compressed. What compression does not make smaller is not
+ * compressed either: *is_compressed tells. */
+struct bh_buf *bh_frames_message(struct bh_frames *f, struct bh_message *m, unsigned bits,
+                                 bool *is_compressed);
+struct bh_buf *bh_frames_bytes(struct bh_frames *f, uint8_t opcode, struct bh_slice payload,
+                               unsigned bits);
+/* For readers of connections without context takeover; NULL without memory. */
+struct bh_inflater *bh_frames_inflater(struct bh_frames *f);
+
+#endif

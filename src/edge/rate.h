@@ -1,0 +1,23 @@
+/* rate.h - token buckets for what one connection may send, three in 16 bytes.
+ *
+ * A bucket holds what one second brings. It is kept as the time that is owed: each unit costs
+ * 1/rate seconds, what goes by pays it back, and more than a second's debt is too much. Zero-
+ * initialise to start. Thread: the owner's. */
+#ifndef BELLHOP_EDGE_RATE_H
+#define BELLHOP_EDGE_RATE_H
+
+#include <stdint.h>
+
+enum bh_rate_of { BH_RATE_MESSAGES, BH_RATE_BYTES, BH_RATE_CONTROL, BH_RATE_COUNT };
+
+struct bh_rate {
+    uint32_t at_ms; /* when it was last paid back, truncated */
+    uint32_t owed_us[BH_RATE_COUNT];
+};
+
+/* Books n units at per_second (0: no limit). Returns in how many milliseconds to go on, 0: at
+ * once. What a single call may owe is bounded by some seconds. */
+uint32_t bh_rate_take(struct bh_rate *r, enum bh_rate_of what, uint64_t n, uint64_t per_second,
+                      uint64_t now_ms);
+
+#endif

@@ -1,0 +1,219 @@
+/* ws_deflate.c - RFC 7692 section 7.2: one message is one piece of a raw DEFLATE stream.
+ *
+ * The piece ends with the empty stored block that zlib's Z_SYNC_FLUSH writes; the last four bytes
+ * of that block are always the same and stay off the wire. Both directions let zlib write to a
+ * chunk on the stack and gather from there: memory follows what has really come out, a limit holds
+ * before it is taken, and zlib always has room enough not to write its flush marker twice. Input
+ * goes in by pieces, since zlib counts it in 32 bits.
+ *
+ * A shared deflater or inflater is reset before a message rather than after: so it does not matter
+ * how the message before ended. Thread: the owner's. */
+#include "bellhop/proto/ws_deflate.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/mem.h"
+#include "bellhop/proto/ws_frame.h"
+#include "gather.h"
+
+#define ZLIB_CONST /* input is const */
+#include <zlib.h>
+
+#define CHUNK (16u << 10)
+#define PIECE (1u << 20)
+
+#define TAIL BH_SLICE("\x00\x00\xff\xff")
+
+/* What inflate leaves in data_type when it is between two blocks, and has used up every bit. */
+#define BETWEEN_BLOCKS 128
+
+struct bh_deflater {
+    z_stream z;
+    bool used; /* there is something to forget */
+};
+
+struct bh_inflater {
+    z_stream z;
+    bool takeover;
+};
+
+static void *zlib_alloc(void *ud, unsigned count, unsigned size) {
+    return bh_try_malloc((size_t)count * size);
+}
+
+static void zlib_free(void *ud, void *p) {
+    bh_free(p);
+}
+
+static void give_input(z_stream *z, struct bh_slice *in) {
+    size_t n = in->n < PIECE ? in->n : PIECE;
+    z->next_in = (const Bytef *)in->p;
+    z->avail_in = (uInt)n;
+    if (n)
+        *in = bh_slice(in->p + n, in->n - n);
+}
+
+/* --- out --- */
+
+/* Each level doubles zlib's hash table and its symbol buffer; beside a small window a large table
+ * is memory to clear for each message, and nothing won. */
+static int memory_level(unsigned window_bits) {
+    return window_bits < 14 ? (int)window_bits - 6 : 8;
+}
+
+struct bh_deflater *bh_deflater_new(unsigned window_bits, unsigned level) {
+    /* zlib cannot write raw DEFLATE for a window of 8 bits, but its longest distance is always 262
+     * less than the window: with 9 bits that is 250, which a window of 256 bytes can follow. */
+    if (window_bits == 8)
+        window_bits = 9;
+    struct bh_deflater *d = bh_calloc(1, sizeof *d);
+    d->z.zalloc = zlib_alloc;
+    d->z.zfree = zlib_free;
+    if (deflateInit2(&d->z, (int)level, Z_DEFLATED, -(int)window_bits, memory_level(window_bits),
+                     Z_DEFAULT_STRATEGY) == Z_OK)
+        return d;
+    bh_free(d);
+    return NULL;
+}
+
+void bh_deflater_free(struct bh_deflater *d) {
+    if (!d)
+        return;
+    deflateEnd(&d->z);
+    bh_free(d);
+}
+
+void bh_deflater_reset(struct bh_deflater *d) {
+    if (d->used)
+        deflateReset(&d->z);
+    d->used = false;
+}
+
+/* Compresses the input that z has. 0, BH_ETOOBIG over `most` bytes, BH_ENOMEM. */
+static int deflate_piece(z_stream *z, int flush, size_t most, struct bh_bytes *out) {
+    unsigned char chunk[CHUNK];
+    do {
+        z->next_out = chunk;
+        z->avail_out = sizeof chunk;
+        /* It can only fail with Z_BUF_ERROR: nothing to do, which is no error here. */
+        deflate(z, flush);
+        size_t n = sizeof chunk - z->avail_out;
+        if (n > most - out->len)
+            return BH_ETOOBIG;
+        if (bh_gather_add(out, bh_slice(chunk, n), most))
+            return BH_ENOMEM;
+    } while (z->avail_out == 0);
+    return 0;
+}
+
+static int deflate_message(z_stream *z, struct bh_slice in, size_t most, struct bh_bytes *out) {
+    int r;
+    do {
+        give_input(z, &in);
+        r = deflate_piece(z, in.n ? Z_NO_FLUSH : Z_SYNC_FLUSH, most, out);
+    } while (r == 0 && in.n);
+    return r;
+}
+
+static struct bh_buf *frame_of(uint8_t opcode, struct bh_slice payload) {
+    unsigned char head[BH_WS_HEADER_OUT_MAX];
+    size_t size = bh_ws_header_encode(head, opcode, true, true, payload.n);
+    struct bh_buf *frame = bh_buf_try_new(size + payload.n);
+    if (!frame)
+        return NULL;
+    memcpy(frame->data, head, size);
+    memcpy(frame->data + size, payload.p, payload.n);
+    return frame;
+}
+
+struct bh_buf *bh_deflater_frame(struct bh_deflater *d, uint8_t opcode, struct bh_slice payload,
+                                 bool takeover) {
+    if (!takeover)
+        bh_deflater_reset(d);
+    d->used = true;
+    struct bh_bytes out = {0};
+    struct bh_buf *frame = NULL;
+    size_t most = takeover ? SIZE_MAX : payload.n + TAIL.n - 1;
+    if (deflate_message(&d->z, payload, most, &out) == 0) {
+        /* An empty message directly after another needs no flush, so zlib writes none; on the wire
+         * it is the one byte that begins the empty block (7.2.3.6). */
+        struct bh_slice body = out.len ? bh_slice(out.p, out.len - TAIL.n) : BH_SLICE("\0");
+        frame = frame_of(opcode, body);
+    }
+    if (!frame)
+        bh_deflater_reset(d);
+    bh_bytes_free(&out);
+    return frame;
+}
+
+/* --- in --- */
+
+struct bh_inflater *bh_inflater_new(unsigned window_bits, bool takeover) {
+    struct bh_inflater *i = bh_calloc(1, sizeof *i);
+    i->takeover = takeover;
+    i->z.zalloc = zlib_alloc;
+    i->z.zfree = zlib_free;
+    if (inflateInit2(&i->z, -(int)window_bits) == Z_OK)
+        return i;
+    bh_free(i);
+    return NULL;
+}
+
+void bh_inflater_free(struct bh_inflater *i) {
+    if (!i)
+        return;
+    inflateEnd(&i->z);
+    bh_free(i);
+}
+
+/* One call to zlib, up to a chunk of output or the end of a stream. */
+static int inflate_chunk(z_stream *z, size_t most, struct bh_bytes *out) {
+    unsigned char chunk[CHUNK];
+    z->next_out = chunk;
+    z->avail_out = sizeof chunk;
+    int r = inflate(z, Z_SYNC_FLUSH);
+    if (r == Z_MEM_ERROR)
+        return BH_ENOMEM;
+    if (r != Z_OK && r != Z_BUF_ERROR && r != Z_STREAM_END)
+        return BH_EPROTO;
+    size_t n = sizeof chunk - z->avail_out;
+    if (n > most - out->len)
+        return BH_ETOOBIG;
+    if (bh_gather_add(out, bh_slice(chunk, n), most))
+        return BH_ENOMEM;
+    /* A final block ends zlib's stream, not ours (7.2.3.4): the next byte begins another block,
+     * which may refer to what was before. Setting the window anew would cost its size for each
+     * block, and a block can be two bytes; this keeps it where it is. */
+    if (r == Z_STREAM_END) {
+        inflateResetKeep(z);
+        z->data_type = BETWEEN_BLOCKS;
+    }
+    return 0;
+}
+
+static int inflate_bytes(z_stream *z, struct bh_slice in, size_t most, struct bh_bytes *out) {
+    while (in.n) {
+        give_input(z, &in);
+        do {
+            int r = inflate_chunk(z, most, out);
+            if (r)
+                return r;
+        } while (z->avail_in || z->avail_out == 0);
+    }
+    return 0;
+}
+
+int bh_inflater_message(struct bh_inflater *i, struct bh_slice payload, uint64_t limit,
+                        struct bh_bytes *out) {
+    size_t most = limit < SIZE_MAX ? (size_t)limit : SIZE_MAX;
+    if (!i->takeover)
+        inflateReset(&i->z);
+    int r = inflate_bytes(&i->z, payload, most, out);
+    if (r)
+        return r;
+    /* The tail says nothing and ends a block, unless the message was cut off. */
+    size_t said = out->len;
+    r = inflate_bytes(&i->z, TAIL, most, out);
+    if (r)
+        return r;
+    return out->len == said && i->z.data_type == BETWEEN_BLOCKS ? 0 : BH_EPROTO;
+}

@@ -1,0 +1,651 @@
+/* test_limits.c - what a hostile or a slow client meets: rates, quotas, full queues, origins, the
+ * PROXY protocol; and what compression does to all that. */
+#include "edge_test.h"
+
+static void arrive(struct test *t, const char *topic, struct bh_slice payload) {
+    struct bh_message parts = {.opcode = BH_TEXT, .payload = payload};
+    assert_int_equal(bh_topic_parse(bh_slice_cstr(topic), &parts.topic), 0);
+    struct bh_message *m = bh_message_new(&parts);
+    t->sink->on_message(t->sink->ud, m);
+    bh_message_unref(m);
+    run(t);
+}
+
+static void upgrade(struct test *t, struct client *c, const char *headers, int receive_buffer) {
+    dial_with(t, c, receive_buffer);
+    say_text(c, UPGRADE("/ws"));
+    say_text(c, headers);
+    say_text(c, "\r\n");
+}
+
+static void expect_open(struct client *c, const char *extension) {
+    expect_text(c, "\r\n\r\n");
+    assert_has(c->got.p, "HTTP/1.1 101 ");
+    if (extension)
+        assert_has(c->got.p, extension);
+    else
+        assert_null(strstr(c->got.p, "Sec-WebSocket-Extensions"));
+    bh_bytes_consume(&c->got, (size_t)(strstr(c->got.p, "\r\n\r\n") + 4 - c->got.p));
+    bh_bytes_addc(&c->got, '\0');
+    c->got.len--;
+}
+
+/* For those that do not get a place. */
+static void connect_only(struct test *t, struct client *c) {
+    *c = (struct client){.test = t, .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    const struct bh_addr *a = bh_edge_address(t->edge, 0);
+    assert_int_equal(connect(c->fd, &a->sa, a->len), 0);
+    fcntl(c->fd, F_SETFL, O_NONBLOCK);
+}
+
+static void let_go(struct client *c) {
+    close(c->fd);
+    bh_bytes_free(&c->got);
+}
+
+/* --- rates --- */
+
+static void test_messages_are_throttled_and_none_is_lost(void **state) {
+    struct test t;
+    struct client c;
+    struct bh_bytes burst = {0};
+    char text[16];
+    test_setup(&t);
+    t.config.messages_per_second = 10;
+    test_start(&t);
+    upgrade(&t, &c, "", 0);
+    expect_open(&c, NULL);
+    int64_t before = count_of(BH_EDGE_LIMIT_MESSAGE_RATE);
+    for (int i = 0; i < 100; i++)
+        add_frame_raw(&burst, 0x81, bh_slice(text, (size_t)sprintf(text, "m%d", i)));
+    say(&c, bh_bytes_slice(&burst));
+    give_it_time(&t);
+    assert_int_equal(t.messages, 11); /* a second's worth, and the one that was too much */
+    assert_true(count_of(BH_EDGE_LIMIT_MESSAGE_RATE) > before);
+    for (int second = 0; second < 4; second++)
+        advance(&t, 1000);
+    assert_in_range(t.messages, 40, 60);
+    for (int second = 0; second < 10; second++)
+        advance(&t, 1000);
+    WAIT_FOR(&t, t.messages == 100);
+    for (int i = 0; i < 100; i++)
+        expect_frame(&c, 1, bh_slice(text, (size_t)sprintf(text, "m%d", i)));
+    say_close(&c, 1000);
+    expect_close(&c, 1000, NULL);
+    bh_bytes_free(&burst);
+    hang_up(&c);
+    test_end(&t);
+}
+
+static void test_close_while_throttled(void **state) {
+    struct test t;
+    struct client c;
+    struct bh_bytes burst = {0};
+    test_setup(&t);
+    t.config.messages_per_second = 10;
+    test_start(&t);
+    upgrade(&t, &c, "", 0);
+    expect_open(&c, NULL);
+    t.echo = false;
+    for (int i = 0; i < 30; i++)
+        add_frame_raw(&burst, 0x81, BH_SLICE("x"));
+    add_frame_raw(&burst, 0x88, BH_SLICE("\x03\xe8"));
+    say(&c, bh_bytes_slice(&burst));
+    give_it_time(&t);
+    assert_int_equal(t.messages, 11);
+    t.last->vt->close(t.last, 4000, BH_SLICE("enough"));
+    expect_close(&c, 4000, "enough");
+    expect_end(&c); /* its close frame was held, and is found */
+    assert_int_equal(t.messages, 11);
+    bh_bytes_free(&burst);
+    hang_up(&c);
+    test_end(&t);
+}
+
+static void test_bytes_are_throttled(void **state) {
+    struct test t;
+    struct client c;
+    static char payload[8000];
+    test_setup(&t);
+    t.config.bytes_per_second = 10000;
+    test_start(&t);
+    upgrade(&t, &c, "", 0);
+    expect_open(&c, NULL);
+    t.echo = false;
+    int64_t before = count_of(BH_EDGE_LIMIT_BYTE_RATE);
+    memset(payload, 'b', sizeof payload);
+    for (int i = 0; i < 5; i++)
+        say_frame(&c, 0x82, bh_slice(payload, sizeof payload));
+    assert_true(count_of(BH_EDGE_LIMIT_BYTE_RATE) > before);
+    assert_true(t.messages < 5);
+    for (int second = 0; second < 8 && t.messages < 5; second++)
+        advance(&t, 1000);
+    WAIT_FOR(&t, t.messages == 5);
+    hang_up(&c);
+    test_end(&t);
+}
+
+static void test_ping_flood(void **state) {
+    struct test t;
+    struct client c;
+    struct bh_bytes burst = {0};
+    test_setup(&t);
+    t.config.control_per_second = 20;
+    test_start(&t);
+    upgrade(&t, &c, "", 0);
+    expect_open(&c, NULL);
+    int64_t before = count_of(BH_EDGE_LIMIT_CONTROL_RATE);
+    for (int i = 0; i < 20; i++)
+        add_frame_raw(&burst, 0x89, BH_SLICE("p"));
+    say(&c, bh_bytes_slice(&burst));
+    for (int i = 0; i < 20; i++)
+        expect_frame(&c, 10, BH_SLICE("p"));
+    advance(&t, 1000);
+    say(&c, bh_bytes_slice(&burst));
+    say(&c, bh_bytes_slice(&burst));
+    for (int i = 0; i < 21; i++)
+        expect_frame(&c, 10, BH_SLICE("p"));
+    expect_close(&c, 1008, "too many pings or pongs");
+    assert_int_equal(count_of(BH_EDGE_LIMIT_CONTROL_RATE), before + 1);
+    bh_bytes_free(&burst);
+    hang_up(&c);
+    test_end(&t);
+}
+
+/* --- quotas --- */
+
+static void test_connections_of_a_user_and_of_a_tenant(void **state) {
+    struct test t;
+    struct client c[4];
+    test_setup(&t);
+    t.config.connections_per_user = 2;
+    t.config.connections_per_tenant = 3;
+    test_start(&t);
+    for (int i = 0; i < 2; i++) {
+        upgrade(&t, &c[i], "", 0);
+        expect_open(&c[i], NULL);
+    }
+    upgrade(&t, &c[2], "", 0);
+    expect_text(&c[2], "HTTP/1.1 429 ");
+    expect_text(&c[2], "user");
+    hang_up(&c[2]);
+    t.identity.user = BH_SLICE("43");
+    upgrade(&t, &c[2], "", 0);
+    expect_open(&c[2], NULL);
+    upgrade(&t, &c[3], "", 0);
+    expect_text(&c[3], "HTTP/1.1 429 ");
+    expect_text(&c[3], "tenant");
+    hang_up(&c[3]);
+    hang_up(&c[0]);
+    WAIT_FOR(&t, t.closed == 1);
+    upgrade(&t, &c[3], "", 0); /* a place is free; and the refused one of 43 was given back */
+    expect_open(&c[3], NULL);
+    for (int i = 1; i < 4; i++)
+        hang_up(&c[i]);
+    test_end(&t);
+}
+
+static void test_connections_of_an_address(void **state) {
+    struct test t;
+    struct client c[3];
+    test_setup(&t);
+    t.config.connections_per_ip = 2;
+    test_start(&t);
+    upgrade(&t, &c[0], "", 0);
+    expect_open(&c[0], NULL);
+    dial(&t, &c[1]);
+    int64_t before = count_of(BH_EDGE_LIMIT_PER_IP);
+    connect_only(&t, &c[2]);
+    expect_text(&c[2], "HTTP/1.1 429 ");
+    expect_end(&c[2]);
+    assert_int_equal(count_of(BH_EDGE_LIMIT_PER_IP), before + 1);
+    let_go(&c[2]);
+    hang_up(&c[0]); /* also given back by a WebSocket */
+    dial(&t, &c[0]);
+    say_text(&c[0], "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    expect_text(&c[0], "HTTP/1.1 200 ");
+    hang_up(&c[0]);
+    hang_up(&c[1]);
+    test_end(&t);
+}
+
+/* --- full queues --- */
+
+/* Fills the queue of a client that does not read with numbered messages; how many. */
+static int overfill(struct test *t, struct client *c, size_t size, enum bh_edge_metric until) {
+    struct bh_bytes payload = {0};
+    int64_t before = count_of(until);
+    int n = 0;
+    bh_bytes_reserve(&payload, size);
+    for (; n < 3000 && count_of(until) < before + 20; n++) {
+        memset(payload.p, '.', size);
+        payload.len = size;
+        sprintf(payload.p, "%06d", n);
+        payload.p[6] = '|';
+        arrive(t, "user:42", bh_bytes_slice(&payload));
+    }
+    bh_bytes_free(&payload);
+    assert_true(count_of(until) >= before + 20);
+    return n;
+}
+
+static void test_drop_newest(void **state) {
+    struct test t;
+    struct client c;
+    struct bh_bytes got = {0};
+    test_setup(&t);
+    t.config.on_slow = BH_SLOW_DROP_NEWEST;
+    test_start(&t);
+    upgrade(&t, &c, "", 4096);
+    expect_open(&c, NULL);
+    int sent = overfill(&t, &c, 20000, BH_EDGE_MESSAGES_DROPPED);
+    int expected = 0;
+    while (expected < sent - 20) { /* all the first ones, in order */
+        assert_int_equal(take_frame(&c, &got), 1);
+        assert_int_equal(got.len, 20000);
+        assert_int_equal(atoi(got.p), expected++);
+    }
+    assert_int_equal(t.closed, 0);
+    arrive(&t, "user:42", BH_SLICE("after"));
+    expect_frame(&c, 1, BH_SLICE("after"));
+    bh_bytes_free(&got);
+    hang_up(&c);
+    test_end(&t);
+}
+
+static void test_drop_oldest(void **state) {
+    struct test t;
+    struct client c;
+    struct bh_bytes got = {0};
+    test_setup(&t);
+    t.config.on_slow = BH_SLOW_DROP_OLDEST;
+    test_start(&t);
+    upgrade(&t, &c, "", 4096);
+    expect_open(&c, NULL);
+    int sent = overfill(&t, &c, 20000, BH_EDGE_MESSAGES_DROPPED);
+    int last = -1, frames = 0;
+    while (last < sent - 1) { /* in order, whole, and up to the last one */
+        assert_int_equal(take_frame(&c, &got), 1);
+        assert_int_equal(got.len, 20000);
+        assert_true(atoi(got.p) > last);
+        last = atoi(got.p);
+        frames++;
+    }
+    assert_int_equal(frames, sent - 20);
+    assert_int_equal(t.closed, 0);
+    bh_bytes_free(&got);
+    hang_up(&c);
+    test_end(&t);
+}
+
+static void test_the_hook_decides_for_slow_clients(void **state) {
+    struct test t;
+    struct client c;
+    test_setup(&t);
+    t.hooks.present |= BH_HOOK_SLOW;
+    t.slow = BH_SLOW_DROP_NEWEST;
+    test_start(&t);
+    upgrade(&t, &c, "", 4096);
+    expect_open(&c, NULL);
+    overfill(&t, &c, 20000, BH_EDGE_MESSAGES_DROPPED);
+    assert_int_equal(t.asked_slow, 20);
+    t.slow = BH_SLOW_CLOSE;
+    char big[20000] = {0};
+    arrive(&t, "user:42", bh_slice(big, sizeof big));
+    WAIT_FOR(&t, t.closed == 1);
+    assert_int_equal(t.close_code, 1008);
+    hang_up(&c);
+    test_end(&t);
+}
+
+/* --- browsers --- */
+
+static void test_origins(void **state) {
+    static const struct bh_slice origins[] = {BH_SLICE("https://app.example"),
+                                              BH_SLICE("*.wild.example")};
+    struct test t;
+    struct client c;
+    test_setup(&t);
+    t.config.origins = origins;
+    t.config.origin_count = 2;
+    t.config.origin_required = true;
+    test_start(&t);
+    upgrade(&t, &c, "Origin: https://app.example\r\n", 0);
+    expect_open(&c, NULL);
+    hang_up(&c);
+    WAIT_FOR(&t, t.closed == 1);
+    static const char *const bad[] = {"", "Origin: https://evil.example\r\n",
+                                      "Origin: https://app.example.evil\r\n", "Origin: null\r\n"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        int64_t before = count_of(BH_EDGE_LIMIT_ORIGIN);
+        t.welcome = NULL;
+        upgrade(&t, &c, bad[i], 0);
+        expect_text(&c, "HTTP/1.1 403 ");
+        assert_null(t.welcome); /* the policy was not asked */
+        assert_int_equal(count_of(BH_EDGE_LIMIT_ORIGIN), before + 1);
+        hang_up(&c);
+    }
+    test_end(&t);
+}
+
+static void test_cors(void **state) {
+    static const struct bh_slice origins[] = {BH_SLICE("https://admin.example")};
+    struct test t;
+    struct client c;
+    test_setup(&t);
+    t.config.cors = origins;
+    t.config.cors_count = 1;
+    test_start(&t);
+    dial(&t, &c);
+    say_text(&c, "OPTIONS /api/broadcast HTTP/1.1\r\nHost: x\r\nOrigin: https://admin.example\r\n"
+                 "Access-Control-Request-Method: POST\r\n\r\n");
+    expect_text(&c, "\r\n\r\n");
+    assert_has(c.got.p, "HTTP/1.1 204 ");
+    assert_has(c.got.p, "Access-Control-Allow-Origin: https://admin.example\r\n");
+    assert_has(c.got.p, "Access-Control-Allow-Methods: GET, POST, DELETE\r\n");
+    assert_has(c.got.p, "Authorization");
+    assert_has(c.got.p, "Vary: Origin\r\n");
+    bh_bytes_clear(&c.got);
+    say_text(&c, "POST /api/broadcast HTTP/1.1\r\nHost: x\r\nOrigin: https://admin.example\r\n"
+                 "Authorization: Bearer first-key\r\nContent-Length: 1\r\n\r\nx");
+    expect_text(&c, "HTTP/1.1 200 ");
+    assert_has(c.got.p, "Access-Control-Allow-Origin: https://admin.example\r\n");
+    bh_bytes_clear(&c.got);
+    say_text(&c, "OPTIONS /api/broadcast HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\n"
+                 "Access-Control-Request-Method: POST\r\n\r\n");
+    expect_text(&c, "HTTP/1.1 403 ");
+    assert_null(strstr(c.got.p, "Access-Control"));
+    hang_up(&c);
+    test_end(&t);
+}
+
+static void test_pages_and_a_development_server(void **state) {
+    static const struct bh_slice origins[] = {BH_SLICE("localhost:*"), BH_SLICE("null")};
+    struct test t;
+    struct client c;
+    test_setup(&t);
+    t.config.dev = true;
+    t.config.origins = origins;
+    t.config.origin_count = 2;
+    test_start(&t);
+    static const struct {
+        const char *origin;
+        const char *status;
+    } cases[] = {{"", "200"},
+                 {"Origin: http://localhost:3000\r\n", "200"},
+                 {"Origin: https://evil.example\r\n", "403"},
+                 {"Origin: null\r\n", "403"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        dial(&t, &c);
+        say_text(&c, "POST /api/broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n");
+        say_text(&c, cases[i].origin);
+        say_text(&c, "\r\nx");
+        expect_text(&c, "HTTP/1.1 ");
+        assert_memory_equal(c.got.p + 9, cases[i].status, 3);
+        hang_up(&c);
+    }
+    upgrade(&t, &c, "", 0);
+    expect_open(&c, NULL);
+    hang_up(&c);
+    upgrade(&t, &c, "Origin: https://evil.example\r\n", 0);
+    expect_text(&c, "HTTP/1.1 403 ");
+    hang_up(&c);
+    test_end(&t);
+}
+
+/* --- proxies --- */
+
+static struct bh_cidr loopback(void) {
+    struct bh_cidr net;
+    const char *why;
+    assert_int_equal(bh_cidr_parse(BH_SLICE("127.0.0.0/8"), &net, &why), 0);
+    return net;
+}
+
+static void test_proxy_protocol(void **state) {
+    struct bh_cidr trusted = loopback();
+    struct test t;
+    struct client c;
+    test_setup(&t);
+    t.proxy = true;
+    t.config.trusted = &trusted;
+    t.config.trusted_count = 1;
+    test_start(&t);
+    dial(&t, &c);
+    say_text(&c, "PROXY TCP4 203.0.113.7 127.0.0.1 4711 80\r\n" UPGRADE("/ws") "\r\n");
+    expect_open(&c, NULL);
+    assert_string_equal(t.peer_ip, "203.0.113.7");
+    hang_up(&c);
+    dial(&t, &c); /* in pieces */
+    for (const char *p = "PROXY TCP6 2001:db8::7 ::1 4711 80\r\n"; *p; p++)
+        say(&c, bh_slice(p, 1));
+    say_text(&c, UPGRADE("/ws") "\r\n");
+    expect_open(&c, NULL);
+    assert_string_equal(t.peer_ip, "2001:db8::7");
+    hang_up(&c);
+    dial(&t, &c);
+    say_text(&c, "PROXY UNKNOWN\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    expect_text(&c, "HTTP/1.1 200 ");
+    hang_up(&c);
+    int64_t before = count_of(BH_EDGE_LIMIT_PROXY);
+    dial(&t, &c);
+    say_text(&c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    expect_end(&c);
+    assert_int_equal(count_of(BH_EDGE_LIMIT_PROXY), before + 1);
+    hang_up(&c);
+    dial(&t, &c); /* never says who it is */
+    advance(&t, 9100);
+    expect_end(&c);
+    hang_up(&c);
+    test_end(&t);
+}
+
+static void test_proxy_protocol_from_a_stranger(void **state) {
+    struct bh_cidr trusted = loopback();
+    struct test t;
+    struct client c;
+    trusted.net.bytes[0] = 10;
+    test_setup(&t);
+    t.proxy = true;
+    t.config.trusted = &trusted;
+    t.config.trusted_count = 1;
+    test_start(&t);
+    int64_t before = count_of(BH_EDGE_LIMIT_PROXY);
+    connect_only(&t, &c); /* gone before dial would have seen it */
+    expect_end(&c);
+    assert_int_equal(count_of(BH_EDGE_LIMIT_PROXY), before + 1);
+    let_go(&c);
+    test_end(&t);
+}
+
+static void test_addresses_behind_a_proxy_are_counted(void **state) {
+    struct bh_cidr trusted = loopback();
+    struct test t;
+    struct client c[3];
+    test_setup(&t);
+    t.config.trusted = &trusted;
+    t.config.trusted_count = 1;
+    t.config.connections_per_ip = 1;
+    test_start(&t);
+    upgrade(&t, &c[0], "X-Forwarded-For: 203.0.113.1\r\n", 0);
+    expect_open(&c[0], NULL);
+    upgrade(&t, &c[1], "X-Forwarded-For: 203.0.113.1\r\n", 0);
+    expect_text(&c[1], "HTTP/1.1 429 ");
+    hang_up(&c[1]);
+    upgrade(&t, &c[1], "X-Forwarded-For: 203.0.113.2\r\n", 0);
+    expect_open(&c[1], NULL);
+    hang_up(&c[0]);
+    WAIT_FOR(&t, t.closed == 1);
+    upgrade(&t, &c[2], "X-Forwarded-For: 203.0.113.1\r\n", 0);
+    expect_open(&c[2], NULL);
+    hang_up(&c[1]);
+    hang_up(&c[2]);
+    test_end(&t);
+}
+
+/* --- compression --- */
+
+#define DEFLATE "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+
+/* The next frame, which must be compressed, inflated. */
+static void expect_inflated(struct client *c, struct bh_inflater *inflater, struct bh_slice text) {
+    struct bh_slice payload;
+    struct bh_bytes out = {0};
+    WAIT_FOR(c->test, has_frame(c));
+    size_t n = whole_frame(c, &payload);
+    assert_int_equal((unsigned char)c->got.p[0], 0xc1);
+    assert_true(payload.n < text.n);
+    assert_int_equal(bh_inflater_message(inflater, payload, 1 << 20, &out), 0);
+    assert_int_equal(out.len, text.n);
+    assert_memory_equal(out.p, text.p, text.n);
+    bh_bytes_consume(&c->got, n);
+    bh_bytes_free(&out);
+}
+
+static void setup_deflate(struct test *t, enum bh_ws_deflate_mode mode) {
+    test_setup(t);
+    t->config.deflate = (struct bh_ws_deflate_config){mode, 15, 6};
+    t->config.deflate_threshold = 100;
+}
+
+static void test_a_broadcast_is_compressed_once(void **state) {
+    struct test t;
+    struct client c[4];
+    char text[1000];
+    setup_deflate(&t, BH_WS_DEFLATE_NO_TAKEOVER);
+    test_start(&t);
+    for (int i = 0; i < 4; i++) {
+        upgrade(&t, &c[i], i < 3 ? DEFLATE : "", 0);
+        expect_open(&c[i], i < 3 ? "permessage-deflate; server_no_context_takeover" : NULL);
+    }
+    memset(text, 'c', sizeof text);
+    int64_t before = count_of(BH_EDGE_COMPRESSED);
+    struct bh_inflater *inflater = bh_inflater_new(15, false);
+    arrive(&t, "all", bh_slice(text, sizeof text));
+    for (int i = 0; i < 3; i++)
+        expect_inflated(&c[i], inflater, bh_slice(text, sizeof text));
+    expect_frame(&c[3], 1, bh_slice(text, sizeof text));
+    assert_int_equal(count_of(BH_EDGE_COMPRESSED), before + 1);
+    arrive(&t, "all", BH_SLICE("short"));
+    for (int i = 0; i < 4; i++)
+        expect_frame(&c[i], 1, BH_SLICE("short"));
+    assert_int_equal(count_of(BH_EDGE_COMPRESSED), before + 1);
+    bh_inflater_free(inflater);
+    for (int i = 0; i < 4; i++)
+        hang_up(&c[i]);
+    test_end(&t);
+}
+
+static void test_takeover_and_broadcasts(void **state) {
+    struct test t;
+    struct client c[2];
+    struct bh_inflater *inflaters[2];
+    char text[300];
+    setup_deflate(&t, BH_WS_DEFLATE_TAKEOVER);
+    test_start(&t);
+    for (int i = 0; i < 2; i++) {
+        upgrade(&t, &c[i], DEFLATE, 0);
+        expect_open(&c[i], "permessage-deflate");
+        inflaters[i] = bh_inflater_new(15, true);
+    }
+    for (int round = 0; round < 30; round++) {
+        int n = snprintf(text, sizeof text, "message %d %0*d", round * 7919, 150, round);
+        arrive(&t, round % 3 ? "user:42" : "all", bh_slice(text, (size_t)n));
+        for (int i = 0; i < 2; i++)
+            expect_inflated(&c[i], inflaters[i], bh_slice(text, (size_t)n));
+    }
+    for (int i = 0; i < 2; i++) {
+        bh_inflater_free(inflaters[i]);
+        hang_up(&c[i]);
+    }
+    test_end(&t);
+}
+
+static void test_a_compressed_message_comes_in(void **state) {
+    struct test t;
+    struct client c;
+    char text[5000];
+    setup_deflate(&t, BH_WS_DEFLATE_NO_TAKEOVER);
+    test_start(&t);
+    upgrade(&t, &c, DEFLATE, 0);
+    expect_open(&c, "client_no_context_takeover");
+    memset(text, 'd', sizeof text);
+    struct bh_deflater *deflater = bh_deflater_new(15, 6);
+    struct bh_inflater *inflater = bh_inflater_new(15, false);
+    struct bh_buf *frame = bh_deflater_frame(deflater, 1, bh_slice(text, sizeof text), false);
+    say_frame(&c, 0xc1, bh_slice(frame->data + 2, frame->len - 2));
+    expect_inflated(&c, inflater, bh_slice(text, sizeof text));
+    bh_buf_unref(frame);
+    bh_deflater_free(deflater);
+    bh_inflater_free(inflater);
+    say_frame(&c, 0xc1, BH_SLICE("\xff\xff\xff\xff"));
+    expect_close(&c, 1007, NULL);
+    hang_up(&c);
+    test_end(&t);
+}
+
+static void test_frames_that_take_over_are_dropped_together(void **state) {
+    struct test t;
+    struct client c;
+    struct bh_bytes text = {0};
+    setup_deflate(&t, BH_WS_DEFLATE_TAKEOVER);
+    t.config.on_slow = BH_SLOW_DROP_OLDEST;
+    t.config.deflate.level = 1;
+    test_start(&t);
+    upgrade(&t, &c, DEFLATE, 4096);
+    expect_open(&c, "permessage-deflate");
+    uint32_t seed = 1;
+    int64_t before = count_of(BH_EDGE_MESSAGES_DROPPED);
+    int sent = 0;
+    for (; count_of(BH_EDGE_MESSAGES_DROPPED) == before && sent < 3000; sent++) {
+        bh_bytes_clear(&text);
+        bh_bytes_addf(&text, "%06d|", sent);
+        for (int i = 0; i < 20000; i++)
+            bh_bytes_addc(&text, (char)('a' + ((seed = seed * 1103515245 + 12345) >> 24) % 26));
+        arrive(&t, "user:42", bh_bytes_slice(&text));
+    }
+    assert_true(count_of(BH_EDGE_MESSAGES_DROPPED) > before);
+    struct bh_inflater *inflater = bh_inflater_new(15, true);
+    int last = -1;
+    while (last < sent - 1) {
+        struct bh_slice payload;
+        struct bh_bytes out = {0};
+        WAIT_FOR(&t, has_frame(&c));
+        size_t n = whole_frame(&c, &payload);
+        assert_int_equal(bh_inflater_message(inflater, payload, 1 << 20, &out), 0);
+        assert_int_equal(out.len, text.len);
+        assert_true(atoi(out.p) > last);
+        last = atoi(out.p);
+        bh_bytes_consume(&c.got, n);
+        bh_bytes_free(&out);
+    }
+    bh_inflater_free(inflater);
+    bh_bytes_free(&text);
+    hang_up(&c);
+    test_end(&t);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_messages_are_throttled_and_none_is_lost),
+        cmocka_unit_test(test_close_while_throttled),
+        cmocka_unit_test(test_bytes_are_throttled),
+        cmocka_unit_test(test_ping_flood),
+        cmocka_unit_test(test_connections_of_a_user_and_of_a_tenant),
+        cmocka_unit_test(test_connections_of_an_address),
+        cmocka_unit_test(test_drop_newest),
+        cmocka_unit_test(test_drop_oldest),
+        cmocka_unit_test(test_the_hook_decides_for_slow_clients),
+        cmocka_unit_test(test_origins),
+        cmocka_unit_test(test_cors),
+        cmocka_unit_test(test_pages_and_a_development_server),
+        cmocka_unit_test(test_proxy_protocol),
+        cmocka_unit_test(test_proxy_protocol_from_a_stranger),
+        cmocka_unit_test(test_addresses_behind_a_proxy_are_counted),
+        cmocka_unit_test(test_a_broadcast_is_compressed_once),
+        cmocka_unit_test(test_takeover_and_broadcasts),
+        cmocka_unit_test(test_a_compressed_message_comes_in),
+        cmocka_unit_test(test_frames_that_take_over_are_dropped_together),
+    };
+    return cmocka_run_group_tests(tests, register_metrics, NULL);
+}

@@ -1,0 +1,430 @@
+/* Compressed messages through the reader: alone, in fragments, among plain ones, and hostile; each
+ * stream whole, byte by byte, and cut at random, for clients that take over and for those that do
+ * not. */
+#include "bellhop/base/mem.h"
+#include "bellhop/proto/ws_deflate.h"
+#include "ws_message_test.h"
+
+#define RSV1 0x40
+
+/* The examples of RFC 7692: "Hello", and the same with reference to the message before. */
+#define HELLO       "\xf2\x48\xcd\xc9\xc9\x07"
+#define HELLO_BYTES bh_slice(HELLO, 7)
+#define AGAIN_BYTES bh_slice("\xf2\x00\x11\x00\x00", 5)
+
+/* What a client sends for this message. */
+static void compress(struct bh_bytes *to, struct bh_slice data) {
+    struct bh_deflater *d = bh_deflater_new(15, 6);
+    struct bh_buf *frame = bh_deflater_frame(d, BH_WS_BINARY, data, true);
+    unsigned length = frame->data[1];
+    size_t head = length < 126 ? 2 : length == 126 ? 4 : 10;
+    bh_bytes_add(to, bh_slice(frame->data + head, frame->len - head));
+    bh_buf_unref(frame);
+    bh_deflater_free(d);
+}
+
+static void add_compressed(struct bh_bytes *to, uint8_t opcode, struct bh_slice data) {
+    struct bh_bytes payload = {0};
+    compress(&payload, data);
+    add_frame(to, (uint8_t)(FIN | RSV1 | opcode), bh_bytes_slice(&payload));
+    bh_bytes_free(&payload);
+}
+
+static void expect_with(struct bh_bytes *stream, const struct bh_ws_limits *limits, bool takeover,
+                        const char *expected) {
+    for (int cut = 0; cut < CUTS; cut++) {
+        struct bh_bytes told = {0};
+        struct bh_inflater *inflater = bh_inflater_new(15, takeover);
+        read_cut(bh_bytes_slice(stream), limits, inflater, cut, &told);
+        assert_bytes(&told, expected);
+        bh_inflater_free(inflater);
+        bh_bytes_free(&told);
+    }
+}
+
+/* Also frees the stream. */
+static void expect_within(struct bh_bytes *stream, const struct bh_ws_limits *limits,
+                          const char *expected) {
+    expect_with(stream, limits, false, expected);
+    expect_with(stream, limits, true, expected);
+    bh_bytes_free(stream);
+}
+
+static void expect(struct bh_bytes *stream, const char *expected) {
+    expect_within(stream, &roomy, expected);
+}
+
+/* --- messages --- */
+
+static void whole_messages(void **state) {
+    struct bh_bytes s = {0};
+    add_frame(&s, FIN | RSV1 | BH_WS_TEXT, HELLO_BYTES);
+    add_frame(&s, FIN | RSV1 | BH_WS_BINARY, HELLO_BYTES);
+    add_frame(&s, FIN | RSV1 | BH_WS_TEXT, bh_slice("\x00", 1));
+    add_frame(&s, FIN | RSV1 | BH_WS_BINARY, bh_slice("\x00", 1));
+    add_compressed(&s, BH_WS_TEXT, BH_SLICE("gr\xc3\xbc\xc3\x9f dich \xf0\x9f\x8e\x89"));
+    add_compressed(&s, BH_WS_BINARY, BH_SLICE("\xff\xfe"));
+    expect(&s, "text Hello|binary Hello|text |binary |"
+               "text gr\xc3\xbc\xc3\x9f dich \xf0\x9f\x8e\x89|binary \xff\xfe|");
+}
+
+static void compressed_among_plain(void **state) {
+    struct bh_bytes s = {0};
+    add_frame(&s, FIN | BH_WS_TEXT, BH_SLICE("plain"));
+    add_frame(&s, FIN | RSV1 | BH_WS_TEXT, HELLO_BYTES);
+    add_frame(&s, BH_WS_BINARY, HELLO_BYTES);
+    add_frame(&s, FIN | BH_WS_CONTINUATION, BH_SLICE("."));
+    add_frame(&s, RSV1 | BH_WS_TEXT, BH_SLICE(HELLO));
+    add_frame(&s, FIN | BH_WS_CONTINUATION, bh_slice("\x00", 1));
+    add_frame(&s, FIN | BH_WS_PING, BH_SLICE("ping"));
+    add_frame(&s, FIN | BH_WS_BINARY, BH_SLICE("\xff"));
+    add_frame(&s, FIN | RSV1 | BH_WS_BINARY, HELLO_BYTES);
+    add_frame(&s, BH_WS_TEXT, BH_SLICE("a"));
+    add_frame(&s, FIN | BH_WS_CONTINUATION, BH_SLICE("b"));
+    add_close(&s, 1000, "bye");
+    struct bh_bytes expected = {0};
+    bh_bytes_adds(&expected, "text plain|text Hello|binary " HELLO);
+    bh_bytes_add(&expected, bh_slice("\x00", 1));
+    bh_bytes_adds(&expected, ".|text Hello|ping ping|binary \xff|binary Hello|text ab|"
+                             "close 1000 bye|");
+    for (int cut = 0; cut < CUTS; cut++) {
+        struct bh_bytes told = {0};
+        struct bh_inflater *inflater = bh_inflater_new(15, cut % 2);
+        read_cut(bh_bytes_slice(&s), &roomy, inflater, cut, &told);
+        assert_true(bh_slice_eq(bh_bytes_slice(&told), bh_bytes_slice(&expected)));
+        bh_inflater_free(inflater);
+        bh_bytes_free(&told);
+    }
+    bh_bytes_free(&expected);
+    bh_bytes_free(&s);
+}
+
+/* Cut into three frames at every place, control frames in between. */
+static void fragments(void **state) {
+    const char *payload = HELLO;
+    for (size_t one = 0; one <= 7; one++)
+        for (size_t two = one; two <= 7; two++) {
+            struct bh_bytes s = {0};
+            add_frame(&s, RSV1 | BH_WS_TEXT, bh_slice(payload, one));
+            add_frame(&s, FIN | BH_WS_PING, BH_SLICE("\xff"));
+            add_frame(&s, BH_WS_CONTINUATION, bh_slice(payload + one, two - one));
+            add_frame(&s, FIN | BH_WS_PONG, BH_SLICE(""));
+            add_frame(&s, FIN | BH_WS_CONTINUATION, bh_slice(payload + two, 7 - two));
+            add_frame(&s, FIN | RSV1 | BH_WS_TEXT, HELLO_BYTES);
+            expect(&s, "ping \xff|pong |text Hello|text Hello|");
+        }
+}
+
+static void takeover(void **state) {
+    struct bh_bytes s = {0};
+    add_frame(&s, FIN | RSV1 | BH_WS_TEXT, HELLO_BYTES);
+    add_frame(&s, FIN | BH_WS_TEXT, BH_SLICE("is not in the window"));
+    add_frame(&s, FIN | RSV1 | BH_WS_TEXT, AGAIN_BYTES);
+    add_frame(&s, RSV1 | BH_WS_BINARY, bh_slice(AGAIN_BYTES.p, 3));
+    add_frame(&s, FIN | BH_WS_CONTINUATION, bh_slice(AGAIN_BYTES.p + 3, 2));
+    expect_with(&s, &roomy, true, "text Hello|text is not in the window|text Hello|binary Hello|");
+    expect_with(&s, &roomy, false, "text Hello|text is not in the window|error 1007|");
+    bh_bytes_free(&s);
+}
+
+static void long_messages(void **state) {
+    static const size_t lengths[] = {126, 1000, 16384, 16385, 70001, 300000};
+    for (size_t i = 0; i < COUNT(lengths); i++) {
+        struct bh_bytes data = {0}, s = {0}, expected = {0};
+        while (data.len < lengths[i])
+            bh_bytes_addc(&data, (char)('a' + test_random() % 26));
+        add_compressed(&s, BH_WS_TEXT, bh_bytes_slice(&data));
+        bh_bytes_adds(&expected, "text ");
+        tell_data(&expected, bh_bytes_slice(&data));
+        bh_bytes_add(&expected, bh_slice("|", 2));
+        expect(&s, expected.p);
+        bh_bytes_free(&expected);
+        bh_bytes_free(&data);
+    }
+}
+
+/* Two clients in turn, one unfinished message each, one inflater for both. */
+static void readers_share_an_inflater(void **state) {
+    struct bh_inflater *inflater = bh_inflater_new(15, false);
+    struct bh_ws_reader readers[2];
+    struct bh_bytes streams[2] = {{0}}, told[2] = {{0}};
+    for (int k = 0; k < 2; k++)
+        bh_ws_reader_init(&readers[k], inflater);
+    for (int round = 0; round < 10; round++) {
+        add_compressed(&streams[0], BH_WS_TEXT, BH_SLICE("one, one, one, one"));
+        add_compressed(&streams[1], BH_WS_TEXT, BH_SLICE("two two two two"));
+    }
+    for (size_t i = 0; i < streams[0].len || i < streams[1].len; i++)
+        for (int k = 0; k < 2; k++)
+            if (i < streams[k].len)
+                feed(&readers[k], &roomy, bh_slice(streams[k].p + i, 1), &told[k]);
+    for (int k = 0; k < 2; k++) {
+        struct bh_bytes expected = {0};
+        for (int round = 0; round < 10; round++)
+            bh_bytes_adds(&expected, k ? "text two two two two|" : "text one, one, one, one|");
+        assert_true(bh_slice_eq(bh_bytes_slice(&told[k]), bh_bytes_slice(&expected)));
+        bh_bytes_free(&expected);
+        bh_bytes_free(&streams[k]);
+        bh_bytes_free(&told[k]);
+        bh_ws_reader_deinit(&readers[k]);
+    }
+    bh_inflater_free(inflater);
+}
+
+/* --- refusals --- */
+
+static void reserved_bits_in_the_wrong_place(void **state) {
+    static const uint8_t firsts[] = {
+        FIN | RSV1 | BH_WS_CLOSE,
+        FIN | RSV1 | BH_WS_PING,
+        FIN | RSV1 | BH_WS_PONG,
+        FIN | RSV1,
+        RSV1,
+        FIN | RSV1 | 0x20 | BH_WS_TEXT,
+        FIN | 0x20 | BH_WS_TEXT,
+        FIN | 0x10 | BH_WS_TEXT,
+        FIN | RSV1 | 0x10 | BH_WS_BINARY,
+    };
+    for (size_t i = 0; i < COUNT(firsts); i++) {
+        struct bh_bytes s = {0};
+        add_frame(&s, FIN | RSV1 | BH_WS_TEXT, HELLO_BYTES);
+        add_frame(&s, firsts[i], HELLO_BYTES);
+        expect(&s, "text Hello|error 1002|");
+    }
+    for (int compressed = 0; compressed < 2; compressed++) {
+        struct bh_bytes s = {0};
+        add_frame(&s, compressed ? RSV1 | BH_WS_TEXT : BH_WS_TEXT, BH_SLICE("\x02"));
+        add_frame(&s, FIN | RSV1 | BH_WS_CONTINUATION, BH_SLICE("\x01"));
+        expect(&s, "error 1002|");
+        add_frame(&s, compressed ? RSV1 | BH_WS_TEXT : BH_WS_TEXT, BH_SLICE("\x02"));
+        add_frame(&s, FIN | RSV1 | BH_WS_TEXT, HELLO_BYTES);
+        expect(&s, "error 1002|");
+    }
+}
+
+static void compression_that_was_not_agreed_on(void **state) {
+    struct bh_bytes s = {0};
+    add_frame(&s, FIN | BH_WS_TEXT, BH_SLICE("plain"));
+    add_frame(&s, FIN | RSV1 | BH_WS_TEXT, HELLO_BYTES);
+    for (int cut = 0; cut < CUTS; cut++) {
+        struct bh_bytes told = {0};
+        read_cut(bh_bytes_slice(&s), &roomy, NULL, cut, &told);
+        assert_bytes(&told, "text plain|error 1002|");
+        bh_bytes_free(&told);
+    }
+    bh_bytes_free(&s);
+}
+
+static void what_is_no_deflate(void **state) {
+    static const struct {
+        const char *p;
+        size_t n;
+    } bad[] = {
+        {"", 0},
+        {"Hello", 5},
+        {HELLO, 6},
+        {HELLO "\x00 and more", 16},
+        {"\xf3\x48\xcd\xc9\xc9\x07\x00", 7},
+        {"\x06", 1},
+    };
+    for (size_t i = 0; i < COUNT(bad); i++)
+        for (size_t cut = 0; cut <= bad[i].n; cut++) {
+            struct bh_bytes s = {0};
+            add_frame(&s, RSV1 | BH_WS_TEXT, bh_slice(bad[i].p, cut));
+            add_frame(&s, FIN | BH_WS_CONTINUATION, bh_slice(bad[i].p + cut, bad[i].n - cut));
+            add_frame(&s, FIN | BH_WS_TEXT, BH_SLICE("late"));
+            expect(&s, "error 1007|");
+            add_frame(&s, FIN | RSV1 | BH_WS_BINARY, bh_slice(bad[i].p, bad[i].n));
+            expect(&s, "error 1007|");
+        }
+}
+
+static void text_that_is_not_utf8(void **state) {
+    static const char *const bad[] = {"\x80", "good \xff", "cut off \xe2\x82", "\xed\xa0\x80"};
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        struct bh_bytes s = {0}, expected = {0};
+        add_compressed(&s, BH_WS_BINARY, bh_slice_cstr(bad[i]));
+        add_compressed(&s, BH_WS_TEXT, bh_slice_cstr(bad[i]));
+        bh_bytes_addf(&expected, "binary %s|error 1007|", bad[i]);
+        bh_bytes_addc(&expected, '\0');
+        expect(&s, expected.p);
+        bh_bytes_free(&expected);
+    }
+}
+
+/* Plain text is still refused at its first bad byte. */
+static void plain_text_is_checked_as_it_comes(void **state) {
+    struct bh_bytes s = {0};
+    add_claim(&s, FIN | BH_WS_TEXT, 1000, BH_SLICE("good so far \xff"));
+    expect(&s, "error 1007|");
+    /* Compressed bytes are no text. */
+    add_claim(&s, FIN | RSV1 | BH_WS_TEXT, 1000, BH_SLICE("\xff\xff\xff"));
+    expect(&s, "");
+}
+
+/* --- limits --- */
+
+static void messages_at_the_limit(void **state) {
+    const struct bh_ws_limits limits = {.message_bytes = 1000, .fragments = 3};
+    struct bh_bytes s = {0}, data = {0}, expected = {0};
+    test_repeat(&data, 'x', 1000);
+    add_compressed(&s, BH_WS_TEXT, bh_bytes_slice(&data));
+    add_frame(&s, FIN | RSV1 | BH_WS_TEXT, HELLO_BYTES);
+    bh_bytes_adds(&expected, "text ");
+    tell_data(&expected, bh_bytes_slice(&data));
+    bh_bytes_add(&expected, BH_SLICE("|text Hello|\0"));
+    expect_within(&s, &limits, expected.p);
+    bh_bytes_addc(&data, 'x');
+    add_compressed(&s, BH_WS_TEXT, bh_bytes_slice(&data));
+    expect_within(&s, &limits, "error 1009|");
+    bh_bytes_free(&expected);
+    bh_bytes_free(&data);
+}
+
+static void a_bomb(void **state) {
+    const struct bh_ws_limits limits = {.message_bytes = 10000, .fragments = 3};
+    struct bh_bytes s = {0}, data = {0}, payload = {0};
+    test_repeat(&data, '\0', 8 << 20);
+    compress(&payload, bh_bytes_slice(&data));
+    assert_true(payload.len < 10000);
+    add_frame(&s, FIN | RSV1 | BH_WS_BINARY, bh_bytes_slice(&payload));
+    expect_within(&s, &limits, "error 1009|");
+    add_frame(&s, RSV1 | BH_WS_BINARY, bh_bytes_slice(&payload));
+    add_frame(&s, FIN | BH_WS_CONTINUATION, BH_SLICE(""));
+    expect_within(&s, &limits, "error 1009|");
+    bh_bytes_free(&payload);
+    bh_bytes_free(&data);
+}
+
+/* Before the message is complete: as it is sent, and in the number of its frames. */
+static void limits_of_what_is_gathered(void **state) {
+    const struct bh_ws_limits limits = {.message_bytes = 10, .fragments = 3};
+    struct bh_bytes s = {0};
+    add_claim(&s, FIN | RSV1 | BH_WS_BINARY, 11, BH_SLICE(""));
+    expect_within(&s, &limits, "error 1009|");
+    add_frame(&s, RSV1 | BH_WS_BINARY, HELLO_BYTES);
+    add_claim(&s, FIN | BH_WS_CONTINUATION, 4, BH_SLICE(""));
+    expect_within(&s, &limits, "error 1009|");
+    for (int i = 0; i < 4; i++)
+        add_frame(&s, i ? BH_WS_CONTINUATION : RSV1 | BH_WS_BINARY, BH_SLICE("\x02"));
+    expect_within(&s, &limits, "error 1008|");
+}
+
+/* --- memory --- */
+
+/* The frame is inflated from where it lies; what comes of it is lent until the next call. */
+static void an_idle_reader_owns_nothing(void **state) {
+    struct bh_inflater *inflater = bh_inflater_new(15, false);
+    for (size_t step = 1; step < 20; step++) {
+        struct bh_bytes s = {0}, told = {0};
+        struct bh_ws_reader r;
+        bh_ws_reader_init(&r, inflater);
+        add_frame(&s, FIN | RSV1 | BH_WS_TEXT, HELLO_BYTES);
+        add_frame(&s, RSV1 | BH_WS_TEXT, bh_slice(HELLO, 3));
+        add_frame(&s, FIN | BH_WS_CONTINUATION, bh_slice(HELLO "\0" + 3, 4));
+        for (size_t i = 0; i < s.len; i += step)
+            feed(&r, &roomy, bh_slice(s.p + i, s.len - i < step ? s.len - i : step), &told);
+        assert_bytes(&told, "text Hello|text Hello|");
+        assert_null(r.partial);
+        bh_ws_reader_deinit(&r);
+        bh_bytes_free(&s);
+        bh_bytes_free(&told);
+    }
+    bh_inflater_free(inflater);
+}
+
+static void a_message_is_lent(void **state) {
+    struct bh_inflater *inflater = bh_inflater_new(15, true);
+    struct bh_bytes s = {0};
+    add_frame(&s, FIN | RSV1 | BH_WS_TEXT, HELLO_BYTES);
+    add_frame(&s, FIN | RSV1 | BH_WS_TEXT, AGAIN_BYTES);
+    struct bh_ws_reader r;
+    bh_ws_reader_init(&r, inflater);
+    unsigned char *in = (unsigned char *)s.p;
+    size_t n = s.len;
+    struct bh_ws_event e;
+    for (int i = 0; i < 2; i++) {
+        bh_ws_reader_next(&r, &roomy, &in, &n, &e);
+        assert_slice(e.data, "Hello");
+        assert_non_null(r.partial);
+    }
+    /* Ending in between gives it back as well. */
+    bh_ws_reader_deinit(&r);
+    assert_null(r.partial);
+    assert_int_equal(n, 0);
+    bh_bytes_free(&s);
+    bh_inflater_free(inflater);
+}
+
+static void without_memory(void **state) {
+    struct bh_bytes s = {0}, data = {0};
+    for (int i = 0; i < 60000; i++)
+        bh_bytes_addc(&data, (char)('a' + test_random() % 26));
+    add_compressed(&s, BH_WS_TEXT, bh_bytes_slice(&data));
+    bool refused = true;
+    for (unsigned nth = 1; refused; nth++) {
+        struct bh_bytes told = {0};
+        struct bh_inflater *inflater = bh_inflater_new(15, false);
+        bh_mem_fail_nth(nth);
+        read_cut(bh_bytes_slice(&s), &roomy, inflater, 2, &told);
+        bh_mem_fail_nth(0);
+        refused = bh_slice_eq(bh_bytes_slice(&told), BH_SLICE("error 1011|"));
+        assert_true(refused || bh_slice_starts(bh_bytes_slice(&told), BH_SLICE("text ")));
+        assert_true(refused || nth > 3);
+        bh_inflater_free(inflater);
+        bh_bytes_free(&told);
+    }
+    bh_bytes_free(&s);
+    bh_bytes_free(&data);
+}
+
+/* --- noise --- */
+
+static void mutated_streams_read_alike_however_cut(void **state) {
+    const struct bh_ws_limits limits = {.message_bytes = 300, .fragments = 4};
+    for (int round = 0; round < 2000; round++) {
+        struct bh_bytes s = {0}, told[3] = {{0}};
+        add_frame(&s, FIN | RSV1 | BH_WS_TEXT, HELLO_BYTES);
+        add_frame(&s, RSV1 | BH_WS_TEXT, bh_slice(AGAIN_BYTES.p, 2));
+        add_frame(&s, FIN | BH_WS_PING, BH_SLICE("ping"));
+        add_frame(&s, FIN | BH_WS_CONTINUATION, bh_slice(AGAIN_BYTES.p + 2, 3));
+        add_frame(&s, FIN | BH_WS_TEXT, BH_SLICE("plain \xe2\x82\xac"));
+        add_compressed(&s, BH_WS_BINARY, BH_SLICE("binary binary binary binary"));
+        add_close(&s, 1000, "bye");
+        for (unsigned flips = test_random() % 4; flips; flips--)
+            s.p[test_random() % s.len] ^= (char)(1 << test_random() % 8);
+        for (int cut = 0; cut < 3; cut++) {
+            struct bh_inflater *inflater = bh_inflater_new(15, true);
+            read_cut(bh_bytes_slice(&s), &limits, inflater, cut, &told[cut]);
+            assert_true(bh_slice_eq(bh_bytes_slice(&told[0]), bh_bytes_slice(&told[cut])));
+            bh_inflater_free(inflater);
+        }
+        for (int cut = 0; cut < 3; cut++)
+            bh_bytes_free(&told[cut]);
+        bh_bytes_free(&s);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whole_messages),
+        cmocka_unit_test(compressed_among_plain),
+        cmocka_unit_test(fragments),
+        cmocka_unit_test(takeover),
+        cmocka_unit_test(long_messages),
+        cmocka_unit_test(readers_share_an_inflater),
+        cmocka_unit_test(reserved_bits_in_the_wrong_place),
+        cmocka_unit_test(compression_that_was_not_agreed_on),
+        cmocka_unit_test(what_is_no_deflate),
+        cmocka_unit_test(text_that_is_not_utf8),
+        cmocka_unit_test(plain_text_is_checked_as_it_comes),
+        cmocka_unit_test(messages_at_the_limit),
+        cmocka_unit_test(a_bomb),
+        cmocka_unit_test(limits_of_what_is_gathered),
+        cmocka_unit_test(an_idle_reader_owns_nothing),
+        cmocka_unit_test(a_message_is_lent),
+        cmocka_unit_test(without_memory),
+        cmocka_unit_test(mutated_streams_read_alike_however_cut),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
