@@ -7,19 +7,24 @@ set -euo pipefail
 usage() {
     cat <<'TEXT'
 usage: tests/run.sh [--tsan] [--repeat N] [SPEC...]
+       tests/run.sh --fuzz SECONDS
 
-  --tsan       build with the thread sanitizer instead of address and undefined behaviour
-  --repeat N   run every test N times
-  SPEC...      only these integration specs, and no ctest
+  --tsan           build with the thread sanitizer instead of address and undefined behaviour
+  --repeat N       run every test N times
+  SPEC...          only these integration specs, and no ctest
+  --fuzz SECONDS   instead of the tests, run every fuzz target with clang's libFuzzer: about SECONDS
+                   in all, split evenly, two targets at a time, each at least one second
 TEXT
 }
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/tests/support/packages.sh"
+. "$root/tests/support/fuzz.sh"
 cd "$root"
 
 preset=asan
 repeat=1
+fuzz_seconds=
 specs=()
 passed=0
 failed=0
@@ -34,6 +39,7 @@ finish() {
         kill "$redis_pid" 2>/dev/null || true
         wait "$redis_pid" 2>/dev/null || true
     fi
+    stop_fuzzing
     [ -z "$policy_rc" ] || as_root rm -f "$policy_rc" || true
     [ -z "$work" ] || rm -rf "$work"
     # A script that ends early, or that ran nothing, has not passed.
@@ -53,6 +59,11 @@ parse_options() {
             repeat=$2
             shift
             ;;
+        --fuzz)
+            [[ ${2:-} =~ ^[1-9][0-9]{0,6}$ ]] || fail "--fuzz wants a number of seconds"
+            fuzz_seconds=$2
+            shift
+            ;;
         -h | --help)
             usage
             trap - EXIT
@@ -66,6 +77,9 @@ parse_options() {
         esac
         shift
     done
+    [ -n "$fuzz_seconds" ] || return 0
+    [ "$preset$repeat${#specs[@]}" = asan10 ] || fail "--fuzz stands alone"
+    preset=fuzz
 }
 
 # Debian starts a server when it installs one; ours is started below, on its own port.
@@ -153,7 +167,7 @@ attribute() { # name file: of the testsuite element of a JUnit report
 run_integration() {
     local status=0 out=$work/busted.out line good=0 bad=0 report
     local where=("${specs[@]}")
-    [ ${#where[@]} -gt 0 ] || where=(tests/integration)
+    [ ${#where[@]} -gt 0 ] || where=(tests/integration tests/conformance)
     say "integration: ${where[*]}"
     ASAN_OPTIONS=${ASAN_OPTIONS:-}:log_path=$work/sanitizer \
         UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1 \
@@ -184,6 +198,13 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 parse_options "$@"
 work=$(mktemp -d)
+if [ -n "$fuzz_seconds" ]; then
+    install_packages "${build_packages[@]}" "${fuzz_packages[@]}"
+    install_fuzzer_runtime
+    build
+    run_fuzz "$fuzz_seconds"
+    exit
+fi
 forbid_services
 install_packages "${build_packages[@]}" "${test_packages[@]}"
 allow_services

@@ -17,14 +17,17 @@ local function sanitizer_report(log)
 end
 
 -- options: args (more words), env, dev (default true), redis (URL), policy (Lua text),
--- workers, wait (false: do not wait until it is ready; "alive": until it listens).
+-- workers, listen (default one plain address; the first one must be plain), descriptors (how many
+-- it may have), wait (false: do not wait until it is ready; "alive": until it listens).
 function daemon.start(options)
     options = options or {}
-    local argv = {daemon.BIN, "serve", "--listen", "127.0.0.1:0", "--workers", tostring(options.workers or 2)}
+    local self = setmetatable({listen = options.listen or {"127.0.0.1:0"}}, daemon)
+    local argv = {}
     local function add(...)
         for _, word in ipairs {...} do argv[#argv + 1] = word end
     end
-    local self = setmetatable({}, daemon)
+    if options.descriptors then add("sh", "-c", 'ulimit -n "$0"; exec "$@"', tostring(options.descriptors)) end
+    add(daemon.BIN, "serve", "--listen", table.concat(self.listen, ","), "--workers", tostring(options.workers or 2))
     if options.dev ~= false then add "--dev" end
     if options.redis then add("--redis", options.redis) end
     if options.policy then
@@ -48,11 +51,17 @@ function daemon:fail_if_dead(doing)
     end
 end
 
+-- self.ports: one for each entry of `listen`; self.port: the first.
 function daemon:wait_port()
-    self.port = wait.till(function()
+    self.ports = wait.till(function()
         self:fail_if_dead "starting"
-        return tonumber(self:log():match 'listening[^\n]-address"?[=:]"?127%.0%.0%.1:(%d+)')
+        local ports = {}
+        for port in self:log():gmatch 'listening[^\n]-address"?[=:]"?127%.0%.0%.1:(%d+)' do
+            ports[#ports + 1] = math.tointeger(port)
+        end
+        return #ports == #self.listen and ports
     end, 20, function() return "the daemon to listen; its log:\n" .. self:log() end)
+    self.port = self.ports[1]
 end
 
 function daemon:ready()
@@ -73,8 +82,9 @@ function daemon:wait_log(text, seconds)
     end)
 end
 
+-- Of all its labels together, or of one: 'name{label="value"}'.
 function daemon:metric(name)
-    local answer = assert(http.get(self.port, "/metrics"))
+    local answer = self:request("GET", "/metrics")
     local sum = 0
     for line in answer.body:gmatch "[^\n]+" do
         if line:sub(1, #name) == name and line:sub(#name + 1, #name + 1):find "[ {]" then
@@ -82,6 +92,16 @@ function daemon:metric(name)
         end
     end
     return sum
+end
+
+function daemon:limited(limit)
+    return self:metric(('bellhop_edge_limited_total{limit="%s"}'):format(limit))
+end
+
+function daemon:wait_metric(name, value, seconds)
+    wait.till(function() return self:metric(name) == value end, seconds, function()
+        return ("%s %s instead of %s"):format(name, value, self:metric(name))
+    end)
 end
 
 -- A request on the one connection that is kept, so that requests are served in order.

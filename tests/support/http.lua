@@ -5,8 +5,9 @@ local http = {}
 local session = {}
 session.__index = session
 
-function http.open(port)
-    local conn, why = tcp.connect(port)
+-- options: of tcp.connect
+function http.open(port, options)
+    local conn, why = tcp.connect(port, options)
     return conn and setmetatable({conn = conn}, session), why
 end
 
@@ -46,9 +47,9 @@ function session:close()
     self.conn:close()
 end
 
--- One request on a connection of its own.
+-- One request on a connection of its own. options: headers, body, timeout, and those of tcp.connect.
 function http.request(port, method, path, options)
-    local s, why = http.open(port)
+    local s, why = http.open(port, options)
     if not s then return nil, why end
     s:send(http.format(method, path, options))
     local answer

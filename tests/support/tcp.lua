@@ -1,4 +1,5 @@
--- A TCP (or unix) client with a buffer and deadlines: what HTTP, WebSocket and RESP clients share.
+-- A TCP client with a buffer and deadlines, maybe with TLS: what HTTP, WebSocket and RESP clients
+-- share.
 local socket = require "socket"
 
 local tcp = {}
@@ -6,11 +7,29 @@ tcp.__index = tcp
 
 tcp.TIMEOUT = 10
 
+-- What LuaSec says instead of "timeout".
+local WAITS = {timeout = true, wantread = true, wantwrite = true}
+
+-- parameters: LuaSec's, and sni. Only needed where it is used.
+local function add_tls(sock, parameters)
+    local all = {mode = "client", protocol = "any", verify = "none", options = {"all", "no_sslv3"}}
+    for name, value in pairs(parameters) do all[name] = value end
+    local secure = assert(require "ssl".wrap(sock, all))
+    if parameters.sni then secure:sni(parameters.sni) end
+    secure:settimeout(tcp.TIMEOUT)
+    local ok, why = secure:dohandshake()
+    if ok then return secure end
+    secure:close()
+    return nil, why
+end
+
+-- options: receive_buffer; from (another address of ours than 127.0.0.1); first (bytes that go
+-- before everything else); tls (a table).
 function tcp.connect(port, options)
+    options = options or {}
     local sock = assert(socket.tcp4())
-    if options and options.receive_buffer then
-        assert(sock:setoption("recv-buffer-size", options.receive_buffer))
-    end
+    if options.receive_buffer then assert(sock:setoption("recv-buffer-size", options.receive_buffer)) end
+    if options.from then assert(sock:bind(options.from, 0)) end
     sock:settimeout(tcp.TIMEOUT)
     local ok, why = sock:connect("127.0.0.1", port)
     if not ok then
@@ -18,6 +37,11 @@ function tcp.connect(port, options)
         return nil, why
     end
     sock:setoption("tcp-nodelay", true)
+    if options.first then sock:send(options.first) end
+    if options.tls then
+        sock, why = add_tls(sock, options.tls)
+        if not sock then return nil, why end
+    end
     return setmetatable({sock = sock, buffer = ""}, tcp)
 end
 
@@ -26,25 +50,28 @@ function tcp:send(bytes)
     while from <= #bytes do
         self.sock:settimeout(math.max(deadline - socket.gettime(), 0))
         local last, why, partial = self.sock:send(bytes, from)
-        if not last and why ~= "timeout" then return nil, why end
+        if not last and not WAITS[why] then return nil, why end
         from = (last or partial) + 1
-        if why == "timeout" and socket.gettime() > deadline then return nil, "timeout" end
+        if WAITS[why] and socket.gettime() > deadline then return nil, "timeout" end
     end
     return true
 end
 
--- Adds what is there to the buffer; waits for it until the deadline.
+-- Adds what is there to the buffer; waits for it until the deadline. A TLS record may hold nothing
+-- for us.
 local function fill(self, deadline)
-    local ready = socket.select({self.sock}, nil, math.max(deadline - socket.gettime(), 0))
-    if not ready[1] then return nil, "timeout" end
-    self.sock:settimeout(0)
-    local data, why, partial = self.sock:receive(262144)
-    data = data or partial or ""
-    if #data > 0 then
-        self.buffer = self.buffer .. data
-        return true
+    while true do
+        local ready = socket.select({self.sock}, nil, math.max(deadline - socket.gettime(), 0))
+        if not ready[1] then return nil, "timeout" end
+        self.sock:settimeout(0)
+        local data, why, partial = self.sock:receive(262144)
+        data = data or partial or ""
+        if #data > 0 then
+            self.buffer = self.buffer .. data
+            return true
+        end
+        if not WAITS[why] then return nil, why end
     end
-    return nil, why == "timeout" and "closed" or why
 end
 
 -- Exactly n bytes, or nil, "timeout" or "closed"; then nothing is taken.
@@ -89,11 +116,17 @@ function tcp:read_all(timeout)
 end
 
 function tcp:close()
-    if self.sock then
-        self.sock:shutdown "both"
-        self.sock:close()
-        self.sock = nil
-    end
+    if not self.sock then return end
+    if self.sock.shutdown then self.sock:shutdown "both" end
+    self.sock:close()
+    self.sock = nil
+end
+
+-- Goes with a RST instead of a FIN. (Not with TLS, whose library says good-bye.)
+function tcp:reset()
+    assert(self.sock:setoption("linger", {on = true, timeout = 0}))
+    self.sock:close()
+    self.sock = nil
 end
 
 -- A port that nobody listens on at this moment.

@@ -1,4 +1,5 @@
 -- A blocking WebSocket client that can also misbehave.
+local deflate = require "deflate"
 local http = require "http"
 local tcp = require "tcp"
 local wait = require "wait"
@@ -52,12 +53,13 @@ function ws.request(path, headers)
     return table.concat(lines, "\r\n") .. "\r\n\r\n"
 end
 
--- options: headers, behind (bytes sent in one piece with the request), receive_buffer. Returns a
--- client, or nil and the HTTP response that refuses.
+-- options: headers, behind (bytes sent in one piece with the request), timeout, and those of
+-- tcp.connect. Returns a client, or nil and the HTTP response that refuses.
 function ws.try(port, path, options)
     options = options or {}
-    local conn = assert(tcp.connect(port, options))
-    assert(conn:send(ws.request(path or "/ws", options.headers) .. (options.behind or "")))
+    local conn, broken = tcp.connect(port, options)
+    if not conn then return nil, {status = 0, body = broken, headers = {}} end
+    conn:send(ws.request(path or "/ws", options.headers) .. (options.behind or ""))
     local text, why = conn:read_till("\r\n\r\n", options.timeout)
     if not text then
         conn:close()
@@ -71,6 +73,8 @@ function ws.try(port, path, options)
     end
     assert(head.headers["sec-websocket-accept"] == ACCEPT, "a wrong Sec-WebSocket-Accept")
     local self = setmetatable({conn = conn, headers = head.headers, id = head.headers["bellhop-connection"]}, ws)
+    local agreed = head.headers["sec-websocket-extensions"]
+    self.inflate = agreed and deflate.inflater(agreed)
     open[self] = true
     return self
 end
@@ -89,14 +93,15 @@ function ws:text(payload) return self:send(ws.TEXT, payload) end
 
 function ws:binary(payload) return self:send(ws.BINARY, payload) end
 
--- {fin, opcode, payload}, or nil, "timeout" or "closed".
+-- {fin, opcode, payload}, with `deflated` (the bytes on the wire) when it came compressed; or nil,
+-- "timeout" or "closed".
 function ws:recv_frame(timeout)
     local deadline = wait.now() + (timeout or tcp.TIMEOUT)
     local head, why = self.conn:read(2, deadline - wait.now())
     if not head then return nil, why end
     local first, second = head:byte(1, 2)
     assert(second < 128, "a server's frame is masked")
-    assert(first & 0x70 == 0, "reserved bits are set")
+    assert(first & 0x70 == 0 or (self.inflate and first & 0x70 == 0x40), "reserved bits are set")
     local n = second
     if n > 125 then
         local size = n == 126 and 2 or 8
@@ -108,7 +113,12 @@ function ws:recv_frame(timeout)
     local payload
     payload, why = self.conn:read(n, deadline - wait.now())
     if not payload then return nil, why end
-    return {fin = first >= 128, opcode = first & 15, payload = payload}
+    local frame = {fin = first >= 128, opcode = first & 15, payload = payload}
+    if first & 0x40 ~= 0 then
+        frame.deflated = n
+        frame.payload = self.inflate(payload)
+    end
+    return frame
 end
 
 -- The next message: payload, "text" or "binary". Pings are answered on the way. At the end nil,
@@ -146,6 +156,12 @@ end
 function ws:drop()
     open[self] = nil
     self.conn:close()
+end
+
+-- Without any farewell, not even of TCP.
+function ws:reset()
+    open[self] = nil
+    self.conn:reset()
 end
 
 -- The closing handshake from our side; the code of the server's answer.

@@ -1,0 +1,108 @@
+-- Runs cases, each on a connection of its own, against the daemon that serves examples/echo.lua.
+--
+-- A group is the body of an `it`: it runs all its cases, and then tells which ones failed and why.
+-- Whatever a case is about, it has to end as the protocol wants it: with a closing handshake, without
+-- another byte, and with the end of the TCP connection.
+local daemon = require "daemon"
+local peer = require "peer"
+local wait = require "wait"
+
+local suite = {}
+
+local FAILURES_MAX = 5
+local SEED = 6455
+
+local server, port
+
+suite.scale = tonumber(os.getenv "BELLHOP_CONFORMANCE_SCALE" or 1)
+
+-- A number of messages or cases, at least `least`.
+function suite.count(n, least) return math.max(math.floor(n * suite.scale), least or 1) end
+
+-- What is no matter of the protocol: the heartbeat would mix its pings with what is expected, and
+-- the cases send faster than a decent client.
+local SETTINGS = {
+    BELLHOP_WEBSOCKET_PING_INTERVAL = "3600",
+    BELLHOP_WEBSOCKET_MESSAGES_PER_SECOND = "0",
+    BELLHOP_WEBSOCKET_BYTES_PER_SECOND = "0",
+    BELLHOP_WEBSOCKET_CONTROL_PER_SECOND = "0",
+}
+
+-- For setup and teardown. settings: more of them, or others.
+function suite.start(settings)
+    port = tonumber(os.getenv "BELLHOP_CONFORMANCE_PORT")
+    if port then return end
+    local all = {}
+    for _, some in ipairs {SETTINGS, settings or {}} do
+        for name, value in pairs(some) do all[name] = value end
+    end
+    server = daemon.start {args = {"--policy", "examples/echo.lua"}, env = all}
+    port = server.port
+end
+
+function suite.stop()
+    if not server then return end
+    local d = server
+    server = nil
+    local ok, why = pcall(wait.till, function() return d:metric "bellhop_edge_connections" == 0 end, 10,
+        "the end of all connections")
+    daemon.stop_all()
+    if not ok then error(why, 0) end
+end
+
+local function run(fn, offer)
+    local p
+    local ok, why = pcall(function()
+        p = peer.connect(port, offer)
+        fn(p)
+        if p.sock then p:close(1000, "done") end
+    end)
+    if p then p:drop() end
+    return ok, why
+end
+
+local function complain(failures, total)
+    error(("%d of %d cases failed:\n  %s"):format(#failures, total, table.concat(failures, "\n  ")), 0)
+end
+
+-- body(case) runs cases: case(name, fn, offer), where fn gets the peer. A case that does not say how
+-- its connection ends is closed by the client.
+function suite.group(body)
+    return function()
+        math.randomseed(SEED)
+        local failures, total = {}, 0
+        body(function(name, fn, offer)
+            total = total + 1
+            local ok, why = run(fn, offer)
+            if ok then return end
+            failures[#failures + 1] = name .. ": " .. tostring(why)
+            if #failures == FAILURES_MAX then complain(failures, total) end
+        end)
+        if #failures > 0 then complain(failures, total) end
+        assert(total > 0, "no cases")
+    end
+end
+
+-- A connection beside the case's own.
+function suite.connect(offer) return peer.connect(port, offer) end
+
+-- A message to everybody, from elsewhere; false when there is no way to send one.
+function suite.broadcast(payload)
+    if not server then return false end
+    server:publish("broadcast", payload)
+    return true
+end
+
+function suite.random_bytes(n)
+    local words = {}
+    for i = 1, (n + 7) // 8 do words[i] = string.pack("<i8", math.random(0)) end
+    return table.concat(words):sub(1, n)
+end
+
+-- n bytes of text, with characters of two bytes.
+function suite.text(n)
+    local line = "Hello-µ@ßöäüàá-UTF-8!! "
+    return line:rep(n // #line) .. ("*"):rep(n % #line)
+end
+
+return suite

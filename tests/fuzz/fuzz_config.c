@@ -1,0 +1,50 @@
+/* Configuration files and values of the command line: a refusal has words, and whatever comes of
+ * it nothing is left behind (the leak detector's part). */
+#include "../../src/app/config.h"
+#include "bellhop/base/error.h"
+#include "bellhop/base/mem.h"
+#include "fuzz.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+static const char *const paths[] = {
+    "server.listen",       "server.workers", "server.dev",          "server.drain_timeout",
+    "http.idle_timeout",   "redis.url",      "delivery.strategy",   "script.files",
+    "auth.jwt.algorithms", "log.level",      "websocket.fragments", "api.keys",
+};
+
+static void load(const char *file, const struct bh_config_option *option) {
+    struct bh_config config;
+    char *error = NULL;
+    int r = bh_config_load(&config, file, option, option ? 1 : 0, &error);
+    if (r)
+        CHECK(r == BH_EINVAL && error && *error);
+    else
+        CHECK(!error && config.tree && bh_json_type(config.tree) == BH_JSON_OBJECT);
+    bh_free(error);
+    bh_config_free(&config);
+}
+
+static void load_text(struct bh_slice text) {
+    char path[64];
+    int fd = memfd_create("configuration", MFD_CLOEXEC);
+    CHECK(fd >= 0 && write(fd, text.p, text.n) == (ssize_t)text.n);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    load(path, NULL);
+    close(fd);
+}
+
+/* The first byte: 0xff and a file, or the number of a key and its value. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    struct bh_slice in = bh_slice(data, size);
+    uint8_t choice = fuzz_byte(&in);
+    if (choice >= COUNT(paths)) {
+        load_text(in);
+        return 0;
+    }
+    char *value = bh_strndup(in.p, in.n);
+    load(NULL, &(struct bh_config_option){paths[choice], value});
+    bh_free(value);
+    return 0;
+}
