@@ -563,6 +563,78 @@ static void a_descriptor_number_comes_back_in_the_same_tick(void **state) {
     close(b[0]);
 }
 
+/* --- moving and resetting --- */
+
+static void moving_goes_on_under_another_owner(void **state) {
+    int fds[2];
+    char text[8] = "";
+    test_tcp_pair(fds);
+    struct owner *old = owner_new(fds[1]), *new = owner_new(-1);
+    bh_stream_read(&old->stream, true);
+    bh_stream_want_write(&old->stream);
+    put(fds[0], "on the way");
+    bh_stream_move(&new->stream, &old->stream, &callbacks);
+    assert_false(bh_stream_is_open(&old->stream));
+    assert_int_equal(stream_puts(&old->stream, "x"), BH_ECLOSED);
+    owner_close(old);
+    ticks(3);
+    assert_int_equal(reaped, 1);
+    assert_int_equal(new->datas + new->writables, 0); /* reading is off, no request is inherited */
+    bh_stream_read(&new->stream, true);
+    bh_loop_tick(loop, true);
+    assert_string_equal(new->text, "on the way");
+    assert_int_equal(stream_puts(&new->stream, "new"), 3);
+    assert_int_equal(read(fds[0], text, sizeof text), 3);
+    owner_close(new);
+    assert_int_equal(read(fds[0], text, sizeof text), 0);
+    close(fds[0]);
+}
+
+static void move_to_other(struct owner *o) {
+    bh_stream_move(&o->other->stream, &o->stream, &callbacks);
+    bh_stream_read(&o->other->stream, true);
+    owner_close(o);
+}
+
+static void moving_inside_on_data(void **state) {
+    int fds[2];
+    test_unix_pair(fds);
+    setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &(int){1 << 20}, sizeof(int));
+    struct owner *old = owner_new(fds[1]), *new = owner_new(-1);
+    old->other = new;
+    old->in_data = move_to_other;
+    bh_stream_read(&old->stream, true);
+    fill(fds[0], 150000); /* more than one buffer */
+    tick();
+    assert_int_equal(reaped, 1);
+    ticks(5);
+    assert_int_equal(new->bytes, 150000 - BH_LOOP_READ_BUFFER);
+    close(fds[0]);
+    ticks(3);
+    assert_int_equal(new->ends, 1);
+    owner_close(new);
+}
+
+static void resetting_drops_what_the_peer_does_not_read(void **state) {
+    int fds[2];
+    char block[8192];
+    ssize_t n;
+    test_tcp_pair(fds);
+    struct owner *o = owner_new(fds[1]);
+    fill_stream(&o->stream);
+    bh_stream_reset(&o->stream);
+    bh_stream_reset(&o->stream);
+    assert_false(bh_stream_is_open(&o->stream));
+    while ((n = read(fds[0], block, sizeof block)) > 0) /* what had arrived */
+        continue;
+    assert_int_equal(n, -1);
+    assert_int_equal(errno, ECONNRESET);
+    ticks(3);
+    assert_int_equal(o->ends, 0);
+    owner_close(o);
+    close(fds[0]);
+}
+
 /* --- anything in any order --- */
 
 /* Each side sends the numbers 0, 1, 2, ... as bytes modulo 251 and checks what it gets. */
@@ -706,6 +778,10 @@ int main(void) {
         cmocka_unit_test_setup_teardown(closing_when_connected_or_not, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_another_that_is_ready_too, setup, teardown),
         cmocka_unit_test_setup_teardown(a_descriptor_number_comes_back_in_the_same_tick, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(moving_goes_on_under_another_owner, setup, teardown),
+        cmocka_unit_test_setup_teardown(moving_inside_on_data, setup, teardown),
+        cmocka_unit_test_setup_teardown(resetting_drops_what_the_peer_does_not_read, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(anything_in_any_order, setup, teardown),
     };

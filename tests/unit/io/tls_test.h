@@ -232,6 +232,7 @@ static inline void test_client_open(struct test_client *c, SSL_CTX *ctx, int fd)
 }
 
 static inline void test_client_close(struct test_client *c) {
+    SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN); /* else its session is no longer good */
     SSL_free(c->ssl);
     close(c->fd);
     bh_bytes_free(&c->wire);
@@ -306,6 +307,80 @@ static inline void test_ping(struct test_client *c, struct test_owner *o) {
     test_until(c, o->got.len == before + 4);
     for (int i = 0; i < 3; i++)
         test_turn(c);
+}
+
+/* --- one server, clients of both versions --- */
+
+static struct {
+    struct bh_tls *tls;
+    SSL_CTX *contexts[2]; /* TLS 1.2 and 1.3 */
+} test_env;
+
+static inline int test_make_env(void **state) {
+    static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+    assert_non_null(mkdtemp(test_folder));
+    struct test_cert cert = test_cert_new("localhost", NULL, NULL);
+    test_cert_save(&cert, "a");
+    test_cert_free(&cert);
+    char *crt = test_path("a.crt"), *key = test_path("a.key");
+    struct bh_tls_config config = {.certificates = &crt,
+                                   .certificate_count = 1,
+                                   .keys = &key,
+                                   .key_count = 1,
+                                   .ciphers = "",
+                                   .ticket_lifetime_ms = 3600000};
+    test_env.tls = test_tls(&config, NULL);
+    for (int i = 0; i < 2; i++)
+        test_env.contexts[i] = test_client_context(versions[i]);
+    return 0;
+}
+
+static inline int test_free_env(void **state) {
+    bh_tls_unref(test_env.tls);
+    for (int i = 0; i < 2; i++)
+        SSL_CTX_free(test_env.contexts[i]);
+    test_remove_folder();
+    return 0;
+}
+
+static inline int test_setup(void **state) {
+    loop = bh_loop_new();
+    return 0;
+}
+
+static inline int test_teardown(void **state) {
+    bh_loop_free(loop);
+    return 0;
+}
+
+static inline void test_open_pair(int version, struct test_client *c, struct test_owner *o) {
+    int fds[2];
+    test_tcp_pair(fds);
+    test_client_open(c, test_env.contexts[version], fds[0]);
+    test_owner_open(o, fds[1], test_env.tls, bh_slice(NULL, 0));
+}
+
+static inline void test_open_shaken(int version, struct test_client *c, struct test_owner *o) {
+    test_open_pair(version, c, o);
+    test_shake(c, o);
+    assert_int_equal(o->ends, 0);
+    assert_int_equal(o->writables, 1);
+}
+
+static inline void test_close_pair(struct test_client *c, struct test_owner *o) {
+    test_client_close(c);
+    test_owner_close(o);
+}
+
+static inline ssize_t test_put(struct test_owner *o, const void *p, size_t n) {
+    struct iovec iov = {(void *)p, n};
+    return bh_stream_write(&o->stream, &iov, 1);
+}
+
+static inline void test_noise(unsigned char *p, size_t n) {
+    static uint64_t seed = 5;
+    for (size_t i = 0; i < n; i++)
+        p[i] = (unsigned char)test_random(&seed);
 }
 
 #endif
