@@ -495,10 +495,10 @@ static void on_writable(struct bh_stream *s) {
 }
 
 /* A client may send FIN behind its request and still wait for the answer; not so behind an
- * upgrade, which would be one-way at once. */
+ * upgrade, which would be one-way at once, nor before it has begun to speak HTTP. */
 static void on_end(struct bh_stream *s, int error) {
     struct bh_conn *c = BH_CONTAINER_OF(s, struct bh_conn, stream);
-    if (error || is_upgrading(c)) {
+    if (error || c->state == BH_CONN_GREETING || is_upgrading(c)) {
         bh_conn_drop(c);
         return;
     }

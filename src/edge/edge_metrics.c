@@ -42,7 +42,7 @@ struct bh_metric bh_edge_metrics[BH_EDGE_METRIC_COUNT] = {
     LIMIT(BH_EDGE_LIMIT_BODY, "body_bytes"),
     LIMIT(BH_EDGE_LIMIT_REQUEST_TIME, "request_timeout"),
     LIMIT(BH_EDGE_LIMIT_HANDSHAKE_TIME, "handshake_timeout"),
-    LIMIT(BH_EDGE_LIMIT_TRANSPORT_TIME, "transport_timeout"),
+    LIMIT(BH_EDGE_LIMIT_TRANSPORT_TIME, "tls_handshake_timeout"),
     LIMIT(BH_EDGE_LIMIT_MESSAGE_BYTES, "message_bytes"),
     LIMIT(BH_EDGE_LIMIT_FRAGMENTS, "fragments"),
     LIMIT(BH_EDGE_LIMIT_MESSAGE_RATE, "messages_per_second"),

@@ -48,9 +48,12 @@ int bh_tls_read_file(const char *path, size_t max, struct bh_bytes *out, char **
 
 void bh_tls_warn_if_exposed(const char *path) {
     struct stat st;
-    if (stat(path, &st) == 0 && st.st_mode & (S_IROTH | S_IWGRP | S_IWOTH))
-        bh_warn("a private key can be read or changed by others", bh_kv_str("file", path),
-                bh_kv_int("mode_octal", st.st_mode & 0777));
+    char mode[8];
+    if (stat(path, &st) != 0 || !(st.st_mode & (S_IROTH | S_IWGRP | S_IWOTH)))
+        return;
+    snprintf(mode, sizeof mode, "%04o", (unsigned)st.st_mode & 0777);
+    bh_warn("a private key can be read or changed by others", bh_kv_str("file", path),
+            bh_kv_str("mode", mode));
 }
 
 /* In place of OpenSSL's prompt. */

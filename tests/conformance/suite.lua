@@ -10,6 +10,7 @@ local wait = require "wait"
 local suite = {}
 
 local FAILURES_MAX = 5
+local PATIENCE = 10 -- seconds after which a group ends with its first failure
 local SEED = 6455
 
 local server, port
@@ -70,13 +71,13 @@ end
 function suite.group(body)
     return function()
         math.randomseed(SEED)
-        local failures, total = {}, 0
+        local failures, total, began = {}, 0, wait.now()
         body(function(name, fn, offer)
             total = total + 1
             local ok, why = run(fn, offer)
             if ok then return end
             failures[#failures + 1] = name .. ": " .. tostring(why)
-            if #failures == FAILURES_MAX then complain(failures, total) end
+            if #failures == FAILURES_MAX or wait.now() - began > PATIENCE then complain(failures, total) end
         end)
         if #failures > 0 then complain(failures, total) end
         assert(total > 0, "no cases")
