@@ -108,6 +108,10 @@ return {
         unsubscribe_linger = 5, -- how long a channel without connections stays subscribed
     },
 
+    tracking = {
+        debounce = 3, -- how long users must be away before on_presence says so
+    },
+
     delivery = {
         strategy = "local_first", -- "local_first", "redis", "both", "local"
         payload_bytes = 4 * MiB, -- larger messages are refused

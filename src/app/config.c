@@ -84,6 +84,7 @@ static const struct key keys[] = {
     {"redis.command_timeout", SECONDS, AT(command_timeout), 0.05, 600, "5", NULL},
     {"redis.probe_interval", SECONDS, AT(probe_interval), 0.05, 600, "2", NULL},
     {"redis.unsubscribe_linger", SECONDS, AT(unsubscribe_linger), 0, 3600, "5", NULL},
+    {"tracking.debounce", SECONDS, AT(tracking_debounce), 0.05, 3600, "3", NULL},
     {"delivery.strategy", STRING, AT(strategy), 0, 0, "\"local_first\"",
      "local_first|redis|both|local"},
     {"delivery.payload_bytes", COUNT, AT(payload_bytes), 1, 512 * MIB, "4194304", NULL},

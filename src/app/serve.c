@@ -359,7 +359,7 @@ static int make_edge_config(struct server *s) {
 
 static int make_broker(struct server *s, unsigned workers) {
     const struct bh_config *c = s->config;
-    s->tracker = bh_memory_tracker_new();
+    s->tracker = bh_memory_tracker_new(c->tracking_debounce);
     if (!*c->redis_url) {
         s->broker = bh_memory_broker_new();
         return 0;
@@ -436,6 +436,9 @@ static int build(struct server *s) {
             s->lane_count++;
             return BH_ESCRIPT;
         }
+    /* Alone, an instance counts its users only for a script that wants to hear of them. */
+    if (bh_hooks_has(bh_script_hooks(s->lanes[0].script), BH_HOOK_PRESENCE))
+        s->tracker->wants_changes = true;
     return 0;
 }
 

@@ -132,6 +132,11 @@ uint64_t bh_directory_workers(const struct bh_directory *d, struct bh_slice topi
     return e ? e->workers : 0;
 }
 
+bool bh_directory_subscribed(const struct bh_directory *d, struct bh_slice topic) {
+    const struct entry *e = find(d, topic);
+    return e && e->live;
+}
+
 void bh_directory_wait(struct bh_directory *d, struct bh_directory_ticket *t,
                        const struct bh_slice *topics, unsigned count) {
     t->waiter_count = count;

@@ -45,6 +45,8 @@ void bh_directory_add(struct bh_directory *d, unsigned worker, struct bh_slice t
 void bh_directory_remove(struct bh_directory *d, unsigned worker, struct bh_slice topic);
 /* The set of workers that hold it, one bit each. */
 uint64_t bh_directory_workers(const struct bh_directory *d, struct bh_slice topic);
+/* Whether the broker brings it here, because somebody holds it or did a moment ago. */
+bool bh_directory_subscribed(const struct bh_directory *d, struct bh_slice topic);
 /* Completes the ticket when all its topics (which have been added) are live: maybe now. The caller
  * has set on_live and waiters (room for count). */
 void bh_directory_wait(struct bh_directory *d, struct bh_directory_ticket *t,

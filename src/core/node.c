@@ -23,6 +23,12 @@ struct bh_metric bh_core_metrics[BH_CORE_METRIC_COUNT] = {
                             "Messages dropped because their id had been seen", BH_COUNTER, 0},
     [BH_CORE_EXPIRED] = {"bellhop_core_expired_total", NULL,
                          "Messages dropped because their ttl had passed", BH_COUNTER, 0},
+    [BH_CORE_OFFLINE] = {"bellhop_core_offline_total", NULL,
+                         "Messages that reached nobody on any instance", BH_COUNTER, 0},
+    [BH_CORE_OFFLINE_RETRIED] = {"bellhop_core_offline_retried_total", NULL,
+                                 "Further attempts that on_offline asked for", BH_COUNTER, 0},
+    [BH_CORE_OFFLINE_DROPPED] = {"bellhop_core_offline_dropped_total", NULL,
+                                 "Messages given up after on_offline", BH_COUNTER, 0},
 };
 
 void bh_core_metrics_register(void) {
@@ -35,6 +41,8 @@ struct delivery {
     struct bh_mail mail;
     struct bh_worker *worker;
     struct bh_message *message;
+    struct bh_receipt receipt;
+    unsigned sockets;
 };
 
 static void delivery_free(struct delivery *d) {
@@ -42,19 +50,35 @@ static void delivery_free(struct delivery *d) {
     bh_free(d);
 }
 
-static int post_delivery(struct bh_worker *w, struct bh_message *m, void (*fn)(struct bh_mail *)) {
+static int post_delivery(struct bh_worker *w, struct bh_message *m, struct bh_receipt receipt,
+                         void (*fn)(struct bh_mail *)) {
     struct delivery *d = bh_malloc(sizeof *d);
-    *d = (struct delivery){{.fn = fn}, w, bh_message_ref(m)};
+    *d = (struct delivery){{.fn = fn}, w, bh_message_ref(m), receipt, 0};
     int error = bh_mailbox_post(w->mailbox, &d->mail);
     if (error)
         delivery_free(d);
     return error;
 }
 
+struct walk {
+    struct bh_message *message;
+    unsigned sockets; /* that took it */
+};
+
+static bool is_excepted(const struct bh_subscriber *s, const struct bh_message *m) {
+    return m->except && m->except == s->number;
+}
+
+static void count_it(struct bh_subscriber *s, void *ud) {
+    struct walk *walk = ud;
+    walk->sockets += !is_excepted(s, walk->message);
+}
+
 static void deliver_to(struct bh_subscriber *s, void *ud) {
-    struct bh_message *m = ud;
+    struct walk *walk = ud;
+    struct bh_message *m = walk->message;
     struct bh_hooks *hooks = s->worker->hooks;
-    if (m->except && m->except == s->number)
+    if (is_excepted(s, m))
         return;
     int error;
     if (!bh_hooks_has(hooks, BH_HOOK_DELIVER)) {
@@ -71,32 +95,54 @@ static void deliver_to(struct bh_subscriber *s, void *ud) {
             error = s->vt->deliver(s, m);
         }
     }
-    if (!error)
-        bh_metric_inc(&bh_core_metrics[BH_CORE_DELIVERED]);
+    if (error)
+        return;
+    walk->sockets++;
+    bh_metric_inc(&bh_core_metrics[BH_CORE_DELIVERED]);
 }
 
 static void disconnect_it(struct bh_subscriber *s, void *ud) {
-    struct bh_message *m = ud;
-    struct bh_slice reason = m->payload, code_text;
+    struct walk *walk = ud;
+    struct bh_slice reason = walk->message->payload, code_text;
     uint64_t code = 1000;
     if (bh_slice_split(&reason, ' ', &code_text))
         bh_slice_u64(code_text, 4999, &code);
+    walk->sockets++;
     s->vt->close(s, (unsigned)code, reason);
 }
 
-static int deliver_now(struct bh_worker *w, struct bh_message *m) {
+/* How many sockets, or BH_EAGAIN inside another delivery. */
+static int deliver_now(struct bh_worker *w, struct bh_message *m, bool only_count) {
+    struct walk walk = {.message = m};
     if (bh_message_expired(m, bh_loop_now(w->loop))) {
         bh_metric_inc(&bh_core_metrics[BH_CORE_EXPIRED]);
         return 0;
     }
-    return bh_hub_walk(&w->hub, bh_topic_name(&m->topic),
-                       m->kind == BH_MESSAGE_DISCONNECT ? disconnect_it : deliver_to, m);
+    void (*visit)(struct bh_subscriber *, void *) = only_count ? count_it : deliver_to;
+    if (m->kind == BH_MESSAGE_DISCONNECT && !only_count)
+        visit = disconnect_it;
+    int error = bh_hub_walk(&w->hub, bh_topic_name(&m->topic), visit, &walk);
+    return error == BH_EAGAIN ? BH_EAGAIN : (int)walk.sockets;
+}
+
+static void on_receipt(struct bh_mail *mail) {
+    struct delivery *d = BH_CONTAINER_OF(mail, struct delivery, mail);
+    if (!bh_node_stopped(d->worker->node))
+        bh_publish_counted(d->receipt.home, d->receipt.op, d->sockets);
+    delivery_free(d);
 }
 
 static void on_delivery(struct bh_mail *mail) {
     struct delivery *d = BH_CONTAINER_OF(mail, struct delivery, mail);
-    deliver_now(d->worker, d->message);
-    delivery_free(d);
+    if (bh_node_stopped(d->worker->node)) { /* other workers' mailboxes may have gone */
+        delivery_free(d);
+        return;
+    }
+    int sockets = deliver_now(d->worker, d->message, d->receipt.only_count);
+    d->sockets = sockets > 0 ? (unsigned)sockets : 0;
+    d->mail.fn = on_receipt;
+    if (!d->receipt.home || bh_mailbox_post(d->receipt.home->mailbox, &d->mail))
+        delivery_free(d);
 }
 
 static void on_own_delivery(struct bh_mail *mail) {
@@ -104,20 +150,28 @@ static void on_own_delivery(struct bh_mail *mail) {
     on_delivery(mail);
 }
 
-void bh_worker_deliver(struct bh_worker *w, struct bh_message *m) {
-    if (w->queued == 0 && deliver_now(w, m) != BH_EAGAIN)
+void bh_worker_deliver(struct bh_worker *w, struct bh_message *m, struct bh_receipt receipt) {
+    int sockets = w->queued == 0 ? deliver_now(w, m, receipt.only_count) : BH_EAGAIN;
+    if (sockets != BH_EAGAIN) {
+        if (receipt.home)
+            bh_publish_counted(receipt.home, receipt.op, (unsigned)sockets);
         return;
-    if (post_delivery(w, m, on_own_delivery) == 0)
+    }
+    if (post_delivery(w, m, receipt, on_own_delivery) == 0)
         w->queued++;
 }
 
-void bh_node_dispatch(struct bh_node *n, struct bh_message *m, uint64_t skip) {
+unsigned bh_node_dispatch(struct bh_node *n, struct bh_message *m, uint64_t skip,
+                          struct bh_receipt receipt) {
     uint64_t workers = bh_directory_workers(&n->directory, bh_topic_name(&m->topic)) & ~skip;
+    unsigned count = 0;
     while (workers) {
         unsigned index = (unsigned)__builtin_ctzll(workers);
         workers &= workers - 1;
-        post_delivery(n->workers[index], m, on_delivery);
+        if (post_delivery(n->workers[index], m, receipt, on_delivery) == 0)
+            count++;
     }
+    return count;
 }
 
 /* --- the broker's side, on the bus --- */
@@ -137,7 +191,7 @@ static void on_message(void *ud, struct bh_message *m) {
         }
         seen->delivered = true;
     }
-    bh_node_dispatch(n, m, 0);
+    bh_node_dispatch(n, m, 0, (struct bh_receipt){0});
 }
 
 static void on_subscribed(void *ud, struct bh_slice topic) {
@@ -179,20 +233,25 @@ struct bh_worker *bh_node_add_worker(struct bh_node *n, struct bh_loop *loop,
     bh_hub_init(&w->hub);
     bh_slots_init(&w->subscribers);
     bh_slots_init(&w->ops);
+    bh_node_track_init(w);
     n->workers[n->worker_count++] = w;
     return w;
 }
 
 int bh_node_start(struct bh_node *n) {
     int error = n->broker->vt->start(n->broker, n->bus_loop, n->bus, &n->sink);
-    if (!error)
-        bh_directory_pin(&n->directory, BH_SLICE("all"));
-    return error;
+    if (error)
+        return error;
+    bh_directory_pin(&n->directory, BH_SLICE("all"));
+    return bh_node_track_start(n);
 }
 
 void bh_node_stop(struct bh_node *n) {
+    n->tracker->vt->stop(n->tracker);
     n->broker->vt->stop(n->broker);
     atomic_store(&n->stopped, true);
+    for (unsigned i = 0; i < n->worker_count; i++)
+        bh_node_track_stop(n->workers[i]);
     bh_directory_stop(&n->directory);
 }
 

@@ -14,7 +14,7 @@ struct lookup {
     struct bh_mail mail;
     struct bh_worker *home;
     unsigned next; /* worker to visit */
-    bool with_connections;
+    enum bh_lookup what;
     bh_tracker_cb done;
     void *ud;
     bh_handle handle;
@@ -51,7 +51,8 @@ static void add_connection(struct bh_subscriber *s, void *ud) {
 static void visit(struct bh_worker *w, struct lookup *l) {
     for (size_t u = 0; u < l->count; u++)
         bh_hub_walk(&w->hub, bh_topic_name(&l->users[u]),
-                    l->with_connections ? add_connection : count_connection, &l->found[u]);
+                    l->what == BH_LOOKUP_CONNECTIONS ? add_connection : count_connection,
+                    &l->found[u]);
 }
 
 static void lookup_free(struct lookup *l) {
@@ -82,7 +83,7 @@ static void come_home(struct bh_mail *mail) {
     struct bh_presence *answer = bh_calloc(l->count + 1, sizeof *answer);
     for (size_t u = 0; u < l->count; u++) {
         answer[u].count = l->found[u].count;
-        if (l->with_connections)
+        if (l->what == BH_LOOKUP_CONNECTIONS)
             answer[u].connections = plain(&l->found[u]);
     }
     l->done(l->ud, l->handle, 0, answer, l->count, l->as_of);
@@ -114,12 +115,13 @@ static void travel(struct lookup *l) {
         lookup_free(l); /* shutting down: whoever asked goes too */
 }
 
-void bh_node_lookup_local(struct bh_worker *w, const struct bh_slice *users, size_t count,
-                          bool with_connections, bh_tracker_cb done, void *ud, bh_handle handle) {
+void bh_node_lookup_local(struct bh_worker *w, enum bh_lookup what, const struct bh_slice *names,
+                          size_t count, bh_tracker_cb done, void *ud, bh_handle handle) {
     assert(count <= BH_LOOKUP_MAX);
+    enum bh_topic_kind kind = what == BH_LOOKUP_TENANTS ? BH_TOPIC_TENANT : BH_TOPIC_USER;
     struct lookup *l = bh_calloc(1, sizeof *l);
     l->home = w;
-    l->with_connections = with_connections;
+    l->what = what;
     l->done = done;
     l->ud = ud;
     l->handle = handle;
@@ -128,7 +130,7 @@ void bh_node_lookup_local(struct bh_worker *w, const struct bh_slice *users, siz
     l->users = bh_calloc(count + 1, sizeof *l->users);
     l->found = bh_calloc(count + 1, sizeof *l->found);
     for (size_t u = 0; u < count; u++) {
-        if (bh_topic_make(BH_TOPIC_USER, users[u], &l->users[u], NULL)) {
+        if (bh_topic_make(kind, names[u], &l->users[u], NULL)) {
             lookup_free(l);
             done(ud, handle, BH_EINVAL, NULL, 0, 0);
             return;
@@ -137,8 +139,8 @@ void bh_node_lookup_local(struct bh_worker *w, const struct bh_slice *users, siz
     travel(l);
 }
 
-void bh_node_lookup(struct bh_worker *w, const struct bh_slice *users, size_t count,
-                    bool with_connections, bh_tracker_cb done, void *ud, bh_handle handle) {
+void bh_node_lookup(struct bh_worker *w, enum bh_lookup what, const struct bh_slice *names,
+                    size_t count, bh_tracker_cb done, void *ud, bh_handle handle) {
     struct bh_tracker *tracker = w->node->tracker;
-    tracker->vt->lookup(tracker, w, users, count, with_connections, done, ud, handle);
+    tracker->vt->lookup(tracker, w, what, names, count, done, ud, handle);
 }

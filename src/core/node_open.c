@@ -205,6 +205,7 @@ void bh_node_open(struct bh_worker *w, struct bh_subscriber *s, struct bh_identi
     while (s->number == 0);
     s->opened_at = bh_clock_wall_ms();
     atomic_fetch_add_explicit(&w->node->connections, 1, memory_order_relaxed);
+    bh_node_track(w, s, true);
     struct join *j = join_new(w, s, 3 + identity->topic_count, done, ud, handle);
     j->opening = true;
     add_topic(j, BH_TOPIC_USER, identity->user);
@@ -266,6 +267,7 @@ void bh_node_close(struct bh_worker *w, struct bh_subscriber *s, unsigned code,
     if (!s->handle || s->closing)
         return;
     s->closing = true;
+    bh_node_track(w, s, false);
     unsigned count = s->link_count;
     struct bh_topic *left = bh_malloc(count * sizeof *left + 1);
     struct interest *gone = interest_new(w, false, count);

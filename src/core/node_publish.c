@@ -19,6 +19,13 @@ struct op {
     bh_published_cb done;
     void *ud;
     bh_handle handle;
+
+    /* what it waits for: who it reached is the sum of all */
+    unsigned expected, reported; /* workers, and those that have said to how many sockets */
+    bool fanned;                 /* the bus has said how many workers to expect */
+    bool brokered;
+    bool subscribed; /* this instance is among the broker's receivers */
+    int64_t local, receivers;
 };
 
 static void discard(struct bh_op *head) {
@@ -38,17 +45,18 @@ static void finish(struct op *op, struct bh_publish_result result) {
 }
 
 static void fail(struct op *op, int error, const char *why) {
-    finish(op, (struct bh_publish_result){.error = error, .why = why, .receivers = -1});
+    finish(op, (struct bh_publish_result){.error = error, .why = why});
 }
 
 /* --- mail between worker and bus --- */
 
 enum step {
-    FAN_OUT,   /* worker -> bus: the other workers' sockets */
+    FAN_OUT,   /* worker -> bus: the other workers' sockets; answers with FANNED */
     REGISTER,  /* worker -> bus: an id that was given; answers with KNOWN or UNKNOWN */
     PUBLISHED, /* worker -> bus: the broker has it */
-    KNOWN,     /* bus -> worker */
-    UNKNOWN,   /* bus -> worker */
+    FANNED,    /* bus -> worker, like the next */
+    KNOWN,
+    UNKNOWN,
 };
 
 struct note {
@@ -58,6 +66,8 @@ struct note {
     bh_handle op;
     struct bh_plan plan;
     struct bh_message *message;
+    unsigned expected; /* workers that will report */
+    bool subscribed;
 };
 
 static void on_note_at_bus(struct bh_mail *mail);
@@ -70,13 +80,31 @@ static void note_free(struct note *note) {
 
 static void tell_bus(struct op *op, enum step step) {
     struct note *note = bh_malloc(sizeof *note);
-    *note = (struct note){{.fn = on_note_at_bus},     step, op->worker, op->op.self, op->plan,
-                          bh_message_ref(op->message)};
+    *note = (struct note){.mail.fn = on_note_at_bus,
+                          .step = step,
+                          .worker = op->worker,
+                          .op = op->op.self,
+                          .plan = op->plan,
+                          .message = bh_message_ref(op->message)};
     if (bh_mailbox_post(op->worker->node->bus, &note->mail)) {
         note_free(note);
-        if (step == REGISTER)
+        if (step != PUBLISHED)
             fail(op, BH_EUNAVAIL, "this instance is shutting down");
     }
+}
+
+/* What the broker brings back is only counted here. */
+static bool counts_only(struct bh_plan plan) {
+    return plan.echo && !plan.local;
+}
+
+static struct bh_receipt receipt_for(struct bh_worker *home, bh_handle op, struct bh_plan plan) {
+    return (struct bh_receipt){home, op, counts_only(plan)};
+}
+
+static void fan_out(struct bh_node *n, struct note *note, uint64_t skip) {
+    struct bh_receipt receipt = receipt_for(note->worker, note->op, note->plan);
+    note->expected = bh_node_dispatch(n, note->message, skip, receipt);
 }
 
 static void register_id(struct bh_node *n, struct note *note) {
@@ -86,13 +114,12 @@ static void register_id(struct bh_node *n, struct note *note) {
     note->step = seen->published ? KNOWN : UNKNOWN;
     if (note->plan.local && !seen->delivered) {
         seen->delivered = true;
-        bh_node_dispatch(n, m, 0);
+        fan_out(n, note, 0);
+    } else if (counts_only(note->plan) && !seen->published) {
+        fan_out(n, note, 0);
     }
     if (!note->plan.publish)
         seen->published = true;
-    note->mail.fn = on_note_at_worker;
-    if (bh_mailbox_post(note->worker->mailbox, &note->mail))
-        note_free(note);
 }
 
 static void on_note_at_bus(struct bh_mail *mail) {
@@ -103,37 +130,102 @@ static void on_note_at_bus(struct bh_mail *mail) {
         note_free(note);
         return;
     }
-    if (note->step == REGISTER) {
-        register_id(n, note);
-        return;
-    }
-    if (note->step == FAN_OUT)
-        bh_node_dispatch(n, m, UINT64_C(1) << note->worker->index);
-    else
+    if (note->step == PUBLISHED) {
         bh_seen_note(&n->seen, bh_topic_name(&m->topic), m->id, bh_loop_now(n->bus_loop))
             ->published = true;
-    note_free(note);
+        note_free(note);
+        return;
+    }
+    note->subscribed = bh_directory_subscribed(&n->directory, bh_topic_name(&m->topic));
+    if (note->step == REGISTER) {
+        register_id(n, note);
+    } else {
+        note->step = FANNED;
+        if (note->plan.local || note->plan.echo)
+            fan_out(n, note, UINT64_C(1) << note->worker->index);
+    }
+    note->mail.fn = on_note_at_worker;
+    if (bh_mailbox_post(note->worker->mailbox, &note->mail))
+        note_free(note);
 }
 
 /* --- the steps on the worker --- */
+
+static void conclude(struct op *op) {
+    int64_t others = op->receivers - (op->subscribed ? 1 : 0);
+    struct bh_publish_result result = {.local = op->local};
+    if (others < 0)
+        others = 0;
+    result.instances = others + (op->local > 0);
+    result.status = op->local > 0 ? BH_PUBLISH_DELIVERED
+                    : others > 0  ? BH_PUBLISH_PUBLISHED
+                                  : BH_PUBLISH_OFFLINE;
+    if (result.status == BH_PUBLISH_OFFLINE && op->message->kind == BH_MESSAGE_DATA)
+        bh_node_offline(op->worker, op->message, op->publish.attempt);
+    finish(op, result);
+}
+
+/* A user's channel may linger on an instance that they have left. Where a script wants to know of
+ * those who are away, the tracker has the last word. */
+static void on_lookup(void *ud, bh_handle handle, int error, const struct bh_presence *found,
+                      size_t count, int64_t as_of) {
+    struct bh_worker *w = ud;
+    struct op *op = bh_slots_get(&w->ops, handle);
+    if (!op)
+        return;
+    if (!error && count == 1 && found->count == 0)
+        op->receivers = 0;
+    conclude(op);
+}
+
+static void settle(struct op *op) {
+    struct bh_worker *w = op->worker;
+    const struct bh_topic *topic = &op->publish.topic;
+    if (!op->fanned || !op->brokered || op->reported < op->expected)
+        return;
+    if (op->local == 0 && op->receivers > 0 && topic->kind == BH_TOPIC_USER &&
+        bh_hooks_has(w->hooks, BH_HOOK_OFFLINE)) {
+        struct bh_slice user = bh_topic_id(topic);
+        bh_node_lookup(w, BH_LOOKUP_ONLINE, &user, 1, on_lookup, w, op->op.self);
+        return;
+    }
+    conclude(op);
+}
+
+void bh_publish_counted(struct bh_worker *home, bh_handle handle, unsigned sockets) {
+    struct op *op = bh_slots_get(&home->ops, handle);
+    if (!op)
+        return;
+    op->reported++;
+    op->local += sockets;
+    settle(op);
+}
 
 static void on_broker(void *ud, bh_handle handle, int error, int64_t receivers, const char *why) {
     struct bh_worker *w = ud;
     struct op *op = bh_slots_get(&w->ops, handle);
     if (!op)
         return;
-    if (!error && op->publish.id_given)
+    if (error) {
+        fail(op, error, why);
+        return;
+    }
+    if (op->publish.id_given)
         tell_bus(op, PUBLISHED);
-    finish(op, (struct bh_publish_result){.error = error, .why = why, .receivers = receivers});
+    op->brokered = true;
+    op->receivers = receivers > 0 ? receivers : 0;
+    settle(op);
 }
 
 static void to_broker(struct op *op) {
     struct bh_broker *broker = op->worker->node->broker;
-    if (op->plan.publish)
+    if (op->plan.publish) {
         broker->vt->publish(broker, op->worker->index, op->message, on_broker, op->worker,
                             op->op.self);
-    else
-        finish(op, (struct bh_publish_result){.receivers = -1});
+        return;
+    }
+    op->brokered = true;
+    settle(op);
 }
 
 static void on_note_at_worker(struct bh_mail *mail) {
@@ -143,9 +235,15 @@ static void on_note_at_worker(struct bh_mail *mail) {
         op = bh_slots_get(&note->worker->ops, note->op);
     if (op && note->step == KNOWN) {
         bh_metric_inc(&bh_core_metrics[BH_CORE_DUPLICATES]);
-        finish(op, (struct bh_publish_result){.duplicate = true, .receivers = -1});
+        finish(op, (struct bh_publish_result){.duplicate = true});
     } else if (op) {
-        to_broker(op);
+        op->fanned = true;
+        op->expected += note->expected;
+        op->subscribed = note->subscribed;
+        if (note->step == UNKNOWN)
+            to_broker(op);
+        else
+            settle(op);
     }
     note_free(note);
 }
@@ -200,12 +298,18 @@ static void carry_out(struct op *op, enum bh_message_kind kind) {
         tell_bus(op, REGISTER);
         return;
     }
-    if (op->plan.local) {
-        bh_worker_deliver(op->worker, op->message);
-        if (n->worker_count > 1)
-            tell_bus(op, FAN_OUT);
+    struct bh_worker *w = op->worker;
+    bh_handle self = op->op.self;
+    if (op->plan.local || op->plan.echo) {
+        op->expected = 1;
+        bh_worker_deliver(w, op->message, receipt_for(w, self, op->plan));
     }
-    to_broker(op);
+    if (n->worker_count > 1 || n->broker->vt->shared)
+        tell_bus(op, FAN_OUT);
+    else
+        op->fanned = op->subscribed = true;
+    if (bh_slots_get(&w->ops, self) == op)
+        to_broker(op);
 }
 
 static void on_consent(void *ud, int error, const char *why) {

@@ -116,13 +116,17 @@ void bh_api_outcome(const struct bh_publish_result *r, int *status, const char *
 }
 
 void bh_api_published(const struct bh_publish_result *r, struct bh_bytes *out) {
+    static const char *const names[] = {[BH_PUBLISH_DELIVERED] = "delivered",
+                                        [BH_PUBLISH_PUBLISHED] = "published",
+                                        [BH_PUBLISH_OFFLINE] = "offline"};
     bh_bytes_adds(out, "{\"id\":");
     bh_json_quote(out, r->id);
-    bh_bytes_adds(out, ",\"status\":\"published\"");
+    bh_bytes_addf(out, ",\"status\":\"%s\"", r->duplicate ? "published" : names[r->status]);
     if (r->duplicate)
         bh_bytes_adds(out, ",\"duplicate\":true");
-    if (r->receivers >= 0)
-        bh_bytes_addf(out, ",\"receivers\":%lld", (long long)r->receivers);
+    else
+        bh_bytes_addf(out, ",\"instances\":%lld,\"local\":%lld", (long long)r->instances,
+                      (long long)r->local);
     bh_bytes_addc(out, '}');
 }
 

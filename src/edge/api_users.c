@@ -1,6 +1,7 @@
 /* api_users.c - where users are, and sending them away.
  *
  *     GET    /api/users/{user}              {"online":...,"connections":[...],"as_of":...}
+ *     GET    /api/tenants/{tenant}          {"connections":...,"as_of":...}
  *     POST   /api/users/online              {"users":["42",43]} -> {"online":{"42":true,...},...}
  *     DELETE /api/users/{user}/connections  ?code=&reason=
  *
@@ -45,13 +46,13 @@ static bool refuse_query(struct bh_conn *c) {
     return true;
 }
 
-/* Puts the user of the path to *user, or answers. */
-static bool take_user(struct bh_conn *c, struct bh_slice *user) {
+/* Puts the id of the path to *id, or answers. */
+static bool take_id(struct bh_conn *c, enum bh_id_kind kind, struct bh_slice *id) {
     const char *why;
-    *user = c->param;
-    if (bh_id_check(BH_ID_USER, c->param, &why) == 0)
+    *id = c->param;
+    if (bh_id_check(kind, c->param, &why) == 0)
         return true;
-    bh_conn_fail(c, 400, "invalid_user", "%s", why);
+    bh_conn_fail(c, 400, kind == BH_ID_USER ? "invalid_user" : "invalid_tenant", "%s", why);
     return false;
 }
 
@@ -97,8 +98,35 @@ static void on_user(void *ud, bh_handle handle, int error, const struct bh_prese
 
 void bh_api_user(struct bh_conn *c) {
     struct bh_slice user;
-    if (!refuse_query(c) && take_user(c, &user))
-        bh_node_lookup(c->edge->worker, &user, 1, true, on_user, c->edge, c->request);
+    if (!refuse_query(c) && take_id(c, BH_ID_USER, &user))
+        bh_node_lookup(c->edge->worker, BH_LOOKUP_CONNECTIONS, &user, 1, on_user, c->edge,
+                       c->request);
+}
+
+/* --- a tenant --- */
+
+static void on_tenant(void *ud, bh_handle handle, int error, const struct bh_presence *tenants,
+                      size_t count, int64_t as_of) {
+    struct bh_conn *c = bh_conn_find(ud, handle);
+    if (!c)
+        return;
+    if (error || count != 1) {
+        fail_lookup(c, error);
+        return;
+    }
+    struct bh_bytes body = {0};
+    bh_bytes_addf(&body, "{\"connections\":%zu,\"as_of\":", tenants->count);
+    add_time(&body, as_of);
+    bh_bytes_adds(&body, "}\n");
+    bh_conn_answer_json(c, 200, bh_bytes_slice(&body));
+    bh_bytes_free(&body);
+}
+
+void bh_api_tenant(struct bh_conn *c) {
+    struct bh_slice tenant;
+    if (!refuse_query(c) && take_id(c, BH_ID_TENANT, &tenant))
+        bh_node_lookup(c->edge->worker, BH_LOOKUP_TENANTS, &tenant, 1, on_tenant, c->edge,
+                       c->request);
 }
 
 /* --- many users --- */
@@ -183,7 +211,8 @@ void bh_api_users_online(struct bh_conn *c) {
     struct bh_slice rest = bh_bytes_slice(&c->scratch);
     for (int i = 0; i < n; i++)
         bh_slice_split(&rest, '\n', &users[i]);
-    bh_node_lookup(c->edge->worker, users, (size_t)n, false, on_users, c->edge, c->request);
+    bh_node_lookup(c->edge->worker, BH_LOOKUP_ONLINE, users, (size_t)n, on_users, c->edge,
+                   c->request);
     bh_free(users);
 }
 
@@ -253,7 +282,7 @@ static void on_disconnected(void *ud, bh_handle handle, const struct bh_publish_
 void bh_api_disconnect(struct bh_conn *c) {
     struct bh_slice user;
     struct farewell f;
-    if (take_user(c, &user) && take_query(c, &f))
+    if (take_id(c, BH_ID_USER, &user) && take_query(c, &f))
         bh_node_disconnect(c->edge->worker, user, (unsigned)f.code,
                            bh_slice(f.reason, (size_t)f.reason_len), on_disconnected, c->edge,
                            c->request);

@@ -30,6 +30,7 @@ void bh_api_batches_free(struct bh_edge *e);
 
 /* api_users.c */
 void bh_api_user(struct bh_conn *c);
+void bh_api_tenant(struct bh_conn *c);
 void bh_api_users_online(struct bh_conn *c);
 void bh_api_disconnect(struct bh_conn *c);
 

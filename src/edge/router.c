@@ -21,6 +21,7 @@ static const struct bh_route routes[] = {
     {"DELETE", "/api/users/", "/connections", bh_api_disconnect, true, false, false},
     {"GET", "/api/users/", "", bh_api_user, true, false, false},
     {"POST", "/api/tenants/", "/messages", bh_api_tenant_message, true, false, false},
+    {"GET", "/api/tenants/", "", bh_api_tenant, true, false, false},
     {"POST", "/api/topics/", "/messages", bh_api_topic_message, true, false, true},
 };
 

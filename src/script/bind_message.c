@@ -154,7 +154,7 @@ static int msg_newindex(lua_State *L) {
 
 struct bh_lua_delivery *bh_delivery_push_new(lua_State *L) {
     struct bh_lua_delivery *delivery = lua_newuserdatauv(L, sizeof *delivery, 0);
-    delivery->m = NULL;
+    delivery->m = delivery->owned = NULL;
     luaL_setmetatable(L, DELIVERY_MT);
     return delivery;
 }
@@ -163,14 +163,23 @@ static int delivery_index(lua_State *L) {
     const struct bh_lua_delivery *delivery = luaL_checkudata(L, 1, DELIVERY_MT);
     const struct bh_message *m = delivery->m;
     if (!m)
-        return luaL_error(L, "this msg is over; it is only there while on_deliver runs");
+        return luaL_error(L, "this msg is over; it is only there while its hook runs");
     if (!push_common(L, bh_bind_member(L), &m->topic, m->payload, m->opcode, m->id, m->except))
         lua_pushnil(L);
     return 1;
 }
 
+static int delivery_gc(lua_State *L) {
+    struct bh_lua_delivery *delivery = luaL_checkudata(L, 1, DELIVERY_MT);
+    bh_message_unref(delivery->owned);
+    delivery->m = delivery->owned = NULL;
+    return 0;
+}
+
 void bh_bind_message(lua_State *L) {
     bh_bind_class(L, MSG_MT, NULL, fields, msg_index, msg_newindex);
     bh_bind_class(L, DELIVERY_MT, NULL, fields, delivery_index, NULL);
+    lua_pushcfunction(L, delivery_gc);
+    lua_setfield(L, -2, "__gc");
     lua_pop(L, 2);
 }

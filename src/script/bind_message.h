@@ -10,7 +10,8 @@ struct bh_lua_msg {
 };
 
 struct bh_lua_delivery {
-    struct bh_message *m; /* NULL outside of on_deliver */
+    struct bh_message *m;     /* NULL when its hook is over */
+    struct bh_message *owned; /* a reference of m's, if it has to outlive a wait */
 };
 
 struct bh_lua_msg *bh_msg_push(lua_State *L, struct bh_publish *p);

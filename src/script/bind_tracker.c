@@ -1,4 +1,5 @@
-/* bind_tracker.c - bh.tracker: who is online, across instances. Both functions wait. */
+/* bind_tracker.c - bh.tracker: who is online, across instances, and how many of a
+ * tenant. All functions wait. */
 #include "bind.h"
 #include "bind_publish.h"
 #include "sched.h"
@@ -51,31 +52,51 @@ static void on_online(void *ud, bh_handle wait, int error, const struct bh_prese
     bh_task_answer(t, 1);
 }
 
-static int lookup(lua_State *L, const char *what, bool with_connections, bh_tracker_cb done) {
-    struct bh_slice user;
+static void on_count(void *ud, bh_handle wait, int error, const struct bh_presence *tenants,
+                     size_t count, int64_t as_of) {
+    struct bh_task *t = bh_task_waiting(ud, wait);
+    if (!t)
+        return;
+    if (error || count < 1) {
+        bh_task_answer_error(t, bh_strerror(error ? error : BH_ENOTFOUND));
+        return;
+    }
+    lua_checkstack(t->co, 2);
+    lua_pushinteger(t->co, (lua_Integer)tenants->count);
+    bh_task_answer(t, 1);
+}
+
+static int lookup(lua_State *L, const char *name, enum bh_lookup what, bh_tracker_cb done) {
+    struct bh_slice id;
     const char *why = "";
-    struct bh_task *t = bh_task_may_wait(L, what);
+    struct bh_task *t = bh_task_may_wait(L, name);
     struct bh_worker *w = t->script->worker;
+    enum bh_id_kind kind = what == BH_LOOKUP_TENANTS ? BH_ID_TENANT : BH_ID_USER;
     lua_settop(L, 1);
-    if (!bh_id_from_lua(L, &user))
+    if (!bh_id_from_lua(L, &id))
         return luaL_typeerror(L, 1, "id (a string or an integer)");
-    if (bh_id_check(BH_ID_USER, user, &why))
+    if (bh_id_check(kind, id, &why))
         return bh_bind_error(L, why);
-    bh_node_lookup(w, &user, 1, with_connections, done, w, bh_task_wait(t, 0, NULL));
+    bh_node_lookup(w, what, &id, 1, done, w, bh_task_wait(t, 0, NULL));
     return bh_task_yield(L, t);
 }
 
 static int tracker_online(lua_State *L) {
-    return lookup(L, "bh.tracker.online", false, on_online);
+    return lookup(L, "bh.tracker.online", BH_LOOKUP_ONLINE, on_online);
 }
 
 static int tracker_connections(lua_State *L) {
-    return lookup(L, "bh.tracker.connections", true, on_connections);
+    return lookup(L, "bh.tracker.connections", BH_LOOKUP_CONNECTIONS, on_connections);
+}
+
+static int tracker_count(lua_State *L) {
+    return lookup(L, "bh.tracker.count", BH_LOOKUP_TENANTS, on_count);
 }
 
 static const luaL_Reg functions[] = {
     {"online", tracker_online},
     {"connections", tracker_connections},
+    {"count", tracker_count},
     {NULL, NULL},
 };
 

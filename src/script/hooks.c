@@ -20,6 +20,8 @@ static const struct {
     [HOOK_PUBLISH] = {"on_publish", BH_HOOK_PUBLISH},
     [HOOK_DELIVER] = {"on_deliver", BH_HOOK_DELIVER},
     [HOOK_SLOW] = {"on_slow", BH_HOOK_SLOW},
+    [HOOK_PRESENCE] = {"on_presence", BH_HOOK_PRESENCE},
+    [HOOK_OFFLINE] = {"on_offline", BH_HOOK_OFFLINE},
     [HOOK_SUBSCRIBE] = {"on_subscribe", BH_HOOK_SUBSCRIBE},
     [HOOK_UNSUBSCRIBE] = {"on_unsubscribe", BH_HOOK_UNSUBSCRIBE},
     [HOOK_CLOSE] = {"on_close", BH_HOOK_CLOSE},
@@ -32,10 +34,10 @@ static const struct {
     }
 
 static struct bh_metric errors[HOOK_COUNT + 1] = {
-    ERRORS("on_init"), ERRORS("on_tenant"),    ERRORS("on_handshake"),   ERRORS("on_api"),
-    ERRORS("on_open"), ERRORS("on_message"),   ERRORS("on_publish"),     ERRORS("on_deliver"),
-    ERRORS("on_slow"), ERRORS("on_subscribe"), ERRORS("on_unsubscribe"), ERRORS("on_close"),
-    ERRORS("task"),
+    ERRORS("on_init"),        ERRORS("on_tenant"),   ERRORS("on_handshake"), ERRORS("on_api"),
+    ERRORS("on_open"),        ERRORS("on_message"),  ERRORS("on_publish"),   ERRORS("on_deliver"),
+    ERRORS("on_slow"),        ERRORS("on_presence"), ERRORS("on_offline"),   ERRORS("on_subscribe"),
+    ERRORS("on_unsubscribe"), ERRORS("on_close"),    ERRORS("task"),
 };
 
 void bh_script_metrics_register(void) {
@@ -111,4 +113,6 @@ const struct bh_hooks_vt bh_script_hooks_vt = {
     .publish = bh_hook_publish,
     .deliver = bh_hook_deliver,
     .slow = bh_hook_slow,
+    .presence = bh_hook_presence,
+    .offline = bh_hook_offline,
 };

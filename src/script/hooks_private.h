@@ -18,6 +18,11 @@ enum bh_verdict bh_hook_deliver(struct bh_hooks *h, struct bh_subscriber *s, str
 enum bh_slow bh_hook_slow(struct bh_hooks *h, struct bh_subscriber *s, size_t queued,
                           enum bh_slow otherwise);
 
+/* hooks_cluster.c */
+void bh_hook_presence(struct bh_hooks *h, struct bh_slice user, bool online, int64_t at);
+void bh_hook_offline(struct bh_hooks *h, struct bh_message *m, unsigned attempt, bh_offline_cb done,
+                     void *ud, bh_handle handle);
+
 /* hooks_conn.c */
 void bh_push_opcode(lua_State *L, unsigned opcode);
 /* A code that a close frame may carry. */

@@ -64,6 +64,14 @@ struct bh_task {
         } publish;
         struct bh_deliver_call *deliver;
         enum bh_slow *slow;
+        struct {
+            bh_offline_cb done;
+            void *ud;
+            bh_handle handle;
+            struct bh_lua_delivery *msg;
+            int msg_ref; /* keeps it until the end */
+            unsigned attempt;
+        } offline;
         struct bh_tenant_call *tenant;
         uint8_t opcode;
     } u;

@@ -30,8 +30,7 @@ void bh_script_check_started(lua_State *L, const char *what) {
 
 /* --- hooks of a script --- */
 
-static const char *const later[] = {"on_expire", "on_presence", "on_offline", "on_shutdown",
-                                    "http",      "timers",      NULL};
+static const char *const later[] = {"on_expire", "on_shutdown", "http", "timers", NULL};
 
 static bool is_later(const char *key) {
     for (const char *const *name = later; *name; name++)

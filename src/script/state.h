@@ -21,6 +21,8 @@ enum bh_script_hook {
     HOOK_PUBLISH,
     HOOK_DELIVER,
     HOOK_SLOW,
+    HOOK_PRESENCE,
+    HOOK_OFFLINE,
     HOOK_SUBSCRIBE,
     HOOK_UNSUBSCRIBE,
     HOOK_CLOSE,

@@ -123,7 +123,7 @@ describe("one instance with --dev", function()
             7] ]=], {["Content-Type"] = "application/json"})
         assert.are.equal(200, answer.status)
         local published, failed = 0, 0
-        for _ in answer.body:gmatch '"status":"published"' do published = published + 1 end
+        for _ in answer.body:gmatch '"status":"delivered","instances":1,"local":1' do published = published + 1 end
         for _ in answer.body:gmatch '"error":{' do failed = failed + 1 end
         assert.are.same({4, 5}, {published, failed}, answer.body)
         local wanted = {['{"a" : 1.0, "n":12345678901234567890}'] = true, ['"quoted \\u00e9"'] = true,

@@ -21,6 +21,8 @@ enum bh_hook {
     BH_HOOK_CLOSE = 1 << 7,
     BH_HOOK_API = 1 << 8, /* on_api: may this request use the API? */
     BH_HOOK_SLOW = 1 << 9,
+    BH_HOOK_PRESENCE = 1 << 10,
+    BH_HOOK_OFFLINE = 1 << 11,
 };
 
 /* What the transport knows of a client that came by TLS. */
@@ -70,6 +72,10 @@ enum bh_verdict { BH_DELIVER_PASS, BH_DELIVER_SKIP, BH_DELIVER_REPLACED };
 /* What becomes of a message for a client whose queue is full. */
 enum bh_slow { BH_SLOW_CLOSE, BH_SLOW_DROP_OLDEST, BH_SLOW_DROP_NEWEST };
 
+/* What becomes of a message that reached nobody. */
+enum bh_offline { BH_OFFLINE_HANDLED, BH_OFFLINE_DROP, BH_OFFLINE_RETRY };
+typedef void (*bh_offline_cb)(void *ud, bh_handle handle, enum bh_offline what, uint64_t retry_ms);
+
 struct bh_hooks;
 
 struct bh_hooks_vt {
@@ -107,6 +113,12 @@ struct bh_hooks_vt {
     /* Synchronous. `otherwise` is what to do when the scripts have no opinion. */
     enum bh_slow (*slow)(struct bh_hooks *h, struct bh_subscriber *s, size_t queued,
                          enum bh_slow otherwise);
+
+    /* Of a user of the cluster; at: Unix milliseconds. */
+    void (*presence)(struct bh_hooks *h, struct bh_slice user, bool online, int64_t at);
+    /* attempt counts from 1. No opinion is DROP, a failure RETRY. */
+    void (*offline)(struct bh_hooks *h, struct bh_message *m, unsigned attempt, bh_offline_cb done,
+                    void *ud, bh_handle handle);
 };
 
 struct bh_hooks {

@@ -19,6 +19,7 @@
 #include "bellhop/core/redis.h"
 #include "bellhop/core/tracker.h"
 #include "bellhop/io/mailbox.h"
+#include "bellhop/io/timer.h"
 
 #define BH_WORKERS_MAX 64
 
@@ -40,10 +41,16 @@ struct bh_worker {
     struct bh_mailbox *mailbox;
     struct bh_hub hub;
     struct bh_slots subscribers;
-    struct bh_hooks *hooks; /* NULL: no scripts */
-    struct bh_redis *redis; /* NULL: not configured */
-    struct bh_slots ops;    /* asynchronous verbs under way */
-    unsigned queued;        /* deliveries mailed to itself */
+    struct bh_hooks *hooks;         /* NULL: no scripts */
+    struct bh_redis *redis;         /* NULL: not configured */
+    struct bh_slots ops;            /* asynchronous verbs under way */
+    unsigned queued;                /* deliveries mailed to itself */
+    struct bh_track_batch *changes; /* connections of this tick that the tracker is to hear of */
+    struct bh_defer post_changes;
+    struct bh_timer restore; /* the next slice of connections that it hears of again */
+    uint32_t restore_cursor;
+    unsigned restore_number;
+    size_t retries; /* messages that wait for their next attempt (on_offline) */
 };
 
 /* broker and tracker are borrowed. bus_loop/bus_mailbox belong to the bus thread, which need not
@@ -108,13 +115,13 @@ void bh_node_disconnect(struct bh_worker *w, struct bh_slice user, unsigned code
 
 /* --- questions --- */
 
-/* Asks the tracker; at most BH_LOOKUP_MAX users, checked ids. */
+/* Asks the tracker; at most BH_LOOKUP_MAX users or tenants, checked ids. */
 #define BH_LOOKUP_MAX 1000
-void bh_node_lookup(struct bh_worker *w, const struct bh_slice *users, size_t count,
-                    bool with_connections, bh_tracker_cb done, void *ud, bh_handle handle);
+void bh_node_lookup(struct bh_worker *w, enum bh_lookup what, const struct bh_slice *names,
+                    size_t count, bh_tracker_cb done, void *ud, bh_handle handle);
 /* The same for this instance only, from the hubs of all workers; for trackers and bh.hub. */
-void bh_node_lookup_local(struct bh_worker *w, const struct bh_slice *users, size_t count,
-                          bool with_connections, bh_tracker_cb done, void *ud, bh_handle handle);
+void bh_node_lookup_local(struct bh_worker *w, enum bh_lookup what, const struct bh_slice *names,
+                          size_t count, bh_tracker_cb done, void *ud, bh_handle handle);
 /* Connections of this instance, all workers. */
 int64_t bh_node_connection_count(const struct bh_node *n);
 

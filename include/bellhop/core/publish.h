@@ -25,10 +25,16 @@ struct bh_publish {
     bool skip_hook;   /* published from within on_publish: not shown to it again */
     uint32_t ttl_s;   /* 0: no expiry */
     uint64_t except;  /* connection number, 0 none */
+    unsigned attempt; /* how often on_offline has sent it on its way again */
     uint64_t from;    /* for BH_SOURCE_CLIENT: the connection's number */
     uint8_t id_len;
     char id[BH_MESSAGE_ID_MAX + 1];
 };
+
+/* The truth at that moment: DELIVERED, a socket of this instance got it; PUBLISHED, none here, but
+ * other instances took it (they subscribe, or did within the linger time); OFFLINE, nobody
+ * anywhere. */
+enum bh_publish_status { BH_PUBLISH_DELIVERED, BH_PUBLISH_PUBLISHED, BH_PUBLISH_OFFLINE };
 
 /* What became of it. `id` and `why` are valid during the callback.
  * error: 0 accepted; BH_EINVAL bad request; BH_EDENIED a hook refused (why = its reason);
@@ -39,8 +45,10 @@ struct bh_publish_result {
     int error;
     const char *why;
     struct bh_slice id;
-    bool duplicate;    /* known id: nothing was delivered again */
-    int64_t receivers; /* instances that got it by the broker; -1 unknown */
+    bool duplicate;                /* known id: nothing was delivered again */
+    enum bh_publish_status status; /* without error and not a duplicate */
+    int64_t instances;             /* that took it, this one included if it has sockets for it */
+    int64_t local; /* sockets of this instance that got it (or will, by the broker's echo) */
 };
 
 /* Exactly once, on the publisher's worker thread, maybe before the call returns. */

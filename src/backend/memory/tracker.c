@@ -1,24 +1,150 @@
-/* tracker.c - the tracker of an instance that is alone: its hubs know everything, so it keeps
- * nothing. Thread: the worker's that asks. */
+/* tracker.c - the tracker of an instance that is alone: its hubs know everything, so questions are
+ * passed on to them and nothing is kept for them.
+ *
+ * Presence is the exception: to tell when a user comes and goes, their connections are counted, on
+ * the bus. A user who has left stays in the table until the debounce is over; those wait in a list
+ * in the order in which they left, so one timer serves all.
+ * Thread: the bus; `lookup` the worker's that asks. */
 #include "bellhop/backend/memory.h"
 
+#include "bellhop/base/clock.h"
+#include "bellhop/base/map.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/core/node.h"
 
-static void lookup(struct bh_tracker *t, struct bh_worker *worker, const struct bh_slice *users,
-                   size_t count, bool with_connections, bh_tracker_cb done, void *ud,
-                   bh_handle handle) {
-    bh_node_lookup_local(worker, users, count, with_connections, done, ud, handle);
+struct user {
+    struct bh_list leaving; /* in the tracker's list, when count is 0 */
+    uint64_t left_ms;
+    uint32_t count;
+    uint8_t len;
+    char name[];
+};
+
+struct tracker {
+    struct bh_tracker base;
+    struct bh_tracker_sink sink;
+    struct bh_loop *bus;
+    uint64_t debounce_ms;
+    struct bh_map users;
+    struct bh_list leaving;
+    struct bh_timer timer;
+};
+
+static struct tracker *of(struct bh_tracker *t) {
+    return BH_CONTAINER_OF(t, struct tracker, base);
 }
 
-static void free_tracker(struct bh_tracker *t) {
+static struct bh_slice name_of(const void *value) {
+    const struct user *u = value;
+    return bh_slice(u->name, u->len);
+}
+
+static void tell(struct tracker *t, const struct user *u, bool online) {
+    t->sink.on_presence(t->sink.ud, name_of(u), online, bh_clock_wall_ms());
+}
+
+static void forget(struct tracker *t, struct user *u) {
+    bh_list_unlink(&u->leaving);
+    bh_map_remove(&t->users, name_of(u));
+    bh_free(u);
+}
+
+static void arm(struct tracker *t) {
+    if (bh_list_empty(&t->leaving))
+        return;
+    struct user *first = BH_CONTAINER_OF(t->leaving.next, struct user, leaving);
+    uint64_t due = first->left_ms + t->debounce_ms, now = bh_loop_now(t->bus);
+    bh_timer_set(&t->timer, due > now ? due - now : 0);
+}
+
+static void on_timer(struct bh_timer *timer) {
+    struct tracker *t = BH_CONTAINER_OF(timer, struct tracker, timer);
+    uint64_t now = bh_loop_now(t->bus);
+    while (!bh_list_empty(&t->leaving)) {
+        struct user *u = BH_CONTAINER_OF(t->leaving.next, struct user, leaving);
+        if (u->left_ms + t->debounce_ms > now)
+            break;
+        tell(t, u, false);
+        forget(t, u);
+    }
+    arm(t);
+}
+
+static void come(struct tracker *t, struct bh_slice name) {
+    struct user *u = bh_map_get(&t->users, name);
+    if (u) {
+        u->count++;
+        bh_list_unlink(&u->leaving);
+        return;
+    }
+    u = bh_calloc(1, sizeof *u + name.n);
+    bh_list_init(&u->leaving);
+    u->count = 1;
+    u->len = (uint8_t)name.n;
+    memcpy(u->name, name.p, name.n);
+    bh_map_put(&t->users, u);
+    tell(t, u, true);
+}
+
+static void go(struct tracker *t, struct bh_slice name) {
+    struct user *u = bh_map_get(&t->users, name);
+    if (!u || u->count == 0 || --u->count > 0)
+        return;
+    u->left_ms = bh_loop_now(t->bus);
+    bh_list_append(&t->leaving, &u->leaving);
+    if (!bh_timer_pending(&t->timer))
+        arm(t);
+}
+
+static int start(struct bh_tracker *base, struct bh_loop *bus, const struct bh_tracker_sink *sink) {
+    struct tracker *t = of(base);
+    t->bus = bus;
+    t->sink = *sink;
+    bh_timer_init(&t->timer, bus, on_timer);
+    return 0;
+}
+
+static void changed(struct bh_tracker *base, const struct bh_track *changes, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        (changes[i].here ? come : go)(of(base), changes[i].user);
+}
+
+static void restored(struct bh_tracker *base) {}
+
+static void stop(struct bh_tracker *base) {
+    struct tracker *t = of(base);
+    if (t->bus)
+        bh_timer_cancel(&t->timer);
+}
+
+static void lookup(struct bh_tracker *base, struct bh_worker *worker, enum bh_lookup what,
+                   const struct bh_slice *names, size_t count, bh_tracker_cb done, void *ud,
+                   bh_handle handle) {
+    bh_node_lookup_local(worker, what, names, count, done, ud, handle);
+}
+
+static void free_tracker(struct bh_tracker *base) {
+    struct tracker *t = of(base);
+    size_t cursor = 0;
+    void *user;
+    while ((user = bh_map_next(&t->users, &cursor)))
+        bh_free(user);
+    bh_map_deinit(&t->users);
     bh_free(t);
 }
 
-static const struct bh_tracker_vt vt = {.lookup = lookup, .free = free_tracker};
+static const struct bh_tracker_vt vt = {.start = start,
+                                        .changed = changed,
+                                        .restored = restored,
+                                        .stop = stop,
+                                        .lookup = lookup,
+                                        .free = free_tracker};
 
-struct bh_tracker *bh_memory_tracker_new(void) {
-    struct bh_tracker *t = bh_calloc(1, sizeof *t);
-    t->vt = &vt;
-    return t;
+struct bh_tracker *bh_memory_tracker_new(uint64_t debounce_ms) {
+    struct tracker *t = bh_calloc(1, sizeof *t);
+    t->base.vt = &vt;
+    t->debounce_ms = debounce_ms;
+    bh_map_init(&t->users, name_of);
+    bh_list_init(&t->leaving);
+    return &t->base;
 }

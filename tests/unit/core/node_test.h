@@ -5,6 +5,7 @@
 
 #include "bellhop/base/log.h"
 #include "bellhop/core/node.h"
+#include "local_tracker.h"
 
 #include "core_test.h"
 
@@ -22,6 +23,7 @@ struct fake_broker {
     bool live_at_once, echo, hold;
     int start_error, publish_error;
     char calls[4096];        /* "+user:1 -user:1 " */
+    int64_t receivers;       /* what a publish that succeeds answers */
     unsigned published;      /* how often publish was called */
     struct bh_message *last; /* what was published last */
     bh_broker_published_cb held;
@@ -81,7 +83,7 @@ static inline void fake_publish(struct bh_broker *b, unsigned worker, struct bh_
         bh_mailbox_post(f->bus, &e->mail);
     }
     if (!f->hold) {
-        done(ud, handle, f->publish_error, f->publish_error ? -1 : 2,
+        done(ud, handle, f->publish_error, f->publish_error ? -1 : f->receivers,
              f->publish_error ? "no broker" : NULL);
         return;
     }
@@ -96,7 +98,8 @@ static inline int fake_ready(const struct bh_broker *b, const char **why) {
 }
 
 static inline void fake_broker_init(struct fake_broker *f, bool shared) {
-    *f = (struct fake_broker){.vt = {.name = "fake",
+    *f = (struct fake_broker){.receivers = 2,
+                              .vt = {.name = "fake",
                                      .shared = shared,
                                      .start = fake_start,
                                      .subscribe = fake_subscribe,
@@ -237,6 +240,7 @@ static struct bh_worker *worker[3];
 static struct fake_broker broker;
 static struct fake_hooks hooks;
 static struct sub subs[8];
+static struct local_tracker tracker;
 
 /* Enough ticks for mail to go to and fro between workers and bus. */
 static inline void settle(void) {
@@ -250,13 +254,15 @@ static inline void pass(uint64_t ms) {
 }
 
 static inline void node_up_with(unsigned workers, bool shared, enum bh_strategy strategy,
-                                struct bh_tracker *tracker) {
+                                struct bh_tracker *t) {
     const struct bh_node_config config = {.instance = BH_SLICE("i1"),
                                           .strategy = strategy,
                                           .linger_ms = LINGER,
                                           .payload_max = PAYLOAD_MAX,
                                           .seen_max = 1000,
                                           .seen_ms = SEEN_MS};
+    if (!t)
+        tracker = (struct local_tracker){.base = {.vt = &local_tracker_vt}};
     bh_log_init(BH_LOG_OFF, BH_LOG_LOGFMT, false, NULL);
     bh_clock_fake(1000000, 1700000000000);
     memset(subs, 0, sizeof subs);
@@ -265,7 +271,7 @@ static inline void node_up_with(unsigned workers, bool shared, enum bh_strategy 
     fake_broker_init(&broker, shared);
     loop = bh_loop_new();
     bus = bh_mailbox_new(loop);
-    node = bh_node_new(&config, &broker.broker, tracker, loop, bus);
+    node = bh_node_new(&config, &broker.broker, t ? t : &tracker.base, loop, bus);
     for (unsigned i = 0; i < workers; i++) {
         boxes[i] = bh_mailbox_new(loop);
         worker[i] = bh_node_add_worker(node, loop, boxes[i]);
@@ -316,7 +322,8 @@ struct answer {
     int count, error;
     bh_handle handle;
     bool duplicate;
-    int64_t receivers;
+    enum bh_publish_status status;
+    int64_t instances, local;
     char id[BH_MESSAGE_ID_MAX + 1], why[128];
 };
 
@@ -333,7 +340,9 @@ static inline void on_published(void *ud, bh_handle handle, const struct bh_publ
     a->handle = handle;
     a->error = r->error;
     a->duplicate = r->duplicate;
-    a->receivers = r->receivers;
+    a->status = r->status;
+    a->instances = r->instances;
+    a->local = r->local;
     snprintf(a->id, sizeof a->id, "%.*s", BH_SLICE_ARG(r->id));
     snprintf(a->why, sizeof a->why, "%s", r->why ? r->why : "");
 }

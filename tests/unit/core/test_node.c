@@ -31,7 +31,8 @@ static void a_broker_that_does_not_start(void **state) {
     broker.start_error = BH_EIO;
     loop = bh_loop_new();
     bus = bh_mailbox_new(loop);
-    node = bh_node_new(&config, &broker.broker, NULL, loop, bus);
+    tracker = (struct local_tracker){.base = {.vt = &local_tracker_vt}};
+    node = bh_node_new(&config, &broker.broker, &tracker.base, loop, bus);
     assert_int_equal(bh_node_start(node), BH_EIO);
     assert_string_equal(broker.calls, "");
     bh_mailbox_free(bus);
@@ -61,7 +62,7 @@ static void nothing_completes_after_the_stop(void **state) {
     with_hooks(BH_HOOK_PUBLISH);
     hooks.hold = true;
     publish(2, publish_of("user:1", "hi"), &held); /* at the hook */
-    bh_node_lookup_local(worker[0], &user, 1, true, on_found, &found, 0);
+    bh_node_lookup_local(worker[0], BH_LOOKUP_CONNECTIONS, &user, 1, on_found, &found, 0);
     node_down();
     assert_int_equal(opening.count + publishing.count + known.count + held.count + found, 0);
     assert_string_equal(subs[1].got, "");
@@ -76,7 +77,7 @@ static void nor_does_what_is_on_its_way_back(void **state) {
     struct bh_publish p = publish_of("user:1", "hi");
     with_id(&p, "key");
     publish(1, p, &known);
-    bh_node_lookup_local(worker[0], &user, 1, true, on_found, &found, 0);
+    bh_node_lookup_local(worker[0], BH_LOOKUP_CONNECTIONS, &user, 1, on_found, &found, 0);
     bh_loop_tick(loop, false); /* the bus has read its mail, the workers have not all */
     int before = opening.count + known.count + found;
     node_down();
@@ -226,7 +227,7 @@ static void on_lane_step(struct bh_mail *mail) {
             lane_open_or_close(l, &l->subs[i], i);
         lane_publish(l);
         l->asked++;
-        bh_node_lookup_local(l->w, &user, 1, true, on_lane_found, l, 0);
+        bh_node_lookup_local(l->w, BH_LOOKUP_CONNECTIONS, &user, 1, on_lane_found, l, 0);
     } else {
         lane_close_all(l);
     }
@@ -289,7 +290,8 @@ static void threads_up(void) {
                                           .seen_ms = 5};
     shared_broker.vt = &threads_vt;
     bus_thread = bh_thread_new("bus");
-    node = bh_node_new(&config, &shared_broker, NULL, bh_thread_loop(bus_thread),
+    tracker = (struct local_tracker){.base = {.vt = &local_tracker_vt}};
+    node = bh_node_new(&config, &shared_broker, &tracker.base, bh_thread_loop(bus_thread),
                        bh_thread_mailbox(bus_thread));
     memset(lanes, 0, sizeof lanes);
     for (int i = 0; i < LANES; i++) {

@@ -40,7 +40,8 @@ static struct found look_up(unsigned w, const char *const *names, size_t count, 
     struct bh_slice users[8] = {{0}};
     for (size_t i = 0; i < count; i++)
         users[i] = test_exact(bh_slice_cstr(names[i]));
-    bh_node_lookup_local(worker[w], users, count, connections, on_found, &f, 5);
+    bh_node_lookup_local(worker[w], connections ? BH_LOOKUP_CONNECTIONS : BH_LOOKUP_ONLINE, users,
+                         count, on_found, &f, 5);
     for (size_t i = 0; i < count; i++)
         test_exact_free(users[i]); /* borrowed for the call only */
     settle();
@@ -115,7 +116,7 @@ static void as_many_as_one_may_ask_for(void **state) {
     opened(0, &subs[0], "1");
     for (size_t i = 0; i < COUNT(users); i++)
         users[i] = BH_SLICE("1");
-    bh_node_lookup_local(worker[0], users, COUNT(users), true, on_found, &f, 5);
+    bh_node_lookup_local(worker[0], BH_LOOKUP_CONNECTIONS, users, COUNT(users), on_found, &f, 5);
     settle();
     assert_int_equal(f.users, BH_LOOKUP_MAX);
     assert_int_equal(f.connections[7], 1);
@@ -123,9 +124,9 @@ static void as_many_as_one_may_ask_for(void **state) {
 
 /* --- through the tracker --- */
 
-static void tracker_lookup(struct bh_tracker *t, struct bh_worker *w, const struct bh_slice *users,
-                           size_t count, bool with_connections, bh_tracker_cb done, void *ud,
-                           bh_handle handle) {
+static void fake_lookup(struct bh_tracker *t, struct bh_worker *w, enum bh_lookup what,
+                        const struct bh_slice *users, size_t count, bh_tracker_cb done, void *ud,
+                        bh_handle handle) {
     struct bh_presence presence = {.count = 17};
     assert_ptr_equal(w, worker[0]);
     assert_int_equal(count, 1);
@@ -134,12 +135,13 @@ static void tracker_lookup(struct bh_tracker *t, struct bh_worker *w, const stru
 }
 
 static void the_tracker_is_asked(void **state) {
-    static const struct bh_tracker_vt vt = {.lookup = tracker_lookup};
-    struct bh_tracker tracker = {&vt};
+    struct bh_tracker_vt vt = local_tracker_vt;
+    struct local_tracker asked = {.base = {.vt = &vt}};
+    vt.lookup = fake_lookup;
     struct bh_slice user = BH_SLICE("1");
     struct found f = {0};
-    node_up_with(1, true, BH_STRATEGY_LOCAL_FIRST, &tracker);
-    bh_node_lookup(worker[0], &user, 1, false, on_found, &f, 6);
+    node_up_with(1, true, BH_STRATEGY_LOCAL_FIRST, &asked.base);
+    bh_node_lookup(worker[0], BH_LOOKUP_ONLINE, &user, 1, on_found, &f, 6);
     assert_int_equal(f.count, 1);
     assert_int_equal(f.handle, 6);
     assert_int_equal(f.connections[0], 17);

@@ -16,6 +16,7 @@
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/edge/edge.h"
+#include "local_tracker.h"
 
 #include "../../../src/edge/edge_private.h"
 
@@ -52,7 +53,7 @@ struct test {
     bh_broker_published_cb published;
     void *published_ud;
     bh_handle published_handle;
-    struct bh_tracker tracker;
+    struct local_tracker tracker;
 
     struct bh_hooks hooks;
     enum test_answer handshake, api;
@@ -77,7 +78,7 @@ struct test {
 
 static struct test *the_test; /* for callbacks without ud */
 
-/* --- broker and tracker --- */
+/* --- broker --- */
 
 static int broker_start(struct bh_broker *b, struct bh_loop *bus, struct bh_mailbox *m,
                         const struct bh_broker_sink *sink) {
@@ -117,14 +118,6 @@ static void broker_free(struct bh_broker *b) {}
     }
 static const struct bh_broker_vt alone_vt = TEST_BROKER(false);
 static const struct bh_broker_vt shared_vt = TEST_BROKER(true);
-
-static void tracker_lookup(struct bh_tracker *t, struct bh_worker *w, const struct bh_slice *users,
-                           size_t count, bool with_connections, bh_tracker_cb done, void *ud,
-                           bh_handle handle) {
-    bh_node_lookup_local(w, users, count, with_connections, done, ud, handle);
-}
-static void tracker_free(struct bh_tracker *t) {}
-static const struct bh_tracker_vt tracker_vt = {tracker_lookup, tracker_free};
 
 /* --- hooks --- */
 
@@ -237,7 +230,7 @@ static inline void test_start(struct test *t) {
     bh_log_init(BH_LOG_OFF, BH_LOG_LOGFMT, false, NULL);
     bh_clock_fake(1000000, TEST_WALL_MS);
     t->broker.vt = t->shared ? &shared_vt : &alone_vt;
-    t->tracker.vt = &tracker_vt;
+    t->tracker.base.vt = &local_tracker_vt;
     t->loop = bh_loop_new();
     t->mailbox = bh_mailbox_new(t->loop);
     struct bh_node_config config = {.instance = BH_SLICE("i-1"),
@@ -246,7 +239,7 @@ static inline void test_start(struct test *t) {
                                     .payload_max = 1 << 20,
                                     .seen_max = 100,
                                     .seen_ms = 60000};
-    t->node = bh_node_new(&config, &t->broker, &t->tracker, t->loop, t->mailbox);
+    t->node = bh_node_new(&config, &t->broker, &t->tracker.base, t->loop, t->mailbox);
     t->worker = bh_node_add_worker(t->node, t->loop, t->mailbox);
     t->worker->hooks = t->hooks.vt ? &t->hooks : NULL;
     assert_int_equal(bh_node_start(t->node), 0);

@@ -48,7 +48,7 @@ static void test_every_target(void **state) {
     begin(&w);
     assert_int_equal(post(&w, "/api/users/42/messages", "to the user"), 200);
     assert_has(w.answer.p, "{\"id\":\"");
-    assert_has(w.answer.p, "\"status\":\"published\"");
+    assert_has(w.answer.p, "\"status\":\"delivered\",\"instances\":1,\"local\":1}");
     expect_frame(&w.ws, 1, BH_SLICE("to the user"));
     assert_int_equal(post(&w, "/api/tenants/7/messages", "to the tenant"), 200);
     expect_frame(&w.ws, 1, BH_SLICE("to the tenant"));
@@ -245,7 +245,8 @@ static void test_batch(void **state) {
     take_frame(&w.ws, &rest[0]); /* one with an id goes by the bus: the order may differ */
     take_frame(&w.ws, &rest[1]);
     assert_true((strcmp(rest[0].p, "true") == 0) != (strcmp(rest[1].p, "true") == 0));
-    assert_int_equal(times(w.answer.p, "\"published\""), 7);
+    assert_int_equal(times(w.answer.p, "\"delivered\""), 5);
+    assert_int_equal(times(w.answer.p, "\"offline\""), 2);
     assert_int_equal(times(w.answer.p, "\"error\""), 9);
     assert_int_equal(times(w.answer.p, "\n"), 16);
     const char *line = w.answer.p;

@@ -58,7 +58,7 @@ static void test_pipelining_keeps_order(void **state) {
     expect_silence(&c);
     t.published(t.published_ud, t.published_handle, 0, 3, NULL);
     assert_int_equal(take_response(&c, &body), 200);
-    assert_has(body.p, "\"status\":\"published\",\"receivers\":3}");
+    assert_has(body.p, "\"status\":\"published\",\"instances\":2,\"local\":0}");
     for (int i = 0; i < 200; i++)
         assert_int_equal(take_response(&c, &body), i % 2 ? 200 : 404);
     bh_bytes_free(&wire);

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "bellhop/backend/memory.h"
+#include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
 #include "bellhop/core/node.h"
 
@@ -51,7 +52,7 @@ static int setup(void **state) {
     fx.loop = bh_loop_new();
     fx.mailbox = bh_mailbox_new(fx.loop);
     fx.broker = bh_memory_broker_new();
-    fx.tracker = bh_memory_tracker_new();
+    fx.tracker = bh_memory_tracker_new(3000);
     fx.node = bh_node_new(&config, fx.broker, fx.tracker, fx.loop, fx.mailbox);
     for (int i = 0; i < WORKERS; i++)
         fx.workers[i] = bh_node_add_worker(fx.node, fx.loop, fx.mailbox);
@@ -115,7 +116,9 @@ static void on_answer(void *ud, bh_handle handle, int error, const struct bh_pre
 
 static struct answer ask(size_t n, const struct bh_slice *users, bool with_connections) {
     struct answer a = {0};
-    fx.tracker->vt->lookup(fx.tracker, fx.workers[1], users, n, with_connections, on_answer, &a, 4);
+    fx.tracker->vt->lookup(fx.tracker, fx.workers[1],
+                           with_connections ? BH_LOOKUP_CONNECTIONS : BH_LOOKUP_ONLINE, users, n,
+                           on_answer, &a, 4);
     tick();
     assert_int_equal(a.count, 1);
     return a;
@@ -172,10 +175,76 @@ static void test_what_the_broker_brings_reaches_the_sockets(void **state) {
     close_one(&b);
 }
 
+/* --- presence: the tracker alone --- */
+
+static char events[256];
+
+static void on_presence(void *ud, struct bh_slice user, bool online, int64_t at) {
+    size_t n = strlen(events);
+    snprintf(events + n, sizeof events - n, "%.*s%s ", BH_SLICE_ARG(user), online ? "+" : "-");
+    assert_true(at > 0);
+}
+
+static void tell(struct bh_tracker *t, const char *user, bool here) {
+    struct bh_track change = {.here = here, .number = 1, .user = bh_slice_cstr(user)};
+    t->vt->changed(t, &change, 1);
+}
+
+static void pass(struct bh_loop *loop, uint64_t ms) {
+    bh_clock_fake_advance(ms);
+    bh_loop_tick(loop, false);
+}
+
+static void expect_events(const char *expected) {
+    assert_string_equal(events, expected);
+    events[0] = '\0';
+}
+
+static void test_presence(void **state) {
+    bh_clock_fake(1000000, 1700000000000);
+    struct bh_loop *loop = bh_loop_new();
+    struct bh_tracker *t = bh_memory_tracker_new(3000);
+    struct bh_tracker_sink sink = {NULL, on_presence, NULL};
+    events[0] = '\0';
+    assert_int_equal(t->vt->start(t, loop, &sink), 0);
+    tell(t, "a", true);
+    tell(t, "a", true); /* a second device */
+    expect_events("a+ ");
+    tell(t, "a", false);
+    pass(loop, 5000);
+    expect_events("");
+    tell(t, "a", false);
+    pass(loop, 2000);
+    tell(t, "a", true); /* back in time */
+    pass(loop, 5000);
+    expect_events("");
+    tell(t, "b", true);
+    tell(t, "a", false);
+    pass(loop, 1000);
+    tell(t, "b", false);
+    expect_events("b+ ");
+    pass(loop, 2100);
+    expect_events("a- ");
+    pass(loop, 1000);
+    expect_events("b- ");
+    tell(t, "a", false); /* nobody knows them: harmless */
+    tell(t, "a", true);
+    tell(t, "b", true);
+    tell(t, "b", false);
+    expect_events("a+ b+ ");
+    t->vt->stop(t);
+    pass(loop, 5000);
+    expect_events("");
+    t->vt->free(t);
+    bh_loop_free(loop);
+    bh_clock_real();
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_lookup_asks_all_workers),
+        cmocka_unit_test(test_presence),
         T(test_bad_user),
         T(test_what_the_broker_brings_reaches_the_sockets),
     };

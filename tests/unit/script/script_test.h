@@ -12,6 +12,7 @@
 #include "bellhop/core/node.h"
 #include "bellhop/io/loop.h"
 #include "bellhop/script/script.h"
+#include "local_tracker.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,17 +69,6 @@ static const struct bh_broker_vt test_broker_vt = {
     .free = test_broker_free,
 };
 
-/* --- the tracker: the node's own answer --- */
-
-static inline void test_tracker_lookup(struct bh_tracker *t, struct bh_worker *w,
-                                       const struct bh_slice *users, size_t count, bool with,
-                                       bh_tracker_cb done, void *ud, bh_handle handle) {
-    bh_node_lookup_local(w, users, count, with, done, ud, handle);
-}
-static inline void test_tracker_free(struct bh_tracker *t) {}
-
-static const struct bh_tracker_vt test_tracker_vt = {test_tracker_lookup, test_tracker_free};
-
 /* --- Redis: keeps the last call; the test answers --- */
 
 struct test_redis_port {
@@ -117,7 +107,7 @@ struct world {
     struct bh_loop *loop;
     struct bh_mailbox *mailbox;
     struct test_broker broker;
-    struct bh_tracker tracker;
+    struct local_tracker tracker;
     struct test_redis_port redis;
     struct bh_node *node;
     struct bh_worker *worker;
@@ -149,7 +139,7 @@ static inline void world_open(struct world *w) {
     *w = (struct world){.dir = "/tmp/bellhop-script-XXXXXX"};
     bh_clock_fake(1000, TEST_WALL_MS);
     w->broker.base.vt = &test_broker_vt;
-    w->tracker.vt = &test_tracker_vt;
+    w->tracker.base.vt = &local_tracker_vt;
     w->redis.base.vt = &test_redis_vt;
     w->loop = bh_loop_new();
     w->mailbox = bh_mailbox_new(w->loop);
@@ -158,7 +148,7 @@ static inline void world_open(struct world *w) {
                                     .payload_max = 1 << 20,
                                     .seen_max = 100,
                                     .seen_ms = 10000};
-    w->node = bh_node_new(&config, &w->broker.base, &w->tracker, w->loop, w->mailbox);
+    w->node = bh_node_new(&config, &w->broker.base, &w->tracker.base, w->loop, w->mailbox);
     w->worker = bh_node_add_worker(w->node, w->loop, w->mailbox);
     bh_node_start(w->node);
     world_ticks(w);

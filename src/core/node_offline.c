@@ -1,0 +1,95 @@
+/* node_offline.c - a message that reached nobody: what on_offline says, and further attempts.
+ *
+ * The publisher has had its answer by then. An attempt is a publish of its own under the same id,
+ * which the hook on_publish does not see again. Attempts and those who wait for one are bounded;
+ * the rest is dropped and counted. Thread: the worker's. */
+#include "node_internal.h"
+
+#include "bellhop/base/mem.h"
+
+#define ATTEMPTS_MAX 10
+#define WAITING_MAX  10000
+
+struct retry {
+    struct bh_op op;
+    struct bh_worker *worker;
+    struct bh_message *message;
+    struct bh_timer timer;
+    unsigned attempt;
+};
+
+static void discard(struct bh_op *op) {
+    struct retry *r = BH_CONTAINER_OF(op, struct retry, op);
+    bh_message_unref(r->message);
+    bh_free(r);
+}
+
+static void end(struct retry *r) {
+    bh_timer_cancel(&r->timer);
+    bh_slots_remove(&r->worker->ops, r->op.self);
+    r->worker->retries--;
+    discard(&r->op);
+}
+
+static void give_up(struct retry *r) {
+    bh_metric_inc(&bh_core_metrics[BH_CORE_OFFLINE_DROPPED]);
+    end(r);
+}
+
+static void on_published(void *ud, bh_handle handle, const struct bh_publish_result *result) {}
+
+static void on_due(struct bh_timer *t) {
+    struct retry *r = BH_CONTAINER_OF(t, struct retry, timer);
+    const struct bh_message *m = r->message;
+    struct bh_worker *w = r->worker;
+    uint64_t now = bh_loop_now(w->loop);
+    if (bh_message_expired(m, now)) {
+        give_up(r);
+        return;
+    }
+    struct bh_publish p = {.topic = m->topic,
+                           .data = bh_buf_copy(m->payload),
+                           .opcode = m->opcode,
+                           .source = BH_SOURCE_SCRIPT,
+                           .skip_hook = true,
+                           .except = m->except,
+                           .attempt = r->attempt,
+                           .id_len = (uint8_t)m->id.n};
+    if (m->expires_ms)
+        p.ttl_s = (uint32_t)((m->expires_ms - now + 999) / 1000);
+    memcpy(p.id, m->id.p, m->id.n);
+    bh_metric_inc(&bh_core_metrics[BH_CORE_OFFLINE_RETRIED]);
+    end(r);
+    bh_node_publish(w, &p, on_published, NULL, 0);
+}
+
+static void on_decided(void *ud, bh_handle handle, enum bh_offline what, uint64_t retry_ms) {
+    struct bh_worker *w = ud;
+    struct retry *r = bh_slots_get(&w->ops, handle);
+    if (!r)
+        return;
+    if (what == BH_OFFLINE_HANDLED)
+        end(r);
+    else if (what == BH_OFFLINE_RETRY && r->attempt < ATTEMPTS_MAX)
+        bh_timer_set(&r->timer, retry_ms);
+    else
+        give_up(r);
+}
+
+void bh_node_offline(struct bh_worker *w, struct bh_message *m, unsigned attempt) {
+    bh_metric_inc(&bh_core_metrics[BH_CORE_OFFLINE]);
+    if (!bh_hooks_has(w->hooks, BH_HOOK_OFFLINE) || m->topic.kind == BH_TOPIC_ALL)
+        return;
+    if (w->retries >= WAITING_MAX) {
+        bh_metric_inc(&bh_core_metrics[BH_CORE_OFFLINE_DROPPED]);
+        return;
+    }
+    struct retry *r = bh_calloc(1, sizeof *r);
+    r->worker = w;
+    r->message = bh_message_ref(m);
+    r->attempt = attempt + 1;
+    r->op = (struct bh_op){bh_slots_add(&w->ops, r), discard};
+    bh_timer_init(&r->timer, w->loop, on_due);
+    w->retries++;
+    w->hooks->vt->offline(w->hooks, m, r->attempt, on_decided, w, r->op.self);
+}
