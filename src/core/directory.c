@@ -3,7 +3,8 @@
  * An entry exists while a worker holds its topic, and for the linger after that; it is in the
  * `lingering` list exactly when its set of workers is empty. One timer serves the list, since every
  * entry lingers equally long. Entries and their waiters are unlinked in both directions whenever
- * either goes. Thread: the bus. */
+ * either goes. Only the waiters know of a ticket: it waits exactly as long as an entry has one.
+ * Thread: the bus. */
 #include "directory.h"
 
 #include "bellhop/base/mem.h"
@@ -16,6 +17,7 @@ struct entry {
     uint64_t workers;
     uint64_t linger_until;
     bool live, pinned;
+    uint8_t shard;
     uint8_t len;
     char name[];
 };
@@ -31,8 +33,18 @@ static struct bh_slice key_of(const void *value) {
 static void complete(struct bh_directory_ticket *t) {
     for (unsigned i = 0; i < t->waiter_count; i++)
         bh_list_unlink(&t->waiters[i].node);
-    bh_list_unlink(&t->node);
     t->on_live(t);
+}
+
+/* Each waiter of the list no longer waits; its ticket may wait elsewhere. */
+static void satisfy(struct bh_list *waiters) {
+    struct bh_list *node;
+    while ((node = bh_list_shift(waiters))) {
+        struct bh_directory_ticket *t =
+            BH_CONTAINER_OF(node, struct bh_directory_waiter, node)->ticket;
+        if (--t->pending == 0)
+            complete(t);
+    }
 }
 
 static void entry_free(struct bh_directory *d, struct entry *e) {
@@ -68,13 +80,29 @@ void bh_directory_init(struct bh_directory *d, struct bh_broker *broker, struct 
     *d = (struct bh_directory){.broker = broker, .linger_ms = linger_ms};
     bh_map_init(&d->entries, key_of);
     bh_list_init(&d->lingering);
-    bh_list_init(&d->tickets);
     bh_timer_init(&d->timer, bus, on_timer);
+}
+
+/* Waiters are let go only after the walk, for what a ticket does then must not disturb it. */
+static void shards_down(struct bh_directory *d, uint32_t shards) {
+    struct bh_list waiters, *node;
+    struct entry *e;
+    size_t cursor = 0;
+    d->up &= ~shards;
+    bh_list_init(&waiters);
+    while ((e = bh_map_next(&d->entries, &cursor))) {
+        if (!(shards & UINT32_C(1) << e->shard))
+            continue;
+        e->live = false;
+        while ((node = bh_list_shift(&e->waiters)))
+            bh_list_append(&waiters, node);
+    }
+    satisfy(&waiters);
 }
 
 void bh_directory_stop(struct bh_directory *d) {
     bh_timer_cancel(&d->timer);
-    bh_directory_state(d, false);
+    shards_down(d, UINT32_MAX);
 }
 
 void bh_directory_deinit(struct bh_directory *d) {
@@ -90,6 +118,13 @@ static struct entry *find(const struct bh_directory *d, struct bh_slice topic) {
     return bh_map_get(&d->entries, topic);
 }
 
+static unsigned shard_of(const struct bh_directory *d, struct bh_slice topic) {
+    const struct bh_broker_vt *vt = d->broker->vt;
+    unsigned shard = vt->shard_of ? vt->shard_of(d->broker, topic) : 0;
+    assert(shard < BH_SHARDS_MAX);
+    return shard;
+}
+
 static struct entry *find_or_new(struct bh_directory *d, struct bh_slice topic) {
     struct entry *e = find(d, topic);
     if (e) {
@@ -97,7 +132,7 @@ static struct entry *find_or_new(struct bh_directory *d, struct bh_slice topic) 
         return e;
     }
     e = bh_malloc(sizeof *e + topic.n);
-    *e = (struct entry){.len = (uint8_t)topic.n};
+    *e = (struct entry){.shard = (uint8_t)shard_of(d, topic), .len = (uint8_t)topic.n};
     memcpy(e->name, topic.p, topic.n);
     bh_list_init(&e->linger);
     bh_list_init(&e->waiters);
@@ -141,18 +176,17 @@ void bh_directory_wait(struct bh_directory *d, struct bh_directory_ticket *t,
                        const struct bh_slice *topics, unsigned count) {
     t->waiter_count = count;
     t->pending = 0;
-    bh_list_append(&d->tickets, &t->node);
     for (unsigned i = 0; i < count; i++) {
         struct bh_directory_waiter *w = &t->waiters[i];
         w->ticket = t;
         bh_list_init(&w->node);
         struct entry *e = find(d, topics[i]);
-        if (e && !e->live) {
+        if (e && !e->live && d->up & UINT32_C(1) << e->shard) {
             bh_list_append(&e->waiters, &w->node);
             t->pending++;
         }
     }
-    if (t->pending == 0 || !d->up)
+    if (t->pending == 0)
         complete(t);
 }
 
@@ -161,23 +195,13 @@ void bh_directory_live(struct bh_directory *d, struct bh_slice topic) {
     if (!e)
         return;
     e->live = true;
-    struct bh_list *node;
-    while ((node = bh_list_shift(&e->waiters))) {
-        struct bh_directory_ticket *t =
-            BH_CONTAINER_OF(node, struct bh_directory_waiter, node)->ticket;
-        if (--t->pending == 0)
-            complete(t);
-    }
+    satisfy(&e->waiters);
 }
 
-void bh_directory_state(struct bh_directory *d, bool up) {
-    d->up = up;
+void bh_directory_state(struct bh_directory *d, unsigned shard, bool up) {
+    assert(shard < BH_SHARDS_MAX);
     if (up)
-        return;
-    size_t cursor = 0;
-    struct entry *e;
-    while ((e = bh_map_next(&d->entries, &cursor)))
-        e->live = false;
-    while (!bh_list_empty(&d->tickets))
-        complete(BH_CONTAINER_OF(d->tickets.next, struct bh_directory_ticket, node));
+        d->up |= UINT32_C(1) << shard;
+    else
+        shards_down(d, UINT32_C(1) << shard);
 }

@@ -2,7 +2,8 @@
  *
  * Lives on the bus. Interest goes 0 -> 1: subscribe at the broker; 1 -> 0: unsubscribe after a
  * linger, so that a phone that changes cells costs Redis nothing. A ticket waits until its topics
- * are live; while the broker is down nothing can become live, so tickets complete at once. */
+ * are live; while a shard of the broker is down none of its topics can become live, so nobody waits
+ * for those. */
 #ifndef BELLHOP_SRC_CORE_DIRECTORY_H
 #define BELLHOP_SRC_CORE_DIRECTORY_H
 
@@ -13,11 +14,10 @@
 struct bh_directory {
     struct bh_map entries;
     struct bh_list lingering; /* entries without interest, oldest first */
-    struct bh_list tickets;   /* that wait */
     struct bh_timer timer;
     struct bh_broker *broker;
     uint64_t linger_ms;
-    bool up; /* the broker's link */
+    uint32_t up; /* the broker's shards, one bit each */
 };
 
 struct bh_directory_waiter {
@@ -27,7 +27,6 @@ struct bh_directory_waiter {
 
 /* Embedded in the asker's mail, followed by room for one waiter for each topic. */
 struct bh_directory_ticket {
-    struct bh_list node;
     unsigned pending;
     void (*on_live)(struct bh_directory_ticket *t); /* once; may free the ticket */
     struct bh_directory_waiter *waiters;
@@ -47,12 +46,12 @@ void bh_directory_remove(struct bh_directory *d, unsigned worker, struct bh_slic
 uint64_t bh_directory_workers(const struct bh_directory *d, struct bh_slice topic);
 /* Whether the broker brings it here, because somebody holds it or did a moment ago. */
 bool bh_directory_subscribed(const struct bh_directory *d, struct bh_slice topic);
-/* Completes the ticket when all its topics (which have been added) are live: maybe now. The caller
- * has set on_live and waiters (room for count). */
+/* Completes the ticket when all its topics (which have been added) are live, but for those whose
+ * shard is down: maybe now. The caller has set on_live and waiters (room for count). */
 void bh_directory_wait(struct bh_directory *d, struct bh_directory_ticket *t,
                        const struct bh_slice *topics, unsigned count);
 /* From the broker. */
 void bh_directory_live(struct bh_directory *d, struct bh_slice topic);
-void bh_directory_state(struct bh_directory *d, bool up);
+void bh_directory_state(struct bh_directory *d, unsigned shard, bool up);
 
 #endif

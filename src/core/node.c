@@ -199,9 +199,9 @@ static void on_subscribed(void *ud, struct bh_slice topic) {
     bh_directory_live(&n->directory, topic);
 }
 
-static void on_state(void *ud, bool up) {
+static void on_state(void *ud, unsigned shard, bool up) {
     struct bh_node *n = ud;
-    bh_directory_state(&n->directory, up);
+    bh_directory_state(&n->directory, shard, up);
 }
 
 /* --- life --- */

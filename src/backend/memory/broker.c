@@ -53,7 +53,7 @@ static int start(struct bh_broker *base, struct bh_loop *bus, struct bh_mailbox 
     b->sink = *sink;
     b->stopped = false;
     atomic_store_explicit(&b->bus, bus_mailbox, memory_order_release);
-    b->sink.on_state(b->sink.ud, true);
+    b->sink.on_state(b->sink.ud, 0, true);
     return 0;
 }
 

@@ -281,7 +281,7 @@ static inline void node_up_with(unsigned workers, bool shared, enum bh_strategy 
         broker.sink.on_subscribed(broker.sink.ud, BH_SLICE("all"));
     else
         broker.live_at_once = true;
-    broker.sink.on_state(broker.sink.ud, true);
+    broker.sink.on_state(broker.sink.ud, 0, true);
 }
 
 static inline void node_up(unsigned workers, bool shared) {

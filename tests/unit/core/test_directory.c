@@ -5,6 +5,7 @@
 #include "core_test.h"
 
 #define LINGER 1000
+#define FAR    (BH_SHARDS_MAX - 1) /* where the tenants are; all else is on shard 0 */
 
 struct fake_broker {
     struct bh_broker broker;
@@ -31,15 +32,32 @@ static void on_unsubscribe(struct bh_broker *b, struct bh_slice topic) {
     note_call(b, '-', topic);
 }
 
+static unsigned on_shard_of(struct bh_broker *b, struct bh_slice topic) {
+    return topic.p[0] == 't' ? FAR : 0;
+}
+
 static const struct bh_broker_vt fake_vt = {
     .name = "fake", .shared = true, .subscribe = on_subscribe, .unsubscribe = on_unsubscribe};
+
+static const struct bh_broker_vt sharded_vt = {.name = "fake",
+                                               .shared = true,
+                                               .shard_of = on_shard_of,
+                                               .subscribe = on_subscribe,
+                                               .unsubscribe = on_unsubscribe};
 
 static int setup(void **state) {
     bh_clock_fake(5000, 0);
     fake = (struct fake_broker){.broker.vt = &fake_vt};
     loop = bh_loop_new();
     bh_directory_init(&d, &fake.broker, loop, LINGER);
-    bh_directory_state(&d, true);
+    bh_directory_state(&d, 0, true);
+    return 0;
+}
+
+static int setup_sharded(void **state) {
+    setup(state);
+    fake.broker.vt = &sharded_vt;
+    bh_directory_state(&d, FAR, true);
     return 0;
 }
 
@@ -61,7 +79,8 @@ static void assert_calls(const char *expected) {
     fake.calls[0] = '\0';
 }
 
-static const struct bh_slice one = {"user:1", 6}, two = {"user:2", 6}, all = {"all", 3};
+static const struct bh_slice one = {"user:1", 6}, two = {"user:2", 6}, all = {"all", 3},
+                             far = {"tenant:7", 8};
 
 /* --- interest --- */
 
@@ -200,7 +219,7 @@ static void a_ticket_completes_when_all_is_live(void **state) {
     bh_directory_live(&d, all);
     assert_int_equal(t.completed, 1);
     bh_directory_live(&d, all);
-    bh_directory_state(&d, false);
+    bh_directory_state(&d, 0, false);
     assert_int_equal(t.completed, 1);
 }
 
@@ -234,11 +253,11 @@ static void while_it_is_down_nobody_waits(void **state) {
     struct ticket t, late;
     wait_for(&t, (struct bh_slice[]){one, two}, 2);
     bh_directory_live(&d, one);
-    bh_directory_state(&d, false);
+    bh_directory_state(&d, 0, false);
     assert_int_equal(t.completed, 1);
     wait_for(&late, &one, 1);
     assert_int_equal(late.completed, 1);
-    bh_directory_state(&d, false);
+    bh_directory_state(&d, 0, false);
     assert_int_equal(t.completed + late.completed, 2);
 }
 
@@ -246,8 +265,8 @@ static void after_a_reconnect_live_must_be_told_again(void **state) {
     struct ticket t;
     bh_directory_add(&d, 0, one);
     bh_directory_live(&d, one);
-    bh_directory_state(&d, false);
-    bh_directory_state(&d, true);
+    bh_directory_state(&d, 0, false);
+    bh_directory_state(&d, 0, true);
     wait_for(&t, &one, 1);
     assert_int_equal(t.completed, 0);
     bh_directory_live(&d, one);
@@ -307,8 +326,8 @@ static void a_ticket_may_be_freed_when_it_completes(void **state) {
             bh_directory_add(&d, 0, topics[n]);
         bh_directory_wait(&d, t, topics, 3);
         if (i % 10 == 9) {
-            bh_directory_state(&d, false);
-            bh_directory_state(&d, true);
+            bh_directory_state(&d, 0, false);
+            bh_directory_state(&d, 0, true);
         } else if (i % 10 == 4) {
             for (unsigned n = 0; n < 3; n++)
                 bh_directory_live(&d, topics[n]);
@@ -317,7 +336,85 @@ static void a_ticket_may_be_freed_when_it_completes(void **state) {
     assert_int_equal(freed, 50);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+/* --- shards --- */
+
+static void a_shard_takes_only_its_topics_down(void **state) {
+    struct ticket t;
+    bh_directory_add(&d, 0, one);
+    bh_directory_add(&d, 0, far);
+    bh_directory_live(&d, one);
+    bh_directory_live(&d, far);
+    bh_directory_state(&d, FAR, false);
+    assert_true(bh_directory_subscribed(&d, one));
+    assert_false(bh_directory_subscribed(&d, far));
+    bh_directory_state(&d, FAR, true);
+    assert_false(bh_directory_subscribed(&d, far));
+    wait_for(&t, (struct bh_slice[]){one, far}, 2);
+    assert_int_equal(t.completed, 0);
+    bh_directory_live(&d, far);
+    assert_int_equal(t.completed, 1);
+    bh_directory_state(&d, 0, false);
+    assert_false(bh_directory_subscribed(&d, one));
+    assert_true(bh_directory_subscribed(&d, far));
+}
+
+static void only_topics_of_a_dead_shard_are_not_waited_for(void **state) {
+    struct ticket t, dead;
+    bh_directory_state(&d, FAR, false);
+    wait_for(&dead, &far, 1);
+    assert_int_equal(dead.completed, 1);
+    wait_for(&t, (struct bh_slice[]){far, one, far}, 3);
+    assert_int_equal(t.completed, 0);
+    bh_directory_live(&d, one);
+    assert_int_equal(t.completed, 1);
+}
+
+static void a_shard_that_dies_ends_the_wait_for_its_topics(void **state) {
+    struct ticket here, there, both, twice;
+    wait_for(&here, &one, 1);
+    wait_for(&there, &far, 1);
+    wait_for(&both, (struct bh_slice[]){far, one}, 2);
+    wait_for(&twice, (struct bh_slice[]){far, far}, 2);
+    bh_directory_state(&d, FAR, false);
+    assert_int_equal(there.completed, 1);
+    assert_int_equal(twice.completed, 1);
+    assert_int_equal(here.completed + both.completed, 0);
+    bh_directory_live(&d, far); /* nobody waits there any more */
+    bh_directory_state(&d, FAR, false);
+    assert_int_equal(here.completed + both.completed, 0);
+    bh_directory_state(&d, 0, false);
+    assert_int_equal(here.completed, 1);
+    assert_int_equal(both.completed, 1);
+    assert_int_equal(there.completed + twice.completed, 2);
+}
+
+/* A shard that came back while another is still down is waited for again. */
+static void each_shard_has_its_own_state(void **state) {
+    struct ticket t, up;
+    bh_directory_state(&d, 0, false);
+    bh_directory_state(&d, FAR, false);
+    wait_for(&t, (struct bh_slice[]){one, far}, 2);
+    assert_int_equal(t.completed, 1);
+    bh_directory_state(&d, FAR, true);
+    wait_for(&up, (struct bh_slice[]){one, far}, 2);
+    assert_int_equal(up.completed, 0);
+    bh_directory_live(&d, far);
+    assert_int_equal(up.completed, 1);
+}
+
+static void the_stop_completes_the_tickets_of_all_shards(void **state) {
+    struct ticket here, there, both;
+    wait_for(&here, &one, 1);
+    wait_for(&there, &far, 1);
+    wait_for(&both, (struct bh_slice[]){far, one}, 2);
+    bh_directory_stop(&d);
+    assert_int_equal(here.completed, 1);
+    assert_int_equal(there.completed, 1);
+    assert_int_equal(both.completed, 1);
+}
+
+#define SHARDED(fn) cmocka_unit_test_setup_teardown(fn, setup_sharded, teardown)
+#define TEST(fn)    cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -338,6 +435,11 @@ int main(void) {
         TEST(after_the_stop_nothing_is_asked),
         TEST(deinit_completes_what_waits),
         TEST(a_ticket_may_be_freed_when_it_completes),
+        SHARDED(a_shard_takes_only_its_topics_down),
+        SHARDED(only_topics_of_a_dead_shard_are_not_waited_for),
+        SHARDED(a_shard_that_dies_ends_the_wait_for_its_topics),
+        SHARDED(each_shard_has_its_own_state),
+        SHARDED(the_stop_completes_the_tickets_of_all_shards),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

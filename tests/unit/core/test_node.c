@@ -247,7 +247,7 @@ struct flag {
 static void on_bus_start(void *ud) {
     if (bh_node_start(node))
         abort();
-    shared_sink.on_state(shared_sink.ud, true);
+    shared_sink.on_state(shared_sink.ud, 0, true);
     shared_sink.on_subscribed(shared_sink.ud, BH_SLICE("all"));
 }
 

@@ -58,13 +58,13 @@ static void while_the_broker_is_down_nobody_waits(void **state) {
     open_sub(0, &subs[0], "1", &before);
     settle();
     assert_int_equal(before.count, 0);
-    broker.sink.on_state(broker.sink.ud, false);
+    broker.sink.on_state(broker.sink.ud, 0, false);
     settle();
     assert_answer(before, 0);
     open_sub(0, &subs[1], "2", &after);
     settle();
     assert_answer(after, 0);
-    broker.sink.on_state(broker.sink.ud, true);
+    broker.sink.on_state(broker.sink.ud, 0, true);
     live("user:1");
     assert_int_equal(before.count, 1);
 }

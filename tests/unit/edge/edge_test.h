@@ -83,7 +83,7 @@ static struct test *the_test; /* for callbacks without ud */
 static int broker_start(struct bh_broker *b, struct bh_loop *bus, struct bh_mailbox *m,
                         const struct bh_broker_sink *sink) {
     the_test->sink = sink;
-    sink->on_state(sink->ud, true);
+    sink->on_state(sink->ud, 0, true);
     return 0;
 }
 static bool broker_subscribe(struct bh_broker *b, struct bh_slice topic) {
@@ -113,7 +113,7 @@ static void broker_free(struct bh_broker *b) {}
 
 #define TEST_BROKER(is_shared)                                                                     \
     {                                                                                              \
-        "test", is_shared, broker_start, broker_subscribe, broker_unsubscribe, broker_stop,        \
+        "test", is_shared, broker_start, NULL, broker_subscribe, broker_unsubscribe, broker_stop,  \
             broker_worker_start, broker_worker_stop, broker_publish, broker_ready, broker_free     \
     }
 static const struct bh_broker_vt alone_vt = TEST_BROKER(false);

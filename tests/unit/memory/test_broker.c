@@ -29,7 +29,7 @@ static void on_subscribed(void *ud, struct bh_slice topic) {
     fail_msg("subscriptions are live at once");
 }
 
-static void on_state(void *ud, bool up) {
+static void on_state(void *ud, unsigned shard, bool up) {
     assert_true(up);
     ((struct fixture *)ud)->ups++;
 }

@@ -32,7 +32,7 @@ struct test_broker {
 static inline int test_broker_start(struct bh_broker *b, struct bh_loop *bus,
                                     struct bh_mailbox *box, const struct bh_broker_sink *sink) {
     ((struct test_broker *)b)->sink = *sink;
-    sink->on_state(sink->ud, true);
+    sink->on_state(sink->ud, 0, true);
     return 0;
 }
 static inline bool test_broker_subscribe(struct bh_broker *b, struct bh_slice topic) {
