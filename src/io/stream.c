@@ -111,7 +111,10 @@ static void finish_connect(struct bh_stream *s) {
         end(s, error == ETIMEDOUT ? BH_ETIMEDOUT : BH_EUNAVAIL);
         return;
     }
-    tell_writable(s);
+    if (s->handshaking)
+        update_interest(s); /* what the owner waits for is the handshake's end */
+    else
+        tell_writable(s);
 }
 
 static void read_some(struct bh_stream *s) {

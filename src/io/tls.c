@@ -20,14 +20,6 @@
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 
-#define GROUPS "X25519:P-256:P-384"
-/* Mozilla's "intermediate" without finite-field Diffie-Hellman. All are good: the client chooses.
- */
-#define CIPHERS                                                                                    \
-    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"                                   \
-    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"                                   \
-    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
-#define CLIENT_CA_MAX  (4 << 20)
 #define LIFETIME_MAX_S (7 * 24 * 3600) /* RFC 8446, 4.6.1 */
 
 const char *bh_tls_reason(void) {
@@ -98,7 +90,7 @@ static int read_client_settings(const struct bh_tls_config *config, struct clien
         if (!config->client_ca || !*config->client_ca)
             return bh_tls_fail(error,
                                "client certificates are asked for, but client_ca is not set");
-        if (bh_tls_read_file(config->client_ca, CLIENT_CA_MAX, &identity, error) != 0) {
+        if (bh_tls_read_file(config->client_ca, BH_TLS_CA_MAX, &identity, error) != 0) {
             bh_bytes_free(&identity);
             return BH_EINVAL;
         }
@@ -128,13 +120,13 @@ static int ask_clients(SSL_CTX *ctx, const struct client_settings *clients, char
 }
 
 static int choose_algorithms(SSL_CTX *ctx, const struct bh_tls_config *config, char **error) {
-    const char *ciphers = config->ciphers && *config->ciphers ? config->ciphers : CIPHERS;
+    const char *ciphers = config->ciphers && *config->ciphers ? config->ciphers : BH_TLS_CIPHERS;
     SSL_CTX_set_min_proto_version(ctx, config->only_tls13 ? TLS1_3_VERSION : TLS1_2_VERSION);
     SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION);
     if (SSL_CTX_set_cipher_list(ctx, ciphers) != 1)
         return bh_tls_fail(error, "ciphers \"%s\": %s", ciphers, bh_tls_reason());
-    if (SSL_CTX_set1_groups_list(ctx, GROUPS) != 1)
-        return bh_tls_fail(error, "groups " GROUPS ": %s", bh_tls_reason());
+    if (SSL_CTX_set1_groups_list(ctx, BH_TLS_GROUPS) != 1)
+        return bh_tls_fail(error, "groups " BH_TLS_GROUPS ": %s", bh_tls_reason());
     return 0;
 }
 

@@ -11,6 +11,15 @@
 
 struct bh_tls_ring;
 
+/* What both sides speak. All ciphers are good: Mozilla's "intermediate" without finite-field
+ * Diffie-Hellman. */
+#define BH_TLS_CA_MAX (4 << 20) /* bytes of a file of CAs */
+#define BH_TLS_GROUPS "X25519:P-256:P-384"
+#define BH_TLS_CIPHERS                                                                             \
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"                                   \
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"                                   \
+    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+
 struct bh_tls {
     atomic_uint refs;
     SSL_CTX **contexts; /* one for each certificate; every connection begins with the first */
@@ -21,8 +30,9 @@ struct bh_tls {
 /* Behind bh_stream.tls. It knows the socket and the loop but not the stream, so it may move from
  * one to another. */
 struct bh_tls_conn {
-    SSL *ssl; /* NULL without memory */
-    struct bh_tls *tls;
+    SSL *ssl;                           /* NULL without memory */
+    struct bh_tls *tls;                 /* NULL: we are the client */
+    struct bh_tls_connector *connector; /* NULL: we are the server */
     struct bh_loop *loop;
     int fd;
     int outcome;             /* what reading tells from now on, if `over` */
@@ -31,6 +41,8 @@ struct bh_tls_conn {
     struct bh_bytes early;   /* ciphertext to be read before that of the socket */
     struct bh_bytes pending; /* ciphertext that the kernel has not taken yet */
     uint32_t barren;         /* bytes of ciphertext in a row that held no plaintext */
+    const char *failure;     /* why it is over; NULL: not for a reason of TLS */
+    bool first;              /* we have to speak first, and have not */
     bool begun;              /* the peer has said something */
     bool established;
     bool over;    /* nothing more to read */
@@ -38,6 +50,10 @@ struct bh_tls_conn {
     bool held;    /* one byte is in `pending` but was not reported as taken */
     bool fin_due; /* behind `pending` */
 };
+
+/* The transport of a stream, for an SSL that knows its side (NULL without memory; taken over). The
+ * caller sets `tls` or `connector`. */
+struct bh_tls_conn *bh_tls_transport(struct bh_stream *s, SSL *ssl, struct bh_slice early);
 
 /* OpenSSL's own words for the first error in its queue, which is empty afterwards. */
 const char *bh_tls_reason(void);

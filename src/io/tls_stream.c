@@ -1,4 +1,4 @@
-/* tls_stream.c - TLS as a transport of a stream.
+/* tls_stream.c - TLS as a transport of a stream, for both sides.
  *
  * OpenSSL never sees the socket. A BIO of ours stands between:
  *
@@ -196,13 +196,17 @@ static ssize_t set_over(struct bh_tls_conn *c, int outcome) {
 
 /* --- the handshake --- */
 
-static const char *describe_failure(void) {
+static const char *describe_failure(const struct bh_tls_conn *c) {
     unsigned long error = ERR_peek_error();
-    if (ERR_GET_LIB(error) == ERR_LIB_SSL && ERR_GET_REASON(error) == SSL_R_HTTP_REQUEST) {
-        ERR_clear_error();
+    int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
+    const char *text = bh_tls_reason();
+    if (reason == SSL_R_HTTP_REQUEST)
         return "plain HTTP where TLS is spoken";
-    }
-    return bh_tls_reason();
+    if (reason == SSL_R_WRONG_VERSION_NUMBER && c->connector && !c->established)
+        return "the server does not speak TLS here, or an old version only";
+    if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
+        return X509_verify_cert_error_string(SSL_get_verify_result(c->ssl));
+    return text;
 }
 
 static void log_failure(const struct bh_tls_conn *c, const char *message) {
@@ -211,7 +215,7 @@ static void log_failure(const struct bh_tls_conn *c, const char *message) {
     if (getpeername(c->fd, &peer.sa, &peer.len) == 0)
         bh_addr_format_ip(&peer, text);
     bh_info_limited("tls connection failed", bh_kv_str("what", message),
-                    bh_kv_str("reason", describe_failure()), bh_kv_str("peer", text));
+                    bh_kv_str("reason", c->failure), bh_kv_str("peer", text));
 }
 
 /* After OpenSSL has said no: what reading tells now. */
@@ -222,6 +226,7 @@ static ssize_t explain(struct bh_tls_conn *c, int result, const char *what) {
     case SSL_ERROR_ZERO_RETURN:
         return set_over(c, 0);
     case SSL_ERROR_SSL:
+        c->failure = describe_failure(c);
         log_failure(c, what);
         flush_pending(c); /* the alert */
         return set_over(c, BH_EPROTO);
@@ -250,7 +255,7 @@ static ssize_t shake_hands(struct bh_stream *s, struct bh_tls_conn *c) {
 
 static void tell_stream(struct bh_stream *s, const struct bh_tls_conn *c) {
     s->unsent = has_unsent(c);
-    s->has_input = c->early.len > 0 || c->over;
+    s->has_input = c->early.len > 0 || c->over || c->first;
 }
 
 static ssize_t decrypt(struct bh_tls_conn *c, unsigned char *p, size_t n) {
@@ -268,6 +273,10 @@ static ssize_t decrypt(struct bh_tls_conn *c, unsigned char *p, size_t n) {
 }
 
 static ssize_t read_chunk(struct bh_stream *s, struct bh_tls_conn *c, void *p, size_t n) {
+    if (c->first) {
+        c->first = false;
+        return shake_hands(s, c);
+    }
     ssize_t got = next_chunk(s, c);
     if (got == BH_EAGAIN)
         return BH_EAGAIN;
@@ -393,6 +402,7 @@ static void tls_close(struct bh_stream *s, bool abrupt) {
     close(c->fd);
     SSL_free(c->ssl);
     bh_tls_unref(c->tls);
+    bh_tls_connector_unref(c->connector);
     bh_bytes_free(&c->early);
     bh_bytes_free(&c->pending);
     bh_free(c);
@@ -405,18 +415,17 @@ static const struct bh_stream_ops tls_ops = {.read = tls_read,
                                              .shutdown = tls_shutdown,
                                              .close = tls_close};
 
-void bh_tls_accept(struct bh_stream *s, struct bh_tls *tls, struct bh_slice early) {
+struct bh_tls_conn *bh_tls_transport(struct bh_stream *s, SSL *ssl, struct bh_slice early) {
     struct bh_tls_conn *c = bh_calloc(1, sizeof *c);
     BIO *bio = new_bio(c);
-    c->tls = bh_tls_ref(tls);
     c->loop = s->loop;
     c->fd = s->fd;
-    c->ssl = bio ? SSL_new(tls->contexts[0]) : NULL;
-    if (c->ssl) {
-        SSL_set_bio(c->ssl, bio, bio);
-        SSL_set_accept_state(c->ssl);
+    if (ssl && bio) {
+        c->ssl = ssl;
+        SSL_set_bio(ssl, bio, bio);
         bh_bytes_add(&c->early, early);
     } else {
+        SSL_free(ssl);
         BIO_free(bio);
         set_over(c, BH_EIO);
     }
@@ -424,4 +433,17 @@ void bh_tls_accept(struct bh_stream *s, struct bh_tls *tls, struct bh_slice earl
     s->ops = &tls_ops;
     s->handshaking = 1;
     tell_stream(s, c);
+    return c;
+}
+
+void bh_tls_accept(struct bh_stream *s, struct bh_tls *tls, struct bh_slice early) {
+    SSL *ssl = SSL_new(tls->contexts[0]);
+    if (ssl)
+        SSL_set_accept_state(ssl);
+    bh_tls_transport(s, ssl, early)->tls = bh_tls_ref(tls);
+}
+
+const char *bh_tls_failure(const struct bh_stream *s) {
+    const struct bh_tls_conn *c = s->tls;
+    return c && c->failure ? c->failure : "unknown reason";
 }
