@@ -108,8 +108,11 @@ return {
         unsubscribe_linger = 5, -- how long a channel without connections stays subscribed
     },
 
+    -- Who is connected, and where: with Redis over all instances.
     tracking = {
+        lease = 300, -- how long the connections of an instance that died still count
         debounce = 3, -- how long users must be away before on_presence says so
+        key_prefix = "ws:", -- of the keys in Redis
     },
 
     delivery = {

@@ -45,7 +45,8 @@ struct bh_config {
     char *redis_url, *channel_prefix;
     uint64_t connect_timeout, command_timeout, probe_interval, unsubscribe_linger;
 
-    uint64_t tracking_debounce;
+    uint64_t tracking_lease, tracking_debounce;
+    char *tracking_key_prefix;
 
     char *strategy;
     uint64_t payload_bytes, seen_max, seen_ttl;

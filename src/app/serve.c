@@ -359,9 +359,9 @@ static int make_edge_config(struct server *s) {
 
 static int make_broker(struct server *s, unsigned workers) {
     const struct bh_config *c = s->config;
-    s->tracker = bh_memory_tracker_new(c->tracking_debounce);
     if (!*c->redis_url) {
         s->broker = bh_memory_broker_new();
+        s->tracker = bh_memory_tracker_new(c->tracking_debounce);
         return 0;
     }
     struct bh_redis_config redis = {0};
@@ -375,7 +375,11 @@ static int make_broker(struct server *s, unsigned workers) {
     redis.probe_ms = c->probe_interval;
     redis.backoff_min_ms = 50;
     redis.backoff_max_ms = 5000;
+    struct bh_redis_tracker_config tracking = {.key_prefix = c->tracking_key_prefix,
+                                               .lease_ms = c->tracking_lease,
+                                               .debounce_ms = c->tracking_debounce};
     s->broker = bh_redis_broker_new(&redis, workers);
+    s->tracker = bh_redis_tracker_new(&redis, &tracking, s->broker);
     redis.channel_prefix = redis.instance = NULL; /* not its own to free */
     bh_redis_config_deinit(&redis);
     return 0;
@@ -416,6 +420,8 @@ static int build(struct server *s) {
         return fail("server.instance", why);
     if (strlen(c->channel_prefix) > 64)
         return fail("redis.channel_prefix", "has more than 64 bytes");
+    if (strlen(c->tracking_key_prefix) > 64)
+        return fail("tracking.key_prefix", "has more than 64 bytes");
     if (make_edge_config(s) || make_broker(s, workers))
         return BH_EINVAL;
     s->edge.config.accepts_per_second = (c->accepts_per_second + workers - 1) / workers;

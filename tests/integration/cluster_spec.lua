@@ -332,7 +332,7 @@ describe("the Redis URL", function()
 
     it("that is none is refused, without repeating it", function()
         for _, url in ipairs {
-            "http://x:s3cret@y", "redis://s3cret@h", "redis://:s3cret@h:port", "rediss://:s3cret@h",
+            "http://x:s3cret@y", "redis://s3cret@h", "redis://:s3cret@h:port", "rediss://:s3cret@h?insecure=1",
         } do
             local argv = {daemon.BIN, "serve", "--dev", "--listen", "127.0.0.1:0", "--redis", url}
             local output, status = process.run(argv)

@@ -11,10 +11,15 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/core/envelope.h"
+#include "broker.h"
 #include "commands.h"
+#include "config.h"
+#include "errors.h"
+#include "failover.h"
 #include "metrics.h"
 #include "probe.h"
 #include "resp.h"
+#include "shards.h"
 #include "subscriptions.h"
 
 #include <stdio.h>
@@ -30,6 +35,7 @@ struct broker {
     struct bh_redis_config config;
     struct bh_redis_subscriptions subscriptions;
     struct bh_redis_probe probe;
+    struct bh_redis_failover failover;
     atomic_int workers_down;
     unsigned worker_count;
     struct worker_side **workers; /* each in a block of its own: threads write to them */
@@ -54,6 +60,9 @@ static int start(struct bh_broker *base, struct bh_loop *bus, struct bh_mailbox 
     struct broker *b = of(base);
     bh_redis_probe_start(&b->probe, bus, &b->config, &b->subscriptions);
     bh_redis_subscriptions_start(&b->subscriptions, bus, sink);
+    bh_redis_failover_follow(&b->failover, &b->probe.link);
+    bh_redis_failover_follow(&b->failover, &b->subscriptions.link);
+    bh_redis_failover_start(&b->failover, bus);
     return 0;
 }
 
@@ -67,15 +76,17 @@ static void unsubscribe(struct bh_broker *base, struct bh_slice topic) {
 
 static void stop(struct bh_broker *base) {
     struct broker *b = of(base);
+    bh_redis_failover_stop(&b->failover);
     bh_redis_subscriptions_stop(&b->subscriptions);
     bh_redis_probe_stop(&b->probe);
 }
 
 static int ready(const struct bh_broker *base, const char **why) {
     struct broker *b = of(base);
+    const char *trouble = atomic_load(&b->subscriptions.link.trouble);
     *why = NULL;
     if (!atomic_load(&b->subscriptions.up))
-        *why = "Redis has not confirmed the subscriptions";
+        *why = trouble ? trouble : "Redis has not confirmed the subscriptions";
     else if (atomic_load(&b->workers_down) > 0)
         *why = "not every worker is connected to Redis";
     return *why ? BH_EUNAVAIL : bh_redis_probe_ready(&b->probe, why);
@@ -103,6 +114,7 @@ static int worker_start(struct bh_broker *base, unsigned worker, struct bh_loop 
         return BH_EINVAL;
     snprintf(role, sizeof role, "worker-%u", worker);
     bh_redis_link_start(&b->workers[worker]->link, loop, &b->config, role, &worker_callbacks);
+    bh_redis_failover_follow(&b->failover, &b->workers[worker]->link);
     return 0;
 }
 
@@ -125,6 +137,9 @@ static void on_published(const struct bh_redis_completion *c, int error,
         why = "the link to Redis broke before it was confirmed";
     } else if (reply->type == BH_REPLY_INTEGER) {
         receivers = reply->integer;
+    } else if (reply->type == BH_REPLY_ERROR && bh_redis_judge(reply->str)->leave) {
+        error = BH_EUNAVAIL;
+        why = bh_redis_judge(reply->str)->why;
     } else {
         error = BH_EDENIED;
         why = reply->type == BH_REPLY_ERROR ? reply->str.p : "an unexpected answer to PUBLISH";
@@ -176,38 +191,14 @@ static void call(struct bh_redis *r, unsigned worker, size_t argc, const struct 
 
 /* --- life --- */
 
-static char *copy(const char *s) {
-    return s ? bh_strdup(s) : NULL;
-}
-
-static uint64_t or_default(uint64_t ms, uint64_t otherwise) {
-    return ms ? ms : otherwise;
-}
-
-static void copy_config(struct bh_redis_config *out, const struct bh_redis_config *c) {
-    *out = *c;
-    out->host = copy(c->host);
-    out->unix_path = copy(c->unix_path);
-    out->user = copy(c->user);
-    out->password = copy(c->password);
-    out->channel_prefix = bh_strdup(c->channel_prefix ? c->channel_prefix : BH_CHANNEL_PREFIX);
-    out->instance = copy(c->instance);
-    out->connect_timeout_ms = or_default(c->connect_timeout_ms, BH_REDIS_CONNECT_TIMEOUT_MS);
-    out->command_timeout_ms = or_default(c->command_timeout_ms, BH_REDIS_COMMAND_TIMEOUT_MS);
-    out->probe_ms = or_default(c->probe_ms, BH_REDIS_PROBE_MS);
-    out->backoff_min_ms = or_default(c->backoff_min_ms, BH_REDIS_BACKOFF_MIN_MS);
-    out->backoff_max_ms = or_default(c->backoff_max_ms, BH_REDIS_BACKOFF_MAX_MS);
-}
-
 static void free_broker(struct bh_broker *base) {
     struct broker *b = of(base);
     bh_redis_subscriptions_deinit(&b->subscriptions);
     for (unsigned i = 0; i < b->worker_count; i++)
         bh_free(b->workers[i]);
     bh_free(b->workers);
-    bh_free((char *)b->config.channel_prefix);
-    bh_free((char *)b->config.instance);
-    bh_redis_config_deinit(&b->config);
+    bh_redis_failover_deinit(&b->failover);
+    bh_redis_config_free_copy(&b->config);
     bh_free(b);
 }
 
@@ -231,7 +222,8 @@ struct bh_broker *bh_redis_broker_new(const struct bh_redis_config *config, unsi
     struct broker *b = bh_calloc(1, sizeof *b);
     b->base.vt = &broker_vt;
     b->commands.vt = &commands_vt;
-    copy_config(&b->config, config);
+    bh_redis_config_copy(&b->config, config);
+    bh_redis_failover_init(&b->failover, &b->config);
     bh_redis_subscriptions_init(&b->subscriptions, &b->config);
     b->subscriptions.on_probe = on_probe;
     b->subscriptions.on_probing = on_probing;
@@ -245,6 +237,20 @@ struct bh_broker *bh_redis_broker_new(const struct bh_redis_config *config, unsi
     return &b->base;
 }
 
+/* These are given whole brokers, also those over several nodes. */
+static struct broker *first_of(struct bh_broker *b) {
+    return of(bh_redis_shards_first(b));
+}
+
 struct bh_redis *bh_redis_broker_commands(struct bh_broker *broker) {
-    return &of(broker)->commands;
+    return &first_of(broker)->commands;
+}
+
+struct bh_redis_link *bh_redis_broker_link(struct bh_broker *broker, unsigned worker) {
+    struct broker *b = first_of(broker);
+    return worker < b->worker_count ? &b->workers[worker]->link : NULL;
+}
+
+void bh_redis_broker_follow(struct bh_broker *broker, struct bh_redis_link *link) {
+    bh_redis_failover_follow(&first_of(broker)->failover, link);
 }

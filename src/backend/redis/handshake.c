@@ -1,44 +1,22 @@
-/* handshake.c - AUTH, SELECT, CLIENT SETNAME, PING, sent in one write.
+/* handshake.c - AUTH, SELECT, CLIENT SETNAME, ROLE, PING, sent in one write.
  *
- * AUTH and SELECT must succeed; the name is a courtesy to whoever reads CLIENT LIST. The PING tells
+ * AUTH and SELECT must succeed; the name is a courtesy to whoever reads CLIENT LIST. ROLE is asked
+ * when a Sentinel has sent us: PUBLISH on a replica succeeds and reaches nobody else, so only the
+ * server itself can tell that we have come to the right one. The PING tells
  * a server that serves from one that still loads its data or has lost its master, and one that
- * wants a password from one that does not. A refusal is an error in the log that says which setting
- * to look at; the link goes on trying at the pace of its back-off, because passwords are also
- * corrected on the other side. The password itself is never logged, not even when the server
- * repeats it. */
+ * wants a password from one that does not. A server that is full says so unasked and hangs up; that
+ * is then the answer to whatever command is the first. A refusal is an error in the log that says
+ * which setting to look at; the link goes on trying at the pace of its back-off, because passwords
+ * are also corrected on the other side. The password itself is never logged, not even when the
+ * server repeats it. */
 #include "handshake.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
+#include "errors.h"
 #include "resp.h"
 
 #include <stdio.h>
-
-static const struct {
-    const char *starts;
-    const char *hint;
-} hints[] = {
-    {"WRONGPASS", "check user and password in the Redis URL"},
-    {"ERR invalid password", "check the password in the Redis URL"},
-    {"NOAUTH", "Redis wants a password: put user:password@ or :password@ into the Redis URL"},
-    {"ERR AUTH <password> called without",
-     "this Redis has no password: take it out of the Redis URL"},
-    {"ERR Client sent AUTH", "this Redis has no password: take it out of the Redis URL"},
-    {"ERR wrong number of arguments for 'auth'",
-     "this Redis is too old for users: give a password alone"},
-    {"ERR DB index", "check the database number in the Redis URL"},
-    {"ERR invalid DB index", "check the database number in the Redis URL"},
-    {"ERR SELECT", "check the database number in the Redis URL"},
-    {"NOPERM", "give the Redis user this permission (ACL SETUSER)"},
-    {"ERR max number of clients", "raise maxclients of Redis"},
-};
-
-static const char *hint_for(struct bh_slice answer) {
-    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
-        if (bh_slice_starts(answer, bh_slice_cstr(hints[i].starts)))
-            return hints[i].hint;
-    return "see Redis' answer";
-}
 
 /* Some servers repeat the arguments of a command that they do not know. */
 static bool repeats_password(const struct bh_redis_link *link, struct bh_slice answer) {
@@ -47,12 +25,17 @@ static bool repeats_password(const struct bh_redis_link *link, struct bh_slice a
 }
 
 static void refused(struct bh_redis_link *link, const char *command, struct bh_slice answer) {
+    const struct bh_redis_verdict *verdict = bh_redis_judge(answer);
+    if (verdict->not_yet) {
+        bh_redis_link_drop(link, BH_EUNAVAIL, verdict->why);
+        return;
+    }
     if (repeats_password(link, answer))
         answer = BH_SLICE("(not shown: it repeats the password)");
     BH_LOG_LIMITED(BH_LOG_ERROR, "Redis refuses us", bh_kv_str("link", link->role),
                    bh_kv_str("command", command), bh_kv_slice("answer", answer),
-                   bh_kv_str("hint", hint_for(answer)));
-    bh_redis_link_drop(link, BH_EDENIED, "refused by Redis");
+                   bh_kv_str("hint", verdict->hint));
+    bh_redis_link_drop(link, BH_EDENIED, verdict->why);
 }
 
 static bool is_error(int error, const struct bh_reply *reply) {
@@ -70,26 +53,27 @@ static void on_select(const struct bh_redis_completion *c, int error,
         refused(c->ud, "SELECT", reply->str);
 }
 
+/* Any other error says only that we stay without a name. */
 static void on_named(const struct bh_redis_completion *c, int error, const struct bh_reply *reply) {
+    if (is_error(error, reply) && (bh_slice_starts(reply->str, BH_SLICE("ERR max number of")) ||
+                                   bh_slice_starts(reply->str, BH_SLICE("DENIED "))))
+        refused(c->ud, "CLIENT SETNAME", reply->str);
 }
 
-static bool means_not_yet(struct bh_slice answer) {
-    return bh_slice_starts(answer, BH_SLICE("LOADING")) ||
-           bh_slice_starts(answer, BH_SLICE("MASTERDOWN")) ||
-           bh_slice_starts(answer, BH_SLICE("BUSY"));
+static void on_role(const struct bh_redis_completion *c, int error, const struct bh_reply *reply) {
+    if (is_error(error, reply))
+        refused(c->ud, "ROLE", reply->str);
+    else if (!error && (reply->type != BH_REPLY_ARRAY || reply->count == 0 ||
+                        !bh_slice_eq(reply->elements[0].str, BH_SLICE("master"))))
+        bh_redis_link_drop(c->ud, BH_EUNAVAIL,
+                           "what Sentinel names is no master (a failover may be under way)");
 }
 
 static void on_ping(const struct bh_redis_completion *c, int error, const struct bh_reply *reply) {
-    struct bh_redis_link *link = c->ud;
-    if (error)
-        return;
-    bool failed = reply->type == BH_REPLY_ERROR;
-    if (failed && means_not_yet(reply->str))
-        bh_redis_link_drop(link, BH_EUNAVAIL, "Redis is not ready to serve yet");
-    else if (failed && !bh_slice_starts(reply->str, BH_SLICE("NOPERM")))
-        refused(link, "PING", reply->str);
-    else
-        bh_redis_link_ready(link); /* who may not PING has been let in nonetheless */
+    if (is_error(error, reply) && !bh_slice_starts(reply->str, BH_SLICE("NOPERM ")))
+        refused(c->ud, "PING", reply->str);
+    else if (!error)
+        bh_redis_link_ready(c->ud); /* who may not PING has been let in nonetheless */
 }
 
 static void queue(struct bh_redis_link *link, size_t argc, const struct bh_slice *argv,
@@ -122,5 +106,7 @@ void bh_redis_handshake(struct bh_redis_link *link) {
     queue(link, 3,
           (struct bh_slice[]){BH_SLICE("CLIENT"), BH_SLICE("SETNAME"), bh_slice_cstr(text)},
           on_named);
+    if (link->sentinel)
+        queue(link, 1, (struct bh_slice[]){BH_SLICE("ROLE")}, on_role);
     queue(link, 1, (struct bh_slice[]){BH_SLICE("PING")}, on_ping);
 }

@@ -1,6 +1,7 @@
 /* link.c - the life of one connection: states, output, replies, deadlines.
  *
- * One timer serves the state at hand: from RESOLVING to AUTH it is the connect deadline, in READY
+ * One timer serves the state at hand: from RESOLVING to AUTH it is the connect deadline (asking the
+ * Sentinels has deadlines of its own and no end), in READY
  * it looks at the age of the oldest command (and sends a PING when there is none, so that a dead
  * peer shows on an idle link, too), in BACKOFF it ends the pause. There is one way down, `drop`: it
  * closes, tells the owner, completes what was pending and arms the pause. Completions may queue new
@@ -17,6 +18,10 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
+#include "bellhop/io/tls.h"
+#include "config.h"
+#include "errors.h"
+#include "failover.h"
 #include "handshake.h"
 #include "metrics.h"
 #include "resp.h"
@@ -48,6 +53,7 @@ static void set_state(struct bh_redis_link *link, enum bh_redis_link_state state
     link->state = state;
     switch (state) {
     case BH_REDIS_IDLE:
+    case BH_REDIS_ASKING:
         bh_timer_cancel(&link->timer);
         break;
     case BH_REDIS_RESOLVING:
@@ -58,6 +64,7 @@ static void set_state(struct bh_redis_link *link, enum bh_redis_link_state state
         break; /* the deadline of the whole attempt stays */
     case BH_REDIS_READY:
         link->ready_ms = bh_loop_now(link->loop);
+        atomic_store(&link->trouble, NULL);
         bh_metric_inc(&bh_redis_metrics[BH_REDIS_LINKS_UP]);
         bh_metric_inc(&bh_redis_metrics[BH_REDIS_CONNECTS]);
         if (link->callbacks->on_push)
@@ -113,6 +120,8 @@ static void complete_all(struct bh_redis_link *link, uint64_t sent, int error) {
 
 static void disconnect(struct bh_redis_link *link) {
     link->connections++;
+    if (link->sentinel)
+        bh_redis_sentinel_stop(link->sentinel);
     if (link->resolve)
         bh_resolve_cancel(link->resolve);
     link->resolve = NULL;
@@ -128,9 +137,11 @@ static const char *server(const struct bh_redis_link *link, char out[SERVER_TEXT
     const struct bh_redis_config *c = link->config;
     if (c->unix_path)
         snprintf(out, SERVER_TEXT_MAX, "unix:%s", c->unix_path);
+    else if (!link->host)
+        snprintf(out, SERVER_TEXT_MAX, "master %s of Sentinel", c->master);
     else
-        snprintf(out, SERVER_TEXT_MAX, strchr(c->host, ':') ? "[%s]:%u" : "%s:%u", c->host,
-                 c->port);
+        snprintf(out, SERVER_TEXT_MAX, strchr(link->host, ':') ? "[%s]:%u" : "%s:%u", link->host,
+                 link->port);
     return out;
 }
 
@@ -141,6 +152,7 @@ void bh_redis_link_drop(struct bh_redis_link *link, int error, const char *why) 
     bool was_ready = link->state == BH_REDIS_READY;
     uint64_t up_ms = was_ready ? bh_loop_now(link->loop) - link->ready_ms : 0;
     disconnect(link);
+    atomic_store(&link->trouble, why);
     /* A server that lets us in only to throw us out again does not reset the pace. */
     link->attempts = up_ms >= link->config->backoff_max_ms ? 1 : link->attempts + 1;
     set_state(link, BH_REDIS_BACKOFF);
@@ -152,8 +164,12 @@ void bh_redis_link_drop(struct bh_redis_link *link, int error, const char *why) 
                     bh_kv_int("attempt", link->attempts),
                     bh_kv_int("next_attempt_ms", (int64_t)time_left(link)));
     complete_all(link, link->sent, error == BH_ETIMEDOUT ? BH_ETIMEDOUT : BH_EIO);
-    if (was_ready && link->state == BH_REDIS_BACKOFF)
+    if (link->state != BH_REDIS_BACKOFF)
+        return;
+    if (was_ready)
         link->callbacks->on_down(link);
+    else if (link->callbacks->on_failed)
+        link->callbacks->on_failed(link);
 }
 
 /* --- output --- */
@@ -181,7 +197,7 @@ static void write_out(struct bh_redis_link *link) {
             return;
         }
         if (n < 0) {
-            bh_redis_link_drop(link, BH_EIO, "the connection broke while writing");
+            bh_redis_link_drop(link, BH_EIO, "the connection to Redis broke while writing");
             return;
         }
         link->out_head += (size_t)n;
@@ -231,15 +247,32 @@ void bh_redis_link_commit(struct bh_redis_link *link, const char *end,
 
 /* --- replies --- */
 
+static void take_answer(struct bh_redis_link *link, const struct bh_reply *reply) {
+    unsigned connection = link->connections;
+    bool was_ready = link->state == BH_REDIS_READY;
+    const struct bh_redis_verdict *verdict =
+        reply->type == BH_REPLY_ERROR ? bh_redis_judge(reply->str) : NULL;
+    struct bh_redis_pending p = pending_shift(link);
+    p.completion.fire(&p.completion, 0, reply);
+    if (verdict && verdict->leave && was_ready && link->connections == connection)
+        bh_redis_link_drop(link, BH_EUNAVAIL, verdict->why);
+}
+
 static void take_reply(struct bh_redis_link *link, const struct bh_reply *reply) {
     if (link->pending.count) {
-        struct bh_redis_pending p = pending_shift(link);
-        p.completion.fire(&p.completion, 0, reply);
+        take_answer(link, reply);
     } else if (link->callbacks->on_push && link->state == BH_REDIS_READY) {
         link->callbacks->on_push(link, reply);
     } else {
         bh_redis_link_drop(link, BH_EPROTO, "Redis answered what nobody asked");
     }
+}
+
+/* What the reader says about it may be its own text, which does not last. */
+static void drop_for_nonsense(struct bh_redis_link *link, int error) {
+    bh_warn_limited("what Redis sends is no reply", bh_kv_str("link", link->role),
+                    bh_kv_str("reason", link->reader.why));
+    bh_redis_link_drop(link, error, "what Redis sends is no reply");
 }
 
 static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
@@ -256,16 +289,29 @@ static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
             return;
     }
     if (got < 0)
-        bh_redis_link_drop(link, got, link->reader.why);
+        drop_for_nonsense(link, got);
     else if (answered)
         wait_from_now(link);
 }
 
+/* The files may be put right: the next attempt reads them again. */
+static void tls_failed(struct bh_redis_link *link) {
+    bh_warn_limited("TLS to Redis failed", bh_kv_str("link", link->role),
+                    bh_kv_str("reason", bh_tls_failure(&link->stream)));
+    bh_tls_connector_unref(link->tls);
+    link->tls = NULL;
+    bh_redis_link_drop(link, BH_EPROTO, "TLS to Redis failed; the log says why");
+}
+
 static void on_end(struct bh_stream *s, int error) {
     struct bh_redis_link *link = BH_CONTAINER_OF(s, struct bh_redis_link, stream);
-    bh_redis_link_drop(link, error ? error : BH_ECLOSED,
-                       link->state == BH_REDIS_CONNECTING ? "the connection was refused"
-                                                          : "Redis closed the connection");
+    bool refused = link->state == BH_REDIS_CONNECTING && (!s->tls || error == BH_EUNAVAIL);
+    if (error == BH_EPROTO)
+        tls_failed(link);
+    else
+        bh_redis_link_drop(link, error ? error : BH_ECLOSED,
+                           refused ? "the connection to Redis was refused"
+                                   : "Redis closed the connection");
 }
 
 static void on_writable(struct bh_stream *s) {
@@ -283,42 +329,110 @@ static const struct bh_stream_callbacks stream_callbacks = {on_data, on_end, on_
 
 /* --- up --- */
 
+/* 0, or BH_EINVAL: the files of TLS are of no use. */
+static int read_tls_files(struct bh_redis_link *link) {
+    char *error;
+    if (link->tls || bh_redis_config_tls(link->config, &link->tls, &error) == 0)
+        return 0;
+    BH_LOG_LIMITED(BH_LOG_ERROR, "no TLS to Redis", bh_kv_str("link", link->role),
+                   bh_kv_str("reason", error));
+    bh_free(error);
+    return BH_EINVAL;
+}
+
 static void connect_to(struct bh_redis_link *link, const struct bh_addr *addr) {
     link->sent = 0;
     bh_redis_reader_reset(&link->reader);
+    if (link->config->tls && read_tls_files(link) != 0) {
+        bh_redis_link_drop(link, BH_EINVAL, "the files for TLS to Redis cannot be used");
+        return;
+    }
     set_state(link, BH_REDIS_CONNECTING);
-    if (bh_stream_connect(&link->stream, link->loop, addr, &stream_callbacks) != 0)
-        bh_redis_link_drop(link, BH_EUNAVAIL, "the connection was refused");
+    if (bh_stream_connect(&link->stream, link->loop, addr, &stream_callbacks) != 0) {
+        bh_redis_link_drop(link, BH_EUNAVAIL, "the connection to Redis was refused");
+    } else if (link->config->tls) {
+        bh_tls_connect(&link->stream, link->tls, link->host);
+        bh_stream_read(&link->stream, true);
+    }
 }
 
 static void on_resolved(void *ud, int error, const struct bh_addr *addr) {
     struct bh_redis_link *link = ud;
     link->resolve = NULL;
     if (error)
-        bh_redis_link_drop(link, error, "the host name cannot be resolved");
+        bh_redis_link_drop(link, error, "the host name of Redis cannot be resolved");
     else
         connect_to(link, addr);
 }
 
-static void try_connect(struct bh_redis_link *link) {
-    const struct bh_redis_config *c = link->config;
-    struct bh_slice path = bh_slice_cstr(c->unix_path);
+static void connect_to_path(struct bh_redis_link *link) {
     struct bh_addr addr;
     const char *why;
     set_state(link, BH_REDIS_RESOLVING);
-    if (!c->unix_path)
-        link->resolve = bh_resolve(link->loop, c->host, c->port, on_resolved, link);
-    else if (bh_addr_parse(path, &addr, &why) != 0)
+    if (bh_addr_parse(bh_slice_cstr(link->config->unix_path), &addr, &why) != 0)
         bh_redis_link_drop(link, BH_EINVAL, why);
     else
         connect_to(link, &addr);
 }
 
+static void go_to(struct bh_redis_link *link, const char *host, uint16_t port) {
+    link->host = host;
+    link->port = port;
+    set_state(link, BH_REDIS_RESOLVING);
+    link->resolve = bh_resolve(link->loop, host, port, on_resolved, link);
+}
+
+static void on_found(struct bh_redis_sentinel *s, const char *host, uint16_t port) {
+    struct bh_redis_link *link = s->ud;
+    bh_redis_sentinel_note(s, host, port);
+    go_to(link, s->master_host, s->master_port);
+}
+
+static void ask_sentinel(struct bh_redis_link *link) {
+    set_state(link, BH_REDIS_ASKING);
+    link->host = NULL;
+    if (link->config->tls && read_tls_files(link) != 0)
+        bh_redis_link_drop(link, BH_EINVAL, "the files for TLS to Redis cannot be used");
+    else
+        bh_redis_sentinel_ask(link->sentinel, link->loop, link->tls, on_found);
+}
+
+static void try_connect(struct bh_redis_link *link) {
+    const struct bh_redis_config *c = link->config;
+    bool told = link->told;
+    link->told = false;
+    if (told)
+        go_to(link, link->sentinel->master_host, link->sentinel->master_port);
+    else if (link->sentinel)
+        ask_sentinel(link);
+    else if (c->unix_path)
+        connect_to_path(link);
+    else
+        go_to(link, c->host, c->port);
+}
+
+void bh_redis_link_tell_master(struct bh_redis_link *link, const char *host, uint16_t port) {
+    if (link->state == BH_REDIS_IDLE || !link->sentinel)
+        return;
+    bool waits = link->state == BH_REDIS_BACKOFF;
+    if (!waits && link->host && link->port == port && strcmp(link->host, host) == 0)
+        return; /* it is there, or on its way */
+    link->attempts = 0;
+    if (waits)
+        bh_timer_set(&link->timer, backoff(link));
+    else
+        bh_redis_link_drop(link, BH_EUNAVAIL, "the master has moved");
+    if (link->state != BH_REDIS_BACKOFF)
+        return;
+    bh_redis_sentinel_note(link->sentinel, host, port);
+    link->told = true;
+}
+
 void bh_redis_link_ready(struct bh_redis_link *link) {
     char text[SERVER_TEXT_MAX];
     set_state(link, BH_REDIS_READY);
-    bh_info("Redis link up", bh_kv_str("link", link->role),
-            bh_kv_str("server", server(link, text)));
+    BH_LOG(link->callbacks->brief ? BH_LOG_DEBUG : BH_LOG_INFO, NULL, "Redis link up",
+           bh_kv_str("link", link->role), bh_kv_str("server", server(link, text)));
     link->callbacks->on_up(link);
 }
 
@@ -355,7 +469,7 @@ static void on_timer(struct bh_timer *t) {
     else if (link->state == BH_REDIS_BACKOFF)
         try_connect(link);
     else
-        bh_redis_link_drop(link, BH_ETIMEDOUT, "connecting takes too long");
+        bh_redis_link_drop(link, BH_ETIMEDOUT, "connecting to Redis takes too long");
 }
 
 /* --- life --- */
@@ -369,6 +483,10 @@ void bh_redis_link_start(struct bh_redis_link *link, struct bh_loop *loop,
     bh_timer_init(&link->timer, loop, on_timer);
     bh_defer_init(&link->flush, on_flush);
     bh_redis_reader_init(&link->reader);
+    if (config->sentinels) {
+        link->sentinel = bh_malloc(sizeof *link->sentinel);
+        bh_redis_sentinel_init(link->sentinel, config, link);
+    }
     try_connect(link);
 }
 
@@ -381,4 +499,12 @@ void bh_redis_link_stop(struct bh_redis_link *link) {
     set_state(link, BH_REDIS_IDLE);
     complete_all(link, link->sent, BH_EIO);
     bh_redis_reader_deinit(&link->reader);
+    bh_tls_connector_unref(link->tls);
+    if (link->sentinel)
+        bh_redis_sentinel_free(link->sentinel, link->loop);
+    bh_redis_failover_leave(link->follower);
+    link->tls = NULL;
+    link->sentinel = NULL;
+    link->follower = NULL;
+    link->host = NULL;
 }

@@ -1,9 +1,11 @@
 /* link.h - one connection to Redis that keeps coming back.
  *
- * A link resolves, connects, authenticates, selects its database, names itself and makes sure that
- * the server serves (PING: LOADING and MASTERDOWN count as down); then it is READY. When anything
- * fails it completes every pending command exactly once and tries again after a capped, jittered
- * back-off, for ever. Commands are gathered and written once at the end of the tick; replies
+ * A link asks the Sentinels where Redis is, if there are any, resolves, connects, authenticates,
+ * selects its database, names itself and makes sure that the server serves (PING: LOADING and
+ * MASTERDOWN count as down; with Sentinels ROLE: only a master will do); then it is READY. When
+ * anything fails, or the server says that it is not the one to talk to (READONLY and the like), it
+ * completes every pending command exactly once and tries again after a capped, jittered back-off,
+ * for ever. Commands are gathered and written once at the end of the tick; replies
  * complete them in order.
  *
  * Embed it in an owner that lives until the tick after bh_redis_link_stop. Thread: the loop's. */
@@ -16,12 +18,15 @@
 #include "bellhop/io/timer.h"
 #include "reply.h"
 
+#include <stdatomic.h>
+
 /* A link that holds more does not take another command. */
 #define BH_REDIS_OUT_MAX     (64u * 1024 * 1024)
 #define BH_REDIS_PENDING_MAX (1u << 20)
 
 enum bh_redis_link_state {
-    BH_REDIS_IDLE, /* never started, or stopped */
+    BH_REDIS_IDLE,   /* never started, or stopped */
+    BH_REDIS_ASKING, /* the Sentinels */
     BH_REDIS_RESOLVING,
     BH_REDIS_CONNECTING,
     BH_REDIS_AUTH, /* connected; authenticating, selecting, asking whether it serves */
@@ -42,6 +47,9 @@ struct bh_redis_completion {
 };
 
 struct bh_redis_link;
+struct bh_redis_sentinel;
+struct bh_redis_follower;
+struct bh_tls_connector;
 
 struct bh_redis_link_callbacks {
     void (*on_up)(struct bh_redis_link *link);
@@ -50,6 +58,9 @@ struct bh_redis_link_callbacks {
     /* A reply that no command waits for; NULL when that breaks the protocol. Valid during the
      * call. A link with on_push is the subscriber's: it sends no PING of its own. */
     void (*on_push)(struct bh_redis_link *link, const struct bh_reply *reply);
+    /* An attempt to come up has failed; may be NULL. */
+    void (*on_failed)(struct bh_redis_link *link);
+    bool brief; /* it is for one question: that it comes up is no news for the log */
 };
 
 struct bh_redis_pending {
@@ -66,6 +77,13 @@ struct bh_redis_link {
     unsigned attempts;    /* failed ones since the link last proved stable */
     unsigned connections; /* also counts drops: so a callback's caller sees that it moved on */
     uint64_t ready_ms;    /* when it became READY */
+    _Atomic(const char *) trouble; /* why it is not up, a constant sentence; NULL: READY, or new */
+    struct bh_redis_sentinel *sentinel; /* NULL: the configuration says where Redis is */
+    struct bh_redis_follower *follower; /* NULL: nobody tells it of failovers (failover.h) */
+    const char *host;                   /* where to, or NULL: not known yet, or a unix socket */
+    uint16_t port;
+    bool told;                    /* host and port have been told: ask nobody */
+    struct bh_tls_connector *tls; /* NULL: plain, or to be made from the files */
     struct bh_resolve *resolve;
     struct bh_stream stream;
     struct bh_timer timer; /* what it is for depends on the state */
@@ -89,8 +107,11 @@ void bh_redis_link_start(struct bh_redis_link *link, struct bh_loop *loop,
 /* Tries to hand what is gathered to the kernel, closes, completes what is pending, and gives the
  * memory back. Harmless on a link that is IDLE. */
 void bh_redis_link_stop(struct bh_redis_link *link);
-/* The connection is of no use: begin anew. */
+/* The connection is of no use: begin anew. why: a constant sentence. */
 void bh_redis_link_drop(struct bh_redis_link *link, int error, const char *why);
+
+/* Sentinel tells that the master is there: a link that is elsewhere goes there at once. */
+void bh_redis_link_tell_master(struct bh_redis_link *link, const char *host, uint16_t port);
 
 static inline bool bh_redis_link_is_ready(const struct bh_redis_link *link) {
     return link->state == BH_REDIS_READY;

@@ -6,13 +6,15 @@
  * by itself, also if the bus thread hangs.
  *
  * Who is to blame for a probe that is missing? If Redis has not confirmed the PUBLISH, the probe's
- * own link, and the command timeout deals with that. If it has, the subscriber link is deaf; after
+ * own link, and the command timeout deals with that; the subscriber link is asked itself whether it
+ * lives. If it has, the subscriber link is deaf; after
  * a few in a row it is dropped and made anew. */
 #include "probe.h"
 
 #include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
+#include "errors.h"
 #include "metrics.h"
 #include "resp.h"
 
@@ -27,10 +29,14 @@ static void on_answered(const struct bh_redis_completion *c, int error,
         return;
     p->asked = false;
     p->taken = !error && reply->type == BH_REPLY_INTEGER;
-    if (!error && reply->type == BH_REPLY_ERROR)
+    if (error)
+        return;
+    bool refused = reply->type == BH_REPLY_ERROR;
+    const struct bh_redis_verdict *verdict = bh_redis_judge(reply->str);
+    atomic_store(&p->refusal, refused ? verdict->why : NULL);
+    if (refused)
         BH_LOG_LIMITED(BH_LOG_ERROR, "Redis refuses the probe", bh_kv_slice("answer", reply->str),
-                       bh_kv_str("hint", "the Redis user needs +publish and the channel "
-                                         "bellhop:probe:* (ACL: &pattern)"));
+                       bh_kv_str("hint", verdict->hint));
 }
 
 static void forget(struct bh_redis_probe *p) {
@@ -68,6 +74,7 @@ static void count_lost(struct bh_redis_probe *p) {
 
 static void probe(struct bh_redis_probe *p) {
     bh_timer_set(&p->timer, p->link.config->probe_ms);
+    bh_redis_subscriptions_look(p->subscriptions);
     if (p->asked)
         return; /* its command timeout runs */
     if (p->taken && *p->token)
@@ -128,12 +135,13 @@ void bh_redis_probe_restart(struct bh_redis_probe *p) {
 
 int bh_redis_probe_ready(const struct bh_redis_probe *p, const char **why) {
     uint64_t proven_ms = atomic_load(&p->proven_ms), now_ms = bh_clock_ms();
+    const char *trouble = atomic_load(&p->link.trouble), *refusal = atomic_load(&p->refusal);
     *why = NULL;
     if (!atomic_load(&p->up))
-        *why = "the link to Redis that probes is down";
+        *why = trouble ? trouble : "the link to Redis that probes is down";
     else if (!proven_ms)
-        *why = "no probe has come back from Redis yet";
+        *why = refusal ? refusal : "no probe has come back from Redis yet";
     else if (now_ms > proven_ms && now_ms - proven_ms > 2 * p->link.config->probe_ms + SLACK_MS)
-        *why = "probes do not come back from Redis";
+        *why = refusal ? refusal : "probes do not come back from Redis";
     return *why ? BH_EUNAVAIL : 0;
 }

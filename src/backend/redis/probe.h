@@ -17,6 +17,7 @@ struct bh_redis_probe {
     bool asked;                       /* its PUBLISH has not been answered yet */
     bool taken;                       /* its PUBLISH has been executed */
     uint64_t heard;                   /* by the subscriptions when it was sent */
+    _Atomic(const char *) refusal;    /* why Redis did not execute the last one; NULL: it did */
     unsigned lost;                    /* probes in a row that were taken and did not come back */
     atomic_bool up;
     atomic_uint_fast64_t

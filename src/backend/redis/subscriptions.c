@@ -13,7 +13,8 @@
  * off as a slow subscriber). A connection counts as up when the channels that were wanted at its
  * start are confirmed.
  *
- * The probe's channel is an ordinary one that is always wanted, and subscribed first.
+ * The probe's channel is an ordinary one that is always wanted, and subscribed first. So a live link
+ * is never silent for long; one that is gets a PING.
  * A subscriber connection has no queue of replies: each message says by itself what it is. */
 #include "subscriptions.h"
 
@@ -21,6 +22,7 @@
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/core/envelope.h"
+#include "errors.h"
 #include "metrics.h"
 #include "resp.h"
 
@@ -84,7 +86,7 @@ static void one_restored(struct bh_redis_subscriptions *s) {
         return;
     atomic_store(&s->up, true);
     bh_info("subscribed at Redis", bh_kv_int("channels", (int64_t)s->channels.count));
-    s->sink.on_state(s->sink.ud, true);
+    s->sink.on_state(s->sink.ud, 0, true);
 }
 
 static void discard(struct bh_redis_subscriptions *s, struct subscription *e) {
@@ -210,17 +212,28 @@ static bool is_bytes(const struct bh_reply *r) {
     return r->type == BH_REPLY_STRING || r->type == BH_REPLY_STATUS;
 }
 
+static bool is_pong(const struct bh_reply *r) {
+    return r->type == BH_REPLY_ARRAY && r->count == 2 && is_bytes(&r->elements[0]) &&
+           bh_slice_eq(r->elements[0].str, BH_SLICE("pong"));
+}
+
 static void on_push(struct bh_redis_link *link, const struct bh_reply *reply) {
     struct bh_redis_subscriptions *s = BH_CONTAINER_OF(link, struct bh_redis_subscriptions, link);
     const struct bh_reply *e = reply->elements;
     s->heard++;
+    s->pinged_ms = 0;
     if (reply->type == BH_REPLY_ERROR) {
-        BH_LOG_LIMITED(BH_LOG_ERROR, "Redis refuses a subscription",
-                       bh_kv_slice("answer", reply->str),
-                       bh_kv_str("prefix", s->config->channel_prefix),
-                       bh_kv_str("hint", "the Redis user needs the channels of the prefix and "
-                                         "bellhop:probe:* (ACL: &pattern) and +subscribe"));
-        bh_redis_link_drop(link, BH_EDENIED, "a subscription was refused");
+        const struct bh_redis_verdict *verdict = bh_redis_judge(reply->str);
+        if (s->pongs_due && s->unconfirmed == 0 && !verdict->leave) {
+            s->pongs_due--; /* Redis is busy, or does not permit a PING, but it is there */
+            return;
+        }
+        BH_LOG_LIMITED(
+            BH_LOG_ERROR, "Redis refuses a subscription", bh_kv_slice("answer", reply->str),
+            bh_kv_str("prefix", s->config->channel_prefix), bh_kv_str("hint", verdict->hint));
+        bh_redis_link_drop(link, BH_EDENIED, verdict->why);
+    } else if (s->pongs_due && is_pong(reply)) {
+        s->pongs_due--;
     } else if (reply->type != BH_REPLY_ARRAY || reply->count != 3 || !is_bytes(&e[0]) ||
                !is_bytes(&e[1])) {
         bh_redis_link_drop(link, BH_EPROTO, "not what a subscriber is sent");
@@ -242,6 +255,7 @@ static void on_up(struct bh_redis_link *link) {
     struct subscription *e;
     size_t cursor = 0;
     s->restoring = 0;
+    s->pinged_ms = s->pongs_due = 0;
     while ((e = bh_map_next(&s->channels, &cursor))) {
         e->restoring = e->wanted;
         s->restoring += e->wanted;
@@ -263,10 +277,33 @@ static void on_down(struct bh_redis_link *link) {
         enqueue(s, e); /* also those no longer wanted: the next flush discards them */
     }
     if (atomic_exchange(&s->up, false))
-        s->sink.on_state(s->sink.ud, false);
+        s->sink.on_state(s->sink.ud, 0, false);
 }
 
-static const struct bh_redis_link_callbacks link_callbacks = {on_up, on_down, on_push};
+static void send_ping(struct bh_redis_subscriptions *s) {
+    static const struct bh_slice ping = BH_SLICE("*1\r\n$4\r\nPING\r\n");
+    const char *why;
+    char *p = bh_redis_link_begin(&s->link, ping.n, &why);
+    if (!p)
+        return;
+    bh_redis_link_commit(&s->link, bh_resp_bytes(p, ping), NULL);
+    s->pinged_ms = bh_loop_now(s->link.loop);
+    s->pongs_due++;
+}
+
+void bh_redis_subscriptions_look(struct bh_redis_subscriptions *s) {
+    bool silent = s->heard == s->looked;
+    s->looked = s->heard;
+    if (!bh_redis_link_is_ready(&s->link) || !silent)
+        return;
+    if (!s->pinged_ms)
+        send_ping(s);
+    else if (bh_loop_now(s->link.loop) - s->pinged_ms >= s->config->command_timeout_ms)
+        bh_redis_link_drop(&s->link, BH_ETIMEDOUT, "Redis does not answer its subscriber");
+}
+
+static const struct bh_redis_link_callbacks link_callbacks = {
+    .on_up = on_up, .on_down = on_down, .on_push = on_push};
 
 /* --- life --- */
 

@@ -22,7 +22,10 @@ struct bh_redis_subscriptions {
     struct bh_defer flush;
     size_t unconfirmed; /* channels in commands that Redis has not confirmed */
     size_t restoring;   /* channels to be confirmed before this connection counts as up */
-    uint64_t heard;     /* messages and confirmations */
+    uint64_t heard;     /* messages, confirmations and answers to PING */
+    uint64_t looked;    /* `heard` when last looked at */
+    uint64_t pinged_ms; /* since when a PING has brought nothing at all; 0: none */
+    unsigned pongs_due;
     atomic_bool up;
 };
 
@@ -33,6 +36,9 @@ void bh_redis_subscriptions_deinit(struct bh_redis_subscriptions *s);
 void bh_redis_subscriptions_start(struct bh_redis_subscriptions *s, struct bh_loop *loop,
                                   const struct bh_broker_sink *sink);
 void bh_redis_subscriptions_stop(struct bh_redis_subscriptions *s);
+/* To be called now and then: a link that has been silent is sent a PING, and one that owes the
+ * answer for too long is dropped. */
+void bh_redis_subscriptions_look(struct bh_redis_subscriptions *s);
 /* As the broker's; a topic that is none is never live. */
 bool bh_redis_subscriptions_add(struct bh_redis_subscriptions *s, struct bh_slice topic);
 void bh_redis_subscriptions_remove(struct bh_redis_subscriptions *s, struct bh_slice topic);

@@ -1,20 +1,38 @@
 /* url.c - a Redis URL into a configuration. Pure; any thread.
  *
  * The URL is taken apart left to right: scheme, user info (everything before the last '@' of the
- * authority), host and port, path, query. Only then are the parts percent-decoded, so an encoded
- * '@' or '/' in a password separates nothing. No error repeats a part of the URL. */
+ * authority), host and port or a list of them, path, query. Only then are the parts
+ * percent-decoded, so an encoded '@' or '/' in a password separates nothing. No error repeats a
+ * part of the URL. */
 #include "bellhop/backend/redis.h"
 
+#include "bellhop/base/buf.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/io/addr.h"
 
 #include <limits.h>
 
-#define DEFAULT_PORT 6379
+#define DEFAULT_PORT     6379
+#define DEFAULT_SENTINEL 26379
+#define SENTINELS_MAX    32
+
+enum form { TCP, UNIX, SENTINEL };
+
+static const struct scheme {
+    const char *prefix;
+    enum form form;
+    bool tls;
+} schemes[] = {
+    {"redis://", TCP, false},
+    {"rediss://", TCP, true},
+    {"unix://", UNIX, false},
+    {"redis+sentinel://", SENTINEL, false},
+    {"rediss+sentinel://", SENTINEL, true},
+};
 
 struct parts {
-    bool is_unix;
+    const struct scheme *scheme;
     bool has_user_info;
     struct bh_slice user_info, host, path, query;
 };
@@ -43,14 +61,18 @@ static struct bh_slice cut(struct bh_slice *s, char c, bool *found) {
     return rest;
 }
 
+static const struct scheme *take_scheme(struct bh_slice *url) {
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+        if (take_prefix(url, schemes[i].prefix))
+            return &schemes[i];
+    return NULL;
+}
+
 static int split(struct bh_slice url, struct parts *out, const char **why) {
-    *out = (struct parts){0};
-    if (take_prefix(&url, "rediss://"))
-        return refuse(why, "rediss:// (TLS) is not supported; use redis:// or a local TLS tunnel");
-    if (take_prefix(&url, "unix://"))
-        out->is_unix = true;
-    else if (!take_prefix(&url, "redis://"))
-        return refuse(why, "a Redis URL begins with redis:// or unix://");
+    *out = (struct parts){.scheme = take_scheme(&url)};
+    if (!out->scheme)
+        return refuse(why, "a Redis URL begins with redis://, rediss:// (TLS), unix://, "
+                           "redis+sentinel:// or rediss+sentinel://");
     bool found;
     out->query = cut(&url, '?', &found);
     const char *slash = url.n ? memchr(url.p, '/', url.n) : NULL;
@@ -66,6 +88,7 @@ static int split(struct bh_slice url, struct parts *out, const char **why) {
     return 0;
 }
 
+/* The text is *out's from now on; what *out held before is freed. */
 static int decode(struct bh_slice s, const char **out, const char **why) {
     char *text = bh_malloc(s.n + 1);
     int n = bh_slice_urldecode(s, false, text);
@@ -74,6 +97,7 @@ static int decode(struct bh_slice s, const char **out, const char **why) {
         return refuse(why, "the Redis URL has a bad percent-encoding (write % itself as %25)");
     }
     text[n] = '\0';
+    bh_free((char *)*out);
     *out = text;
     return 0;
 }
@@ -100,12 +124,57 @@ static int parse_database(struct bh_slice digits, struct bh_redis_config *out, c
     return 0;
 }
 
-static int parse_query(struct bh_slice query, struct bh_redis_config *out, const char **why) {
-    if (query.n == 0)
-        return 0;
-    if (!take_prefix(&query, "db="))
-        return refuse(why, "the only parameter of a Redis URL is ?db=NUMBER");
-    return parse_database(query, out, why);
+static int parse_file(struct bh_slice value, const struct parts *u, const char **out,
+                      const char **why) {
+    if (!u->scheme->tls)
+        return refuse(why, "ca, cert and key are for rediss:// (TLS)");
+    if (value.n == 0)
+        return refuse(why, "ca, cert and key of the Redis URL each name a file");
+    return decode(value, out, why);
+}
+
+static int parse_sentinel_login(struct bh_slice value, const struct parts *u, const char **out,
+                                const char **why) {
+    if (u->scheme->form != SENTINEL)
+        return refuse(why, "sentinel_user and sentinel_password are for redis+sentinel://");
+    return decode(value, out, why);
+}
+
+static int parse_parameter(struct bh_slice name, struct bh_slice value, const struct parts *u,
+                           struct bh_redis_config *out, const char **why) {
+    if (bh_slice_eq(name, BH_SLICE("db")))
+        return parse_database(value, out, why);
+    if (bh_slice_eq(name, BH_SLICE("ca")))
+        return parse_file(value, u, &out->ca_file, why);
+    if (bh_slice_eq(name, BH_SLICE("cert")))
+        return parse_file(value, u, &out->cert_file, why);
+    if (bh_slice_eq(name, BH_SLICE("key")))
+        return parse_file(value, u, &out->key_file, why);
+    if (bh_slice_eq(name, BH_SLICE("sentinel_user")))
+        return parse_sentinel_login(value, u, &out->sentinel_user, why);
+    if (bh_slice_eq(name, BH_SLICE("sentinel_password")))
+        return parse_sentinel_login(value, u, &out->sentinel_password, why);
+    if (bh_slice_eq(name, BH_SLICE("insecure")))
+        return refuse(why, "there is no insecure TLS: name the CA of Redis by ca=FILE (a "
+                           "self-signed certificate is its own CA)");
+    return refuse(why, "the parameters of a Redis URL are db, ca, cert, key, sentinel_user and "
+                       "sentinel_password");
+}
+
+static int parse_query(const struct parts *u, struct bh_redis_config *out, const char **why) {
+    struct bh_slice rest = u->query, part;
+    bool found;
+    while (u->query.n && bh_slice_split(&rest, '&', &part)) {
+        struct bh_slice value = cut(&part, '=', &found);
+        int error = parse_parameter(part, value, u, out, why);
+        if (error)
+            return error;
+    }
+    if (out->key_file && !out->cert_file)
+        return refuse(why, "key= in the Redis URL goes with cert=");
+    if (out->sentinel_user && !out->sentinel_password)
+        return refuse(why, "sentinel_user in the Redis URL goes with sentinel_password");
+    return 0;
 }
 
 static int parse_unix(const struct parts *u, struct bh_redis_config *out, const char **why) {
@@ -118,11 +187,11 @@ static int parse_unix(const struct parts *u, struct bh_redis_config *out, const 
     return error;
 }
 
-static int parse_tcp(const struct parts *u, struct bh_redis_config *out, const char **why) {
-    struct bh_slice host = u->host;
+/* HOST[:PORT]; *port is left alone when it is not named. */
+static int parse_host(struct bh_slice host, const char **out, uint16_t *port, const char **why) {
     bool bracketed = host.n && host.p[host.n - 1] == ']';
     if (!bracketed && host.n && memchr(host.p, ':', host.n) &&
-        bh_addr_split(host, &host, &out->port) != 0)
+        bh_addr_split(host, &host, port) != 0)
         return refuse(why,
                       "the host and port of the Redis URL are written HOST:PORT or [IPV6]:PORT");
     if (bracketed && (host.p[0] != '[' || host.n < 3))
@@ -131,12 +200,77 @@ static int parse_tcp(const struct parts *u, struct bh_redis_config *out, const c
         host = bh_slice(host.p + 1, host.n - 2);
     if (host.n == 0)
         return refuse(why, "the Redis URL names no host");
-    if (out->port == 0)
+    if (*port == 0)
         return refuse(why, "the port of the Redis URL is 1..65535");
-    int error = decode(host, &out->host, why);
+    return decode(host, out, why);
+}
+
+static int parse_tcp(const struct parts *u, struct bh_redis_config *out, const char **why) {
+    int error = parse_host(u->host, &out->host, &out->port, why);
     if (error || u->path.n <= 1)
         return error;
     return parse_database(bh_slice(u->path.p + 1, u->path.n - 1), out, why);
+}
+
+static int add_sentinel(struct bh_bytes *list, struct bh_slice one, const char **why) {
+    const char *host = NULL;
+    uint16_t port = DEFAULT_SENTINEL, again;
+    struct bh_slice decoded;
+    int error = parse_host(one, &host, &port, why);
+    if (error)
+        return error;
+    if (list->len)
+        bh_bytes_addc(list, ',');
+    size_t begins = list->len;
+    bh_bytes_addf(list, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+    if (strchr(host, ',') ||
+        bh_addr_split(bh_slice(list->p + begins, list->len - begins), &decoded, &again) != 0)
+        error = refuse(why, "a Sentinel in the Redis URL has no name of a host");
+    bh_free((char *)host);
+    return error;
+}
+
+static int parse_sentinels(struct bh_slice hosts, const char **out, const char **why) {
+    struct bh_bytes list = {0};
+    struct bh_slice one;
+    int error = hosts.n ? 0 : refuse(why, "the Redis URL names no Sentinel");
+    for (unsigned count = 0; !error && bh_slice_split(&hosts, ',', &one); count++)
+        error = count < SENTINELS_MAX ? add_sentinel(&list, one, why)
+                                      : refuse(why, "the Redis URL names more than 32 Sentinels");
+    if (!error) {
+        bh_bytes_addc(&list, '\0');
+        *out = bh_strdup(list.p);
+    }
+    bh_bytes_free(&list);
+    return error;
+}
+
+static int parse_sentinel(const struct parts *u, struct bh_redis_config *out, const char **why) {
+    struct bh_slice name = u->path;
+    bool has_database;
+    take_prefix(&name, "/");
+    struct bh_slice database = cut(&name, '/', &has_database);
+    if (name.n == 0)
+        return refuse(why, "the Redis URL does not name the master: "
+                           "redis+sentinel://host1,host2/master-name");
+    int error = parse_sentinels(u->host, &out->sentinels, why);
+    if (!error)
+        error = decode(name, &out->master, why);
+    if (!error && database.n)
+        error = parse_database(database, out, why);
+    return error;
+}
+
+static int parse_place(const struct parts *u, struct bh_redis_config *out, const char **why) {
+    switch (u->scheme->form) {
+    case UNIX:
+        return parse_unix(u, out, why);
+    case SENTINEL:
+        return parse_sentinel(u, out, why);
+    case TCP:
+        break;
+    }
+    return parse_tcp(u, out, why);
 }
 
 int bh_redis_config_parse(struct bh_slice url, struct bh_redis_config *out, const char **why) {
@@ -150,20 +284,14 @@ int bh_redis_config_parse(struct bh_slice url, struct bh_redis_config *out, cons
                                     .backoff_max_ms = BH_REDIS_BACKOFF_MAX_MS};
     int error = split(url, &parts, why);
     if (!error)
-        error = parts.is_unix ? parse_unix(&parts, out, why) : parse_tcp(&parts, out, why);
+        out->tls = parts.scheme->tls;
     if (!error)
-        error = parse_query(parts.query, out, why);
+        error = parse_place(&parts, out, why);
+    if (!error)
+        error = parse_query(&parts, out, why);
     if (!error && parts.has_user_info)
         error = parse_user_info(parts.user_info, out, why);
     if (error)
         bh_redis_config_deinit(out);
     return error;
-}
-
-void bh_redis_config_deinit(struct bh_redis_config *c) {
-    bh_free((char *)c->host);
-    bh_free((char *)c->unix_path);
-    bh_free((char *)c->user);
-    bh_free((char *)c->password);
-    *c = (struct bh_redis_config){0};
 }

@@ -6,6 +6,7 @@
 #include "redis_server.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 
 struct fake_redis {
     int listener;
@@ -72,6 +73,7 @@ static inline bool fake_pump(struct fake_redis *f) {
         if (f->fd < 0)
             return true;
         f->accepted++;
+        setsockopt(f->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
         if (f->greeting)
             fake_say(f, bh_slice_cstr(f->greeting));
     }

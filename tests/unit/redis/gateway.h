@@ -46,7 +46,7 @@ static inline void on_subscribed(void *ud, struct bh_slice topic) {
     snprintf(g->last_subscribed, sizeof g->last_subscribed, "%.*s", BH_SLICE_ARG(topic));
 }
 
-static inline void on_state(void *ud, bool up) {
+static inline void on_state(void *ud, unsigned shard, bool up) {
     struct gateway *g = ud;
     assert_true(up != g->up);
     g->up = up;

@@ -270,7 +270,7 @@ static void count_message(void *ud, struct bh_message *m) {
 
 static void ignore_subscribed(void *ud, struct bh_slice topic) {}
 
-static void ignore_state(void *ud, bool up) {}
+static void ignore_state(void *ud, unsigned shard, bool up) {}
 
 static void start_bus(void *ud) {
     struct bh_broker_sink sink = {count_message, ignore_subscribed, ignore_state, NULL};

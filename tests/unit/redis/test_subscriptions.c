@@ -24,7 +24,7 @@ static void on_subscribed(void *ud, struct bh_slice topic) {
     snprintf(fx.topic, sizeof fx.topic, "%.*s", BH_SLICE_ARG(topic));
 }
 
-static void on_state(void *ud, bool up) {
+static void on_state(void *ud, unsigned shard, bool up) {
     fx.ups += up;
     fx.downs += !up;
 }
@@ -215,6 +215,27 @@ static void test_churn_while_down_leaves_nothing(void **state) {
     assert_int_equal(fx.s.channels.count, 1);
 }
 
+static void test_a_silent_link_is_asked_and_then_left(void **state) {
+    fx.config.command_timeout_ms = 100;
+    start_well();
+    bh_redis_subscriptions_look(&fx.s);
+    bh_redis_subscriptions_look(&fx.s); /* silent since the last look */
+    UNTIL(fake_heard(&fx.fake, "PING"));
+    fake_say(&fx.fake, BH_SLICE("*2\r\n$4\r\npong\r\n$0\r\n\r\n"));
+    UNTIL(fx.s.pinged_ms == 0);
+    bh_redis_subscriptions_look(&fx.s);
+    bh_redis_subscriptions_look(&fx.s);
+    fake_say(&fx.fake, BH_SLICE("-BUSY Redis is busy running a script\r\n"));
+    UNTIL(fx.s.pinged_ms == 0);
+    assert_int_equal(fx.downs, 0);
+    uint64_t begun = bh_loop_now(fx.loop);
+    while (fx.downs == 0) {
+        bh_redis_subscriptions_look(&fx.s);
+        bh_loop_tick(fx.loop, false);
+    }
+    assert_true(bh_loop_now(fx.loop) - begun >= 100);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -225,6 +246,7 @@ int main(void) {
         T(test_not_up_before_all_is_confirmed),
         T(test_many_go_in_chunks_and_in_a_window),
         T(test_churn_while_down_leaves_nothing),
+        T(test_a_silent_link_is_asked_and_then_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,13 +1,9 @@
 /* test_url.c - Redis URLs, lawful and not. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit_test.h"
 
 #include "bellhop/backend/redis.h"
 #include "bellhop/base/error.h"
+#include "bellhop/base/mem.h"
 
 static const struct {
     const char *url, *host, *path, *user, *password;
@@ -101,7 +97,32 @@ static const char *const bad[] = {
     "unix:///run/%00",
     "unix:///0123456789012345678901234567890123456789012345678901234567890123456789"
     "012345678901234567890123456789012345678901234567890123456789",
-    "rediss://:hunter2@h",
+    "rediss://:hunter2@",
+    "rediss://h?ca=",
+    "rediss://h?key=/k",
+    "rediss://h?ca=/a%",
+    "redis://h?ca=/a",
+    "redis://h?sentinel_password=hunter2",
+    "redis://h?db=1&",
+    "redis+sentinel://",
+    "redis+sentinel:///m",
+    "redis+sentinel://:hunter2@/m",
+    "redis+sentinel://a",
+    "redis+sentinel://a/",
+    "redis+sentinel://a//1",
+    "redis+sentinel://a/m/x",
+    "redis+sentinel://a/m/1/2",
+    "redis+sentinel://a,/m",
+    "redis+sentinel://,a/m",
+    "redis+sentinel://a:0/m",
+    "redis+sentinel://a:99999/m",
+    "redis+sentinel://a%2cb/m",
+    "redis+sentinel://a%2fb/m",
+    "redis+sentinel://a%/m",
+    "redis+sentinel://a/m%00",
+    "redis+sentinel://a/m?sentinel_user=hunter2",
+    "redis+sentinel://a/m?sentinel_password=hunter2%",
+    "redis+sentinel://a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a/m",
 };
 
 static void test_bad(void **state) {
@@ -116,18 +137,122 @@ static void test_bad(void **state) {
     }
 }
 
-static void test_tls_is_refused_by_name(void **state) {
+/* --- TLS --- */
+
+static void test_tls(void **state) {
     struct bh_redis_config c;
     const char *why;
-    assert_int_equal(bh_redis_config_parse(BH_SLICE("rediss://h"), &c, &why), BH_EINVAL);
-    assert_non_null(strstr(why, "TLS"));
+    assert_int_equal(bh_redis_config_parse(BH_SLICE("rediss://:pw@redis.example:6380/2?ca=%2fetc/a"
+                                                    "%26b.pem&cert=/c.pem&key=/k.pem"),
+                                           &c, &why),
+                     0);
+    assert_true(c.tls);
+    assert_string_equal(c.host, "redis.example");
+    assert_int_equal(c.port, 6380);
+    assert_int_equal(c.database, 2);
+    assert_string_equal(c.password, "pw");
+    assert_string_equal(c.ca_file, "/etc/a&b.pem");
+    assert_string_equal(c.cert_file, "/c.pem");
+    assert_string_equal(c.key_file, "/k.pem");
+    bh_redis_config_deinit(&c);
+    assert_int_equal(bh_redis_config_parse(BH_SLICE("rediss://h"), &c, &why), 0);
+    assert_true(c.tls);
+    assert_null(c.ca_file);
+    assert_int_equal(c.port, 6379);
+    bh_redis_config_deinit(&c);
+}
+
+static void test_no_insecure_tls(void **state) {
+    struct bh_redis_config c;
+    const char *why;
+    assert_int_equal(bh_redis_config_parse(BH_SLICE("rediss://h?insecure=1"), &c, &why), BH_EINVAL);
+    assert_non_null(strstr(why, "ca="));
+}
+
+static void test_files_are_checked(void **state) {
+    struct bh_redis_config c;
+    const char *why;
+    char *error;
+    bh_redis_config_parse(BH_SLICE("rediss://:hunter2@h?ca=/nonexistent.pem"), &c, &why);
+    assert_int_equal(bh_redis_config_check(&c, &error), BH_EINVAL);
+    assert_non_null(strstr(error, "/nonexistent.pem"));
+    assert_null(strstr(error, "hunter2"));
+    bh_free(error);
+    bh_redis_config_deinit(&c);
+    bh_redis_config_parse(BH_SLICE("redis://h"), &c, &why);
+    assert_int_equal(bh_redis_config_check(&c, &error), 0);
+    bh_redis_config_deinit(&c);
+}
+
+/* --- Sentinel --- */
+
+static const struct {
+    const char *url, *sentinels, *master, *user, *password, *sentinel_user, *sentinel_password;
+    unsigned database;
+    bool tls;
+} sentinels[] = {
+    {"redis+sentinel://a/m", "a:26379", "m", NULL, NULL, NULL, NULL, 0, false},
+    {"redis+sentinel://a,b:5,10.0.0.1:6/my-master/3", "a:26379,b:5,10.0.0.1:6", "my-master", NULL,
+     NULL, NULL, NULL, 3, false},
+    {"redis+sentinel://[::1],[::2]:7/m/", "[::1]:26379,[::2]:7", "m", NULL, NULL, NULL, NULL, 0,
+     false},
+    {"redis+sentinel://joe:p%40,w@a,b/m%20x?sentinel_password=s%26w&db=2", "a:26379,b:26379", "m x",
+     "joe", "p@,w", NULL, "s&w", 2, false},
+    {"REDISS+SENTINEL://a/m?sentinel_user=u&sentinel_password=p&ca=/x", "a:26379", "m", NULL, NULL,
+     "u", "p", 0, true},
+};
+
+static void test_sentinels(void **state) {
+    for (size_t i = 0; i < sizeof sentinels / sizeof *sentinels; i++) {
+        struct bh_redis_config c;
+        const char *why;
+        if (bh_redis_config_parse(bh_slice_cstr(sentinels[i].url), &c, &why) != 0)
+            fail_msg("%s: %s", sentinels[i].url, why);
+        same(c.sentinels, sentinels[i].sentinels);
+        same(c.master, sentinels[i].master);
+        same(c.user, sentinels[i].user);
+        same(c.password, sentinels[i].password);
+        same(c.sentinel_user, sentinels[i].sentinel_user);
+        same(c.sentinel_password, sentinels[i].sentinel_password);
+        assert_int_equal(c.database, sentinels[i].database);
+        assert_int_equal(c.tls, sentinels[i].tls);
+        assert_null(c.host);
+        assert_null(c.unix_path);
+        bh_redis_config_deinit(&c);
+    }
+}
+
+/* Whatever is cut off or changed, it is taken or refused, and nothing is lost (the sanitizers
+ * look). */
+static void test_cut_and_changed(void **state) {
+    static const char whole[] =
+        "rediss+sentinel://joe:hunter2@a%41,[::1]:7/m%20/3?sentinel_user=hunter2&"
+        "sentinel_password=hunter2&ca=/a&cert=/b&key=/c&db=1&db=2&ca=/twice";
+    char text[sizeof whole];
+    struct bh_redis_config c;
+    const char *why;
+    for (size_t n = 0; n < sizeof whole; n++)
+        for (int change = 0; change < 8; change++) {
+            memcpy(text, whole, sizeof whole);
+            if (change && n < sizeof whole - 1)
+                text[n] = "\0%@:/,]&"[change];
+            struct bh_slice exact = test_exact(bh_slice(text, change ? sizeof whole - 1 : n));
+            if (bh_redis_config_parse(exact, &c, &why) != 0)
+                assert_null(strstr(why, "hunter2"));
+            test_exact_free(exact);
+            bh_redis_config_deinit(&c);
+        }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),
         cmocka_unit_test(test_bad),
-        cmocka_unit_test(test_tls_is_refused_by_name),
+        cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_no_insecure_tls),
+        cmocka_unit_test(test_files_are_checked),
+        cmocka_unit_test(test_sentinels),
+        cmocka_unit_test(test_cut_and_changed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,81 @@
+-- lookup.lua - the connections of users, or of tenants, that stand under a lease.
+--
+-- KEYS     instances, then connections:<user> for each user, or tenant:<tenant> for each tenant
+-- ARGV     what: "online", "connections" or "tenants"
+-- Returns  { now, a count for each... }; for "connections":
+--          { now, { instance, connection, "<opened_at> <tenant>", ... } for each... }
+--
+-- While an instance registers anew, its connections stand under two marks: each counts once. A user
+-- with very many is looked at in part: the rest is counted unseen, and not listed.
+local instances, what = KEYS[1], ARGV[1]
+local CONNECTION_LEN, EACH_MAX, ALL_MAX = 11, 1000, 100000
+
+local time = redis.call("TIME")
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- name of a registration -> the instance's id while the lease runs, else false
+local ids = {}
+local function id_of(name)
+    local id = ids[name]
+    if id == nil then
+        local ends = redis.call("ZSCORE", instances, name)
+        id = ends and tonumber(ends) > now and (name:match("^(.*)~") or name) or false
+        ids[name] = id
+    end
+    return id
+end
+
+local most = math.min(EACH_MAX, math.floor(ALL_MAX / math.max(1, #KEYS - 1)))
+
+-- Calls see(id, connection, value) for each that lives; returns how many it did not look at.
+local function walk(members, see)
+    local known, looked, cursor = {}, 0, "0"
+    repeat
+        local page = redis.call("HSCAN", members, cursor, "COUNT", most)
+        cursor = page[1]
+        for i = 1, #page[2], 2 do
+            local member = page[2][i]
+            local connection = member:sub(-CONNECTION_LEN)
+            local id = id_of(member:sub(1, -CONNECTION_LEN - 2))
+            looked = looked + 1
+            if id and not known[connection] and looked <= most then
+                known[connection] = true
+                see(id, connection, page[2][i + 1])
+            end
+        end
+    until cursor == "0" or looked >= most
+    local whole = cursor == "0" and looked <= most
+    return whole and 0 or math.max(0, redis.call("HLEN", members) - most)
+end
+
+local function count(members)
+    local n = 0
+    local unseen = walk(members, function() n = n + 1 end)
+    return n + unseen
+end
+
+local function list(members)
+    local found = {}
+    walk(members, function(id, connection, value)
+        found[#found + 1] = id
+        found[#found + 1] = connection
+        found[#found + 1] = value
+    end)
+    return found
+end
+
+local function total(counts)
+    local of, sum = {}, 0
+    local all = redis.call("HGETALL", counts)
+    for i = 1, #all, 2 do
+        local id = id_of(all[i])
+        if id then of[id] = math.max(of[id] or 0, tonumber(all[i + 1]) or 0) end
+    end
+    for _, n in pairs(of) do sum = sum + n end
+    return sum
+end
+
+local answer = what == "connections" and list or what == "tenants" and total or count
+local reply = { now }
+for i = 2, #KEYS do reply[i] = answer(KEYS[i]) end
+return reply

@@ -1,0 +1,110 @@
+/* test_failover.c - real Sentinels, a master and a replica that change places, and a gateway that
+ * follows. */
+#include "gateway.h"
+#include "sentinel_server.h"
+
+static struct {
+    struct test_redis replica;
+    struct test_sentinel sentinels[2];
+    char list[128];
+} cluster;
+
+/* fx->redis is the master. Of the Sentinels in the list one is down, always. */
+static int setup_cluster(void **state) {
+    setup(state);
+    test_redis_start(&cluster.replica);
+    test_make_replica(&cluster.replica, &fx->redis);
+    for (size_t i = 0; i < 2; i++)
+        test_sentinel_start(&cluster.sentinels[i], fx->redis.port);
+    snprintf(cluster.list, sizeof cluster.list, "127.0.0.1:%u,127.0.0.1:%u,127.0.0.1:%u",
+             test_free_port(), cluster.sentinels[0].port, cluster.sentinels[1].port);
+    fx->config.host = NULL;
+    fx->config.sentinels = cluster.list;
+    fx->config.master = "mymaster";
+    fx->config.command_timeout_ms = 2000;
+    return 0;
+}
+
+static int teardown_cluster(void **state) {
+    close_gateway(&fx->g);
+    for (size_t i = 0; i < 2; i++)
+        test_sentinel_stop(&cluster.sentinels[i]);
+    test_redis_stop(&cluster.replica);
+    return teardown(state);
+}
+
+static long long links_at(const struct test_redis *r) {
+    redisContext *c = test_redis_client(r);
+    redisReply *reply = redisCommand(c, "CLIENT LIST");
+    long long n = 0;
+    for (const char *at = reply->str; (at = strstr(at, "name=bellhop:one:")); at++)
+        n++;
+    freeReplyObject(reply);
+    redisFree(c);
+    return n;
+}
+
+static void check_delivers(const char *text) {
+    struct gateway *g = &fx->g;
+    struct done d = {0};
+    unsigned before = g->messages;
+    publish(g, "user:1", bh_slice_cstr(text), &d);
+    TICK_UNTIL(g->loop, d.count && (d.error || g->messages > before));
+    assert_int_equal(d.error, 0);
+    assert_true(bh_slice_eq(g->last->payload, bh_slice_cstr(text)));
+    assert_int_equal(g->messages, before + 1);
+}
+
+static void test_a_failover_moves_all_links(void **state) {
+    struct gateway *g = &fx->g;
+    open_ready(g);
+    subscribe(g, "user:1");
+    assert_int_equal(links_at(&fx->redis), 3);
+    assert_int_equal(links_at(&cluster.replica), 0);
+    check_delivers("before");
+    /* The old master lives on: nothing but the announcement says that it is one no longer. */
+    TEST_WAIT_UNTIL(test_answers(cluster.sentinels[1].port, "SENTINEL FAILOVER mymaster", 0, "OK"));
+    TICK_UNTIL(g->loop, links_at(&cluster.replica) == 3 && is_ready(g));
+    assert_int_equal(links_at(&fx->redis), 0);
+    check_delivers("after");
+}
+
+static void test_a_master_that_dies(void **state) {
+    struct gateway *g = &fx->g;
+    struct done d = {0};
+    open_ready(g);
+    subscribe(g, "user:1");
+    test_redis_kill(&fx->redis);
+    TICK_UNTIL(g->loop, !is_ready(g));
+    publish(g, "user:1", BH_SLICE("x"), &d);
+    TICK_UNTIL(g->loop, d.count);
+    assert_int_equal(d.error, BH_EUNAVAIL);
+    TICK_UNTIL(g->loop, is_ready(g));
+    assert_int_equal(links_at(&cluster.replica), 3);
+    check_delivers("after");
+}
+
+/* Nobody closes the connections, and one more Sentinel is gone. */
+static void test_a_master_that_hangs(void **state) {
+    struct gateway *g = &fx->g;
+    fx->config.command_timeout_ms = 300;
+    open_ready(g);
+    subscribe(g, "user:1");
+    test_sentinel_kill(&cluster.sentinels[0]);
+    kill(fx->redis.pid, SIGSTOP);
+    TICK_UNTIL(g->loop, !is_ready(g));
+    TICK_UNTIL(g->loop, is_ready(g));
+    assert_int_equal(links_at(&cluster.replica), 3);
+    check_delivers("after");
+    kill(fx->redis.pid, SIGCONT);
+}
+
+int main(void) {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup_cluster, teardown_cluster)
+    const struct CMUnitTest tests[] = {
+        T(test_a_failover_moves_all_links),
+        T(test_a_master_that_dies),
+        T(test_a_master_that_hangs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
