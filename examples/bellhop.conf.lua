@@ -99,12 +99,21 @@ return {
     },
 
     redis = {
-        -- redis://[user:pass@]host[:port][/db] or unix:///path; "": no Redis, one instance.
-        url = "",
+        -- Where Redis is; {}: no Redis, one instance.
+        --   redis://[user:password@]host[:port][/db]     one Redis
+        --   rediss://host?ca=FILE[&cert=FILE&key=FILE]    over TLS
+        --   unix:///run/redis.sock[?db=N]
+        --   redis+sentinel://host,host,host/master-name   the master that the Sentinels name
+        -- A list of several spreads the topics over them; trackers and scripts use the first.
+        url = {},
         channel_prefix = "notification:", -- the same on all instances and publishers
         connect_timeout = 5,
         command_timeout = 5, -- a link whose oldest command waits longer is dropped and made anew
         probe_interval = 2, -- how often delivery through Redis is proven
+        -- While Redis is away a publish is refused with 503; or so many of each worker wait for it,
+        -- for so long.
+        publish_queue = 0,
+        publish_wait = 5,
         unsubscribe_linger = 5, -- how long a channel without connections stays subscribed
     },
 

@@ -4,6 +4,7 @@
 
 #include "config.h"
 
+#include "bellhop/backend/redis.h"
 #include "bellhop/edge/edge.h"
 
 /* Runs until a signal ends it. */
@@ -33,11 +34,22 @@ void bh_app_edge_free(struct bh_app_edge *e);
 int bh_app_tls(const struct bh_config *config, const struct bh_tls *previous, struct bh_tls **out,
                char **error);
 
+/* The Redis nodes, none or several, and what is kept in the first one. */
+struct bh_app_redis {
+    struct bh_redis_config nodes[BH_SHARDS_MAX];
+    size_t count;
+    struct bh_redis_tracker_config tracking;
+};
+/* Checks as it reads, also the files that TLS needs: 0, or BH_EINVAL with *error (bh_free), which
+ * repeats no part of a URL. Points into config and instance. Free it in both cases. */
+int bh_app_redis_config(const struct bh_config *config, const char *instance,
+                        struct bh_app_redis *out, char **error);
+void bh_app_redis_free(struct bh_app_redis *r);
+
 struct bh_script_config;
 /* Points into config and lua_dir; files is freed by the caller, its strings with bh_strings_free.
  */
 void bh_app_script_config(const struct bh_config *config, const char *lua_dir,
                           struct bh_script_config *out, struct bh_strings *files);
-void bh_strings_free(struct bh_strings *s);
 
 #endif

@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum type { STRING, STRINGS, BOOL, COUNT, SECONDS };
+enum type { STRING, STRINGS, URLS, BOOL, COUNT, SECONDS };
 
 struct key {
     const char *path;
@@ -78,11 +78,13 @@ static const struct key keys[] = {
     {"websocket.client_messages", STRING, AT(client_messages), 0, 0, "\"refuse\"", "refuse|ignore"},
     {"api.keys", STRINGS, AT(api_keys), 0, 0, "[]", NULL},
     {"api.cors_origins", STRINGS, AT(cors_origins), 0, 0, "[]", NULL},
-    {"redis.url", STRING, AT(redis_url), 0, 0, "\"\"", NULL},
+    {"redis.url", URLS, AT(redis_urls), 0, 0, "[]", NULL},
     {"redis.channel_prefix", STRING, AT(channel_prefix), 0, 0, "\"notification:\"", NULL},
     {"redis.connect_timeout", SECONDS, AT(connect_timeout), 0.05, 600, "5", NULL},
     {"redis.command_timeout", SECONDS, AT(command_timeout), 0.05, 600, "5", NULL},
     {"redis.probe_interval", SECONDS, AT(probe_interval), 0.05, 600, "2", NULL},
+    {"redis.publish_queue", COUNT, AT(publish_queue), 0, 1e6, "0", NULL},
+    {"redis.publish_wait", SECONDS, AT(publish_wait), 0.05, 600, "5", NULL},
     {"redis.unsubscribe_linger", SECONDS, AT(unsubscribe_linger), 0, 3600, "5", NULL},
     {"tracking.lease", SECONDS, AT(tracking_lease), 1, DAY, "300", NULL},
     {"tracking.debounce", SECONDS, AT(tracking_debounce), 0.05, 3600, "3", NULL},
@@ -109,6 +111,10 @@ static const struct key keys[] = {
     {"log.target", STRING, AT(log_target), 0, 0, "\"stderr\"", "stderr|syslog"},
 };
 #define KEY_COUNT (sizeof keys / sizeof keys[0])
+
+static bool is_list(const struct key *k) {
+    return k->type == STRINGS || k->type == URLS;
+}
 
 /* --- the state of a load: each key's value as JSON text --- */
 
@@ -199,6 +205,7 @@ static char *quoted(const char *s) {
 static const char *type_name(const struct key *k) {
     static const char *const names[] = {[STRING] = "a string",
                                         [STRINGS] = "a list of strings",
+                                        [URLS] = "a URL, or a list of URLs",
                                         [BOOL] = "true or false",
                                         [COUNT] = "a whole number",
                                         [SECONDS] = "a number of seconds"};
@@ -231,6 +238,7 @@ static bool fits(const struct key *k, const struct bh_json *node) {
     case STRING:
         return type == BH_JSON_STRING;
     case STRINGS:
+    case URLS:
         return is_strings(node);
     case BOOL:
         return type == BH_JSON_TRUE || type == BH_JSON_FALSE;
@@ -306,6 +314,8 @@ static bool is_section(const char *path) {
     return false;
 }
 
+static int take_text(struct load *l, const struct key *k, const char *text, const char *where);
+
 static int take_member(struct load *l, const char *prefix, const struct bh_json *node) {
     char path[256], where[512];
     snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", bh_json_name(node));
@@ -316,6 +326,8 @@ static int take_member(struct load *l, const char *prefix, const struct bh_json 
     const struct key *k = find_key(path);
     if (k) {
         snprintf(where, sizeof where, "%s:%d", l->file, line_of(l, path));
+        if (k->type == URLS && bh_json_str(node))
+            return take_text(l, k, bh_json_str(node), where);
         int error = check_value(l, k, node, where);
         if (error)
             return error;
@@ -354,15 +366,41 @@ static int take_file(struct load *l) {
 
 /* --- environment and command line: text that takes the type of its key --- */
 
+static bool begins_with_scheme(struct bh_slice s) {
+    size_t n = 0;
+    while (n < s.n && (isalpha((unsigned char)s.p[n]) || s.p[n] == '+'))
+        n++;
+    return n > 0 && bh_slice_starts(bh_slice(s.p + n, s.n - n), BH_SLICE("://"));
+}
+
+/* A URL may have commas inside (the hosts of Sentinels): the next one begins with its scheme. */
+static struct bh_slice first_url(struct bh_slice s) {
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] == ',' && begins_with_scheme(bh_slice_trim(bh_slice(s.p + i + 1, s.n - i - 1))))
+            return bh_slice(s.p, i);
+    return s;
+}
+
+static bool next_part(const struct key *k, struct bh_slice *rest, struct bh_slice *part) {
+    if (k->type != URLS)
+        return bh_slice_split(rest, ',', part);
+    if (rest->n == 0)
+        return false;
+    *part = first_url(*rest);
+    size_t used = part->n < rest->n ? part->n + 1 : part->n;
+    *rest = bh_slice(rest->p + used, rest->n - used);
+    return true;
+}
+
 static char *text_to_json(const struct key *k, const char *text) {
     if (k->type == STRING)
         return quoted(text);
-    if (k->type != STRINGS)
+    if (!is_list(k))
         return bh_strdup(text);
     struct bh_bytes out = {0};
     struct bh_slice rest = bh_slice_cstr(text), part;
     bh_bytes_addc(&out, '[');
-    while (bh_slice_split(&rest, ',', &part)) {
+    while (next_part(k, &rest, &part)) {
         part = bh_slice_trim(part);
         if (part.n == 0)
             continue;
@@ -432,6 +470,7 @@ static void store(struct bh_config *c, const struct key *k, const char *text) {
         *(char **)to = bh_strdup(bh_json_str(node));
         break;
     case STRINGS:
+    case URLS:
         store_strings(to, node);
         break;
     case BOOL:
@@ -530,16 +569,20 @@ int bh_config_load(struct bh_config *c, const char *file, const struct bh_config
     return rc;
 }
 
+void bh_strings_free(struct bh_strings *s) {
+    for (size_t i = 0; i < s->count; i++)
+        bh_free(s->items[i]);
+    bh_free(s->items);
+    *s = (struct bh_strings){0};
+}
+
 void bh_config_free(struct bh_config *c) {
     for (size_t i = 0; i < KEY_COUNT; i++) {
         void *at = (char *)c + keys[i].offset;
         if (keys[i].type == STRING)
             bh_free(*(char **)at);
-        struct bh_strings *list = at;
-        for (size_t s = 0; keys[i].type == STRINGS && s < list->count; s++)
-            bh_free(list->items[s]);
-        if (keys[i].type == STRINGS)
-            bh_free(list->items);
+        else if (is_list(&keys[i]))
+            bh_strings_free(at);
     }
     bh_json_free(c->tree);
 }

@@ -13,6 +13,7 @@ struct bh_strings {
     char **items;
     size_t count;
 };
+void bh_strings_free(struct bh_strings *s);
 
 struct bh_config {
     struct bh_strings listen;
@@ -42,8 +43,10 @@ struct bh_config {
 
     struct bh_strings api_keys, cors_origins;
 
-    char *redis_url, *channel_prefix;
+    struct bh_strings redis_urls; /* empty: no Redis */
+    char *channel_prefix;
     uint64_t connect_timeout, command_timeout, probe_interval, unsubscribe_linger;
+    uint64_t publish_queue, publish_wait;
 
     uint64_t tracking_lease, tracking_debounce;
     char *tracking_key_prefix;

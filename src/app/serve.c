@@ -358,31 +358,21 @@ static int make_edge_config(struct server *s) {
 }
 
 static int make_broker(struct server *s, unsigned workers) {
-    const struct bh_config *c = s->config;
-    if (!*c->redis_url) {
+    struct bh_app_redis redis;
+    char *error = NULL;
+    int result = bh_app_redis_config(s->config, s->instance, &redis, &error);
+    if (result) {
+        fail("configuration", error);
+    } else if (redis.count == 0) {
         s->broker = bh_memory_broker_new();
-        s->tracker = bh_memory_tracker_new(c->tracking_debounce);
-        return 0;
+        s->tracker = bh_memory_tracker_new(redis.tracking.debounce_ms);
+    } else {
+        s->broker = bh_redis_shards_new(redis.nodes, redis.count, workers);
+        s->tracker = bh_redis_tracker_new(&redis.nodes[0], &redis.tracking, s->broker);
     }
-    struct bh_redis_config redis = {0};
-    const char *why = NULL;
-    if (bh_redis_config_parse(bh_slice_cstr(c->redis_url), &redis, &why))
-        return fail("redis.url", why);
-    redis.channel_prefix = c->channel_prefix;
-    redis.instance = s->instance;
-    redis.connect_timeout_ms = c->connect_timeout;
-    redis.command_timeout_ms = c->command_timeout;
-    redis.probe_ms = c->probe_interval;
-    redis.backoff_min_ms = 50;
-    redis.backoff_max_ms = 5000;
-    struct bh_redis_tracker_config tracking = {.key_prefix = c->tracking_key_prefix,
-                                               .lease_ms = c->tracking_lease,
-                                               .debounce_ms = c->tracking_debounce};
-    s->broker = bh_redis_broker_new(&redis, workers);
-    s->tracker = bh_redis_tracker_new(&redis, &tracking, s->broker);
-    redis.channel_prefix = redis.instance = NULL; /* not its own to free */
-    bh_redis_config_deinit(&redis);
-    return 0;
+    bh_free(error);
+    bh_app_redis_free(&redis);
+    return result;
 }
 
 static unsigned count_workers(const struct bh_config *c) {
@@ -399,7 +389,7 @@ static int make_lane(struct server *s, struct lane *l) {
     l->thread = bh_thread_new("bellhop-worker");
     l->worker =
         bh_node_add_worker(s->node, bh_thread_loop(l->thread), bh_thread_mailbox(l->thread));
-    if (*s->config->redis_url)
+    if (s->config->redis_urls.count)
         l->worker->redis = bh_redis_broker_commands(s->broker);
     if (bh_script_new(&s->script, l->worker, &l->script, &error)) {
         fail("script", error ? error : "cannot be loaded");
@@ -418,10 +408,6 @@ static int build(struct server *s) {
     unsigned workers = count_workers(c);
     if (*c->instance && bh_id_check(BH_ID_INSTANCE, bh_slice_cstr(c->instance), &why))
         return fail("server.instance", why);
-    if (strlen(c->channel_prefix) > 64)
-        return fail("redis.channel_prefix", "has more than 64 bytes");
-    if (strlen(c->tracking_key_prefix) > 64)
-        return fail("tracking.key_prefix", "has more than 64 bytes");
     if (make_edge_config(s) || make_broker(s, workers))
         return BH_EINVAL;
     s->edge.config.accepts_per_second = (c->accepts_per_second + workers - 1) / workers;

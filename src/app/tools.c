@@ -62,13 +62,6 @@ void bh_app_script_config(const struct bh_config *config, const char *lua_dir,
     };
 }
 
-void bh_strings_free(struct bh_strings *s) {
-    for (size_t i = 0; i < s->count; i++)
-        bh_free(s->items[i]);
-    bh_free(s->items);
-    *s = (struct bh_strings){0};
-}
-
 int bh_app_check(const struct bh_config *config, const char *file) {
     struct bh_script_config script_config;
     struct bh_strings files;
@@ -78,7 +71,10 @@ int bh_app_check(const struct bh_config *config, const char *file) {
     bh_app_script_config(config, lua_dir, &script_config, &files);
     struct bh_app_edge edge = {0};
     struct bh_tls *tls = NULL;
-    int rc = bh_app_edge_config(config, &edge, &error);
+    struct bh_app_redis redis;
+    int rc = bh_app_redis_config(config, "", &redis, &error);
+    if (!rc)
+        rc = bh_app_edge_config(config, &edge, &error);
     if (!rc)
         rc = bh_app_tls(config, NULL, &tls, &error);
     if (!rc)
@@ -92,6 +88,7 @@ int bh_app_check(const struct bh_config *config, const char *file) {
         bh_script_free(script);
     }
     bh_free(error);
+    bh_app_redis_free(&redis);
     bh_app_edge_free(&edge);
     bh_tls_unref(tls);
     bh_strings_free(&files);

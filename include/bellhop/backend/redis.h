@@ -43,7 +43,8 @@
 #define BH_REDIS_BACKOFF_MIN_MS     50
 #define BH_REDIS_BACKOFF_MAX_MS     5000
 
-/* All strings but channel_prefix and instance are made by bh_redis_config_parse. */
+/* All strings but channel_prefix and instance are made by bh_redis_config_parse. Times of 0 mean
+ * their defaults. */
 struct bh_redis_config {
     /* Where Redis is: one of host, unix_path, sentinels; the others are NULL. */
     const char *host; /* name or address */
@@ -63,11 +64,13 @@ struct bh_redis_config {
     const char *channel_prefix; /* "notification:"; at most 64 bytes */
     const char *instance;
     uint64_t connect_timeout_ms; /* until the link is authenticated and answers */
-    uint64_t
-        command_timeout_ms; /* a link that owes a reply and gives none for so long is dropped */
+    uint64_t command_timeout_ms; /* a link that owes a reply for so long is dropped */
     uint64_t probe_ms;      /* interval of the self-probe */
     uint64_t backoff_min_ms;
     uint64_t backoff_max_ms;
+    /* Publishes of each worker that wait for Redis to come back, and for how long; 0: none, they
+     * are refused at once. */
+    uint64_t publish_queue, publish_wait_ms;
 };
 
 /* From a URL as above; what it does not say is set to its default. All strings belong to *out, free
@@ -122,6 +125,9 @@ struct bh_redis *bh_redis_broker_commands(struct bh_broker *broker);
  * each other on the topics that move. */
 struct bh_broker *bh_redis_shards_new(const struct bh_redis_config *configs, size_t count,
                                       unsigned workers);
+/* Whether two of them have one name; which ones. */
+bool bh_redis_shards_twins(const struct bh_redis_config *configs, size_t count, size_t *a,
+                           size_t *b);
 
 /* A tracker over the same Redis: every connection of every instance, under leases. It copies what
  * it needs of config and makes a link of its own on the bus; questions go over the workers' links

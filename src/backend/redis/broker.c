@@ -21,12 +21,14 @@
 #include "resp.h"
 #include "shards.h"
 #include "subscriptions.h"
+#include "waiting.h"
 
 #include <stdio.h>
 
 struct worker_side {
     struct bh_redis_link link;
     struct broker *broker;
+    struct bh_redis_waiting waiting;
 };
 
 struct broker {
@@ -113,6 +115,7 @@ static int worker_start(struct bh_broker *base, unsigned worker, struct bh_loop 
     if (worker >= b->worker_count)
         return BH_EINVAL;
     snprintf(role, sizeof role, "worker-%u", worker);
+    bh_redis_waiting_start(&b->workers[worker]->waiting, loop, &b->config);
     bh_redis_link_start(&b->workers[worker]->link, loop, &b->config, role, &worker_callbacks);
     bh_redis_failover_follow(&b->failover, &b->workers[worker]->link);
     return 0;
@@ -121,6 +124,7 @@ static int worker_start(struct bh_broker *base, unsigned worker, struct bh_loop 
 static void worker_stop(struct bh_broker *base, unsigned worker) {
     struct broker *b = of(base);
     struct bh_redis_link *link = &b->workers[worker]->link;
+    bh_redis_waiting_stop(&b->workers[worker]->waiting);
     if (bh_redis_link_is_ready(link))
         atomic_fetch_add(&b->workers_down, 1);
     bh_redis_link_stop(link);
@@ -165,22 +169,58 @@ static char *write_publish(char *p, const struct broker *b, const struct bh_mess
     (sizeof "*3\r\n$7\r\nPUBLISH\r\n" + BH_RESP_BULK_MAX(BH_CHANNEL_MAX) +                         \
      BH_RESP_BULK_MAX(BH_ENVELOPE_HEAD_MAX))
 
-static void publish(struct bh_broker *base, unsigned worker, struct bh_message *m,
-                    bh_broker_published_cb done, void *ud, bh_handle handle) {
-    struct broker *b = of(base);
-    struct bh_redis_link *link = &b->workers[worker]->link;
+static void refuse(bh_broker_published_cb done, void *ud, bh_handle handle, const char *why) {
+    bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISH_ERRORS]);
+    done(ud, handle, BH_EUNAVAIL, -1, why);
+}
+
+static void give(struct worker_side *side, struct bh_message *m, bh_broker_published_cb done,
+                 void *ud, bh_handle handle) {
+    struct bh_redis_link *link = &side->link;
     const char *why;
     char *p = bh_redis_link_begin(link, PUBLISH_BOUND + m->payload.n, &why);
     if (!p) {
-        bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISH_ERRORS]);
-        done(ud, handle, BH_EUNAVAIL, -1, why);
+        refuse(done, ud, handle, why);
         return;
     }
-    p = write_publish(p, b, m, bh_loop_now(link->loop));
+    p = write_publish(p, side->broker, m, bh_loop_now(link->loop));
     struct bh_redis_completion c = {
         .fire = on_published, .cb.published = done, .ud = ud, .handle = handle};
     bh_redis_link_commit(link, p, &c);
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISHES]);
+}
+
+/* While Redis does not bring us what it is given, it is not given anything: who waits for the echo
+ * would wait in vain, and the others are just as likely not to hear of it. */
+static const char *trouble_of(const struct worker_side *side) {
+    if (!bh_redis_link_is_ready(&side->link))
+        return "not connected to Redis";
+    if (!atomic_load(&side->broker->subscriptions.up))
+        return "Redis has not confirmed the subscriptions";
+    return NULL;
+}
+
+static void publish(struct bh_broker *base, unsigned worker, struct bh_message *m,
+                    bh_broker_published_cb done, void *ud, bh_handle handle) {
+    struct worker_side *side = of(base)->workers[worker];
+    const char *trouble = trouble_of(side);
+    if (!trouble && side->waiting.count == 0)
+        give(side, m, done, ud, handle);
+    else if (!bh_redis_waiting_add(&side->waiting, m, done, ud, handle))
+        refuse(done, ud, handle, trouble ? trouble : "too many messages wait for Redis");
+}
+
+/* Those that have waited go only when a probe has come back: by then others have had a moment to
+ * subscribe again, too. */
+static bool is_open(struct bh_redis_waiting *w) {
+    struct worker_side *side = BH_CONTAINER_OF(w, struct worker_side, waiting);
+    const char *why;
+    return !trouble_of(side) && ready(&side->broker->base, &why) == 0;
+}
+
+static void send_waiting(struct bh_redis_waiting *w, struct bh_message *m,
+                         bh_broker_published_cb done, void *ud, bh_handle handle) {
+    give(BH_CONTAINER_OF(w, struct worker_side, waiting), m, done, ud, handle);
 }
 
 static void call(struct bh_redis *r, unsigned worker, size_t argc, const struct bh_slice *argv,
@@ -233,6 +273,8 @@ struct bh_broker *bh_redis_broker_new(const struct bh_redis_config *config, unsi
     for (unsigned i = 0; i < workers; i++) {
         b->workers[i] = bh_calloc(1, sizeof **b->workers);
         b->workers[i]->broker = b;
+        b->workers[i]->waiting.is_open = is_open;
+        b->workers[i]->waiting.send = send_waiting;
     }
     return &b->base;
 }

@@ -289,10 +289,21 @@ static int by_name(const void *a, const void *b) {
     return strcmp(((const struct shard *)a)->name, ((const struct shard *)b)->name);
 }
 
-static bool has_twins(const struct shards *s) {
-    for (unsigned i = 1; i < s->count; i++)
-        if (strcmp(s->shard[i - 1].name, s->shard[i].name) == 0)
+bool bh_redis_shards_twins(const struct bh_redis_config *configs, size_t count, size_t *a,
+                           size_t *b) {
+    for (*a = 0; *a < count; ++*a) {
+        char *name = bh_redis_shard_name(&configs[*a]);
+        for (*b = *a + 1; *b < count; ++*b) {
+            char *other = bh_redis_shard_name(&configs[*b]);
+            bool same = strcmp(name, other) == 0;
+            bh_free(other);
+            if (same)
+                break;
+        }
+        bh_free(name);
+        if (*b < count)
             return true;
+    }
     return false;
 }
 
@@ -316,16 +327,13 @@ static struct shards *shards_new(const struct bh_redis_config *configs, unsigned
 
 struct bh_broker *bh_redis_shards_new(const struct bh_redis_config *configs, size_t count,
                                       unsigned workers) {
-    if (count == 0 || count > BH_SHARDS_MAX)
+    size_t a, b;
+    if (count == 0 || count > BH_SHARDS_MAX || bh_redis_shards_twins(configs, count, &a, &b))
         return NULL;
     bh_metrics_register(&nodes_down, 1);
     if (count == 1)
         return bh_redis_broker_new(configs, workers);
-    struct shards *s = shards_new(configs, (unsigned)count, workers);
-    if (!has_twins(s))
-        return &s->base;
-    free_shards(&s->base);
-    return NULL;
+    return &shards_new(configs, (unsigned)count, workers)->base;
 }
 
 struct bh_broker *bh_redis_shards_first(struct bh_broker *b) {

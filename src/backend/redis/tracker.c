@@ -363,6 +363,7 @@ static int start(struct bh_tracker *base, struct bh_loop *bus, const struct bh_t
     bh_redis_tenants_init(t, bus);
     t->state = BH_TRACKER_DOWN;
     bh_redis_link_start(&t->link, bus, &t->config, "tracker", &link_callbacks);
+    bh_redis_broker_follow(t->broker, &t->link);
     return 0;
 }
 
