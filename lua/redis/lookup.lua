@@ -1,17 +1,26 @@
 -- lookup.lua - the connections of users, or of tenants, that stand under a lease.
 --
--- KEYS     instances, then connections:<user> for each user, or tenant:<tenant> for each tenant
--- ARGV     what: "online", "connections" or "tenants"
--- Returns  { now, a count for each... }; for "connections":
---          { now, { instance, connection, "<opened_at> <tenant>", ... } for each... }
+-- KEYS     instances, pulse, then connections:<user> for each user, or tenant:<tenant> for each tenant
+-- ARGV     what: "online", "connections" or "tenants"; gap in ms, as for heartbeat.lua
+-- Returns  { now, 1 or 0 when some may be missing, a count for each... }; for "connections":
+--          { now, 1 or 0, { instance, connection, "<opened_at> <tenant>", ... } for each... }
 --
 -- While an instance registers anew, its connections stand under two marks: each counts once. A user
 -- with very many is looked at in part: the rest is counted unseen, and not listed.
-local instances, what = KEYS[1], ARGV[1]
-local CONNECTION_LEN, EACH_MAX, ALL_MAX = 11, 1000, 100000
+local instances, pulse, what, gap = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
+local CONNECTION_LEN, EACH_MAX, ALL_MAX, SMALL = 11, 1000, 100000, 100
 
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- Leases that ended because nobody could prolong them have not ended.
+local alive_after, certain = now, 1
+local beat = redis.call("HMGET", pulse, "at", "calm_until", "silent_since")
+if beat[1] and now - beat[1] > gap then
+    alive_after, certain = tonumber(beat[1]), 0
+elseif beat[2] and now < tonumber(beat[2]) then
+    alive_after, certain = tonumber(beat[3]), 0
+end
 
 -- name of a registration -> the instance's id while the lease runs, else false
 local ids = {}
@@ -19,19 +28,26 @@ local function id_of(name)
     local id = ids[name]
     if id == nil then
         local ends = redis.call("ZSCORE", instances, name)
-        id = ends and tonumber(ends) > now and (name:match("^(.*)~") or name) or false
+        id = ends and tonumber(ends) > alive_after and (name:match("^(.*)~") or name) or false
         ids[name] = id
     end
     return id
 end
 
-local most = math.min(EACH_MAX, math.floor(ALL_MAX / math.max(1, #KEYS - 1)))
+local most = math.min(EACH_MAX, math.floor(ALL_MAX / math.max(1, #KEYS - 2)))
+
+-- HSCAN costs twice as much, and is for crowds.
+local function next_page(members, size, cursor)
+    if size <= SMALL then return { "0", redis.call("HGETALL", members) } end
+    return redis.call("HSCAN", members, cursor, "COUNT", most)
+end
 
 -- Calls see(id, connection, value) for each that lives; returns how many it did not look at.
 local function walk(members, see)
     local known, looked, cursor = {}, 0, "0"
+    local size = redis.call("HLEN", members)
     repeat
-        local page = redis.call("HSCAN", members, cursor, "COUNT", most)
+        local page = next_page(members, size, cursor)
         cursor = page[1]
         for i = 1, #page[2], 2 do
             local member = page[2][i]
@@ -45,7 +61,7 @@ local function walk(members, see)
         end
     until cursor == "0" or looked >= most
     local whole = cursor == "0" and looked <= most
-    return whole and 0 or math.max(0, redis.call("HLEN", members) - most)
+    return whole and 0 or math.max(0, size - most)
 end
 
 local function count(members)
@@ -76,6 +92,6 @@ local function total(counts)
 end
 
 local answer = what == "connections" and list or what == "tenants" and total or count
-local reply = { now }
-for i = 2, #KEYS do reply[i] = answer(KEYS[i]) end
+local reply = { now, certain }
+for i = 3, #KEYS do reply[i] = answer(KEYS[i]) end
 return reply

@@ -1,33 +1,56 @@
--- presence.lua - users whose time to leave has come: who of them is offline now.
+-- presence.lua - users whose time has come: who of those that arrive is online, and who of those
+-- that leave is offline now.
 --
--- KEYS     instances, presence, leaving, then connections:<user> for each user
--- ARGV     the users
--- Returns  { now, users who went offline... }
+-- KEYS     instances, presence, leaving, events:<name>, arriving, then connections:<user> for each
+-- ARGV     name of the registration that asks, then the users
+-- Returns  status LOST, and nothing is changed, when the registration has ended; else the events
+--          that were decided, which stand in events:<name>, too (heartbeat.lua)
 --
--- Whoever runs it first takes the user out of `leaving`, so each event is returned once.
-local instances, presence, leaving = KEYS[1], KEYS[2], KEYS[3]
-local KEYS_BEFORE, CONNECTION_LEN = 3, 11
+-- Whoever runs it first takes the user out of `arriving` and `leaving`, so each event is decided once.
+local instances, presence, leaving, events, arriving = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local KEYS_BEFORE, CONNECTION_LEN = 5, 11
+local name = ARGV[1]
 
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function runs(registration)
+    local ends = redis.call("ZSCORE", instances, registration)
+    return ends and tonumber(ends) > now
+end
+
+if not runs(name) then return redis.status_reply("LOST") end
 
 -- What is no hash is somebody else's, and holds no connection.
 local function lives(members)
     if redis.call("TYPE", members).ok ~= "hash" then return false end
     for _, member in ipairs(redis.call("HKEYS", members)) do
-        local ends = redis.call("ZSCORE", instances, member:sub(1, -CONNECTION_LEN - 2))
-        if ends and tonumber(ends) > now then return true end
+        if runs(member:sub(1, -CONNECTION_LEN - 2)) then return true end
     end
     return false
 end
 
-local reply = { now }
-for i, user in ipairs(ARGV) do
-    local due = redis.call("ZSCORE", leaving, user)
-    if due and tonumber(due) <= now then
+local reply = {}
+local function decide(event)
+    redis.call("ZADD", events, now, event)
+    reply[#reply + 1] = event
+end
+
+local function is_due(set, user)
+    local due = redis.call("ZSCORE", set, user)
+    return due and tonumber(due) <= now
+end
+
+for i = 1, #KEYS - KEYS_BEFORE do
+    local user = ARGV[i + 1]
+    if is_due(arriving, user) then
+        redis.call("ZREM", arriving, user)
+        decide(now .. " +" .. user)
+    end
+    if is_due(leaving, user) then
         redis.call("ZREM", leaving, user)
         if not lives(KEYS[KEYS_BEFORE + i]) and redis.call("HDEL", presence, user) == 1 then
-            reply[#reply + 1] = user
+            decide(now .. " -" .. user)
         end
     end
 end

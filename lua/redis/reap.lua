@@ -1,14 +1,18 @@
 -- reap.lua - what a registration whose lease has ended left behind, a page at a time.
 --
--- KEYS     instances, instance:<name>, tenants:<name>, reaper:<name>
+-- KEYS     instances, instance:<name>, tenants:<name>, reaper:<name>, reaped, events:<name>,
+--          events:<registration of whoever asks>
 -- ARGV     name, who asks, for how long this is theirs in ms, cursor ("0" at first), entries a page
 -- Returns  { what, cursor for the next call, entries... }; what:
 --          0 nothing for whoever asks: it lives, is another's, or has gone
 --          1 connections: connection, user, ... (perhaps none)
 --          2 its connections have gone; tenants that it has written
---          3 nothing was left; its name has been removed
+--          3 nothing was left; its name has been removed, and events that it had not raised are
+--            now to be raised by whoever asks
 local instances, held, written, reaper = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local reaped, events, own_events = KEYS[5], KEYS[6], KEYS[7]
 local name, asker, claim, cursor, page = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local REMEMBER_MS = 86400000
 
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -18,6 +22,8 @@ if not ends or tonumber(ends) > now then return { 0, "0" } end
 local owner = redis.call("GET", reaper)
 if owner and owner ~= asker then return { 0, "0" } end
 redis.call("SET", reaper, asker, "PX", claim)
+redis.call("ZADD", reaped, now, name)
+redis.call("ZREMRANGEBYSCORE", reaped, "-inf", now - REMEMBER_MS)
 
 local function answer(what, next_cursor, entries)
     local reply = { what, next_cursor }
@@ -31,6 +37,8 @@ if redis.call("HLEN", held) > 0 then
 end
 local tenants = redis.call("SRANDMEMBER", written, page)
 if #tenants > 0 then return answer(2, "0", tenants) end
+local left = redis.call("ZRANGE", events, 0, -1, "WITHSCORES")
+for i = 1, #left, 2 do redis.call("ZADD", own_events, left[i + 1], left[i]) end
+redis.call("DEL", events, reaper)
 redis.call("ZREM", instances, name)
-redis.call("DEL", reaper)
 return { 3, "0" }

@@ -1,19 +1,25 @@
 -- track.lua - connections of one registration that came or went, in their order.
 --
--- KEYS     instances, instance:<name>, presence, leaving, then connections:<user> for each change
+-- KEYS     instances, instance:<name>, presence, leaving, events:<name>, pulse, arriving, then
+--          connections:<user> for each change
 -- ARGV     name, debounce in ms, mode, then four for each change: user, connection,
---          "<opened_at> <tenant>" or "" when it has gone, "1" when its coming is no news or ""
+--          "<opened_at> <tenant>" or "" when it has gone, "1" when it is known that the user had been
+--          announced as online (Redis may have forgotten) or ""
 --          mode: "live", or "reap" to change what belongs to a registration that has ended
 -- Returns  status LOST, and nothing is changed, when the registration has ended; else
 --          { now, connections of the registration, changes left out because somebody else keeps
 --            another kind of key there, n, n numbers of changes that were none,
---            users who came online... }
+--            events that were decided... }, which stand in events:<name>, too (heartbeat.lua)
+--
+-- While Redis is being told again what it has forgotten, a user who seems to come may have been
+-- announced by an instance that is not back yet: they arrive, until it has had the time to say so.
 --
 -- Writes that a full Redis refuses stand where a refusal leaves the connection in instance:<name>:
 -- whoever cleans up finds it there and ends what was begun.
-local instances, held, presence, leaving = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local instances, held, presence, leaving, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local pulse, arriving = KEYS[6], KEYS[7]
 local name, debounce, mode = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local KEYS_BEFORE, ARGV_BEFORE, ARGV_EACH = 4, 3, 4
+local KEYS_BEFORE, ARGV_BEFORE, ARGV_EACH = 7, 3, 4
 
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -33,14 +39,34 @@ local function is_strange(command, key, ...)
     return true
 end
 
-local function come(members, user, connection, value)
+local forgot_until = tonumber(redis.call("HGET", pulse, "forgot_until") or 0)
+local decided = {}
+
+local function announce(user)
+    if redis.call("HSETNX", presence, user, 1) == 0 then return end
+    if now < forgot_until then
+        redis.call("ZADD", arriving, forgot_until, user)
+        return
+    end
+    local event = now .. " +" .. user
+    redis.call("ZADD", events, now, event)
+    decided[#decided + 1] = event
+end
+
+local function was_announced(user)
+    redis.call("HSETNX", presence, user, 1)
+    redis.call("ZREM", arriving, user)
+end
+
+local function come(members, user, connection, value, known)
     local new = redis.call("HSET", held, connection, user) == 1
     if is_strange("HSET", members, name .. ":" .. connection, value) then
         if new then redis.call("HDEL", held, connection) end
-        return false, false
+        return false
     end
     redis.call("ZREM", leaving, user)
-    return new, redis.call("HSETNX", presence, user, 1) == 1
+    if known then was_announced(user) else announce(user) end
+    return new
 end
 
 local function go(members, user, connection)
@@ -53,21 +79,21 @@ local function go(members, user, connection)
     return redis.call("HDEL", held, connection) == 1
 end
 
-local none, online = {}, {}
+local none = {}
 for i = 1, #KEYS - KEYS_BEFORE do
     local members, at = KEYS[KEYS_BEFORE + i], ARGV_BEFORE + (i - 1) * ARGV_EACH
-    local user, connection, value, quiet = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
-    local changed, announce
-    if value == "" then
-        changed = go(members, user, connection)
+    local user, connection, value, known = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4] == "1"
+    local changed
+    if value ~= "" then
+        changed = come(members, user, connection, value, known)
     else
-        changed, announce = come(members, user, connection, value)
+        if known then was_announced(user) end
+        changed = go(members, user, connection)
     end
     if not changed then none[#none + 1] = i end
-    if announce and quiet == "" then online[#online + 1] = user end
 end
 
 local reply = { now, redis.call("HLEN", held), strange, #none }
 for _, i in ipairs(none) do reply[#reply + 1] = i end
-for _, user in ipairs(online) do reply[#reply + 1] = user end
+for _, event in ipairs(decided) do reply[#reply + 1] = event end
 return reply

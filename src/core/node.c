@@ -293,7 +293,10 @@ struct bh_mailbox *bh_node_bus(struct bh_node *n) {
 }
 
 int bh_node_ready(const struct bh_node *n, const char **why) {
-    return n->broker->vt->ready(n->broker, why);
+    int error = n->broker->vt->ready(n->broker, why);
+    if (!error && n->tracker->vt->ready)
+        error = n->tracker->vt->ready(n->tracker, why);
+    return error;
 }
 
 int64_t bh_node_connection_count(const struct bh_node *n) {

@@ -173,7 +173,7 @@ static void on_lookup(void *ud, bh_handle handle, int error, const struct bh_pre
     struct op *op = bh_slots_get(&w->ops, handle);
     if (!op)
         return;
-    if (!error && count == 1 && found->count == 0)
+    if (!error && count == 1 && found->count == 0 && !found->uncertain)
         op->receivers = 0;
     conclude(op);
 }

@@ -142,7 +142,13 @@ bool bh_redis_shards_twins(const struct bh_redis_config *configs, size_t count, 
  *   presence             hash  <user> -> 1, announced as online
  *   leaving              zset  <user> -> when they may be announced as offline
  *   reaper:<instance>    string, expiring: who cleans up after it
- *   epoch                string, random: another one means that Redis has lost its memory
+ *   events:<instance>    zset  "<when> +<user>" or "<when> -<user>" -> when; decided, and not yet
+ *                        known to have been raised
+ *   reaped               zset  <instance> -> since when others clean up after it; for a day
+ *   arriving             zset  <user> -> until when they may turn out to have been online before
+ *                        Redis forgot
+ *   pulse                hash  the last heartbeat of anybody, and until when what is because Redis
+ *                        was silent or has forgotten (heartbeat.lua)
  * <instance> there is the instance's id, "~" and a mark of this registration: what a registration
  * has lost sight of (a dead link, a FLUSHALL) is left behind under the old mark and reaped, and all
  * is registered anew under the next one. Readers see the id alone. */

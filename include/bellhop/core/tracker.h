@@ -40,6 +40,7 @@ struct bh_connection_info {
 struct bh_presence {
     size_t count;                                 /* connections of the user, or of the tenant */
     const struct bh_connection_info *connections; /* NULL when only counts were asked for */
+    bool uncertain; /* some may be missing: instances are on their way back after an outage */
 };
 
 enum bh_lookup { BH_LOOKUP_ONLINE, BH_LOOKUP_CONNECTIONS, BH_LOOKUP_TENANTS };
@@ -62,6 +63,9 @@ struct bh_tracker_vt {
     void (*lookup)(struct bh_tracker *t, struct bh_worker *worker, enum bh_lookup what,
                    const struct bh_slice *names, size_t count, bh_tracker_cb done, void *ud,
                    bh_handle handle);
+    /* Any thread: 0 when all connections of this instance can be found, or that cannot be helped
+     * now; else BH_EUNAVAIL and *why, a constant sentence. NULL: always 0. */
+    int (*ready)(const struct bh_tracker *t, const char **why);
     void (*free)(struct bh_tracker *t); /* after stop; no thread runs */
 };
 

@@ -197,7 +197,9 @@ static const char *trouble_of(const struct worker_side *side) {
         return "not connected to Redis";
     if (!atomic_load(&side->broker->subscriptions.up))
         return "Redis has not confirmed the subscriptions";
-    return NULL;
+    const char *why = NULL;
+    bh_redis_probe_ready(&side->broker->probe, &why);
+    return why;
 }
 
 static void publish(struct bh_broker *base, unsigned worker, struct bh_message *m,

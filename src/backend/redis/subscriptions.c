@@ -120,6 +120,7 @@ static void send_chunk(struct bh_redis_subscriptions *s, bool subscribe, struct 
         p = bh_resp_bulk(p, key_of(e));
     }
     bh_redis_link_commit(&s->link, p, NULL);
+    s->asked = true;
 }
 
 static void send_some(struct bh_redis_subscriptions *s) {
@@ -256,6 +257,7 @@ static void on_up(struct bh_redis_link *link) {
     size_t cursor = 0;
     s->restoring = 0;
     s->pinged_ms = s->pongs_due = 0;
+    s->asked = false;
     while ((e = bh_map_next(&s->channels, &cursor))) {
         e->restoring = e->wanted;
         s->restoring += e->wanted;
@@ -294,7 +296,8 @@ static void send_ping(struct bh_redis_subscriptions *s) {
 void bh_redis_subscriptions_look(struct bh_redis_subscriptions *s) {
     bool silent = s->heard == s->looked;
     s->looked = s->heard;
-    if (!bh_redis_link_is_ready(&s->link) || !silent)
+    /* Before the first SUBSCRIBE the answer would look different; what is not sent owes nothing. */
+    if (!bh_redis_link_is_ready(&s->link) || !silent || !s->asked)
         return;
     if (!s->pinged_ms)
         send_ping(s);

@@ -26,6 +26,7 @@ struct bh_redis_subscriptions {
     uint64_t looked;    /* `heard` when last looked at */
     uint64_t pinged_ms; /* since when a PING has brought nothing at all; 0: none */
     unsigned pongs_due;
+    bool asked; /* something has been subscribed on this connection */
     atomic_bool up;
 };
 

@@ -9,10 +9,11 @@
  * names count as one meanwhile; when all has been told, the old lease is ended, and its entries are
  * cleaned up after like those of a crash.
  *
- * Events: the hash `presence` holds who has been announced, so nobody is announced twice. If Redis
- * has lost its memory this is lost, too; that shows by the key `epoch`, and then those whom this
- * instance knows as announced are put in quietly. An event is raised by whoever gets the reply of
- * the script that decided it; if the link breaks just then, it is raised by nobody.
+ * Events: the hash `presence` holds who has been announced, so nobody is announced twice. Redis may
+ * lose its memory, of that, too. It shows by the last complete registration: unless it still stands,
+ * or is listed as one that others clean up after, Redis has forgotten it. So those whom this instance
+ * knows as announced are put in quietly, and those who have gone meanwhile are told again
+ * (tracker_departed.c). How events are raised once: tracker_events.c.
  *
  * Each instance asks with its heartbeat for ended leases and for users whose debounce is over; the
  * scripts see to it that only one of those who ask gets each. */
@@ -29,12 +30,11 @@
 #include <stdio.h>
 
 #define LEASE_MIN_MS  1000
-#define BEAT_MAX_MS   1000
 #define JITTER_MS     200
 #define PAUSE_MIN_MS  250
-#define PAUSE_MAX_MS  5000
+#define PAUSE_MAX_MS  2000
 #define DUE_MAX       100
-#define BEAT_HEAD     5 /* elements of heartbeat.lua's reply before the names */
+#define BEAT_HEAD     5 /* elements of heartbeat.lua's reply before the lists */
 #define PREFIX        "ws:"
 #define NO_COMPARISON UINT64_MAX
 
@@ -51,6 +51,7 @@ static void forget(struct bh_redis_tracker *t) {
     bh_defer_cancel(&t->restore);
     t->beating = false;
     t->more_due = false;
+    bh_redis_events_acked(t, false);
     bh_redis_changes_clear(t);
     bh_redis_tenants_clear(t);
     bh_redis_reap_clear(t);
@@ -82,16 +83,18 @@ static void set_state(struct bh_redis_tracker *t, enum bh_redis_tracker_state st
     case BH_TRACKER_BEGINNING:
         break;
     case BH_TRACKER_RESTORING:
-        t->announced_next = t->announced_until;
+        t->announced.next = t->announced.until;
         bh_defer(t->link.loop, BH_PHASE_FLUSH, &t->restore);
         break;
     case BH_TRACKER_LIVE:
-        t->announced_until = t->announced_next;
+        t->announced.until = t->announced.next;
+        bh_bytes_free(&t->announced.unconfirmed);
+        t->departed.live_ms = bh_loop_now(t->link.loop);
         t->complete = true;
-        t->forgot = false;
         t->failures = 0;
         break;
     }
+    atomic_store(&t->settled, state == BH_TRACKER_LIVE || t->failures > 0);
 }
 
 void bh_redis_tracker_lost(struct bh_redis_tracker *t, const char *why) {
@@ -157,29 +160,24 @@ bool bh_redis_all_strings(const struct bh_reply *r, size_t count) {
     return true;
 }
 
-void bh_redis_tracker_announce(struct bh_redis_tracker *t, struct bh_slice user, bool online,
-                               int64_t at) {
-    if (bh_id_check(BH_ID_USER, user, NULL) != 0)
-        return;
-    bh_metric_inc(&bh_redis_metrics[BH_REDIS_PRESENCE_EVENTS]);
-    t->sink.on_presence(t->sink.ud, user, online, at);
+/* --- users who are to be decided on --- */
+
+/* The next heartbeat finds out by itself. */
+static bool is_lost(int error, const struct bh_reply *r) {
+    return !error && r->type == BH_REPLY_STATUS;
 }
-
-/* --- users who are due to be offline --- */
-
-static void send_heartbeat(struct bh_redis_tracker *t);
 
 static void on_due(void *ud, bh_handle handle, int error, const struct bh_reply *r) {
     struct bh_redis_tracker *t = ud;
-    if (handle != t->registration || !bh_redis_tracker_hears("presence", error, r))
+    if (handle != t->registration || is_lost(error, r) ||
+        !bh_redis_tracker_hears("presence", error, r))
         return;
-    if (r->count < 1 || !bh_redis_is_int(&r->elements[0]) ||
-        !bh_redis_all_strings(r->elements + 1, r->count - 1))
+    if (!bh_redis_all_strings(r->elements, r->count))
         return;
-    for (size_t i = 1; i < r->count; i++)
-        bh_redis_tracker_announce(t, r->elements[i].str, false, r->elements[0].integer);
-    if (t->more_due && !t->beating)
-        send_heartbeat(t);
+    for (size_t i = 0; i < r->count; i++)
+        bh_redis_events_raise(t, r->elements[i].str);
+    if (t->more_due)
+        bh_redis_tracker_beat(t);
 }
 
 static void decide(struct bh_redis_tracker *t, const struct bh_reply *users, size_t count) {
@@ -190,6 +188,9 @@ static void decide(struct bh_redis_tracker *t, const struct bh_reply *users, siz
     bh_redis_call_key(call, "instances", BH_SLICE(""));
     bh_redis_call_key(call, "presence", BH_SLICE(""));
     bh_redis_call_key(call, "leaving", BH_SLICE(""));
+    bh_redis_call_key(call, "events:", bh_tracker_name(&t->name));
+    bh_redis_call_key(call, "arriving", BH_SLICE(""));
+    bh_redis_call_arg(call, bh_tracker_name(&t->name));
     for (size_t i = 0; i < count; i++) {
         bh_redis_call_key(call, "connections:", users[i].str);
         bh_redis_call_arg(call, users[i].str);
@@ -199,79 +200,117 @@ static void decide(struct bh_redis_tracker *t, const struct bh_reply *users, siz
 
 /* --- the heartbeat --- */
 
-static uint64_t beat_pause(const struct bh_redis_tracker *t) {
-    return t->lease_ms / 3 < BEAT_MAX_MS ? t->lease_ms / 3 : BEAT_MAX_MS;
+/* Of a registration of ours before this one. An empty name is none. */
+static void add_earlier(struct bh_redis_call *call, const struct bh_tracker_name *n, bool ended) {
+    if (!n->len)
+        return;
+    bh_redis_call_key(call, "events:", bh_tracker_name(n));
+    bh_redis_call_arg(call, bh_tracker_name(n));
+    bh_redis_call_arg(call, ended ? BH_SLICE("end") : BH_SLICE("keep"));
 }
 
-static struct bh_redis_call *heartbeat(const struct bh_redis_tracker *t, const char *mode,
-                                       const struct bh_tracker_name *ended) {
-    char epoch[BH_UNIQUE_ID_LEN + 1];
-    bh_id_unique(epoch);
+/* What nobody needs is ended: a complete registration ends its predecessor, and the next attempt
+ * the one that was given up. */
+static struct bh_redis_call *heartbeat(struct bh_redis_tracker *t, const char *mode) {
     struct bh_redis_call *call = bh_redis_call_new(&bh_redis_script_heartbeat, t->prefix);
+    const struct bh_tracker_name *last = t->complete ? &t->name : &t->previous;
+    bool ends = t->complete || strcmp(mode, "end") == 0;
     bh_redis_call_key(call, "instances", BH_SLICE(""));
     bh_redis_call_key(call, "instance:", bh_tracker_name(&t->name));
     bh_redis_call_key(call, "leaving", BH_SLICE(""));
-    bh_redis_call_key(call, "epoch", BH_SLICE(""));
+    bh_redis_call_key(call, "reaped", BH_SLICE(""));
+    bh_redis_call_key(call, "pulse", BH_SLICE(""));
+    bh_redis_call_key(call, "events:", bh_tracker_name(&t->name));
+    bh_redis_call_key(call, "arriving", BH_SLICE(""));
     bh_redis_call_arg(call, bh_slice_cstr(mode));
     bh_redis_call_arg(call, bh_tracker_name(&t->name));
     bh_redis_call_int(call, (int64_t)t->lease_ms);
-    bh_redis_call_arg(call, bh_slice_cstr(epoch));
-    if (ended->len)
-        bh_redis_call_arg(call, bh_tracker_name(ended));
+    bh_redis_call_int(call, (int64_t)bh_redis_gap_ms(t));
+    bh_redis_call_int(call, (int64_t)bh_redis_calm_ms(t));
+    bh_redis_call_arg(call, bh_tracker_name(last));
+    bh_redis_call_int(call, (t->previous.len > 0) + (t->abandoned.len > 0));
+    add_earlier(call, &t->previous, ends);
+    add_earlier(call, &t->abandoned, true);
+    bh_redis_events_ack(t, call);
     return call;
 }
 
-static bool is_heartbeat(const struct bh_reply *r) {
-    if (r->type != BH_REPLY_ARRAY || r->count < BEAT_HEAD)
+struct beat {
+    bool runs;
+    int64_t held;
+    enum bh_tracker_fate fate;
+    const struct bh_reply *dead, *events, *due;
+    size_t dead_count, event_count, due_count;
+};
+
+static bool parse_beat(const struct bh_reply *r, struct beat *out) {
+    if (r->type != BH_REPLY_ARRAY || r->count < BEAT_HEAD + 1)
         return false;
     const struct bh_reply *e = r->elements;
-    return bh_redis_is_int(&e[0]) && bh_redis_is_int(&e[1]) && bh_redis_is_int(&e[2]) &&
-           bh_redis_is_string(&e[3]) && bh_redis_is_int(&e[4]) && e[4].integer >= 0 &&
-           (uint64_t)e[4].integer <= r->count - BEAT_HEAD &&
-           bh_redis_all_strings(e + BEAT_HEAD, r->count - BEAT_HEAD);
+    size_t left = r->count - BEAT_HEAD - 1;
+    if (!bh_redis_is_int(&e[0]) || !bh_redis_is_int(&e[1]) || !bh_redis_is_int(&e[2]) ||
+        !bh_redis_is_count(&e[3], BH_TRACKER_FORGOTTEN) || !bh_redis_is_count(&e[4], left))
+        return false;
+    size_t dead_count = (size_t)e[4].integer;
+    const struct bh_reply *count = &e[BEAT_HEAD + dead_count];
+    if (!bh_redis_is_count(count, left - dead_count))
+        return false;
+    *out = (struct beat){.runs = e[0].integer == 1,
+                         .held = e[1].integer,
+                         .fate = (enum bh_tracker_fate)e[3].integer,
+                         .dead = e + BEAT_HEAD,
+                         .dead_count = dead_count,
+                         .events = count + 1,
+                         .event_count = (size_t)count->integer};
+    out->due = out->events + out->event_count;
+    out->due_count = left - dead_count - out->event_count;
+    return bh_redis_all_strings(out->dead, dead_count) &&
+           bh_redis_all_strings(out->events, left - dead_count);
 }
 
-/* Both end what nobody needs: a complete registration its predecessor, and the next attempt the one
- * that was given up. */
-static const struct bh_tracker_name *ended_by_beat(const struct bh_redis_tracker *t) {
-    static const struct bh_tracker_name nobody;
-    return t->state == BH_TRACKER_LIVE ? &t->previous : &nobody;
+static void raise_events(struct bh_redis_tracker *t, const struct beat *b) {
+    for (size_t i = 0; i < b->event_count; i++)
+        bh_redis_events_raise(t, b->events[i].str);
 }
 
 static void on_beat(void *ud, bh_handle handle, int error, const struct bh_reply *r) {
     struct bh_redis_tracker *t = ud;
+    struct beat b;
     if (!bh_redis_tracker_accepts(t, handle, "heartbeat", error, r))
         return;
     t->beating = false;
-    if (!is_heartbeat(r)) {
+    if (!parse_beat(r, &b)) {
         bh_redis_tracker_failed(t, "heartbeat", BH_SLICE("an unexpected answer"));
-    } else if (!r->elements[0].integer) {
+        return;
+    }
+    bh_redis_events_acked(t, true);
+    raise_events(t, &b);
+    if (!b.runs) {
         bh_redis_tracker_lost(t, "the lease has ended");
-    } else if (t->beat_batches == t->changes.sent && r->elements[1].integer != t->held) {
+    } else if (t->beat_batches == t->changes.sent && b.held != t->held) {
         bh_redis_tracker_lost(t, "it holds another number of connections");
     } else if (t->state == BH_TRACKER_LIVE) {
-        size_t dead = (size_t)r->elements[4].integer;
-        const struct bh_reply *names = r->elements + BEAT_HEAD;
         if (t->beat_ends)
             t->previous.len = 0;
-        bh_redis_reap(t, names, dead);
-        decide(t, names + dead, r->count - BEAT_HEAD - dead);
+        bh_redis_reap(t, b.dead, b.dead_count);
+        decide(t, b.due, b.due_count);
+        bh_redis_departed_trim(t);
     }
 }
 
-static void send_heartbeat(struct bh_redis_tracker *t) {
+void bh_redis_tracker_beat(struct bh_redis_tracker *t) {
+    if (t->beating)
+        return;
     t->beating = true;
     t->beat_batches = t->changes.in_flight ? NO_COMPARISON : t->changes.sent;
-    t->beat_ends = t->state == BH_TRACKER_LIVE;
-    bh_redis_call_send(heartbeat(t, "beat", ended_by_beat(t)), &t->link, on_beat, t,
-                       t->registration);
+    t->beat_ends = t->complete;
+    bh_redis_call_send(heartbeat(t, "beat"), &t->link, on_beat, t, t->registration);
 }
 
 static void on_beat_timer(struct bh_timer *timer) {
     struct bh_redis_tracker *t = BH_CONTAINER_OF(timer, struct bh_redis_tracker, beat);
-    bh_timer_set(timer, beat_pause(t));
-    if (!t->beating)
-        send_heartbeat(t);
+    bh_timer_set(timer, bh_redis_beat_ms(t));
+    bh_redis_tracker_beat(t);
 }
 
 /* --- registering --- */
@@ -295,37 +334,30 @@ static void take_name(struct bh_redis_tracker *t) {
     t->begun = t->complete = false;
 }
 
-static void see_epoch(struct bh_redis_tracker *t, struct bh_slice epoch) {
-    if (epoch.n > BH_UNIQUE_ID_LEN)
-        epoch.n = BH_UNIQUE_ID_LEN;
-    if (*t->epoch && !bh_slice_eq(epoch, bh_slice_cstr(t->epoch)))
-        t->forgot = true;
-    memcpy(t->epoch, epoch.p, epoch.n);
-    t->epoch[epoch.n] = '\0';
-}
-
 static void on_begun(void *ud, bh_handle handle, int error, const struct bh_reply *r) {
     struct bh_redis_tracker *t = ud;
+    struct beat b;
     if (!bh_redis_tracker_accepts(t, handle, "heartbeat", error, r))
         return;
-    if (!is_heartbeat(r)) {
+    if (!parse_beat(r, &b)) {
         bh_redis_tracker_failed(t, "heartbeat", BH_SLICE("an unexpected answer"));
         return;
     }
     t->abandoned.len = 0;
     t->begun = true;
-    see_epoch(t, r->elements[3].str);
+    t->fate = b.fate;
+    bh_redis_events_acked(t, true);
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_REGISTRATIONS]);
-    bh_timer_set(&t->beat, beat_pause(t));
+    bh_timer_set(&t->beat, bh_redis_beat_ms(t));
     set_state(t, BH_TRACKER_RESTORING);
+    raise_events(t, &b);
 }
 
 static void on_pause(struct bh_timer *timer) {
     struct bh_redis_tracker *t = BH_CONTAINER_OF(timer, struct bh_redis_tracker, pause);
     take_name(t);
     set_state(t, BH_TRACKER_BEGINNING);
-    bh_redis_call_send(heartbeat(t, "begin", &t->abandoned), &t->link, on_begun, t,
-                       t->registration);
+    bh_redis_call_send(heartbeat(t, "begin"), &t->link, on_begun, t, t->registration);
 }
 
 static void on_restore(struct bh_defer *d) {
@@ -337,8 +369,7 @@ void bh_redis_tracker_completed(struct bh_redis_tracker *t) {
     set_state(t, BH_TRACKER_LIVE);
     bh_info("connections are tracked in Redis", bh_kv_slice("name", bh_tracker_name(&t->name)),
             bh_kv_int("connections", t->held));
-    if (!t->beating)
-        send_heartbeat(t);
+    bh_redis_tracker_beat(t);
 }
 
 static void on_up(struct bh_redis_link *link) {
@@ -361,6 +392,7 @@ static int start(struct bh_tracker *base, struct bh_loop *bus, const struct bh_t
     bh_defer_init(&t->restore, on_restore);
     bh_redis_changes_init(t, bus);
     bh_redis_tenants_init(t, bus);
+    bh_redis_events_init(t, bus);
     t->state = BH_TRACKER_DOWN;
     bh_redis_link_start(&t->link, bus, &t->config, "tracker", &link_callbacks);
     bh_redis_broker_follow(t->broker, &t->link);
@@ -384,12 +416,24 @@ static void stop(struct bh_tracker *base) {
         return;
     set_state(t, BH_TRACKER_IDLE);
     if (t->name.len && bh_redis_link_is_ready(&t->link))
-        bh_redis_call_send(heartbeat(t, "end", &t->previous), &t->link, on_ended, NULL, 0);
+        bh_redis_call_send(heartbeat(t, "end"), &t->link, on_ended, NULL, 0);
+    bh_timer_cancel(&t->events.timer);
     bh_redis_link_stop(&t->link);
+}
+
+/* A Redis that refuses to be written to still delivers messages: no reason to send clients away. */
+static int ready(const struct bh_tracker *base, const char **why) {
+    struct bh_redis_tracker *t = of((struct bh_tracker *)base);
+    if (atomic_load(&t->settled))
+        return 0;
+    *why = "connections are being registered in Redis";
+    return BH_EUNAVAIL;
 }
 
 static void free_tracker(struct bh_tracker *base) {
     struct bh_redis_tracker *t = of(base);
+    bh_redis_events_deinit(t);
+    bh_redis_departed_deinit(t);
     bh_free((char *)t->prefix.p);
     bh_redis_config_free_copy(&t->config);
     bh_free(t);
@@ -400,6 +444,7 @@ static const struct bh_tracker_vt vt = {.start = start,
                                         .restored = restored,
                                         .stop = stop,
                                         .lookup = bh_redis_tracker_lookup,
+                                        .ready = ready,
                                         .free = free_tracker};
 
 struct bh_tracker *bh_redis_tracker_new(const struct bh_redis_config *config,

@@ -15,6 +15,7 @@
 #define BH_TRACKER_MARK_LEN 8
 #define BH_TRACKER_NAME_MAX (BH_ID_MAX + 1 + BH_TRACKER_MARK_LEN)
 #define BH_TRACKER_DEAD_MAX 10
+#define BH_TRACKER_BEAT_MAX_MS 1000
 
 enum bh_redis_tracker_state {
     BH_TRACKER_IDLE,      /* not started, or stopped */
@@ -24,6 +25,9 @@ enum bh_redis_tracker_state {
     BH_TRACKER_RESTORING, /* the node tells of all connections */
     BH_TRACKER_LIVE,
 };
+
+/* What became of the last complete registration, as heartbeat.lua tells. */
+enum bh_tracker_fate { BH_TRACKER_STANDS, BH_TRACKER_REAPED, BH_TRACKER_FORGOTTEN };
 
 struct bh_tracker_name {
     size_t len; /* 0: none */
@@ -43,6 +47,7 @@ struct bh_redis_tracker {
     struct bh_tracker_sink sink;
     struct bh_redis_link link;
     enum bh_redis_tracker_state state;
+    atomic_bool settled; /* LIVE, or Redis refuses what it takes: for any thread */
     unsigned failures;      /* registrations in a row that did not last until LIVE */
     bh_handle registration; /* its number */
 
@@ -50,8 +55,7 @@ struct bh_redis_tracker {
     struct bh_tracker_name previous;  /* the last complete one, until this one is */
     struct bh_tracker_name abandoned; /* one that was not completed; its lease is to be ended */
     bool begun, complete;             /* the registration of that name */
-    char epoch[BH_UNIQUE_ID_LEN + 1]; /* of Redis' memory, when it was last seen */
-    bool forgot;                      /* Redis has lost its memory since we were last LIVE */
+    enum bh_tracker_fate fate;        /* of `previous`, when this registration began */
 
     struct bh_timer pause;
     struct bh_defer restore; /* sink.on_restore, which no verb may call */
@@ -72,9 +76,28 @@ struct bh_redis_tracker {
         size_t before_end; /* entries that were queued by then and are not yet confirmed */
     } changes;
     int64_t held; /* connections that Redis has confirmed */
-    /* Every connection opened until then has been announced, Unix ms: as of the end of the last
-     * restore, and in the course of this one. */
-    int64_t announced_until, announced_next;
+
+    /* Every user with a connection opened until then (Unix ms) has been announced as online, as of
+     * the end of the last restore and in the course of this one; but for the connections (their
+     * numbers) that Redis had not confirmed when a registration ended. */
+    struct {
+        int64_t until, next;
+        struct bh_bytes unconfirmed;
+    } announced;
+
+    /* Who has gone of late, of those who were announced: should Redis forget them before it has
+     * told of it, they are told to it again. */
+    struct {
+        struct bh_bytes queue; /* of struct bh_departure, each followed by the user */
+        size_t head;
+        uint64_t live_ms; /* bh_loop_now when the registration became LIVE */
+    } departed;
+
+    struct {
+        struct bh_map map;              /* struct raised by its text: what is not yet acked */
+        struct bh_list waiting, acking; /* the ack is to be sent; is in the heartbeat in flight */
+        struct bh_timer timer;
+    } events;
 
     struct {
         struct bh_map map;             /* struct tenant by name */
@@ -93,6 +116,18 @@ struct bh_redis_tracker {
 
 /* --- tracker.c --- */
 
+/* How often the lease is prolonged; how long nobody's was if Redis was silent; and how long nobody
+ * is called dead or away after that, or after it has forgotten: whoever comes back needs a back-off
+ * and a few heartbeats. */
+static inline uint64_t bh_redis_beat_ms(const struct bh_redis_tracker *t) {
+    return t->lease_ms / 3 < BH_TRACKER_BEAT_MAX_MS ? t->lease_ms / 3 : BH_TRACKER_BEAT_MAX_MS;
+}
+static inline uint64_t bh_redis_gap_ms(const struct bh_redis_tracker *t) {
+    return 3 * bh_redis_beat_ms(t);
+}
+static inline uint64_t bh_redis_calm_ms(const struct bh_redis_tracker *t) {
+    return t->config.backoff_max_ms + bh_redis_gap_ms(t);
+}
 static inline bool bh_redis_tracker_takes(const struct bh_redis_tracker *t) {
     return t->state == BH_TRACKER_RESTORING || t->state == BH_TRACKER_LIVE;
 }
@@ -111,9 +146,7 @@ void bh_redis_tracker_failed(struct bh_redis_tracker *t, const char *what, struc
 void bh_redis_tracker_left_out(const char *what, int64_t count);
 /* All has been told and written. */
 void bh_redis_tracker_completed(struct bh_redis_tracker *t);
-/* To the sink; what is not a user id is left out. */
-void bh_redis_tracker_announce(struct bh_redis_tracker *t, struct bh_slice user, bool online,
-                               int64_t at);
+void bh_redis_tracker_beat(struct bh_redis_tracker *t);
 
 /* --- tracker_write.c --- */
 
@@ -121,6 +154,9 @@ void bh_redis_changes_init(struct bh_redis_tracker *t, struct bh_loop *bus);
 /* Forgets what waits and what is in flight. */
 void bh_redis_changes_clear(struct bh_redis_tracker *t);
 void bh_redis_changes_add(struct bh_redis_tracker *t, const struct bh_track *changes, size_t count);
+/* For a Redis that has forgotten: somebody who was announced has gone. */
+void bh_redis_changes_add_departed(struct bh_redis_tracker *t, uint64_t number,
+                                   struct bh_slice user);
 void bh_redis_changes_told_all(struct bh_redis_tracker *t);
 /* Sends the next batch, or completes the restore, if it is time. */
 void bh_redis_changes_go_on(struct bh_redis_tracker *t);
@@ -128,7 +164,31 @@ void bh_redis_changes_go_on(struct bh_redis_tracker *t);
 struct bh_redis_call *bh_redis_track_call(const struct bh_redis_tracker *t, struct bh_slice name,
                                           const char *mode);
 void bh_redis_track_change(struct bh_redis_call *call, struct bh_slice user,
-                           struct bh_slice connection, struct bh_slice value, bool quiet);
+                           struct bh_slice connection, struct bh_slice value, bool known);
+
+/* --- tracker_events.c --- */
+
+void bh_redis_events_init(struct bh_redis_tracker *t, struct bh_loop *bus);
+void bh_redis_events_deinit(struct bh_redis_tracker *t);
+/* What a script has decided, "<at> +<user>" or "<at> -<user>": to the sink, unless it has been told
+ * already; and acked soon. What is none of that is left out. */
+void bh_redis_events_raise(struct bh_redis_tracker *t, struct bh_slice text);
+/* Adds to a heartbeat what has been raised; then, whether Redis has heard it. */
+void bh_redis_events_ack(struct bh_redis_tracker *t, struct bh_redis_call *call);
+void bh_redis_events_acked(struct bh_redis_tracker *t, bool heard);
+
+/* --- tracker_departed.c --- */
+
+/* Whether the user of that connection has been announced as online. */
+bool bh_redis_was_announced(const struct bh_redis_tracker *t, uint64_t number, int64_t opened_at);
+/* A connection that has come will not be confirmed by this registration. */
+void bh_redis_not_confirmed(struct bh_redis_tracker *t, uint64_t number, int64_t opened_at);
+void bh_redis_departed_add(struct bh_redis_tracker *t, const struct bh_track *gone);
+/* Forgets those of whom Redis has told by now. */
+void bh_redis_departed_trim(struct bh_redis_tracker *t);
+/* Tells of each by bh_redis_changes_add_departed. */
+void bh_redis_departed_tell(struct bh_redis_tracker *t);
+void bh_redis_departed_deinit(struct bh_redis_tracker *t);
 
 /* --- tracker_tenants.c --- */
 
@@ -156,6 +216,9 @@ void bh_redis_tracker_lookup(struct bh_tracker *t, struct bh_worker *worker, enu
 
 static inline bool bh_redis_is_int(const struct bh_reply *r) {
     return r->type == BH_REPLY_INTEGER;
+}
+static inline bool bh_redis_is_count(const struct bh_reply *r, size_t most) {
+    return r->type == BH_REPLY_INTEGER && r->integer >= 0 && (uint64_t)r->integer <= most;
 }
 static inline bool bh_redis_is_string(const struct bh_reply *r) {
     return r->type == BH_REPLY_STRING;

@@ -10,6 +10,7 @@
 #include "broker.h"
 #include "tracker.h"
 
+#define HEAD          2 /* elements of lookup.lua's reply before those of the names */
 #define INFO_ELEMENTS 3 /* instance, connection, "<opened_at> <tenant>" */
 
 struct question {
@@ -55,7 +56,7 @@ static bool parse_count(const struct bh_reply *r, struct bh_presence *out) {
 
 static size_t infos_in(const struct bh_reply *r) {
     size_t n = 0;
-    for (size_t i = 1; i < r->count; i++)
+    for (size_t i = HEAD; i < r->count; i++)
         n += r->elements[i].count / INFO_ELEMENTS;
     return n;
 }
@@ -64,11 +65,12 @@ static size_t infos_in(const struct bh_reply *r) {
 static int parse(const struct question *q, const struct bh_reply *r, struct bh_presence *out,
                  struct bh_connection_info *infos) {
     for (size_t i = 0; i < q->count; i++) {
-        const struct bh_reply *one = &r->elements[i + 1];
+        const struct bh_reply *one = &r->elements[HEAD + i];
         bool ok = q->what == BH_LOOKUP_CONNECTIONS ? parse_infos(one, &out[i], infos)
                                                    : parse_count(one, &out[i]);
         if (!ok)
             return BH_EIO;
+        out[i].uncertain = r->elements[1].integer == 0;
         infos += out[i].connections ? out[i].count : 0;
     }
     return 0;
@@ -79,9 +81,9 @@ static int check(const struct question *q, int error, const struct bh_reply *r) 
         return error;
     if (r->type == BH_REPLY_ERROR)
         bh_warn_limited("Redis does not answer a lookup", bh_kv_slice("reason", r->str));
-    return r->type == BH_REPLY_ARRAY && r->count == q->count + 1 && bh_redis_is_int(&r->elements[0])
-               ? 0
-               : BH_EIO;
+    bool ok = r->type == BH_REPLY_ARRAY && r->count == q->count + HEAD &&
+              bh_redis_is_int(&r->elements[0]) && bh_redis_is_int(&r->elements[1]);
+    return ok ? 0 : BH_EIO;
 }
 
 static void on_answer(void *ud, bh_handle handle, int error, const struct bh_reply *r) {
@@ -120,8 +122,10 @@ void bh_redis_tracker_lookup(struct bh_tracker *base, struct bh_worker *worker, 
     *q = (struct question){what, count, done, ud, handle};
     struct bh_redis_call *call = bh_redis_call_new(&bh_redis_script_lookup, t->prefix);
     bh_redis_call_key(call, "instances", BH_SLICE(""));
+    bh_redis_call_key(call, "pulse", BH_SLICE(""));
     for (size_t i = 0; i < count; i++)
         bh_redis_call_key(call, what == BH_LOOKUP_TENANTS ? "tenant:" : "connections:", names[i]);
     bh_redis_call_arg(call, bh_slice_cstr(words[what]));
+    bh_redis_call_int(call, (int64_t)bh_redis_gap_ms(t));
     bh_redis_call_send(call, link, on_answer, q, 0);
 }

@@ -14,7 +14,7 @@
 #include <stdio.h>
 
 #define CLAIM_MS 10000
-#define PAGE     500
+#define PAGE     200
 
 enum { NOT_MINE, CONNECTIONS, TENANTS, FINISHED };
 
@@ -105,6 +105,9 @@ static void go_on(struct bh_redis_tracker *t) {
     bh_redis_call_key(call, "instance:", at_hand(t));
     bh_redis_call_key(call, "tenants:", at_hand(t));
     bh_redis_call_key(call, "reaper:", at_hand(t));
+    bh_redis_call_key(call, "reaped", BH_SLICE(""));
+    bh_redis_call_key(call, "events:", at_hand(t));
+    bh_redis_call_key(call, "events:", bh_tracker_name(&t->name));
     bh_redis_call_arg(call, at_hand(t));
     bh_redis_call_arg(call, bh_slice_cstr(t->reap.asker));
     bh_redis_call_int(call, CLAIM_MS);

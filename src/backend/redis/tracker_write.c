@@ -15,9 +15,9 @@
 
 #include <stdio.h>
 
-#define BATCH_MAX     500
+#define BATCH_MAX     128 /* some 2 ms of Redis' time, in which it serves nobody else */
 #define QUEUE_MAX     1000000
-#define PACE_MS       8
+#define PACE_MS       3
 #define REPLY_HEAD    4 /* elements of track.lua's reply before the lists */
 #define CONSUME_BYTES (1024 * 1024)
 
@@ -25,6 +25,7 @@ struct entry {
     uint64_t number;
     int64_t opened_at;
     bool here;
+    bool known; /* it has gone, and its user was announced before Redis forgot */
     uint8_t user_len, tenant_len;
 };
 
@@ -65,6 +66,9 @@ struct bh_redis_call *bh_redis_track_call(const struct bh_redis_tracker *t, stru
     bh_redis_call_key(call, "instance:", name);
     bh_redis_call_key(call, "presence", BH_SLICE(""));
     bh_redis_call_key(call, "leaving", BH_SLICE(""));
+    bh_redis_call_key(call, "events:", name);
+    bh_redis_call_key(call, "pulse", BH_SLICE(""));
+    bh_redis_call_key(call, "arriving", BH_SLICE(""));
     bh_redis_call_arg(call, name);
     bh_redis_call_int(call, (int64_t)t->debounce_ms);
     bh_redis_call_arg(call, bh_slice_cstr(mode));
@@ -72,24 +76,32 @@ struct bh_redis_call *bh_redis_track_call(const struct bh_redis_tracker *t, stru
 }
 
 void bh_redis_track_change(struct bh_redis_call *call, struct bh_slice user,
-                           struct bh_slice connection, struct bh_slice value, bool quiet) {
+                           struct bh_slice connection, struct bh_slice value, bool known) {
     bh_redis_call_key(call, "connections:", user);
     bh_redis_call_arg(call, user);
     bh_redis_call_arg(call, connection);
     bh_redis_call_arg(call, value);
-    bh_redis_call_arg(call, quiet ? BH_SLICE("1") : BH_SLICE(""));
+    bh_redis_call_arg(call, known ? BH_SLICE("1") : BH_SLICE(""));
+}
+
+/* When others have cleaned up after us, they have said that our users are offline: Redis knows. */
+static bool is_no_news(const struct bh_redis_tracker *t, const struct change *c) {
+    return t->state == BH_TRACKER_RESTORING && t->fate != BH_TRACKER_REAPED &&
+           bh_redis_was_announced(t, c->e.number, c->e.opened_at);
 }
 
 static void add_change(const struct bh_redis_tracker *t, struct bh_redis_call *call,
                        const struct change *c) {
     char id[BH_CONNECTION_ID_LEN + 1], value[24 + BH_ID_MAX];
     size_t n = 0;
-    bool quiet = t->forgot && c->e.opened_at <= t->announced_until;
+    bool known = c->e.known;
     bh_connection_id(c->e.number, id);
-    if (c->e.here)
+    if (c->e.here) {
         n = (size_t)snprintf(value, sizeof value, "%lld %.*s", (long long)c->e.opened_at,
                              BH_SLICE_ARG(c->tenant));
-    bh_redis_track_change(call, c->user, bh_slice_cstr(id), bh_slice(value, n), quiet);
+        known = is_no_news(t, c);
+    }
+    bh_redis_track_change(call, c->user, bh_slice_cstr(id), bh_slice(value, n), known);
 }
 
 static void on_written(void *ud, bh_handle handle, int error, const struct bh_reply *r);
@@ -141,8 +153,7 @@ void bh_redis_changes_go_on(struct bh_redis_tracker *t) {
 static bool is_written(const struct bh_redis_tracker *t, const struct bh_reply *r) {
     const struct bh_reply *e = r->elements;
     if (r->count < REPLY_HEAD || !bh_redis_is_int(&e[0]) || !bh_redis_is_int(&e[1]) ||
-        !bh_redis_is_int(&e[2]) || !bh_redis_is_int(&e[3]) || e[3].integer < 0 ||
-        (uint64_t)e[3].integer > r->count - REPLY_HEAD)
+        !bh_redis_is_int(&e[2]) || !bh_redis_is_count(&e[3], r->count - REPLY_HEAD))
         return false;
     size_t none = (size_t)e[3].integer;
     int64_t last = 0;
@@ -162,8 +173,8 @@ static int64_t take_batch(struct bh_redis_tracker *t, const struct bh_reply *non
     int64_t more = 0;
     for (size_t i = 0; i < in_flight; i++) {
         struct change c = next_change(t, &at);
-        if (c.e.here && c.e.opened_at > t->announced_next)
-            t->announced_next = c.e.opened_at;
+        if (c.e.here && c.e.opened_at > t->announced.next)
+            t->announced.next = c.e.opened_at;
         if (skipped < count && none[skipped].integer == (int64_t)i + 1) {
             skipped++;
             continue;
@@ -192,9 +203,9 @@ static void on_written(void *ud, bh_handle handle, int error, const struct bh_re
     t->held += more;
     bh_metric_add(&bh_redis_metrics[BH_REDIS_TRACKED], more);
     if (t->state == BH_TRACKER_LIVE)
-        t->announced_until = t->announced_next;
+        t->announced.until = t->announced.next;
     for (size_t i = REPLY_HEAD + none; i < r->count; i++)
-        bh_redis_tracker_announce(t, r->elements[i].str, true, r->elements[0].integer);
+        bh_redis_events_raise(t, r->elements[i].str);
     if (r->elements[1].integer != t->held)
         bh_redis_tracker_lost(t, "it holds another number of connections");
     else
@@ -203,10 +214,11 @@ static void on_written(void *ud, bh_handle handle, int error, const struct bh_re
 
 /* --- the queue --- */
 
-static void add(struct bh_redis_tracker *t, const struct bh_track *c) {
+static void add(struct bh_redis_tracker *t, const struct bh_track *c, bool known) {
     struct entry e = {.number = c->number,
                       .opened_at = c->opened_at,
                       .here = c->here,
+                      .known = known,
                       .user_len = (uint8_t)c->user.n,
                       .tenant_len = (uint8_t)c->tenant.n};
     bh_bytes_add(&t->changes.queue, bh_slice(&e, sizeof e));
@@ -215,29 +227,51 @@ static void add(struct bh_redis_tracker *t, const struct bh_track *c) {
     t->changes.count++;
 }
 
-/* Without a registration nothing is kept: the restore tells of whoever is still there. */
+static void remember(struct bh_redis_tracker *t, const struct bh_track *c) {
+    if (!c->here)
+        bh_redis_departed_add(t, c);
+    else if (!bh_redis_tracker_takes(t))
+        bh_redis_not_confirmed(t, c->number, c->opened_at);
+}
+
+/* Without a registration nothing is queued: the restore tells of whoever is still there. */
 void bh_redis_changes_add(struct bh_redis_tracker *t, const struct bh_track *changes,
                           size_t count) {
+    for (size_t i = 0; i < count; i++)
+        remember(t, &changes[i]);
     if (!bh_redis_tracker_takes(t))
         return;
-    if (t->changes.count + count > QUEUE_MAX) {
-        bh_redis_tracker_failed(t, "track", BH_SLICE("Redis is too slow: the queue is full"));
-        return;
-    }
     for (size_t i = 0; i < count; i++)
-        add(t, &changes[i]);
-    bh_redis_changes_go_on(t);
+        add(t, &changes[i], false);
+    if (t->changes.count > QUEUE_MAX)
+        bh_redis_tracker_failed(t, "track", BH_SLICE("Redis is too slow: the queue is full"));
+    else
+        bh_redis_changes_go_on(t);
+}
+
+void bh_redis_changes_add_departed(struct bh_redis_tracker *t, uint64_t number,
+                                   struct bh_slice user) {
+    add(t, &(struct bh_track){.number = number, .user = user}, true);
 }
 
 void bh_redis_changes_told_all(struct bh_redis_tracker *t) {
     if (t->state != BH_TRACKER_RESTORING)
         return;
     t->changes.told_all = true;
+    if (t->fate == BH_TRACKER_FORGOTTEN)
+        bh_redis_departed_tell(t);
     t->changes.before_end = t->changes.count;
     bh_redis_changes_go_on(t);
 }
 
+/* Those who have come and are not confirmed may or may not stand in Redis, and be announced. */
 void bh_redis_changes_clear(struct bh_redis_tracker *t) {
+    size_t at = t->changes.head;
+    for (size_t i = 0; i < t->changes.count; i++) {
+        struct change c = next_change(t, &at);
+        if (c.e.here)
+            bh_redis_not_confirmed(t, c.e.number, c.e.opened_at);
+    }
     bh_bytes_free(&t->changes.queue);
     t->changes.head = t->changes.count = t->changes.in_flight = t->changes.before_end = 0;
     t->changes.told_all = false;

@@ -215,6 +215,18 @@ static void test_churn_while_down_leaves_nothing(void **state) {
     assert_int_equal(fx.s.channels.count, 1);
 }
 
+/* The probe may look at it between its coming up and its first SUBSCRIBE. */
+static void test_a_link_that_has_not_asked_is_not_asked(void **state) {
+    start_well();
+    fx.s.asked = false;
+    bh_redis_subscriptions_look(&fx.s);
+    bh_redis_subscriptions_look(&fx.s);
+    assert_int_equal(fx.s.pongs_due, 0);
+    fx.s.asked = true;
+    bh_redis_subscriptions_look(&fx.s);
+    assert_int_equal(fx.s.pongs_due, 1);
+}
+
 static void test_a_silent_link_is_asked_and_then_left(void **state) {
     fx.config.command_timeout_ms = 100;
     start_well();
@@ -246,6 +258,7 @@ int main(void) {
         T(test_not_up_before_all_is_confirmed),
         T(test_many_go_in_chunks_and_in_a_window),
         T(test_churn_while_down_leaves_nothing),
+        T(test_a_link_that_has_not_asked_is_not_asked),
         T(test_a_silent_link_is_asked_and_then_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

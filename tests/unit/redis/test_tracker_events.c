@@ -1,0 +1,233 @@
+/* test_tracker_events.c - events of presence are raised once, whatever becomes of a reply, of an
+ * instance, or of Redis' memory. */
+#include "cluster.h"
+
+#include <signal.h>
+
+#define SHORT_LEASE 1000
+
+/* The tracker's link breaks and cannot come back until it is told where Redis is again. */
+static void cut(struct instance *in) {
+    struct bh_redis_tracker *t = inside(in);
+    t->config.port = test_free_port();
+    bh_redis_link_drop(&t->link, BH_EIO, "cut by the test");
+}
+
+static void mend(struct instance *in) {
+    inside(in)->config.port = cl->redis.port;
+    TICK_UNTIL(cl->loop, is_live(in));
+}
+
+static long long command_count(const char *command) {
+    return test_redis_do(&cl->redis, command);
+}
+
+/* The batch is on its way; nothing that comes back has been read. */
+static void send_batch(struct instance *in) {
+    struct bh_redis_tracker *t = inside(in);
+    TICK_UNTIL(cl->loop, t->changes.in_flight > 0);
+    TICK_UNTIL(cl->loop, t->link.out.len == 0);
+    assert_true(t->changes.in_flight > 0);
+}
+
+/* Redis has executed it, and the reply is never read. */
+static size_t come_without_a_reply(struct instance *in, const char *user) {
+    size_t which = come(in, user, "");
+    char command[64];
+    snprintf(command, sizeof command, "HEXISTS ws:presence %s", user);
+    send_batch(in);
+    for (uint64_t until = test_now_ms() + 5000; command_count(command) == 0;)
+        assert_true(test_now_ms() < until);
+    return which;
+}
+
+static void each_once(const char *user) {
+    assert_int_equal(events(user, true), 1);
+    assert_int_equal(events(user, false), 1);
+}
+
+static void test_a_lost_reply(void **state) {
+    struct instance *a = open_live(0, "a");
+    settle(a); /* Redis knows the scripts, and events of that need not be taken apart below */
+    size_t stays = come_without_a_reply(a, "stays");
+    cut(a);
+    assert_int_equal(events("stays", true), 0);
+    mend(a);
+    size_t goes = come_without_a_reply(a, "goes");
+    cut(a);
+    go(a, goes);
+    mend(a);
+    TICK_UNTIL(cl->loop, events("goes", false) == 1);
+    settle(a);
+    assert_int_equal(events("goes", true), 1);
+    assert_int_equal(events("stays", true), 1);
+    go(a, stays);
+    TICK_UNTIL(cl->loop, events("stays", false) == 1);
+    settle(a);
+    each_once("stays");
+    TICK_UNTIL(cl->loop, keys("ws:events:*") == 0 && inside(a)->events.map.count == 0);
+}
+
+static void test_a_lost_reply_that_told_of_who_left(void **state) {
+    struct instance *a = open_live(0, "a");
+    size_t which = come(a, "42", "");
+    TICK_UNTIL(cl->loop, is_idle(a));
+    go(a, which);
+    TICK_UNTIL(cl->loop, command_count("EXISTS ws:presence") == 0); /* decided, between two ticks */
+    unsigned before = events("42", false);
+    cut(a);
+    mend(a);
+    TICK_UNTIL(cl->loop, events("42", false) == 1);
+    settle(a);
+    each_once("42");
+    assert_int_equal(before, 0);
+}
+
+/* A Redis that stood still executes what it had been sent, when the link has long been given up. */
+static void test_executed_late(void **state) {
+    struct instance *a = open_live(0, "a");
+    settle(a);
+    kill(cl->redis.pid, SIGSTOP);
+    size_t which = come(a, "42", "");
+    send_batch(a);
+    cut(a);
+    kill(cl->redis.pid, SIGCONT);
+    TICK_UNTIL(cl->loop, command_count("HEXISTS ws:presence 42") == 1);
+    mend(a);
+    settle(a);
+    go(a, which);
+    TICK_UNTIL(cl->loop, events("42", false) == 1);
+    settle(a);
+    each_once("42");
+}
+
+static void test_who_dies_before_raising_has_a_successor(void **state) {
+    cl->tracking.lease_ms = SHORT_LEASE;
+    struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
+    settle(a);
+    come_without_a_reply(a, "42");
+    crash(a);
+    TICK_UNTIL(cl->loop, events("42", false) == 1 && events("42", true) == 1);
+    settle(b);
+    each_once("42");
+    TICK_UNTIL(cl->loop, keys("ws:events:*") == 0);
+}
+
+/* --- a Redis that forgets --- */
+
+static void test_who_has_just_left(void **state) {
+    cl->tracking.debounce_ms = 1500;
+    struct instance *a = open_live(0, "a");
+    size_t leaves = come(a, "leaves", "");
+    come(a, "stays", "");
+    TICK_UNTIL(cl->loop, is_idle(a));
+    go(a, leaves);
+    TICK_UNTIL(cl->loop, is_idle(a) && keys("ws:leaving") == 1);
+    test_redis_do(&cl->redis, "FLUSHALL");
+    TICK_UNTIL(cl->loop, events("leaves", false) == 1);
+    settle(a);
+    each_once("leaves");
+    assert_int_equal(events("stays", true), 1);
+    assert_int_equal(events("stays", false), 0);
+}
+
+static void test_who_leaves_while_it_is_down(void **state) {
+    struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
+    size_t leaves = come(a, "leaves", ""), moves = come(a, "moves", ""), both = come(a, "both", "");
+    come(b, "both", "");
+    come(a, "stays", "");
+    TICK_UNTIL(cl->loop, is_idle(a) && is_idle(b));
+    test_redis_kill(&cl->redis);
+    TICK_UNTIL(cl->loop,
+               inside(a)->state == BH_TRACKER_DOWN && inside(b)->state == BH_TRACKER_DOWN);
+    cut(b);
+    uint64_t until = test_now_ms() + 2; /* whoever comes now is opened later */
+    TICK_UNTIL(cl->loop, test_now_ms() > until);
+    go(a, leaves);
+    go(a, moves);
+    come(b, "moves", "");
+    go(a, both);
+    size_t visits = come(a, "visits", "");
+    go(a, visits);
+    test_redis_run(&cl->redis);
+    mend(a);
+    assert_int_equal(a->restores, 2);
+    uint64_t later = test_now_ms() + 400; /* longer than the debounce */
+    TICK_UNTIL(cl->loop, test_now_ms() > later);
+    mend(b);
+    TICK_UNTIL(cl->loop, events("leaves", false) == 1);
+    settle(a);
+    settle(b);
+    each_once("leaves");
+    const char *here[] = {"moves", "both", "stays"};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(events(here[i], true), 1);
+        assert_int_equal(events(here[i], false), 0);
+    }
+    assert_int_equal(events("visits", true) + events("visits", false), 0);
+}
+
+static void test_who_comes_while_others_are_not_back(void **state) {
+    struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
+    come(a, "old", "");
+    TICK_UNTIL(cl->loop, is_idle(a));
+    cut(a);
+    test_redis_do(&cl->redis, "FLUSHALL");
+    come(b, "old", "");
+    come(b, "new", "");
+    size_t visits = come(b, "visits", "");
+    TICK_UNTIL(cl->loop, b->restores == 2 && is_idle(b));
+    go(b, visits);
+    assert_int_equal(events("new", true), 0); /* who knows */
+    mend(a);
+    TICK_UNTIL(cl->loop, events("new", true) == 1 && events("visits", false) == 1);
+    settle(a);
+    settle(b);
+    assert_int_equal(events("old", true), 1);
+    assert_int_equal(events("old", false), 0);
+    assert_int_equal(events("new", true), 1);
+    each_once("visits");
+    TICK_UNTIL(cl->loop, keys("ws:arriving") == 0);
+}
+
+/* --- a Redis that is silent for longer than a lease --- */
+
+static void test_nobody_is_called_dead_after_a_silence(void **state) {
+    cl->tracking.lease_ms = SHORT_LEASE;
+    struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
+    come(a, "one", "");
+    come(b, "two", "");
+    TICK_UNTIL(cl->loop, is_idle(a) && is_idle(b));
+    kill(cl->redis.pid, SIGSTOP);
+    cut(a);
+    cut(b);
+    uint64_t until = test_now_ms() + SHORT_LEASE + 400;
+    TICK_UNTIL(cl->loop, test_now_ms() > until);
+    kill(cl->redis.pid, SIGCONT);
+    mend(a);
+    until = test_now_ms() + 600; /* a beat, and the debounce */
+    TICK_UNTIL(cl->loop, test_now_ms() > until);
+    mend(b);
+    settle(a);
+    settle(b);
+    assert_int_equal(events("one", true) + events("two", true), 2);
+    assert_int_equal(events("one", false) + events("two", false), 0);
+    /* But then it is. */
+    crash(b);
+    TICK_UNTIL(cl->loop, events("two", false) == 1);
+}
+
+int main(void) {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_a_lost_reply),
+        T(test_a_lost_reply_that_told_of_who_left),
+        T(test_executed_late),
+        T(test_who_dies_before_raising_has_a_successor),
+        T(test_who_has_just_left),
+        T(test_who_leaves_while_it_is_down),
+        T(test_who_comes_while_others_are_not_back),
+        T(test_nobody_is_called_dead_after_a_silence),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
