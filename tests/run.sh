@@ -30,7 +30,6 @@ passed=0
 failed=0
 work=
 redis_pid=
-policy_rc=
 
 finish() {
     local status=$?
@@ -40,7 +39,7 @@ finish() {
         wait "$redis_pid" 2>/dev/null || true
     fi
     stop_fuzzing
-    [ -z "$policy_rc" ] || as_root rm -f "$policy_rc" || true
+    allow_services || true
     [ -z "$work" ] || rm -rf "$work"
     # A script that ends early, or that ran nothing, has not passed.
     if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then failed=1; fi
@@ -80,21 +79,6 @@ parse_options() {
     [ -n "$fuzz_seconds" ] || return 0
     [ "$preset$repeat${#specs[@]}" = asan10 ] || fail "--fuzz stands alone"
     preset=fuzz
-}
-
-# Debian starts a server when it installs one; ours is started below, on its own port.
-forbid_services() {
-    is_installed redis-server:redis-server && return
-    may_install && [ ! -e /usr/sbin/policy-rc.d ] && [ -d /usr/sbin ] || return 0
-    policy_rc=/usr/sbin/policy-rc.d
-    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy_rc" >/dev/null
-    as_root chmod 755 "$policy_rc"
-}
-
-allow_services() {
-    [ -n "$policy_rc" ] || return 0
-    as_root rm -f "$policy_rc"
-    policy_rc=
 }
 
 build() {

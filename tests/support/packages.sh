@@ -63,3 +63,19 @@ Ask for:  apt-get install ${missing[*]}"
     apt_get install -y -qq --no-install-recommends "${missing[@]}" ||
         fail "apt-get install ${missing[*]} failed"
 }
+
+# Debian starts a server when it installs one; ours are started on ports of their own.
+policy_rc=
+forbid_services() {
+    is_installed redis-server:redis-server && return
+    may_install && [ ! -e /usr/sbin/policy-rc.d ] && [ -d /usr/sbin ] || return 0
+    policy_rc=/usr/sbin/policy-rc.d
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy_rc" >/dev/null
+    as_root chmod 755 "$policy_rc"
+}
+
+allow_services() {
+    [ -n "$policy_rc" ] || return 0
+    as_root rm -f "$policy_rc"
+    policy_rc=
+}
