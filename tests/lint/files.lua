@@ -5,7 +5,7 @@ local files = {}
 function files.list(root)
     local quoted = "'" .. root:gsub("'", "'\\''") .. "'"
     local pipe = assert(io.popen("cd " .. quoted .. " && find . -type f "
-        .. "-not -path './.git/*' -not -path './build/*' -not -path './build-*/*' | LC_ALL=C sort"))
+        .. "-not -path './.git' -not -path './.git/*' -not -path './build/*' -not -path './build-*/*' | LC_ALL=C sort"))
     local found = {}
     for path in pipe:lines() do
         found[#found + 1] = path:sub(3)

@@ -51,7 +51,7 @@ static void forget(struct bh_redis_tracker *t) {
     bh_defer_cancel(&t->restore);
     t->beating = false;
     t->more_due = false;
-    bh_redis_events_acked(t, false);
+    bh_redis_events_not_acked(t);
     bh_redis_changes_clear(t);
     bh_redis_tenants_clear(t);
     bh_redis_reap_clear(t);
@@ -211,7 +211,7 @@ static void add_earlier(struct bh_redis_call *call, const struct bh_tracker_name
 
 /* What nobody needs is ended: a complete registration ends its predecessor, and the next attempt
  * the one that was given up. */
-static struct bh_redis_call *heartbeat(struct bh_redis_tracker *t, const char *mode) {
+static struct bh_redis_call *heartbeat(const struct bh_redis_tracker *t, const char *mode) {
     struct bh_redis_call *call = bh_redis_call_new(&bh_redis_script_heartbeat, t->prefix);
     const struct bh_tracker_name *last = t->complete ? &t->name : &t->previous;
     bool ends = t->complete || strcmp(mode, "end") == 0;
@@ -228,10 +228,8 @@ static struct bh_redis_call *heartbeat(struct bh_redis_tracker *t, const char *m
     bh_redis_call_int(call, (int64_t)bh_redis_gap_ms(t));
     bh_redis_call_int(call, (int64_t)bh_redis_calm_ms(t));
     bh_redis_call_arg(call, bh_tracker_name(last));
-    bh_redis_call_int(call, (t->previous.len > 0) + (t->abandoned.len > 0));
     add_earlier(call, &t->previous, ends);
     add_earlier(call, &t->abandoned, true);
-    bh_redis_events_ack(t, call);
     return call;
 }
 
@@ -283,7 +281,6 @@ static void on_beat(void *ud, bh_handle handle, int error, const struct bh_reply
         bh_redis_tracker_failed(t, "heartbeat", BH_SLICE("an unexpected answer"));
         return;
     }
-    bh_redis_events_acked(t, true);
     raise_events(t, &b);
     if (!b.runs) {
         bh_redis_tracker_lost(t, "the lease has ended");
@@ -346,10 +343,10 @@ static void on_begun(void *ud, bh_handle handle, int error, const struct bh_repl
     t->abandoned.len = 0;
     t->begun = true;
     t->fate = b.fate;
-    bh_redis_events_acked(t, true);
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_REGISTRATIONS]);
     bh_timer_set(&t->beat, bh_redis_beat_ms(t));
     set_state(t, BH_TRACKER_RESTORING);
+    bh_redis_events_ack(t);
     raise_events(t, &b);
 }
 
@@ -392,7 +389,7 @@ static int start(struct bh_tracker *base, struct bh_loop *bus, const struct bh_t
     bh_defer_init(&t->restore, on_restore);
     bh_redis_changes_init(t, bus);
     bh_redis_tenants_init(t, bus);
-    bh_redis_events_init(t, bus);
+    bh_redis_events_init(t);
     t->state = BH_TRACKER_DOWN;
     bh_redis_link_start(&t->link, bus, &t->config, "tracker", &link_callbacks);
     bh_redis_broker_follow(t->broker, &t->link);
@@ -414,10 +411,10 @@ static void stop(struct bh_tracker *base) {
     struct bh_redis_tracker *t = of(base);
     if (t->state == BH_TRACKER_IDLE)
         return;
+    bh_redis_events_ack(t);
     set_state(t, BH_TRACKER_IDLE);
     if (t->name.len && bh_redis_link_is_ready(&t->link))
         bh_redis_call_send(heartbeat(t, "end"), &t->link, on_ended, NULL, 0);
-    bh_timer_cancel(&t->events.timer);
     bh_redis_link_stop(&t->link);
 }
 

@@ -95,8 +95,8 @@ struct bh_redis_tracker {
 
     struct {
         struct bh_map map;              /* struct raised by its text: what is not yet acked */
-        struct bh_list waiting, acking; /* the ack is to be sent; is in the heartbeat in flight */
-        struct bh_timer timer;
+        struct bh_list waiting, acking; /* the ack is to be sent; is in flight */
+        struct bh_defer flush;
     } events;
 
     struct {
@@ -168,14 +168,16 @@ void bh_redis_track_change(struct bh_redis_call *call, struct bh_slice user,
 
 /* --- tracker_events.c --- */
 
-void bh_redis_events_init(struct bh_redis_tracker *t, struct bh_loop *bus);
+void bh_redis_events_init(struct bh_redis_tracker *t);
 void bh_redis_events_deinit(struct bh_redis_tracker *t);
 /* What a script has decided, "<at> +<user>" or "<at> -<user>": to the sink, unless it has been told
  * already; and acked soon. What is none of that is left out. */
 void bh_redis_events_raise(struct bh_redis_tracker *t, struct bh_slice text);
-/* Adds to a heartbeat what has been raised; then, whether Redis has heard it. */
-void bh_redis_events_ack(struct bh_redis_tracker *t, struct bh_redis_call *call);
-void bh_redis_events_acked(struct bh_redis_tracker *t, bool heard);
+/* Takes what has been raised out of Redis; done by itself but for a registration that has begun, or
+ * is about to end. */
+void bh_redis_events_ack(struct bh_redis_tracker *t);
+/* The registration ends. */
+void bh_redis_events_not_acked(struct bh_redis_tracker *t);
 
 /* --- tracker_departed.c --- */
 

@@ -1,18 +1,17 @@
 /* tracker_events.c - events of presence: raised once, also when a reply is lost.
  *
  * A script that decides an event writes it under the registration's name and returns it. It is
- * raised when the reply comes, or else when a later heartbeat brings it again; heartbeats tell Redis
- * what has been raised, soon after. What is raised and not yet taken out of Redis is known here, so
- * it may come again as often as it likes. It survives registrations: a new one takes over what the
- * last one has left. */
+ * raised when the reply comes, or else when a later heartbeat brings it again; and in the same tick it
+ * is taken out of Redis. As long as that is not confirmed it is known here, so it may come again as
+ * often as it likes. It survives registrations: a new one takes over what the last one has left. */
 #include "tracker.h"
 
 #include "bellhop/base/mem.h"
 #include "metrics.h"
+#include "resp.h"
 
-#define ACK_SOON_MS 10
-#define ACK_MAX     500
-#define TEXT_MAX    (24 + BH_ID_MAX)
+#define ACK_MAX  500
+#define TEXT_MAX (24 + BH_ID_MAX)
 
 struct raised {
     struct bh_list node;
@@ -25,6 +24,11 @@ static struct bh_slice text_of(const void *value) {
     return bh_slice(e->text, e->len);
 }
 
+static void wake(struct bh_redis_tracker *t) {
+    if (!bh_list_empty(&t->events.waiting) && bh_list_empty(&t->events.acking))
+        bh_defer(t->link.loop, BH_PHASE_FLUSH, &t->events.flush);
+}
+
 static void note(struct bh_redis_tracker *t, struct bh_slice text) {
     struct raised *e = bh_malloc(sizeof *e + text.n);
     bh_list_init(&e->node);
@@ -32,8 +36,7 @@ static void note(struct bh_redis_tracker *t, struct bh_slice text) {
     memcpy(e->text, text.p, text.n);
     bh_map_put(&t->events.map, e);
     bh_list_append(&t->events.waiting, &e->node);
-    if (!bh_timer_pending(&t->events.timer))
-        bh_timer_set(&t->events.timer, ACK_SOON_MS);
+    wake(t);
 }
 
 void bh_redis_events_raise(struct bh_redis_tracker *t, struct bh_slice text) {
@@ -51,41 +54,62 @@ void bh_redis_events_raise(struct bh_redis_tracker *t, struct bh_slice text) {
     t->sink.on_presence(t->sink.ud, user, online, (int64_t)at);
 }
 
-void bh_redis_events_ack(struct bh_redis_tracker *t, struct bh_redis_call *call) {
+static void on_acked(const struct bh_redis_completion *c, int error, const struct bh_reply *reply) {
+    struct bh_redis_tracker *t = c->ud;
     struct bh_list *node;
-    for (int i = 0; i < ACK_MAX && (node = bh_list_shift(&t->events.waiting)); i++) {
-        bh_redis_call_arg(call, text_of(BH_CONTAINER_OF(node, struct raised, node)));
-        bh_list_append(&t->events.acking, node);
-    }
-}
-
-void bh_redis_events_acked(struct bh_redis_tracker *t, bool heard) {
-    struct bh_list *node;
+    if (c->handle != t->registration || error)
+        return; /* sent again by the next registration */
     while ((node = bh_list_shift(&t->events.acking))) {
         struct raised *e = BH_CONTAINER_OF(node, struct raised, node);
-        if (heard) {
-            bh_map_remove(&t->events.map, text_of(e));
-            bh_free(e);
-        } else {
-            bh_list_append(&t->events.waiting, node);
-        }
+        bh_map_remove(&t->events.map, text_of(e));
+        bh_free(e);
     }
-    if (!bh_list_empty(&t->events.waiting) && !bh_timer_pending(&t->events.timer))
-        bh_timer_set(&t->events.timer, ACK_SOON_MS);
+    wake(t);
 }
 
-/* Without a registration the next one's first heartbeat does it. */
-static void on_timer(struct bh_timer *timer) {
-    struct bh_redis_tracker *t = BH_CONTAINER_OF(timer, struct bh_redis_tracker, events.timer);
-    if (bh_redis_tracker_takes(t) && !bh_list_empty(&t->events.waiting))
-        bh_redis_tracker_beat(t);
+/* ZREM events:<name> event... */
+void bh_redis_events_ack(struct bh_redis_tracker *t) {
+    static const char kind[] = "events:";
+    size_t count = 0, key_len = t->prefix.n + sizeof kind - 1 + t->name.len;
+    if (!bh_redis_tracker_takes(t) || !bh_list_empty(&t->events.acking))
+        return;
+    for (struct bh_list *at = t->events.waiting.next; at != &t->events.waiting && count < ACK_MAX;
+         at = at->next)
+        count++;
+    const char *why;
+    size_t bound = 64 + BH_RESP_BULK_MAX(key_len) + count * BH_RESP_BULK_MAX(TEXT_MAX);
+    char *p = count ? bh_redis_link_begin(&t->link, bound, &why) : NULL;
+    if (!p)
+        return;
+    p = bh_resp_bulk(bh_resp_head(p, '*', count + 2), BH_SLICE("ZREM"));
+    p = bh_resp_bytes(bh_resp_head(p, '$', key_len), t->prefix);
+    p = bh_resp_bytes(p, bh_slice(kind, sizeof kind - 1));
+    p = bh_resp_end(bh_resp_bytes(p, bh_tracker_name(&t->name)));
+    while (count--) {
+        struct bh_list *node = bh_list_shift(&t->events.waiting);
+        p = bh_resp_bulk(p, text_of(BH_CONTAINER_OF(node, struct raised, node)));
+        bh_list_append(&t->events.acking, node);
+    }
+    struct bh_redis_completion c = {.fire = on_acked, .ud = t, .handle = t->registration};
+    bh_redis_link_commit(&t->link, p, &c);
 }
 
-void bh_redis_events_init(struct bh_redis_tracker *t, struct bh_loop *bus) {
+static void on_flush(struct bh_defer *d) {
+    bh_redis_events_ack(BH_CONTAINER_OF(d, struct bh_redis_tracker, events.flush));
+}
+
+void bh_redis_events_not_acked(struct bh_redis_tracker *t) {
+    struct bh_list *node;
+    while ((node = bh_list_shift(&t->events.acking)))
+        bh_list_append(&t->events.waiting, node);
+    bh_defer_cancel(&t->events.flush);
+}
+
+void bh_redis_events_init(struct bh_redis_tracker *t) {
     bh_map_init(&t->events.map, text_of);
     bh_list_init(&t->events.waiting);
     bh_list_init(&t->events.acking);
-    bh_timer_init(&t->events.timer, bus, on_timer);
+    bh_defer_init(&t->events.flush, on_flush);
 }
 
 void bh_redis_events_deinit(struct bh_redis_tracker *t) {

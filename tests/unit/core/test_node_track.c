@@ -119,11 +119,15 @@ static void nobody_is_there(void **state) {
     publish_now("all"); /* is for whoever is there */
     assert_int_equal(offline_calls, 1);
 
-    broker.receivers = 2; /* others hold the channel */
+    broker.receivers = 2; /* others hold the channel still, and the tracker knows better */
     a = publish_now("user:nobody");
+    assert_int_equal(a.status, BH_PUBLISH_OFFLINE);
+    assert_int_equal(a.instances, 0);
+    assert_int_equal(offline_calls, 2);
+    a = publish_now("topic:news"); /* which it knows nothing of */
     assert_int_equal(a.status, BH_PUBLISH_PUBLISHED);
     assert_int_equal(a.instances, 2);
-    assert_int_equal(offline_calls, 1);
+    assert_int_equal(offline_calls, 2);
     node_down();
 }
 
