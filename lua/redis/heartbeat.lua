@@ -1,28 +1,32 @@
 -- heartbeat.lua - a registration's lease: begun, prolonged, ended; and what it has to know of the
 -- others.
 --
--- KEYS     instances, instance:<name>, leaving, reaped, pulse, events:<name>, arriving, then
---          events:<earlier> for each earlier registration of this process
--- ARGV     mode, name, lease in ms, gap in ms, calm in ms, the last complete registration before
---          this one or "", then two for each earlier one: name, "end" or "keep"
+-- KEYS     instances, instance:<name>, leaving, reaped, pulse, events:<name>, arriving, restoring,
+--          then events:<earlier> for each earlier registration of this process
+-- ARGV     mode, name, "1" when it is complete or "", lease in ms, gap in ms, calm in ms, the last
+--          complete registration before this one or "", how many registrations lived when this
+--          process last saw all well, then two for each earlier one: name, "end" or "keep"
 --          mode: "begin" makes the lease, "beat" prolongs it if it still runs, "end" ends it
--- Returns  { 1 when the lease runs or 0, connections of the registration, now,
+-- Returns  { 1 when the lease runs or 0, connections of the registration,
 --            what became of the last one: 0 it stands, 1 others clean up after it, 2 no trace of it,
---            n, n names whose leases have ended, m, m events to raise, users due to be offline... }
+--            registrations that live, or 0 when not all may be back,
+--            n, n names whose leases have ended, m, m events to raise, users to be decided on... }
 --
 -- An event is "<when> +<user>" or "<when> -<user>". It stands in events:<name> until whoever had it
 -- decided has raised it and removes it: so a reply that was lost loses none.
 --
 -- When Redis has been silent for longer than `gap`, or has lost its memory, others may be on their
--- way back: until calm_until nobody is called dead or away, and who lost their lease after silent_since
--- still counts. Until forgot_until nobody is called new, either (track.lua).
+-- way back. It is calm then: nobody is called dead or away, and after a loss nobody new (track.lua),
+-- until all that lost their lease in the silence, and as many as there were before the loss, are back;
+-- but for `calm` ms at most. In the hash `pulse`: at, the last heartbeat of anybody; calm, 1 or 0;
+-- calm_until; silent_since; forgot, 1 or 0; expected, how many there were.
 local DEAD_MAX, EVENTS_MAX, DUE_MAX = 10, 200, 100
 local STANDS, REAPED, FORGOTTEN = 0, 1, 2
-local KEYS_BEFORE, ARGV_BEFORE = 7, 6
+local KEYS_BEFORE, ARGV_BEFORE = 8, 8
 local instances, held, leaving, reaped, pulse = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local events, arriving = KEYS[6], KEYS[7]
-local mode, name, lease, gap, calm = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local last = ARGV[6]
+local events, arriving, restoring = KEYS[6], KEYS[7], KEYS[8]
+local mode, name, complete, lease = ARGV[1], ARGV[2], ARGV[3] == "1", tonumber(ARGV[4])
+local gap, calm_ms, last, lived = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8])
 
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -47,22 +51,35 @@ if runs then
 elseif mode == "end" then
     redis.call("ZADD", instances, "XX", 0, name)
 end
-
-local at, calm_until = unpack(redis.call("HMGET", pulse, "at", "calm_until"))
-calm_until = tonumber(calm_until or 0)
-local gone = mode == "beat" and not ends and not redis.call("ZSCORE", reaped, name)
-local forgot = fate == FORGOTTEN or gone
-local silent = at and now - at > gap
-if forgot or silent then
-    if now >= calm_until then redis.call("HSET", pulse, "silent_since", at or now) end
-    calm_until = now + calm
-    redis.call("HSET", pulse, "calm_until", calm_until)
-    if forgot then redis.call("HSET", pulse, "forgot_until", calm_until) end
+if runs and not complete then
+    redis.call("ZADD", restoring, now + lease, name)
+else
+    redis.call("ZREM", restoring, name)
 end
-redis.call("HSET", pulse, "at", now)
 
-local reply = { runs and 1 or 0, redis.call("HLEN", held), now, fate, 0 }
-if now >= calm_until then
+local function is_calm(silent_since, expected)
+    if redis.call("ZCOUNT", instances, silent_since, now) > 0 then return true end
+    redis.call("ZREMRANGEBYSCORE", restoring, "-inf", now)
+    return redis.call("ZCOUNT", instances, now, "+inf") - redis.call("ZCARD", restoring) < expected
+end
+
+local known = redis.call("HMGET", pulse, "at", "calm", "calm_until", "silent_since", "expected", "forgot")
+local at, calm, forgot = known[1], known[2] == "1", known[6] == "1"
+local calm_until, silent_since, expected = tonumber(known[3] or 0), known[4], tonumber(known[5] or 0)
+local lost = fate == FORGOTTEN or mode == "beat" and not ends and not redis.call("ZSCORE", reaped, name)
+if lost or at and now - at > gap then
+    if not calm then silent_since, expected = at or now, 0 end
+    calm, calm_until, forgot = true, now + calm_ms, forgot or lost
+    if lost then expected = math.max(expected, lived) end
+end
+calm = calm and now < calm_until and is_calm(silent_since, expected)
+forgot = forgot and calm
+redis.call("HSET", pulse, "at", now, "calm", calm and 1 or 0, "calm_until", calm_until, "silent_since",
+           silent_since or 0, "expected", expected, "forgot", forgot and 1 or 0)
+
+local living = calm and 0 or redis.call("ZCOUNT", instances, now, "+inf")
+local reply = { runs and 1 or 0, redis.call("HLEN", held), fate, living, 0 }
+if not calm then
     for _, other in ipairs(redis.call("ZRANGEBYSCORE", instances, "-inf", now, "LIMIT", 0, DEAD_MAX)) do
         if other ~= name then
             reply[#reply + 1] = other
@@ -73,7 +90,7 @@ end
 local raise = redis.call("ZRANGE", events, 0, EVENTS_MAX - 1)
 reply[#reply + 1] = #raise
 for _, event in ipairs(raise) do reply[#reply + 1] = event end
-if now >= calm_until then
+if not calm then
     for _, due in ipairs { arriving, leaving } do
         for _, user in ipairs(redis.call("ZRANGEBYSCORE", due, "-inf", now, "LIMIT", 0, DUE_MAX)) do
             reply[#reply + 1] = user

@@ -15,10 +15,10 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 -- Leases that ended because nobody could prolong them have not ended.
 local alive_after, certain = now, 1
-local beat = redis.call("HMGET", pulse, "at", "calm_until", "silent_since")
+local beat = redis.call("HMGET", pulse, "at", "calm", "silent_since")
 if not beat[1] or now - beat[1] > gap then
     alive_after, certain = tonumber(beat[1] or now), 0
-elseif beat[2] and now < tonumber(beat[2]) then
+elseif beat[2] == "1" then
     alive_after, certain = tonumber(beat[3]), 0
 end
 

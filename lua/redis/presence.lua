@@ -36,18 +36,11 @@ local function decide(event)
     reply[#reply + 1] = event
 end
 
-local function is_due(set, user)
-    local due = redis.call("ZSCORE", set, user)
-    return due and tonumber(due) <= now
-end
-
 for i = 1, #KEYS - KEYS_BEFORE do
     local user = ARGV[i + 1]
-    if is_due(arriving, user) then
-        redis.call("ZREM", arriving, user)
-        decide(now .. " +" .. user)
-    end
-    if is_due(leaving, user) then
+    if redis.call("ZREM", arriving, user) == 1 then decide(now .. " +" .. user) end
+    local due = redis.call("ZSCORE", leaving, user)
+    if due and tonumber(due) <= now then
         redis.call("ZREM", leaving, user)
         if not lives(KEYS[KEYS_BEFORE + i]) and redis.call("HDEL", presence, user) == 1 then
             decide(now .. " -" .. user)

@@ -39,13 +39,13 @@ local function is_strange(command, key, ...)
     return true
 end
 
-local forgot_until = tonumber(redis.call("HGET", pulse, "forgot_until") or 0)
+local forgot = redis.call("HGET", pulse, "forgot") == "1"
 local decided = {}
 
 local function announce(user)
     if redis.call("HSETNX", presence, user, 1) == 0 then return end
-    if now < forgot_until then
-        redis.call("ZADD", arriving, forgot_until, user)
+    if forgot then
+        redis.call("ZADD", arriving, now, user)
         return
     end
     local event = now .. " +" .. user

@@ -145,10 +145,10 @@ bool bh_redis_shards_twins(const struct bh_redis_config *configs, size_t count, 
  *   events:<instance>    zset  "<when> +<user>" or "<when> -<user>" -> when; decided, and not yet
  *                        known to have been raised
  *   reaped               zset  <instance> -> since when others clean up after it; for a day
- *   arriving             zset  <user> -> until when they may turn out to have been online before
- *                        Redis forgot
- *   pulse                hash  the last heartbeat of anybody, and until when what is because Redis
- *                        was silent or has forgotten (heartbeat.lua)
+ *   arriving             zset  <user> -> since when; they may have been online before Redis forgot
+ *   restoring            zset  <instance> -> when its lease ends; it has not yet told of all
+ *   pulse                hash  the last heartbeat of anybody, and whether others may be on their way
+ *                        back (heartbeat.lua)
  * <instance> there is the instance's id, "~" and a mark of this registration: what a registration
  * has lost sight of (a dead link, a FLUSHALL) is left behind under the old mark and reaped, and all
  * is registered anew under the next one. Readers see the id alone. */

@@ -222,12 +222,15 @@ static struct bh_redis_call *heartbeat(const struct bh_redis_tracker *t, const c
     bh_redis_call_key(call, "pulse", BH_SLICE(""));
     bh_redis_call_key(call, "events:", bh_tracker_name(&t->name));
     bh_redis_call_key(call, "arriving", BH_SLICE(""));
+    bh_redis_call_key(call, "restoring", BH_SLICE(""));
     bh_redis_call_arg(call, bh_slice_cstr(mode));
     bh_redis_call_arg(call, bh_tracker_name(&t->name));
+    bh_redis_call_arg(call, t->complete ? BH_SLICE("1") : BH_SLICE(""));
     bh_redis_call_int(call, (int64_t)t->lease_ms);
     bh_redis_call_int(call, (int64_t)bh_redis_gap_ms(t));
     bh_redis_call_int(call, (int64_t)bh_redis_calm_ms(t));
     bh_redis_call_arg(call, bh_tracker_name(last));
+    bh_redis_call_int(call, t->living);
     add_earlier(call, &t->previous, ends);
     add_earlier(call, &t->abandoned, true);
     return call;
@@ -237,6 +240,7 @@ struct beat {
     bool runs;
     int64_t held;
     enum bh_tracker_fate fate;
+    int64_t living; /* registrations; 0: not all may be back */
     const struct bh_reply *dead, *events, *due;
     size_t dead_count, event_count, due_count;
 };
@@ -247,7 +251,7 @@ static bool parse_beat(const struct bh_reply *r, struct beat *out) {
     const struct bh_reply *e = r->elements;
     size_t left = r->count - BEAT_HEAD - 1;
     if (!bh_redis_is_int(&e[0]) || !bh_redis_is_int(&e[1]) || !bh_redis_is_int(&e[2]) ||
-        !bh_redis_is_count(&e[3], BH_TRACKER_FORGOTTEN) || !bh_redis_is_count(&e[4], left))
+        !bh_redis_is_int(&e[3]) ||        !bh_redis_is_count(&e[4], left) || e[2].integer < 0 || e[2].integer > BH_TRACKER_FORGOTTEN)
         return false;
     size_t dead_count = (size_t)e[4].integer;
     const struct bh_reply *count = &e[BEAT_HEAD + dead_count];
@@ -255,7 +259,8 @@ static bool parse_beat(const struct bh_reply *r, struct beat *out) {
         return false;
     *out = (struct beat){.runs = e[0].integer == 1,
                          .held = e[1].integer,
-                         .fate = (enum bh_tracker_fate)e[3].integer,
+                         .fate = (enum bh_tracker_fate)e[2].integer,
+                         .living = e[3].integer,
                          .dead = e + BEAT_HEAD,
                          .dead_count = dead_count,
                          .events = count + 1,
@@ -291,7 +296,10 @@ static void on_beat(void *ud, bh_handle handle, int error, const struct bh_reply
             t->previous.len = 0;
         bh_redis_reap(t, b.dead, b.dead_count);
         decide(t, b.due, b.due_count);
-        bh_redis_departed_trim(t);
+        if (b.living && t->previous.len == 0)
+            t->living = b.living;
+        if (b.living && !t->more_due)
+            bh_redis_departed_trim(t, t->beat_ms);
     }
 }
 
@@ -301,6 +309,7 @@ void bh_redis_tracker_beat(struct bh_redis_tracker *t) {
     t->beating = true;
     t->beat_batches = t->changes.in_flight ? NO_COMPARISON : t->changes.sent;
     t->beat_ends = t->complete;
+    t->beat_ms = bh_loop_now(t->link.loop);
     bh_redis_call_send(heartbeat(t, "beat"), &t->link, on_beat, t, t->registration);
 }
 

@@ -63,6 +63,8 @@ struct bh_redis_tracker {
     bool beating;          /* a heartbeat is in flight */
     bool beat_ends;        /* it ends the previous registration's lease */
     uint64_t beat_batches; /* batches sent before it; UINT64_MAX: one was in flight */
+    uint64_t beat_ms;      /* when it was sent */
+    int64_t living;        /* registrations of the cluster when all was well */
     bool more_due;         /* there were more users due than one heartbeat tells */
 
     struct {
@@ -186,8 +188,8 @@ bool bh_redis_was_announced(const struct bh_redis_tracker *t, uint64_t number, i
 /* A connection that has come will not be confirmed by this registration. */
 void bh_redis_not_confirmed(struct bh_redis_tracker *t, uint64_t number, int64_t opened_at);
 void bh_redis_departed_add(struct bh_redis_tracker *t, const struct bh_track *gone);
-/* Forgets those of whom Redis has told by now. */
-void bh_redis_departed_trim(struct bh_redis_tracker *t);
+/* Redis had decided on all who were due at that time: forgets those. */
+void bh_redis_departed_trim(struct bh_redis_tracker *t, uint64_t decided_ms);
 /* Tells of each by bh_redis_changes_add_departed. */
 void bh_redis_departed_tell(struct bh_redis_tracker *t);
 void bh_redis_departed_deinit(struct bh_redis_tracker *t);

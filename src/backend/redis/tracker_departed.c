@@ -3,12 +3,11 @@
  *
  * Connections are announced in the order in which they were opened, nearly; so one time stands for
  * all of them, and the few that it is wrong about are listed. Those who have gone are kept until
- * Redis must have told of it: their debounce is over, and whoever had to come back has done so. */
+ * Redis must have told of it: their debounce is over, and a heartbeat has asked who is due. */
 #include "tracker.h"
 
 #include "bellhop/base/mem.h"
 
-#define SLACK_MS      2000
 #define BYTES_MAX     (64u * 1024 * 1024)
 #define CONSUME_BYTES (64 * 1024)
 
@@ -60,15 +59,18 @@ void bh_redis_departed_add(struct bh_redis_tracker *t, const struct bh_track *go
     bh_bytes_add(&t->departed.queue, gone->user);
 }
 
-void bh_redis_departed_trim(struct bh_redis_tracker *t) {
-    uint64_t keep_ms = t->debounce_ms + bh_redis_calm_ms(t) + SLACK_MS;
-    uint64_t now_ms = bh_loop_now(t->link.loop);
-    if (now_ms - t->departed.live_ms < keep_ms)
-        return;
+/* Of those who went before this registration it is decided when the last one has been taken apart. */
+static uint64_t due_ms(const struct bh_redis_tracker *t, const struct departure *d) {
+    uint64_t beat_ms = bh_redis_beat_ms(t);
+    return d->at_ms >= t->departed.live_ms ? d->at_ms + t->debounce_ms + beat_ms
+                                           : t->departed.live_ms + t->debounce_ms + 3 * beat_ms;
+}
+
+void bh_redis_departed_trim(struct bh_redis_tracker *t, uint64_t decided_ms) {
     struct bh_slice user;
     while (t->departed.head < t->departed.queue.len) {
         struct departure d = departure_at(t, t->departed.head, &user);
-        if (now_ms - d.at_ms < keep_ms)
+        if (due_ms(t, &d) > decided_ms)
             break;
         t->departed.head += sizeof d + user.n;
     }
