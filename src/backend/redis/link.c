@@ -383,7 +383,7 @@ static void go_to(struct bh_redis_link *link, const char *host, uint16_t port) {
 }
 
 static void on_found(struct bh_redis_sentinel *s, const char *host, uint16_t port) {
-    struct bh_redis_link *link = s->ud;
+    struct bh_redis_link *link = s->asker;
     bh_redis_sentinel_note(s, host, port);
     go_to(link, s->master_host, s->master_port);
 }

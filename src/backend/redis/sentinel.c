@@ -147,6 +147,8 @@ static void on_up(struct bh_redis_link *link) {
 static void on_failed(struct bh_redis_link *link) {
     struct bh_redis_sentinel *s = BH_CONTAINER_OF(link, struct bh_redis_sentinel, link);
     bh_timer_cancel(&s->timer);
+    if (s->asker) /* for whoever looks at the readiness */
+        atomic_store(&s->asker->trouble, atomic_load(&link->trouble));
     turn_to_next(s);
 }
 
@@ -162,9 +164,9 @@ static void on_reap(struct bh_defer *d) {
 }
 
 void bh_redis_sentinel_init(struct bh_redis_sentinel *s, const struct bh_redis_config *config,
-                            void *ud) {
+                            struct bh_redis_link *asker) {
     uint64_t timeout = config->connect_timeout_ms;
-    *s = (struct bh_redis_sentinel){.of = config, .config = *config, .ud = ud};
+    *s = (struct bh_redis_sentinel){.of = config, .config = *config, .asker = asker};
     bh_defer_init(&s->reap, on_reap);
     s->at = bh_random_below(count_of(config->sentinels)); /* not all of us to the first one */
     s->config.host = s->host;

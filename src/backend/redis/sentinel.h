@@ -22,7 +22,7 @@ struct bh_redis_sentinel {
     const struct bh_redis_config *of;
     bool watching;
     bh_redis_sentinel_cb on_master;
-    void *ud;    /* the owner's */
+    struct bh_redis_link *asker; /* NULL for a watch */
     unsigned at; /* which one is at hand */
     char host[BH_REDIS_HOST_MAX + 1];
     char master_host[BH_REDIS_HOST_MAX + 1]; /* what the owner has noted */
@@ -32,9 +32,10 @@ struct bh_redis_sentinel {
     struct bh_defer reap;
 };
 
-/* config is borrowed, and has Sentinels. */
+/* config is borrowed, and has Sentinels. asker: the link that asks, which hears of what is wrong;
+ * NULL for a watch. */
 void bh_redis_sentinel_init(struct bh_redis_sentinel *s, const struct bh_redis_config *config,
-                            void *ud);
+                            struct bh_redis_link *asker);
 /* Ask: on_master once, and the conversation is over. Watch: on_master with each Sentinel that is
  * turned to, and with each failover that it tells of. tls: what to use, may be NULL. */
 void bh_redis_sentinel_ask(struct bh_redis_sentinel *s, struct bh_loop *loop,

@@ -1,0 +1,125 @@
+-- A master, a replica and three Sentinels: bellhop finds the master, and is with the next one soon
+-- after a failover, whoever fails and however; nothing is delivered twice, and who is connected is
+-- known again.
+package.path = "tests/support/?.lua;" .. package.path
+local daemon = require "daemon"
+local redis = require "redis"
+local sentinel = require "sentinel"
+local traffic = require "traffic"
+local wait = require "wait"
+local ws = require "ws"
+
+local ENV = {
+    BELLHOP_REDIS_PROBE_INTERVAL = "0.2",
+    BELLHOP_REDIS_COMMAND_TIMEOUT = "1",
+    BELLHOP_REDIS_CONNECT_TIMEOUT = "1",
+    BELLHOP_REDIS_UNSUBSCRIBE_LINGER = "0.3",
+}
+
+local TARGETS = {
+    {path = "users/42", channel = "notification:42", reaches = {"phone", "laptop"}},
+    {path = "topics/x", channel = "notification:topic:x", reaches = {"phone"}},
+    {path = "users/43", channel = "notification:43", reaches = {"laptop2"}},
+}
+
+local servers, sentinels, a, b, clients
+
+local function server_on(port)
+    for _, s in ipairs(servers) do
+        if s.port == port then return s end
+    end
+end
+
+local function master() return server_on(sentinels[3]:master_port()) end
+
+local function setup_all()
+    servers = {redis.start(), nil}
+    servers[2] = redis.start {"--replicaof", "127.0.0.1 " .. servers[1].port}
+    wait.till(function()
+        return (servers[1]:call("INFO", "replication") or ""):find "state=online"
+    end, 10, "the replica")
+    sentinels = sentinel.start(3, servers[1], 1)
+    sentinels[1].process:stop "KILL" -- the first of the list is not there
+    local url = sentinel.url(sentinels)
+    a = daemon.start {redis = url, env = ENV, args = {"--instance", "node-a"}}
+    b = daemon.start {redis = url, env = ENV, args = {"--instance", "node-b"}}
+    clients = {
+        phone = ws.connect(a.port, "/ws?user=42&topic=x"),
+        laptop = ws.connect(b.port, "/ws?user=42"),
+        laptop2 = ws.connect(b.port, "/ws?user=43"),
+    }
+end
+
+local function teardown_all()
+    ws.drop_all()
+    daemon.stop_all()
+    sentinel.stop_all()
+    redis.stop_all()
+end
+
+-- Traffic while `fault` makes the Sentinels choose another master; then all is well again.
+local function survives(fault)
+    local before = master()
+    local flow = traffic.new {instances = {a, b}, targets = TARGETS, clients = clients, patience = 12}
+    flow:run(0.5)
+    flow:fault_begins()
+    fault(before)
+    flow:run(function() return sentinels[3]:master_port() ~= before.port end, 20, "a failover")
+    local after = master()
+    flow:run(function()
+        return a:ready() == 200 and b:ready() == 200 and after:subscribers "notification:42" == 2
+    end, 20, "bellhop at the new master")
+    flow:fault_ended()
+    flow:run(0.5)
+    flow:check()
+    wait.till(function()
+        local said = b:request("GET", "/api/users/42")
+        return said.status == 200 and said.body:find "node%-a" and said.body:find "node%-b"
+    end, 5, "the connections to be known")
+    assert.is_true((after:call("ROLE") or {})[1] == "master")
+    return before
+end
+
+local function wait_replica(server)
+    wait.till(function() return (server:call "ROLE" or {})[1] == "slave" end, 20, "the old master to be a replica")
+    wait.till(function() return #sentinels[3]:call("SENTINEL", "replicas", sentinel.MASTER) == 1 end, 10)
+end
+
+describe("behind Sentinels", function()
+    setup(setup_all)
+    teardown(teardown_all)
+
+    it("the master is found, although the first of them is dead", function()
+        assert.are.equal(2, master():subscribers "notification:42")
+        a:publish("users/42", "hello")
+        for _, name in ipairs {"phone", "laptop"} do assert.are.equal("hello", clients[name]:recv()) end
+    end)
+
+    it("a planned failover is followed, and nobody stays with the old master", function()
+        local old = survives(function() sentinels[3]:call("SENTINEL", "FAILOVER", sentinel.MASTER) end)
+        wait_replica(old)
+        wait.till(function() return old:subscribers "notification:42" == 0 end, 10, "the old master to be left")
+    end)
+
+    it("a master that is killed is replaced", function()
+        local old = survives(function(server) server:kill() end)
+        old:restart()
+        wait_replica(old)
+    end)
+
+    it("a master that stands still is replaced, and left although it comes back", function()
+        local old = survives(function(server) server.process:signal "STOP" end)
+        old.process:signal "CONT"
+        wait_replica(old)
+        wait.till(function() return old:subscribers "notification:42" == 0 end, 10, "the old master to be left")
+        assert.are.equal(200, a:ready())
+    end)
+
+    it("a master that they do not know is named as the reason", function()
+        local url = sentinel.url(sentinels):gsub("/mymaster", "/ours")
+        local d = daemon.start {redis = url, env = ENV, wait = "alive"}
+        wait.till(function()
+            return d:request("GET", "/readyz").body:find("a Sentinel knows no master of this name", 1, true)
+        end, 10, "the reason")
+    end)
+end)

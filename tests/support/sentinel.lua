@@ -1,0 +1,80 @@
+-- Redis Sentinels that watch a master: real redis-server processes in sentinel mode.
+local process = require "process"
+local redis = require "redis"
+local tcp = require "tcp"
+local wait = require "wait"
+
+local sentinel = {}
+
+sentinel.MASTER = "mymaster"
+
+local all = {}
+
+local CONFIG = [[
+port %d
+bind 127.0.0.1
+dir %s
+sentinel monitor mymaster 127.0.0.1 %d 2
+sentinel down-after-milliseconds mymaster 600
+sentinel failover-timeout mymaster 2000
+sentinel parallel-syncs mymaster 1
+]]
+
+local one = {}
+one.__index = one
+
+function one:call(...)
+    return redis.call(self, ...)
+end
+
+one.client = redis.client
+
+-- The port of the master, as it says.
+function one:master_port()
+    local address = self:call("SENTINEL", "get-master-addr-by-name", sentinel.MASTER)
+    return address and math.tointeger(tonumber(address[2]))
+end
+
+local function start_one(master_port)
+    local self = setmetatable({dir = process.temp_dir(), port = tcp.free_port()}, one)
+    local file = process.write_file(self.dir .. "/sentinel.conf", CONFIG:format(self.port, self.dir, master_port))
+    self.process = process.spawn {"redis-server", file, "--sentinel"}
+    all[#all + 1] = self
+    wait.till(function()
+        local c = self:client()
+        local answer = c and c:call "PING"
+        if c then c:close() end
+        return answer == "PONG"
+    end, 10, function() return "a Sentinel to answer: " .. self.process:log() end)
+    return self
+end
+
+-- So many, that know of one another and of the replicas.
+function sentinel.start(count, master, replicas)
+    local list = {}
+    for i = 1, count do list[i] = start_one(master.port) end
+    for _, s in ipairs(list) do
+        wait.till(function()
+            local known = s:call("SENTINEL", "CKQUORUM", sentinel.MASTER)
+            return known and known:find(count .. " usable", 1, true)
+                and #s:call("SENTINEL", "replicas", sentinel.MASTER) == replicas
+        end, 20, "the Sentinels to know everything")
+    end
+    return list
+end
+
+function sentinel.url(list)
+    local hosts = {}
+    for i, s in ipairs(list) do hosts[i] = "127.0.0.1:" .. s.port end
+    return "redis+sentinel://" .. table.concat(hosts, ",") .. "/" .. sentinel.MASTER
+end
+
+function sentinel.stop_all()
+    for i = #all, 1, -1 do
+        all[i].process:stop()
+        os.execute("rm -rf " .. process.quote(all[i].dir))
+        all[i] = nil
+    end
+end
+
+return sentinel
