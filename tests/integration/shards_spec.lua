@@ -1,0 +1,197 @@
+-- Topics spread over three independent Redis: each on the node that the documented hash names, one
+-- node's failure is its topics' failure alone; and publishes that wait for Redis to come back.
+package.path = "tests/support/?.lua;" .. package.path
+local check = require "check"
+local daemon = require "daemon"
+local http = require "http"
+local process = require "process"
+local redis = require "redis"
+local wait = require "wait"
+local ws = require "ws"
+
+local ENV = {
+    BELLHOP_REDIS_PROBE_INTERVAL = "0.2",
+    BELLHOP_REDIS_COMMAND_TIMEOUT = "1",
+    BELLHOP_REDIS_CONNECT_TIMEOUT = "1",
+}
+
+-- The hash of include/bellhop/backend/redis.h, written anew.
+local function weight(node, topic)
+    local h = 0xcbf29ce484222325
+    for c in (node .. "\0" .. topic):gmatch "." do h = (h ~ c:byte()) * 0x100000001b3 end
+    h = (h ~ (h >> 33)) * 0xff51afd7ed558ccd
+    h = (h ~ (h >> 33)) * 0xc4ceb9fe1a85ec53
+    return h ~ (h >> 33)
+end
+
+local nodes, a, b
+
+local function node_of(topic)
+    local best, greatest
+    for _, node in ipairs(nodes) do
+        local w = weight(("127.0.0.1:%d/0"):format(node.port), topic)
+        if not best or math.ult(greatest, w) then best, greatest = node, w end
+    end
+    return best
+end
+
+-- A user whose topic lives there.
+local function user_on(node)
+    for i = 1, 1000 do
+        if node_of("user:u" .. i) == node then return "u" .. i end
+    end
+end
+
+local function urls()
+    local list = {}
+    for i, node in ipairs(nodes) do list[i] = node:url() end
+    return list
+end
+
+describe("several Redis", function()
+    setup(function()
+        nodes = {redis.start(), redis.start(), redis.start()}
+        local dir = process.temp_dir()
+        local file = process.write_file(dir .. "/bellhop.conf.lua",
+            ('return { redis = { url = { "%s" } } }'):format(table.concat(urls(), '", "')))
+        a = daemon.start {redis = table.concat(urls(), ","), env = ENV, args = {"--instance", "node-a"}}
+        b = daemon.start {env = ENV, args = {"-c", file, "--instance", "node-b"}}
+    end)
+    teardown(function()
+        ws.drop_all()
+        daemon.stop_all()
+        redis.stop_all()
+    end)
+    after_each(ws.drop_all)
+
+    it("share the topics as documented", function()
+        for i, node in ipairs(nodes) do
+            local user = user_on(node)
+            local here, there = ws.connect(a.port, "/ws?user=" .. user), ws.connect(b.port, "/ws?user=" .. user)
+            for _, other in ipairs(nodes) do
+                assert.are.equal(other == node and 2 or 0, other:subscribers("notification:" .. user))
+            end
+            a:publish("users/" .. user, "by the API")
+            check.next(here, "by the API")
+            check.next(there, "by the API")
+            assert.are.equal(2, node:call("PUBLISH", "notification:" .. user, "by Redis " .. i))
+            check.next(here, "by Redis " .. i)
+            check.next(there, "by Redis " .. i)
+        end
+        assert.are.equal(2, node_of("all"):subscribers "notification:broadcast")
+        local reader = ws.connect(b.port, "/ws?topic=news&tenant=7")
+        a:publish("topics/news", "for readers")
+        check.next(reader, "for readers")
+        a:publish("tenants/7", "for the tenant")
+        check.next(reader, "for the tenant")
+    end)
+
+    it("know who is connected, wherever the topic lives", function()
+        for _, node in ipairs(nodes) do
+            local user = user_on(node)
+            ws.connect(b.port, "/ws?user=" .. user)
+            wait.till(function()
+                return a:request("GET", "/api/users/" .. user).body:find '"instance":"node%-b"'
+            end, 2, "node-b in the answer")
+        end
+    end)
+
+    it("fail one by one", function()
+        local dead
+        for i = 2, 3 do -- the first keeps the tracking
+            if node_of "all" ~= nodes[i] then dead = nodes[i] end
+        end
+        local lost, kept = user_on(dead), user_on(nodes[1])
+        local clients = {}
+        for _, user in ipairs {lost, kept} do clients[user] = ws.connect(b.port, "/ws?user=" .. user) end
+        dead:kill()
+        for _, d in ipairs {a, b} do d:wait_ready(503) end
+        assert.is_truthy(a:request("GET", "/readyz").body:find("a Redis node is down", 1, true))
+        a:wait_metric("bellhop_redis_shards_down", 1, 5)
+        a:wait_log("node=127.0.0.1:" .. dead.port .. "/0", 5)
+        local answer = a:request("POST", "/api/users/" .. lost .. "/messages", {body = "x"})
+        check.error(answer, 503, "broker_unavailable")
+        assert.is_truthy(answer.body:find("the Redis node of this topic is down", 1, true), answer.body)
+        a:publish("users/" .. kept, "still here")
+        check.next(clients[kept], "still here")
+        local late = ws.connect(a.port, "/ws?user=" .. lost) -- keeps nobody out
+        dead:restart()
+        for _, d in ipairs {a, b} do d:wait_ready() end
+        a:publish("users/" .. lost, "back")
+        check.next(clients[lost], "back")
+        check.next(late, "back")
+        a:wait_metric("bellhop_redis_shards_down", 0, 5)
+    end)
+
+    it("that are one, or none, are refused", function()
+        local function refusal(url)
+            local output, status = process.run({daemon.BIN, "check"}, {BELLHOP_REDIS_URL = url})
+            assert.are.equal(1, status, output)
+            return output
+        end
+        assert.is_truthy(refusal("redis://x:1,redis://y:1,redis://x:1"):find("numbers 1 and 3 are the same node", 1, true))
+        assert.is_truthy(refusal("redis://x:1,redis://:secret@y:none"):find("number 2 of 2", 1, true))
+        assert.is_falsy(refusal("redis://x:1,redis://:secret@y:none"):find("secret", 1, true))
+    end)
+end)
+
+describe("a publish while Redis is away", function()
+    local server
+
+    local function start(env)
+        server = redis.start()
+        local all = {}
+        for key, value in pairs(ENV) do all[key] = value end
+        for key, value in pairs(env) do all[key] = value end
+        a = daemon.start {redis = server:url(), env = all, workers = 1}
+        b = daemon.start {redis = server:url(), env = ENV}
+    end
+
+    after_each(function()
+        ws.drop_all()
+        daemon.stop_all()
+        redis.stop_all()
+    end)
+
+    local function send(body)
+        local session = http.open(a.port)
+        session:send(http.format("POST", "/api/users/42/messages", {body = body}))
+        return session
+    end
+
+    it("is refused at once", function()
+        start {}
+        server:kill()
+        a:wait_ready(503)
+        check.error(a:request("POST", "/api/users/42/messages", {body = "x"}), 503, "broker_unavailable")
+    end)
+
+    it("waits as configured, and is delivered once and in order", function()
+        start {BELLHOP_REDIS_PUBLISH_QUEUE = "3", BELLHOP_REDIS_PUBLISH_WAIT = "20"}
+        local phone = ws.connect(b.port, "/ws?user=42")
+        server:kill()
+        a:wait_ready(503)
+        local sessions = {}
+        for i = 1, 3 do
+            sessions[i] = send("waits " .. i)
+            a:wait_metric("bellhop_redis_publishes_waiting", i, 5)
+        end
+        check.error(a:request("POST", "/api/users/42/messages", {body = "no room"}), 503, "broker_unavailable")
+        server:restart()
+        for i = 1, 3 do
+            assert.are.equal(200, sessions[i]:response("POST").status)
+            check.next(phone, "waits " .. i)
+        end
+        a:wait_metric("bellhop_redis_publishes_waiting", 0, 5)
+        check.quiet(a, phone)
+    end)
+
+    it("waits no longer than configured", function()
+        start {BELLHOP_REDIS_PUBLISH_QUEUE = "3", BELLHOP_REDIS_PUBLISH_WAIT = "0.3"}
+        server:kill()
+        a:wait_ready(503)
+        local answer = send("in vain"):response "POST"
+        check.error(answer, 503, "broker_unavailable")
+        assert.is_truthy(answer.body:find("redis.publish_wait", 1, true))
+    end)
+end)
