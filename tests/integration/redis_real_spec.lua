@@ -1,0 +1,244 @@
+-- Redis as one meets it: users with few rights, TLS, and a server that refuses; publishing and who is
+-- connected are right again afterwards, without a restart.
+package.path = "tests/support/?.lua;" .. package.path
+local certs = require "certs"
+local check = require "check"
+local daemon = require "daemon"
+local process = require "process"
+local redis = require "redis"
+local tcp = require "tcp"
+local wait = require "wait"
+local ws = require "ws"
+
+local ENV = {
+    BELLHOP_REDIS_PROBE_INTERVAL = "0.2",
+    BELLHOP_REDIS_COMMAND_TIMEOUT = "1",
+    BELLHOP_REDIS_CONNECT_TIMEOUT = "1",
+    BELLHOP_TRACKING_DEBOUNCE = "0.2",
+}
+
+local POLICY = [[
+local bh = require "bellhop"
+return {
+    on_handshake = function(req) return { user = req:arg "user", tenant = req:arg "tenant" } end,
+    on_presence = function(event)
+        bh.publish { topic = "presence", data = event.user .. (event.online and " came" or " went") }
+    end,
+    on_open = function(conn) if conn.user == "watch" then conn:subscribe "presence" end end,
+}
+]]
+
+local server, a, b
+
+local function start(url)
+    a = daemon.start {redis = url, env = ENV, policy = POLICY, args = {"--instance", "node-a"}}
+    b = daemon.start {redis = url, env = ENV, policy = POLICY, args = {"--instance", "node-b"}}
+end
+
+local function finish()
+    ws.drop_all()
+    daemon.stop_all()
+    redis.stop_all()
+end
+
+local function known(d, user)
+    local count = 0
+    for _ in d:request("GET", "/api/users/" .. user).body:gmatch '"instance"' do count = count + 1 end
+    return count
+end
+
+local function wait_known(user, count)
+    for _, d in ipairs {a, b} do
+        wait.till(function() return known(d, user) == count end, 12, function()
+            return ("%d connections of %s; it says %d\n%s"):format(count, user, known(d, user), d:log())
+        end)
+    end
+end
+
+-- Both ways, to a user on both instances, and known on both.
+local function works(user)
+    for _, d in ipairs {a, b} do d:wait_ready() end
+    local here, there = ws.connect(a.port, "/ws?tenant=7&user=" .. user), ws.connect(b.port, "/ws?user=" .. user)
+    a:publish("users/" .. user, "from a")
+    b:publish("users/" .. user, "from b", "strategy=redis")
+    for _, client in ipairs {here, there} do
+        local got = {(client:recv()), (client:recv())}
+        table.sort(got)
+        assert.are.same({"from a", "from b"}, got)
+    end
+    wait_known(user, 2)
+    here:close()
+    there:close()
+    wait_known(user, 0)
+end
+
+describe("a Redis user", function()
+    local RIGHTS
+
+    setup(function()
+        local file = assert(io.open "README.md")
+        RIGHTS = assert(file:read "a":match "\n    ACL SETUSER bellhop on >secret ([^\n]+)\n")
+        file:close()
+        server = redis.start()
+        local words = {}
+        for word in RIGHTS:gmatch "%S+" do words[#words + 1] = word end
+        assert.are.equal("OK", server:call("ACL", "SETUSER", "bellhop", "on", ">secret", table.unpack(words)))
+        start(server:url "bellhop:secret")
+    end)
+    teardown(finish)
+    after_each(ws.drop_all)
+
+    it("with the rights that the README names can do everything", function()
+        local watch = ws.connect(a.port, "/ws?user=watch")
+        check.next(watch, "watch came")
+        works "42"
+        check.next(watch, "42 came")
+        check.next(watch, "42 went")
+        assert.are.equal(0, #server:call("ACL", "LOG"))
+    end)
+
+    it("that may not publish any more is told so, and goes on when it may again", function()
+        server:call("ACL", "SETUSER", "bellhop", "-publish")
+        local answer = wait.till(function()
+            local got = a:request("POST", "/api/users/42/messages", {body = "x"})
+            return got.status ~= 200 and got
+        end, 5)
+        assert.is_true(answer.status == 403 or answer.status == 503, answer.body)
+        for _, d in ipairs {a, b} do d:wait_ready(503) end
+        assert.is_truthy(a:request("GET", "/readyz").body:find("permission", 1, true))
+        server:call("ACL", "SETUSER", "bellhop", "+publish")
+        works "43"
+    end)
+
+    it("that may not write its keys any more still delivers, and tracks again when it may", function()
+        server:call("ACL", "SETUSER", "bellhop", "resetkeys")
+        local late = ws.connect(a.port, "/ws?user=late")
+        b:publish("users/late", "delivered")
+        check.next(late, "delivered")
+        a:wait_log("NOPERM", 5)
+        server:call("ACL", "SETUSER", "bellhop", "~ws:*")
+        wait_known("late", 1)
+        works "44"
+    end)
+end)
+
+describe("TLS to Redis", function()
+    local made, port, ca
+
+    local function launch(...)
+        server = redis.start {
+            "--tls-port", tostring(port), "--tls-cert-file", made:path "redis.crt", "--tls-key-file", made:path "redis.key",
+            "--tls-ca-cert-file", ca, ...,
+        }
+    end
+
+    local function url(tail) return ("rediss://127.0.0.1:%d?ca=%s%s"):format(port, ca, tail or "") end
+
+    setup(function()
+        made, port = certs.new(), tcp.free_port()
+        ca = made:make("ca", {authority = true})
+        made:make("other", {authority = true})
+        made:make("redis", {issuer = "ca", san = "IP:127.0.0.1"})
+        made:make("client", {issuer = "ca"})
+    end)
+    after_each(finish)
+    teardown(function() made:remove() end)
+
+    it("works, and is back after it was cut", function()
+        launch("--tls-auth-clients", "no")
+        start(url())
+        works "42"
+        server:call("CLIENT", "KILL", "TYPE", "normal")
+        server:call("CLIENT", "KILL", "TYPE", "pubsub")
+        wait.till(function() return a:log():find "Redis link lost" and b:log():find "Redis link lost" end, 5)
+        works "43"
+    end)
+
+    it("may want our certificate", function()
+        launch()
+        start(url("&cert=" .. made:path "client.crt" .. "&key=" .. made:path "client.key"))
+        works "42"
+    end)
+
+    it("that cannot be trusted is refused, and the reason is said", function()
+        launch("--tls-auth-clients", "no")
+        for text, tail in pairs {
+            ["TLS to Redis failed"] = ("rediss://127.0.0.1:%d?ca=%s"):format(port, made:path "other.crt"),
+            ["hostname mismatch"] = ("rediss://localhost:%d?ca=%s"):format(port, ca),
+        } do
+            local d = daemon.start {redis = tail, env = ENV, wait = "alive"}
+            d:wait_log(text, 5)
+            assert.are.equal(503, d:ready())
+            assert.is_truthy(d:request("GET", "/readyz").body:find "TLS")
+        end
+        local output, status = process.run({daemon.BIN, "check"}, {BELLHOP_REDIS_URL = url "&cert=/nowhere.pem"})
+        assert.are.equal(1, status)
+        assert.is_truthy(output:find("/nowhere.pem", 1, true), output)
+    end)
+end)
+
+describe("a Redis that refuses", function()
+    setup(function()
+        server = redis.start()
+        start(server:url())
+    end)
+    teardown(finish)
+    after_each(ws.drop_all)
+
+    it("because it is full still delivers, and knows everybody later", function()
+        local before = ws.connect(a.port, "/ws?user=before")
+        wait_known("before", 1)
+        server:call("CONFIG", "SET", "maxmemory", "1")
+        local during = ws.connect(b.port, "/ws?user=during")
+        a:publish("users/during", "delivered")
+        check.next(during, "delivered")
+        before:close()
+        a:wait_log("OOM", 5)
+        server:call("CONFIG", "SET", "maxmemory", "0")
+        wait_known("during", 1)
+        wait_known("before", 0)
+        works "42"
+    end)
+
+    it("because it was made a replica is left, and found again", function()
+        local stays = ws.connect(a.port, "/ws?user=stays")
+        server:call("REPLICAOF", "127.0.0.1", tostring(tcp.free_port()))
+        a:wait_log("this Redis is a replica", 5)
+        server:call("REPLICAOF", "NO", "ONE")
+        wait_known("stays", 1)
+        b:publish("users/stays", "delivered")
+        check.next(stays, "delivered")
+        works "43"
+    end)
+
+    it("because it loads its data is waited for", function()
+        server:call("DEBUG", "POPULATE", "20000")
+        server:call "SAVE"
+        server:kill()
+        for _, d in ipairs {a, b} do d:wait_ready(503) end
+        server.args = {"--key-load-delay", "50", "--loading-process-events-interval-bytes", "1024"}
+        server:restart()
+        works "44"
+    end)
+
+    it("a script, because it has forgotten them all, is told again", function()
+        local stays = ws.connect(a.port, "/ws?user=stays")
+        for _ = 1, 3 do
+            server:call("SCRIPT", "FLUSH")
+            works "45"
+        end
+        wait_known("stays", 1)
+        stays:close()
+        server:call("SCRIPT", "FLUSH")
+        wait_known("stays", 0)
+    end)
+
+    it("one user's key, because it is another's, keeps the others as they are", function()
+        server:call("SET", "ws:connections:taken", "x")
+        local taken = ws.connect(a.port, "/ws?user=taken")
+        b:publish("users/taken", "delivered")
+        check.next(taken, "delivered")
+        works "46"
+        assert.are.equal("x", server:call("GET", "ws:connections:taken"))
+    end)
+end)
