@@ -115,8 +115,8 @@ static inline size_t add_connection(struct instance *in, const char *user, const
     struct connection *c = &in->connections[in->count];
     *c = (struct connection){
         .here = true, .number = ++cl->last_number, .opened_at = bh_clock_wall_ms()};
-    snprintf(c->user, sizeof c->user, "%s", user);
-    snprintf(c->tenant, sizeof c->tenant, "%s", tenant);
+    snprintf(c->user, sizeof c->user, "%.23s", user);
+    snprintf(c->tenant, sizeof c->tenant, "%.23s", tenant);
     return in->count++;
 }
 
@@ -185,6 +185,19 @@ static inline void close_instance(struct instance *in) {
 static inline void crash(struct instance *in) {
     inside(in)->name.len = 0;
     close_instance(in);
+}
+
+/* The tracker's link breaks and cannot come back until it is told where Redis is again. */
+static inline void cut(struct instance *in) {
+    struct bh_redis_tracker *t = inside(in);
+    t->config.port = test_free_port();
+    bh_redis_link_drop(&t->link, BH_EIO, "cut by the test");
+    assert_int_equal(t->state, BH_TRACKER_DOWN);
+}
+
+static inline void mend(struct instance *in) {
+    inside(in)->config.port = cl->redis.port;
+    TICK_UNTIL(cl->loop, is_live(in));
 }
 
 static inline int setup(void **state) {

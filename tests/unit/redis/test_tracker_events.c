@@ -6,18 +6,6 @@
 
 #define SHORT_LEASE 1000
 
-/* The tracker's link breaks and cannot come back until it is told where Redis is again. */
-static void cut(struct instance *in) {
-    struct bh_redis_tracker *t = inside(in);
-    t->config.port = test_free_port();
-    bh_redis_link_drop(&t->link, BH_EIO, "cut by the test");
-}
-
-static void mend(struct instance *in) {
-    inside(in)->config.port = cl->redis.port;
-    TICK_UNTIL(cl->loop, is_live(in));
-}
-
 static long long command_count(const char *command) {
     return test_redis_do(&cl->redis, command);
 }

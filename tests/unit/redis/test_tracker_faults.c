@@ -35,19 +35,6 @@ static void each_has(const char *prefix, int count, bool on, unsigned times) {
     }
 }
 
-/* The tracker's link breaks and cannot come back until it is told where Redis is again. */
-static void cut(struct instance *in) {
-    struct bh_redis_tracker *t = inside(in);
-    t->config.port = test_free_port();
-    bh_redis_link_drop(&t->link, BH_EIO, "cut by the test");
-    assert_int_equal(t->state, BH_TRACKER_DOWN);
-}
-
-static void mend(struct instance *in) {
-    inside(in)->config.port = cl->redis.port;
-    TICK_UNTIL(cl->loop, is_live(in));
-}
-
 /* Only what these registrations hold is left in Redis. */
 static void nothing_else_is_left(size_t live) {
     TICK_UNTIL(cl->loop, (size_t)test_redis_do(&cl->redis, "ZCARD ws:instances") == live);
