@@ -10,6 +10,8 @@
 #include "bellhop/base/mem.h"
 #include "bellhop/base/utf8.h"
 
+#define ASK_AGAIN_MS 200
+
 struct op {
     struct bh_op op;
     struct bh_worker *worker;
@@ -26,10 +28,13 @@ struct op {
     bool brokered;
     bool subscribed; /* this instance is among the broker's receivers */
     int64_t local, receivers;
+    bool doubted;          /* the tracker has been asked once */
+    struct bh_timer again; /* to ask it once more */
 };
 
 static void discard(struct bh_op *head) {
     struct op *op = BH_CONTAINER_OF(head, struct op, op);
+    bh_timer_cancel(&op->again);
     bh_buf_unref(op->publish.data);
     bh_message_unref(op->message);
     bh_free(op);
@@ -166,16 +171,34 @@ static void conclude(struct op *op) {
 }
 
 /* A user's channel may linger on an instance that they have left. Where a script wants to know of
- * those who are away, the tracker has the last word. */
+ * those who are away, the tracker has the last word; but who has only just come may not stand there
+ * yet, so it must say so twice. */
+static void ask_tracker(struct op *op);
+
+static void on_again(struct bh_timer *t) {
+    ask_tracker(BH_CONTAINER_OF(t, struct op, again));
+}
+
 static void on_lookup(void *ud, bh_handle handle, int error, const struct bh_presence *found,
                       size_t count, int64_t as_of) {
     struct bh_worker *w = ud;
     struct op *op = bh_slots_get(&w->ops, handle);
     if (!op)
         return;
-    if (!error && count == 1 && found->count == 0 && !found->uncertain)
+    bool nobody = !error && count == 1 && found->count == 0 && !found->uncertain;
+    if (nobody && !op->doubted) {
+        op->doubted = true;
+        bh_timer_set(&op->again, ASK_AGAIN_MS);
+        return;
+    }
+    if (nobody)
         op->receivers = 0;
     conclude(op);
+}
+
+static void ask_tracker(struct op *op) {
+    struct bh_slice user = bh_topic_id(&op->publish.topic);
+    bh_node_lookup(op->worker, BH_LOOKUP_ONLINE, &user, 1, on_lookup, op->worker, op->op.self);
 }
 
 static void settle(struct op *op) {
@@ -185,8 +208,7 @@ static void settle(struct op *op) {
         return;
     if (op->local == 0 && op->receivers > 0 && topic->kind == BH_TOPIC_USER &&
         bh_hooks_has(w->hooks, BH_HOOK_OFFLINE)) {
-        struct bh_slice user = bh_topic_id(topic);
-        bh_node_lookup(w, BH_LOOKUP_ONLINE, &user, 1, on_lookup, w, op->op.self);
+        ask_tracker(op);
         return;
     }
     conclude(op);
@@ -329,6 +351,7 @@ static struct op *op_new(struct bh_worker *w, bh_published_cb done, void *ud, bh
     op->ud = ud;
     op->handle = handle;
     op->op = (struct bh_op){bh_slots_add(&w->ops, op), discard};
+    bh_timer_init(&op->again, w->loop, on_again);
     return op;
 }
 
