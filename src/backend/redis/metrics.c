@@ -5,11 +5,11 @@
 
 struct bh_metric bh_redis_metrics[BH_REDIS_METRIC_COUNT] = {
     [BH_REDIS_LINKS_UP] = {"bellhop_redis_links_up", NULL,
-                             "Links to Redis and its Sentinels that are up", BH_GAUGE},
+                           "Links to Redis and its Sentinels that are up", BH_GAUGE},
     [BH_REDIS_CONNECTS] = {"bellhop_redis_connects_total", NULL,
-                             "Links to Redis and its Sentinels that came up"},
+                           "Links to Redis and its Sentinels that came up"},
     [BH_REDIS_DROPS] = {"bellhop_redis_drops_total", NULL,
-                          "Links to Redis and its Sentinels that were lost"},
+                        "Links to Redis and its Sentinels that were lost"},
     [BH_REDIS_PUBLISHES] = {"bellhop_redis_publishes_total", NULL, "Messages given to Redis"},
     [BH_REDIS_PUBLISH_ERRORS] = {"bellhop_redis_publish_errors_total", NULL,
                                  "Messages that Redis did not take or not confirm"},

@@ -23,7 +23,7 @@ struct bh_redis_sentinel {
     bool watching;
     bh_redis_sentinel_cb on_master;
     struct bh_redis_link *asker; /* NULL for a watch */
-    unsigned at; /* which one is at hand */
+    unsigned at;                 /* which one is at hand */
     char host[BH_REDIS_HOST_MAX + 1];
     char master_host[BH_REDIS_HOST_MAX + 1]; /* what the owner has noted */
     uint16_t master_port;

@@ -13,9 +13,9 @@
  * off as a slow subscriber). A connection counts as up when the channels that were wanted at its
  * start are confirmed.
  *
- * The probe's channel is an ordinary one that is always wanted, and subscribed first. So a live link
- * is never silent for long; one that is gets a PING.
- * A subscriber connection has no queue of replies: each message says by itself what it is. */
+ * The probe's channel is an ordinary one that is always wanted, and subscribed first. So a live
+ * link is never silent for long; one that is gets a PING. A subscriber connection has no queue of
+ * replies: each message says by itself what it is. */
 #include "subscriptions.h"
 
 #include "bellhop/base/error.h"

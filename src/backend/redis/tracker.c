@@ -10,10 +10,10 @@
  * cleaned up after like those of a crash.
  *
  * Events: the hash `presence` holds who has been announced, so nobody is announced twice. Redis may
- * lose its memory, of that, too. It shows by the last complete registration: unless it still stands,
- * or is listed as one that others clean up after, Redis has forgotten it. So those whom this instance
- * knows as announced are put in quietly, and those who have gone meanwhile are told again
- * (tracker_departed.c). How events are raised once: tracker_events.c.
+ * lose its memory, of that, too. It shows by the last complete registration: unless it still
+ * stands, or is listed as one that others clean up after, Redis has forgotten it. So those whom
+ * this instance knows as announced are put in quietly, and those who have gone meanwhile are told
+ * again (tracker_departed.c). How events are raised once: tracker_events.c.
  *
  * Each instance asks with its heartbeat for ended leases and for users whose debounce is over; the
  * scripts see to it that only one of those who ask gets each. */
@@ -251,7 +251,8 @@ static bool parse_beat(const struct bh_reply *r, struct beat *out) {
     const struct bh_reply *e = r->elements;
     size_t left = r->count - BEAT_HEAD - 1;
     if (!bh_redis_is_int(&e[0]) || !bh_redis_is_int(&e[1]) || !bh_redis_is_int(&e[2]) ||
-        !bh_redis_is_int(&e[3]) ||        !bh_redis_is_count(&e[4], left) || e[2].integer < 0 || e[2].integer > BH_TRACKER_FORGOTTEN)
+        !bh_redis_is_int(&e[3]) || !bh_redis_is_count(&e[4], left) || e[2].integer < 0 ||
+        e[2].integer > BH_TRACKER_FORGOTTEN)
         return false;
     size_t dead_count = (size_t)e[4].integer;
     const struct bh_reply *count = &e[BEAT_HEAD + dead_count];

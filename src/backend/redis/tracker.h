@@ -12,9 +12,9 @@
 #include "link.h"
 #include "scripts.h"
 
-#define BH_TRACKER_MARK_LEN 8
-#define BH_TRACKER_NAME_MAX (BH_ID_MAX + 1 + BH_TRACKER_MARK_LEN)
-#define BH_TRACKER_DEAD_MAX 10
+#define BH_TRACKER_MARK_LEN    8
+#define BH_TRACKER_NAME_MAX    (BH_ID_MAX + 1 + BH_TRACKER_MARK_LEN)
+#define BH_TRACKER_DEAD_MAX    10
 #define BH_TRACKER_BEAT_MAX_MS 1000
 
 enum bh_redis_tracker_state {
@@ -47,7 +47,7 @@ struct bh_redis_tracker {
     struct bh_tracker_sink sink;
     struct bh_redis_link link;
     enum bh_redis_tracker_state state;
-    atomic_bool settled; /* LIVE, or Redis refuses what it takes: for any thread */
+    atomic_bool settled;    /* LIVE, or Redis refuses what it takes: for any thread */
     unsigned failures;      /* registrations in a row that did not last until LIVE */
     bh_handle registration; /* its number */
 

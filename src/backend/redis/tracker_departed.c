@@ -51,15 +51,16 @@ void bh_redis_departed_add(struct bh_redis_tracker *t, const struct bh_track *go
                           .opened_at = gone->opened_at,
                           .at_ms = bh_loop_now(t->link.loop),
                           .user_len = (uint8_t)gone->user.n};
-    bool in_vain = !bh_redis_tracker_takes(t) &&
-                   !bh_redis_was_announced(t, gone->number, gone->opened_at);
+    bool in_vain =
+        !bh_redis_tracker_takes(t) && !bh_redis_was_announced(t, gone->number, gone->opened_at);
     if (in_vain || t->departed.queue.len > BYTES_MAX)
         return;
     bh_bytes_add(&t->departed.queue, bh_slice(&d, sizeof d));
     bh_bytes_add(&t->departed.queue, gone->user);
 }
 
-/* Of those who went before this registration it is decided when the last one has been taken apart. */
+/* Of those who went before this registration it is decided when the last one has been taken apart.
+ */
 static uint64_t due_ms(const struct bh_redis_tracker *t, const struct departure *d) {
     uint64_t beat_ms = bh_redis_beat_ms(t);
     return d->at_ms >= t->departed.live_ms ? d->at_ms + t->debounce_ms + beat_ms

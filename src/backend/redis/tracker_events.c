@@ -1,9 +1,10 @@
 /* tracker_events.c - events of presence: raised once, also when a reply is lost.
  *
  * A script that decides an event writes it under the registration's name and returns it. It is
- * raised when the reply comes, or else when a later heartbeat brings it again; and in the same tick it
- * is taken out of Redis. As long as that is not confirmed it is known here, so it may come again as
- * often as it likes. It survives registrations: a new one takes over what the last one has left. */
+ * raised when the reply comes, or else when a later heartbeat brings it again; and in the same tick
+ * it is taken out of Redis. As long as that is not confirmed it is known here, so it may come again
+ * as often as it likes. It survives registrations: a new one takes over what the last one has left.
+ */
 #include "tracker.h"
 
 #include "bellhop/base/mem.h"

@@ -372,8 +372,10 @@ static void test_a_full_redis(void **state) {
 }
 
 static void test_a_forbidden_key(void **state) {
-    test_redis_do(&cl->redis, "ACL SETUSER default resetkeys ~ws:instance* ~ws:connections* "
-                              "~ws:tenant* ~ws:presence ~ws:arriving ~ws:restoring ~ws:pulse ~ws:reape* ~ws:events*");
+    test_redis_do(
+        &cl->redis,
+        "ACL SETUSER default resetkeys ~ws:instance* ~ws:connections* "
+        "~ws:tenant* ~ws:presence ~ws:arriving ~ws:restoring ~ws:pulse ~ws:reape* ~ws:events*");
     struct instance *a = open_instance(0, "a");
     int64_t errors = bh_metric_read(&bh_redis_metrics[BH_REDIS_TRACK_ERRORS]);
     TICK_UNTIL(cl->loop, bh_metric_read(&bh_redis_metrics[BH_REDIS_TRACK_ERRORS]) >= errors + 2);
