@@ -147,11 +147,11 @@ bool bh_redis_shards_twins(const struct bh_redis_config *configs, size_t count, 
  *   reaped               zset  <instance> -> since when others clean up after it; for a day
  *   arriving             zset  <user> -> since when; they may have been online before Redis forgot
  *   restoring            zset  <instance> -> when its lease ends; it has not yet told of all
- *   pulse                hash  the last heartbeat of anybody, and whether others may be on their
- * way back (heartbeat.lua) <instance> there is the instance's id, "~" and a mark of this
- * registration: what a registration has lost sight of (a dead link, a FLUSHALL) is left behind
- * under the old mark and reaped, and all is registered anew under the next one. Readers see the id
- * alone. */
+ *   pulse                hash  the last heartbeat of anybody, and whether others may be missing
+ *
+ * <instance> there is the instance's id, "~" and a mark of this registration: what a registration
+ * has lost sight of (a dead link, a FLUSHALL) is left behind under the old mark and reaped, and all
+ * is registered anew under the next one. Readers see the id alone. */
 struct bh_redis_tracker_config {
     const char *key_prefix; /* at most 64 bytes */
     uint64_t lease_ms;      /* how long a dead instance's connections count; at least 1000 */
