@@ -17,9 +17,9 @@
 --
 -- When Redis has been silent for longer than `gap`, or has lost its memory, others may be on their
 -- way back. It is calm then: nobody is called dead or away, and after a loss nobody new (track.lua),
--- until all that lost their lease in the silence, and as many as there were before the loss, are back;
--- but for `calm` ms at most. In the hash `pulse`: at, the last heartbeat of anybody; calm, 1 or 0;
--- calm_until; silent_since; forgot, 1 or 0; expected, how many there were.
+-- until each lease has been prolonged, or ended, since then, and as many live as before the loss; but
+-- for `calm` ms at most. In the hash `pulse`: at, the last heartbeat of anybody; calm, 1 or 0;
+-- calm_since, calm_until; silent_since; forgot, 1 or 0; expected, how many lived.
 local DEAD_MAX, EVENTS_MAX, DUE_MAX = 10, 200, 100
 local STANDS, REAPED, FORGOTTEN = 0, 1, 2
 local KEYS_BEFORE, ARGV_BEFORE = 8, 8
@@ -33,7 +33,10 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 for i = 1, #KEYS - KEYS_BEFORE do
     local from, at = KEYS[KEYS_BEFORE + i], ARGV_BEFORE + 2 * i - 1
-    if ARGV[at + 1] == "end" then redis.call("ZADD", instances, "XX", 0, ARGV[at]) end
+    if ARGV[at + 1] == "end" then
+        redis.call("ZADD", instances, "XX", 0, ARGV[at])
+        redis.call("ZREM", restoring, ARGV[at])
+    end
     local moved = redis.call("ZRANGE", from, 0, -1, "WITHSCORES")
     for j = 1, #moved, 2 do redis.call("ZADD", events, moved[j + 1], moved[j]) end
     if #moved > 0 then redis.call("DEL", from) end
@@ -57,25 +60,27 @@ else
     redis.call("ZREM", restoring, name)
 end
 
-local function is_calm(silent_since, expected)
-    if redis.call("ZCOUNT", instances, silent_since, now) > 0 then return true end
+local function is_calm(since, expected)
+    if redis.call("ZCOUNT", instances, "(0", "(" .. since + lease) > 0 then return true end
     redis.call("ZREMRANGEBYSCORE", restoring, "-inf", now)
     return redis.call("ZCOUNT", instances, now, "+inf") - redis.call("ZCARD", restoring) < expected
 end
 
-local known = redis.call("HMGET", pulse, "at", "calm", "calm_until", "silent_since", "expected", "forgot")
-local at, calm, forgot = known[1], known[2] == "1", known[6] == "1"
-local calm_until, silent_since, expected = tonumber(known[3] or 0), known[4], tonumber(known[5] or 0)
+local known = redis.call("HMGET", pulse, "at", "calm", "calm_since", "calm_until", "silent_since",
+                         "expected", "forgot")
+local at, calm, forgot = known[1], known[2] == "1", known[7] == "1"
+local since, calm_until = tonumber(known[3] or 0), tonumber(known[4] or 0)
+local silent_since, expected = tonumber(known[5] or 0), tonumber(known[6] or 0)
 local lost = fate == FORGOTTEN or mode == "beat" and not ends and not redis.call("ZSCORE", reaped, name)
 if lost or at and now - at > gap then
-    if not calm then silent_since, expected = at or now, 0 end
-    calm, calm_until, forgot = true, now + calm_ms, forgot or lost
+    if not calm then silent_since, expected = tonumber(at or now), 0 end
+    calm, since, calm_until, forgot = true, now, now + calm_ms, forgot or lost
     if lost then expected = math.max(expected, lived) end
 end
-calm = calm and now < calm_until and is_calm(silent_since, expected)
+calm = calm and now < calm_until and is_calm(since, expected)
 forgot = forgot and calm
-redis.call("HSET", pulse, "at", now, "calm", calm and 1 or 0, "calm_until", calm_until, "silent_since",
-           silent_since or 0, "expected", expected, "forgot", forgot and 1 or 0)
+redis.call("HSET", pulse, "at", now, "calm", calm and 1 or 0, "calm_since", since, "calm_until", calm_until,
+           "silent_since", silent_since, "expected", expected, "forgot", forgot and 1 or 0)
 
 local living = calm and 0 or redis.call("ZCOUNT", instances, now, "+inf")
 local reply = { runs and 1 or 0, redis.call("HLEN", held), fate, living, 0 }

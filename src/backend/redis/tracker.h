@@ -125,10 +125,10 @@ static inline uint64_t bh_redis_beat_ms(const struct bh_redis_tracker *t) {
     return t->lease_ms / 3 < BH_TRACKER_BEAT_MAX_MS ? t->lease_ms / 3 : BH_TRACKER_BEAT_MAX_MS;
 }
 static inline uint64_t bh_redis_gap_ms(const struct bh_redis_tracker *t) {
-    return 3 * bh_redis_beat_ms(t);
+    return 2 * bh_redis_beat_ms(t);
 }
 static inline uint64_t bh_redis_calm_ms(const struct bh_redis_tracker *t) {
-    return t->config.backoff_max_ms + bh_redis_gap_ms(t);
+    return t->config.backoff_max_ms + 3 * bh_redis_beat_ms(t);
 }
 static inline bool bh_redis_tracker_takes(const struct bh_redis_tracker *t) {
     return t->state == BH_TRACKER_RESTORING || t->state == BH_TRACKER_LIVE;

@@ -178,7 +178,34 @@ static void test_who_comes_while_others_are_not_back(void **state) {
     TICK_UNTIL(cl->loop, keys("ws:arriving") == 0);
 }
 
-/* --- a Redis that is silent for longer than a lease --- */
+/* --- a Redis that is silent --- */
+
+/* For less than a lease; but who moved meanwhile is not yet known where they are now. */
+static void test_who_moves_in_a_silence(void **state) {
+    struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
+    size_t moves = come(a, "moves", ""), leaves = come(a, "leaves", "");
+    TICK_UNTIL(cl->loop, is_idle(a));
+    go(a, moves);
+    go(a, leaves);
+    TICK_UNTIL(cl->loop, is_idle(a));
+    kill(cl->redis.pid, SIGSTOP);
+    cut(a);
+    cut(b);
+    come(b, "moves", "");
+    uint64_t until = test_now_ms() + 2500; /* two heartbeats, and the debounce */
+    TICK_UNTIL(cl->loop, test_now_ms() > until);
+    kill(cl->redis.pid, SIGCONT);
+    mend(a);
+    until = test_now_ms() + 1500;
+    TICK_UNTIL(cl->loop, test_now_ms() > until);
+    assert_int_equal(events("moves", false), 0);
+    mend(b);
+    TICK_UNTIL(cl->loop, events("leaves", false) == 1);
+    settle(a);
+    settle(b);
+    assert_int_equal(events("moves", true), 1);
+    assert_int_equal(events("moves", false), 0);
+}
 
 static void test_nobody_is_called_dead_after_a_silence(void **state) {
     cl->tracking.lease_ms = SHORT_LEASE;
@@ -215,6 +242,7 @@ int main(void) {
         T(test_who_has_just_left),
         T(test_who_leaves_while_it_is_down),
         T(test_who_comes_while_others_are_not_back),
+        T(test_who_moves_in_a_silence),
         T(test_nobody_is_called_dead_after_a_silence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
