@@ -94,7 +94,8 @@ static void set_state(struct bh_redis_tracker *t, enum bh_redis_tracker_state st
         t->failures = 0;
         break;
     }
-    atomic_store(&t->settled, state == BH_TRACKER_LIVE || t->failures > 0);
+    bool refused = t->failures > 0 && state != BH_TRACKER_DOWN;
+    atomic_store(&t->settled, state == BH_TRACKER_LIVE || refused);
 }
 
 void bh_redis_tracker_lost(struct bh_redis_tracker *t, const char *why) {
@@ -379,8 +380,11 @@ void bh_redis_tracker_completed(struct bh_redis_tracker *t) {
     bh_redis_tracker_beat(t);
 }
 
+/* A server that refused may be another one now. */
 static void on_up(struct bh_redis_link *link) {
-    set_state(BH_CONTAINER_OF(link, struct bh_redis_tracker, link), BH_TRACKER_WAITING);
+    struct bh_redis_tracker *t = BH_CONTAINER_OF(link, struct bh_redis_tracker, link);
+    t->failures = 0;
+    set_state(t, BH_TRACKER_WAITING);
 }
 
 static void on_down(struct bh_redis_link *link) {

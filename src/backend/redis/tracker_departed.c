@@ -8,6 +8,7 @@
 
 #include "bellhop/base/mem.h"
 
+#define WRITTEN_MS    50 /* until Redis has been told, ordinarily */
 #define BYTES_MAX     (64u * 1024 * 1024)
 #define CONSUME_BYTES (64 * 1024)
 
