@@ -331,7 +331,7 @@ describe("a slow reader", function()
         end
     end
 
-    local ENV = {BELLHOP_WEBSOCKET_QUEUE_BYTES = "200000", BELLHOP_WEBSOCKET_CLOSE_TIMEOUT = "0.3"}
+    local ENV = {BELLHOP_WEBSOCKET_QUEUE_BYTES = "200000", BELLHOP_WEBSOCKET_CLOSE_TIMEOUT = "3"}
 
     local function env(policy)
         local all = {BELLHOP_WEBSOCKET_ON_SLOW = policy}
