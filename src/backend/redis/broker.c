@@ -83,12 +83,19 @@ static void stop(struct bh_broker *base) {
     bh_redis_probe_stop(&b->probe);
 }
 
+static const char unconfirmed[] = "Redis has not confirmed the subscriptions";
+
+/* Any thread. */
+static const char *trouble_with(const struct bh_redis_link *link, const char *otherwise) {
+    const char *trouble = atomic_load(&link->trouble);
+    return trouble ? trouble : otherwise;
+}
+
 static int ready(const struct bh_broker *base, const char **why) {
     struct broker *b = of(base);
-    const char *trouble = atomic_load(&b->subscriptions.link.trouble);
     *why = NULL;
     if (!atomic_load(&b->subscriptions.up))
-        *why = trouble ? trouble : "Redis has not confirmed the subscriptions";
+        *why = trouble_with(&b->subscriptions.link, unconfirmed);
     else if (atomic_load(&b->workers_down) > 0)
         *why = "not every worker is connected to Redis";
     return *why ? BH_EUNAVAIL : bh_redis_probe_ready(&b->probe, why);
@@ -193,11 +200,11 @@ static void give(struct worker_side *side, struct bh_message *m, bh_broker_publi
 /* While Redis does not bring us what it is given, it is not given anything: who waits for the echo
  * would wait in vain, and the others are just as likely not to hear of it. */
 static const char *trouble_of(const struct worker_side *side) {
-    if (!bh_redis_link_is_ready(&side->link))
-        return "not connected to Redis";
-    if (!atomic_load(&side->broker->subscriptions.up))
-        return "Redis has not confirmed the subscriptions";
     const char *why = NULL;
+    if (!bh_redis_link_is_ready(&side->link))
+        return trouble_with(&side->link, "not connected to Redis");
+    if (!atomic_load(&side->broker->subscriptions.up))
+        return trouble_with(&side->broker->subscriptions.link, unconfirmed);
     bh_redis_probe_ready(&side->broker->probe, &why);
     return why;
 }

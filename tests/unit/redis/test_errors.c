@@ -1,6 +1,7 @@
 /* test_errors.c - what the errors of a server lead to: on a link, for a publisher, in readiness. */
 #include "gateway.h"
 
+#include "../../../src/backend/redis/broker.h"
 #include "../../../src/backend/redis/commands.h"
 #include "../../../src/backend/redis/errors.h"
 #include "fake_redis.h"
@@ -223,9 +224,12 @@ static void test_channel_is_not_permitted(void **state) {
     join_as_joe("ACL SETUSER joe on >pw ~* resetchannels &bellhop:probe:* +@all");
     open_gateway(&fx->g);
     fx->g.vt->subscribe(fx->g.broker, BH_SLICE("user:1"));
-    TICK_UNTIL(fx->g.loop, strstr(why_not(), "permission"));
+    struct bh_redis_link *worker = bh_redis_broker_link(fx->g.broker, 0);
+    TICK_UNTIL(fx->g.loop, bh_redis_link_is_ready(worker) && strstr(why_not(), "permission"));
+    check_publish(BH_EUNAVAIL, "permission"); /* who publishes hears the same reason */
     test_redis_do(&fx->redis, "ACL SETUSER joe &notification:*");
     TICK_UNTIL(fx->g.loop, is_ready(&fx->g));
+    check_publish(0, "");
 }
 
 static void test_wrong_password_shows(void **state) {
