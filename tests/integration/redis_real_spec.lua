@@ -216,12 +216,14 @@ describe("a Redis that refuses", function()
     end)
 
     it("because it loads its data is waited for", function()
-        server:call("DEBUG", "POPULATE", "20000")
+        server:call("EVAL", "for i = 1, 8000 do redis.call('SET', 'filler' .. i, i) end", "0")
+        assert.is_true(server:call "DBSIZE" >= 8000)
         server:call "SAVE"
         server:kill()
         for _, d in ipairs {a, b} do d:wait_ready(503) end
-        server.args = {"--key-load-delay", "50", "--loading-process-events-interval-bytes", "1024"}
-        server:restart()
+        server.args = {"--key-load-delay", "100", "--loading-process-events-interval-bytes", "1024"}
+        server:restart(true)
+        a:wait_log("Redis is loading its data", 5)
         works "44"
     end)
 

@@ -49,7 +49,7 @@ function client:close() self.conn:close() end
 
 local all = {}
 
-local function launch(self)
+local function launch(self, may_load)
     local argv = {"redis-server", "--port", tostring(self.port), "--bind", "127.0.0.1", "--save", "",
         "--appendonly", "no", "--daemonize", "no", "--dir", self.dir}
     for _, word in ipairs(self.args) do argv[#argv + 1] = word end
@@ -62,7 +62,7 @@ local function launch(self)
             answer, why = c:call "PING"
             c:close()
         end
-        return answer == "PONG" or (why and why:find "NOAUTH")
+        return answer == "PONG" or (why and (why:find "NOAUTH" or may_load and why:find "LOADING"))
     end, 10, "redis-server to answer")
 end
 
@@ -111,8 +111,9 @@ function redis:kill()
     self.process:stop "KILL"
 end
 
-function redis:restart()
-    launch(self)
+-- may_load: returns although it still loads its data.
+function redis:restart(may_load)
+    launch(self, may_load)
     assert(not self.process:status(), "redis-server does not start again")
 end
 
