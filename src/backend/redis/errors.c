@@ -44,7 +44,7 @@ static const struct bh_redis_verdict verdicts[] = {
      "ACL SETUSER: it needs +publish +subscribe +unsubscribe +role, and the channels of the prefix "
      "and bellhop:probe:* (&pattern)",
      false, false},
-    {"OOM ", "Redis is out of memory", "raise maxmemory of Redis, or let it evict", false, false},
+    {"OOM ", "Redis is out of memory", "raise maxmemory of Redis", false, false},
     {"DENIED ", "Redis is in protected mode and lets in local clients only",
      "give Redis a password, or bind it to an inner network and switch protected-mode off", false,
      false},
