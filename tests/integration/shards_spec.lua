@@ -1,11 +1,11 @@
 -- Topics spread over three independent Redis: each on the node that the documented hash names, one
--- node's failure is its topics' failure alone; and publishes that wait for Redis to come back.
+-- node's failure is its topics' failure alone.
 package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
-local http = require "http"
 local process = require "process"
 local redis = require "redis"
+local traffic = require "traffic"
 local wait = require "wait"
 local ws = require "ws"
 
@@ -40,6 +40,10 @@ local function user_on(node)
     for i = 1, 1000 do
         if node_of("user:u" .. i) == node then return "u" .. i end
     end
+end
+
+local function both_are(status)
+    return function() return a:ready() == status and b:ready() == status end
 end
 
 local function urls()
@@ -123,6 +127,71 @@ describe("several Redis", function()
         a:wait_metric("bellhop_redis_shards_down", 0, 5)
     end)
 
+    it("may lose one while publishing goes on: nothing comes twice, and the others do not notice", function()
+        local dead = node_of "all" == nodes[3] and nodes[2] or nodes[3]
+        local clients, targets, kept = {}, {}, {}
+        for i, node in ipairs(nodes) do
+            local user = user_on(node)
+            local both = {"a" .. i, "b" .. i}
+            clients[both[1]] = ws.connect(a.port, "/ws?user=" .. user)
+            clients[both[2]] = ws.connect(b.port, "/ws?user=" .. user)
+            targets[i] = {path = "users/" .. user, reaches = both}
+            if node ~= dead then kept[#kept + 1] = targets[i] end
+        end
+        local flow = traffic.new {instances = {a, b}, targets = targets, clients = clients}
+        flow:run(0.4)
+        flow:fault_begins()
+        dead:kill()
+        flow:run(both_are(503), 5, "/readyz 503")
+        flow:run(function() return flow.refused > 0 end, 3, "a refusal")
+        for _, target in ipairs(kept) do
+            for _, d in ipairs {a, b} do d:publish(target.path, "on a node that lives", "strategy=redis") end
+        end
+        dead:restart()
+        flow:run(both_are(200), 15, "/readyz 200")
+        flow:fault_ended()
+        flow:run(0.6)
+        flow:check()
+    end)
+
+    it("keep the tracking on the first of the list, and only there", function()
+        local user = user_on(nodes[2])
+        local phone = ws.connect(b.port, "/ws?user=" .. user)
+        wait.till(function() return a:request("GET", "/api/users/" .. user).body:find '"instance":"node%-b"' end, 5)
+        assert.are.equal(1, nodes[1]:call("EXISTS", "ws:connections:" .. user))
+        assert.are.equal(0, nodes[2]:call("DBSIZE") + nodes[3]:call "DBSIZE")
+        nodes[1]:kill()
+        for _, d in ipairs {a, b} do d:wait_ready(503) end
+        check.error(a:request("GET", "/api/users/" .. user), 503, "tracker_unavailable")
+        a:publish("users/" .. user, "still here", "strategy=redis")
+        check.next(phone, "still here")
+        nodes[1]:restart()
+        for _, d in ipairs {a, b} do d:wait_ready() end
+        wait.till(function() return a:request("GET", "/api/users/" .. user).body:find '"instance":"node%-b"' end, 10)
+    end)
+
+    it("answer for each item of a batch, and broadcasts have a node, too", function()
+        local dead, lives = node_of "all", nil
+        for _, node in ipairs(nodes) do
+            if node ~= dead then lives = node end
+        end
+        local lost, kept = user_on(dead), user_on(lives)
+        local phone = ws.connect(b.port, "/ws?user=" .. kept)
+        dead:kill()
+        for _, d in ipairs {a, b} do d:wait_ready(503) end
+        local down = "the Redis node of this topic is down"
+        check.error(a:request("POST", "/api/broadcast?strategy=redis", {body = "x"}), 503, "broker_unavailable", down)
+        local answer = a:request("POST", "/api/publish", {body =
+            ('[{"user":"%s","data":1,"strategy":"redis"},{"user":"%s","data":2,"strategy":"redis"}]'):format(lost, kept)})
+        local first, second = answer.body:match "^%[(.*),\n(.*)%]\n$"
+        assert.is_truthy(first:find('"code":"broker_unavailable"', 1, true) and first:find(down, 1, true), first)
+        assert.is_truthy(second:find('"status":"published"', 1, true), second)
+        check.next(phone, "2")
+        dead:restart()
+        for _, d in ipairs {a, b} do d:wait_ready() end
+        check.quiet(a, phone)
+    end)
+
     it("that are one, or none, are refused", function()
         local function refusal(url)
             local output, status = process.run({daemon.BIN, "check"}, {BELLHOP_REDIS_URL = url})
@@ -132,66 +201,22 @@ describe("several Redis", function()
         assert.is_truthy(refusal("redis://x:1,redis://y:1,redis://x:1"):find("numbers 1 and 3 are the same node", 1, true))
         assert.is_truthy(refusal("redis://x:1,redis://:secret@y:none"):find("number 2 of 2", 1, true))
         assert.is_falsy(refusal("redis://x:1,redis://:secret@y:none"):find("secret", 1, true))
-    end)
-end)
-
-describe("a publish while Redis is away", function()
-    local server
-
-    local function start(env)
-        server = redis.start()
-        local all = {}
-        for key, value in pairs(ENV) do all[key] = value end
-        for key, value in pairs(env) do all[key] = value end
-        a = daemon.start {redis = server:url(), env = all, workers = 1}
-        b = daemon.start {redis = server:url(), env = ENV}
-    end
-
-    after_each(function()
-        ws.drop_all()
-        daemon.stop_all()
-        redis.stop_all()
+        -- Written differently, it is still one: the default port, the database, the case of the scheme.
+        assert.is_truthy(refusal("redis://x,redis://y,REDIS://x:6379/0"):find("numbers 1 and 3 are the same node", 1, true))
     end)
 
-    local function send(body)
-        local session = http.open(a.port)
-        session:send(http.format("POST", "/api/users/42/messages", {body = body}))
-        return session
-    end
-
-    it("is refused at once", function()
-        start {}
-        server:kill()
-        a:wait_ready(503)
-        check.error(a:request("POST", "/api/users/42/messages", {body = "x"}), 503, "broker_unavailable")
-    end)
-
-    it("waits as configured, and is delivered once and in order", function()
-        start {BELLHOP_REDIS_PUBLISH_QUEUE = "3", BELLHOP_REDIS_PUBLISH_WAIT = "20"}
-        local phone = ws.connect(b.port, "/ws?user=42")
-        server:kill()
-        a:wait_ready(503)
-        local sessions = {}
-        for i = 1, 3 do
-            sessions[i] = send("waits " .. i)
-            a:wait_metric("bellhop_redis_publishes_waiting", i, 5)
+    it("are refused in the configuration file, too", function()
+        local dir = process.temp_dir()
+        for list, text in pairs {
+            ['"redis://x:1", "redis://y:1", "redis://y:1"'] = "numbers 2 and 3 are the same node",
+            ['"redis://x:1", "http://y:1"'] = "number 2 of 2",
+            ['"redis://x:1", 7'] = "a URL, or a list of URLs",
+        } do
+            local file = process.write_file(dir .. "/bellhop.conf.lua", ("return { redis = { url = { %s } } }"):format(list))
+            local output, status = process.run {daemon.BIN, "check", "-c", file}
+            assert.are.equal(1, status, output)
+            assert.is_truthy(output:find(text, 1, true), output)
         end
-        check.error(a:request("POST", "/api/users/42/messages", {body = "no room"}), 503, "broker_unavailable")
-        server:restart()
-        for i = 1, 3 do
-            assert.are.equal(200, sessions[i]:response("POST").status)
-            check.next(phone, "waits " .. i)
-        end
-        a:wait_metric("bellhop_redis_publishes_waiting", 0, 5)
-        check.quiet(a, phone)
-    end)
-
-    it("waits no longer than configured", function()
-        start {BELLHOP_REDIS_PUBLISH_QUEUE = "3", BELLHOP_REDIS_PUBLISH_WAIT = "0.3"}
-        server:kill()
-        a:wait_ready(503)
-        local answer = send("in vain"):response "POST"
-        check.error(answer, 503, "broker_unavailable")
-        assert.is_truthy(answer.body:find("redis.publish_wait", 1, true))
+        os.execute("rm -rf " .. process.quote(dir))
     end)
 end)
