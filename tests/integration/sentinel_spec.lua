@@ -2,6 +2,7 @@
 -- after a failover, whoever fails and however; nothing is delivered twice, and who is connected is
 -- known again.
 package.path = "tests/support/?.lua;" .. package.path
+local check = require "check"
 local daemon = require "daemon"
 local redis = require "redis"
 local sentinel = require "sentinel"
@@ -22,7 +23,7 @@ local TARGETS = {
     {path = "users/43", channel = "notification:43", reaches = {"laptop2"}},
 }
 
-local servers, sentinels, a, b, clients
+local servers, sentinels, a, b, c, clients
 
 local function server_on(port)
     for _, s in ipairs(servers) do
@@ -43,6 +44,7 @@ local function setup_all()
     local url = sentinel.url(sentinels)
     a = daemon.start {redis = url, env = ENV, args = {"--instance", "node-a"}}
     b = daemon.start {redis = url, env = ENV, args = {"--instance", "node-b"}}
+    c = daemon.start {redis = url, env = ENV, args = {"--instance", "node-c"}} -- nobody is connected to it
     clients = {
         phone = ws.connect(a.port, "/ws?user=42&topic=x"),
         laptop = ws.connect(b.port, "/ws?user=42"),
@@ -57,23 +59,33 @@ local function teardown_all()
     redis.stop_all()
 end
 
--- Traffic while `fault` makes the Sentinels choose another master; then all is well again.
-local function survives(fault)
+local function are(status)
+    return function() return a:ready() == status and b:ready() == status and c:ready() == status end
+end
+
+-- Traffic while `fault` makes the Sentinels choose another master; then all is well again, and who is
+-- connected is known to an instance that has none of them. goes_red: there is no master for a while,
+-- and both those who publish and those who ask /readyz are told.
+local function survives(fault, goes_red)
     local before = master()
-    local flow = traffic.new {instances = {a, b}, targets = TARGETS, clients = clients, patience = 12}
+    local flow = traffic.new {instances = {a, b, c}, targets = TARGETS, clients = clients, patience = 12}
     flow:run(0.5)
     flow:fault_begins()
     fault(before)
+    if goes_red then
+        flow:run(are(503), 5, "/readyz 503")
+        flow:run(function() return flow.refused > 0 end, 3, "a refusal")
+    end
     flow:run(function() return sentinels[3]:master_port() ~= before.port end, 20, "a failover")
     local after = master()
     flow:run(function()
-        return a:ready() == 200 and b:ready() == 200 and after:subscribers "notification:42" == 2
+        return are(200)() and after:subscribers "notification:42" == 2
     end, 20, "bellhop at the new master")
     flow:fault_ended()
     flow:run(0.5)
     flow:check()
     wait.till(function()
-        local said = b:request("GET", "/api/users/42")
+        local said = c:request("GET", "/api/users/42")
         return said.status == 200 and said.body:find "node%-a" and said.body:find "node%-b"
     end, 5, "the connections to be known")
     assert.is_true((after:call("ROLE") or {})[1] == "master")
@@ -102,7 +114,7 @@ describe("behind Sentinels", function()
     end)
 
     it("a master that is killed is replaced", function()
-        local old = survives(function(server) server:kill() end)
+        local old = survives(function(server) server:kill() end, true)
         old:restart()
         wait_replica(old)
     end)
@@ -119,7 +131,37 @@ describe("behind Sentinels", function()
         local url = sentinel.url(sentinels):gsub("/mymaster", "/ours")
         local d = daemon.start {redis = url, env = ENV, wait = "alive"}
         wait.till(function()
-            return d:request("GET", "/readyz").body:find("a Sentinel knows no master of this name", 1, true)
+            local answer = d:request("GET", "/readyz")
+            return answer.status == 503 and answer.body:find("a Sentinel knows no master of this name", 1, true)
         end, 10, "the reason")
+        d:wait_log "a Sentinel knows no master of this name"
+    end)
+end)
+
+-- The only Sentinel knows no replica to turn to, so it goes on naming what is a master no longer.
+describe("behind a Sentinel whose word is out of date", function()
+    local old, new, stale, d
+
+    setup(function()
+        old, new = redis.start(), redis.start()
+        stale = sentinel.start(1, old, 0)
+        d = daemon.start {redis = sentinel.url(stale), env = ENV}
+    end)
+    teardown(teardown_all)
+
+    it("nobody stays with a replica, and all is well when it is a master again", function()
+        local phone = ws.connect(d.port, "/ws?user=42")
+        assert.are.equal("OK", old:call("REPLICAOF", "127.0.0.1", tostring(new.port)))
+        old:call("CLIENT", "KILL", "TYPE", "normal") -- as Sentinels do
+        old:call("CLIENT", "KILL", "TYPE", "pubsub")
+        d:wait_ready(503)
+        d:wait_log "what Sentinel names is no master"
+        assert.are.equal(old.port, stale[1]:master_port())
+        check.error(d:request("POST", "/api/users/42/messages?strategy=redis", {body = "x"}), 503, "broker_unavailable")
+        wait.till(function() return old:subscribers "notification:42" == 0 end, 5, "the replica to be left")
+        assert.are.equal("OK", old:call("REPLICAOF", "NO", "ONE"))
+        d:wait_ready()
+        d:publish("users/42", "hello", "strategy=redis")
+        check.next(phone, "hello")
     end)
 end)

@@ -14,7 +14,7 @@ local CONFIG = [[
 port %d
 bind 127.0.0.1
 dir %s
-sentinel monitor mymaster 127.0.0.1 %d 2
+sentinel monitor mymaster 127.0.0.1 %d %d
 sentinel down-after-milliseconds mymaster 600
 sentinel failover-timeout mymaster 2000
 sentinel parallel-syncs mymaster 1
@@ -35,9 +35,9 @@ function one:master_port()
     return address and math.tointeger(tonumber(address[2]))
 end
 
-local function start_one(master_port)
+local function start_one(master_port, quorum)
     local self = setmetatable({dir = process.temp_dir(), port = tcp.free_port()}, one)
-    local file = process.write_file(self.dir .. "/sentinel.conf", CONFIG:format(self.port, self.dir, master_port))
+    local file = process.write_file(self.dir .. "/sentinel.conf", CONFIG:format(self.port, self.dir, master_port, quorum))
     self.process = process.spawn {"redis-server", file, "--sentinel"}
     all[#all + 1] = self
     wait.till(function()
@@ -46,13 +46,15 @@ local function start_one(master_port)
         if c then c:close() end
         return answer == "PONG"
     end, 10, function() return "a Sentinel to answer: " .. self.process:log() end)
+    -- It makes a master that comes back a replica after four of these periods of 2 s.
+    assert(self:call("SENTINEL", "DEBUG", "publish-period", "200", "info-period", "500"))
     return self
 end
 
--- So many, that know of one another and of the replicas.
+-- So many, that know of one another and of the replicas; most of them must agree.
 function sentinel.start(count, master, replicas)
     local list = {}
-    for i = 1, count do list[i] = start_one(master.port) end
+    for i = 1, count do list[i] = start_one(master.port, count // 2 + 1) end
     for _, s in ipairs(list) do
         wait.till(function()
             local known = s:call("SENTINEL", "CKQUORUM", sentinel.MASTER)
