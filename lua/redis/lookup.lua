@@ -6,7 +6,8 @@
 --          { now, 1 or 0, { instance, connection, "<opened_at> <tenant>", ... } for each... }
 --
 -- While an instance registers anew, its connections stand under two marks: each counts once. A user
--- with very many is looked at in part: the rest is counted unseen, and not listed.
+-- with very many is looked at in part: the rest is counted unseen, and not listed. A key of another
+-- kind, which somebody else has put there, holds nobody.
 local instances, pulse, what, gap = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
 local CONNECTION_LEN, EACH_MAX, ALL_MAX, SMALL = 11, 1000, 100000, 100
 
@@ -34,6 +35,8 @@ local function id_of(name)
     return id
 end
 
+local function is_hash(key) return redis.call("TYPE", key).ok == "hash" end
+
 local most = math.min(EACH_MAX, math.floor(ALL_MAX / math.max(1, #KEYS - 2)))
 
 -- HSCAN costs twice as much, and is for crowds.
@@ -45,6 +48,7 @@ end
 -- Calls see(id, connection, value) for each that lives; returns how many it did not look at.
 local function walk(members, see)
     local known, looked, cursor = {}, 0, "0"
+    if not is_hash(members) then return 0 end
     local size = redis.call("HLEN", members)
     repeat
         local page = next_page(members, size, cursor)
@@ -82,7 +86,7 @@ end
 
 local function total(counts)
     local of, sum = {}, 0
-    local all = redis.call("HGETALL", counts)
+    local all = is_hash(counts) and redis.call("HGETALL", counts) or {}
     for i = 1, #all, 2 do
         local id = id_of(all[i])
         if id then of[id] = math.max(of[id] or 0, tonumber(all[i + 1]) or 0) end

@@ -141,6 +141,8 @@ static void on_published(const struct bh_redis_completion *c, int error,
                          const struct bh_reply *reply) {
     int64_t receivers = -1;
     const char *why = NULL;
+    const struct bh_redis_verdict *verdict =
+        !error && reply->type == BH_REPLY_ERROR ? bh_redis_judge(reply->str) : NULL;
     if (error == BH_EUNAVAIL) {
         why = "the link to Redis broke before it was sent";
     } else if (error) {
@@ -148,12 +150,12 @@ static void on_published(const struct bh_redis_completion *c, int error,
         why = "the link to Redis broke before it was confirmed";
     } else if (reply->type == BH_REPLY_INTEGER) {
         receivers = reply->integer;
-    } else if (reply->type == BH_REPLY_ERROR && bh_redis_judge(reply->str)->leave) {
+    } else if (verdict && (verdict->leave || verdict->not_yet)) {
         error = BH_EUNAVAIL;
-        why = bh_redis_judge(reply->str)->why;
+        why = verdict->why;
     } else {
         error = BH_EDENIED;
-        why = reply->type == BH_REPLY_ERROR ? reply->str.p : "an unexpected answer to PUBLISH";
+        why = verdict ? reply->str.p : "an unexpected answer to PUBLISH";
     }
     if (error)
         bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISH_ERRORS]);

@@ -8,7 +8,7 @@ struct bh_redis_verdict {
     const char *starts; /* how the server's text begins */
     const char *why;    /* a sentence for whoever looks at the readiness */
     const char *hint;   /* what to do about it */
-    /* While a link greets the server: a state that passes, and nobody's mistake. */
+    /* A state that passes, and nobody's mistake. */
     bool not_yet;
     /* On a link that is up: the wrong server, or one that no longer knows us. The command was
      * surely not executed; the link begins anew, and finds out where to. */

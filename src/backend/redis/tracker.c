@@ -55,6 +55,7 @@ static void forget(struct bh_redis_tracker *t) {
     bh_redis_changes_clear(t);
     bh_redis_tenants_clear(t);
     bh_redis_reap_clear(t);
+    bh_redis_audit_clear(t);
     bh_metric_add(&bh_redis_metrics[BH_REDIS_TRACKED], -t->held);
     t->held = 0;
 }
@@ -302,6 +303,7 @@ static void on_beat(void *ud, bh_handle handle, int error, const struct bh_reply
             t->living = b.living;
         if (b.living && !t->more_due)
             bh_redis_departed_trim(t, t->beat_ms);
+        bh_redis_audit(t);
     }
 }
 

@@ -114,6 +114,12 @@ struct bh_redis_tracker {
         char cursor[24];
         int64_t removed; /* connections of the one at hand */
     } reap;
+
+    struct {
+        struct bh_bytes page; /* connections and their users, to be checked */
+        char cursor[24];      /* of the page after it; "": from the beginning */
+        bool asks;
+    } audit;
 };
 
 /* --- tracker.c --- */
@@ -208,6 +214,12 @@ bool bh_redis_tenants_write(struct bh_redis_tracker *t);
 void bh_redis_reap_clear(struct bh_redis_tracker *t);
 /* Names whose leases have ended; nothing happens while others are being cleaned up after. */
 void bh_redis_reap(struct bh_redis_tracker *t, const struct bh_reply *names, size_t count);
+
+/* --- tracker_audit.c --- */
+
+void bh_redis_audit_clear(struct bh_redis_tracker *t);
+/* Checks some more connections; a missing one is bh_redis_tracker_lost. */
+void bh_redis_audit(struct bh_redis_tracker *t);
 
 /* --- tracker_read.c --- */
 

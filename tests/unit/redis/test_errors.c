@@ -272,7 +272,7 @@ static void test_busy(void **state) {
     int done = 0;
     while (!done)
         redisBufferWrite(c, &done);
-    check_publish(BH_EDENIED, "BUSY");
+    check_publish(BH_EUNAVAIL, "busy");
     TICK_UNTIL(fx->g.loop, !is_ready(&fx->g));
     assert_non_null(strstr(why_not(), "busy"));
     assert_int_equal(fx->g.downs, 0);

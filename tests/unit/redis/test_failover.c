@@ -33,13 +33,18 @@ static int teardown_cluster(void **state) {
     return teardown(state);
 }
 
+/* -1: it closed the connection instead of an answer. Sentinel has a server kill all its clients
+ * whenever it gives it another role. */
 static long long links_at(const struct test_redis *r) {
     redisContext *c = test_redis_client(r);
     redisReply *reply = redisCommand(c, "CLIENT LIST");
-    long long n = 0;
+    long long n = reply ? 0 : -1;
+    if (!reply)
+        goto out;
     for (const char *at = reply->str; (at = strstr(at, "name=bellhop:one:")); at++)
         n++;
     freeReplyObject(reply);
+out:
     redisFree(c);
     return n;
 }
@@ -65,7 +70,7 @@ static void test_a_failover_moves_all_links(void **state) {
     /* The old master lives on: nothing but the announcement says that it is one no longer. */
     TEST_WAIT_UNTIL(test_answers(cluster.sentinels[1].port, "SENTINEL FAILOVER mymaster", 0, "OK"));
     TICK_UNTIL(g->loop, links_at(&cluster.replica) == 3 && is_ready(g));
-    assert_int_equal(links_at(&fx->redis), 0);
+    TICK_UNTIL(g->loop, links_at(&fx->redis) == 0);
     check_delivers("after");
 }
 
@@ -79,8 +84,7 @@ static void test_a_master_that_dies(void **state) {
     publish(g, "user:1", BH_SLICE("x"), &d);
     TICK_UNTIL(g->loop, d.count);
     assert_int_equal(d.error, BH_EUNAVAIL);
-    TICK_UNTIL(g->loop, is_ready(g));
-    assert_int_equal(links_at(&cluster.replica), 3);
+    TICK_UNTIL(g->loop, is_ready(g) && links_at(&cluster.replica) == 3);
     check_delivers("after");
 }
 
@@ -93,8 +97,7 @@ static void test_a_master_that_hangs(void **state) {
     test_sentinel_kill(&cluster.sentinels[0]);
     kill(fx->redis.pid, SIGSTOP);
     TICK_UNTIL(g->loop, !is_ready(g));
-    TICK_UNTIL(g->loop, is_ready(g));
-    assert_int_equal(links_at(&cluster.replica), 3);
+    TICK_UNTIL(g->loop, is_ready(g) && links_at(&cluster.replica) == 3);
     check_delivers("after");
     kill(fx->redis.pid, SIGCONT);
 }

@@ -183,10 +183,14 @@ static void test_lookup_without_a_link(void **state) {
 
 static void test_lookup_that_redis_refuses(void **state) {
     struct instance *a = open_live(0, "a");
-    test_redis_do(&cl->redis, "SET ws:connections:42 x");
+    come(a, "42", "acme");
+    TICK_UNTIL(cl->loop, is_idle(a));
+    test_redis_do(&cl->redis, "ACL SETUSER default -hlen");
     assert_int_equal(ask(a, BH_LOOKUP_ONLINE, "42").error, BH_EIO);
     assert_int_equal(ask(a, BH_LOOKUP_CONNECTIONS, "42").error, BH_EIO);
     assert_int_equal(ask(a, BH_LOOKUP_ONLINE, "43").error, 0);
+    test_redis_do(&cl->redis, "ACL SETUSER default +hlen");
+    assert_int_equal(online(a, "42"), 1);
 }
 
 static void test_strange_members_are_left_out(void **state) {

@@ -350,6 +350,28 @@ static void test_a_part_is_lost(void **state) {
 
 /* --- a Redis that refuses --- */
 
+/* More users than one page holds; what is told of all again repairs them, and nobody hears of it.
+ */
+static void test_users_keys_are_removed(void **state) {
+    struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
+    populate(a, "u", 1200);
+    come(b, "u3", "acme");
+    TICK_UNTIL(cl->loop, is_idle(a) && is_idle(b));
+    test_redis_do(&cl->redis, "DEL ws:connections:u3 ws:connections:u1100");
+    test_redis_do(&cl->redis, "SET ws:connections:u9 x");
+    assert_int_equal(online(b, "u3"), 0);
+    TICK_UNTIL(cl->loop, online(b, "u3") == 2 && online(b, "u1100") == 1);
+    TICK_UNTIL(cl->loop, is_idle(a) && is_idle(b));
+    assert_int_equal(online(b, "u9"), 0);
+    unsigned restores = a->restores;
+    settle(a);
+    settle(b);
+    assert_int_equal(a->restores, restores); /* it has come to rest, but for u9 */
+    assert_int_equal(inside(a)->held, 1199);
+    each_has("u", 1200, true, 1);
+    each_has("u", 1200, false, 0);
+}
+
 static void test_a_full_redis(void **state) {
     struct instance *a = open_live(0, "a");
     populate(a, "u", 10);
@@ -395,6 +417,8 @@ static void test_a_key_of_another_kind(void **state) {
     assert_int_equal(inside(a)->held, 10);
     assert_int_equal(in_tenant(b, "acme"), 9);
     assert_int_equal(online(b, "u6"), 1);
+    assert_int_equal(online(b, "u5"), 0);
+    assert_int_equal(in_tenant(b, "other"), 0);
     go(a, 5);
     settle(a);
     assert_int_equal(a->restores, 1);
@@ -474,6 +498,7 @@ int main(void) {
         TEST(test_a_lost_lease),
         TEST(test_nothing_is_written_without_a_lease),
         TEST(test_a_part_is_lost),
+        TEST(test_users_keys_are_removed),
         TEST(test_a_full_redis),
         TEST(test_a_forbidden_key),
         TEST(test_a_key_of_another_kind),
