@@ -200,13 +200,20 @@ describe("what somebody else has put under a key", function()
         wait_known("late", 0)
     end)
 
-    -- Who was there before is not missed in Redis: they are known again when all is told anew.
+    it("of a user who is there, removed again, is noticed and mended", function()
+        wait_known("42", 2)
+        server:call("DEL", "ws:connections:42")
+        a:wait_log "keys of users have been removed"
+        wait_known("42", 2)
+    end)
+
+    -- While the key is there they are left out, so they are known again only when all is told anew.
     it("of a user who is there keeps no message back, and hides nobody else", function()
         wait_known("42", 2)
         server:call("SET", "ws:connections:42", "x")
         delivers()
         wait_known("43", 1)
-        check.error(c:request("GET", "/api/users/42"), 503, "tracker_unavailable")
+        wait_known("42", 0)
         server:call("DEL", "ws:connections:42")
         local tablet = ws.connect(c.port, "/ws?user=42")
         wait.till(function() return a:request("GET", "/api/users/42").body:find "node%-c" end, SOON)
