@@ -15,13 +15,9 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/id.h"
 #include "bellhop/base/mem.h"
-#include "bellhop/core/node.h"
-#include "bellhop/edge/edge.h"
 #include "bellhop/io/listener.h"
 #include "bellhop/io/signal.h"
-#include "bellhop/io/thread.h"
-#include "bellhop/io/timer.h"
-#include "bellhop/script/script.h"
+#include "server.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -31,63 +27,20 @@
 
 #define JOIN_SECONDS 5
 
-enum state { STARTING, SERVING, DRAINING, STOPPING };
-
-struct server;
-
-struct lane { /* a worker and all that is its own */
-    struct server *server;
-    struct bh_thread *thread;
-    struct bh_worker *worker;
-    struct bh_script *script;
-    struct bh_edge *edge;
-    bool started, drained;
-};
-
-struct server {
-    const struct bh_config *config;
-    enum state state;
-    int status; /* of the process */
-    struct bh_loop *loop;
-    struct bh_mailbox *mailbox;
-    struct bh_broker *broker;
-    struct bh_tracker *tracker;
-    struct bh_node *node;
-    struct bh_app_edge edge;
-    struct bh_tls *tls;
-    struct bh_script_config script;
-    struct bh_strings files;
-    char *lua_dir;
-    char instance[BH_ID_MAX + 1];
-    struct lane *lanes;
-    unsigned lane_count, started;
-    struct bh_timer drain_timer;
-    struct bh_timer ready_timer;
-    bool was_ready;
-    struct bh_signal *signals[3];
-};
-
 /* --- mail between the bus and a worker --- */
 
-struct order {
-    struct bh_mail mail;
-    struct lane *lane;
-    int error;
-    char *why; /* owned */
-};
-
-static void post(struct bh_mailbox *to, struct lane *lane, void (*fn)(struct bh_mail *), int error,
-                 const char *why) {
-    struct order *o = bh_malloc(sizeof *o);
-    *o = (struct order){{.fn = fn}, lane, error, why ? bh_strdup(why) : NULL};
+void bh_order_post(struct bh_mailbox *to, struct bh_server_lane *lane, void (*fn)(struct bh_mail *),
+                   int error, const char *why) {
+    struct bh_order *o = bh_malloc(sizeof *o);
+    *o = (struct bh_order){{.fn = fn}, lane, error, why ? bh_strdup(why) : NULL};
     if (bh_mailbox_post(to, &o->mail)) {
         bh_free(o->why);
         bh_free(o);
     }
 }
 
-static struct order open_order(struct bh_mail *mail) {
-    struct order *o = BH_CONTAINER_OF(mail, struct order, mail), copy = *o;
+struct bh_order bh_order_open(struct bh_mail *mail) {
+    struct bh_order *o = BH_CONTAINER_OF(mail, struct bh_order, mail), copy = *o;
     bh_free(o);
     return copy;
 }
@@ -95,7 +48,7 @@ static struct order open_order(struct bh_mail *mail) {
 /* --- start --- */
 
 static void on_lane_up(struct bh_mail *mail);
-static void stop(struct server *s);
+static void stop(struct bh_server *s);
 
 static const char *explain_listen(int error) {
     switch (error) {
@@ -109,7 +62,7 @@ static const char *explain_listen(int error) {
 }
 
 /* Unix sockets know no SO_REUSEPORT: the first worker serves them for all. */
-static size_t own_addresses(const struct lane *l, struct bh_edge_listen *out) {
+static size_t own_addresses(const struct bh_server_lane *l, struct bh_edge_listen *out) {
     const struct bh_app_edge *e = &l->server->edge;
     size_t count = 0;
     for (size_t i = 0; i < e->listen_count; i++)
@@ -118,8 +71,8 @@ static size_t own_addresses(const struct lane *l, struct bh_edge_listen *out) {
     return count;
 }
 
-static void listen_now(struct lane *l) {
-    struct server *s = l->server;
+static void listen_now(struct bh_server_lane *l) {
+    struct bh_server *s = l->server;
     size_t which = 0;
     char address[BH_ADDR_TEXT_MAX], why[256];
     struct bh_edge_listen *own = bh_calloc(s->edge.listen_count, sizeof *own);
@@ -128,42 +81,42 @@ static void listen_now(struct lane *l) {
     bh_free(own);
     if (error) {
         snprintf(why, sizeof why, "cannot listen on %s: %s", address, explain_listen(error));
-        post(s->mailbox, l, on_lane_up, error, why);
+        bh_order_post(s->mailbox, l, on_lane_up, error, why);
         return;
     }
-    post(s->mailbox, l, on_lane_up, 0, NULL);
+    bh_order_post(s->mailbox, l, on_lane_up, 0, NULL);
 }
 
 static void on_script_ready(void *ud, int error, const char *why) {
-    struct lane *l = ud;
+    struct bh_server_lane *l = ud;
     if (error)
-        post(l->server->mailbox, l, on_lane_up, error, why);
+        bh_order_post(l->server->mailbox, l, on_lane_up, error, why);
     else
         listen_now(l);
 }
 
 static void on_lane_start(void *ud) {
-    struct lane *l = ud;
+    struct bh_server_lane *l = ud;
     struct bh_broker *b = l->server->broker;
     int error = b->vt->worker_start(b, l->worker->index, l->worker->loop);
     if (error)
-        post(l->server->mailbox, l, on_lane_up, error, "cannot start the broker's links");
+        bh_order_post(l->server->mailbox, l, on_lane_up, error, "cannot start the broker's links");
     else
         bh_script_start(l->script, on_script_ready, l);
 }
 
-static void start_next(struct server *s) {
-    struct lane *l = &s->lanes[s->started];
+static void start_next(struct bh_server *s) {
+    struct bh_server_lane *l = &s->lanes[s->started];
     l->started = true;
     if (bh_thread_start(l->thread, on_lane_start, l)) {
         l->started = false;
-        post(s->mailbox, l, on_lane_up, BH_EIO, "cannot start a thread");
+        bh_order_post(s->mailbox, l, on_lane_up, BH_EIO, "cannot start a thread");
     }
 }
 
-static void announce(struct server *s) {
+static void announce(struct bh_server *s) {
     char address[BH_ADDR_TEXT_MAX];
-    s->state = SERVING;
+    s->state = BH_SERVER_SERVING;
     for (size_t i = 0; i < s->edge.listen_count; i++) {
         const struct bh_edge_listen *l = &s->edge.listen[i];
         bh_addr_format(&l->address, address);
@@ -183,19 +136,19 @@ static void announce(struct server *s) {
 }
 
 /* Worker 0 has bound the real ports; the others share them. */
-static void fix_ports(struct server *s, struct bh_edge *edge) {
+static void fix_ports(struct bh_server *s, struct bh_edge *edge) {
     for (size_t i = 0; i < s->edge.listen_count; i++)
         s->edge.listen[i].address = *bh_edge_address(edge, i);
 }
 
 static void on_lane_up(struct bh_mail *mail) {
-    struct order o = open_order(mail);
-    struct server *s = o.lane->server;
-    if (s->state == STARTING && o.error) {
+    struct bh_order o = bh_order_open(mail);
+    struct bh_server *s = o.lane->server;
+    if (s->state == BH_SERVER_STARTING && o.error) {
         bh_error("start failed", bh_kv_str("why", o.why ? o.why : bh_strerror(o.error)));
         s->status = 1;
         stop(s);
-    } else if (s->state == STARTING) {
+    } else if (s->state == BH_SERVER_STARTING) {
         if (s->started == 0)
             fix_ports(s, o.lane->edge);
         if (++s->started < s->lane_count)
@@ -207,12 +160,12 @@ static void on_lane_up(struct bh_mail *mail) {
 }
 
 static void on_ready_timer(struct bh_timer *t) {
-    struct server *s = BH_CONTAINER_OF(t, struct server, ready_timer);
+    struct bh_server *s = BH_CONTAINER_OF(t, struct bh_server, ready_timer);
     const char *why = "";
-    bool ready = s->state == SERVING && bh_node_ready(s->node, &why) == 0;
+    bool ready = s->state == BH_SERVER_SERVING && bh_node_ready(s->node, &why) == 0;
     if (ready && !s->was_ready)
         bh_info("ready");
-    else if (!ready && s->was_ready && s->state == SERVING)
+    else if (!ready && s->was_ready && s->state == BH_SERVER_SERVING)
         bh_warn("not ready", bh_kv_str("why", why));
     s->was_ready = ready;
     bh_timer_set(t, 100);
@@ -221,25 +174,26 @@ static void on_ready_timer(struct bh_timer *t) {
 /* --- stop --- */
 
 static void on_abort(struct bh_mail *mail) {
-    struct order o = open_order(mail);
+    struct bh_order o = bh_order_open(mail);
+    o.lane->aborted = true;
     bh_edge_abort(o.lane->edge);
     bh_thread_stop(o.lane->thread);
 }
 
-static void stop(struct server *s) {
-    if (s->state == STOPPING)
+static void stop(struct bh_server *s) {
+    if (s->state == BH_SERVER_STOPPING)
         return;
-    s->state = STOPPING;
+    s->state = BH_SERVER_STOPPING;
     bh_timer_cancel(&s->drain_timer);
     for (unsigned i = 0; i < s->lane_count; i++)
         if (s->lanes[i].started)
-            post(bh_thread_mailbox(s->lanes[i].thread), &s->lanes[i], on_abort, 0, NULL);
+            bh_order_post(bh_thread_mailbox(s->lanes[i].thread), &s->lanes[i], on_abort, 0, NULL);
     bh_loop_stop(s->loop);
 }
 
 static void on_lane_drained(struct bh_mail *mail) {
-    struct order o = open_order(mail);
-    struct server *s = o.lane->server;
+    struct bh_order o = bh_order_open(mail);
+    struct bh_server *s = o.lane->server;
     o.lane->drained = true;
     for (unsigned i = 0; i < s->lane_count; i++)
         if (!s->lanes[i].drained)
@@ -249,28 +203,28 @@ static void on_lane_drained(struct bh_mail *mail) {
 }
 
 static void on_drained(void *ud) {
-    struct lane *l = ud;
-    post(l->server->mailbox, l, on_lane_drained, 0, NULL);
+    struct bh_server_lane *l = ud;
+    bh_order_post(l->server->mailbox, l, on_lane_drained, 0, NULL);
 }
 
 static void on_drain(struct bh_mail *mail) {
-    struct order o = open_order(mail);
+    struct bh_order o = bh_order_open(mail);
     bh_edge_drain(o.lane->edge, on_drained, o.lane);
 }
 
 static void on_drain_timeout(struct bh_timer *t) {
-    struct server *s = BH_CONTAINER_OF(t, struct server, drain_timer);
+    struct bh_server *s = BH_CONTAINER_OF(t, struct bh_server, drain_timer);
     bh_warn("drain timeout, dropping what is left",
             bh_kv_int("connections", bh_node_connection_count(s->node)));
     stop(s);
 }
 
-static void drain(struct server *s) {
-    s->state = DRAINING;
+static void drain(struct bh_server *s) {
+    s->state = BH_SERVER_DRAINING;
     bh_info("draining", bh_kv_int("connections", bh_node_connection_count(s->node)));
     bh_timer_set(&s->drain_timer, s->config->drain_timeout);
     for (unsigned i = 0; i < s->lane_count; i++)
-        post(bh_thread_mailbox(s->lanes[i].thread), &s->lanes[i], on_drain, 0, NULL);
+        bh_order_post(bh_thread_mailbox(s->lanes[i].thread), &s->lanes[i], on_drain, 0, NULL);
 }
 
 /* --- new certificates --- */
@@ -288,13 +242,11 @@ static void on_tls(struct bh_mail *mail) {
     bh_free(m);
 }
 
-static void reload_tls(struct server *s) {
+static void reload_tls(struct bh_server *s) {
     struct bh_tls *tls = NULL;
     char *error = NULL;
-    if (!s->tls) {
-        bh_warn("nothing to reload: no certificates are configured; other changes need a restart");
+    if (!s->tls)
         return;
-    }
     if (bh_app_tls(s->config, s->tls, &tls, &error)) {
         bh_error("certificates not reloaded, those at hand stay", bh_kv_str("why", error));
         bh_free(error);
@@ -314,13 +266,14 @@ static void reload_tls(struct server *s) {
 }
 
 static void on_signal(int signo, void *ud) {
-    struct server *s = ud;
+    struct bh_server *s = ud;
     bh_info("signal", bh_kv_str("name", signo == SIGTERM  ? "SIGTERM"
                                         : signo == SIGINT ? "SIGINT"
                                                           : "SIGHUP"));
-    if (signo == SIGHUP)
+    if (signo == SIGHUP) {
         reload_tls(s);
-    else if (s->state == SERVING)
+        bh_server_reload(s, NULL, 0);
+    } else if (s->state == BH_SERVER_SERVING)
         drain(s);
     else
         stop(s);
@@ -346,7 +299,7 @@ static int check_addresses(const struct bh_app_edge *e) {
 }
 
 /* What the outside sees: addresses, limits, certificates. */
-static int make_edge_config(struct server *s) {
+static int make_edge_config(struct bh_server *s) {
     char *error = NULL;
     if (bh_app_edge_config(s->config, &s->edge, &error) ||
         bh_app_tls(s->config, NULL, &s->tls, &error)) {
@@ -357,7 +310,7 @@ static int make_edge_config(struct server *s) {
     return check_addresses(&s->edge);
 }
 
-static int make_broker(struct server *s, unsigned workers) {
+static int make_broker(struct bh_server *s, unsigned workers) {
     struct bh_app_redis redis;
     char *error = NULL;
     int result = bh_app_redis_config(s->config, s->instance, &redis, &error);
@@ -383,7 +336,7 @@ static unsigned count_workers(const struct bh_config *c) {
     return n < BH_WORKERS_MAX ? (unsigned)n : BH_WORKERS_MAX;
 }
 
-static int make_lane(struct server *s, struct lane *l) {
+static int make_lane(struct bh_server *s, struct bh_server_lane *l) {
     char *error = NULL;
     l->server = s;
     l->thread = bh_thread_new("bellhop-worker");
@@ -391,7 +344,7 @@ static int make_lane(struct server *s, struct lane *l) {
         bh_node_add_worker(s->node, bh_thread_loop(l->thread), bh_thread_mailbox(l->thread));
     if (s->config->redis_urls.count)
         l->worker->redis = bh_redis_broker_commands(s->broker);
-    if (bh_script_new(&s->script, l->worker, &l->script, &error)) {
+    if (bh_script_new(&s->script, l->worker, s->generation, &l->script, &error)) {
         fail("script", error ? error : "cannot be loaded");
         bh_free(error);
         return BH_ESCRIPT;
@@ -402,7 +355,7 @@ static int make_lane(struct server *s, struct lane *l) {
     return 0;
 }
 
-static int build(struct server *s) {
+static int build(struct bh_server *s) {
     const struct bh_config *c = s->config;
     const char *why = NULL;
     unsigned workers = count_workers(c);
@@ -436,7 +389,7 @@ static int build(struct server *s) {
 
 /* No thread runs any more. What is still in a mailbox is run while everything that it may touch is
  * there; closed boxes take nothing new, so this ends. */
-static void run_last_mails(struct server *s) {
+static void run_last_mails(struct bh_server *s) {
     bh_mailbox_close(s->mailbox);
     for (unsigned i = 0; i < s->lane_count; i++)
         bh_mailbox_close(bh_thread_mailbox(s->lanes[i].thread));
@@ -452,7 +405,7 @@ static void on_stuck(int signo) {
     _exit(written < 0 ? 2 : 1);
 }
 
-static void join_all(struct server *s) {
+static void join_all(struct bh_server *s) {
     signal(SIGALRM, on_stuck);
     alarm(JOIN_SECONDS);
     for (unsigned i = 0; i < s->lane_count; i++)
@@ -461,15 +414,18 @@ static void join_all(struct server *s) {
     alarm(0);
 }
 
-static void take_down(struct server *s) {
+static void take_down(struct bh_server *s) {
     join_all(s);
+    bh_server_reload_stop(s);
     run_last_mails(s);
     for (unsigned i = 0; i < s->lane_count; i++) {
-        struct lane *l = &s->lanes[i];
+        struct bh_server_lane *l = &s->lanes[i];
         if (l->edge)
             bh_edge_abort(l->edge);
         if (l->started)
             s->broker->vt->worker_stop(s->broker, l->worker->index);
+        if (l->next)
+            bh_script_free(l->next);
         if (l->script)
             bh_script_free(l->script);
     }
@@ -499,7 +455,7 @@ static void take_down(struct server *s) {
     bh_free(s->lanes);
 }
 
-static void set_up_process(struct server *s) {
+static void set_up_process(struct bh_server *s) {
     const struct bh_config *c = s->config;
     enum bh_log_level level = BH_LOG_INFO;
     struct rlimit files;
@@ -524,7 +480,7 @@ static void set_up_process(struct server *s) {
 
 int bh_app_serve(const struct bh_config *config) {
     static const int signals[3] = {SIGTERM, SIGINT, SIGHUP};
-    struct server s = {.config = config};
+    struct bh_server s = {.config = config, .generation = 1};
     set_up_process(&s);
     s.loop = bh_loop_new();
     s.mailbox = bh_mailbox_new(s.loop);

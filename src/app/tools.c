@@ -59,6 +59,10 @@ void bh_app_script_config(const struct bh_config *config, const char *lua_dir,
         .trusted = config->trusted,
         .client_messages = strcmp(config->client_messages, "ignore") == 0,
         .redis_timeout_ms = config->command_timeout,
+        .cpu_limit_ms = (int)config->cpu_limit,
+        .memory_limit = (size_t)config->memory_limit,
+        .hook_timeout_ms = config->hook_timeout,
+        .max_tasks = (size_t)config->max_tasks,
     };
 }
 
@@ -78,7 +82,7 @@ int bh_app_check(const struct bh_config *config, const char *file) {
     if (!rc)
         rc = bh_app_tls(config, NULL, &tls, &error);
     if (!rc)
-        rc = bh_script_new(&script_config, NULL, &script, &error);
+        rc = bh_script_new(&script_config, NULL, 1, &script, &error);
     if (rc) {
         fprintf(stderr, "bellhop: %s\n", error ? error : bh_strerror(rc));
     } else {

@@ -220,7 +220,7 @@ static int conn_subscribe(lua_State *L) {
         return closed(L);
     bh_handle wait = bh_task_wait(t, 0, NULL);
     t->joining = c->handle;
-    bh_list_append(&c->script->joining, &t->in_joining);
+    bh_list_append(&c->script->lane->joining, &t->in_joining);
     bh_node_subscribe(sub->worker, sub, topic, on_joined, sub->worker, wait);
     return bh_task_yield(L, t);
 }

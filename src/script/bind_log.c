@@ -24,8 +24,12 @@ static struct bh_kv to_kv(lua_State *L, const char *key, int index) {
     }
 }
 
-static int write(lua_State *L, enum bh_log_level level) {
-    struct bh_kv kv[FIELDS_MAX + 1];
+static struct bh_kv generation_of(lua_State *L) {
+    return bh_kv_int("generation", bh_script_of(L)->generation);
+}
+
+static int write_line(lua_State *L, enum bh_log_level level) {
+    struct bh_kv kv[FIELDS_MAX + 2];
     size_t n = 0;
     const char *message = luaL_checkstring(L, 1);
     if (!lua_isnoneornil(L, 2))
@@ -38,25 +42,26 @@ static int write(lua_State *L, enum bh_log_level level) {
             if (lua_type(L, -2) == LUA_TSTRING)
                 kv[n++] = to_kv(L, lua_tostring(L, -2), -1);
     }
+    kv[n++] = generation_of(L);
     kv[n] = (struct bh_kv){0};
     bh_log_write(level, NULL, message, kv);
     return 0;
 }
 
 static int log_debug(lua_State *L) {
-    return write(L, BH_LOG_DEBUG);
+    return write_line(L, BH_LOG_DEBUG);
 }
 
 static int log_info(lua_State *L) {
-    return write(L, BH_LOG_INFO);
+    return write_line(L, BH_LOG_INFO);
 }
 
 static int log_warn(lua_State *L) {
-    return write(L, BH_LOG_WARN);
+    return write_line(L, BH_LOG_WARN);
 }
 
 static int log_error(lua_State *L) {
-    return write(L, BH_LOG_ERROR);
+    return write_line(L, BH_LOG_ERROR);
 }
 
 static int print(lua_State *L) {
@@ -70,7 +75,7 @@ static int print(lua_State *L) {
         luaL_addvalue(&b);
     }
     luaL_pushresult(&b);
-    bh_info("print", bh_kv_str("text", lua_tostring(L, -1)));
+    bh_info("print", bh_kv_str("text", lua_tostring(L, -1)), generation_of(L));
     return 0;
 }
 

@@ -273,8 +273,8 @@ struct bh_publish_call {
 };
 
 static void on_published(void *ud, bh_handle serial, const struct bh_publish_result *result) {
-    struct bh_script *s = bh_script_at(ud);
-    struct bh_publish_call *call = s ? s->publishes : NULL;
+    const struct bh_lane *lane = bh_lane_of(ud);
+    struct bh_publish_call *call = lane ? lane->publishes : NULL;
     const char *why = result->why ? result->why : bh_strerror(result->error);
     while (call && call->serial != serial)
         call = call->outer;
@@ -294,11 +294,12 @@ static void on_published(void *ud, bh_handle serial, const struct bh_publish_res
 }
 
 static int send_to_node(struct bh_script *s, struct bh_publish_request *r, char *why) {
-    struct bh_publish_call call = {s->publishes, ++s->publish_serial, 0, &r->p, why};
-    r->p.skip_hook = s->current && s->current->hook == HOOK_PUBLISH;
-    s->publishes = &call;
+    struct bh_lane *lane = s->lane;
+    struct bh_publish_call call = {lane->publishes, ++lane->publish_serial, 0, &r->p, why};
+    r->p.skip_hook = lane->current && lane->current->hook == HOOK_PUBLISH;
+    lane->publishes = &call;
     bh_node_publish(s->worker, &r->p, on_published, s->worker, call.serial);
-    s->publishes = call.outer;
+    lane->publishes = call.outer;
     return call.error;
 }
 

@@ -26,19 +26,29 @@ static int time_sleep(lua_State *L) {
 
 static void task_end(struct bh_task *t, enum bh_outcome outcome, const char *error) {}
 
-/* A task of the function at arg, which lies at the bottom of its stack. */
+/* A task of the function at arg, which lies at the bottom of its stack; NULL: there are too many.
+ */
 static struct bh_task *new_task(lua_State *L, int arg, const char *what) {
     luaL_checktype(L, arg, LUA_TFUNCTION);
     bh_script_check_started(L, what);
+    if (!bh_task_room(bh_script_of(L)))
+        return NULL;
     struct bh_task *t = bh_task_new(bh_script_of(L), HOOK_NONE, task_end);
     lua_pushvalue(L, arg);
     lua_xmove(L, t->co, 1);
     return t;
 }
 
+static int too_many(lua_State *L) {
+    return bh_bind_error(L, "too many tasks (script.max_tasks)");
+}
+
 static int time_spawn(lua_State *L) {
-    bh_task_run(new_task(L, 1, "bh.spawn"), 1);
-    return 0;
+    struct bh_task *t = new_task(L, 1, "bh.spawn");
+    if (!t)
+        return too_many(L);
+    bh_task_run(t, 1);
+    return bh_bind_result(L, 0);
 }
 
 static void on_due(struct bh_timer *timer) {
@@ -48,9 +58,11 @@ static void on_due(struct bh_timer *timer) {
 static int time_after(lua_State *L) {
     uint64_t ms = check_ms(L, 1);
     struct bh_task *t = new_task(L, 2, "bh.after");
+    if (!t)
+        return too_many(L);
     t->timer.fn = on_due;
     bh_timer_set(&t->timer, ms);
-    return 0;
+    return bh_bind_result(L, 0);
 }
 
 static const luaL_Reg functions[] = {

@@ -81,7 +81,7 @@ void bh_conn_keep(struct bh_conn *c) {
     lua_pop(L, 2);
 }
 
-static void push_kept(lua_State *L, struct bh_conn *c) {
+void bh_conn_push_kept(lua_State *L, struct bh_conn *c) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, c->script->kept_ref);
     lua_rawgetp(L, -1, c);
     lua_remove(L, -2);
@@ -89,8 +89,11 @@ static void push_kept(lua_State *L, struct bh_conn *c) {
 
 /* Gives the strong reference back when there is nothing more to do. The object may be collected by
  * whatever runs Lua next. */
-static void settle(struct bh_conn *c) {
-    bool idle = !c->running && !c->pumping && bh_list_empty(&c->jobs) && bh_list_empty(&c->nested);
+void bh_conn_settle(struct bh_conn *c) {
+    if (c->heir && !c->running && !c->pumping)
+        bh_conn_inherit(c);
+    bool idle = !c->running && !c->pumping && !c->elder && bh_list_empty(&c->jobs) &&
+                bh_list_empty(&c->nested);
     if (!c->kept || !idle || (c->vars && !c->closed))
         return;
     lua_State *L = c->script->L;
@@ -149,10 +152,12 @@ static struct bh_job *take(struct bh_conn *c) {
 static void start(struct bh_conn *c, struct bh_task *t, const struct bh_job *job, bool nested) {
     t->conn = c;
     t->nested = nested;
-    if (nested)
+    if (nested) {
+        bh_conn_keep(c); /* it may end after the hook that it runs in */
         bh_list_append(&c->nested, &t->in_nested);
-    else
+    } else {
         c->running = t;
+    }
     bh_conn_hook_prepare(t, job);
     bh_task_run(t, lua_gettop(t->co));
 }
@@ -160,13 +165,14 @@ static void start(struct bh_conn *c, struct bh_task *t, const struct bh_job *job
 /* A hook that waits for a subscribe of its own connection would wait for itself. */
 static bool is_inside(const struct bh_script *s, const struct bh_conn *c,
                       const struct bh_job *job) {
-    return job->hook == HOOK_SUBSCRIBE && s->current && s->current->conn == c;
+    const struct bh_task *t = bh_script_current(s);
+    return job->hook == HOOK_SUBSCRIBE && t && t->conn && (t->conn == c || t->conn == c->elder);
 }
 
 void bh_conn_submit(struct bh_script *s, struct bh_subscriber *sub, const struct bh_job *job) {
     struct bh_conn *c = sub->script;
     bool nested = c && is_inside(s, c, job);
-    if (c && !nested && (c->running || c->pumping)) {
+    if (c && !nested && (c->running || c->pumping || c->elder)) {
         append(c, job);
         return;
     }
@@ -195,14 +201,14 @@ void bh_conn_next(struct bh_conn *c) {
     if (!c->script->started)
         bh_conn_clear(c);
     c->pumping = true;
-    while (!c->running && (job = take(c))) {
+    while (!c->running && !c->elder && (job = take(c))) {
         struct bh_task *t = bh_task_new(c->script, job->hook, bh_conn_hook_end);
-        push_kept(t->co, c);
+        bh_conn_push_kept(t->co, c);
         start(c, t, job, false);
         bh_free(job);
     }
     c->pumping = false;
-    settle(c);
+    bh_conn_settle(c);
 }
 
 /* --- the end --- */
@@ -259,11 +265,11 @@ static void cancel_subscribes(struct bh_conn *c) {
 
 static void answer_joining(struct bh_script *s, bh_handle handle) {
     for (;;) {
-        struct bh_list *node = s->joining.next;
-        while (node != &s->joining &&
+        struct bh_list *node = s->lane->joining.next;
+        while (node != &s->lane->joining &&
                BH_CONTAINER_OF(node, struct bh_task, in_joining)->joining != handle)
             node = node->next;
-        if (node == &s->joining)
+        if (node == &s->lane->joining)
             return;
         bh_task_answer_error(BH_CONTAINER_OF(node, struct bh_task, in_joining), "closed");
     }
@@ -281,6 +287,11 @@ static struct bh_conn *push_for_end(lua_State *L, struct bh_script *s, struct bh
     return bh_script_has(s, HOOK_CLOSE) ? create(L, s, sub) : NULL;
 }
 
+static void end_elder(struct bh_conn *elder, struct bh_subscriber *sub) {
+    elder->closed = snapshot(sub);
+    cancel_subscribes(elder);
+}
+
 void bh_conn_end(struct bh_script *s, struct bh_subscriber *sub, const struct bh_job *close) {
     lua_State *L = s->L;
     int top = lua_gettop(L);
@@ -293,11 +304,13 @@ void bh_conn_end(struct bh_script *s, struct bh_subscriber *sub, const struct bh
         c->closed = snapshot(sub);
         c->pumping = true; /* what ends now must not settle the matter before on_close is in line */
         cancel_subscribes(c);
+        if (c->elder)
+            end_elder(c->elder, sub);
         answer_joining(s, c->handle);
         if (bh_script_has(s, HOOK_CLOSE))
             append(c, close);
         c->pumping = pumping;
-        if (!c->running)
+        if (!c->running && !c->elder)
             bh_conn_next(c);
     }
     lua_settop(L, top);

@@ -33,6 +33,10 @@ struct bh_conn { /* lives in the userdata; user value 1 is `vars` */
     uint32_t messages; /* among the jobs, and their bytes */
     size_t bytes;
     bool kept, vars, paused, pumping;
+
+    /* After a reload: the object of the same connection in the earlier state, whose hook is still
+     * under way (this one's jobs wait for it), and the other way round. */
+    struct bh_conn *elder, *heir;
 };
 
 struct bh_job {
@@ -57,12 +61,21 @@ const struct bh_identity *bh_conn_identity(const struct bh_conn *c);
 /* Keeps it from being collected until it has nothing more to do. */
 void bh_conn_keep(struct bh_conn *c);
 
+void bh_conn_push_kept(lua_State *L, struct bh_conn *c);
+
 /* Runs the job now, or copies it to wait its turn. */
 void bh_conn_submit(struct bh_script *s, struct bh_subscriber *sub, const struct bh_job *job);
 /* The ordered hook has ended: on with the next. */
 void bh_conn_next(struct bh_conn *c);
+/* A nested hook has ended. */
+void bh_conn_settle(struct bh_conn *c);
 /* The subscriber goes: takes a snapshot, cancels what waits for nobody, queues on_close. */
 void bh_conn_end(struct bh_script *s, struct bh_subscriber *sub, const struct bh_job *close);
+/* handover.c: the open connections of `from` get their objects in `to`, outside of any hook. */
+void bh_conn_hand_over(struct bh_script *from, struct bh_script *to);
+/* handover.c: the last hook of an elder has ended. */
+void bh_conn_inherit(struct bh_conn *elder);
+
 /* Drops the jobs that wait; for the end of the state. */
 void bh_conn_clear(struct bh_conn *c);
 

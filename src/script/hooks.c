@@ -40,7 +40,18 @@ static struct bh_metric errors[HOOK_COUNT + 1] = {
     ERRORS("on_unsubscribe"), ERRORS("on_close"),    ERRORS("task"),
 };
 
+static struct bh_metric limits[] = {
+    {.name = "bellhop_script_cpu_limit_total",
+     .help = "hooks and tasks that were ended because they computed for too long",
+     .type = BH_COUNTER},
+};
+
+void bh_script_count_limit(void) {
+    bh_metric_inc(&limits[0]);
+}
+
 void bh_script_metrics_register(void) {
+    bh_metrics_register(limits, sizeof limits / sizeof *limits);
     bh_metrics_register(errors, sizeof errors / sizeof *errors);
 }
 
@@ -95,8 +106,8 @@ static void hook_close(struct bh_hooks *h, struct bh_subscriber *sub, unsigned c
 }
 
 static void hook_cancel(struct bh_hooks *h, bh_handle ticket) {
-    struct bh_script *s = (struct bh_script *)h;
-    struct bh_task *t = bh_slots_get(&s->slots, ticket);
+    const struct bh_script *s = (struct bh_script *)h;
+    struct bh_task *t = bh_slots_get(&s->lane->slots, ticket);
     if (t && t->ticket == ticket)
         bh_task_cancel(t);
 }

@@ -106,13 +106,13 @@ static void publish_for_client(struct bh_task *t, int index) {
         return;
     }
     struct bh_script *s = t->script;
-    bh_handle outer = s->publisher;
+    bh_handle outer = s->lane->publisher;
     r.p.source = BH_SOURCE_CLIENT;
     r.p.from = t->conn->number;
-    s->publisher = t->conn->handle;
+    s->lane->publisher = t->conn->handle;
     if (bh_publish_send(s, &r, why))
         bh_info_limited("publish refused", bh_kv_str("why", why));
-    s->publisher = outer;
+    s->lane->publisher = outer;
 }
 
 static void message_default(struct bh_task *t, struct bh_subscriber *sub) {

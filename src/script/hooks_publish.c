@@ -53,7 +53,7 @@ static void publish_end(struct bh_task *t, enum bh_outcome outcome, const char *
 
 static void push_publisher(lua_State *L, struct bh_script *s, const struct bh_publish *p) {
     char id[BH_CONNECTION_ID_LEN + 1];
-    struct bh_subscriber *sub = bh_worker_subscriber(s->worker, s->publisher);
+    struct bh_subscriber *sub = bh_worker_subscriber(s->worker, s->lane->publisher);
     bh_connection_id(p->from, id);
     lua_pushstring(L, id);
     lua_setfield(L, -2, "id");

@@ -181,7 +181,7 @@ static bh_handle run_with_req(struct bh_script *s, struct bh_task *t) {
     lua_xmove(s->L, t->co, 1);
     bh_handle ticket = bh_task_ticket(t);
     bh_task_run(t, 1);
-    return bh_slots_get(&s->slots, ticket) ? ticket : 0;
+    return bh_slots_get(&s->lane->slots, ticket) ? ticket : 0;
 }
 
 bh_handle bh_hook_handshake(struct bh_hooks *h, const struct bh_request *request,

@@ -189,6 +189,7 @@ static void open_sandboxed(lua_State *L) {
     lua_setglobal(L, "collectgarbage");
     restrict_os(L);
     restrict_strings(L);
+    bh_limits_open(L);
     lua_newtable(L); /* of the modules that are loaded */
     bh_bind_all(L);
     lua_setfield(L, -2, "bellhop");

@@ -20,6 +20,8 @@
 #include "bellhop/base/mem.h"
 #include "bellhop/base/metrics.h"
 
+#include <stdio.h>
+
 #define POOL_MAX    64
 #define STACK_SPARE 32 /* more than any hook's arguments, twice */
 
@@ -30,10 +32,12 @@ void bh_task_complain(struct bh_task *t, const char *error) {
     BH_LOG_LIMITED(BH_LOG_ERROR, "script failed",
                    bh_kv_str("hook", hook ? bh_script_hook_name(t->hook) : "task"),
                    bh_kv_str("script", hook ? s->chains[t->hook].files[t->link] : ""),
-                   bh_kv_str("error", error));
+                   bh_kv_int("generation", s->generation), bh_kv_str("error", error));
 }
 
 /* --- pool --- */
+
+static void on_deadline(struct bh_timer *timer);
 
 static struct bh_task *create(struct bh_script *s) {
     struct bh_task *t = bh_calloc(1, sizeof *t);
@@ -45,6 +49,7 @@ static struct bh_task *create(struct bh_script *s) {
     bh_list_init(&t->in_nested);
     bh_list_init(&t->in_joining);
     bh_timer_init(&t->timer, s->worker->loop, NULL);
+    bh_timer_init(&t->deadline, s->worker->loop, on_deadline);
     return t;
 }
 
@@ -53,6 +58,7 @@ struct bh_task *bh_task_new(struct bh_script *s, enum bh_script_hook hook, bh_ta
     struct bh_task *t = pooled ? BH_CONTAINER_OF(pooled, struct bh_task, node) : create(s);
     s->pooled -= pooled != NULL;
     bh_list_append(&s->live, &t->node);
+    s->live_count++;
     t->hook = (uint8_t)hook;
     t->end = end;
     t->link = 0;
@@ -65,23 +71,44 @@ static void destroy(struct bh_task *t) {
     bh_free(t);
 }
 
-static void reset(struct bh_task *t) {
-    struct bh_task *outer = t->script->current;
-    t->script->current = t;
-    t->sync = t->running = true;
+static void begin(struct bh_task *t) {
+    t->script->lane->current = t;
+    t->running = true;
+}
+
+static void leave(struct bh_task *t, struct bh_level *level, struct bh_task *outer) {
+    struct bh_script *s = t->script;
+    if (bh_limits_leave(&s->lane->limits, level))
+        bh_script_count_limit();
+    t->running = false;
+    s->lane->current = outer;
+    if (!outer && bh_memory_due(&s->memory))
+        bh_defer(s->worker->loop, BH_PHASE_REAP, &s->step);
+}
+
+/* What to-be-closed variables of a failed task do counts with what it has done. */
+static void reset(struct bh_task *t, bool again) {
+    struct bh_limits *limits = &t->script->lane->limits;
+    struct bh_task *outer = t->script->lane->current;
+    struct bh_level level;
+    begin(t);
+    t->sync = true;
+    if (again)
+        bh_limits_enter_again(limits, &level, t->co);
+    else
+        bh_limits_enter(limits, &level, t->co);
 #if LUA_VERSION_RELEASE_NUM >= 50406
     lua_closethread(t->co, outer ? outer->co : NULL);
 #else
     lua_resetthread(t->co);
 #endif
-    t->running = false;
-    t->script->current = outer;
+    leave(t, &level, outer);
 }
 
 static void forget_wait(struct bh_task *t) {
     if (!t->wait)
         return;
-    bh_slots_remove(&t->script->slots, t->wait);
+    bh_slots_remove(&t->script->lane->slots, t->wait);
     bh_timer_cancel(&t->timer);
     bh_list_unlink(&t->in_joining);
     t->wait = 0;
@@ -91,10 +118,14 @@ static void release(struct bh_task *t) {
     struct bh_script *s = t->script;
     forget_wait(t);
     bh_timer_cancel(&t->timer); /* of a task that has not begun */
-    bh_slots_remove(&s->slots, t->ticket);
+    bh_timer_cancel(&t->deadline);
+    bh_slots_remove(&s->lane->slots, t->ticket);
     bh_list_unlink(&t->in_nested);
     lua_settop(t->co, 0);
     bh_list_unlink(&t->node);
+    s->live_count--;
+    if (s->retired && s->live_count == 0)
+        bh_defer(s->worker->loop, BH_PHASE_REAP, &s->reap);
     t->ticket = 0;
     t->conn = NULL;
     t->nested = t->doomed = t->answered = false;
@@ -116,29 +147,34 @@ void bh_task_pool_free(struct bh_script *s) {
 
 /* What to-be-closed variables do comes before what the outcome does. */
 static void ended(struct bh_task *t, enum bh_outcome outcome, const char *error) {
-    struct bh_conn *c = t->nested ? NULL : t->conn;
+    struct bh_conn *c = t->conn;
+    bool nested = t->nested;
     if (error)
         bh_task_complain(t, error);
     if (outcome == BH_FAILED || outcome == BH_CANCELLED) {
         if (t->conn)
             bh_conn_keep(t->conn); /* only the stack that is emptied now may have held it */
         forget_wait(t);
-        reset(t);
+        reset(t, outcome == BH_FAILED);
     }
     t->end(t, outcome, error);
     release(t);
-    if (c)
+    if (c && nested)
+        bh_conn_settle(c);
+    else if (c)
         bh_conn_next(c);
 }
 
-static int enter(struct bh_task *t, int nargs) {
-    struct bh_task *outer = t->script->current;
+static int enter(struct bh_task *t, int nargs, bool *over) {
+    struct bh_lane *lane = t->script->lane;
+    struct bh_task *outer = lane->current;
+    struct bh_level level;
     int nresults;
-    t->script->current = t;
-    t->running = true;
+    begin(t);
+    bh_limits_enter(&lane->limits, &level, t->co);
     int status = lua_resume(t->co, outer ? outer->co : NULL, nargs, &nresults);
-    t->running = false;
-    t->script->current = outer;
+    *over = lane->limits.tripped;
+    leave(t, &level, outer);
     return status;
 }
 
@@ -155,17 +191,21 @@ static int load(struct bh_task *t) {
     return t->argc;
 }
 
-static void failed(struct bh_task *t) {
+static void failed(struct bh_task *t, const char *message) {
     lua_State *L = t->script->L;
+    int top = lua_gettop(L);
     lua_checkstack(L, STACK_SPARE);
-    const char *message = lua_type(t->co, -1) == LUA_TSTRING ? lua_tostring(t->co, -1) : NULL;
     if (!message)
         message = lua_pushfstring(L, "(an error object: a %s value)", luaL_typename(t->co, -1));
-    else
-        lua_pushnil(L);
     luaL_traceback(L, t->co, message, 0);
     ended(t, BH_FAILED, lua_tostring(L, -1));
-    lua_pop(L, 2);
+    lua_settop(L, top);
+}
+
+static void took_too_long(struct bh_task *t) {
+    char text[BH_LIMITS_TEXT_MAX];
+    bh_limits_text(&t->script->lane->limits, text);
+    failed(t, text);
 }
 
 /* on_init is no question: each script's runs, unless one refuses. */
@@ -176,11 +216,33 @@ static bool decided(const struct bh_task *t) {
     return !lua_isnoneornil(t->co, first);
 }
 
+static void on_deadline(struct bh_timer *timer) {
+    struct bh_task *t = BH_CONTAINER_OF(timer, struct bh_task, deadline);
+    char why[128];
+    snprintf(why, sizeof why, "the hook has not ended within %.3g s (script.hook_timeout)",
+             (double)t->script->config->hook_timeout_ms / 1000);
+    ended(t, BH_FAILED, why);
+}
+
+/* A task of the script's own may last. */
+static void waits(struct bh_task *t) {
+    uint64_t most = t->script->config->hook_timeout_ms;
+    if (most && t->hook != HOOK_NONE && !bh_timer_pending(&t->deadline))
+        bh_timer_set(&t->deadline, most);
+}
+
 static void run(struct bh_task *t, int nargs) {
     for (;;) {
-        int status = enter(t, nargs);
-        if (status == LUA_YIELD && t->wait && !t->doomed)
+        bool over;
+        int status = enter(t, nargs, &over);
+        if (status == LUA_YIELD && over && !t->doomed) {
+            took_too_long(t);
             return;
+        }
+        if (status == LUA_YIELD && t->wait && !t->doomed) {
+            waits(t);
+            return;
+        }
         if (t->doomed) {
             ended(t, BH_CANCELLED, NULL);
             return;
@@ -192,7 +254,7 @@ static void run(struct bh_task *t, int nargs) {
             return;
         }
         if (status != LUA_OK) {
-            failed(t);
+            failed(t, lua_type(t->co, -1) == LUA_TSTRING ? lua_tostring(t->co, -1) : NULL);
             return;
         }
         bool has_answer = decided(t);
@@ -207,13 +269,24 @@ static void run(struct bh_task *t, int nargs) {
     }
 }
 
+bool bh_task_room(const struct bh_script *s) {
+    return s->config->max_tasks == 0 || s->live_count < s->config->max_tasks;
+}
+
+/* A hook that must not wait is over before another one could begin. */
 void bh_task_run(struct bh_task *t, int argc) {
+    const struct bh_script *s = t->script;
     t->argc = (uint8_t)argc;
-    run(t, load(t));
+    if (s->config->max_tasks && s->live_count > s->config->max_tasks && !t->sync)
+        ended(t, BH_FAILED,
+              "too many hooks and tasks wait at the same time (script.max_tasks); wait for less, "
+              "or for a shorter time");
+    else
+        run(t, load(t));
 }
 
 bh_handle bh_task_ticket(struct bh_task *t) {
-    t->ticket = bh_slots_add(&t->script->slots, t);
+    t->ticket = bh_slots_add(&t->script->lane->slots, t);
     return t->ticket;
 }
 
@@ -227,6 +300,18 @@ void bh_task_cancel_all(struct bh_script *s) {
     }
 }
 
+void bh_task_cancel_own(struct bh_script *s) {
+    struct bh_list *node = s->live.next;
+    while (node != &s->live) {
+        struct bh_task *t = BH_CONTAINER_OF(node, struct bh_task, node);
+        node = node->next;
+        if (t->hook != HOOK_NONE)
+            continue;
+        ended(t, BH_CANCELLED, NULL);
+        node = s->live.next; /* what was next may have ended with it */
+    }
+}
+
 void bh_task_cancel(struct bh_task *t) {
     if (t->running)
         t->doomed = true;
@@ -237,7 +322,7 @@ void bh_task_cancel(struct bh_task *t) {
 /* --- waiting --- */
 
 struct bh_task *bh_task_may_wait(lua_State *L, const char *what) {
-    struct bh_task *t = bh_script_of(L)->current;
+    struct bh_task *t = bh_script_current(bh_script_of(L));
     if (!t)
         luaL_error(L, "%s waits, so it works inside hooks only, not while the script is loaded",
                    what);
@@ -258,7 +343,7 @@ struct bh_task *bh_task_may_wait(lua_State *L, const char *what) {
 
 bh_handle bh_task_wait(struct bh_task *t, uint64_t timeout_ms,
                        void (*on_timeout)(struct bh_timer *)) {
-    t->wait = bh_slots_add(&t->script->slots, t);
+    t->wait = bh_slots_add(&t->script->lane->slots, t);
     t->answered = false;
     t->timer.fn = on_timeout;
     if (on_timeout)
@@ -274,9 +359,9 @@ int bh_task_yield(lua_State *L, struct bh_task *t) {
     return lua_yield(L, 0);
 }
 
-struct bh_task *bh_task_waiting(struct bh_worker *worker, bh_handle wait) {
-    struct bh_script *s = bh_script_at(worker);
-    struct bh_task *t = s ? bh_slots_get(&s->slots, wait) : NULL;
+struct bh_task *bh_task_waiting(const struct bh_worker *worker, bh_handle wait) {
+    const struct bh_lane *lane = bh_lane_of(worker);
+    struct bh_task *t = lane ? bh_slots_get(&lane->slots, wait) : NULL;
     return t && t->wait == wait ? t : NULL;
 }
 

@@ -9,8 +9,6 @@
 
 #include "state.h"
 
-#include "bellhop/io/timer.h"
-
 enum bh_outcome {
     BH_DECIDED,    /* the results are on co's stack, from index argc + 1 */
     BH_NO_OPINION, /* every script answered nil */
@@ -37,7 +35,8 @@ struct bh_task {
     bool doomed;   /* cancelled while it was running */
     bool answered; /* its wait was answered before it could yield */
     int answers;
-    struct bh_timer timer; /* of the wait */
+    struct bh_timer timer;    /* of the wait */
+    struct bh_timer deadline; /* of the whole; a hook that has waited once has one */
 
     struct bh_conn *conn;     /* whose ordered hook it is, or NULL */
     bool nested;              /* runs inside another hook of conn */
@@ -96,19 +95,24 @@ bh_handle bh_task_wait(struct bh_task *t, uint64_t timeout_ms,
 int bh_task_yield(lua_State *L, struct bh_task *t);
 
 /* In a completion: NULL when nobody waits any more. */
-struct bh_task *bh_task_waiting(struct bh_worker *worker, bh_handle wait);
+struct bh_task *bh_task_waiting(const struct bh_worker *worker, bh_handle wait);
 /* The answers have been pushed on t->co. The task may be gone afterwards. */
 void bh_task_answer(struct bh_task *t, int answers);
 /* nil and the text of an error number, or `why`. */
 void bh_task_answer_error(struct bh_task *t, const char *why);
 
+/* Whether there may be one more. */
+bool bh_task_room(const struct bh_script *s);
 /* For the end of the state: cancels every task, without calling its `end`. No task is running. */
 void bh_task_cancel_all(struct bh_script *s);
+/* Cancels the script's own tasks (bh.spawn, bh.after). No task is running. */
+void bh_task_cancel_own(struct bh_script *s);
 /* Frees the pool; every task has ended. */
 void bh_task_pool_free(struct bh_script *s);
 
 /* A hook answered what no hook may: logged and counted like an error. */
 void bh_task_complain(struct bh_task *t, const char *error);
 void bh_script_count_error(enum bh_script_hook hook);
+void bh_script_count_limit(void);
 
 #endif

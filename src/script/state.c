@@ -1,25 +1,33 @@
-/* state.c - a worker's Lua state: made, loaded, started, closed.
+/* state.c - a worker's Lua state: made, loaded, started, replaced, closed.
  *
  * Everything that can raise while a state is built runs inside one protected call, so that a bad
  * script stops the start with a message and nothing else. The hooks of each script are looked up
  * once, here, and become registry references in chains; a key that is no hook is an error, because
- * a hook with a typing error would be a filter that never filters. */
+ * a hook with a typing error would be a filter that never filters.
+ *
+ * A reload builds another state beside the one that serves. Both hang on the worker's lane. When
+ * they change places, the connections are handed over (handover.c), and the old one is retired: it
+ * goes when its last hook has ended. */
 #include "state.h"
 
 #include "bind_message.h"
+#include "conn.h"
 #include "hooks_private.h"
 #include "sandbox.h"
 #include "sched.h"
 
 #include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/base/suggest.h"
 
 #include <stdio.h>
 
-struct bh_script *bh_script_at(struct bh_worker *worker) {
-    struct bh_hooks *h = worker->hooks;
-    return h && h->vt == &bh_script_hooks_vt ? (struct bh_script *)h : NULL;
+#define LOAD_CPU_MS 2000
+#define GRACE_MS    10000 /* for tasks of a retired state, where hooks have no deadline */
+
+struct bh_lane *bh_lane_of(const struct bh_worker *worker) {
+    return worker->script;
 }
 
 void bh_script_check_started(lua_State *L, const char *what) {
@@ -101,6 +109,92 @@ static void load_file(lua_State *L, struct bh_script *s, const char *file) {
     lua_pop(L, 1);
 }
 
+/* --- one after the other --- */
+
+static struct bh_limits no_limits; /* of a state that runs nothing */
+
+static void join_lane(struct bh_script *s) {
+    struct bh_lane *lane = s->worker->script;
+    if (!lane) {
+        lane = s->worker->script = bh_calloc(1, sizeof *lane);
+        bh_list_init(&lane->states);
+        bh_list_init(&lane->joining);
+        bh_slots_init(&lane->slots);
+        bh_limits_start(&lane->limits, s->config->cpu_limit_ms);
+    }
+    bh_list_append(&lane->states, &s->in_lane);
+    s->lane = lane;
+    s->memory.limits = &lane->limits;
+}
+
+static void leave_lane(struct bh_script *s) {
+    struct bh_lane *lane = s->lane;
+    if (!lane)
+        return;
+    bh_list_unlink(&s->in_lane);
+    if (!bh_list_empty(&lane->states))
+        return;
+    bh_limits_stop(&lane->limits);
+    bh_slots_deinit(&lane->slots);
+    bh_free(lane);
+    s->worker->script = NULL;
+}
+
+static void destroy(struct bh_script *s) {
+    s->started = false;
+    if (s->worker)
+        bh_timer_cancel(&s->grace);
+    if (s->lane) {
+        bh_task_cancel_all(s);
+        bh_task_pool_free(s);
+    }
+    bh_defer_cancel(&s->step); /* the last task may have asked for these */
+    bh_defer_cancel(&s->reap);
+    if (s->L)
+        lua_close(s->L);
+    if (s->worker && s->worker->hooks == &s->hooks)
+        s->worker->hooks = NULL;
+    leave_lane(s);
+    for (int hook = 0; hook < HOOK_COUNT; hook++) {
+        bh_free(s->chains[hook].refs);
+        bh_free(s->chains[hook].files);
+    }
+    bh_bytes_free(&s->scratch);
+    bh_free(s);
+}
+
+static void on_reap(struct bh_defer *d) {
+    struct bh_script *s = BH_CONTAINER_OF(d, struct bh_script, reap);
+    if (s->live_count == 0)
+        destroy(s);
+}
+
+/* Hooks have a deadline of their own; what a script has started by itself may go on for ever. */
+static void on_grace(struct bh_timer *t) {
+    bh_task_cancel_own(BH_CONTAINER_OF(t, struct bh_script, grace));
+}
+
+static void on_step(struct bh_defer *d) {
+    struct bh_script *s = BH_CONTAINER_OF(d, struct bh_script, step);
+    bh_memory_step(&s->memory, s->L);
+}
+
+static void retire(struct bh_script *s) {
+    uint64_t grace_ms = s->config->hook_timeout_ms;
+    s->retired = true;
+    if (s->live_count == 0)
+        bh_defer(s->worker->loop, BH_PHASE_REAP, &s->reap);
+    else
+        bh_timer_set(&s->grace, grace_ms ? grace_ms : GRACE_MS);
+}
+
+void bh_script_flip(struct bh_script *s) {
+    struct bh_script *before = (struct bh_script *)s->worker->hooks;
+    s->worker->hooks = &s->hooks;
+    bh_conn_hand_over(before, s);
+    retire(before);
+}
+
 /* --- building --- */
 
 static int new_conn_table(lua_State *L, bool weak) {
@@ -137,37 +231,63 @@ static int with_traceback(lua_State *L) {
     return 1;
 }
 
-static struct bh_script *create(const struct bh_script_config *config, struct bh_worker *worker) {
+static int on_panic(lua_State *L) {
+    const char *message = lua_tostring(L, -1);
+    bh_error("Lua failed where nothing may fail", bh_kv_str("error", message ? message : ""));
+    return 0; /* and abort */
+}
+
+static struct bh_script *create(const struct bh_script_config *config, struct bh_worker *worker,
+                                unsigned generation) {
     struct bh_script *s = bh_calloc(1, sizeof *s);
     s->hooks.vt = &bh_script_hooks_vt;
     s->config = config;
     s->worker = worker;
-    bh_slots_init(&s->slots);
+    s->generation = generation;
+    bh_list_init(&s->in_lane);
     bh_list_init(&s->live);
     bh_list_init(&s->pool);
-    bh_list_init(&s->joining);
-    s->L = luaL_newstate();
-    if (s->L)
-        *(struct bh_script **)lua_getextraspace(s->L) = s;
+    bh_defer_init(&s->step, on_step);
+    bh_defer_init(&s->reap, on_reap);
+    if (worker)
+        bh_timer_init(&s->grace, worker->loop, on_grace);
     return s;
 }
 
-int bh_script_new(const struct bh_script_config *config, struct bh_worker *worker,
-                  struct bh_script **out, char **error) {
-    struct bh_script *s = create(config, worker);
+/* Builds with a watchdog of its own, on whatever thread this is. */
+static int build_limited(struct bh_script *s) {
+    struct bh_limits limits;
+    struct bh_level level;
+    bh_limits_start(&limits, s->config->cpu_limit_ms ? LOAD_CPU_MS : 0);
+    bh_memory_init(&s->memory, s->config->memory_limit, &limits);
+    s->L = lua_newstate(bh_memory_allocate, &s->memory);
     if (!s->L) {
-        *error = bh_strdup("no memory for a Lua state");
-        bh_free(s);
-        return BH_ESCRIPT;
+        bh_limits_stop(&limits);
+        return LUA_ERRMEM;
     }
+    lua_atpanic(s->L, on_panic);
+    *(struct bh_script **)lua_getextraspace(s->L) = s;
     lua_pushcfunction(s->L, with_traceback);
     lua_pushcfunction(s->L, build);
-    if (lua_pcall(s->L, 0, 0, 1) != LUA_OK) {
-        *error = bh_strdup(lua_tostring(s->L, -1));
+    bh_limits_enter(&limits, &level, s->L);
+    int status = lua_pcall(s->L, 0, 0, 1);
+    bh_limits_leave(&limits, &level);
+    bh_limits_stop(&limits);
+    s->memory.limits = &no_limits;
+    return status;
+}
+
+int bh_script_new(const struct bh_script_config *config, struct bh_worker *worker,
+                  unsigned generation, struct bh_script **out, char **error) {
+    struct bh_script *s = create(config, worker, generation);
+    int status = build_limited(s);
+    if (status != LUA_OK) {
+        *error = bh_strdup(s->L ? lua_tostring(s->L, -1) : "no memory for a Lua state");
         bh_script_free(s);
         return BH_ESCRIPT;
     }
     lua_settop(s->L, 0);
+    lua_gc(s->L, LUA_GCSTOP); /* steps are made between hooks */
     *out = s;
     return 0;
 }
@@ -192,21 +312,35 @@ static void init_end(struct bh_task *t, enum bh_outcome outcome, const char *err
         s->init_done(s->init_ud, BH_ESCRIPT, error ? error : "on_init was cancelled");
 }
 
-static void push_context(lua_State *L, const struct bh_worker *w) {
-    lua_createtable(L, 0, 4);
+/* The state that serves while this one starts, or NULL. */
+static const struct bh_script *serving(const struct bh_script *s) {
+    struct bh_hooks *h = s->worker->hooks;
+    return h == &s->hooks ? NULL : (struct bh_script *)h;
+}
+
+static void push_context(lua_State *L, const struct bh_script *s) {
+    const struct bh_worker *w = s->worker;
+    const struct bh_script *before = serving(s);
+    lua_createtable(L, 0, 5);
     lua_pushinteger(L, (lua_Integer)w->index + 1);
     lua_setfield(L, -2, "worker");
     lua_pushinteger(L, bh_node_worker_count(w->node));
     lua_setfield(L, -2, "workers");
-    lua_pushinteger(L, 1);
+    lua_pushinteger(L, s->generation);
     lua_setfield(L, -2, "generation");
-    lua_pushboolean(L, 0);
+    lua_pushboolean(L, before != NULL);
     lua_setfield(L, -2, "reload");
+    if (before) {
+        lua_pushinteger(L, before->generation);
+        lua_setfield(L, -2, "previous");
+    }
 }
 
 void bh_script_start(struct bh_script *s, void (*done)(void *ud, int error, const char *why),
                      void *ud) {
-    s->worker->hooks = &s->hooks;
+    join_lane(s);
+    if (!s->worker->hooks)
+        s->worker->hooks = &s->hooks;
     s->started = true;
     if (!bh_script_has(s, HOOK_INIT)) {
         done(ud, 0, NULL);
@@ -215,7 +349,7 @@ void bh_script_start(struct bh_script *s, void (*done)(void *ud, int error, cons
     s->init_done = done;
     s->init_ud = ud;
     struct bh_task *t = bh_task_new(s, HOOK_INIT, init_end);
-    push_context(t->co, s->worker);
+    push_context(t->co, s);
     bh_task_run(t, 1);
 }
 
@@ -223,18 +357,24 @@ struct bh_hooks *bh_script_hooks(struct bh_script *s) {
     return &s->hooks;
 }
 
+unsigned bh_script_generation(const struct bh_script *s) {
+    return s->generation;
+}
+
+size_t bh_script_state_count(const struct bh_worker *worker) {
+    const struct bh_lane *lane = bh_lane_of(worker);
+    size_t n = 0;
+    for (struct bh_list *at = lane ? lane->states.next : NULL; lane && at != &lane->states;
+         at = at->next)
+        n++;
+    return n;
+}
+
+/* Those before it go first: what waits for their connections' hooks is in the one that serves. */
 void bh_script_free(struct bh_script *s) {
     s->started = false;
-    bh_task_cancel_all(s);
-    bh_task_pool_free(s);
-    lua_close(s->L);
-    if (s->worker && s->worker->hooks == &s->hooks)
-        s->worker->hooks = NULL;
-    for (int hook = 0; hook < HOOK_COUNT; hook++) {
-        bh_free(s->chains[hook].refs);
-        bh_free(s->chains[hook].files);
-    }
-    bh_slots_deinit(&s->slots);
-    bh_bytes_free(&s->scratch);
-    bh_free(s);
+    if (s->lane && s->worker->hooks == &s->hooks)
+        for (struct bh_list *node; (node = s->lane->states.next) != &s->in_lane;)
+            destroy(BH_CONTAINER_OF(node, struct bh_script, in_lane));
+    destroy(s);
 }

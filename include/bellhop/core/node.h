@@ -42,6 +42,7 @@ struct bh_worker {
     struct bh_hub hub;
     struct bh_slots subscribers;
     struct bh_hooks *hooks;         /* NULL: no scripts */
+    void *script;                   /* the scripts' own */
     struct bh_redis *redis;         /* NULL: not configured */
     struct bh_slots ops;            /* asynchronous verbs under way */
     unsigned queued;                /* deliveries mailed to itself */

@@ -17,23 +17,35 @@ struct bh_script_config {     /* immutable, shared, outlives the scripts */
     bool trusted;                 /* open all libraries */
     bool client_messages;         /* on_message's nil: true drops quietly, false closes 1008 */
     uint64_t redis_timeout_ms;
+    int cpu_limit_ms;         /* of one hook without a wait; 0: none, and so below */
+    size_t memory_limit;      /* bytes of one state */
+    uint64_t hook_timeout_ms; /* of one hook with its waits */
+    size_t max_tasks;         /* hooks and tasks of one state that wait at the same time */
 };
 
 struct bh_script; /* opaque */
 
-/* Loads and compiles every file and resolves its hooks. 0, or BH_ESCRIPT with a message of file,
- * line and what to do in *error (the caller frees it with bh_free). worker may be NULL: then only
- * the check is made (bellhop check). */
+/* Loads and compiles every file and resolves its hooks; any thread. 0, or BH_ESCRIPT with a message
+ * of file, line and what to do in *error (the caller frees it with bh_free). worker may be NULL:
+ * then only the check is made (bellhop check). generation counts the reloads, from 1. */
 int bh_script_new(const struct bh_script_config *config, struct bh_worker *worker,
-                  struct bh_script **out, char **error);
-/* Sets worker->hooks; runs on_init on the worker's thread; done(0) or BH_ESCRIPT with the error. */
+                  unsigned generation, struct bh_script **out, char **error);
+/* Runs on_init on the worker's thread; done(0) or BH_ESCRIPT with the error. The first of a worker
+ * sets worker->hooks; any further one is for bh_script_flip, after done(0). */
 void bh_script_start(struct bh_script *s, void (*done)(void *ud, int error, const char *why),
                      void *ud);
+/* On the worker's thread, outside of any hook: s serves from now on. The one that served finishes
+ * what is under way, then frees itself. Hooks of one connection still run one at a time; its
+ * conn.vars go with it as far as they are data. */
+void bh_script_flip(struct bh_script *s);
 struct bh_hooks *bh_script_hooks(struct bh_script *s);
+unsigned bh_script_generation(const struct bh_script *s);
+/* Generations of the worker that are still there. */
+size_t bh_script_state_count(const struct bh_worker *worker);
 /* On the worker's thread (or after it), while the worker still exists: cancels every task (their
- * to-be-closed variables run), closes the state, takes the hooks from the worker. Completions that
- * are still owed are not called: who waits for them goes down as well. on_close of connections that
- * are closed later does not run. */
+ * to-be-closed variables run), closes the state, takes the hooks from the worker. Of the one that
+ * serves, those before it go, too. Completions that are still owed are not called: who waits for
+ * them goes down as well. on_close of connections that are closed later does not run. */
 void bh_script_free(struct bh_script *s);
 
 /* Evaluates a configuration file in a sandbox (string, table, math, utf8 and os.getenv; one second

@@ -184,7 +184,7 @@ static inline void world_on_init(void *ud, int error, const char *why) {
 static inline int world_load_files(struct world *w, size_t count) {
     w->config.files = (const char *const *)w->files;
     w->config.file_count = count;
-    return bh_script_new(&w->config, w->worker, &w->script, &w->error);
+    return bh_script_new(&w->config, w->worker, 1, &w->script, &w->error);
 }
 
 /* Loads sources as a.lua, b.lua, ... (the list ends with NULL) and starts them. The load's result;

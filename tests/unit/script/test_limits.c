@@ -1,0 +1,337 @@
+/* test_limits.c - scripts that do not end, or grow without end, by every way that is known. Each is
+ * stopped; what comes after it is served. */
+#include "script_cmocka.h"
+
+#include <time.h>
+
+#define CPU_LIMIT_MS 50
+#define MEMORY_MAX   (64u << 20)
+
+static double cpu_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static int setup(void **state) {
+    script_setup(state);
+    struct world *w = *state;
+    w->config.cpu_limit_ms = CPU_LIMIT_MS;
+    w->config.memory_limit = MEMORY_MAX;
+    w->config.hook_timeout_ms = 1000;
+    w->config.max_tasks = 20;
+    return 0;
+}
+
+static const char after[] = "return { on_message = function(conn, data)\n"
+                            "  if data == 'ping' then return 'pong' end\n"
+                            "  return run(conn, data)\n"
+                            "end }";
+
+/* Loads `run`, a global function, and answers one message by it. */
+static void attack(struct world *w, struct phone *p, const char *run) {
+    struct bh_bytes source = {0};
+    bh_bytes_add(&source, bh_slice_cstr("local bh = require 'bellhop'\n"));
+    bh_bytes_add(&source, bh_slice_cstr(run));
+    bh_bytes_addc(&source, '\n');
+    bh_bytes_add(&source, bh_slice_cstr(after));
+    bh_bytes_addc(&source, '\0');
+    LOAD_OK(w, source.p);
+    bh_bytes_free(&source);
+    phone_open(w, p, "42");
+}
+
+static void still_serves(struct phone *p) {
+    phone_forget(p);
+    phone_says(p, "ping");
+    assert_string_equal(phone_last(p), "pong");
+    phone_free(p);
+}
+
+/* The bound is twice the limit, and some for the machine's own grain. */
+static void ends_in_time(struct world *w, const char *run) {
+    struct phone p;
+    attack(w, &p, run);
+    double before = cpu_seconds();
+    phone_says(&p, "go");
+    double took = cpu_seconds() - before;
+    assert_string_equal(phone_last(&p), "(nothing)");
+    if (took > 2 * CPU_LIMIT_MS / 1000.0)
+        fail_msg("it took %.3f s of CPU", took);
+    assert_true(took > 0.02);
+    still_serves(&p);
+}
+
+#define ENDS(name, code)                                                                           \
+    static void name(void **state) {                                                               \
+        ends_in_time(*state, code);                                                                \
+    }
+
+ENDS(test_a_loop, "function run() while true do end end")
+ENDS(test_pcall_in_a_loop,
+     "function run() while true do pcall(function() while true do end end) end end")
+ENDS(test_recursion_in_pcall, "function run() pcall(run) return run() end")
+ENDS(test_a_coroutine, "function run() coroutine.wrap(function() while true do end end)() end")
+ENDS(test_coroutines_that_make_coroutines,
+     "local function more() while true do local co = coroutine.create(more)\n"
+     "coroutine.resume(co) end end run = more")
+ENDS(test_a_coroutine_that_catches,
+     "function run() local co = coroutine.wrap(function()\n"
+     "  while true do pcall(function() while true do end end) end end)\n"
+     "while true do pcall(co) end end")
+ENDS(
+    test_a_coroutine_that_yields,
+    "function run() local co = coroutine.wrap(function() while true do coroutine.yield() end end)\n"
+    "while true do co() end end")
+ENDS(test_a_message_handler,
+     "function run() xpcall(error, function() while true do end end, 'x') end")
+ENDS(test_a_message_handler_after_the_limit,
+     "function run() xpcall(function() while true do end end,\n"
+     "function() while true do end end) end")
+ENDS(test_message_handlers_all_the_way_down,
+     "local function h() return xpcall(error, h) end\n"
+     "function run() while true do xpcall(function() while true do end end, h) end end")
+ENDS(test_a_variable_to_be_closed,
+     "function run() local x <close> = setmetatable({}, {__close = function()\n"
+     "while true do end end}) while true do end end")
+ENDS(test_closing_a_coroutine,
+     "function run() local co = coroutine.create(function()\n"
+     "  local x <close> = setmetatable({}, {__close = function() while true do end end})\n"
+     "  coroutine.yield() end)\n"
+     "coroutine.resume(co) coroutine.close(co) end")
+ENDS(test_metamethods, "function run() local t = setmetatable({}, {__index = function(t, k)\n"
+                       "while true do end end}) return t.x end")
+ENDS(test_tostring,
+     "function run() return bh.log.info(tostring(setmetatable({}, {__tostring = function()\n"
+     "while true do end end}))) end")
+ENDS(test_an_iterator, "function run() for _ in function() return 1 end do end end")
+ENDS(test_goto, "function run() ::top:: goto top end")
+ENDS(test_comparing_in_sort, "function run() local t = {} for i = 1, 100 do t[i] = i end\n"
+                             "table.sort(t, function(a, b) while true do end end) end")
+
+/* --- what is not there --- */
+
+static void test_finalizers_are_refused(void **state) {
+    LUA_OK(*state, "throws('finalizers (__gc)', setmetatable, {}, {__gc = function() end})\n"
+                   "local t = setmetatable({}, {__index = {x = 1}}) eq(t.x, 1)\n"
+                   "throws('protected', setmetatable, setmetatable({}, {__metatable = 1}), {})");
+}
+
+/* --- that what is limited works as it should --- */
+
+static void test_coroutines_work(void **state) {
+    LUA_OK(*state,
+           "local co = coroutine.create(function(a, b)\n"
+           "  local c = coroutine.yield(a + b) local d = coroutine.yield(c * 2) error('end ' .. d) "
+           "end)\n"
+           "local ok, x = coroutine.resume(co, 1, 2) eq(ok, true) eq(x, 3)\n"
+           "ok, x = coroutine.resume(co, 5) eq(x, 10)\n"
+           "ok, x = coroutine.resume(co, 7) eq(ok, false) eq(x:match('end 7$'), 'end 7')\n"
+           "ok, x = coroutine.resume(co) eq(ok, false) eq(x, 'cannot resume dead coroutine')\n"
+           "throws('expected', coroutine.resume, 1)\n"
+           "throws('expected', coroutine.wrap, 1)\n"
+           "local gen = coroutine.wrap(function() for i = 1, 3 do coroutine.yield(i) end end)\n"
+           "local sum = 0 for i in gen do sum = sum + i end eq(sum, 6)\n"
+           "throws('cannot resume dead coroutine', gen)\n"
+           "local bad = coroutine.wrap(function() error('boom') end)\n"
+           "throws('boom', bad)\n"
+           "local object = {} local raised = coroutine.wrap(function() error(object) end)\n"
+           "local ok2, e = pcall(raised) eq(ok2, false) if e ~= object then error('lost') end\n"
+           "local closed = false\n"
+           "local open = coroutine.create(function()\n"
+           "  local x <close> = setmetatable({}, {__close = function() closed = true end})\n"
+           "  coroutine.yield() end)\n"
+           "coroutine.resume(open) eq(coroutine.close(open), true) eq(closed, true)\n"
+           "throws('cannot close', function() coroutine.close(coroutine.running()) end)");
+}
+
+static void test_xpcall_works(void **state) {
+    LUA_OK(*state, "local function h(e) return 'handled ' .. e:match('[^ ]+$') end\n"
+                   "local ok, e = xpcall(error, h, 'x') eq(ok, false) eq(e, 'handled x')\n"
+                   "local ok2, a, b = xpcall(function(...) return ... end, h, 1, 2)\n"
+                   "eq(ok2, true) eq(a, 1) eq(b, 2)\n"
+                   "local ok3, c = xpcall(function() bh.sleep(0) return 'waited' end, h)\n"
+                   "eq(ok3, true) eq(c, 'waited')\n"
+                   "throws('expected', xpcall, print)");
+}
+
+static void test_the_error_says_where_and_what_to_do(void **state) {
+    struct world *w = *state;
+    struct bh_request r = {.path = BH_SLICE("/")};
+    struct answer a = {0};
+    LOAD_OK(w, "return { on_api = function()\n"
+               "  local ok, e = pcall(function()\n"
+               "    while true do end end)\n"
+               "end }");
+    bh_script_hooks(w->script)->vt->api(bh_script_hooks(w->script), &r, answer_allowed, &a, 0);
+    assert_int_equal(a.status, 503); /* the hook's on-failure, although it was caught */
+    answer_free(&a);
+}
+
+/* A hook may use all its time again and again. */
+static void test_each_entry_has_its_own_time(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    attack(w, &p,
+           "function run() local t = os.clock()\n"
+           "while os.clock() - t < 0.02 do end return 'done' end");
+    for (int i = 0; i < 8; i++) {
+        phone_says(&p, "go");
+        assert_string_equal(phone_last(&p), "done");
+        phone_forget(&p);
+    }
+    phone_free(&p);
+}
+
+/* --- memory --- */
+
+static void grows_no_further(struct world *w, const char *run) {
+    struct phone p;
+    w->config.cpu_limit_ms = 0;
+    attack(w, &p, run);
+    phone_says(&p, "go");
+    assert_string_equal(phone_last(&p), "(nothing)");
+    still_serves(&p);
+}
+
+#define GROWS(name, code)                                                                          \
+    static void name(void **state) {                                                               \
+        grows_no_further(*state, code);                                                            \
+    }
+
+GROWS(test_a_table_that_grows, "function run() local t = {} while true do t[#t + 1] = {} end end")
+GROWS(test_a_string_that_grows, "function run() local s = 'x' while true do s = s .. s end end")
+GROWS(test_a_giant_string, "function run() return ('x'):rep(1 << 40) end")
+GROWS(test_what_is_kept,
+      "kept = {} function run() while true do kept[#kept + 1] = ('x'):rep(1000) .. #kept end end")
+GROWS(test_many_coroutines,
+      "function run() local t = {} while true do t[#t + 1] = coroutine.create(print) end end")
+GROWS(test_caught_refusals, "function run() local t = {} while true do pcall(function()\n"
+                            "while true do t[#t + 1] = {} end end) end end")
+
+static void test_garbage_is_no_growth(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    w->config.cpu_limit_ms = 0;
+    attack(w, &p,
+           "function run() local s for i = 1, 400 do s = ('x'):rep(1 << 20) .. i end\n"
+           "return 'fine' end");
+    phone_says(&p, "go");
+    assert_string_equal(phone_last(&p), "fine");
+    phone_free(&p);
+}
+
+static void test_garbage_of_many_hooks_is_collected(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    attack(w, &p,
+           "function run() local t = {} for i = 1, 100 do t[i] = {i} end\n"
+           "return tostring(collectgarbage('count')) end");
+    for (int i = 0; i < 5000; i++) {
+        phone_says(&p, "go");
+        if (atof(phone_last(&p)) > 8 * 1024)
+            fail_msg("%s KiB after %d hooks", phone_last(&p), i);
+        phone_forget(&p);
+        world_ticks(w);
+    }
+    phone_free(&p);
+}
+
+/* --- waiting --- */
+
+static void test_a_hook_that_waits_too_long(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    attack(w, &p,
+           "function run(conn, data)\n"
+           "local x <close> = setmetatable({}, {__close = function() conn:send('closed') end})\n"
+           "while true do bh.sleep(0.3) end end");
+    phone_says(&p, "go");
+    phone_says(&p, "ping");
+    world_pass(w, 800);
+    assert_string_equal(phone_last(&p), "(nothing)");
+    world_pass(w, 400);
+    assert_int_equal(p.sent_count, 2);
+    assert_string_equal(p.sent[0], "closed");
+    assert_string_equal(p.sent[1], "pong");
+    phone_free(&p);
+}
+
+static void test_too_many_tasks(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    attack(w, &p,
+           "function run(conn)\n"
+           "local n = 0\n"
+           "while true do local ok, why = bh.spawn(function() bh.sleep(100) end)\n"
+           "if not ok then return n .. ' ' .. why end n = n + 1 end end");
+    phone_says(&p, "go");
+    assert_string_equal(phone_last(&p), "19 too many tasks (script.max_tasks)");
+    assert_int_equal(p.code, 0);
+    phone_free(&p);
+}
+
+static void test_too_many_hooks(void **state) {
+    struct world *w = *state;
+    struct phone phones[21];
+    struct phone *last = &phones[20];
+    attack(w, &phones[0], "function run() bh.sleep(0.1) return 'late' end");
+    for (int i = 1; i < 21; i++)
+        phone_open(w, &phones[i], "43");
+    for (int i = 0; i < 21; i++)
+        phone_says(&phones[i], "go");
+    world_pass(w, 200);
+    for (int i = 0; i < 20; i++)
+        assert_string_equal(phone_last(&phones[i]), "late");
+    assert_string_equal(phone_last(last), "(nothing)");
+    phone_says(last, "go");
+    world_pass(w, 200);
+    assert_string_equal(phone_last(last), "late");
+    for (int i = 0; i < 21; i++)
+        phone_free(&phones[i]);
+}
+
+static void test_a_load_that_does_not_end(void **state) {
+    LOAD_FAILS(*state, "while true do end", "a.lua:1: the script ran for more than");
+}
+
+int main(void) {
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, script_teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_a_loop),
+        T(test_pcall_in_a_loop),
+        T(test_recursion_in_pcall),
+        T(test_a_coroutine),
+        T(test_coroutines_that_make_coroutines),
+        T(test_a_coroutine_that_catches),
+        T(test_a_coroutine_that_yields),
+        T(test_a_message_handler),
+        T(test_a_message_handler_after_the_limit),
+        T(test_message_handlers_all_the_way_down),
+        T(test_a_variable_to_be_closed),
+        T(test_closing_a_coroutine),
+        T(test_metamethods),
+        T(test_tostring),
+        T(test_an_iterator),
+        T(test_goto),
+        T(test_comparing_in_sort),
+        T(test_finalizers_are_refused),
+        T(test_coroutines_work),
+        T(test_xpcall_works),
+        T(test_the_error_says_where_and_what_to_do),
+        T(test_each_entry_has_its_own_time),
+        T(test_a_table_that_grows),
+        T(test_a_string_that_grows),
+        T(test_a_giant_string),
+        T(test_what_is_kept),
+        T(test_many_coroutines),
+        T(test_caught_refusals),
+        T(test_garbage_is_no_growth),
+        T(test_garbage_of_many_hooks_is_collected),
+        T(test_a_hook_that_waits_too_long),
+        T(test_too_many_tasks),
+        T(test_too_many_hooks),
+        T(test_a_load_that_does_not_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

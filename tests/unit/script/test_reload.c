@@ -1,0 +1,382 @@
+/* test_reload.c - one generation of the scripts takes the place of another, while connections are
+ * open and hooks are under way. */
+#include "script_cmocka.h"
+
+/* Loads another generation, starts it and lets it take over; the error of load or on_init, or NULL.
+ * Where it fails the one before stays. */
+static const char *reload(struct world *w, const char *source) {
+    static char path[64];
+    struct bh_script *next = NULL;
+    unsigned generation = bh_script_generation(w->script) + 1;
+    world_write(w, "a.lua", source);
+    snprintf(path, sizeof path, "%s/a.lua", w->dir);
+    bh_free(w->error);
+    w->error = NULL;
+    w->started = false;
+    if (bh_script_new(&w->config, w->worker, generation, &next, &w->error))
+        return w->error;
+    bh_script_start(next, world_on_init, w);
+    world_pass(w, 50);
+    if (!w->started) {
+        bh_script_free(next);
+        return w->error ? w->error : "on_init is not done";
+    }
+    bh_script_flip(next);
+    w->script = next;
+    world_ticks(w);
+    return NULL;
+}
+
+static void reload_ok(struct world *w, const char *source) {
+    const char *error = reload(w, source);
+    if (error)
+        fail_msg("%s", error);
+}
+
+static size_t states(const struct world *w) {
+    return bh_script_state_count(w->worker);
+}
+
+#define ECHO(name) "return { on_message = function(conn, d) return '" name " ' .. d end }"
+
+static void test_the_new_one_serves(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    LOAD_OK(w, ECHO("one"));
+    phone_open(w, &p, "42");
+    phone_says(&p, "x");
+    assert_string_equal(phone_last(&p), "one x");
+    reload_ok(w, ECHO("two"));
+    phone_says(&p, "x");
+    assert_string_equal(phone_last(&p), "two x");
+    assert_int_equal(states(w), 1);
+    assert_int_equal(p.code, 0);
+    phone_free(&p);
+}
+
+static void test_a_bad_one_changes_nothing(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    LOAD_OK(w, ECHO("one"));
+    phone_open(w, &p, "42");
+    assert_non_null(strstr(reload(w, "return {"), "a.lua:1:"));
+    assert_non_null(strstr(reload(w, "return { on_mesage = 1 }"), "did you mean"));
+    assert_non_null(
+        strstr(reload(w, "return { on_init = function() error 'no' end }"), "a.lua:1: no"));
+    assert_non_null(
+        strstr(reload(w, "return { on_init = function() return false, 'shy' end }"), "shy"));
+    phone_says(&p, "x");
+    assert_string_equal(phone_last(&p), "one x");
+    assert_int_equal(states(w), 1);
+    phone_free(&p);
+}
+
+static void test_what_on_init_is_told(void **state) {
+    struct world *w = *state;
+    LOAD_OK(w, "return { on_init = function(c)\n"
+               "  assert(c.generation == 1 and c.reload == false and c.previous == nil) end }");
+    reload_ok(w, "return { on_init = function(c)\n"
+                 "  assert(c.generation == 2 and c.reload == true and c.previous == 1) end }");
+    reload_ok(w, "return { on_init = function(c)\n"
+                 "  assert(c.generation == 3 and c.previous == 2) end }");
+}
+
+static void test_on_init_may_wait_while_the_old_one_serves(void **state) {
+    struct world *w = *state;
+    struct bh_script *next = NULL;
+    struct phone p;
+    LOAD_OK(w, ECHO("one"));
+    phone_open(w, &p, "42");
+    world_write(w, "a.lua",
+                "return { on_init = function() require 'bellhop'.sleep(0.1) end,\n"
+                "on_message = function() return 'two' end }");
+    w->started = false;
+    assert_int_equal(bh_script_new(&w->config, w->worker, 2, &next, &w->error), 0);
+    bh_script_start(next, world_on_init, w);
+    assert_false(w->started);
+    phone_says(&p, "x");
+    assert_string_equal(phone_last(&p), "one x");
+    world_pass(w, 200);
+    assert_true(w->started);
+    bh_script_flip(next);
+    w->script = next;
+    phone_says(&p, "x");
+    assert_string_equal(phone_last(&p), "two");
+    phone_free(&p);
+}
+
+/* --- what connections take with them --- */
+
+static void test_vars_go_along_as_far_as_they_are_data(void **state) {
+    struct world *w = *state;
+    struct phone p, idle;
+    LOAD_OK(w, "return { on_message = function(conn, d)\n"
+               "  local v = conn.vars\n"
+               "  v.n, v.s, v.b, v.t = 7, 'text', true, { 1, { x = 2.5 } }\n"
+               "  v.f, v.c, v.u = print, coroutine.create(print), conn\n"
+               "  v[1] = 'one' return 'kept' end }");
+    phone_open(w, &p, "42");
+    phone_open(w, &idle, "43");
+    phone_says(&p, "x");
+    for (int i = 0; i < 3; i++)
+        reload_ok(w, "return { on_message = function(conn)\n"
+                     "  local v = conn.vars\n"
+                     "  if v.n == nil then return 'nothing' end\n"
+                     "  assert(math.type(v.n) == 'integer' and v.f == nil and v.c == nil)\n"
+                     "  assert(v.u == nil and v[1] == 'one' and v.b == true)\n"
+                     "  return v.n .. v.s .. v.t[2].x end }");
+    phone_says(&p, "x");
+    assert_string_equal(phone_last(&p), "7text2.5");
+    phone_says(&idle, "x");
+    assert_string_equal(phone_last(&idle), "nothing");
+    phone_free(&p);
+    phone_free(&idle);
+}
+
+static void test_vars_that_hold_themselves(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    LOAD_OK(w, "return { on_message = function(conn) conn.vars.me = conn.vars return true end }");
+    phone_open(w, &p, "42");
+    phone_says(&p, "x");
+    reload_ok(w, "return { on_message = function(conn) return type(conn.vars.me) end }");
+    phone_says(&p, "x");
+    assert_string_equal(phone_last(&p), "table");
+    phone_free(&p);
+}
+
+/* --- hooks that are under way --- */
+
+#define SLOW(name)                                                                                 \
+    "local bh = require 'bellhop'\n"                                                               \
+    "return { on_message = function(conn, d)\n"                                                    \
+    "  if d == 'now' then return '" name " now' end\n"                                             \
+    "  bh.sleep(tonumber(d)) conn.vars.last = '" name "'\n"                                        \
+    "  return '" name " ' .. d end,\n"                                                             \
+    "  on_close = function(conn, info) closed = info.code\n"                                       \
+    "    bh.publish{ user = 'log', data = '" name " closed ' .. tostring(conn.vars.last) } end }"
+
+static void test_hooks_of_one_connection_keep_their_order(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    LOAD_OK(w, SLOW("one"));
+    phone_open(w, &p, "42");
+    phone_says(&p, "0.5");
+    phone_says(&p, "0.1");
+    reload_ok(w, SLOW("two"));
+    assert_int_equal(states(w), 2);
+    phone_says(&p, "now");
+    assert_int_equal(p.sent_count, 0);
+    reload_ok(w, SLOW("three"));
+    phone_says(&p, "now");
+    assert_int_equal(states(w), 2);
+    world_pass(w, 420);
+    assert_int_equal(p.sent_count, 1);
+    assert_string_equal(p.sent[0], "one 0.5");
+    world_pass(w, 200);
+    assert_int_equal(states(w), 1);
+    assert_int_equal(p.sent_count, 4);
+    assert_string_equal(p.sent[1], "three 0.1");
+    assert_string_equal(p.sent[2], "three now");
+    assert_string_equal(p.sent[3], "three now");
+    phone_free(&p);
+}
+
+static void test_a_connection_that_closes_meanwhile(void **state) {
+    struct world *w = *state;
+    struct phone p, log;
+    LOAD_OK(w, SLOW("one"));
+    phone_open(w, &log, "log");
+    phone_open(w, &p, "42");
+    phone_says(&p, "0.2");
+    reload_ok(w, SLOW("two"));
+    phone_says(&p, "0.1");
+    phone_free(&p);
+    world_pass(w, 100);
+    assert_int_equal(log.sent_count, 0);
+    world_pass(w, 500);
+    assert_int_equal(log.sent_count, 1);
+    assert_string_equal(phone_last(&log), "two closed two");
+    assert_int_equal(states(w), 1);
+    phone_free(&log);
+}
+
+static void test_subscribing_in_the_old_hook_asks_the_new_one(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    LOAD_OK(w, "local bh = require 'bellhop'\n"
+               "return { on_message = function(conn) bh.sleep(0.1)\n"
+               "  local a, why = conn:subscribe 'good' local b = conn:subscribe 'bad'\n"
+               "  return tostring(a) .. tostring(b) end }");
+    phone_open(w, &p, "42");
+    phone_says(&p, "x");
+    reload_ok(w, "return { on_subscribe = function(conn, topic) return topic == 'good' end }");
+    world_pass(w, 300);
+    assert_string_equal(phone_last(&p), "truenil");
+    assert_int_equal(states(w), 1);
+    phone_free(&p);
+}
+
+static void test_a_handshake_under_way_ends_in_its_state(void **state) {
+    struct world *w = *state;
+    struct bh_request r = {.path = BH_SLICE("/ws")};
+    struct answer a = {0}, b = {0};
+    struct bh_hooks *h;
+    LOAD_OK(w, "return { on_handshake = function() require 'bellhop'.sleep(0.1)\n"
+               "  return { user = 'one' } end }");
+    h = w->worker->hooks;
+    assert_true(h->vt->handshake(h, &r, answer_welcome, &a, 0) != 0);
+    bh_handle ticket = h->vt->handshake(h, &r, answer_welcome, &b, 0);
+    reload_ok(w, "return { on_handshake = function() return { user = 'two' } end }");
+    h = w->worker->hooks;
+    h->vt->cancel(h, ticket);
+    world_pass(w, 200);
+    assert_true(bh_slice_eq(a.identity->user, BH_SLICE("one")));
+    assert_int_equal(b.calls, 0);
+    assert_int_equal(states(w), 1);
+    answer_free(&a);
+    answer_free(&b);
+}
+
+static void test_publishing_in_the_old_one_meets_the_new_filter(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    LOAD_OK(w, "local bh = require 'bellhop'\n"
+               "return { on_message = function(conn, d) bh.sleep(0.1)\n"
+               "  bh.publish{ user = '42', data = 'x' } return 'done' end }");
+    phone_open(w, &p, "42");
+    phone_says(&p, "x");
+    reload_ok(w, "return { on_deliver = function(conn, m)\n"
+                 "conn.vars.seen = true return 'filtered ' .. m.data end,\n"
+                 "on_message = function(conn) return tostring(conn.vars.seen) end }");
+    world_pass(w, 200);
+    assert_int_equal(p.sent_count, 2);
+    assert_string_equal(p.sent[0], "filtered x");
+    assert_string_equal(p.sent[1], "done");
+    phone_free(&p);
+}
+
+/* --- what scripts have started by themselves --- */
+
+static void test_tasks_that_last_are_ended(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    w->config.hook_timeout_ms = 1000;
+    LOAD_OK(w, "local bh = require 'bellhop'\n"
+               "return { on_init = function()\n"
+               "  bh.spawn(function() while true do bh.sleep(0.3)\n"
+               "    bh.publish{ user = '42', data = 'tick' } end end) end }");
+    phone_open(w, &p, "42");
+    world_pass(w, 400);
+    assert_int_equal(p.sent_count, 1);
+    reload_ok(w, ECHO("two"));
+    world_pass(w, 400);
+    assert_true(p.sent_count > 1); /* it may finish */
+    assert_int_equal(states(w), 2);
+    world_pass(w, 1000);
+    assert_int_equal(states(w), 1);
+    phone_forget(&p);
+    world_pass(w, 1000);
+    assert_int_equal(p.sent_count, 0);
+    phone_free(&p);
+}
+
+static void test_the_end_in_the_middle(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    LOAD_OK(w, SLOW("one"));
+    phone_open(w, &p, "42");
+    phone_says(&p, "10");
+    reload_ok(w, SLOW("two"));
+    phone_says(&p, "10");
+    world_close_script(w);
+    assert_int_equal(states(w), 0);
+    phone_free(&p);
+}
+
+/* --- many at random --- */
+
+#define PHONES 12
+
+static unsigned roll(unsigned *seed, unsigned sides) {
+    *seed = *seed * 1664525u + 1013904223u;
+    return (*seed >> 16) % sides;
+}
+
+static void test_random_lives(void **state) {
+    struct world *w = *state;
+    struct phone *phones[PHONES] = {0};
+    unsigned seed = 11, said[PHONES] = {0}, heard = 0, asked = 0;
+    static const char source[] =
+        "local bh = require 'bellhop'\n"
+        "return { on_message = function(conn, d)\n"
+        "  conn.vars.n = (conn.vars.n or 0) + 1\n"
+        "  if conn.vars.n % 3 == 0 then bh.sleep(0.02) end\n"
+        "  if conn.vars.n % 5 == 0 then conn:subscribe('t' .. conn.vars.n) end\n"
+        "  return tostring(conn.vars.n) end,\n"
+        "  on_subscribe = function() bh.sleep(0.01) return true end,\n"
+        "  on_close = function(conn) bh.sleep(0.01) end }";
+    LOAD_OK(w, source);
+    for (int step = 0; step < 3000; step++) {
+        unsigned i = roll(&seed, PHONES);
+        if (!phones[i]) {
+            phones[i] = bh_calloc(1, sizeof **phones);
+            phone_open(w, phones[i], "u");
+            said[i] = 0;
+        } else if (roll(&seed, 60) == 0) {
+            phone_free(phones[i]);
+            bh_free(phones[i]);
+            phones[i] = NULL;
+        } else if (roll(&seed, 40) == 0) {
+            reload_ok(w, source);
+        } else if (roll(&seed, 10) == 0) {
+            world_pass(w, roll(&seed, 40));
+        } else {
+            phone_says(phones[i], "x");
+            said[i]++;
+            asked++;
+        }
+        for (i = 0; i < PHONES; i++) {
+            for (unsigned k = 0; phones[i] && k < phones[i]->sent_count; k++)
+                heard++;
+            if (phones[i])
+                phone_forget(phones[i]);
+        }
+    }
+    assert_true(heard > asked / 2);
+    world_pass(w, 5000);
+    assert_int_equal(states(w), 1);
+    for (unsigned i = 0; i < PHONES; i++) {
+        if (!phones[i])
+            continue;
+        char expected[16];
+        phone_forget(phones[i]);
+        phone_says(phones[i], "x");
+        world_pass(w, 100);
+        snprintf(expected, sizeof expected, "%u", said[i] + 1);
+        assert_string_equal(phone_last(phones[i]), expected); /* none lost, none twice */
+        phone_free(phones[i]);
+        bh_free(phones[i]);
+    }
+    world_pass(w, 1000);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        SCRIPT_TEST(test_the_new_one_serves),
+        SCRIPT_TEST(test_a_bad_one_changes_nothing),
+        SCRIPT_TEST(test_what_on_init_is_told),
+        SCRIPT_TEST(test_on_init_may_wait_while_the_old_one_serves),
+        SCRIPT_TEST(test_vars_go_along_as_far_as_they_are_data),
+        SCRIPT_TEST(test_vars_that_hold_themselves),
+        SCRIPT_TEST(test_hooks_of_one_connection_keep_their_order),
+        SCRIPT_TEST(test_a_connection_that_closes_meanwhile),
+        SCRIPT_TEST(test_subscribing_in_the_old_hook_asks_the_new_one),
+        SCRIPT_TEST(test_a_handshake_under_way_ends_in_its_state),
+        SCRIPT_TEST(test_publishing_in_the_old_one_meets_the_new_filter),
+        SCRIPT_TEST(test_tasks_that_last_are_ended),
+        SCRIPT_TEST(test_the_end_in_the_middle),
+        SCRIPT_TEST(test_random_lives),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
