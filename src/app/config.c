@@ -100,6 +100,7 @@ static const struct key keys[] = {
     {"script.cpu_limit", SECONDS, AT(cpu_limit), 0, 60, "0.05", NULL},
     {"script.memory_limit", COUNT, AT(memory_limit), 0, 1024.0 * 1024 * MIB, "268435456", NULL},
     {"script.hook_timeout", SECONDS, AT(hook_timeout), 0, 3600, "10", NULL},
+    {"script.shared_memory", COUNT, AT(shared_memory), 0, 1024.0 * MIB, "67108864", NULL},
     {"script.max_tasks", COUNT, AT(max_tasks), 0, 1e7, "10000", NULL},
     {"auth.jwt.algorithms", STRINGS, AT(jwt_algorithms), 0, 0, "[\"HS256\"]", NULL},
     {"auth.jwt.secret", STRING, AT(jwt_secret), 0, 0, "\"\"", NULL},

@@ -366,6 +366,7 @@ static int build(struct bh_server *s) {
     s->edge.config.accepts_per_second = (c->accepts_per_second + workers - 1) / workers;
     s->lua_dir = bh_app_lua_dir(c);
     bh_app_script_config(c, s->lua_dir, &s->script, &s->files);
+    s->script.shared = s->shared = bh_shared_new((size_t)c->shared_memory);
     struct bh_node_config node = {
         .instance = bh_slice_cstr(s->instance),
         .linger_ms = c->unsubscribe_linger,
@@ -448,6 +449,7 @@ static void take_down(struct bh_server *s) {
     if (s->tracker)
         s->tracker->vt->free(s->tracker);
     bh_loop_free(s->loop);
+    bh_shared_free(s->shared);
     bh_strings_free(&s->files);
     bh_free(s->lua_dir);
     bh_tls_unref(s->tls);

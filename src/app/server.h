@@ -47,6 +47,7 @@ struct bh_server {
     struct bh_tls *tls;
     struct bh_script_config script;
     struct bh_strings files;
+    struct bh_shared *shared;
     char *lua_dir;
     char instance[BH_ID_MAX + 1];
     struct bh_server_lane *lanes;

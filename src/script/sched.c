@@ -359,6 +359,14 @@ int bh_task_yield(lua_State *L, struct bh_task *t) {
     return lua_yield(L, 0);
 }
 
+int bh_task_yieldk(lua_State *L, struct bh_task *t, lua_KFunction k) {
+    if (t->answered) {
+        t->answered = false;
+        return k(L, LUA_OK, lua_gettop(L) - t->answers);
+    }
+    return lua_yieldk(L, 0, lua_gettop(L), k);
+}
+
 struct bh_task *bh_task_waiting(const struct bh_worker *worker, bh_handle wait) {
     const struct bh_lane *lane = bh_lane_of(worker);
     struct bh_task *t = lane ? bh_slots_get(&lane->slots, wait) : NULL;

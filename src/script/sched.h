@@ -93,6 +93,9 @@ bh_handle bh_task_wait(struct bh_task *t, uint64_t timeout_ms,
                        void (*on_timeout)(struct bh_timer *));
 /* The return value of the binding: what was answered already, or yields. */
 int bh_task_yield(lua_State *L, struct bh_task *t);
+/* The same with a continuation, which gets the answers on top of the `ctx` values that are there
+ * now. */
+int bh_task_yieldk(lua_State *L, struct bh_task *t, lua_KFunction k);
 
 /* In a completion: NULL when nobody waits any more. */
 struct bh_task *bh_task_waiting(const struct bh_worker *worker, bh_handle wait);

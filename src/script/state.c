@@ -154,6 +154,7 @@ static void destroy(struct bh_script *s) {
         lua_close(s->L);
     if (s->worker && s->worker->hooks == &s->hooks)
         s->worker->hooks = NULL;
+    bh_cache_deinit(&s->cache);
     leave_lane(s);
     for (int hook = 0; hook < HOOK_COUNT; hook++) {
         bh_free(s->chains[hook].refs);
@@ -247,6 +248,7 @@ static struct bh_script *create(const struct bh_script_config *config, struct bh
     bh_list_init(&s->in_lane);
     bh_list_init(&s->live);
     bh_list_init(&s->pool);
+    bh_cache_init(&s->cache);
     bh_defer_init(&s->step, on_step);
     bh_defer_init(&s->reap, on_reap);
     if (worker)

@@ -5,6 +5,7 @@
 #ifndef BELLHOP_SCRIPT_STATE_H
 #define BELLHOP_SCRIPT_STATE_H
 
+#include "cache.h"
 #include "limits.h"
 
 #include "bellhop/base/list.h"
@@ -80,6 +81,7 @@ struct bh_script {
     int kept_ref;     /* table: struct bh_conn * -> conn that must not be collected */
     int delivery_ref; /* the msg object that on_deliver is shown, again and again */
 
+    struct bh_cache cache;
     struct bh_bytes scratch; /* for encoders; nobody keeps it over a call into Lua */
 
     void (*init_done)(void *ud, int error, const char *why);

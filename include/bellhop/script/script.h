@@ -9,6 +9,11 @@
 #include "bellhop/base/json.h"
 #include "bellhop/core/node.h"
 
+/* What the workers of an instance share through bh.shared; any thread. */
+struct bh_shared;
+struct bh_shared *bh_shared_new(size_t max_bytes);
+void bh_shared_free(struct bh_shared *s);
+
 struct bh_script_config {     /* immutable, shared, outlives the scripts */
     const char *const *files; /* the policies, in order */
     size_t file_count;
@@ -16,6 +21,7 @@ struct bh_script_config {     /* immutable, shared, outlives the scripts */
     const struct bh_json *config; /* the whole configuration: bh.config(path) */
     bool trusted;                 /* open all libraries */
     bool client_messages;         /* on_message's nil: true drops quietly, false closes 1008 */
+    struct bh_shared *shared;
     uint64_t redis_timeout_ms;
     int cpu_limit_ms;         /* of one hook without a wait; 0: none, and so below */
     size_t memory_limit;      /* bytes of one state */
