@@ -207,9 +207,15 @@ static void on_drained(void *ud) {
     bh_order_post(l->server->mailbox, l, on_lane_drained, 0, NULL);
 }
 
+static void on_farewell(void *ud) {
+    struct bh_server_lane *l = ud;
+    if (!l->aborted)
+        bh_edge_drain(l->edge, on_drained, l);
+}
+
 static void on_drain(struct bh_mail *mail) {
-    struct bh_order o = bh_order_open(mail);
-    bh_edge_drain(o.lane->edge, on_drained, o.lane);
+    struct bh_server_lane *l = bh_order_open(mail).lane;
+    bh_script_shutdown(l->script, "stop", l->server->config->drain_timeout, on_farewell, l);
 }
 
 static void on_drain_timeout(struct bh_timer *t) {

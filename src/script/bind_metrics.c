@@ -17,12 +17,12 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#define METRIC_MT   "bellhop.metric"
-#define METRICS_MAX 200
-#define SERIES_MAX  1000
-#define LABELS_MAX  8
-#define NAME_LEN_MAX    128
-#define VALUE_MAX   256
+#define METRIC_MT    "bellhop.metric"
+#define METRICS_MAX  200
+#define SERIES_MAX   1000
+#define LABELS_MAX   8
+#define NAME_LEN_MAX 128
+#define VALUE_MAX    256
 
 enum type { COUNTER, GAUGE, HISTOGRAM };
 static const char *const type_names[] = {"counter", "gauge", "histogram"};

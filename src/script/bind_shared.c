@@ -8,10 +8,10 @@
 
 #include <math.h>
 
-#define STORE_MT "bellhop.shared"
+#define STORE_MT       "bellhop.shared"
 #define STORE_NAME_MAX 64
-#define KEY_MAX  512
-#define TTL_MAX  (10 * 366 * 86400.0)
+#define KEY_MAX        512
+#define TTL_MAX        (10 * 366 * 86400.0)
 
 struct store {
     size_t len;

@@ -38,7 +38,7 @@ void bh_script_check_started(lua_State *L, const char *what) {
 
 /* --- hooks of a script --- */
 
-static const char *const later[] = {"on_expire", "on_shutdown", "http", "timers", NULL};
+static const char *const later[] = {"http", NULL};
 
 static bool is_later(const char *key) {
     for (const char *const *name = later; *name; name++)
@@ -95,6 +95,10 @@ static void take_hooks(lua_State *L, struct bh_script *s, const char *file) {
         enum bh_script_hook hook = find_hook(key);
         if (hook == HOOK_NONE)
             unknown_hook(L, file, key);
+        if (hook == HOOK_TIMER) {
+            bh_script_timers_take(L, s, file);
+            continue;
+        }
         if (!lua_isfunction(L, -1))
             luaL_error(L, "%s: %s must be a function, not a %s", file, key, luaL_typename(L, -1));
         add_hook(L, s, hook, file);
@@ -144,6 +148,7 @@ static void destroy(struct bh_script *s) {
     s->started = false;
     if (s->worker)
         bh_timer_cancel(&s->grace);
+    bh_script_timers_stop(s);
     if (s->lane) {
         bh_task_cancel_all(s);
         bh_task_pool_free(s);
@@ -155,6 +160,7 @@ static void destroy(struct bh_script *s) {
     if (s->worker && s->worker->hooks == &s->hooks)
         s->worker->hooks = NULL;
     bh_cache_deinit(&s->cache);
+    bh_script_timers_free(&s->timers);
     leave_lane(s);
     for (int hook = 0; hook < HOOK_COUNT; hook++) {
         bh_free(s->chains[hook].refs);
@@ -183,6 +189,7 @@ static void on_step(struct bh_defer *d) {
 static void retire(struct bh_script *s) {
     uint64_t grace_ms = s->config->hook_timeout_ms;
     s->retired = true;
+    bh_script_timers_stop(s);
     if (s->live_count == 0)
         bh_defer(s->worker->loop, BH_PHASE_REAP, &s->reap);
     else
@@ -194,6 +201,7 @@ void bh_script_flip(struct bh_script *s) {
     s->worker->hooks = &s->hooks;
     bh_conn_hand_over(before, s);
     retire(before);
+    bh_script_timers_start(s);
 }
 
 /* --- building --- */
@@ -304,10 +312,16 @@ static void init_refused(struct bh_task *t) {
     t->script->init_done(t->script->init_ud, BH_ESCRIPT, text);
 }
 
+static void ready(struct bh_script *s) {
+    if (s->worker->hooks == &s->hooks)
+        bh_script_timers_start(s);
+    s->init_done(s->init_ud, 0, NULL);
+}
+
 static void init_end(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     struct bh_script *s = t->script;
     if (outcome == BH_NO_OPINION)
-        s->init_done(s->init_ud, 0, NULL);
+        ready(s);
     else if (outcome == BH_DECIDED)
         init_refused(t);
     else
@@ -344,12 +358,12 @@ void bh_script_start(struct bh_script *s, void (*done)(void *ud, int error, cons
     if (!s->worker->hooks)
         s->worker->hooks = &s->hooks;
     s->started = true;
-    if (!bh_script_has(s, HOOK_INIT)) {
-        done(ud, 0, NULL);
-        return;
-    }
     s->init_done = done;
     s->init_ud = ud;
+    if (!bh_script_has(s, HOOK_INIT)) {
+        ready(s);
+        return;
+    }
     struct bh_task *t = bh_task_new(s, HOOK_INIT, init_end);
     push_context(t->co, s);
     bh_task_run(t, 1);

@@ -7,6 +7,7 @@
 
 #include "cache.h"
 #include "limits.h"
+#include "timers.h"
 
 #include "bellhop/base/list.h"
 #include "bellhop/io/timer.h"
@@ -30,6 +31,9 @@ enum bh_script_hook {
     HOOK_SUBSCRIBE,
     HOOK_UNSUBSCRIBE,
     HOOK_CLOSE,
+    HOOK_EXPIRE,
+    HOOK_SHUTDOWN,
+    HOOK_TIMER, /* has no chain: see timers.h */
     HOOK_COUNT,
     HOOK_NONE = HOOK_COUNT, /* a task of the script's own: bh.spawn, bh.after */
 };
@@ -68,6 +72,7 @@ struct bh_script {
     bool started; /* hooks may run: on_init has begun */
     bool retired; /* another generation has taken its place */
     struct bh_chain chains[HOOK_COUNT];
+    struct bh_script_timers timers;
 
     struct bh_list live; /* tasks under way */
     size_t live_count;

@@ -23,6 +23,7 @@ enum bh_hook {
     BH_HOOK_SLOW = 1 << 9,
     BH_HOOK_PRESENCE = 1 << 10,
     BH_HOOK_OFFLINE = 1 << 11,
+    BH_HOOK_EXPIRE = 1 << 13,
 };
 
 /* What the transport knows of a client that came by TLS. */
@@ -67,6 +68,9 @@ typedef void (*bh_welcome_cb)(void *ud, bh_handle handle, const struct bh_welcom
 typedef void (*bh_allowed_cb)(void *ud, bh_handle handle, bool allowed, int status,
                               struct bh_slice body);
 
+/* expires: Unix seconds from now on; 0: the connection ends. */
+typedef void (*bh_expiry_cb)(void *ud, bh_handle handle, int64_t expires);
+
 enum bh_verdict { BH_DELIVER_PASS, BH_DELIVER_SKIP, BH_DELIVER_REPLACED };
 
 /* What becomes of a message for a client whose queue is full. */
@@ -97,6 +101,11 @@ struct bh_hooks_vt {
      * s->script. Also to be called (once) when no hook is present but s->script is set. */
     void (*close)(struct bh_hooks *h, struct bh_subscriber *s, unsigned code,
                   struct bh_slice reason);
+
+    /* Its identity has expired: until when may it stay? A failure is 0. When the subscriber is
+     * closed before that, done may not be called. */
+    void (*expire)(struct bh_hooks *h, struct bh_subscriber *s, bh_expiry_cb done, void *ud,
+                   bh_handle handle);
 
     /* May this subscriber join? topic is a `topic:` name. */
     void (*subscribe)(struct bh_hooks *h, struct bh_subscriber *s, struct bh_slice topic,

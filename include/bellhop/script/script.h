@@ -22,6 +22,7 @@ struct bh_script_config {     /* immutable, shared, outlives the scripts */
     bool trusted;                 /* open all libraries */
     bool client_messages;         /* on_message's nil: true drops quietly, false closes 1008 */
     struct bh_shared *shared;
+    const char *key_prefix; /* of keys in Redis; NULL: "ws:" */
     uint64_t redis_timeout_ms;
     int cpu_limit_ms;         /* of one hook without a wait; 0: none, and so below */
     size_t memory_limit;      /* bytes of one state */
@@ -44,6 +45,9 @@ void bh_script_start(struct bh_script *s, void (*done)(void *ud, int error, cons
  * what is under way, then frees itself. Hooks of one connection still run one at a time; its
  * conn.vars go with it as far as they are data. */
 void bh_script_flip(struct bh_script *s);
+/* Runs on_shutdown; done, maybe at once, when it has ended, well or not. */
+void bh_script_shutdown(struct bh_script *s, const char *reason, uint64_t grace_ms,
+                        void (*done)(void *ud), void *ud);
 struct bh_hooks *bh_script_hooks(struct bh_script *s);
 unsigned bh_script_generation(const struct bh_script *s);
 /* Generations of the worker that are still there. */
