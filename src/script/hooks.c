@@ -1,7 +1,8 @@
 /* hooks.c - the port: which hooks there are, the thin verbs of connections, errors counted.
  *
  * The verbs of a connection only describe the job; conn.c decides when it runs. Handshakes and API
- * requests are in hooks_request.c, publish and deliver in hooks_publish.c. */
+ * requests are in hooks_request.c, scripts' own endpoints in hooks_http.c, publish and deliver in
+ * hooks_publish.c. */
 #include "conn.h"
 #include "hooks_private.h"
 
@@ -25,6 +26,7 @@ static const struct {
     [HOOK_SUBSCRIBE] = {"on_subscribe", BH_HOOK_SUBSCRIBE},
     [HOOK_UNSUBSCRIBE] = {"on_unsubscribe", BH_HOOK_UNSUBSCRIBE},
     [HOOK_CLOSE] = {"on_close", BH_HOOK_CLOSE},
+    [HOOK_HTTP] = {"http", BH_HOOK_HTTP},
 };
 
 #define ERRORS(hook)                                                                               \
@@ -37,7 +39,7 @@ static struct bh_metric errors[HOOK_COUNT + 1] = {
     ERRORS("on_init"),        ERRORS("on_tenant"),   ERRORS("on_handshake"), ERRORS("on_api"),
     ERRORS("on_open"),        ERRORS("on_message"),  ERRORS("on_publish"),   ERRORS("on_deliver"),
     ERRORS("on_slow"),        ERRORS("on_presence"), ERRORS("on_offline"),   ERRORS("on_subscribe"),
-    ERRORS("on_unsubscribe"), ERRORS("on_close"),    ERRORS("task"),
+    ERRORS("on_unsubscribe"), ERRORS("on_close"),    ERRORS("http"),         ERRORS("task"),
 };
 
 void bh_script_metrics_register(void) {
@@ -115,4 +117,6 @@ const struct bh_hooks_vt bh_script_hooks_vt = {
     .slow = bh_hook_slow,
     .presence = bh_hook_presence,
     .offline = bh_hook_offline,
+    .route = bh_hook_route,
+    .http = bh_hook_http,
 };

@@ -23,14 +23,20 @@
 #define POOL_MAX    64
 #define STACK_SPARE 32 /* more than any hook's arguments, twice */
 
+static bool has_chain(const struct bh_task *t) {
+    return t->hook != HOOK_NONE && t->hook != HOOK_HTTP;
+}
+
+static const char *file_of(const struct bh_task *t) {
+    if (has_chain(t))
+        return t->script->chains[t->hook].files[t->link];
+    return t->hook == HOOK_HTTP ? t->u.http.route->file : "";
+}
+
 void bh_task_complain(struct bh_task *t, const char *error) {
-    const struct bh_script *s = t->script;
-    bool hook = t->hook != HOOK_NONE;
     bh_script_count_error(t->hook);
-    BH_LOG_LIMITED(BH_LOG_ERROR, "script failed",
-                   bh_kv_str("hook", hook ? bh_script_hook_name(t->hook) : "task"),
-                   bh_kv_str("script", hook ? s->chains[t->hook].files[t->link] : ""),
-                   bh_kv_str("error", error));
+    BH_LOG_LIMITED(BH_LOG_ERROR, "script failed", bh_kv_str("hook", bh_script_hook_name(t->hook)),
+                   bh_kv_str("script", file_of(t)), bh_kv_str("error", error));
 }
 
 /* --- pool --- */
@@ -142,17 +148,15 @@ static int enter(struct bh_task *t, int nargs) {
     return status;
 }
 
-/* Pushes the chain's function and copies of the arguments. A task without hook is its own function,
- * which lies at the bottom. Returns the number of arguments for the resume. */
+/* Pushes the function and copies of the arguments: the chain's function, or the one at the bottom.
+ * Returns the number of arguments for the resume. */
 static int load(struct bh_task *t) {
-    if (t->hook == HOOK_NONE) {
-        lua_pushvalue(t->co, 1);
-        return 0;
-    }
-    lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->script->chains[t->hook].refs[t->link]);
+    bool chain = has_chain(t);
+    if (chain)
+        lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->script->chains[t->hook].refs[t->link]);
     for (int i = 1; i <= t->argc; i++)
         lua_pushvalue(t->co, i);
-    return t->argc;
+    return chain ? t->argc : t->argc - 1;
 }
 
 static void failed(struct bh_task *t) {
@@ -196,8 +200,7 @@ static void run(struct bh_task *t, int nargs) {
             return;
         }
         bool has_answer = decided(t);
-        if (has_answer || t->hook == HOOK_NONE ||
-            t->link + 1u >= t->script->chains[t->hook].count) {
+        if (has_answer || !has_chain(t) || t->link + 1u >= t->script->chains[t->hook].count) {
             ended(t, has_answer ? BH_DECIDED : BH_NO_OPINION, NULL);
             return;
         }

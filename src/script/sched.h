@@ -24,7 +24,8 @@ typedef void (*bh_task_end)(struct bh_task *t, enum bh_outcome outcome, const ch
 struct bh_task {
     struct bh_list node; /* in script->live or script->pool */
     struct bh_script *script;
-    lua_State *co; /* the hook's arguments lie at the bottom of its stack */
+    lua_State *co; /* the hook's arguments lie at the bottom of its stack, below them the function
+                      of a task without chain */
     int co_ref;
     bh_task_end end;
     bh_handle ticket; /* 0: nobody may cancel it from outside */
@@ -72,12 +73,19 @@ struct bh_task {
             int msg_ref; /* keeps it until the end */
             unsigned attempt;
         } offline;
+        struct {
+            bh_response_cb done;
+            void *ud;
+            bh_handle handle;
+            const struct bh_script_route *route;
+        } http;
         struct bh_tenant_call *tenant;
         uint8_t opcode;
     } u;
 };
 
-/* A task with an empty coroutine; push the arguments on t->co, then run it. */
+/* A task with an empty coroutine; push the arguments on t->co (first the function, when the hook
+ * has no chain; it counts), then run it. */
 struct bh_task *bh_task_new(struct bh_script *s, enum bh_script_hook hook, bh_task_end end);
 /* Runs until it waits or ends. The task may be gone afterwards. */
 void bh_task_run(struct bh_task *t, int argc);

@@ -30,7 +30,7 @@ void bh_script_check_started(lua_State *L, const char *what) {
 
 /* --- hooks of a script --- */
 
-static const char *const later[] = {"on_expire", "on_shutdown", "http", "timers", NULL};
+static const char *const later[] = {"on_expire", "on_shutdown", "timers", NULL};
 
 static bool is_later(const char *key) {
     for (const char *const *name = later; *name; name++)
@@ -87,6 +87,10 @@ static void take_hooks(lua_State *L, struct bh_script *s, const char *file) {
         enum bh_script_hook hook = find_hook(key);
         if (hook == HOOK_NONE)
             unknown_hook(L, file, key);
+        if (hook == HOOK_HTTP) {
+            bh_routes_take(L, s, file);
+            continue;
+        }
         if (!lua_isfunction(L, -1))
             luaL_error(L, "%s: %s must be a function, not a %s", file, key, luaL_typename(L, -1));
         add_hook(L, s, hook, file);
@@ -234,6 +238,7 @@ void bh_script_free(struct bh_script *s) {
         bh_free(s->chains[hook].refs);
         bh_free(s->chains[hook].files);
     }
+    bh_routes_free(&s->routes);
     bh_slots_deinit(&s->slots);
     bh_bytes_free(&s->scratch);
     bh_free(s);

@@ -5,6 +5,8 @@
 #ifndef BELLHOP_SCRIPT_STATE_H
 #define BELLHOP_SCRIPT_STATE_H
 
+#include "routes.h"
+
 #include "bellhop/base/list.h"
 #include "bellhop/script/script.h"
 
@@ -26,6 +28,7 @@ enum bh_script_hook {
     HOOK_SUBSCRIBE,
     HOOK_UNSUBSCRIBE,
     HOOK_CLOSE,
+    HOOK_HTTP, /* has no chain: see routes.h */
     HOOK_COUNT,
     HOOK_NONE = HOOK_COUNT, /* a task of the script's own: bh.spawn, bh.after */
 };
@@ -46,6 +49,7 @@ struct bh_script {
     lua_State *L;
     bool started; /* hooks may run: on_init has begun */
     struct bh_chain chains[HOOK_COUNT];
+    struct bh_routes routes; /* of `http` */
 
     struct bh_slots slots;   /* tickets and waits -> tasks */
     struct bh_list live;     /* tasks under way */
