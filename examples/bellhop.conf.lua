@@ -58,7 +58,8 @@ return {
     },
 
     websocket = {
-        path = "/ws",
+        -- Where clients connect: "/app/:key" has a parameter (req.params.key), "/app/*rest" takes all below.
+        paths = { "/ws" },
         message_bytes = 16 * MiB, -- largest message from a client
         fragments = 100000, -- most fragments of one message
         ping_interval = 25,

@@ -24,7 +24,7 @@ struct bh_app_edge {
     struct bh_edge_config config;
     struct bh_edge_listen *listen;
     size_t listen_count;
-    struct bh_slice *api_keys, *origins, *cors;
+    struct bh_slice *api_keys, *origins, *cors, *ws_paths;
     struct bh_cidr *trusted;
 };
 /* Checks as it reads: 0, or BH_EINVAL with *error (bh_free). Free it in both cases. */

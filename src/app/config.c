@@ -55,7 +55,7 @@ static const struct key keys[] = {
     {"http.body_bytes", COUNT, AT(body_bytes), 1, 1024 * MIB, "4194304", NULL},
     {"http.idle_timeout", SECONDS, AT(idle_timeout), 0.1, DAY, "75", NULL},
     {"http.request_timeout", SECONDS, AT(request_timeout), 0.1, DAY, "10", NULL},
-    {"websocket.path", STRING, AT(ws_path), 0, 0, "\"/ws\"", NULL},
+    {"websocket.paths", STRINGS, AT(ws_paths), 0, 0, "[\"/ws\"]", NULL},
     {"websocket.message_bytes", COUNT, AT(message_bytes), 1, 1024 * MIB, "16777216", NULL},
     {"websocket.fragments", COUNT, AT(fragments), 1, 1e9, "100000", NULL},
     {"websocket.ping_interval", SECONDS, AT(ping_interval), 0.05, DAY, "25", NULL},

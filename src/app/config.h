@@ -31,7 +31,7 @@ struct bh_config {
 
     uint64_t head_bytes, body_bytes, idle_timeout, request_timeout;
 
-    char *ws_path;
+    struct bh_strings ws_paths;
     uint64_t message_bytes, fragments, ping_interval, pong_timeout, close_timeout;
     uint64_t handshake_timeout, queue_bytes;
     uint64_t connections_per_user, connections_per_tenant;

@@ -355,6 +355,8 @@ static int make_lane(struct bh_server *s, struct bh_server_lane *l) {
         bh_free(error);
         return BH_ESCRIPT;
     }
+    s->edge.config.reload = bh_server_ask_reload;
+    s->edge.config.reload_ud = s;
     l->edge = bh_edge_new(&s->edge.config, l->worker);
     if (s->tls)
         bh_edge_set_tls(l->edge, s->tls);

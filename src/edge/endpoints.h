@@ -34,6 +34,9 @@ void bh_api_tenant(struct bh_conn *c);
 void bh_api_users_online(struct bh_conn *c);
 void bh_api_disconnect(struct bh_conn *c);
 
+/* api_reload.c */
+void bh_api_reload(struct bh_conn *c);
+
 /* ops.c */
 void bh_ops_healthz(struct bh_conn *c);
 void bh_ops_readyz(struct bh_conn *c);
@@ -43,6 +46,8 @@ void bh_ops_metrics(struct bh_conn *c);
 void bh_demo_page(struct bh_conn *c);
 
 /* ws_upgrade.c */
+/* Is it a path for WebSockets? */
+bool bh_upgrade_takes(const struct bh_conn *c);
 void bh_upgrade_begin(struct bh_conn *c);
 /* Gives an upgrade up that is under way, and says so. */
 void bh_upgrade_cancel(struct bh_conn *c, int status, const char *why);

@@ -15,6 +15,7 @@ static const struct bh_route routes[] = {
     {"GET", "/metrics", NULL, bh_ops_metrics, false, false, false},
     {"GET", "/", NULL, bh_demo_page, false, true, false},
     {"POST", "/api/publish", NULL, bh_api_batch, true, false, false},
+    {"POST", "/api/reload", NULL, bh_api_reload, true, false, false},
     {"POST", "/api/broadcast", NULL, bh_api_broadcast, true, false, false},
     {"POST", "/api/users/online", NULL, bh_api_users_online, true, false, false},
     {"POST", "/api/users/", "/messages", bh_api_user_message, true, false, false},

@@ -1,7 +1,8 @@
 /* hooks.c - the port: which hooks there are, the thin verbs of connections, errors counted.
  *
  * The verbs of a connection only describe the job; conn.c decides when it runs. Handshakes and API
- * requests are in hooks_request.c, publish and deliver in hooks_publish.c. */
+ * requests are in hooks_request.c, scripts' own endpoints in hooks_http.c, publish and deliver in
+ * hooks_publish.c. */
 #include "conn.h"
 #include "hooks_private.h"
 
@@ -28,6 +29,7 @@ static const struct {
     [HOOK_EXPIRE] = {"on_expire", BH_HOOK_EXPIRE},
     [HOOK_SHUTDOWN] = {"on_shutdown", 0},
     [HOOK_TIMER] = {"timers", 0},
+    [HOOK_HTTP] = {"http", BH_HOOK_HTTP},
 };
 
 #define ERRORS(hook)                                                                               \
@@ -41,7 +43,7 @@ static struct bh_metric errors[HOOK_COUNT + 1] = {
     ERRORS("on_open"),        ERRORS("on_message"),  ERRORS("on_publish"),   ERRORS("on_deliver"),
     ERRORS("on_slow"),        ERRORS("on_presence"), ERRORS("on_offline"),   ERRORS("on_subscribe"),
     ERRORS("on_unsubscribe"), ERRORS("on_close"),    ERRORS("on_expire"),    ERRORS("on_shutdown"),
-    ERRORS("timers"),         ERRORS("task"),
+    ERRORS("timers"),         ERRORS("http"),        ERRORS("task"),
 };
 
 static struct bh_metric limits[] = {
@@ -138,4 +140,6 @@ const struct bh_hooks_vt bh_script_hooks_vt = {
     .slow = bh_hook_slow,
     .presence = bh_hook_presence,
     .offline = bh_hook_offline,
+    .route = bh_hook_route,
+    .http = bh_hook_http,
 };

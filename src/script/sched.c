@@ -26,12 +26,14 @@
 #define STACK_SPARE 32 /* more than any hook's arguments, twice */
 
 static bool has_chain(const struct bh_task *t) {
-    return t->hook != HOOK_NONE && t->hook != HOOK_TIMER;
+    return t->hook != HOOK_NONE && t->hook != HOOK_TIMER && t->hook != HOOK_HTTP;
 }
 
 static const char *file_of(const struct bh_task *t) {
     if (has_chain(t))
         return t->script->chains[t->hook].files[t->link];
+    if (t->hook == HOOK_HTTP)
+        return t->u.http.route->file;
     return t->hook == HOOK_TIMER ? t->u.timer->file : "";
 }
 

@@ -82,6 +82,12 @@ struct bh_task {
             void (*done)(void *ud);
             void *ud;
         } shutdown;
+        struct {
+            bh_response_cb done;
+            void *ud;
+            bh_handle handle;
+            const struct bh_script_route *route;
+        } http;
         struct bh_tenant_call *tenant;
         uint8_t opcode;
     } u;

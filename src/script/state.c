@@ -38,15 +38,6 @@ void bh_script_check_started(lua_State *L, const char *what) {
 
 /* --- hooks of a script --- */
 
-static const char *const later[] = {"http", NULL};
-
-static bool is_later(const char *key) {
-    for (const char *const *name = later; *name; name++)
-        if (strcmp(*name, key) == 0)
-            return true;
-    return false;
-}
-
 static enum bh_script_hook find_hook(const char *key) {
     for (int hook = 0; hook < HOOK_COUNT; hook++)
         if (strcmp(bh_script_hook_name(hook), key) == 0)
@@ -60,8 +51,6 @@ static int unknown_hook(lua_State *L, const char *file, const char *key) {
     for (int hook = 0; hook < HOOK_COUNT; hook++)
         names[hook] = bh_script_hook_name(hook);
     names[HOOK_COUNT] = NULL;
-    if (is_later(key))
-        return luaL_error(L, "%s: \"%s\" is not available in this version", file, key);
     return luaL_error(L, "%s: unknown hook \"%s\"%s", file, key,
                       bh_suggest_phrase(key, names, hint, sizeof hint));
 }
@@ -95,8 +84,8 @@ static void take_hooks(lua_State *L, struct bh_script *s, const char *file) {
         enum bh_script_hook hook = find_hook(key);
         if (hook == HOOK_NONE)
             unknown_hook(L, file, key);
-        if (hook == HOOK_TIMER) {
-            bh_script_timers_take(L, s, file);
+        if (hook == HOOK_TIMER || hook == HOOK_HTTP) {
+            (hook == HOOK_TIMER ? bh_script_timers_take : bh_routes_take)(L, s, file);
             continue;
         }
         if (!lua_isfunction(L, -1))
@@ -161,6 +150,7 @@ static void destroy(struct bh_script *s) {
         s->worker->hooks = NULL;
     bh_cache_deinit(&s->cache);
     bh_script_timers_free(&s->timers);
+    bh_routes_free(&s->routes);
     leave_lane(s);
     for (int hook = 0; hook < HOOK_COUNT; hook++) {
         bh_free(s->chains[hook].refs);

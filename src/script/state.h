@@ -7,6 +7,7 @@
 
 #include "cache.h"
 #include "limits.h"
+#include "routes.h"
 #include "timers.h"
 
 #include "bellhop/base/list.h"
@@ -34,6 +35,7 @@ enum bh_script_hook {
     HOOK_EXPIRE,
     HOOK_SHUTDOWN,
     HOOK_TIMER, /* has no chain: see timers.h */
+    HOOK_HTTP,  /* has no chain: see routes.h */
     HOOK_COUNT,
     HOOK_NONE = HOOK_COUNT, /* a task of the script's own: bh.spawn, bh.after */
 };
@@ -73,6 +75,7 @@ struct bh_script {
     bool retired; /* another generation has taken its place */
     struct bh_chain chains[HOOK_COUNT];
     struct bh_script_timers timers;
+    struct bh_routes routes; /* of `http` */
 
     struct bh_list live; /* tasks under way */
     size_t live_count;

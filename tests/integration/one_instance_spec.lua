@@ -463,8 +463,8 @@ describe("the command line", function()
         output, status = process.run({daemon.BIN, "check"}, {BELLHOP_SERVER_WORKERS = "many"})
         assert.are.equal(1, status, output)
         assert.matches("BELLHOP_SERVER_WORKERS: server%.workers must be a whole number", output)
-        file = config 'return { log = { format = "json" }, websocket = { path = "/a" } }'
-        local d = daemon.start {args = {"-c", file}, env = {BELLHOP_WEBSOCKET_PATH = "/b"}}
+        file = config 'return { log = { format = "json" }, websocket = { paths = { "/a" } } }'
+        local d = daemon.start {args = {"-c", file}, env = {BELLHOP_WEBSOCKET_PATHS = "/b"}}
         ws.connect(d.port, "/b"):close()
         local _, refusal = ws.try(d.port, "/a")
         assert.are.equal(404, refusal.status)
