@@ -11,6 +11,8 @@
 int bh_app_serve(const struct bh_config *config);
 /* Compiles the scripts and says what it found. */
 int bh_app_check(const struct bh_config *config, const char *file);
+/* Runs specs of policies by busted; argv: its arguments. */
+int bh_app_test(const struct bh_config *config, int argc, char **argv);
 /* Prints a JWT signed with auth.jwt.secret. */
 int bh_app_token(const struct bh_config *config, const char *user, const char *tenant,
                  uint64_t ttl_s);
