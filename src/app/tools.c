@@ -59,6 +59,7 @@ void bh_app_script_config(const struct bh_config *config, const char *lua_dir,
         .trusted = config->trusted,
         .client_messages = strcmp(config->client_messages, "ignore") == 0,
         .redis_timeout_ms = config->command_timeout,
+        .path_is_taken = bh_edge_has_path,
     };
 }
 

@@ -17,6 +17,8 @@ struct bh_script_config {     /* immutable, shared, outlives the scripts */
     bool trusted;                 /* open all libraries */
     bool client_messages;         /* on_message's nil: true drops quietly, false closes 1008 */
     uint64_t redis_timeout_ms;
+    /* Is this path answered before any script is asked? An endpoint there is refused. NULL: none */
+    bool (*path_is_taken)(struct bh_slice path);
 };
 
 struct bh_script; /* opaque */
