@@ -67,6 +67,7 @@ void bh_app_script_config(const struct bh_config *config, const char *lua_dir,
         .memory_limit = (size_t)config->memory_limit,
         .hook_timeout_ms = config->hook_timeout,
         .max_tasks = (size_t)config->max_tasks,
+        .path_is_taken = bh_edge_has_path,
     };
 }
 

@@ -260,44 +260,6 @@ struct bh_conn *bh_conn_find(struct bh_edge *e, bh_handle request) {
     return bh_slots_get(&e->requests, request);
 }
 
-static void tls_to_neutral(const struct bh_tls_peer *p, struct bh_request_tls *out) {
-    *out = (struct bh_request_tls){.version = p->version,
-                                   .cipher = p->cipher,
-                                   .sni = p->sni,
-                                   .verified = p->verified,
-                                   .subject = p->subject,
-                                   .sans = p->sans,
-                                   .san_count = p->san_count};
-}
-
-void bh_conn_to_neutral(const struct bh_conn *c, struct bh_conn_neutral *out) {
-    const struct bh_http_request *r = bh_conn_request(c);
-    size_t n = r->header_count < BH_CONN_HEADERS_MAX ? r->header_count : BH_CONN_HEADERS_MAX;
-    for (size_t i = 0; i < n; i++)
-        out->headers[i] = (struct bh_header){r->headers[i].name, r->headers[i].value};
-    bh_ip_format(&c->peer.ip, out->ip);
-    out->tls_peer = bh_tls_peer(&c->stream);
-    if (out->tls_peer)
-        tls_to_neutral(out->tls_peer, &out->tls);
-    out->request = (struct bh_request){
-        .method = r->method,
-        .path = r->path,
-        .query = r->query,
-        .host = r->host,
-        .headers = out->headers,
-        .header_count = n,
-        .peer_ip = bh_slice_cstr(out->ip),
-        .peer_port = c->peer.forwarded ? 0 : c->remote_port,
-        .listener = bh_slice_cstr(c->listener->text),
-        .secure = out->tls_peer || c->peer.https,
-        .tls = out->tls_peer ? &out->tls : NULL,
-    };
-}
-
-void bh_conn_neutral_free(struct bh_conn_neutral *n) {
-    bh_free(n->tls_peer);
-}
-
 static void decode_param(struct bh_conn *c, struct bh_slice param) {
     int n = param.n <= sizeof c->param_bytes ? bh_slice_urldecode(param, false, c->param_bytes)
                                              : BH_ETOOBIG;
@@ -313,17 +275,25 @@ static void answer_wrong_method(struct bh_conn *c, const char *allow) {
     bh_bytes_free(&body);
 }
 
+/* What is for developers comes last, so that the scripts' paths are the same with --dev. */
+static enum bh_route_result find_route(const struct bh_conn *c, struct bh_route_match *match) {
+    const struct bh_http_request *r = bh_conn_request(c);
+    enum bh_route_result found = bh_route_find(r->method, r->path, false, match);
+    if (found == BH_ROUTE_NO_PATH)
+        found = bh_script_route_find(c, match);
+    if (found == BH_ROUTE_NO_PATH && c->edge->config->dev)
+        found = bh_route_find(r->method, r->path, true, match);
+    return found;
+}
+
 static void dispatch(struct bh_conn *c) {
-    const struct bh_edge_config *config = c->edge->config;
     const struct bh_http_request *r = bh_conn_request(c);
     struct bh_route_match match;
     if (r->upgrade) {
         bh_upgrade_begin(c);
         return;
     }
-    enum bh_route_result found = bh_route_find(r->method, r->path, config->dev, &match);
-    if (found == BH_ROUTE_NO_PATH)
-        found = bh_script_route_find(c, &match);
+    enum bh_route_result found = find_route(c, &match);
     if (found == BH_ROUTE_NO_PATH && bh_upgrade_takes(c)) {
         bh_upgrade_begin(c); /* a handshake that is none: it says what is missing */
         return;

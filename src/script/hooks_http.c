@@ -12,6 +12,7 @@
 #include "sched.h"
 
 #include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
 
 #include <stdio.h>
 
@@ -40,9 +41,14 @@ static const struct bh_header json_type = {BH_SLICE("Content-Type"), BH_SLICE("a
 #define ERROR(code, message)                                                                       \
     BH_SLICE("{\"error\":{\"code\":\"" code "\",\"message\":\"" message "\"}}\n")
 
+static struct bh_response failure(void) {
+    return JSON_ANSWER(500,
+                       ERROR("script_error", "The endpoint failed; the server's log says why."));
+}
+
 static void fail(struct bh_task *t) {
-    respond(t, &JSON_ANSWER(
-                   500, ERROR("script_error", "The endpoint failed; the server's log says why.")));
+    struct bh_response no = failure();
+    respond(t, &no);
 }
 
 static struct bh_response not_found(void) {
@@ -175,30 +181,38 @@ static void refuse_tenant(const struct bh_tenant_call *call, bh_response_cb done
     bh_bytes_free(&body);
 }
 
-bh_handle bh_hook_http(struct bh_hooks *h, const struct bh_request *request, struct bh_slice body,
-                       bh_response_cb done, void *ud, bh_handle handle) {
-    struct bh_script *s = (struct bh_script *)h;
-    struct bh_tenant_call call = {.ok = true};
-    struct bh_path_params params;
-    const struct bh_script_route *route =
-        bh_routes_find(&s->routes, request->method, request->path, &params);
-    if (!route) {
-        struct bh_response none = not_found();
-        done(ud, handle, &none);
-        return 0;
-    }
-    struct bh_request with_params = *request;
-    with_params.params = params.list;
-    with_params.param_count = params.count;
+struct incoming {
+    const struct bh_request *request;
+    struct bh_slice body;
+};
+
+static int push_request(lua_State *L) {
+    const struct incoming *in = lua_touserdata(L, 1);
+    bh_request_push(L, in->request, &in->body);
+    return 1;
+}
+
+/* The req on top of L, or false: a client chooses how large a body is, so that there is no room for
+ * it must end this request and nothing else. */
+static bool take_request(struct bh_script *s, const struct bh_request *request,
+                         struct bh_slice body) {
+    struct incoming in = {request, body};
     lua_checkstack(s->L, 4);
-    bh_request_push(s->L, &with_params, &body);
-    bh_tenant_ask(s, s->L, &call);
-    if (call.status) {
-        lua_pop(s->L, 1);
-        refuse_tenant(&call, done, ud, handle);
-        bh_bytes_free(&call.body);
-        return 0;
-    }
+    lua_pushcfunction(s->L, push_request);
+    lua_pushlightuserdata(s->L, &in);
+    if (lua_pcall(s->L, 1, 1, 0) == LUA_OK)
+        return true;
+    bh_script_count_error(HOOK_HTTP);
+    BH_LOG_LIMITED(BH_LOG_ERROR, "a request was not shown to the script",
+                   bh_kv_int("body_bytes", (int64_t)body.n),
+                   bh_kv_str("error", lua_tostring(s->L, -1)));
+    lua_pop(s->L, 1);
+    return false;
+}
+
+/* The req is on top of s->L, which it pops. */
+static bh_handle run_route(struct bh_script *s, const struct bh_script_route *route,
+                           bh_response_cb done, void *ud, bh_handle handle) {
     struct bh_task *t = bh_task_new(s, HOOK_HTTP, http_end);
     t->u.http.done = done;
     t->u.http.ud = ud;
@@ -209,4 +223,28 @@ bh_handle bh_hook_http(struct bh_hooks *h, const struct bh_request *request, str
     bh_handle ticket = bh_task_ticket(t);
     bh_task_run(t, 2);
     return bh_slots_get(&s->lane->slots, ticket) ? ticket : 0;
+}
+
+bh_handle bh_hook_http(struct bh_hooks *h, const struct bh_request *request, struct bh_slice body,
+                       bh_response_cb done, void *ud, bh_handle handle) {
+    struct bh_script *s = (struct bh_script *)h;
+    struct bh_tenant_call call = {.ok = true};
+    struct bh_path_params params;
+    struct bh_request with_params = *request;
+    const struct bh_script_route *route =
+        bh_routes_find(&s->routes, request->method, request->path, &params);
+    with_params.params = params.list;
+    with_params.param_count = route ? params.count : 0;
+    if (!route || !take_request(s, &with_params, body)) {
+        struct bh_response no = route ? failure() : not_found();
+        done(ud, handle, &no);
+        return 0;
+    }
+    bh_tenant_ask(s, s->L, &call);
+    if (call.status == 0)
+        return run_route(s, route, done, ud, handle);
+    lua_pop(s->L, 1);
+    refuse_tenant(&call, done, ud, handle);
+    bh_bytes_free(&call.body);
+    return 0;
 }

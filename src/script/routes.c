@@ -88,6 +88,9 @@ static void insert(struct bh_routes *r, const struct bh_script_route *route) {
 static void take_route(lua_State *L, struct bh_script *s, const char *file) {
     struct bh_slice path;
     struct bh_script_route route = read_key(L, file, &path);
+    /* A pattern is a path, too: where ":id" is taken, so is whatever it stands for. */
+    if (s->config->path_is_taken && s->config->path_is_taken(path))
+        bad_key(L, file, lua_tostring(L, -2), "bellhop itself answers at this path");
     const struct bh_script_route *other = same_route(&s->routes, route.method, path);
     if (other && other->file == file)
         luaL_error(L, "%s: http[\"%s\"] and http[\"%s %s\"] are the same endpoint", file,

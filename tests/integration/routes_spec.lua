@@ -50,7 +50,7 @@ hooks.http["GET /misuse"] = function() return 200, { Connection = "close" } end
 hooks.http["GET /cookies"] = function() return 303, { Location = "/", ["Set-Cookie"] = { "a=1", "b=2" } } end
 hooks.http["PUT /echo"] = function(req) return 200, { ["Content-Type"] = req:header "Content-Type" }, req.body end
 hooks.http["GET /files/*path"] = function(req) return 200, nil, req.params.path end
-hooks.http["GET /healthz"] = function() return 200, nil, "mine" end
+hooks.http["GET /:page"] = function(req) return 200, nil, "page " .. req.params.page end
 return hooks
 ]]
 
@@ -75,11 +75,12 @@ describe("scripts' endpoints", function()
         assert.are.equal("<p>the world", answer.body)
         assert.are.equal("text/html", answer.headers["content-type"])
         assert.are.equal("a/b.txt", get("/files/a/b.txt").body)
-        assert.are.equal(404, get("/hello").status)
+        assert.are.equal("page hello", get("/hello").body)
         assert.are.equal(404, get("/hello/").status)
     end)
 
     it("never stand before what is built in", function()
+        assert.are.equal("page x", get("/x").body)
         assert.are.equal("ok\n", get("/healthz").body)
         assert.are.equal(401, d:request("POST", "/api/reload").status)
     end)
@@ -189,6 +190,9 @@ describe("a script that is wrong", function()
         local output, status = check 'return { http = { ["PSOT /x"] = function() end } }'
         assert.are.equal(1, status, output)
         assert.matches('http%["PSOT /x"%]: unknown method; did you mean "POST"%?', output)
+        output, status = check 'return { http = { ["PUT /api/users/:id"] = function() end } }'
+        assert.are.equal(1, status, output)
+        assert.matches("bellhop itself answers at this path", output)
         output, status = check 'return { http = { ["GET /x/:id"] = function() return 204 end } }'
         assert.are.equal(0, status, output)
     end)

@@ -67,6 +67,10 @@ struct bh_edge_config { /* shared by all workers, immutable, outlives them */
 /* Is it a pattern of origins? 0 or BH_EINVAL with *why. */
 int bh_edge_check_origin(struct bh_slice pattern, const char **why);
 
+/* Does a built-in endpoint answer at this path, whatever the method? No script gets it then. (The
+ * demo page of --dev does not count: a script's endpoint goes before it.) */
+bool bh_edge_has_path(struct bh_slice path);
+
 struct bh_edge; /* opaque */
 
 struct bh_edge *bh_edge_new(const struct bh_edge_config *config, struct bh_worker *worker);

@@ -28,6 +28,8 @@ struct bh_script_config {     /* immutable, shared, outlives the scripts */
     size_t memory_limit;      /* bytes of one state */
     uint64_t hook_timeout_ms; /* of one hook with its waits */
     size_t max_tasks;         /* hooks and tasks of one state that wait at the same time */
+    /* Is this path answered before any script is asked? An endpoint there is refused. NULL: none */
+    bool (*path_is_taken)(struct bh_slice path);
 };
 
 struct bh_script; /* opaque */

@@ -57,6 +57,7 @@ struct test {
 
     struct bh_hooks hooks;
     enum test_answer handshake, api, http;
+    struct bh_slice page;        /* another path that the hooks have */
     struct bh_response response; /* of the endpoint at /mine, which takes GET and POST */
     bh_response_cb respond;
     char asked[256]; /* method, path and body of the last request to it; parameters of handshakes */
@@ -168,7 +169,8 @@ static bh_handle hook_api(struct bh_hooks *h, const struct bh_request *r, bh_all
 }
 static int hook_route(struct bh_hooks *h, struct bh_slice method, struct bh_slice path,
                       const char **allow) {
-    if (!bh_slice_starts(path, BH_SLICE("/mine")) && !bh_slice_starts(path, BH_SLICE("/api/mine")))
+    if (!bh_slice_starts(path, BH_SLICE("/mine")) && !bh_slice_eq(path, the_test->page) &&
+        !bh_slice_starts(path, BH_SLICE("/api/mine")))
         return BH_ENOTFOUND;
     *allow = "GET, HEAD, POST";
     return memmem(*allow, strlen(*allow), method.p, method.n) ? 0 : BH_EINVAL;

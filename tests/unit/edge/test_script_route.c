@@ -79,6 +79,21 @@ static void test_where_it_is_asked(void **state) {
     end(&t, &c);
 }
 
+static void test_before_the_demo_page(void **state) {
+    struct test t;
+    struct client c;
+    test_setup(&t);
+    t.config.dev = true;
+    t.hooks.present |= BH_HOOK_HTTP;
+    t.response = (struct bh_response){.status = 200, .body = BH_SLICE("hello")};
+    test_start(&t);
+    dial(&t, &c);
+    assert_has(ask(&c, GET("/")), "<html");
+    t.page = BH_SLICE("/");
+    assert_has(ask(&c, GET("/")), "hello");
+    end(&t, &c);
+}
+
 static void test_without_endpoints(void **state) {
     struct test t;
     struct client c;
@@ -250,6 +265,7 @@ int main(void) {
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_head_has_no_body),
         cmocka_unit_test(test_where_it_is_asked),
+        cmocka_unit_test(test_before_the_demo_page),
         cmocka_unit_test(test_without_endpoints),
         cmocka_unit_test(test_what_cannot_be_sent),
         cmocka_unit_test(test_body_limit),

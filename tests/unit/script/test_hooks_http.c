@@ -2,6 +2,8 @@
  * returns. */
 #include "script_cmocka.h"
 
+#include "../../../src/script/state.h"
+
 #define BH "local bh = require 'bellhop'\n"
 
 struct got {
@@ -285,6 +287,34 @@ static void test_state_ends_while_it_waits(void **state) {
     assert_int_equal(g.calls, 0);
 }
 
+static lua_Alloc plain_alloc;
+
+static void *no_large_alloc(void *ud, void *p, size_t old_size, size_t size) {
+    return size > 100000 ? NULL : plain_alloc(ud, p, old_size, size);
+}
+
+/* A client must not be able to end more than its own request by a body for which there is no room.
+ */
+static void test_no_room_for_the_body(void **state) {
+    struct world *w = *state;
+    struct got g;
+    void *ud;
+    char *body = calloc(1, 200000);
+    LOAD_OK(w, "return { http = { ['POST /x'] = function(req) return 200, nil, req.body end } }");
+    lua_State *L = w->script->L;
+    plain_alloc = lua_getallocf(L, &ud);
+    lua_setallocf(L, no_large_alloc, ud);
+    assert_int_equal(ask(w, &g, "POST", "/x", bh_slice(body, 200000)), 0);
+    assert_int_equal(g.status, 500);
+    forget(&g);
+    ask(w, &g, "POST", "/x", BH_SLICE("small"));
+    assert_string_equal(g.body, "small");
+    forget(&g);
+    assert_int_equal(lua_gettop(L), 0);
+    lua_setallocf(L, plain_alloc, ud);
+    free(body);
+}
+
 static void test_tenant(void **state) {
     static const struct {
         const char *tenant;
@@ -326,6 +356,7 @@ int main(void) {
         SCRIPT_TEST(test_cancelled),
         SCRIPT_TEST(test_many_at_once),
         SCRIPT_TEST(test_state_ends_while_it_waits),
+        SCRIPT_TEST(test_no_room_for_the_body),
         SCRIPT_TEST(test_tenant),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -104,6 +104,21 @@ static void test_bad_keys(void **state) {
     }
 }
 
+static bool is_taken(struct bh_slice path) {
+    return bh_slice_starts(path, BH_SLICE("/api/"));
+}
+
+static void test_taken_paths(void **state) {
+    struct world *w = *state;
+    w->config.path_is_taken = is_taken;
+    LOAD_FAILS(w, HTTP("['PUT /api/users/:id']" NOTHING),
+               "http[\"PUT /api/users/:id\"]: bellhop itself answers at this path");
+    bh_free(w->error);
+    bh_free(w->files[0]);
+    w->error = w->files[0] = NULL;
+    LOAD_OK(w, HTTP("['GET /*']" NOTHING "['GET /:a/users']" NOTHING));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         SCRIPT_TEST(test_the_most_specific_wins),
@@ -112,6 +127,7 @@ int main(void) {
         SCRIPT_TEST(test_the_first_script_wins),
         SCRIPT_TEST(test_present),
         SCRIPT_TEST(test_bad_keys),
+        SCRIPT_TEST(test_taken_paths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
