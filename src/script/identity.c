@@ -84,19 +84,6 @@ static int read_topics(struct reader *r, struct bh_identity *id) {
     return 0;
 }
 
-/* The value on top as text: strings, numbers, booleans. */
-static bool text_on_top(lua_State *L, struct bh_slice *out) {
-    int type = lua_type(L, -1);
-    if (type == LUA_TBOOLEAN) {
-        *out = bh_slice_cstr(lua_toboolean(L, -1) ? "true" : "false");
-        return true;
-    }
-    if (type != LUA_TSTRING && type != LUA_TNUMBER)
-        return false;
-    out->p = lua_tolstring(L, -1, &out->n);
-    return true;
-}
-
 static int read_tags(struct reader *r, struct bh_identity *id) {
     int type = field(r, "tags");
     if (type == LUA_TNIL)
@@ -110,7 +97,7 @@ static int read_tags(struct reader *r, struct bh_identity *id) {
             snprintf(r->why, BH_WHY_MAX, "identity.tags has more than %d entries", TAGS_MAX);
             return BH_ESCRIPT;
         }
-        if (lua_type(r->L, -2) != LUA_TSTRING || !text_on_top(r->L, &r->tags[n].value))
+        if (lua_type(r->L, -2) != LUA_TSTRING || !bh_text_from_lua(r->L, &r->tags[n].value))
             return wrong(r->why, "tags", "a table of strings, numbers and booleans", r->L, -1);
         r->tags[n].name.p = lua_tolstring(r->L, -2, &r->tags[n].name.n);
         lua_pushvalue(r->L, -2); /* key and value stay, and the walk goes on with a copy */
@@ -150,7 +137,7 @@ int bh_answer_headers_read(lua_State *L, int index, struct bh_answer_headers *ou
             snprintf(why, BH_WHY_MAX, "headers: at most %d", BH_ANSWER_HEADERS_MAX);
             return BH_ESCRIPT;
         }
-        if (lua_type(L, -2) != LUA_TSTRING || !text_on_top(L, &h->value))
+        if (lua_type(L, -2) != LUA_TSTRING || !bh_text_from_lua(L, &h->value))
             return wrong(why, "headers", "a table of strings", L, -1);
         h->name.p = lua_tolstring(L, -2, &h->name.n);
         if (!is_token(h->name) || !is_header_value(h->value)) {
