@@ -54,9 +54,8 @@ static int take_except(struct bh_publish *p, struct bh_slice value, const char *
 static int take_filter(struct bh_publish *p, struct bh_slice value, const char **why) {
     struct bh_slice name;
     *why = "a filter is the name of a tag, a colon, and the value that it must have";
-    if (!memchr(value.n ? value.p : "", ':', value.n))
+    if (!bh_slice_split(&value, ':', &name) || !value.p)
         return BH_EINVAL;
-    bh_slice_split(&value, ':', &name);
     return bh_filter_add(&p->filter, name, value, why);
 }
 
