@@ -17,7 +17,8 @@ void bh_api_broadcast(struct bh_conn *c);
 /* What a publish came to, as status, code and sentence; *status 200 when it succeeded. */
 void bh_api_outcome(const struct bh_publish_result *result, int *status, const char **code,
                     struct bh_bytes *message);
-/* strategy, ttl, id, except. 0, BH_ENOTFOUND for another name, or an error; *why. */
+/* strategy, ttl, id, except, filter (one pair; they add up). 0, BH_ENOTFOUND for another name, or
+ * an error; *why. */
 int bh_api_take_option(struct bh_publish *p, struct bh_slice name, struct bh_slice value,
                        const char **why);
 /* {"id":...,"status":"published",...} */

@@ -84,19 +84,6 @@ static int read_topics(struct reader *r, struct bh_identity *id) {
     return 0;
 }
 
-/* The value on top as text: strings, numbers, booleans. */
-static bool text_on_top(lua_State *L, struct bh_slice *out) {
-    int type = lua_type(L, -1);
-    if (type == LUA_TBOOLEAN) {
-        *out = bh_slice_cstr(lua_toboolean(L, -1) ? "true" : "false");
-        return true;
-    }
-    if (type != LUA_TSTRING && type != LUA_TNUMBER)
-        return false;
-    out->p = lua_tolstring(L, -1, &out->n);
-    return true;
-}
-
 static int read_tags(struct reader *r, struct bh_identity *id) {
     int type = field(r, "tags");
     if (type == LUA_TNIL)
@@ -110,7 +97,7 @@ static int read_tags(struct reader *r, struct bh_identity *id) {
             snprintf(r->why, BH_WHY_MAX, "identity.tags has more than %d entries", TAGS_MAX);
             return BH_ESCRIPT;
         }
-        if (lua_type(r->L, -2) != LUA_TSTRING || !text_on_top(r->L, &r->tags[n].value))
+        if (lua_type(r->L, -2) != LUA_TSTRING || !bh_text_from_lua(r->L, &r->tags[n].value))
             return wrong(r->why, "tags", "a table of strings, numbers and booleans", r->L, -1);
         r->tags[n].name.p = lua_tolstring(r->L, -2, &r->tags[n].name.n);
         lua_pushvalue(r->L, -2); /* key and value stay, and the walk goes on with a copy */
@@ -150,7 +137,7 @@ static int add_header(lua_State *L, struct bh_slice name, struct bh_answer_heade
     struct bh_header *h = &out->list[out->count];
     if (out->count == BH_ANSWER_HEADERS_MAX)
         return headers_wrong(why, "more than 32");
-    if (!text_on_top(L, &h->value))
+    if (!bh_text_from_lua(L, &h->value))
         return headers_wrong(why, "a value must be a string, or a list of strings for several "
                                   "headers of one name");
     h->name = name;
