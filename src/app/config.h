@@ -60,7 +60,7 @@ struct bh_config {
     uint64_t cpu_limit, memory_limit, shared_memory, hook_timeout, max_tasks;
 
     struct bh_strings jwt_algorithms;
-    char *jwt_secret, *jwt_public_key, *jwt_issuer, *jwt_audience, *jwt_cookie;
+    char *jwt_secret, *jwt_public_key, *jwt_jwks, *jwt_issuer, *jwt_audience, *jwt_cookie;
     char *user_claim, *tenant_claim;
     uint64_t jwt_leeway;
 

@@ -2,6 +2,7 @@
 if not package.preload["bellhop.test.core"] then return end
 
 local harness = require "harness"
+local json = require "dkjson"
 local now = harness.now
 
 local function config(jwt, dev)
@@ -138,6 +139,107 @@ describe("the policy's settings", function()
         local t, why = harness.load("policy.lua", config { algorithms = { "ES256" }, public_key = "x" })
         assert.is_nil(t)
         assert.matches("auth.jwt", why, nil, true)
+    end)
+end)
+
+-- Tokens of u1 in t1, signed elsewhere; nobody has the private halves of these keys.
+local rsa_modulus =
+    "ttNeSLp-L2GO4H5PKz8rDjvWXcyW5ubf4zfMU7s226bgXxfUWLXZ5LutqKSgnp5ItqN5IWzLWfP5mjd8uYqWMI8rHE" ..
+    "d50Y4aNxOCOeZ0biTbi--JOdNetErSl4rOcR0oNCy5cBJ-uDRsuJbzKd5lmC8Iwg33OQ4tkqzdro8L5HW0ABrIA_Q1" ..
+    "d8OQGBBMiIAONy8C8bf7WjrbNSG_vj-usv6lKScyTF6Oz6vqB3uk5J129RzxlMO8QmGvgr9FhHKTy_hiuUzVX77BEa" ..
+    "IRS0h7x2zr9GOeBFNsVoHp_E08seGr41fHe1u-BPxcQgtNpc-Qg5krqzsUZw6TzQ9fBpZOrw"
+local signed = {
+    RS256 =
+        "eyJhbGciOiJSUzI1NiIsImtpZCI6IjIwMjQtcnNhIn0.eyJzdWIiOiJ1MSIsInRlbmFudCI6InQxIn0.hIUqWxx9V2" ..
+        "-kWJa3m1NCnH42kBK1sbNUUOgRNLe53uE1QgxX0GvQsiHlbz2wlajTAvRinO3O5F6xyoA3E7kUt9AHF154_zejOo7o" ..
+        "tU8rGADl7XSDnSQXvtWllw2rHeC6STZQ371p_g_NM8apkw0I1XtZgGyZduwK7PTbo-fxPIWUwtxNwWf2axGGNpd141" ..
+        "0--02qAPWPNCt6dtrCv_VCI08nyOCmaeT40FoblyF9h9cJJctxPxVWhKVVnngaOoS-Xj_7UGu-9E6mq4gm7O4QNLk1" ..
+        "SDxafpKg3xaDJEHsgf8xy8dONQbELFLHv1sJ1Pz_xVDZ4zvncuS8r1UIfH8GFw",
+    PS256 =
+        "eyJhbGciOiJQUzI1NiIsImtpZCI6IjIwMjQtcnNhIn0.eyJzdWIiOiJ1MSIsInRlbmFudCI6InQxIn0.b169kLAm0N" ..
+        "6_suIBkNU8WxuHdIlB0RdghgK1peJQATOEPWTJo9KUUvnjpnZYL4Mg0ix1JQNx2iiN_gllohjnvH490q7xfKTvWYN2" ..
+        "6DTKTKOIgVcNDjcNt9-wXCAflAcQjWigvFYrOaGEDHrI_iSIrtTpbJoI_zINqou5fWvwslwBrZL0tb3CDi_9Eg_cZ4" ..
+        "vP-4qBVzQfz0vrgRN4Z5M_3usNbKtQ7ZkVaewKUK5j-0oNA0V1VE2MUBkSB_hryed-_dOEL_3Ml39-8vICuXeFw5qj" ..
+        "gyTpWQTL___RbAYeC2d0adljRYCRMOdm9qAtaQAZlEnbbYMt_Aglg7g0iX-Ctw",
+    EdDSA =
+        "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1MSIsInRlbmFudCI6InQxIn0.Xe2oQX6fws2F4eWv6W2ZE4gGER8eTT0t2" ..
+        "k98E45m06CZomBiTcVB4SOXbzTgzD35th10WGdyys6DWum9lUkdCw",
+}
+local rsa_key = { kty = "RSA", kid = "2024-rsa", use = "sig", n = rsa_modulus, e = "AQAB" }
+local ed25519_key = { kty = "OKP", crv = "Ed25519", x = "OF5Bl0L5ZwP_nsrgUVxZrZyr1DwOYf9uiUmT3eWgxMM" }
+
+describe("the policy with a key set", function()
+    local path
+    before_each(function() path = os.tmpname() end)
+    after_each(function()
+        harness.close()
+        os.remove(path)
+    end)
+
+    local function write(keys)
+        local file = assert(io.open(path, "w"))
+        file:write(json.encode { keys = keys })
+        file:close()
+    end
+
+    local function load(more)
+        local jwt = { jwks = path, algorithms = { "HS256", "RS256", "PS256", "EdDSA" } }
+        for name, value in pairs(more or {}) do jwt[name] = value end
+        return harness.load("policy.lua", config(jwt))
+    end
+
+    local function status(t, token) return t.connect({ query = "token=" .. token }).status end
+
+    for _, alg in ipairs { "RS256", "PS256", "EdDSA" } do
+        it("admits a token signed with " .. alg, function()
+            write { rsa_key, ed25519_key }
+            local t = assert(load())
+            local phone = t.connect { headers = { Authorization = "Bearer " .. signed[alg] } }
+            assert.equal(0, phone.status)
+            assert.equal("u1", phone.user)
+            assert.equal("t1", phone.tenant)
+            assert.equal(401, status(t, (signed[alg]:gsub("^(.-%.)(.)", "%1Z"))))
+        end)
+    end
+
+    it("takes only the algorithms that are named", function()
+        write { rsa_key, ed25519_key }
+        local t = assert(load { algorithms = { "RS256" } })
+        assert.equal(0, status(t, signed.RS256))
+        assert.equal(401, status(t, signed.PS256))
+        assert.equal(401, status(t, signed.EdDSA))
+        local default = assert(harness.load("policy.lua", config { jwks = path }))
+        assert.equal(401, status(default, signed.RS256))
+    end)
+
+    it("chooses the key by its id", function()
+        write { { kty = "RSA", kid = "2023-rsa", n = rsa_modulus, e = "AQAB" } }
+        assert.equal(401, status(assert(load()), signed.RS256))
+    end)
+
+    it("takes a secret beside it", function()
+        write { rsa_key }
+        local t = assert(load { secret = harness.secret })
+        assert.equal(0, status(t, signed.RS256))
+        assert.equal(0, t.bearer({ sub = "u1" }).status)
+        assert.equal(401, t.bearer({ sub = "u1" }, ("x"):rep(32)).status)
+    end)
+
+    it("follows the file", function()
+        write { ed25519_key }
+        local t = assert(load())
+        assert.equal(401, status(t, signed.RS256))
+        write { rsa_key }
+        t.advance(1)
+        assert.equal(0, status(t, signed.RS256))
+        assert.equal(401, status(t, signed.EdDSA))
+    end)
+
+    it("does not start without the file", function()
+        os.remove(path)
+        local t, why = load()
+        assert.is_nil(t)
+        assert.matches("auth.jwt: option jwks: " .. path, why, nil, true)
     end)
 end)
 
