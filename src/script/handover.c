@@ -106,6 +106,9 @@ static void make_heir(struct bh_conn *c, struct bh_script *to, struct bh_subscri
     c->buckets = NULL;
     succeed(c, heir);
     bh_conn_keep(heir);
+    c->vars = false;
+    if (!is_busy(c))
+        bh_conn_settle(c);
     lua_pop(to->L, 1);
 }
 

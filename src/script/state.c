@@ -24,6 +24,8 @@
 #include <stdio.h>
 
 #define LOAD_CPU_MS 2000
+#define END_STEPS   8
+#define END_KIB     32
 #define GRACE_MS    10000 /* for tasks of a retired state, where hooks have no deadline */
 
 struct bh_lane *bh_lane_of(const struct bh_worker *worker) {
@@ -147,7 +149,8 @@ static void destroy(struct bh_script *s) {
         bh_task_pool_free(s);
     }
     bh_defer_cancel(&s->step); /* the last task may have asked for these */
-    bh_defer_cancel(&s->reap);
+    if (s->worker)
+        bh_timer_cancel(&s->end);
     if (s->L)
         lua_close(s->L);
     if (s->worker && s->worker->hooks == &s->hooks)
@@ -164,9 +167,14 @@ static void destroy(struct bh_script *s) {
     bh_free(s);
 }
 
-static void on_reap(struct bh_defer *d) {
-    struct bh_script *s = BH_CONTAINER_OF(d, struct bh_script, reap);
-    if (s->live_count == 0 && !s->lane->handing_over)
+/* Closing a state frees all that is in it, in one go; so most is collected before. */
+static void on_end(struct bh_timer *t) {
+    struct bh_script *s = BH_CONTAINER_OF(t, struct bh_script, end);
+    for (int i = 0; i < END_STEPS && s->cycles < 2; i++)
+        s->cycles += (unsigned)lua_gc(s->L, LUA_GCSTEP, END_KIB);
+    if (s->cycles < 2)
+        bh_timer_set(t, 1);
+    else
         destroy(s);
 }
 
@@ -190,7 +198,7 @@ static void retire(struct bh_script *s) {
 
 void bh_script_let_go(struct bh_script *s) {
     if (s->retired && s->live_count == 0 && !s->lane->handing_over)
-        bh_defer(s->worker->loop, BH_PHASE_REAP, &s->reap);
+        bh_timer_set(&s->end, 0);
 }
 
 static void on_handover(struct bh_timer *t) {
@@ -270,9 +278,10 @@ static struct bh_script *create(const struct bh_script_config *config, struct bh
     bh_list_init(&s->pool);
     bh_cache_init(&s->cache);
     bh_defer_init(&s->step, on_step);
-    bh_defer_init(&s->reap, on_reap);
-    if (worker)
+    if (worker) {
         bh_timer_init(&s->grace, worker->loop, on_grace);
+        bh_timer_init(&s->end, worker->loop, on_end);
+    }
     return s;
 }
 

@@ -85,7 +85,8 @@ struct bh_script {
     struct bh_list pool; /* tasks to use again */
     unsigned pooled;
     struct bh_defer step;  /* of the collector, at the end of the tick */
-    struct bh_defer reap;  /* retired, and nothing is under way */
+    struct bh_timer end;   /* retired, and nothing is under way: it goes bit by bit */
+    unsigned cycles;       /* of the collector, until then */
     struct bh_timer grace; /* how long tasks of a retired one may go on */
 
     int conns_ref;    /* weak table: subscriber's handle -> conn */
