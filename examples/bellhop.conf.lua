@@ -58,7 +58,8 @@ return {
     },
 
     websocket = {
-        path = "/ws",
+        -- Where clients connect: "/app/:key" has a parameter (req.params.key), "/app/*rest" takes all below.
+        paths = { "/ws" },
         message_bytes = 16 * MiB, -- largest message from a client
         fragments = 100000, -- most fragments of one message
         ping_interval = 25,
@@ -140,9 +141,10 @@ return {
     -- For bh.jwt in scripts, for the shipped policy, and for `bellhop token`.
     auth = {
         jwt = {
-            algorithms = { "HS256" }, -- HS256, HS384, HS512, RS256, RS384, RS512, ES256, ES384, ES512
+            algorithms = { "HS256" }, -- those accepted: HS, RS and ES with 256, 384 and 512, PS256, EdDSA
             secret = "", -- for HS*: at least as long as the hash, 32 bytes for HS256
-            public_key = "", -- for RS* and ES*: the PEM text
+            public_key = "", -- for all but HS*: the PEM text, or the path of its file
+            jwks = "", -- the path of a JSON Web Key Set, beside these or in their place; read again when it changes
             issuer = "", -- required `iss`; "": not checked
             audience = "", -- required `aud`; "": not checked
             leeway = 0, -- for exp, nbf and iat, in whole seconds

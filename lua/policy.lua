@@ -19,35 +19,43 @@ local user_claim = setting("user_claim", "sub")
 local tenant_claim = setting("tenant_claim", "tenant")
 local dev = bh.config("dev") == true
 
--- One set of options for each kind of key: shared secrets verify HS*, public keys all others.
+local jwks = setting("jwks")
+
+-- One set of options for each source of keys: the secret verifies HS*, the public key all others,
+-- and in a key set each key says what it is for.
 local function make_verifiers()
-    local shared, public, missing = {}, {}, {}
-    for _, alg in ipairs(setting("algorithms", { "HS256" })) do
+    local algorithms = setting("algorithms", { "HS256" })
+    local shared, public, list, missing = {}, {}, {}, {}
+    for _, alg in ipairs(algorithms) do
         local kind = alg:find("^HS") and shared or public
         kind[#kind + 1] = alg
     end
-    local verifiers = {}
-    local function add(algs, key_name)
-        if #algs == 0 then return end
-        local key = setting(key_name)
-        if not key then
-            missing[#missing + 1] = ("auth.jwt.%s (for %s)"):format(key_name, table.concat(algs, ", "))
-            return
-        end
-        verifiers[#verifiers + 1] = {
+    local function add(algs, key, key_set)
+        list[#list + 1] = {
             alg = algs,
             key = key,
+            jwks = key_set,
             issuer = setting("issuer"),
             audience = setting("audience"),
             leeway = setting("leeway"),
         }
     end
-    add(shared, "secret")
-    add(public, "public_key")
-    return verifiers, missing
+    local function add_key(algs, name)
+        if #algs == 0 then return end
+        local key = setting(name)
+        if key then
+            add(algs, key)
+        elseif not jwks then
+            missing[#missing + 1] = ("auth.jwt.%s (for %s)"):format(name, table.concat(algs, ", "))
+        end
+    end
+    add_key(shared, "secret")
+    add_key(public, "public_key")
+    if jwks then add(algorithms, nil, jwks) end
+    return list, missing, #public > 0
 end
 
-local verifiers, missing_keys = make_verifiers()
+local verifiers, missing_keys, accepts_public = make_verifiers()
 
 local function refuse(status, code, message)
     return false, status, bh.json.encode { error = { code = code, message = message } }
@@ -129,6 +137,10 @@ return {
     on_init = function()
         for _, name in ipairs(dev and {} or missing_keys) do
             bh.log.error("no key is configured: clients cannot connect", { setting = name })
+        end
+        if jwks and not accepts_public then
+            bh.log.warn("auth.jwt.algorithms names HS* only: public keys of the key set serve no token",
+                { setting = "auth.jwt.jwks" })
         end
         for _, options in ipairs(verifiers) do
             local ok, why = pcall(bh.jwt.verify, "", options)

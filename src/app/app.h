@@ -11,6 +11,8 @@
 int bh_app_serve(const struct bh_config *config);
 /* Compiles the scripts and says what it found. */
 int bh_app_check(const struct bh_config *config, const char *file);
+/* Runs specs of policies by busted; argv: its arguments. */
+int bh_app_test(const struct bh_config *config, int argc, char **argv);
 /* Prints a JWT signed with auth.jwt.secret. */
 int bh_app_token(const struct bh_config *config, const char *user, const char *tenant,
                  uint64_t ttl_s);
@@ -24,7 +26,7 @@ struct bh_app_edge {
     struct bh_edge_config config;
     struct bh_edge_listen *listen;
     size_t listen_count;
-    struct bh_slice *api_keys, *origins, *cors;
+    struct bh_slice *api_keys, *origins, *cors, *ws_paths;
     struct bh_cidr *trusted;
 };
 /* Checks as it reads: 0, or BH_EINVAL with *error (bh_free). Free it in both cases. */

@@ -11,9 +11,11 @@
 #include "bellhop/script/script.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum type { STRING, STRINGS, URLS, BOOL, COUNT, SECONDS };
 
@@ -55,7 +57,7 @@ static const struct key keys[] = {
     {"http.body_bytes", COUNT, AT(body_bytes), 1, 1024 * MIB, "4194304", NULL},
     {"http.idle_timeout", SECONDS, AT(idle_timeout), 0.1, DAY, "75", NULL},
     {"http.request_timeout", SECONDS, AT(request_timeout), 0.1, DAY, "10", NULL},
-    {"websocket.path", STRING, AT(ws_path), 0, 0, "\"/ws\"", NULL},
+    {"websocket.paths", STRINGS, AT(ws_paths), 0, 0, "[\"/ws\"]", NULL},
     {"websocket.message_bytes", COUNT, AT(message_bytes), 1, 1024 * MIB, "16777216", NULL},
     {"websocket.fragments", COUNT, AT(fragments), 1, 1e9, "100000", NULL},
     {"websocket.ping_interval", SECONDS, AT(ping_interval), 0.05, DAY, "25", NULL},
@@ -100,10 +102,12 @@ static const struct key keys[] = {
     {"script.cpu_limit", SECONDS, AT(cpu_limit), 0, 60, "0.05", NULL},
     {"script.memory_limit", COUNT, AT(memory_limit), 0, 1024.0 * 1024 * MIB, "268435456", NULL},
     {"script.hook_timeout", SECONDS, AT(hook_timeout), 0, 3600, "10", NULL},
+    {"script.shared_memory", COUNT, AT(shared_memory), 0, 1024.0 * MIB, "67108864", NULL},
     {"script.max_tasks", COUNT, AT(max_tasks), 0, 1e7, "10000", NULL},
     {"auth.jwt.algorithms", STRINGS, AT(jwt_algorithms), 0, 0, "[\"HS256\"]", NULL},
     {"auth.jwt.secret", STRING, AT(jwt_secret), 0, 0, "\"\"", NULL},
     {"auth.jwt.public_key", STRING, AT(jwt_public_key), 0, 0, "\"\"", NULL},
+    {"auth.jwt.jwks", STRING, AT(jwt_jwks), 0, 0, "\"\"", NULL},
     {"auth.jwt.issuer", STRING, AT(jwt_issuer), 0, 0, "\"\"", NULL},
     {"auth.jwt.audience", STRING, AT(jwt_audience), 0, 0, "\"\"", NULL},
     {"auth.jwt.leeway", COUNT, AT(jwt_leeway), 0, 3600, "0", NULL},
@@ -537,12 +541,20 @@ static int read_public_key(struct load *l) {
     return 0;
 }
 
+/* Scripts get the path and read the file again when it changes; here only its absence is told. */
+static int check_key_set(struct load *l) {
+    const char *path = l->config->jwt_jwks;
+    if (!*path || access(path, R_OK) == 0)
+        return 0;
+    return refuse(l, "auth.jwt.jwks: %s: %s", path, strerror(errno));
+}
+
 static int finish(struct load *l) {
     struct bh_bytes text = {0};
     struct bh_json_error why;
     for (size_t i = 0; i < KEY_COUNT; i++)
         store(l->config, &keys[i], l->values[i]);
-    if (read_public_key(l))
+    if (read_public_key(l) || check_key_set(l))
         return BH_EINVAL;
     write_tree(l, &text);
     int error = bh_json_parse(bh_bytes_slice(&text), &l->config->tree, &why);

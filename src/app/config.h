@@ -31,7 +31,7 @@ struct bh_config {
 
     uint64_t head_bytes, body_bytes, idle_timeout, request_timeout;
 
-    char *ws_path;
+    struct bh_strings ws_paths;
     uint64_t message_bytes, fragments, ping_interval, pong_timeout, close_timeout;
     uint64_t handshake_timeout, queue_bytes;
     uint64_t connections_per_user, connections_per_tenant;
@@ -57,10 +57,10 @@ struct bh_config {
     struct bh_strings script_files;
     bool trusted;
     char *lua_dir;
-    uint64_t cpu_limit, memory_limit, hook_timeout, max_tasks;
+    uint64_t cpu_limit, memory_limit, shared_memory, hook_timeout, max_tasks;
 
     struct bh_strings jwt_algorithms;
-    char *jwt_secret, *jwt_public_key, *jwt_issuer, *jwt_audience, *jwt_cookie;
+    char *jwt_secret, *jwt_public_key, *jwt_jwks, *jwt_issuer, *jwt_audience, *jwt_cookie;
     char *user_claim, *tenant_claim;
     uint64_t jwt_leeway;
 

@@ -99,6 +99,22 @@ static int read_origins(const struct bh_config *c, struct bh_app_edge *out, char
     return rc;
 }
 
+static int read_paths(const struct bh_config *c, struct bh_app_edge *out, char **error) {
+    const struct bh_strings *list = &c->ws_paths;
+    const char *why = NULL;
+    if (list->count == 0)
+        return refuse(error, "websocket.paths", NULL, "names no path; the default is {\"/ws\"}");
+    out->ws_paths = bh_calloc(list->count, sizeof *out->ws_paths);
+    for (size_t i = 0; i < list->count; i++) {
+        out->ws_paths[i] = bh_slice_cstr(list->items[i]);
+        if (bh_path_check(out->ws_paths[i], &why))
+            return refuse(error, "websocket.paths", list->items[i], why);
+    }
+    out->config.ws_paths = out->ws_paths;
+    out->config.ws_path_count = list->count;
+    return 0;
+}
+
 static int find_choice(const char *value, const char *const *choices) {
     int i = 0;
     while (choices[i] && strcmp(choices[i], value) != 0)
@@ -158,7 +174,6 @@ static void set_rest(const struct bh_config *c, struct bh_app_edge *out) {
     e->api_key_count = c->api_keys.count;
     e->backlog = (int)c->backlog;
     e->dev = c->dev;
-    e->ws_path = c->ws_path;
     e->client_messages_refused = strcmp(c->client_messages, "refuse") == 0;
 }
 
@@ -170,6 +185,8 @@ int bh_app_edge_config(const struct bh_config *c, struct bh_app_edge *out, char 
     int rc = read_addresses(c, out, error);
     if (!rc)
         rc = read_trusted(c, out, error);
+    if (!rc)
+        rc = read_paths(c, out, error);
     return rc ? rc : read_origins(c, out, error);
 }
 
@@ -177,6 +194,7 @@ void bh_app_edge_free(struct bh_app_edge *e) {
     bh_free(e->listen);
     bh_free(e->api_keys);
     bh_free(e->origins);
+    bh_free(e->ws_paths);
     bh_free(e->cors);
     bh_free(e->trusted);
 }

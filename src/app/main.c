@@ -21,6 +21,7 @@ static const char usage_text[] =
     "          --workers N         threads (0: as many as cores)\n"
     "          --instance ID       name of this instance\n"
     "  check   [-c FILE] [--policy FILE]: configuration and scripts, without serving\n"
+    "  test    [-c FILE] SPEC...: specs of policies, by busted (all that follows goes to it)\n"
     "  token   --user U [--tenant T] [--ttl SECONDS] [-c FILE]: a JWT for trying\n"
     "\n"
     "  --help, --version\n"
@@ -35,6 +36,8 @@ struct arguments {
     uint64_t ttl_s;
     struct bh_config_option options[8];
     size_t option_count;
+    int spec_count; /* busted's arguments */
+    char **specs;
 };
 
 /* Options that set a configuration key. */
@@ -121,6 +124,8 @@ static int run(struct arguments *a) {
         status = bh_app_serve(&config);
     else if (strcmp(a->command, "check") == 0)
         status = bh_app_check(&config, a->file);
+    else if (strcmp(a->command, "test") == 0)
+        status = bh_app_test(&config, a->spec_count, a->specs);
     else
         status = bh_app_token(&config, a->user, a->tenant, a->ttl_s);
     bh_config_free(&config);
@@ -132,9 +137,26 @@ static int use_wrongly(const char *what, const char *which) {
     return 2;
 }
 
+/* argv begins behind `test`. Options but for the first -c are busted's. */
+static int test(struct arguments *a, int argc, char **argv) {
+    a->command = "test";
+    if (argc > 1 && strcmp(argv[0], "-c") == 0) {
+        a->file = argv[1];
+        argc -= 2;
+        argv += 2;
+    }
+    if (argc == 0)
+        return use_wrongly("test wants a spec: bellhop test spec/policy_spec.lua", "");
+    a->spec_count = argc;
+    a->specs = argv;
+    return run(a);
+}
+
 int main(int argc, char **argv) {
     struct arguments a = {.ttl_s = 3600};
     int option;
+    if (argc > 1 && strcmp(argv[1], "test") == 0)
+        return test(&a, argc - 2, argv + 2);
     while ((option = getopt_long(argc, argv, "c:h", long_options, NULL)) != -1) {
         if (option == 'h')
             return fputs(usage_text, stdout) < 0;
@@ -145,7 +167,7 @@ int main(int argc, char **argv) {
             return wrong;
     }
     if (optind == argc)
-        return use_wrongly("which command: serve, check or token?", "");
+        return use_wrongly("which command: serve, check, test or token?", "");
     a.command = argv[optind];
     if (optind + 1 < argc)
         return use_wrongly("unexpected argument ", argv[optind + 1]);

@@ -12,8 +12,61 @@
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 
+/* --- who asks --- */
+
+struct asked {
+    struct bh_mail mail;
+    struct bh_server_lane *lane;
+    bh_handle handle;
+    int error;
+    unsigned generation;
+    char *why; /* owned */
+};
+
+/* On the worker's thread. */
+static void on_answer(struct bh_mail *mail) {
+    struct asked *a = BH_CONTAINER_OF(mail, struct asked, mail);
+    if (!a->lane->aborted)
+        bh_edge_reloaded(a->lane->edge, a->handle, a->error, a->generation,
+                         bh_slice_cstr(a->why ? a->why : ""));
+    bh_free(a->why);
+    bh_free(a);
+}
+
+static void answer(struct bh_server_lane *lane, bh_handle handle, int error, const char *why) {
+    if (!lane)
+        return;
+    struct asked *a = bh_malloc(sizeof *a);
+    *a = (struct asked){.mail.fn = on_answer,
+                        .lane = lane,
+                        .handle = handle,
+                        .error = error,
+                        .generation = lane->server->generation,
+                        .why = why ? bh_strdup(why) : NULL};
+    if (bh_mailbox_post(bh_thread_mailbox(lane->thread), &a->mail)) {
+        bh_free(a->why);
+        bh_free(a);
+    }
+}
+
+static void on_asked(struct bh_mail *mail) {
+    struct asked *a = BH_CONTAINER_OF(mail, struct asked, mail);
+    bh_server_reload(a->lane->server, a->lane, a->handle);
+    bh_free(a);
+}
+
+/* On the worker's thread. */
+void bh_server_ask_reload(void *ud, struct bh_worker *worker, bh_handle handle) {
+    struct bh_server *s = ud;
+    struct asked *a = bh_malloc(sizeof *a);
+    *a = (struct asked){.mail.fn = on_asked, .lane = &s->lanes[worker->index], .handle = handle};
+    if (bh_mailbox_post(s->mailbox, &a->mail))
+        bh_free(a);
+}
+
 static void finish(struct bh_server *s, int error, const char *why) {
     s->reload.under_way = false;
+    answer(s->reload.asker, s->reload.handle, error, why);
     if (error)
         bh_error("scripts not reloaded, those at hand stay", bh_kv_int("generation", s->generation),
                  bh_kv_str("why", why));
@@ -121,9 +174,10 @@ static void *load(void *ud) {
     return NULL;
 }
 
-void bh_server_reload(struct bh_server *s, struct bh_worker *asker, bh_handle handle) {
+void bh_server_reload(struct bh_server *s, struct bh_server_lane *asker, bh_handle handle) {
     if (s->reload.under_way || s->state != BH_SERVER_SERVING) {
         bh_warn("no reload: another one is under way, or the server is starting or stopping");
+        answer(asker, handle, BH_EEXIST, NULL);
         return;
     }
     s->reload.under_way = s->reload.loading = true;

@@ -207,9 +207,15 @@ static void on_drained(void *ud) {
     bh_order_post(l->server->mailbox, l, on_lane_drained, 0, NULL);
 }
 
+static void on_farewell(void *ud) {
+    struct bh_server_lane *l = ud;
+    if (!l->aborted)
+        bh_edge_drain(l->edge, on_drained, l);
+}
+
 static void on_drain(struct bh_mail *mail) {
-    struct bh_order o = bh_order_open(mail);
-    bh_edge_drain(o.lane->edge, on_drained, o.lane);
+    struct bh_server_lane *l = bh_order_open(mail).lane;
+    bh_script_shutdown(l->script, "stop", l->server->config->drain_timeout, on_farewell, l);
 }
 
 static void on_drain_timeout(struct bh_timer *t) {
@@ -349,6 +355,8 @@ static int make_lane(struct bh_server *s, struct bh_server_lane *l) {
         bh_free(error);
         return BH_ESCRIPT;
     }
+    s->edge.config.reload = bh_server_ask_reload;
+    s->edge.config.reload_ud = s;
     l->edge = bh_edge_new(&s->edge.config, l->worker);
     if (s->tls)
         bh_edge_set_tls(l->edge, s->tls);
@@ -366,6 +374,7 @@ static int build(struct bh_server *s) {
     s->edge.config.accepts_per_second = (c->accepts_per_second + workers - 1) / workers;
     s->lua_dir = bh_app_lua_dir(c);
     bh_app_script_config(c, s->lua_dir, &s->script, &s->files);
+    s->script.shared = s->shared = bh_shared_new((size_t)c->shared_memory);
     struct bh_node_config node = {
         .instance = bh_slice_cstr(s->instance),
         .linger_ms = c->unsubscribe_linger,
@@ -448,6 +457,7 @@ static void take_down(struct bh_server *s) {
     if (s->tracker)
         s->tracker->vt->free(s->tracker);
     bh_loop_free(s->loop);
+    bh_shared_free(s->shared);
     bh_strings_free(&s->files);
     bh_free(s->lua_dir);
     bh_tls_unref(s->tls);

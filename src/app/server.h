@@ -47,6 +47,7 @@ struct bh_server {
     struct bh_tls *tls;
     struct bh_script_config script;
     struct bh_strings files;
+    struct bh_shared *shared;
     char *lua_dir;
     char instance[BH_ID_MAX + 1];
     struct bh_server_lane *lanes;
@@ -63,7 +64,7 @@ struct bh_server {
         unsigned waiting; /* lanes that have not answered */
         int error;
         char *why;
-        struct bh_worker *asker; /* NULL: a signal */
+        struct bh_server_lane *asker; /* NULL: a signal */
         bh_handle handle;
     } reload;
 };
@@ -83,8 +84,10 @@ void bh_order_post(struct bh_mailbox *to, struct bh_server_lane *lane, void (*fn
 /* Frees the mail; `why` is the caller's. */
 struct bh_order bh_order_open(struct bh_mail *mail);
 
-/* Reads the scripts again. asker: the worker that wants an answer, by its handle; or NULL. */
-void bh_server_reload(struct bh_server *s, struct bh_worker *asker, bh_handle handle);
+/* Reads the scripts again. asker: the lane whose edge wants an answer, by its handle; or NULL. */
+void bh_server_reload(struct bh_server *s, struct bh_server_lane *asker, bh_handle handle);
+/* As bh_edge_config.reload, with the server as ud. */
+void bh_server_ask_reload(void *ud, struct bh_worker *worker, bh_handle handle);
 /* No worker runs any more. */
 void bh_server_reload_stop(struct bh_server *s);
 

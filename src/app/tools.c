@@ -1,12 +1,15 @@
 /* tools.c - the small commands, check and token, and finding the Lua library. */
 #include "app.h"
 
+#include "bellhop/backend/memory.h"
 #include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/id.h"
 #include "bellhop/base/jwt.h"
+#include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/script/script.h"
+#include "bellhop/script/spec.h"
 
 #include <libgen.h>
 #include <limits.h>
@@ -58,11 +61,13 @@ void bh_app_script_config(const struct bh_config *config, const char *lua_dir,
         .config = config->tree,
         .trusted = config->trusted,
         .client_messages = strcmp(config->client_messages, "ignore") == 0,
+        .key_prefix = config->tracking_key_prefix,
         .redis_timeout_ms = config->command_timeout,
         .cpu_limit_ms = (int)config->cpu_limit,
         .memory_limit = (size_t)config->memory_limit,
         .hook_timeout_ms = config->hook_timeout,
         .max_tasks = (size_t)config->max_tasks,
+        .path_is_taken = bh_edge_has_path,
     };
 }
 
@@ -98,6 +103,23 @@ int bh_app_check(const struct bh_config *config, const char *file) {
     bh_strings_free(&files);
     bh_free(lua_dir);
     return rc ? 1 : 0;
+}
+
+int bh_app_test(const struct bh_config *config, int argc, char **argv) {
+    struct bh_script_config script;
+    struct bh_strings files;
+    char *lua_dir = bh_app_lua_dir(config);
+    bh_app_script_config(config, lua_dir, &script, &files);
+    bh_log_init(BH_LOG_WARN, BH_LOG_LOGFMT, false, NULL);
+    const struct bh_spec_config spec = {.script = &script,
+                                        .broker = bh_memory_broker_new,
+                                        .tracker = bh_memory_tracker_new,
+                                        .debounce_ms = config->tracking_debounce,
+                                        .payload_max = (size_t)config->payload_bytes};
+    int status = bh_script_run_specs(&spec, argc, argv);
+    bh_strings_free(&files);
+    bh_free(lua_dir);
+    return status;
 }
 
 int bh_app_token(const struct bh_config *config, const char *user, const char *tenant,

@@ -1,262 +1,20 @@
 /* jwt.c - verifying and signing compact JSON Web Signatures that carry claims.
  *
- * A key knows by its kind and size which algorithms it may serve; an algorithm is used only when
- * the caller's rules, the key and the token's header all name it. The order of the work is the
- * order of trust: shape, header, signature, and only then the claims.
- *
- * Every text passes the strict scanner, and an object with two members of one name is refused, so
- * no later reader can see another claim than the one checked here. OpenSSL's error queue is left
- * empty, because the TLS code of the same thread reads it. */
+ * An algorithm is used only when the caller's rules, a key and the token's header all name it. The
+ * order of the work is the order of trust: shape, header, signature, and only then the claims.
+ * The algorithms and keys are in jwt_key.c, sets of keys in jwks.c. Stateless; any thread. */
 #include "bellhop/base/jwt.h"
 
-#include "bellhop/base/crypto.h"
+#include "jwt_key.h"
+
 #include "bellhop/base/error.h"
-#include "bellhop/base/json.h"
-#include "bellhop/base/map.h"
-#include "bellhop/base/mem.h"
 
 #include <math.h>
-#include <openssl/core_names.h>
-#include <openssl/ecdsa.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define RSA_BITS_MIN 2048
-#define PEM_MAX      65536
-#define HS_ALGS      (BH_JWT_HS256 | BH_JWT_HS384 | BH_JWT_HS512)
-#define RS_ALGS      (BH_JWT_RS256 | BH_JWT_RS384 | BH_JWT_RS512)
-
-static const struct alg {
-    enum bh_jwt_alg id;
-    const char *name;
-    const char *digest;
-    const char *curve; /* OpenSSL's name; ES only */
-    size_t half;       /* bytes of r and of s; ES only */
-} algs[] = {
-    {BH_JWT_HS256, "HS256", "sha256", NULL, 0},
-    {BH_JWT_HS384, "HS384", "sha384", NULL, 0},
-    {BH_JWT_HS512, "HS512", "sha512", NULL, 0},
-    {BH_JWT_RS256, "RS256", "sha256", NULL, 0},
-    {BH_JWT_RS384, "RS384", "sha384", NULL, 0},
-    {BH_JWT_RS512, "RS512", "sha512", NULL, 0},
-    {BH_JWT_ES256, "ES256", "sha256", "prime256v1", 32},
-    {BH_JWT_ES384, "ES384", "sha384", "secp384r1", 48},
-    {BH_JWT_ES512, "ES512", "sha512", "secp521r1", 66},
-};
-
-static const struct alg *find_alg(unsigned id) {
-    for (size_t i = 0; i < sizeof algs / sizeof *algs; i++)
-        if (algs[i].id == id)
-            return &algs[i];
-    return NULL;
-}
-
-unsigned bh_jwt_alg_from_name(struct bh_slice name) {
-    for (size_t i = 0; i < sizeof algs / sizeof *algs; i++)
-        if (bh_slice_eq(name, bh_slice_cstr(algs[i].name)))
-            return algs[i].id;
-    return 0;
-}
-
-/* --- keys --- */
-
-struct bh_jwt_key {
-    unsigned algs; /* what this key may serve */
-    char *secret;
-    size_t secret_len;
-    EVP_PKEY *public;
-};
-
-struct bh_jwt_key *bh_jwt_key_secret(struct bh_slice secret) {
-    struct bh_jwt_key *key = bh_calloc(1, sizeof *key);
-    key->algs = secret.n ? HS_ALGS : 0; /* anybody could sign with the empty secret */
-    key->secret = bh_strndup(secret.p, secret.n);
-    key->secret_len = secret.n;
-    return key;
-}
-
-void bh_jwt_key_free(struct bh_jwt_key *key) {
-    if (!key)
-        return;
-    if (key->secret)
-        OPENSSL_cleanse(key->secret, key->secret_len);
-    bh_free(key->secret);
-    EVP_PKEY_free(key->public);
-    bh_free(key);
-}
-
-/* Without it OpenSSL would ask the terminal about an encrypted PEM. */
-static int no_passphrase(char *buffer, int size, int writing, void *ud) {
-    return -1;
-}
-
-static EVP_PKEY *read_public_key(struct bh_slice pem) {
-    BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.n);
-    if (!bio)
-        return NULL;
-    EVP_PKEY *key = PEM_read_bio_PUBKEY(bio, NULL, no_passphrase, NULL);
-    if (!key && BIO_reset(bio) == 1) {
-        X509 *certificate = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL);
-        key = certificate ? X509_get_pubkey(certificate) : NULL;
-        X509_free(certificate);
-    }
-    BIO_free(bio);
-    return key;
-}
-
-static unsigned algs_of_curve(EVP_PKEY *pkey) {
-    char curve[64];
-    if (EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_GROUP_NAME, curve, sizeof curve,
-                                       NULL) != 1)
-        return 0;
-    for (size_t i = 0; i < sizeof algs / sizeof *algs; i++)
-        if (algs[i].curve && strcmp(algs[i].curve, curve) == 0)
-            return algs[i].id;
-    return 0;
-}
-
-/* 0 with a reason in *why when the key serves nothing. */
-static unsigned algs_of_public_key(EVP_PKEY *pkey, const char **why) {
-    if (!pkey) {
-        *why = "the text is not a PEM public key or certificate";
-        return 0;
-    }
-    switch (EVP_PKEY_get_base_id(pkey)) {
-    case EVP_PKEY_RSA:
-        *why = "an RSA key must have at least 2048 bits";
-        return EVP_PKEY_get_bits(pkey) >= RSA_BITS_MIN ? RS_ALGS : 0;
-    case EVP_PKEY_EC:
-        *why = "an EC key must be on one of the curves P-256, P-384, P-521";
-        return algs_of_curve(pkey);
-    default:
-        *why = "the key must be an RSA or an EC key";
-        return 0;
-    }
-}
-
-int bh_jwt_key_pem(struct bh_slice pem, struct bh_jwt_key **key, const char **why) {
-    const char *reason = NULL;
-    EVP_PKEY *pkey = pem.n <= PEM_MAX ? read_public_key(pem) : NULL;
-    unsigned served = algs_of_public_key(pkey, &reason);
-    ERR_clear_error();
-    if (!served) {
-        EVP_PKEY_free(pkey);
-        if (why)
-            *why = reason;
-        return BH_EINVAL;
-    }
-    *key = bh_calloc(1, sizeof **key);
-    (*key)->algs = served;
-    (*key)->public = pkey;
-    return 0;
-}
-
-/* --- signatures --- */
-
-static const EVP_MD *digest_of(const struct alg *alg) {
-    return EVP_get_digestbyname(alg->digest);
-}
-
-/* A JWS carries r and s side by side; OpenSSL wants them as DER. The caller frees *der. */
-static int der_from_halves(struct bh_slice signature, size_t half, unsigned char **der) {
-    if (signature.n != 2 * half)
-        return -1;
-    const unsigned char *p = (const unsigned char *)signature.p;
-    ECDSA_SIG *sig = ECDSA_SIG_new();
-    BIGNUM *r = BN_bin2bn(p, (int)half, NULL), *s = BN_bin2bn(p + half, (int)half, NULL);
-    int n = -1;
-    if (sig && r && s && ECDSA_SIG_set0(sig, r, s) == 1) {
-        r = s = NULL; /* sig owns them now */
-        n = i2d_ECDSA_SIG(sig, der);
-    }
-    BN_free(s);
-    BN_free(r);
-    ECDSA_SIG_free(sig);
-    return n;
-}
-
-static bool verify_public(const struct alg *alg, EVP_PKEY *pkey, struct bh_slice input,
-                          struct bh_slice signature) {
-    unsigned char *der = NULL;
-    if (alg->curve) {
-        int n = der_from_halves(signature, alg->half, &der);
-        if (n < 0)
-            return false;
-        signature = bh_slice(der, (size_t)n);
-    }
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    bool good = ctx && EVP_DigestVerifyInit(ctx, NULL, digest_of(alg), NULL, pkey) == 1 &&
-                EVP_DigestVerify(ctx, (const unsigned char *)signature.p, signature.n,
-                                 (const unsigned char *)input.p, input.n) == 1;
-    EVP_MD_CTX_free(ctx);
-    OPENSSL_free(der);
-    return good;
-}
-
-static bool signature_holds(const struct alg *alg, const struct bh_jwt_key *key,
-                            struct bh_slice input, struct bh_slice signature) {
-    if (key->public) {
-        bool good = verify_public(alg, key->public, input, signature);
-        ERR_clear_error();
-        return good;
-    }
-    unsigned char mac[BH_DIGEST_MAX];
-    int n = bh_hmac(alg->digest, bh_slice(key->secret, key->secret_len), input, mac);
-    return n > 0 && bh_equal_ct(bh_slice(mac, (size_t)n), signature);
-}
-
-/* --- JSON objects --- */
-
-static int compare_hashes(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-/* Compares keyed hashes of the names, so a hostile header costs n log n. */
-static bool has_twins(struct bh_json_value object) {
-    uint64_t *hashes = bh_malloc((object.raw.n / 5 + 1) * sizeof *hashes); /* {"":0} */
-    struct bh_bytes name = {0};
-    struct bh_json_value key, value;
-    size_t n = 0;
-    for (size_t cursor = 0; bh_json_next(object, &cursor, &key, &value); n++) {
-        bh_bytes_clear(&name);
-        bh_json_string(key, &name);
-        hashes[n] = bh_hash(bh_bytes_slice(&name));
-    }
-    qsort(hashes, n, sizeof *hashes, compare_hashes);
-    bool twins = false;
-    for (size_t i = 1; i < n; i++)
-        twins |= hashes[i] == hashes[i - 1];
-    bh_bytes_free(&name);
-    bh_free(hashes);
-    return twins;
-}
-
-/* Decodes a part of the token into text; true when it is a JSON object with distinct names. */
-static bool decode_object(struct bh_slice part, struct bh_bytes *text,
-                          struct bh_json_value *object) {
-    bh_bytes_reserve(text, 3 * (part.n + 3) / 4);
-    int n = bh_base64url_decode(part, (unsigned char *)text->p);
-    if (n <= 0)
-        return false;
-    text->len = (size_t)n;
-    if (bh_json_check(bh_bytes_slice(text), NULL) != 0)
-        return false;
-    *object = bh_json_root(bh_bytes_slice(text));
-    return object->type == BH_JSON_OBJECT && !has_twins(*object);
-}
-
-static bool string_equals(struct bh_json_value string, struct bh_slice expected) {
-    struct bh_bytes text = {0};
-    bh_json_string(string, &text);
-    bool equal = string.type == BH_JSON_STRING && bh_slice_eq(bh_bytes_slice(&text), expected);
-    bh_bytes_free(&text);
-    return equal;
-}
+/* Anybody may send a token, so one token must not cost a signature check for each key of a set. */
+#define TRIES_MAX 8
 
 /* --- claims --- */
 
@@ -282,7 +40,7 @@ static const char *object_to_issuer(struct bh_json_value claims, const char *iss
         return issuer ? "the token names no issuer" : NULL;
     if (value.type != BH_JSON_STRING)
         return "the claim iss is not a string";
-    if (issuer && !string_equals(value, bh_slice_cstr(issuer)))
+    if (issuer && !bh_jwt_string_equals(value, bh_slice_cstr(issuer)))
         return "the token is from another issuer";
     return NULL;
 }
@@ -294,11 +52,11 @@ static const char *object_to_audience(struct bh_json_value claims, const char *a
     if (aud.type != BH_JSON_STRING && aud.type != BH_JSON_ARRAY)
         return "the claim aud is neither a string nor an array of strings";
     struct bh_slice expected = bh_slice_cstr(audience);
-    bool meant = !audience || string_equals(aud, expected);
+    bool meant = !audience || bh_jwt_string_equals(aud, expected);
     for (size_t cursor = 0; bh_json_next(aud, &cursor, NULL, &each);) {
         if (each.type != BH_JSON_STRING)
             return "the claim aud is neither a string nor an array of strings";
-        meant |= audience && string_equals(each, expected);
+        meant |= audience && bh_jwt_string_equals(each, expected);
     }
     return meant ? NULL : "the token is for another audience";
 }
@@ -352,12 +110,19 @@ static bool split(struct bh_slice token, struct parts *parts) {
     return true;
 }
 
-static const char *choose_alg(struct bh_json_value header, const struct bh_jwt_rules *rules,
-                              const struct alg **alg) {
+/* What the header says: how the token is signed and, perhaps, by which key. */
+struct header {
+    const struct bh_jwt_algorithm *alg;
+    bool has_kid;
+    struct bh_bytes kid;
+};
+
+static const char *read_alg(struct bh_json_value object, const struct bh_jwt_rules *rules,
+                            struct header *header) {
     struct bh_json_value value;
-    if (bh_json_member(header, BH_SLICE("crit"), &value))
+    if (bh_json_member(object, BH_SLICE("crit"), &value))
         return "the token demands an extension that is not supported";
-    if (!bh_json_member(header, BH_SLICE("alg"), &value) || value.type != BH_JSON_STRING)
+    if (!bh_json_member(object, BH_SLICE("alg"), &value) || value.type != BH_JSON_STRING)
         return "the token names no algorithm";
     struct bh_bytes name = {0};
     bh_json_string(value, &name);
@@ -365,36 +130,81 @@ static const char *choose_alg(struct bh_json_value header, const struct bh_jwt_r
     bh_bytes_free(&name);
     if (!(id & rules->algs))
         return "the token's algorithm is not accepted";
-    if (!(id & rules->key->algs))
-        return "the key does not fit the token's algorithm";
-    *alg = find_alg(id);
+    header->alg = bh_jwt_algorithm(id);
     return NULL;
+}
+
+static const char *read_kid(struct bh_json_value object, struct header *header) {
+    struct bh_json_value value;
+    header->has_kid = bh_json_member(object, BH_SLICE("kid"), &value);
+    if (!header->has_kid)
+        return NULL;
+    if (value.type != BH_JSON_STRING)
+        return "the token's kid is not a string";
+    bh_json_string(value, &header->kid);
+    return NULL;
+}
+
+static const char *object_to_set(const struct parts *parts, struct bh_slice signature,
+                                 const struct header *header, const struct bh_jwks *keys) {
+    struct bh_slice kid = bh_bytes_slice(&header->kid);
+    const struct bh_jwt_key *key;
+    size_t cursor = 0, tries = 0;
+    while (tries < TRIES_MAX &&
+           (key = bh_jwks_next(keys, header->alg->id, header->has_kid ? &kid : NULL, &cursor))) {
+        if (bh_jwt_key_verifies(key, header->alg, parts->input, signature))
+            return NULL;
+        tries++;
+    }
+    return tries ? "the token's signature is not valid"
+                 : "no key of the set fits the token's key id and algorithm";
+}
+
+static const char *object_to_signature(const struct parts *parts, struct bh_slice signature,
+                                       const struct header *header,
+                                       const struct bh_jwt_rules *rules) {
+    if (rules->keys)
+        return object_to_set(parts, signature, header, rules->keys);
+    if (!(bh_jwt_key_algs(rules->key) & header->alg->id))
+        return "the key does not fit the token's algorithm";
+    return bh_jwt_key_verifies(rules->key, header->alg, parts->input, signature)
+               ? NULL
+               : "the token's signature is not valid";
+}
+
+static const char *object_to_header(struct bh_json_value object, const struct parts *parts,
+                                    const struct bh_jwt_rules *rules) {
+    struct header header = {0};
+    struct bh_bytes signature = {0};
+    const char *why = read_alg(object, rules, &header);
+    if (!why && rules->keys)
+        why = read_kid(object, &header);
+    if (!why)
+        why = bh_jwt_decode(parts->signature, &signature)
+                  ? "the token's signature is not valid"
+                  : object_to_signature(parts, bh_bytes_slice(&signature), &header, rules);
+    bh_bytes_free(&signature);
+    bh_bytes_free(&header.kid);
+    return why;
+}
+
+/* Decodes a part of the token into text; true when it is a JSON object with distinct names. */
+static bool decode_object(struct bh_slice part, struct bh_bytes *text,
+                          struct bh_json_value *object) {
+    return bh_jwt_decode(part, text) == 0 && bh_jwt_object(bh_bytes_slice(text), object);
 }
 
 static int check_signature(const struct parts *parts, const struct bh_jwt_rules *rules,
                            const char **why) {
-    struct bh_bytes header = {0}, signature = {0};
+    struct bh_bytes text = {0};
     struct bh_json_value object;
-    const struct alg *alg;
     int rc = BH_EPROTO;
     *why = "the token's header is malformed";
-    if (!decode_object(parts->header, &header, &object))
-        goto out;
-    rc = BH_EDENIED;
-    *why = choose_alg(object, rules, &alg);
-    if (*why)
-        goto out;
-    bh_bytes_reserve(&signature, 3 * (parts->signature.n + 3) / 4);
-    int n = bh_base64url_decode(parts->signature, (unsigned char *)signature.p);
-    *why = "the token's signature is not valid";
-    if (n >= 0 &&
-        signature_holds(alg, rules->key, parts->input, bh_slice(signature.p, (size_t)n))) {
-        *why = NULL;
-        rc = 0;
+    if (decode_object(parts->header, &text, &object)) {
+        *why = object_to_header(object, parts, rules);
+        rc = *why ? BH_EDENIED : 0;
     }
-out:
-    bh_bytes_free(&signature);
-    bh_bytes_free(&header);
+    bh_bytes_free(&text);
     return rc;
 }
 
@@ -427,27 +237,21 @@ int bh_jwt_verify(struct bh_slice token, const struct bh_jwt_rules *rules, struc
     return rc;
 }
 
-static void add_base64url(struct bh_bytes *out, struct bh_slice data) {
-    bh_bytes_reserve(out, bh_base64_len(data.n));
-    out->len += bh_base64url_encode(data, out->p + out->len);
-}
-
 int bh_jwt_sign(unsigned id, const struct bh_jwt_key *key, struct bh_slice claims,
                 struct bh_bytes *out) {
-    const struct alg *alg = find_alg(id);
-    if (!alg || !(id & key->algs & HS_ALGS) || bh_json_check(claims, NULL) != 0 ||
+    const struct bh_jwt_algorithm *alg = bh_jwt_algorithm(id);
+    if (!alg || !(id & bh_jwt_key_algs(key) & BH_JWT_HS_ALGS) || bh_json_check(claims, NULL) != 0 ||
         bh_json_root(claims).type != BH_JSON_OBJECT)
         return BH_EINVAL;
     char header[64];
     int header_len = snprintf(header, sizeof header, "{\"alg\":\"%s\",\"typ\":\"JWT\"}", alg->name);
     size_t start = out->len;
-    add_base64url(out, bh_slice(header, (size_t)header_len));
+    bh_jwt_encode(bh_slice(header, (size_t)header_len), out);
     bh_bytes_addc(out, '.');
-    add_base64url(out, claims);
+    bh_jwt_encode(claims, out);
     unsigned char mac[BH_DIGEST_MAX];
-    int mac_len = bh_hmac(alg->digest, bh_slice(key->secret, key->secret_len),
-                          bh_slice(out->p + start, out->len - start), mac);
+    int mac_len = bh_jwt_key_mac(key, alg, bh_slice(out->p + start, out->len - start), mac);
     bh_bytes_addc(out, '.');
-    add_base64url(out, bh_slice(mac, (size_t)mac_len));
+    bh_jwt_encode(bh_slice(mac, (size_t)mac_len), out);
     return 0;
 }

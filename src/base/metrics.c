@@ -17,7 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CELLS (BH_METRICS_MAX + 1)
+#define CELLS       (BH_METRICS_MAX + 1)
+#define SOURCES_MAX 4
 
 struct block {
     struct bh_list in_blocks;
@@ -29,6 +30,8 @@ static struct bh_list blocks = {&blocks, &blocks};
 static int64_t retired[CELLS];
 static const struct bh_metric *registered[CELLS];
 static unsigned last_cell;
+static void (*sources[SOURCES_MAX])(struct bh_bytes *out);
+static unsigned source_count;
 
 static _Thread_local struct block *mine;
 static pthread_key_t exit_key;
@@ -114,6 +117,14 @@ static void render_one(struct bh_bytes *out, const struct bh_metric *m, bool fir
     bh_bytes_addf(out, " %" PRId64 "\n", value);
 }
 
+void bh_metrics_add_source(void (*render)(struct bh_bytes *out)) {
+    pthread_mutex_lock(&lock);
+    if (source_count == SOURCES_MAX)
+        abort();
+    sources[source_count++] = render;
+    pthread_mutex_unlock(&lock);
+}
+
 void bh_metrics_render(struct bh_bytes *out) {
     pthread_mutex_lock(&lock);
     const char *previous = "";
@@ -122,5 +133,8 @@ void bh_metrics_render(struct bh_bytes *out) {
         render_one(out, m, strcmp(previous, m->name) != 0, sum(cell));
         previous = m->name;
     }
+    unsigned count = source_count;
     pthread_mutex_unlock(&lock);
+    for (unsigned i = 0; i < count; i++)
+        sources[i](out);
 }

@@ -40,11 +40,14 @@ size_t bh_envelope_head(const struct bh_message *m, uint64_t now_ms, char *out) 
     h[6] = m->flags & KNOWN_FLAGS;
     h[7] = (unsigned char)m->origin.n;
     h[8] = (unsigned char)m->id.n;
+    put_be(h + 10, m->filter.n, 2);
     put_be(h + 12, m->except, 8);
     put_be(h + 20, ttl_left(m, now_ms), 4);
-    memcpy(out + BH_ENVELOPE_HEAD, m->origin.p, m->origin.n);
-    memcpy(out + BH_ENVELOPE_HEAD + m->origin.n, m->id.p, m->id.n);
-    return BH_ENVELOPE_HEAD + m->origin.n + m->id.n;
+    char *at = out + BH_ENVELOPE_HEAD;
+    bh_slice_place(&at, m->origin);
+    bh_slice_place(&at, m->id);
+    bh_slice_place(&at, m->filter);
+    return bh_envelope_head_len(m);
 }
 
 static const char *read_head(struct bh_slice bytes, uint64_t now_ms, struct bh_message *m) {
@@ -54,26 +57,29 @@ static const char *read_head(struct bh_slice bytes, uint64_t now_ms, struct bh_m
     m->kind = h[4];
     m->opcode = h[5];
     m->flags = h[6];
-    size_t origin = h[7], id = h[8];
+    size_t origin = h[7], id = h[8], filter = get_be(h + 10, 2);
     if (m->kind > BH_MESSAGE_DISCONNECT)
         return "envelope: unknown kind";
     if (m->opcode != BH_TEXT && m->opcode != BH_BINARY)
         return "envelope: unknown opcode";
-    if ((m->flags & ~KNOWN_FLAGS) || h[9] || h[10] || h[11])
+    if ((m->flags & ~KNOWN_FLAGS) || h[9])
         return "envelope: unknown flags";
-    if (bytes.n < BH_ENVELOPE_HEAD + origin + id)
-        return "envelope: the ids are cut short";
+    if (bytes.n < BH_ENVELOPE_HEAD + origin + id + filter)
+        return "envelope: the ids or the filter are cut short";
     m->except = get_be(h + 12, 8);
     uint64_t ttl = get_be(h + 20, 4);
     m->expires_ms = ttl ? now_ms + ttl : 0;
     const char *at = bytes.p + BH_ENVELOPE_HEAD;
     m->origin = bh_slice(at, origin);
     m->id = bh_slice(at + origin, id);
-    m->payload = bh_slice(at + origin + id, bytes.n - BH_ENVELOPE_HEAD - origin - id);
+    m->filter = bh_slice(at + origin + id, filter);
+    m->payload = bh_slice(at + origin + id + filter, bytes.n - bh_envelope_head_len(m));
     if (bh_id_check(BH_ID_INSTANCE, m->origin, NULL))
         return "envelope: the origin is no instance id";
     if (bh_id_check(BH_ID_MESSAGE, m->id, NULL))
         return "envelope: the message id has bytes that no id has";
+    if (bh_filter_check(m->filter) || (filter && m->kind != BH_MESSAGE_DATA))
+        return "envelope: the filter is malformed";
     if (m->opcode == BH_TEXT && !bh_utf8_valid(m->payload))
         return "envelope: a text payload is not UTF-8";
     return NULL;

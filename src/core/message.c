@@ -1,10 +1,10 @@
-/* message.c - one allocation: the struct, then id, origin and payload. */
+/* message.c - one allocation: the struct, then id, origin, filter and payload. */
 #include "bellhop/core/message.h"
 
 #include "bellhop/base/mem.h"
 
 struct bh_message *bh_message_new(const struct bh_message *parts) {
-    size_t bytes = parts->id.n + parts->origin.n + parts->payload.n;
+    size_t bytes = parts->id.n + parts->origin.n + parts->filter.n + parts->payload.n;
     struct bh_message *m = bh_try_malloc(sizeof *m + bytes);
     if (!m)
         return NULL;
@@ -13,6 +13,7 @@ struct bh_message *bh_message_new(const struct bh_message *parts) {
     char *at = m->bytes;
     m->id = bh_slice_place(&at, parts->id);
     m->origin = bh_slice_place(&at, parts->origin);
+    m->filter = bh_slice_place(&at, parts->filter);
     m->payload = bh_slice_place(&at, parts->payload);
     return m;
 }

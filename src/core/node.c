@@ -8,6 +8,7 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
+#include "bellhop/core/filter.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -65,20 +66,22 @@ struct walk {
     unsigned sockets; /* that took it */
 };
 
-static bool is_excepted(const struct bh_subscriber *s, const struct bh_message *m) {
-    return m->except && m->except == s->number;
+static bool is_for(const struct bh_subscriber *s, const struct bh_message *m) {
+    if (m->except && m->except == s->number)
+        return false;
+    return !m->filter.n || bh_filter_matches(m->filter, s->identity);
 }
 
 static void count_it(struct bh_subscriber *s, void *ud) {
     struct walk *walk = ud;
-    walk->sockets += !is_excepted(s, walk->message);
+    walk->sockets += is_for(s, walk->message);
 }
 
 static void deliver_to(struct bh_subscriber *s, void *ud) {
     struct walk *walk = ud;
     struct bh_message *m = walk->message;
     struct bh_hooks *hooks = s->worker->hooks;
-    if (is_excepted(s, m))
+    if (!is_for(s, m))
         return;
     int error;
     if (!bh_hooks_has(hooks, BH_HOOK_DELIVER)) {

@@ -49,6 +49,7 @@ static void on_due(struct bh_timer *t) {
     }
     struct bh_publish p = {.topic = m->topic,
                            .data = bh_buf_copy(m->payload),
+                           .filter = m->filter.n ? bh_buf_copy(m->filter) : NULL,
                            .opcode = m->opcode,
                            .source = BH_SOURCE_SCRIPT,
                            .skip_hook = true,

@@ -35,7 +35,7 @@ struct op {
 static void discard(struct bh_op *head) {
     struct op *op = BH_CONTAINER_OF(head, struct op, op);
     bh_timer_cancel(&op->again);
-    bh_buf_unref(op->publish.data);
+    bh_publish_release(&op->publish);
     bh_message_unref(op->message);
     bh_free(op);
 }
@@ -298,6 +298,7 @@ static struct bh_message *make_message(const struct op *op, enum bh_message_kind
         .expires_ms = p->ttl_s ? bh_loop_now(op->worker->loop) + p->ttl_s * UINT64_C(1000) : 0,
         .id = bh_slice(p->id, p->id_len),
         .origin = bh_slice_cstr(n->origin),
+        .filter = bh_buf_slice(p->filter),
         .payload = bh_buf_slice(p->data),
     };
     return bh_message_new(&parts);

@@ -3,16 +3,18 @@
  *
  * The body is the payload, byte for byte; with Content-Type application/octet-stream it is a binary
  * message, else text, which must be UTF-8. The query may say strategy, ttl (seconds), id (an
- * idempotency key) and except (a connection id); anything else in it is refused by name, because a
- * misspelt option that is ignored is worse than an error.
+ * idempotency key), except (a connection id) and filter (name:value, once for each tag that a
+ * receiver must have); anything else in it is refused by name, because a misspelt option that is
+ * ignored is worse than an error.
  * Thread: the worker's; answers come by the request's handle. */
 #include "endpoints.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/json.h"
 #include "bellhop/base/utf8.h"
+#include "bellhop/core/filter.h"
 
-#define VALUE_MAX 256
+#define VALUE_MAX 1024 /* escaped: that of a filter is the longest */
 
 /* --- the query --- */
 
@@ -48,6 +50,15 @@ static int take_except(struct bh_publish *p, struct bh_slice value, const char *
     return bh_connection_number(value, &p->except);
 }
 
+/* The first colon ends the name. */
+static int take_filter(struct bh_publish *p, struct bh_slice value, const char **why) {
+    struct bh_slice name;
+    *why = "a filter is the name of a tag, a colon, and the value that it must have";
+    if (!bh_slice_split(&value, ':', &name) || !value.p)
+        return BH_EINVAL;
+    return bh_filter_add(&p->filter, name, value, why);
+}
+
 int bh_api_take_option(struct bh_publish *p, struct bh_slice name, struct bh_slice value,
                        const char **why) {
     if (bh_slice_eq(name, BH_SLICE("strategy")))
@@ -58,7 +69,9 @@ int bh_api_take_option(struct bh_publish *p, struct bh_slice name, struct bh_sli
         return take_id(p, value, why);
     if (bh_slice_eq(name, BH_SLICE("except")))
         return take_except(p, value, why);
-    *why = "the options are strategy, ttl, id and except";
+    if (bh_slice_eq(name, BH_SLICE("filter")))
+        return take_filter(p, value, why);
+    *why = "the options are strategy, ttl, id, except and filter";
     return BH_ENOTFOUND;
 }
 
@@ -116,12 +129,9 @@ void bh_api_outcome(const struct bh_publish_result *r, int *status, const char *
 }
 
 void bh_api_published(const struct bh_publish_result *r, struct bh_bytes *out) {
-    static const char *const names[] = {[BH_PUBLISH_DELIVERED] = "delivered",
-                                        [BH_PUBLISH_PUBLISHED] = "published",
-                                        [BH_PUBLISH_OFFLINE] = "offline"};
     bh_bytes_adds(out, "{\"id\":");
     bh_json_quote(out, r->id);
-    bh_bytes_addf(out, ",\"status\":\"%s\"", r->duplicate ? "published" : names[r->status]);
+    bh_bytes_addf(out, ",\"status\":\"%s\"", bh_publish_status_name(r));
     if (r->duplicate)
         bh_bytes_adds(out, ",\"duplicate\":true");
     else
@@ -165,13 +175,16 @@ static void publish(struct bh_conn *c, enum bh_topic_kind kind, const char *bad_
         bh_conn_fail(c, 400, bad_id, "%s", why);
         return;
     }
-    if (!take_query(c, &p))
+    if (!take_query(c, &p)) {
+        bh_publish_release(&p);
         return;
+    }
     p.opcode = is_binary(r) ? BH_BINARY : BH_TEXT;
     if (p.opcode == BH_TEXT && !bh_utf8_valid(r->body)) {
         bh_conn_fail(c, 400, "invalid_utf8",
                      "a text message must be valid UTF-8; send Content-Type: "
                      "application/octet-stream for a binary one");
+        bh_publish_release(&p);
         return;
     }
     p.data = bh_buf_copy(r->body);

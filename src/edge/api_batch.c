@@ -15,6 +15,7 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/json.h"
 #include "bellhop/base/mem.h"
+#include "bellhop/core/filter.h"
 
 #define ITEMS_MAX 1000
 
@@ -120,10 +121,9 @@ static int take_target(struct bh_publish *p, bool *targeted, enum bh_topic_kind 
     return bh_topic_make(kind, id, &p->topic, &why) == 0 ? 0 : complain(c, code, why);
 }
 
-/* The text of a string, or the digits of an integer literal. */
-static int text_of(struct bh_json_value value, struct bh_bytes *out, struct complaint *c) {
+/* Appends the text of a string, or the digits of an integer literal. */
+static int add_text(struct bh_json_value value, struct bh_bytes *out, struct complaint *c) {
     int64_t ignored;
-    bh_bytes_clear(out);
     if (value.type == BH_JSON_STRING) {
         bh_json_string(value, out);
         return 0;
@@ -134,6 +134,40 @@ static int text_of(struct bh_json_value value, struct bh_bytes *out, struct comp
         return complain(c, "invalid_request", "a number must be an integer of at most 2^63-1");
     bh_bytes_add(out, value.raw);
     return 0;
+}
+
+/* A value may be true or false, too: tags may. */
+static int take_tag(struct bh_publish *p, struct bh_json_value key, struct bh_json_value value,
+                    struct bh_bytes *text, struct complaint *c) {
+    const char *why;
+    bh_bytes_clear(text);
+    bh_json_string(key, text);
+    size_t name = text->len;
+    if (value.type == BH_JSON_TRUE || value.type == BH_JSON_FALSE)
+        bh_bytes_add(text, value.raw);
+    else if (add_text(value, text, c))
+        return complain(c, "invalid_option",
+                        "the values of a filter are strings, integers, true and false");
+    struct bh_slice both = bh_bytes_slice(text);
+    if (bh_filter_add(&p->filter, bh_slice(both.p, name), bh_slice(both.p + name, both.n - name),
+                      &why))
+        return complain(c, "invalid_option", why);
+    return 0;
+}
+
+static int take_filter(struct bh_publish *p, struct bh_json_value object, struct bh_bytes *text,
+                       struct complaint *c) {
+    struct bh_json_value key, value;
+    size_t cursor = 0;
+    int error = 0;
+    if (object.type != BH_JSON_OBJECT || p->filter)
+        return complain(c, "invalid_option", "filter is one object of names and values");
+    while (!error && bh_json_next(object, &cursor, &key, &value))
+        error = take_tag(p, key, value, text, c);
+    if (!error && !p->filter)
+        error = complain(c, "invalid_option",
+                         "a filter names at least one tag; leave it out to reach everybody");
+    return error;
 }
 
 static int take_member(struct bh_publish *p, bool *targeted, struct bh_slice key,
@@ -148,7 +182,10 @@ static int take_member(struct bh_publish *p, bool *targeted, struct bh_slice key
             return complain(c, "invalid_request", "all is true or not there");
         return take_target(p, targeted, BH_TOPIC_ALL, bh_slice(NULL, 0), "invalid_request", c);
     }
-    if (text_of(value, text, c) != 0)
+    if (bh_slice_eq(key, BH_SLICE("filter")))
+        return take_filter(p, value, text, c);
+    bh_bytes_clear(text);
+    if (add_text(value, text, c) != 0)
         return BH_EINVAL;
     struct bh_slice id = bh_bytes_slice(text);
     if (bh_slice_eq(key, BH_SLICE("user")))
@@ -161,7 +198,8 @@ static int take_member(struct bh_publish *p, bool *targeted, struct bh_slice key
     int error = bh_api_take_option(p, key, id, &why);
     if (error == BH_ENOTFOUND)
         return complain(c, "unknown_member",
-                        "members are user, tenant, topic, all, data, strategy, ttl, id, except");
+                        "members are user, tenant, topic, all, data, strategy, ttl, id, except, "
+                        "filter");
     return error ? complain(c, "invalid_option", why) : 0;
 }
 
@@ -191,7 +229,7 @@ static void publish_item(struct item *item, struct bh_json_value object) {
     struct bh_publish p = {.source = BH_SOURCE_HTTP, .opcode = BH_TEXT};
     struct complaint complaint;
     if (read_item(object, &p, &complaint) != 0) {
-        bh_buf_unref(p.data);
+        bh_publish_release(&p);
         item_failed(item, complaint.code, bh_slice_cstr(complaint.why));
         settle(item->batch);
         return;

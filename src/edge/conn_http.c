@@ -24,6 +24,7 @@
 #include "endpoints.h"
 #include "greet.h"
 #include "router.h"
+#include "script_route.h"
 #include "ws_conn.h"
 
 #define HELD_MAX (16 * 1024)  /* beyond it a busy connection is not read */
@@ -67,7 +68,7 @@ static bool awaits_request(const struct bh_conn *c) {
     return c->state == BH_CONN_IDLE || c->state == BH_CONN_READING;
 }
 
-/* The WebSocket path is no route. */
+/* The WebSocket paths are no routes. */
 static bool is_upgrading(const struct bh_conn *c) {
     return c->state == BH_CONN_BUSY && !c->route;
 }
@@ -153,6 +154,10 @@ static void respond(struct bh_conn *c, int status, const char *type,
     bh_defer(c->edge->loop, BH_PHASE_FLUSH, &c->flush);
 }
 
+static bool has_header(const struct bh_http_header *headers, size_t count, struct bh_slice name) {
+    return bh_http_header(headers, count, name).p != NULL;
+}
+
 void bh_conn_answer(struct bh_conn *c, int status, const char *content_type,
                     const struct bh_http_header *headers, size_t header_count,
                     struct bh_slice body) {
@@ -162,8 +167,9 @@ void bh_conn_answer(struct bh_conn *c, int status, const char *content_type,
     size_t n = 0;
     for (; n < header_count && n < BH_CONN_HEADERS_MAX - 1; n++)
         all[n] = headers[n];
-    n += bh_cors_headers(c, all + n);
-    if (status == 401)
+    if (!has_header(all, n, BH_SLICE("Access-Control-Allow-Origin")))
+        n += bh_cors_headers(c, all + n);
+    if (status == 401 && !has_header(all, n, BH_SLICE("WWW-Authenticate")))
         all[n++] = (struct bh_http_header){BH_SLICE("WWW-Authenticate"), BH_SLICE("Bearer")};
     const struct bh_http_request *request = bh_conn_request(c);
     /* Behind an upgrade that is refused there may be frames, which are no request. */
@@ -254,44 +260,6 @@ struct bh_conn *bh_conn_find(struct bh_edge *e, bh_handle request) {
     return bh_slots_get(&e->requests, request);
 }
 
-static void tls_to_neutral(const struct bh_tls_peer *p, struct bh_request_tls *out) {
-    *out = (struct bh_request_tls){.version = p->version,
-                                   .cipher = p->cipher,
-                                   .sni = p->sni,
-                                   .verified = p->verified,
-                                   .subject = p->subject,
-                                   .sans = p->sans,
-                                   .san_count = p->san_count};
-}
-
-void bh_conn_to_neutral(const struct bh_conn *c, struct bh_conn_neutral *out) {
-    const struct bh_http_request *r = bh_conn_request(c);
-    size_t n = r->header_count < BH_CONN_HEADERS_MAX ? r->header_count : BH_CONN_HEADERS_MAX;
-    for (size_t i = 0; i < n; i++)
-        out->headers[i] = (struct bh_header){r->headers[i].name, r->headers[i].value};
-    bh_ip_format(&c->peer.ip, out->ip);
-    out->tls_peer = bh_tls_peer(&c->stream);
-    if (out->tls_peer)
-        tls_to_neutral(out->tls_peer, &out->tls);
-    out->request = (struct bh_request){
-        .method = r->method,
-        .path = r->path,
-        .query = r->query,
-        .host = r->host,
-        .headers = out->headers,
-        .header_count = n,
-        .peer_ip = bh_slice_cstr(out->ip),
-        .peer_port = c->peer.forwarded ? 0 : c->remote_port,
-        .listener = bh_slice_cstr(c->listener->text),
-        .secure = out->tls_peer || c->peer.https,
-        .tls = out->tls_peer ? &out->tls : NULL,
-    };
-}
-
-void bh_conn_neutral_free(struct bh_conn_neutral *n) {
-    bh_free(n->tls_peer);
-}
-
 static void decode_param(struct bh_conn *c, struct bh_slice param) {
     int n = param.n <= sizeof c->param_bytes ? bh_slice_urldecode(param, false, c->param_bytes)
                                              : BH_ETOOBIG;
@@ -307,17 +275,33 @@ static void answer_wrong_method(struct bh_conn *c, const char *allow) {
     bh_bytes_free(&body);
 }
 
-static void dispatch(struct bh_conn *c) {
-    const struct bh_edge_config *config = c->edge->config;
+/* What is for developers comes last, so that the scripts' paths are the same with --dev. */
+static enum bh_route_result find_route(const struct bh_conn *c, struct bh_route_match *match) {
     const struct bh_http_request *r = bh_conn_request(c);
-    if (bh_slice_eq(r->path, bh_slice_cstr(config->ws_path))) {
+    enum bh_route_result found = bh_route_find(r->method, r->path, false, match);
+    if (found == BH_ROUTE_NO_PATH)
+        found = bh_script_route_find(c, match);
+    if (found == BH_ROUTE_NO_PATH && c->edge->config->dev)
+        found = bh_route_find(r->method, r->path, true, match);
+    return found;
+}
+
+static void dispatch(struct bh_conn *c) {
+    const struct bh_http_request *r = bh_conn_request(c);
+    struct bh_route_match match;
+    if (r->upgrade) {
         bh_upgrade_begin(c);
         return;
     }
-    if (bh_cors_answer(c))
+    enum bh_route_result found = find_route(c, &match);
+    if (found == BH_ROUTE_NO_PATH && bh_upgrade_takes(c)) {
+        bh_upgrade_begin(c); /* a handshake that is none: it says what is missing */
         return;
-    struct bh_route_match match;
-    switch (bh_route_find(r->method, r->path, config->dev, &match)) {
+    }
+    c->route = match.route;
+    if (bh_cors_answer(c, found == BH_ROUTE_FOUND ? NULL : match.allow))
+        return;
+    switch (found) {
     case BH_ROUTE_NO_PATH:
         bh_conn_fail(c, 404, "not_found", "there is nothing at this path");
         return;
@@ -327,7 +311,6 @@ static void dispatch(struct bh_conn *c) {
     case BH_ROUTE_FOUND:
         break;
     }
-    c->route = match.route;
     if (match.param.p)
         decode_param(c, match.param);
     if (match.route->guarded)
@@ -494,14 +477,24 @@ static void on_writable(struct bh_stream *s) {
     bh_defer(c->edge->loop, BH_PHASE_FLUSH, &c->flush);
 }
 
+/* The script learns that nobody waits any more; what was answered before still goes out. */
+static void give_script_up(struct bh_conn *c) {
+    bh_conn_abandon(c);
+    release_request(c);
+    set_state(c, BH_CONN_LINGER);
+}
+
 /* A client may send FIN behind its request and still wait for the answer; not so behind an
- * upgrade, which would be one-way at once, nor before it has begun to speak HTTP. */
+ * upgrade, which would be one-way at once, nor before it has begun to speak HTTP, nor while a
+ * script makes it wait, who would go on for nobody: clients that give up send just a FIN. */
 static void on_end(struct bh_stream *s, int error) {
     struct bh_conn *c = BH_CONTAINER_OF(s, struct bh_conn, stream);
     if (error || c->state == BH_CONN_GREETING || is_upgrading(c)) {
         bh_conn_drop(c);
         return;
     }
+    if (c->route == &bh_script_route && c->ticket)
+        give_script_up(c);
     c->peer_ended = true;
     bh_defer(c->edge->loop, BH_PHASE_FLUSH, &c->flush);
 }

@@ -86,6 +86,7 @@ static inline const struct bh_http_request *bh_conn_request(const struct bh_conn
 struct bh_conn_neutral {
     struct bh_request request;
     struct bh_header headers[BH_CONN_HEADERS_MAX];
+    struct bh_path_params params; /* for those who match a path; not filled */
     struct bh_request_tls tls;
     struct bh_tls_peer *tls_peer; /* owned */
     char ip[BH_ADDR_TEXT_MAX];

@@ -1,4 +1,4 @@
-/* cors.c - who may call the API from a browser.
+/* cors.c - who may call the API, and scripts' own endpoints, from a browser.
  *
  * Nobody, unless the configuration names origins: without the headers of this file a browser shows
  * a page no answer, and sends no request with an Authorization header in the first place. With
@@ -7,12 +7,17 @@
 #include "cors.h"
 
 #include "origin.h"
+#include "script_route.h"
 
 #define METHODS "GET, POST, DELETE"
 #define ALLOWED "Authorization, Content-Type"
 
-static bool is_api(const struct bh_http_request *r) {
-    return bh_slice_starts(r->path, BH_SLICE("/api/"));
+static bool is_script(const struct bh_conn *c) {
+    return c->route == &bh_script_route;
+}
+
+static bool is_ours(const struct bh_conn *c) {
+    return is_script(c) || bh_slice_starts(bh_conn_request(c)->path, BH_SLICE("/api/"));
 }
 
 static struct bh_slice origin_of(const struct bh_http_request *r) {
@@ -26,7 +31,7 @@ static bool is_welcome(const struct bh_conn *c) {
 
 size_t bh_cors_headers(const struct bh_conn *c, struct bh_http_header out[BH_CORS_HEADERS_MAX]) {
     size_t n = 0;
-    if (c->edge->config->cors_count == 0 || !is_api(bh_conn_request(c)))
+    if (c->edge->config->cors_count == 0 || !is_ours(c))
         return 0;
     out[n++] = (struct bh_http_header){BH_SLICE("Vary"), BH_SLICE("Origin")};
     if (is_welcome(c))
@@ -35,9 +40,10 @@ size_t bh_cors_headers(const struct bh_conn *c, struct bh_http_header out[BH_COR
     return n;
 }
 
-static void answer_preflight(struct bh_conn *c) {
-    static const struct bh_http_header headers[] = {
-        {BH_SLICE("Access-Control-Allow-Methods"), BH_SLICE(METHODS)},
+static void answer_preflight(struct bh_conn *c, const char *allow) {
+    const struct bh_http_header headers[] = {
+        {BH_SLICE("Access-Control-Allow-Methods"),
+         is_script(c) ? bh_slice_cstr(allow) : BH_SLICE(METHODS)},
         {BH_SLICE("Access-Control-Allow-Headers"), BH_SLICE(ALLOWED)},
         {BH_SLICE("Access-Control-Max-Age"), BH_SLICE("600")},
     };
@@ -47,16 +53,16 @@ static void answer_preflight(struct bh_conn *c) {
         bh_conn_fail(c, 403, "forbidden", "api.cors_origins does not name this origin");
 }
 
-bool bh_cors_answer(struct bh_conn *c) {
+bool bh_cors_answer(struct bh_conn *c, const char *allow) {
     const struct bh_edge_config *config = c->edge->config;
     const struct bh_http_request *r = bh_conn_request(c);
-    if (!is_api(r) || origin_of(r).n == 0)
+    if (!is_ours(c) || origin_of(r).n == 0)
         return false;
     bool preflight =
-        bh_slice_eq(r->method, BH_SLICE("OPTIONS")) &&
+        allow && bh_slice_eq(r->method, BH_SLICE("OPTIONS")) &&
         bh_http_header(r->headers, r->header_count, BH_SLICE("Access-Control-Request-Method")).p;
     if (preflight && config->cors_count) {
-        answer_preflight(c);
+        answer_preflight(c, allow);
         return true;
     }
     bool known = !bh_slice_eq(origin_of(r), BH_SLICE("null")) && /* which any page can be */

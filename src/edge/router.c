@@ -5,6 +5,7 @@
  * while GET of the same path asks for a user called "online". */
 #include "router.h"
 
+#include "bellhop/edge/edge.h"
 #include "endpoints.h"
 
 #include <stdio.h>
@@ -15,6 +16,7 @@ static const struct bh_route routes[] = {
     {"GET", "/metrics", NULL, bh_ops_metrics, false, false, false},
     {"GET", "/", NULL, bh_demo_page, false, true, false},
     {"POST", "/api/publish", NULL, bh_api_batch, true, false, false},
+    {"POST", "/api/reload", NULL, bh_api_reload, true, false, false},
     {"POST", "/api/broadcast", NULL, bh_api_broadcast, true, false, false},
     {"POST", "/api/users/online", NULL, bh_api_users_online, true, false, false},
     {"POST", "/api/users/", "/messages", bh_api_user_message, true, false, false},
@@ -43,6 +45,11 @@ static void allow(struct bh_route_match *m, const char *method) {
     snprintf(m->allow + n, sizeof m->allow - n, "%s%s", n ? ", " : "", method);
     if (strcmp(method, "GET") == 0)
         allow(m, "HEAD");
+}
+
+bool bh_edge_has_path(struct bh_slice path) {
+    struct bh_route_match match;
+    return bh_route_find(BH_SLICE("GET"), path, false, &match) != BH_ROUTE_NO_PATH;
 }
 
 enum bh_route_result bh_route_find(struct bh_slice method, struct bh_slice path, bool dev,

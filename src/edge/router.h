@@ -19,9 +19,9 @@ struct bh_route {
 enum bh_route_result { BH_ROUTE_FOUND, BH_ROUTE_NO_PATH, BH_ROUTE_NO_METHOD };
 
 struct bh_route_match {
-    const struct bh_route *route;
-    struct bh_slice param; /* still encoded; p NULL: none */
-    char allow[64];        /* for NO_METHOD: "GET, HEAD" */
+    const struct bh_route *route; /* NULL unless found */
+    struct bh_slice param;        /* still encoded; p NULL: none */
+    char allow[64];               /* for NO_METHOD: "GET, HEAD" */
 };
 
 /* HEAD finds what GET would. */

@@ -392,13 +392,42 @@ static uint64_t beat(struct bh_wsconn *ws) {
 }
 
 static void arm(struct bh_wsconn *ws, uint64_t delay) {
-    uint64_t expiry = expires_in(ws);
+    uint64_t expiry = ws->expiring ? UINT64_MAX : expires_in(ws);
     uint64_t resume =
         ws->open.resume_ms ? left(bh_loop_now(ws->edge->loop), ws->open.resume_ms) : UINT64_MAX;
     delay = delay < expiry ? delay : expiry;
     delay = delay < resume ? delay : resume;
     if (delay != UINT64_MAX)
         bh_timer_set(&ws->timer, delay);
+}
+
+static void watch(struct bh_wsconn *ws);
+
+/* A new expiry that is over already ends the connection; the hook is not asked again and again. */
+static void on_expiry(void *ud, bh_handle handle, int64_t expires) {
+    struct bh_subscriber *s = bh_worker_subscriber(ud, handle);
+    if (!s)
+        return;
+    struct bh_wsconn *ws = BH_CONTAINER_OF(s, struct bh_wsconn, subscriber);
+    if (ws->state != BH_WSCONN_OPEN)
+        return;
+    ws->subscriber.identity->expires = expires;
+    if (expires == 0 || expires_in(ws) == 0) {
+        bh_wsconn_close(ws, 4401, BH_SLICE("expired"));
+        return;
+    }
+    ws->expiring = false;
+    watch(ws);
+}
+
+/* False: there is nobody to ask. */
+static bool ask_for_more(struct bh_wsconn *ws) {
+    struct bh_hooks *hooks = ws->edge->worker->hooks;
+    if (!bh_hooks_has(hooks, BH_HOOK_EXPIRE))
+        return false;
+    ws->expiring = true;
+    hooks->vt->expire(hooks, &ws->subscriber, on_expiry, ws->edge->worker, ws->subscriber.handle);
+    return true;
 }
 
 static void watch(struct bh_wsconn *ws) {
@@ -408,10 +437,12 @@ static void watch(struct bh_wsconn *ws) {
             return;
         update_reading(ws);
     }
-    if (expires_in(ws) == 0) {
+    if (expires_in(ws) == 0 && !ws->expiring && !ask_for_more(ws)) {
         bh_wsconn_close(ws, 4401, BH_SLICE("expired"));
         return;
     }
+    if (ws->state != BH_WSCONN_OPEN)
+        return; /* it was refused at once */
     uint64_t again = beat(ws);
     if (ws->state != BH_WSCONN_OPEN)
         return; /* the ping found a full queue */

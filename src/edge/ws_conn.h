@@ -53,6 +53,7 @@ struct bh_wsconn {
     bool counted : 1;    /* as an open connection */
     bool reset : 1;      /* too slow: the end is an RST */
     bool asking : 1;     /* the hook on_slow is running */
+    bool expiring : 1;   /* the hook on_expire is */
     bool counted_ip : 1; /* in the quota of its address */
 };
 

@@ -209,10 +209,31 @@ static void refuse_handshake(struct bh_conn *c, int status, const char *why) {
     bh_bytes_free(&body);
 }
 
+/* The most specific of the configured paths that fits. */
+static bool find_path(const struct bh_conn *c, struct bh_path_params *params) {
+    const struct bh_edge_config *config = c->edge->config;
+    const struct bh_slice *best = NULL;
+    for (size_t i = 0; i < config->ws_path_count; i++) {
+        const struct bh_slice *pattern = &config->ws_paths[i];
+        if ((!best || bh_path_compare(*pattern, *best) < 0) &&
+            bh_path_match(*pattern, bh_conn_request(c)->path, params))
+            best = pattern;
+    }
+    return best && bh_path_match(*best, bh_conn_request(c)->path, params);
+}
+
+bool bh_upgrade_takes(const struct bh_conn *c) {
+    struct bh_path_params params;
+    return find_path(c, &params);
+}
+
 static void ask_hook(struct bh_conn *c) {
     struct bh_hooks *hooks = c->edge->worker->hooks;
     struct bh_conn_neutral neutral;
     bh_conn_to_neutral(c, &neutral);
+    find_path(c, &neutral.params);
+    neutral.request.params = neutral.params.list;
+    neutral.request.param_count = neutral.params.count;
     bh_handle ticket =
         hooks->vt->handshake(hooks, &neutral.request, on_welcome, c->edge, c->request);
     bh_conn_neutral_free(&neutral);
@@ -238,6 +259,10 @@ void bh_upgrade_begin(struct bh_conn *c) {
     struct bh_ws_handshake handshake;
     int status;
     const char *why;
+    if (!bh_upgrade_takes(c)) {
+        bh_upgrade_cancel(c, 404, "there is no WebSocket at this path; websocket.paths names them");
+        return;
+    }
     if (bh_ws_handshake_check(bh_conn_request(c), &handshake, &status, &why) != 0) {
         refuse_handshake(c, status, why);
         return;

@@ -9,6 +9,7 @@
 /* The whole table, on top of the stack. */
 void bh_bind_all(lua_State *L);
 
+void bh_bind_cache(lua_State *L);
 void bh_bind_config(lua_State *L);
 void bh_bind_conn(lua_State *L);
 void bh_bind_crypto(lua_State *L);
@@ -18,9 +19,11 @@ void bh_bind_json(lua_State *L);
 void bh_bind_jwt(lua_State *L);
 void bh_bind_log(lua_State *L);
 void bh_bind_message(lua_State *L);
+void bh_bind_metrics(lua_State *L);
 void bh_bind_publish(lua_State *L);
 void bh_bind_redis(lua_State *L);
 void bh_bind_request(lua_State *L);
+void bh_bind_shared(lua_State *L);
 void bh_bind_time(lua_State *L);
 void bh_bind_tracker(lua_State *L);
 

@@ -258,6 +258,23 @@ static int conn_set_expiry(lua_State *L) {
     return bh_bind_result(L, 0);
 }
 
+static int conn_allow(lua_State *L) {
+    struct bh_conn *c = check(L);
+    struct bh_slice name = bh_bind_slice(L, 2);
+    lua_Number rate = luaL_checknumber(L, 3), burst = luaL_optnumber(L, 4, fmax(rate, 1));
+    bool allowed = false;
+    luaL_argcheck(L, name.n <= 64, 2, "a name of at most 64 bytes");
+    luaL_argcheck(L, rate >= 0 && rate <= 1e9, 3, "how many a second");
+    luaL_argcheck(L, burst >= 1 && burst <= 1e9, 4, "how many at once, at least 1");
+    if (!bh_conn_subscriber(c))
+        return closed(L);
+    if (bh_conn_allow(c, name, rate, burst, &allowed))
+        return luaL_error(L, "conn:allow: a connection has at most 16 names; do not make them of "
+                             "what clients send");
+    lua_pushboolean(L, allowed);
+    return 1;
+}
+
 static int conn_tostring(lua_State *L) {
     char id[BH_CONNECTION_ID_LEN + 1];
     bh_connection_id(check(L)->number, id);
@@ -266,14 +283,9 @@ static int conn_tostring(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
-    {"send", conn_send},
-    {"send_json", conn_send_json},
-    {"close", conn_close},
-    {"subscribe", conn_subscribe},
-    {"unsubscribe", conn_unsubscribe},
-    {"topics", conn_topics},
-    {"set_expiry", conn_set_expiry},
-    {NULL, NULL},
+    {"send", conn_send},           {"send_json", conn_send_json},     {"close", conn_close},
+    {"subscribe", conn_subscribe}, {"unsubscribe", conn_unsubscribe}, {"topics", conn_topics},
+    {"allow", conn_allow},         {"set_expiry", conn_set_expiry},   {NULL, NULL},
 };
 
 void bh_bind_conn(lua_State *L) {

@@ -117,21 +117,13 @@ static int null_tostring(lua_State *L) {
     return 1;
 }
 
-static void new_mark(lua_State *L, const void *key) {
-    lua_newtable(L);
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
-    lua_rawsetp(L, LUA_REGISTRYINDEX, key);
-}
-
 static const luaL_Reg functions[] = {
     {"encode", json_encode}, {"decode", json_decode}, {"peek", json_peek},
     {"array", json_array},   {"object", json_object}, {NULL, NULL},
 };
 
 void bh_bind_json(lua_State *L) {
-    new_mark(L, &bh_json_array_key);
-    new_mark(L, &bh_json_object_key);
+    bh_json_make_marks(L);
     lua_newtable(L);
     luaL_setfuncs(L, functions, 0);
     lua_pushlightuserdata(L, NULL);

@@ -1,11 +1,15 @@
 /* bind_jwt.c - bh.jwt.verify(token, options) and bh.jwt.sign(claims, options).
  *
  * The accepted algorithms must be named: there is no default, because a default is how tokens get
- * in that nobody meant to accept. Secrets serve HS*, PEM keys serve RS* and ES*; a list that mixes
- * both families is refused, so no public key can ever be used as a secret. Parsed keys are cached,
- * since parsing a PEM costs more than a verification. */
+ * in that nobody meant to accept. With `key`, secrets serve HS* and PEM keys all others; a list
+ * that mixes both families is refused, so no public key can ever be used as a secret. In a key set
+ * (`jwks`, a file) each key says of which kind it is, so there a list may mix them.
+ *
+ * Parsed keys are cached, since parsing a PEM costs more than a verification; files are kept, each
+ * with the time of its last look. Both caches are tables of the Lua state and go with it. */
 #include "bind.h"
 #include "json_value.h"
+#include "jwks_file.h"
 
 #include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
@@ -13,11 +17,13 @@
 #include "bellhop/base/suggest.h"
 
 #define KEY_MT     "bellhop.jwtkey"
+#define FILE_MT    "bellhop.jwksfile"
 #define KEYS_MAX   256
+#define FILES_MAX  64
 #define HMAC_ALGS  (BH_JWT_HS256 | BH_JWT_HS384 | BH_JWT_HS512)
 #define LEEWAY_MAX 86400
 
-static const char keys_cache_key;
+static const char keys_cache_key, files_cache_key;
 
 struct cached_key {
     struct bh_jwt_key *key;
@@ -27,6 +33,17 @@ static int key_gc(lua_State *L) {
     struct cached_key *cached = luaL_checkudata(L, 1, KEY_MT);
     bh_jwt_key_free(cached->key);
     cached->key = NULL;
+    return 0;
+}
+
+struct cached_file {
+    struct bh_jwks_file *file;
+};
+
+static int file_gc(lua_State *L) {
+    struct cached_file *cached = luaL_checkudata(L, 1, FILE_MT);
+    bh_jwks_file_free(cached->file);
+    cached->file = NULL;
     return 0;
 }
 
@@ -54,7 +71,7 @@ static unsigned one_alg(lua_State *L, int index) {
     if (!alg)
         luaL_error(L,
                    "option alg: unknown algorithm \"%s\"; there are HS, RS and ES with 256, 384 "
-                   "and 512",
+                   "and 512, PS256 and EdDSA",
                    name.p ? name.p : luaL_typename(L, index));
     return alg;
 }
@@ -75,9 +92,6 @@ static unsigned check_algs(lua_State *L) {
     lua_pop(L, 1);
     if (algs == 0)
         luaL_error(L, "option alg is an empty list");
-    if ((algs & HMAC_ALGS) && (algs & ~(unsigned)HMAC_ALGS))
-        luaL_error(L, "option alg mixes HS* (a shared secret) with RS* or ES* (a public key); "
-                      "verify with one key at a time");
     return algs;
 }
 
@@ -95,19 +109,36 @@ static void parse_key(lua_State *L, bool secret, struct bh_slice text) {
 }
 
 /* The cache on top; drops everything when it is full, for keys that come and go. */
-static void push_cache(lua_State *L) {
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &keys_cache_key);
-    lua_Integer n = lua_rawgeti(L, -1, 1) == LUA_TNUMBER ? lua_tointeger(L, -1) : 0;
+static void push_cache(lua_State *L, const void *where, lua_Integer max) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, where);
+    bool full = lua_rawgeti(L, -1, 1) == LUA_TNUMBER && lua_tointeger(L, -1) >= max;
     lua_pop(L, 1);
-    if (n >= KEYS_MAX) {
-        lua_pop(L, 1);
-        lua_newtable(L);
-        lua_pushvalue(L, -1);
-        lua_rawsetp(L, LUA_REGISTRYINDEX, &keys_cache_key);
-        n = 0;
-    }
-    lua_pushinteger(L, n);
-    lua_rawseti(L, -2, 1);
+    if (!full)
+        return;
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, where);
+}
+
+/* Keeps the value on top in the cache below it, under the name at that index; counts it. */
+static void keep(lua_State *L, int name) {
+    lua_pushvalue(L, name);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, -4);
+    lua_rawgeti(L, -2, 1);
+    lua_pushinteger(L, lua_tointeger(L, -1) + 1);
+    lua_rawseti(L, -4, 1);
+    lua_pop(L, 1);
+}
+
+/* Pushes the cached value of that name; false, and nothing is pushed, when there is none. */
+static bool push_cached(lua_State *L, int name) {
+    lua_pushvalue(L, name);
+    if (lua_rawget(L, -2) == LUA_TUSERDATA)
+        return true;
+    lua_pop(L, 1);
+    return false;
 }
 
 /* Leaves the key's object on the stack, which keeps it alive. */
@@ -122,20 +153,52 @@ static const struct bh_jwt_key *check_key(lua_State *L, bool secret) {
     lua_pushvalue(L, -2);
     lua_concat(L, 2);
     int name = lua_gettop(L);
-    push_cache(L);
-    lua_pushvalue(L, name);
-    if (lua_rawget(L, -2) != LUA_TUSERDATA) {
-        lua_pop(L, 1);
+    push_cache(L, &keys_cache_key, KEYS_MAX);
+    if (!push_cached(L, name)) {
         parse_key(L, secret, text);
-        lua_pushvalue(L, name);
-        lua_pushvalue(L, -2);
-        lua_rawset(L, -4);
-        lua_rawgeti(L, -2, 1);
-        lua_pushinteger(L, lua_tointeger(L, -1) + 1);
-        lua_rawseti(L, -4, 1);
-        lua_pop(L, 1);
+        keep(L, name);
     }
     return ((struct cached_key *)lua_touserdata(L, -1))->key;
+}
+
+/* The same for the path on top of the stack. */
+static const struct bh_jwks *check_file(lua_State *L) {
+    const char *path = lua_tostring(L, -1), *why;
+    int name = lua_gettop(L);
+    if (!*path || strlen(path) != lua_rawlen(L, -1))
+        luaL_error(L, "option jwks is no path of a file");
+    push_cache(L, &files_cache_key, FILES_MAX);
+    if (!push_cached(L, name)) {
+        struct cached_file *cached = lua_newuserdatauv(L, sizeof *cached, 0);
+        cached->file = NULL;
+        luaL_setmetatable(L, FILE_MT);
+        cached->file = bh_jwks_file_new(path);
+        keep(L, name);
+    }
+    const struct bh_jwks *keys =
+        bh_jwks_file_keys(((struct cached_file *)lua_touserdata(L, -1))->file, &why);
+    if (!keys)
+        luaL_error(L, "option jwks: %s", why);
+    return keys;
+}
+
+/* One of `key` and `jwks`. */
+static void check_keys(lua_State *L, struct bh_jwt_rules *rules) {
+    int type = lua_getfield(L, 2, "jwks");
+    if (type == LUA_TNIL) {
+        bool secret = (rules->algs & HMAC_ALGS) != 0;
+        if (secret && (rules->algs & ~(unsigned)HMAC_ALGS))
+            luaL_error(L, "option alg mixes HS* (a shared secret) with others (a public key); "
+                          "verify with one key at a time");
+        rules->key = check_key(L, secret);
+        return;
+    }
+    if (type != LUA_TSTRING)
+        luaL_error(L, "option jwks must be the path of a file, not a %s", luaL_typename(L, -1));
+    if (lua_getfield(L, 2, "key") != LUA_TNIL)
+        luaL_error(L, "options key and jwks exclude each other");
+    lua_pop(L, 1);
+    rules->keys = check_file(L);
 }
 
 /* --- functions --- */
@@ -156,21 +219,21 @@ static lua_Integer optional_leeway(lua_State *L) {
 }
 
 static int jwt_verify(lua_State *L) {
-    static const char *const names[] = {"alg",    "key",         "issuer", "audience",
-                                        "leeway", "require_exp", NULL};
+    static const char *const names[] = {"alg",      "key",    "jwks",        "issuer",
+                                        "audience", "leeway", "require_exp", NULL};
     struct bh_script *s = bh_script_of(L);
     struct bh_slice token = bh_bind_slice(L, 1);
     struct bh_jwt_rules rules = {0};
     const char *why = "";
     check_option_names(L, names);
     rules.algs = check_algs(L);
-    rules.key = check_key(L, (rules.algs & HMAC_ALGS) != 0);
     rules.issuer = optional_string(L, "issuer");
     rules.audience = optional_string(L, "audience");
     rules.leeway_s = optional_leeway(L);
     lua_getfield(L, 2, "require_exp");
     rules.require_exp = lua_toboolean(L, -1);
     rules.now_s = bh_clock_wall_ms() / 1000;
+    check_keys(L, &rules); /* last: reading an option may run Lua, and that may renew the set */
     bh_bytes_clear(&s->scratch);
     if (bh_jwt_verify(token, &rules, &s->scratch, &why))
         return bh_bind_error(L, why);
@@ -202,12 +265,19 @@ static int jwt_sign(lua_State *L) {
 
 static const luaL_Reg functions[] = {{"verify", jwt_verify}, {"sign", jwt_sign}, {NULL, NULL}};
 
-void bh_bind_jwt(lua_State *L) {
-    luaL_newmetatable(L, KEY_MT);
-    lua_pushcfunction(L, key_gc);
+static void new_class(lua_State *L, const char *name, lua_CFunction gc) {
+    luaL_newmetatable(L, name);
+    lua_pushcfunction(L, gc);
     lua_setfield(L, -2, "__gc");
     lua_pop(L, 1);
+}
+
+void bh_bind_jwt(lua_State *L) {
+    new_class(L, KEY_MT, key_gc);
+    new_class(L, FILE_MT, file_gc);
     lua_newtable(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &keys_cache_key);
+    lua_newtable(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &files_cache_key);
     bh_bind_module(L, "jwt", functions);
 }

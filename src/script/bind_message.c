@@ -8,6 +8,7 @@
 #include "hooks_private.h"
 
 #include "bellhop/base/error.h"
+#include "bellhop/core/filter.h"
 
 #define MSG_MT      "bellhop.msg"
 #define DELIVERY_MT "bellhop.delivery"
@@ -22,14 +23,15 @@ enum {
     F_OPCODE,
     F_ID,
     F_EXCEPT,
+    F_FILTER,
     F_STRATEGY,
     F_TTL,
     F_PRIORITY,
     F_SOURCE,
 };
-static const char *const fields[] = {"kind", "user",     "tenant", "topic",  "all",
-                                     "data", "opcode",   "id",     "except", "strategy",
-                                     "ttl",  "priority", "source", NULL};
+static const char *const fields[] = {"kind",     "user",   "tenant",   "topic",  "all",
+                                     "data",     "opcode", "id",       "except", "filter",
+                                     "strategy", "ttl",    "priority", "source", NULL};
 
 static void push_kind(lua_State *L, const struct bh_topic *topic) {
     static const char *const names[] = {"user", "tenant", "topic", "all"};
@@ -56,36 +58,61 @@ static void push_except(lua_State *L, uint64_t number) {
     lua_pushlstring(L, id, BH_CONNECTION_ID_LEN);
 }
 
-/* What both kinds of msg have. False: it is none of these. */
-static bool push_common(lua_State *L, int field, const struct bh_topic *topic, struct bh_slice data,
-                        unsigned opcode, struct bh_slice id, uint64_t except) {
+/* A copy: to change the filter, assign a table. */
+static void push_filter(lua_State *L, struct bh_slice filter) {
+    struct bh_tag pair;
+    if (!filter.n) {
+        lua_pushnil(L);
+        return;
+    }
+    lua_newtable(L);
+    while (bh_filter_next(&filter, &pair)) {
+        bh_bind_push_slice(L, pair.name);
+        bh_bind_push_slice(L, pair.value);
+        lua_rawset(L, -3);
+    }
+}
+
+/* What both kinds of msg have. */
+struct common {
+    const struct bh_topic *topic;
+    struct bh_slice data, id, filter;
+    unsigned opcode;
+    uint64_t except;
+};
+
+/* False: the field is none of these. */
+static bool push_common(lua_State *L, int field, const struct common *c) {
     switch (field) {
     case F_KIND:
-        push_kind(L, topic);
+        push_kind(L, c->topic);
         return true;
     case F_USER:
-        push_target(L, topic, BH_TOPIC_USER);
+        push_target(L, c->topic, BH_TOPIC_USER);
         return true;
     case F_TENANT:
-        push_target(L, topic, BH_TOPIC_TENANT);
+        push_target(L, c->topic, BH_TOPIC_TENANT);
         return true;
     case F_TOPIC:
-        push_target(L, topic, BH_TOPIC_TOPIC);
+        push_target(L, c->topic, BH_TOPIC_TOPIC);
         return true;
     case F_ALL:
-        push_target(L, topic, BH_TOPIC_ALL);
+        push_target(L, c->topic, BH_TOPIC_ALL);
         return true;
     case F_DATA:
-        bh_bind_push_slice(L, data);
+        bh_bind_push_slice(L, c->data);
         return true;
     case F_OPCODE:
-        bh_push_opcode(L, opcode);
+        bh_push_opcode(L, c->opcode);
         return true;
     case F_ID:
-        bh_bind_push_optional(L, id);
+        bh_bind_push_optional(L, c->id);
         return true;
     case F_EXCEPT:
-        push_except(L, except);
+        push_except(L, c->except);
+        return true;
+    case F_FILTER:
+        push_filter(L, c->filter);
         return true;
     default:
         return false;
@@ -113,8 +140,13 @@ static int msg_index(lua_State *L) {
         [BH_SOURCE_HTTP] = "http", [BH_SOURCE_SCRIPT] = "script", [BH_SOURCE_CLIENT] = "client"};
     const struct bh_publish *p = check_msg(L);
     int field = bh_bind_member(L);
-    if (push_common(L, field, &p->topic, bh_buf_slice(p->data), p->opcode,
-                    bh_slice(p->id, p->id_len), p->except))
+    const struct common c = {.topic = &p->topic,
+                             .data = bh_buf_slice(p->data),
+                             .id = bh_slice(p->id, p->id_len),
+                             .filter = bh_buf_slice(p->filter),
+                             .opcode = p->opcode,
+                             .except = p->except};
+    if (push_common(L, field, &c))
         return 1;
     switch (field) {
     case F_STRATEGY:
@@ -146,7 +178,7 @@ static int msg_newindex(lua_State *L) {
         return luaL_error(L, "msg.%s cannot be changed", name);
     if (bh_publish_set(L, name, &r, why))
         return luaL_error(L, "msg: %s", why);
-    *p = r.p; /* the reference to data has moved with it */
+    *p = r.p; /* the references have moved with it */
     return 0;
 }
 
@@ -164,7 +196,13 @@ static int delivery_index(lua_State *L) {
     const struct bh_message *m = delivery->m;
     if (!m)
         return luaL_error(L, "this msg is over; it is only there while its hook runs");
-    if (!push_common(L, bh_bind_member(L), &m->topic, m->payload, m->opcode, m->id, m->except))
+    const struct common c = {.topic = &m->topic,
+                             .data = m->payload,
+                             .id = m->id,
+                             .filter = m->filter,
+                             .opcode = m->opcode,
+                             .except = m->except};
+    if (!push_common(L, bh_bind_member(L), &c))
         lua_pushnil(L);
     return 1;
 }

@@ -1,23 +1,39 @@
-/* bind_publish.c - bh.publish, and the one place that knows the fields of a publish.
+/* bind_publish.c - bh.publish and bh.publish_wait, and the one place that knows the fields of a
+ * publish.
  *
  * Reading never raises, because on_message's answer is read outside of any protected call; the
  * binding turns misuse into an error itself. A publish that the node refuses before it returns is
  * told to the caller; what fails later is logged, since nobody waits for it. Calls that are still
- * on the C stack are found by serial, so a completion never needs a pointer. */
+ * on the C stack are found by serial, so a completion never needs a pointer. Those of
+ * bh.publish_wait are found by the task's wait; what it is told is what the HTTP API answers. */
 #include "bind_publish.h"
 
 #include "bind.h"
 #include "conn.h"
+#include "sched.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/suggest.h"
+#include "bellhop/core/filter.h"
 
 #include <math.h>
 #include <stdio.h>
 
 bool bh_id_from_lua(lua_State *L, struct bh_slice *out) {
     if (lua_type(L, -1) != LUA_TSTRING && !lua_isinteger(L, -1))
+        return false;
+    out->p = lua_tolstring(L, -1, &out->n);
+    return true;
+}
+
+bool bh_text_from_lua(lua_State *L, struct bh_slice *out) {
+    int type = lua_type(L, -1);
+    if (type == LUA_TBOOLEAN) {
+        *out = bh_slice_cstr(lua_toboolean(L, -1) ? "true" : "false");
+        return true;
+    }
+    if (type != LUA_TSTRING && type != LUA_TNUMBER)
         return false;
     out->p = lua_tolstring(L, -1, &out->n);
     return true;
@@ -195,6 +211,47 @@ static int set_except(lua_State *L, struct bh_publish_request *r, char *why) {
     return BH_EINVAL;
 }
 
+/* The pair on top, name below value. */
+static int add_tag(lua_State *L, struct bh_buf **filter, char *why) {
+    struct bh_slice name, value;
+    const char *reason = "";
+    if (lua_type(L, -2) != LUA_TSTRING || !bh_text_from_lua(L, &value)) {
+        snprintf(why, BH_WHY_MAX,
+                 "filter must be a table of names and values (strings, numbers, booleans)");
+        return BH_ESCRIPT;
+    }
+    name.p = lua_tolstring(L, -2, &name.n);
+    if (!bh_filter_add(filter, name, value, &reason))
+        return 0;
+    snprintf(why, BH_WHY_MAX, "filter: %s", reason);
+    return BH_EINVAL;
+}
+
+/* An empty table would be a filter that lets everybody through: {platform = x} where x is nil. */
+static int set_filter(lua_State *L, struct bh_publish_request *r, char *why) {
+    int table = lua_gettop(L), error = 0;
+    struct bh_buf *filter = NULL;
+    if (!lua_isnil(L, -1) && (!lua_istable(L, -1) || !lua_checkstack(L, 4)))
+        return misuse(L, why, "filter must be a table of tags");
+    if (lua_istable(L, -1)) {
+        for (lua_pushnil(L); !error && lua_next(L, table); lua_pop(L, 1))
+            error = add_tag(L, &filter, why);
+        lua_settop(L, table);
+        if (!error && !filter) {
+            snprintf(why, BH_WHY_MAX,
+                     "filter has no tags (is a value nil?); leave it out to reach everybody");
+            error = BH_ESCRIPT;
+        }
+    }
+    if (error) {
+        bh_buf_unref(filter);
+        return error;
+    }
+    bh_buf_unref(r->p.filter);
+    r->p.filter = filter;
+    return 0;
+}
+
 static int set_priority(lua_State *L, struct bh_publish_request *r, char *why) {
     lua_Integer n = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : -1;
     if (n < 0 || n > UINT8_MAX)
@@ -204,10 +261,19 @@ static int set_priority(lua_State *L, struct bh_publish_request *r, char *why) {
 }
 
 static const struct field fields[] = {
-    {"user", set_user},         {"tenant", set_tenant}, {"topic", set_topic},
-    {"all", set_all},           {"conn", set_conn},     {"data", set_data},
-    {"opcode", set_opcode},     {"binary", set_binary}, {"strategy", set_strategy},
-    {"ttl", set_ttl},           {"id", set_id},         {"except", set_except},
+    {"user", set_user},
+    {"tenant", set_tenant},
+    {"topic", set_topic},
+    {"all", set_all},
+    {"conn", set_conn},
+    {"data", set_data},
+    {"opcode", set_opcode},
+    {"binary", set_binary},
+    {"strategy", set_strategy},
+    {"ttl", set_ttl},
+    {"id", set_id},
+    {"except", set_except},
+    {"filter", set_filter},
     {"priority", set_priority},
 };
 #define FIELD_COUNT (sizeof fields / sizeof *fields)
@@ -257,7 +323,7 @@ int bh_publish_read(lua_State *L, int index, struct bh_publish_request *out, cha
     if (!error)
         error = check_whole(out, why);
     if (error)
-        bh_buf_unref(out->p.data);
+        bh_publish_release(&out->p);
     lua_settop(L, top);
     return error;
 }
@@ -272,10 +338,18 @@ struct bh_publish_call {
     char *why;
 };
 
+static const char *why_of(const struct bh_publish_result *result) {
+    return result->why ? result->why : bh_strerror(result->error);
+}
+
+static void log_failure(const struct bh_publish_result *result) {
+    bh_warn_limited("publish failed", bh_kv_str("error", why_of(result)),
+                    bh_kv_slice("id", result->id));
+}
+
 static void on_published(void *ud, bh_handle serial, const struct bh_publish_result *result) {
     const struct bh_lane *lane = bh_lane_of(ud);
     struct bh_publish_call *call = lane ? lane->publishes : NULL;
-    const char *why = result->why ? result->why : bh_strerror(result->error);
     while (call && call->serial != serial)
         call = call->outer;
     if (!result->error) {
@@ -286,56 +360,135 @@ static void on_published(void *ud, bh_handle serial, const struct bh_publish_res
         return;
     }
     if (!call) {
-        bh_warn_limited("publish failed", bh_kv_str("error", why), bh_kv_slice("id", result->id));
+        log_failure(result);
         return;
     }
     call->error = result->error;
-    snprintf(call->why, BH_WHY_MAX, "%s", why);
+    snprintf(call->why, BH_WHY_MAX, "%s", why_of(result));
+}
+
+/* What on_publish publishes is not shown to it again. */
+static bool is_inside_hook(const struct bh_script *s) {
+    return s->lane->current && s->lane->current->hook == HOOK_PUBLISH;
 }
 
 static int send_to_node(struct bh_script *s, struct bh_publish_request *r, char *why) {
     struct bh_lane *lane = s->lane;
     struct bh_publish_call call = {lane->publishes, ++lane->publish_serial, 0, &r->p, why};
-    r->p.skip_hook = lane->current && lane->current->hook == HOOK_PUBLISH;
+    r->p.skip_hook = is_inside_hook(s);
     lane->publishes = &call;
     bh_node_publish(s->worker, &r->p, on_published, s->worker, call.serial);
     lane->publishes = call.outer;
     return call.error;
 }
 
-static int send_to_conn(struct bh_publish_request *r, char *why) {
-    int error = r->to->vt->send(r->to, r->p.opcode, bh_buf_slice(r->p.data));
-    bh_buf_unref(r->p.data);
+/* *sent tells whether it is for this connection at all. */
+static int send_to_conn(struct bh_publish_request *r, bool *sent, char *why) {
+    int error = 0;
+    *sent = !r->p.filter || bh_filter_matches(bh_buf_slice(r->p.filter), r->to->identity);
+    if (*sent)
+        error = r->to->vt->send(r->to, r->p.opcode, bh_buf_slice(r->p.data));
+    bh_publish_release(&r->p);
     if (error)
         snprintf(why, BH_WHY_MAX, "%s", bh_strerror(error));
     return error;
 }
 
+static void make_id(struct bh_publish *p) {
+    if (p->id_len)
+        return;
+    bh_id_unique(p->id);
+    p->id_len = BH_UNIQUE_ID_LEN;
+}
+
 int bh_publish_send(struct bh_script *s, struct bh_publish_request *r, char why[BH_WHY_MAX]) {
-    if (!r->p.id_len) {
-        bh_id_unique(r->p.id);
-        r->p.id_len = BH_UNIQUE_ID_LEN;
-    }
-    return r->to ? send_to_conn(r, why) : send_to_node(s, r, why);
+    bool sent;
+    make_id(&r->p);
+    return r->to ? send_to_conn(r, &sent, why) : send_to_node(s, r, why);
+}
+
+/* The table that is argument 1; misuse raises. */
+static int read_argument(lua_State *L, const char *function, struct bh_publish_request *r,
+                         char *why) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    int error = bh_publish_read(L, 1, r, why);
+    return error == BH_ESCRIPT ? luaL_error(L, "%s: %s", function, why) : error;
 }
 
 static int publish(lua_State *L) {
     struct bh_publish_request r;
     char why[BH_WHY_MAX];
-    luaL_checktype(L, 1, LUA_TTABLE);
     bh_script_check_started(L, "bh.publish");
-    int error = bh_publish_read(L, 1, &r, why);
-    if (error == BH_ESCRIPT)
-        return luaL_error(L, "bh.publish: %s", why);
-    if (!error) {
-        error = bh_publish_send(bh_script_of(L), &r, why);
-        if (!error)
-            lua_pushlstring(L, r.p.id, r.p.id_len);
+    if (read_argument(L, "bh.publish", &r, why) || bh_publish_send(bh_script_of(L), &r, why))
+        return bh_bind_error(L, why);
+    lua_pushlstring(L, r.p.id, r.p.id_len);
+    return 1;
+}
+
+/* --- waiting for the result --- */
+
+static void push_result(lua_State *L, const struct bh_publish_result *result) {
+    lua_createtable(L, 0, 4);
+    bh_bind_push_slice(L, result->id);
+    lua_setfield(L, -2, "id");
+    lua_pushstring(L, bh_publish_status_name(result));
+    lua_setfield(L, -2, "status");
+    if (result->duplicate) {
+        lua_pushboolean(L, 1);
+        lua_setfield(L, -2, "duplicate");
+        return;
     }
-    return error ? bh_bind_error(L, why) : 1;
+    lua_pushinteger(L, (lua_Integer)result->instances);
+    lua_setfield(L, -2, "instances");
+    lua_pushinteger(L, (lua_Integer)result->local);
+    lua_setfield(L, -2, "local");
+}
+
+static void on_result(void *ud, bh_handle wait, const struct bh_publish_result *result) {
+    struct bh_task *t = bh_task_waiting(ud, wait);
+    if (!t && result->error)
+        log_failure(result);
+    if (!t)
+        return;
+    if (result->error) {
+        bh_task_answer_error(t, why_of(result));
+        return;
+    }
+    lua_checkstack(t->co, 4);
+    push_result(t->co, result);
+    bh_task_answer(t, 1);
+}
+
+static int wait_for_conn(lua_State *L, struct bh_publish_request *r, char *why) {
+    bool sent;
+    if (send_to_conn(r, &sent, why))
+        return bh_bind_error(L, why);
+    struct bh_publish_result result = {.id = bh_slice(r->p.id, r->p.id_len),
+                                       .status = sent ? BH_PUBLISH_DELIVERED : BH_PUBLISH_OFFLINE,
+                                       .instances = sent,
+                                       .local = sent};
+    push_result(L, &result);
+    return 1;
+}
+
+static int publish_wait(lua_State *L) {
+    struct bh_publish_request r;
+    char why[BH_WHY_MAX];
+    struct bh_task *t = bh_task_may_wait(L, "bh.publish_wait");
+    struct bh_worker *w = t->script->worker;
+    if (read_argument(L, "bh.publish_wait", &r, why))
+        return bh_bind_error(L, why);
+    make_id(&r.p);
+    if (r.to)
+        return wait_for_conn(L, &r, why);
+    r.p.skip_hook = is_inside_hook(t->script);
+    bh_node_publish(w, &r.p, on_result, w, bh_task_wait(t, 0, NULL));
+    return bh_task_yield(L, t);
 }
 
 void bh_bind_publish(lua_State *L) {
     lua_pushcfunction(L, publish);
     lua_setfield(L, -2, "publish");
+    lua_pushcfunction(L, publish_wait);
+    lua_setfield(L, -2, "publish_wait");
 }

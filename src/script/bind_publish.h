@@ -7,7 +7,7 @@
 #define BH_WHY_MAX 256
 
 struct bh_publish_request {
-    struct bh_publish p;      /* p.data is owned until it is sent */
+    struct bh_publish p;      /* its references are owned until it is sent */
     struct bh_subscriber *to; /* for this connection alone, without a topic; or NULL */
     unsigned targets;         /* how many were named */
 };
@@ -26,5 +26,7 @@ int bh_publish_set(lua_State *L, const char *field, struct bh_publish_request *r
 /* Ids in Lua: strings, or integers as their decimal text. The value on top is replaced by the
  * string. False for anything else. */
 bool bh_id_from_lua(lua_State *L, struct bh_slice *out);
+/* The same for values of tags: strings, numbers, and booleans as "true" and "false". */
+bool bh_text_from_lua(lua_State *L, struct bh_slice *out);
 
 #endif

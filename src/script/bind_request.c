@@ -7,6 +7,8 @@
 
 #define REQUEST_MT "bellhop.request"
 
+enum { BODY_VALUE = 1, PARAMS_VALUE, VALUE_COUNT = PARAMS_VALUE };
+
 enum {
     F_METHOD = 1,
     F_PATH,
@@ -19,10 +21,12 @@ enum {
     F_LISTENER,
     F_SECURE,
     F_TLS,
+    F_BODY,
+    F_PARAMS,
 };
-static const char *const fields[] = {"method",   "path",   "query", "host",
-                                     "tenant",   "ip",     "port",  "subprotocols",
-                                     "listener", "secure", "tls",   NULL};
+static const char *const fields[] = {"method", "path", "query",        "host",     "tenant",
+                                     "ip",     "port", "subprotocols", "listener", "secure",
+                                     "tls",    "body", "params",       NULL};
 
 static size_t tls_bytes(const struct bh_request_tls *t) {
     size_t n = t->version.n + t->cipher.n + t->sni.n + t->subject.n;
@@ -35,6 +39,8 @@ static size_t total_bytes(const struct bh_request *r) {
     size_t n = r->method.n + r->path.n + r->query.n + r->host.n + r->peer_ip.n + r->listener.n;
     for (size_t i = 0; i < r->header_count; i++)
         n += r->headers[i].name.n + r->headers[i].value.n;
+    for (size_t i = 0; i < r->param_count; i++)
+        n += r->params[i].name.n + r->params[i].value.n;
     return n + (r->tls ? tls_bytes(r->tls) : 0);
 }
 
@@ -59,12 +65,16 @@ static void place_tls(struct bh_lua_request *req, const struct bh_request_tls *f
     req->request.tls = &req->tls;
 }
 
-struct bh_lua_request *bh_request_push(lua_State *L, const struct bh_request *from) {
+struct bh_lua_request *bh_request_push(lua_State *L, const struct bh_request *from,
+                                       const struct bh_slice *body) {
     size_t san_count = from->tls ? from->tls->san_count : 0;
     size_t array = from->header_count * sizeof(struct bh_header);
+    array += from->param_count * sizeof(struct bh_path_param);
     array += san_count * sizeof(struct bh_slice);
-    struct bh_lua_request *req = lua_newuserdatauv(L, sizeof *req + array + total_bytes(from), 0);
+    struct bh_lua_request *req =
+        lua_newuserdatauv(L, sizeof *req + array + total_bytes(from), VALUE_COUNT);
     struct bh_header *headers = (struct bh_header *)(req + 1);
+    struct bh_path_param *params = (struct bh_path_param *)(headers + from->header_count);
     char *at = (char *)(req + 1) + array;
     req->request = *from;
     req->tenant_len = 0;
@@ -79,8 +89,17 @@ struct bh_lua_request *bh_request_push(lua_State *L, const struct bh_request *fr
         headers[i].value = place(&at, from->headers[i].value);
     }
     req->request.headers = headers;
+    for (size_t i = 0; i < from->param_count; i++) {
+        params[i].name = place(&at, from->params[i].name);
+        params[i].value = place(&at, from->params[i].value);
+    }
+    req->request.params = params;
     if (from->tls)
-        place_tls(req, from->tls, (struct bh_slice *)(headers + from->header_count), &at);
+        place_tls(req, from->tls, (struct bh_slice *)(params + from->param_count), &at);
+    if (body) {
+        bh_bind_push_slice(L, *body);
+        lua_setiuservalue(L, -2, BODY_VALUE);
+    }
     luaL_setmetatable(L, REQUEST_MT);
     return req;
 }
@@ -130,6 +149,33 @@ static void push_tls(lua_State *L, const struct bh_request_tls *t) {
     lua_setfield(L, -2, "san");
 }
 
+/* Decodes into the state's scratch; false on a bad escape. */
+static bool decode(struct bh_script *s, struct bh_slice raw, bool plus_is_space,
+                   struct bh_slice *out) {
+    bh_bytes_clear(&s->scratch);
+    bh_bytes_reserve(&s->scratch, raw.n + 1);
+    int n = bh_slice_urldecode(raw, plus_is_space, s->scratch.p);
+    *out = bh_slice(s->scratch.p, n > 0 ? (size_t)n : 0);
+    return n >= 0;
+}
+
+/* Made when it is first asked for, and kept. */
+static void push_params(lua_State *L, const struct bh_request *r) {
+    struct bh_slice value;
+    if (lua_getiuservalue(L, 1, PARAMS_VALUE) != LUA_TNIL)
+        return;
+    lua_createtable(L, 0, (int)r->param_count);
+    for (size_t i = 0; i < r->param_count; i++) {
+        bh_bind_push_slice(L, r->params[i].name);
+        decode(bh_script_of(L), r->params[i].value, false, &value);
+        bh_bind_push_slice(L, value);
+        lua_rawset(L, -3);
+    }
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, PARAMS_VALUE);
+}
+
+/* The req is argument 1. */
 static void push_field(lua_State *L, const struct bh_lua_request *req, int field) {
     const struct bh_request *r = &req->request;
     switch (field) {
@@ -166,6 +212,12 @@ static void push_field(lua_State *L, const struct bh_lua_request *req, int field
     case F_TLS:
         push_tls(L, r->tls);
         return;
+    case F_BODY:
+        lua_getiuservalue(L, 1, BODY_VALUE);
+        return;
+    case F_PARAMS:
+        push_params(L, r);
+        return;
     default:
         lua_pushnil(L);
         return;
@@ -182,15 +234,6 @@ static int request_index(lua_State *L) {
 
 /* --- methods --- */
 
-/* Decodes into the state's scratch; false on a bad escape. */
-static bool decode(struct bh_script *s, struct bh_slice raw, struct bh_slice *out) {
-    bh_bytes_clear(&s->scratch);
-    bh_bytes_reserve(&s->scratch, raw.n + 1);
-    int n = bh_slice_urldecode(raw, true, s->scratch.p);
-    *out = bh_slice(s->scratch.p, n > 0 ? (size_t)n : 0);
-    return n >= 0;
-}
-
 /* The raw value of the next argument with this name. */
 static bool next_arg(struct bh_script *s, struct bh_slice *rest, struct bh_slice name,
                      struct bh_slice *value) {
@@ -200,7 +243,7 @@ static bool next_arg(struct bh_script *s, struct bh_slice *rest, struct bh_slice
         if (!bh_slice_split(&raw, '=', &key))
             continue;
         *value = raw.p ? raw : bh_slice("", 0);
-        if (decode(s, key, &decoded) && bh_slice_eq(decoded, name))
+        if (decode(s, key, true, &decoded) && bh_slice_eq(decoded, name))
             return true;
     }
     return false;
@@ -209,7 +252,7 @@ static bool next_arg(struct bh_script *s, struct bh_slice *rest, struct bh_slice
 static int request_arg(lua_State *L) {
     struct bh_slice rest = check(L)->query, value;
     struct bh_script *s = bh_script_of(L);
-    if (!next_arg(s, &rest, bh_bind_slice(L, 2), &value) || !decode(s, value, &value))
+    if (!next_arg(s, &rest, bh_bind_slice(L, 2), &value) || !decode(s, value, true, &value))
         return 0;
     bh_bind_push_slice(L, value);
     return 1;
@@ -221,7 +264,7 @@ static int request_args(lua_State *L) {
     lua_Integer n = 0;
     lua_newtable(L);
     while (next_arg(s, &rest, name, &value)) {
-        if (!decode(s, value, &value))
+        if (!decode(s, value, true, &value))
             continue;
         bh_bind_push_slice(L, value);
         lua_rawseti(L, -2, ++n);
@@ -273,9 +316,16 @@ static int request_cookie(lua_State *L) {
     return 0;
 }
 
+static int request_json(lua_State *L) {
+    check(L);
+    if (lua_getiuservalue(L, 1, BODY_VALUE) != LUA_TSTRING)
+        return bh_bind_error(L, "this request shows no body");
+    return bh_json_decode(L, bh_bind_slice(L, -1));
+}
+
 static const luaL_Reg methods[] = {
     {"arg", request_arg},       {"args", request_args}, {"header", request_header},
-    {"cookie", request_cookie}, {NULL, NULL},
+    {"cookie", request_cookie}, {"json", request_json}, {NULL, NULL},
 };
 
 void bh_bind_request(lua_State *L) {

@@ -1,5 +1,5 @@
 /* bind_request.h - the req object: a copy of the request that lives as long as a script holds it.
- */
+ * Its body and the table of its parameters are user values. */
 #ifndef BELLHOP_SCRIPT_BIND_REQUEST_H
 #define BELLHOP_SCRIPT_BIND_REQUEST_H
 
@@ -12,6 +12,8 @@ struct bh_lua_request {
     char tenant[BH_ID_MAX];
 };
 
-struct bh_lua_request *bh_request_push(lua_State *L, const struct bh_request *request);
+/* body NULL: whoever asks has none to show (handshakes, on_api). */
+struct bh_lua_request *bh_request_push(lua_State *L, const struct bh_request *request,
+                                       const struct bh_slice *body);
 
 #endif

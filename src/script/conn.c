@@ -92,9 +92,11 @@ void bh_conn_push_kept(lua_State *L, struct bh_conn *c) {
 void bh_conn_settle(struct bh_conn *c) {
     if (c->heir && !c->running && !c->pumping)
         bh_conn_inherit(c);
+    if ((c->vars || c->buckets) && !c->closed)
+        return;
     bool idle = !c->running && !c->pumping && !c->elder && bh_list_empty(&c->jobs) &&
                 bh_list_empty(&c->nested);
-    if (!c->kept || !idle || (c->vars && !c->closed))
+    if (!c->kept || !idle)
         return;
     lua_State *L = c->script->L;
     lua_checkstack(L, STACK_SPARE);
@@ -103,6 +105,57 @@ void bh_conn_settle(struct bh_conn *c) {
     lua_rawsetp(L, -2, c);
     lua_pop(L, 1);
     c->kept = false;
+}
+
+/* --- buckets --- */
+
+#define BUCKETS_MAX 16
+
+static struct bh_bucket *find_bucket(const struct bh_conn *c, struct bh_slice name, size_t *count) {
+    struct bh_bucket *b = c->buckets;
+    *count = 0;
+    while (b && !bh_slice_eq(bh_slice(b->name, b->len), name)) {
+        b = b->next;
+        (*count)++;
+    }
+    return b;
+}
+
+static struct bh_bucket *add_bucket(struct bh_conn *c, struct bh_slice name, double burst) {
+    struct bh_bucket *b = bh_malloc(sizeof *b + name.n);
+    *b = (struct bh_bucket){.next = c->buckets,
+                            .tokens = burst,
+                            .at_ms = bh_loop_now(c->script->worker->loop),
+                            .len = name.n};
+    memcpy(b->name, name.p, name.n);
+    c->buckets = b;
+    bh_conn_keep(c);
+    return b;
+}
+
+int bh_conn_allow(struct bh_conn *c, struct bh_slice name, double rate, double burst,
+                  bool *allowed) {
+    size_t count;
+    uint64_t now = bh_loop_now(c->script->worker->loop);
+    struct bh_bucket *b = find_bucket(c, name, &count);
+    if (!b && count == BUCKETS_MAX)
+        return BH_ETOOBIG;
+    if (!b)
+        b = add_bucket(c, name, burst);
+    b->tokens += (double)(now - b->at_ms) / 1000 * rate;
+    b->tokens = b->tokens < burst ? b->tokens : burst;
+    b->at_ms = now;
+    *allowed = b->tokens >= 1;
+    if (*allowed)
+        b->tokens--;
+    return 0;
+}
+
+static void free_buckets(struct bh_conn *c) {
+    for (struct bh_bucket *b; (b = c->buckets);) {
+        c->buckets = b->next;
+        bh_free(b);
+    }
 }
 
 /* --- jobs --- */
@@ -322,6 +375,7 @@ static int collect(lua_State *L) {
     if (sub && sub->script == c)
         sub->script = NULL;
     bh_conn_clear(c);
+    free_buckets(c);
     snapshot_free(c->closed);
     c->closed = NULL;
     return 0;

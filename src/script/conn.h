@@ -21,6 +21,15 @@ struct bh_snapshot {
     struct bh_bytes bytes;
 };
 
+/* A token bucket of conn:allow. */
+struct bh_bucket {
+    struct bh_bucket *next;
+    double tokens;
+    uint64_t at_ms;
+    size_t len;
+    char name[];
+};
+
 struct bh_conn { /* lives in the userdata; user value 1 is `vars` */
     struct bh_script *script;
     bh_handle handle;
@@ -30,6 +39,7 @@ struct bh_conn { /* lives in the userdata; user value 1 is `vars` */
     struct bh_task *running;    /* its ordered hook under way */
     struct bh_list nested;      /* subscribe hooks inside it */
     struct bh_list jobs;
+    struct bh_bucket *buckets;
     uint32_t messages; /* among the jobs, and their bytes */
     size_t bytes;
     bool kept, vars, paused, pumping;
@@ -46,6 +56,7 @@ struct bh_job {
     unsigned code;      /* close */
     const char *why;    /* unsubscribe; a constant */
     bh_allowed_cb done; /* subscribe */
+    bh_expiry_cb expired;
     void *ud;
     bh_handle handle;
     struct bh_slice data; /* message, topic's id, or reason of the close */
@@ -75,6 +86,11 @@ void bh_conn_end(struct bh_script *s, struct bh_subscriber *sub, const struct bh
 void bh_conn_hand_over(struct bh_script *from, struct bh_script *to);
 /* handover.c: the last hook of an elder has ended. */
 void bh_conn_inherit(struct bh_conn *elder);
+
+/* Whether one more of `name` is within rate (a second) and burst; BH_ETOOBIG: it has too many
+ * buckets. From the first one on the object stays until the end, as with vars. */
+int bh_conn_allow(struct bh_conn *c, struct bh_slice name, double rate, double burst,
+                  bool *allowed);
 
 /* Drops the jobs that wait; for the end of the state. */
 void bh_conn_clear(struct bh_conn *c);

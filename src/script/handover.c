@@ -98,12 +98,14 @@ static void hand_over(struct bh_conn *c, struct bh_script *to) {
     if (!sub || sub->script != c)
         return;
     sub->script = NULL;
-    if (!is_busy(c) && !c->elder && !c->vars)
+    if (!is_busy(c) && !c->elder && !c->vars && !c->buckets)
         return;
     lua_checkstack(to->L, STACK_SPARE);
     struct bh_conn *heir = bh_conn_push(to->L, to, sub);
     copy_vars(c->script->L, to->L, heir);
     move_jobs(c, heir);
+    heir->buckets = c->buckets;
+    c->buckets = NULL;
     succeed(c, heir);
     bh_conn_keep(heir);
     lua_pop(to->L, 1);

@@ -1,7 +1,8 @@
 /* hooks.c - the port: which hooks there are, the thin verbs of connections, errors counted.
  *
  * The verbs of a connection only describe the job; conn.c decides when it runs. Handshakes and API
- * requests are in hooks_request.c, publish and deliver in hooks_publish.c. */
+ * requests are in hooks_request.c, scripts' own endpoints in hooks_http.c, publish and deliver in
+ * hooks_publish.c. */
 #include "conn.h"
 #include "hooks_private.h"
 
@@ -25,6 +26,10 @@ static const struct {
     [HOOK_SUBSCRIBE] = {"on_subscribe", BH_HOOK_SUBSCRIBE},
     [HOOK_UNSUBSCRIBE] = {"on_unsubscribe", BH_HOOK_UNSUBSCRIBE},
     [HOOK_CLOSE] = {"on_close", BH_HOOK_CLOSE},
+    [HOOK_EXPIRE] = {"on_expire", BH_HOOK_EXPIRE},
+    [HOOK_SHUTDOWN] = {"on_shutdown", 0},
+    [HOOK_TIMER] = {"timers", 0},
+    [HOOK_HTTP] = {"http", BH_HOOK_HTTP},
 };
 
 #define ERRORS(hook)                                                                               \
@@ -37,7 +42,8 @@ static struct bh_metric errors[HOOK_COUNT + 1] = {
     ERRORS("on_init"),        ERRORS("on_tenant"),   ERRORS("on_handshake"), ERRORS("on_api"),
     ERRORS("on_open"),        ERRORS("on_message"),  ERRORS("on_publish"),   ERRORS("on_deliver"),
     ERRORS("on_slow"),        ERRORS("on_presence"), ERRORS("on_offline"),   ERRORS("on_subscribe"),
-    ERRORS("on_unsubscribe"), ERRORS("on_close"),    ERRORS("task"),
+    ERRORS("on_unsubscribe"), ERRORS("on_close"),    ERRORS("on_expire"),    ERRORS("on_shutdown"),
+    ERRORS("timers"),         ERRORS("http"),        ERRORS("task"),
 };
 
 static struct bh_metric limits[] = {
@@ -105,6 +111,13 @@ static void hook_close(struct bh_hooks *h, struct bh_subscriber *sub, unsigned c
                 &(struct bh_job){.hook = HOOK_CLOSE, .code = code, .data = reason});
 }
 
+static void hook_expire(struct bh_hooks *h, struct bh_subscriber *sub, bh_expiry_cb done, void *ud,
+                        bh_handle handle) {
+    bh_conn_submit(
+        (struct bh_script *)h, sub,
+        &(struct bh_job){.hook = HOOK_EXPIRE, .expired = done, .ud = ud, .handle = handle});
+}
+
 static void hook_cancel(struct bh_hooks *h, bh_handle ticket) {
     const struct bh_script *s = (struct bh_script *)h;
     struct bh_task *t = bh_slots_get(&s->lane->slots, ticket);
@@ -119,6 +132,7 @@ const struct bh_hooks_vt bh_script_hooks_vt = {
     .open = hook_open,
     .message = hook_message,
     .close = hook_close,
+    .expire = hook_expire,
     .subscribe = hook_subscribe,
     .unsubscribe = hook_unsubscribe,
     .publish = bh_hook_publish,
@@ -126,4 +140,6 @@ const struct bh_hooks_vt bh_script_hooks_vt = {
     .slow = bh_hook_slow,
     .presence = bh_hook_presence,
     .offline = bh_hook_offline,
+    .route = bh_hook_route,
+    .http = bh_hook_http,
 };

@@ -1,5 +1,5 @@
-/* hooks_cluster.c - what concerns users rather than connections: on_presence, and on_offline for a
- * message that reached nobody. Both may wait.
+/* hooks_cluster.c - what concerns no connection: on_presence of users, on_offline for a message
+ * that reached nobody, on_shutdown. All may wait.
  *
  * The msg of on_offline is cut off from the message when the hook ends, like that of on_publish. */
 #include "bind.h"
@@ -81,5 +81,26 @@ void bh_hook_offline(struct bh_hooks *h, struct bh_message *m, unsigned attempt,
     lua_pushvalue(t->co, -1);
     t->u.offline.msg_ref = luaL_ref(t->co, LUA_REGISTRYINDEX);
     lua_pushinteger(t->co, attempt);
+    bh_task_run(t, 2);
+}
+
+/* --- on_shutdown --- */
+
+static void shutdown_end(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+    t->u.shutdown.done(t->u.shutdown.ud);
+}
+
+void bh_script_shutdown(struct bh_script *s, const char *reason, uint64_t grace_ms,
+                        void (*done)(void *ud), void *ud) {
+    bh_script_timers_stop(s);
+    if (!bh_script_has(s, HOOK_SHUTDOWN)) {
+        done(ud);
+        return;
+    }
+    struct bh_task *t = bh_task_new(s, HOOK_SHUTDOWN, shutdown_end);
+    t->u.shutdown.done = done;
+    t->u.shutdown.ud = ud;
+    lua_pushstring(t->co, reason);
+    lua_pushnumber(t->co, (double)grace_ms / 1000);
     bh_task_run(t, 2);
 }

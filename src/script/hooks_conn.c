@@ -39,6 +39,11 @@ void bh_conn_hook_prepare(struct bh_task *t, const struct bh_job *job) {
         t->u.allowed.handle = job->handle;
         lua_pushlstring(L, job->data.p, job->data.n);
         return;
+    case HOOK_EXPIRE:
+        t->u.expiry.done = job->expired;
+        t->u.expiry.ud = job->ud;
+        t->u.expiry.handle = job->handle;
+        return;
     case HOOK_UNSUBSCRIBE:
         lua_pushlstring(L, job->data.p, job->data.n);
         lua_pushstring(L, job->why);
@@ -176,6 +181,20 @@ static void subscribe_end(struct bh_task *t, enum bh_outcome outcome) {
         subscribe_refused(t, 0, BH_SLICE("closed"));
 }
 
+static void expire_end(struct bh_task *t, enum bh_outcome outcome) {
+    int first = t->argc + 1;
+    int64_t expires = 0;
+    if (outcome == BH_DECIDED) {
+        lua_Number at = lua_tonumber(t->co, first);
+        if (at > 0 && at < 1e12)
+            expires = (int64_t)at;
+        else if (!is_false(t->co, first))
+            bh_task_complain(t, "on_expire must return the new expiry in Unix seconds, false, or "
+                                "nil");
+    }
+    t->u.expiry.done(t->u.expiry.ud, t->u.expiry.handle, expires);
+}
+
 void bh_conn_hook_end(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     if (t->hook == HOOK_OPEN)
         open_end(t, outcome);
@@ -183,4 +202,6 @@ void bh_conn_hook_end(struct bh_task *t, enum bh_outcome outcome, const char *er
         message_end(t, outcome);
     else if (t->hook == HOOK_SUBSCRIBE)
         subscribe_end(t, outcome);
+    else if (t->hook == HOOK_EXPIRE)
+        expire_end(t, outcome);
 }

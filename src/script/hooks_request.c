@@ -53,13 +53,6 @@ static bool is_boolean(lua_State *L, int index, bool value) {
 
 /* --- on_tenant --- */
 
-struct bh_tenant_call {
-    bool ok;
-    int status; /* 0: go on */
-    struct bh_bytes body;
-    struct bh_lua_request *req;
-};
-
 static void tenant_decided(struct bh_task *t) {
     struct bh_tenant_call *call = t->u.tenant;
     int first = t->argc + 1;
@@ -92,8 +85,7 @@ static void tenant_end(struct bh_task *t, enum bh_outcome outcome, const char *e
         tenant_decided(t);
 }
 
-/* The req is on top of L and stays there. */
-static void ask_tenant(struct bh_script *s, lua_State *L, struct bh_tenant_call *call) {
+void bh_tenant_ask(struct bh_script *s, lua_State *L, struct bh_tenant_call *call) {
     call->req = lua_touserdata(L, -1);
     if (bh_script_has(s, HOOK_TENANT)) {
         struct bh_task *t = bh_task_new(s, HOOK_TENANT, tenant_end);
@@ -106,7 +98,7 @@ static void ask_tenant(struct bh_script *s, lua_State *L, struct bh_tenant_call 
         call->status = 503;
 }
 
-static struct bh_slice tenant_body(const struct bh_tenant_call *call) {
+struct bh_slice bh_tenant_body(const struct bh_tenant_call *call) {
     return call->ok ? bh_bytes_slice(&call->body) : failed_body;
 }
 
@@ -189,10 +181,10 @@ bh_handle bh_hook_handshake(struct bh_hooks *h, const struct bh_request *request
     struct bh_script *s = (struct bh_script *)h;
     struct bh_tenant_call call = {.ok = true};
     lua_checkstack(s->L, 4);
-    bh_request_push(s->L, request);
-    ask_tenant(s, s->L, &call);
+    bh_request_push(s->L, request, NULL);
+    bh_tenant_ask(s, s->L, &call);
     if (call.status) {
-        struct bh_welcome no = {.status = call.status, .body = tenant_body(&call)};
+        struct bh_welcome no = {.status = call.status, .body = bh_tenant_body(&call)};
         lua_pop(s->L, 1);
         done(ud, handle, &no);
         bh_bytes_free(&call.body);
@@ -236,11 +228,11 @@ bh_handle bh_hook_api(struct bh_hooks *h, const struct bh_request *request, bh_a
     struct bh_script *s = (struct bh_script *)h;
     struct bh_tenant_call call = {.ok = true};
     lua_checkstack(s->L, 4);
-    bh_request_push(s->L, request);
-    ask_tenant(s, s->L, &call);
+    bh_request_push(s->L, request, NULL);
+    bh_tenant_ask(s, s->L, &call);
     if (call.status) {
         lua_pop(s->L, 1);
-        done(ud, handle, false, call.status, tenant_body(&call));
+        done(ud, handle, false, call.status, bh_tenant_body(&call));
         bh_bytes_free(&call.body);
         return 0;
     }

@@ -84,19 +84,6 @@ static int read_topics(struct reader *r, struct bh_identity *id) {
     return 0;
 }
 
-/* The value on top as text: strings, numbers, booleans. */
-static bool text_on_top(lua_State *L, struct bh_slice *out) {
-    int type = lua_type(L, -1);
-    if (type == LUA_TBOOLEAN) {
-        *out = bh_slice_cstr(lua_toboolean(L, -1) ? "true" : "false");
-        return true;
-    }
-    if (type != LUA_TSTRING && type != LUA_TNUMBER)
-        return false;
-    out->p = lua_tolstring(L, -1, &out->n);
-    return true;
-}
-
 static int read_tags(struct reader *r, struct bh_identity *id) {
     int type = field(r, "tags");
     if (type == LUA_TNIL)
@@ -110,7 +97,7 @@ static int read_tags(struct reader *r, struct bh_identity *id) {
             snprintf(r->why, BH_WHY_MAX, "identity.tags has more than %d entries", TAGS_MAX);
             return BH_ESCRIPT;
         }
-        if (lua_type(r->L, -2) != LUA_TSTRING || !text_on_top(r->L, &r->tags[n].value))
+        if (lua_type(r->L, -2) != LUA_TSTRING || !bh_text_from_lua(r->L, &r->tags[n].value))
             return wrong(r->why, "tags", "a table of strings, numbers and booleans", r->L, -1);
         r->tags[n].name.p = lua_tolstring(r->L, -2, &r->tags[n].name.n);
         lua_pushvalue(r->L, -2); /* key and value stay, and the walk goes on with a copy */
@@ -139,30 +126,57 @@ static bool is_header_value(struct bh_slice s) {
     return true;
 }
 
+static int headers_wrong(char *why, const char *must) {
+    snprintf(why, BH_WHY_MAX, "headers: %s", must);
+    return BH_ESCRIPT;
+}
+
+/* The value is on top, and stays there. */
+static int add_header(lua_State *L, struct bh_slice name, struct bh_answer_headers *out,
+                      char *why) {
+    struct bh_header *h = &out->list[out->count];
+    if (out->count == BH_ANSWER_HEADERS_MAX)
+        return headers_wrong(why, "more than 32");
+    if (!bh_text_from_lua(L, &h->value))
+        return headers_wrong(why, "a value must be a string, or a list of strings for several "
+                                  "headers of one name");
+    h->name = name;
+    if (!is_token(h->name) || !is_header_value(h->value))
+        return headers_wrong(why,
+                             "a name must be a token, a value must have no control characters");
+    out->count++;
+    return 0;
+}
+
+/* Key and value are on top: one header, or one for each value of a list. */
+static int add_headers(lua_State *L, struct bh_answer_headers *out, char *why) {
+    struct bh_slice name;
+    if (lua_type(L, -2) != LUA_TSTRING)
+        return headers_wrong(why, "a name must be a string");
+    name.p = lua_tolstring(L, -2, &name.n);
+    lua_Unsigned n = lua_istable(L, -1) ? lua_rawlen(L, -1) : 0;
+    if (n == 0)
+        return add_header(L, name, out, why);
+    int list = lua_gettop(L), error = 0;
+    for (lua_Unsigned i = 1; i <= n && !error; i++) {
+        lua_rawgeti(L, list, (lua_Integer)i);
+        error = add_header(L, name, out, why);
+    }
+    return error;
+}
+
 int bh_answer_headers_read(lua_State *L, int index, struct bh_answer_headers *out,
                            char why[BH_WHY_MAX]) {
+    int error = 0;
     out->count = 0;
     if (!lua_istable(L, index) || !lua_checkstack(L, 4 * BH_ANSWER_HEADERS_MAX))
         return wrong(why, "headers", "a table of names and values", L, index);
-    for (lua_pushnil(L); lua_next(L, index);) {
-        struct bh_header *h = &out->list[out->count];
-        if (out->count == BH_ANSWER_HEADERS_MAX) {
-            snprintf(why, BH_WHY_MAX, "headers: at most %d", BH_ANSWER_HEADERS_MAX);
-            return BH_ESCRIPT;
-        }
-        if (lua_type(L, -2) != LUA_TSTRING || !text_on_top(L, &h->value))
-            return wrong(why, "headers", "a table of strings", L, -1);
-        h->name.p = lua_tolstring(L, -2, &h->name.n);
-        if (!is_token(h->name) || !is_header_value(h->value)) {
-            snprintf(why, BH_WHY_MAX,
-                     "headers: a name must be a token, a value must have no "
-                     "control characters");
-            return BH_ESCRIPT;
-        }
-        out->count++;
-        lua_pushvalue(L, -2);
+    for (lua_pushnil(L); !error && lua_next(L, index);) {
+        int key = lua_gettop(L) - 1;
+        error = add_headers(L, out, why);
+        lua_pushvalue(L, key); /* names and values stay, and the walk goes on with a copy */
     }
-    return 0;
+    return error;
 }
 
 /* --- protocol --- */

@@ -18,7 +18,8 @@ struct bh_admission {
     struct bh_answer_headers headers;
 };
 
-/* The slices live as long as what is pushed on L's stack (which it leaves there). 0 or BH_ESCRIPT;
+/* A header's value is a string, or a list of them for several headers of that name (Set-Cookie).
+ * The slices live as long as what is pushed on L's stack (which it leaves there). 0 or BH_ESCRIPT;
  * why says what to do. */
 int bh_admission_read(lua_State *L, int index, const struct bh_request *request,
                       struct bh_admission *out, char why[BH_WHY_MAX]);

@@ -18,6 +18,18 @@
 
 const char bh_json_array_key, bh_json_object_key;
 
+static void new_mark(lua_State *L, const void *key) {
+    lua_newtable(L);
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+}
+
+void bh_json_make_marks(lua_State *L) {
+    new_mark(L, &bh_json_array_key);
+    new_mark(L, &bh_json_object_key);
+}
+
 /* --- to Lua --- */
 
 static void push_container(lua_State *L, const struct bh_json *node, bool array) {

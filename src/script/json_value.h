@@ -12,6 +12,8 @@
 /* Keys in the registry of the metatables that mark arrays and objects. */
 extern const char bh_json_array_key, bh_json_object_key;
 
+/* Once in each state that uses the others. */
+void bh_json_make_marks(lua_State *L);
 /* null becomes lightuserdata NULL, an empty array is marked. */
 void bh_json_push(lua_State *L, const struct bh_json *node);
 /* Appends the text of the value at index. 0, or BH_EINVAL with why, which names the place

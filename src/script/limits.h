@@ -38,8 +38,8 @@ void bh_limits_start(struct bh_limits *l, int cpu_ms);
 /* On the same thread. */
 void bh_limits_stop(struct bh_limits *l);
 
-/* Around whatever runs Lua; level is the caller's, on its stack. `again`: what is left of the time of
- * the entry before it is all that there is. `leave` tells whether the limit was reached in the
+/* Around whatever runs Lua; level is the caller's, on its stack. `again`: what is left of the time
+ * of the entry before it is all that there is. `leave` tells whether the limit was reached in the
  * entry that has just been left, which is the outermost one. */
 void bh_limits_enter(struct bh_limits *l, struct bh_level *level, lua_State *L);
 void bh_limits_enter_again(struct bh_limits *l, struct bh_level *level, lua_State *L);

@@ -25,14 +25,23 @@
 #define POOL_MAX    64
 #define STACK_SPARE 32 /* more than any hook's arguments, twice */
 
+static bool has_chain(const struct bh_task *t) {
+    return t->hook != HOOK_NONE && t->hook != HOOK_TIMER && t->hook != HOOK_HTTP;
+}
+
+static const char *file_of(const struct bh_task *t) {
+    if (has_chain(t))
+        return t->script->chains[t->hook].files[t->link];
+    if (t->hook == HOOK_HTTP)
+        return t->u.http.route->file;
+    return t->hook == HOOK_TIMER ? t->u.timer->file : "";
+}
+
 void bh_task_complain(struct bh_task *t, const char *error) {
-    const struct bh_script *s = t->script;
-    bool hook = t->hook != HOOK_NONE;
     bh_script_count_error(t->hook);
-    BH_LOG_LIMITED(BH_LOG_ERROR, "script failed",
-                   bh_kv_str("hook", hook ? bh_script_hook_name(t->hook) : "task"),
-                   bh_kv_str("script", hook ? s->chains[t->hook].files[t->link] : ""),
-                   bh_kv_int("generation", s->generation), bh_kv_str("error", error));
+    BH_LOG_LIMITED(BH_LOG_ERROR, "script failed", bh_kv_str("hook", bh_script_hook_name(t->hook)),
+                   bh_kv_str("script", file_of(t)), bh_kv_int("generation", t->script->generation),
+                   bh_kv_str("error", error));
 }
 
 /* --- pool --- */
@@ -178,17 +187,15 @@ static int enter(struct bh_task *t, int nargs, bool *over) {
     return status;
 }
 
-/* Pushes the chain's function and copies of the arguments. A task without hook is its own function,
- * which lies at the bottom. Returns the number of arguments for the resume. */
+/* Pushes the function and copies of the arguments: the chain's function, or the one at the bottom.
+ * Returns the number of arguments for the resume. */
 static int load(struct bh_task *t) {
-    if (t->hook == HOOK_NONE) {
-        lua_pushvalue(t->co, 1);
-        return 0;
-    }
-    lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->script->chains[t->hook].refs[t->link]);
+    bool chain = has_chain(t);
+    if (chain)
+        lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->script->chains[t->hook].refs[t->link]);
     for (int i = 1; i <= t->argc; i++)
         lua_pushvalue(t->co, i);
-    return t->argc;
+    return chain ? t->argc : t->argc - 1;
 }
 
 static void failed(struct bh_task *t, const char *message) {
@@ -208,9 +215,11 @@ static void took_too_long(struct bh_task *t) {
     failed(t, text);
 }
 
-/* on_init is no question: each script's runs, unless one refuses. */
+/* on_init and on_shutdown are no questions: each script's runs, unless on_init refuses. */
 static bool decided(const struct bh_task *t) {
     int first = t->argc + 1;
+    if (t->hook == HOOK_SHUTDOWN)
+        return false;
     if (t->hook == HOOK_INIT)
         return lua_isboolean(t->co, first) && !lua_toboolean(t->co, first);
     return !lua_isnoneornil(t->co, first);
@@ -224,10 +233,14 @@ static void on_deadline(struct bh_timer *timer) {
     ended(t, BH_FAILED, why);
 }
 
-/* A task of the script's own may last. */
+/* The script's own may last. */
+static bool is_own(const struct bh_task *t) {
+    return t->hook == HOOK_NONE || t->hook == HOOK_TIMER;
+}
+
 static void waits(struct bh_task *t) {
     uint64_t most = t->script->config->hook_timeout_ms;
-    if (most && t->hook != HOOK_NONE && !bh_timer_pending(&t->deadline))
+    if (most && !is_own(t) && !bh_timer_pending(&t->deadline))
         bh_timer_set(&t->deadline, most);
 }
 
@@ -258,8 +271,7 @@ static void run(struct bh_task *t, int nargs) {
             return;
         }
         bool has_answer = decided(t);
-        if (has_answer || t->hook == HOOK_NONE ||
-            t->link + 1u >= t->script->chains[t->hook].count) {
+        if (has_answer || !has_chain(t) || t->link + 1u >= t->script->chains[t->hook].count) {
             ended(t, has_answer ? BH_DECIDED : BH_NO_OPINION, NULL);
             return;
         }
@@ -305,7 +317,7 @@ void bh_task_cancel_own(struct bh_script *s) {
     while (node != &s->live) {
         struct bh_task *t = BH_CONTAINER_OF(node, struct bh_task, node);
         node = node->next;
-        if (t->hook != HOOK_NONE)
+        if (!is_own(t))
             continue;
         ended(t, BH_CANCELLED, NULL);
         node = s->live.next; /* what was next may have ended with it */
@@ -357,6 +369,14 @@ int bh_task_yield(lua_State *L, struct bh_task *t) {
         return t->answers;
     }
     return lua_yield(L, 0);
+}
+
+int bh_task_yieldk(lua_State *L, struct bh_task *t, lua_KFunction k) {
+    if (t->answered) {
+        t->answered = false;
+        return k(L, LUA_OK, lua_gettop(L) - t->answers);
+    }
+    return lua_yieldk(L, 0, lua_gettop(L), k);
 }
 
 struct bh_task *bh_task_waiting(const struct bh_worker *worker, bh_handle wait) {

@@ -22,7 +22,8 @@ typedef void (*bh_task_end)(struct bh_task *t, enum bh_outcome outcome, const ch
 struct bh_task {
     struct bh_list node; /* in script->live or script->pool */
     struct bh_script *script;
-    lua_State *co; /* the hook's arguments lie at the bottom of its stack */
+    lua_State *co; /* the hook's arguments lie at the bottom of its stack, below them the function
+                      of a task without chain */
     int co_ref;
     bh_task_end end;
     bh_handle ticket; /* 0: nobody may cancel it from outside */
@@ -71,12 +72,29 @@ struct bh_task {
             int msg_ref; /* keeps it until the end */
             unsigned attempt;
         } offline;
+        struct bh_script_timer *timer;
+        struct {
+            bh_expiry_cb done;
+            void *ud;
+            bh_handle handle;
+        } expiry;
+        struct {
+            void (*done)(void *ud);
+            void *ud;
+        } shutdown;
+        struct {
+            bh_response_cb done;
+            void *ud;
+            bh_handle handle;
+            const struct bh_script_route *route;
+        } http;
         struct bh_tenant_call *tenant;
         uint8_t opcode;
     } u;
 };
 
-/* A task with an empty coroutine; push the arguments on t->co, then run it. */
+/* A task with an empty coroutine; push the arguments on t->co (first the function, when the hook
+ * has no chain; it counts), then run it. */
 struct bh_task *bh_task_new(struct bh_script *s, enum bh_script_hook hook, bh_task_end end);
 /* Runs until it waits or ends. The task may be gone afterwards. */
 void bh_task_run(struct bh_task *t, int argc);
@@ -93,6 +111,9 @@ bh_handle bh_task_wait(struct bh_task *t, uint64_t timeout_ms,
                        void (*on_timeout)(struct bh_timer *));
 /* The return value of the binding: what was answered already, or yields. */
 int bh_task_yield(lua_State *L, struct bh_task *t);
+/* The same with a continuation, which gets the answers on top of the `ctx` values that are there
+ * now. */
+int bh_task_yieldk(lua_State *L, struct bh_task *t, lua_KFunction k);
 
 /* In a completion: NULL when nobody waits any more. */
 struct bh_task *bh_task_waiting(const struct bh_worker *worker, bh_handle wait);
@@ -105,7 +126,7 @@ void bh_task_answer_error(struct bh_task *t, const char *why);
 bool bh_task_room(const struct bh_script *s);
 /* For the end of the state: cancels every task, without calling its `end`. No task is running. */
 void bh_task_cancel_all(struct bh_script *s);
-/* Cancels the script's own tasks (bh.spawn, bh.after). No task is running. */
+/* Cancels the script's own tasks (bh.spawn, bh.after, timers). No task is running. */
 void bh_task_cancel_own(struct bh_script *s);
 /* Frees the pool; every task has ended. */
 void bh_task_pool_free(struct bh_script *s);

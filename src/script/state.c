@@ -38,15 +38,6 @@ void bh_script_check_started(lua_State *L, const char *what) {
 
 /* --- hooks of a script --- */
 
-static const char *const later[] = {"on_expire", "on_shutdown", "http", "timers", NULL};
-
-static bool is_later(const char *key) {
-    for (const char *const *name = later; *name; name++)
-        if (strcmp(*name, key) == 0)
-            return true;
-    return false;
-}
-
 static enum bh_script_hook find_hook(const char *key) {
     for (int hook = 0; hook < HOOK_COUNT; hook++)
         if (strcmp(bh_script_hook_name(hook), key) == 0)
@@ -60,8 +51,6 @@ static int unknown_hook(lua_State *L, const char *file, const char *key) {
     for (int hook = 0; hook < HOOK_COUNT; hook++)
         names[hook] = bh_script_hook_name(hook);
     names[HOOK_COUNT] = NULL;
-    if (is_later(key))
-        return luaL_error(L, "%s: \"%s\" is not available in this version", file, key);
     return luaL_error(L, "%s: unknown hook \"%s\"%s", file, key,
                       bh_suggest_phrase(key, names, hint, sizeof hint));
 }
@@ -95,6 +84,10 @@ static void take_hooks(lua_State *L, struct bh_script *s, const char *file) {
         enum bh_script_hook hook = find_hook(key);
         if (hook == HOOK_NONE)
             unknown_hook(L, file, key);
+        if (hook == HOOK_TIMER || hook == HOOK_HTTP) {
+            (hook == HOOK_TIMER ? bh_script_timers_take : bh_routes_take)(L, s, file);
+            continue;
+        }
         if (!lua_isfunction(L, -1))
             luaL_error(L, "%s: %s must be a function, not a %s", file, key, luaL_typename(L, -1));
         add_hook(L, s, hook, file);
@@ -144,6 +137,7 @@ static void destroy(struct bh_script *s) {
     s->started = false;
     if (s->worker)
         bh_timer_cancel(&s->grace);
+    bh_script_timers_stop(s);
     if (s->lane) {
         bh_task_cancel_all(s);
         bh_task_pool_free(s);
@@ -154,6 +148,9 @@ static void destroy(struct bh_script *s) {
         lua_close(s->L);
     if (s->worker && s->worker->hooks == &s->hooks)
         s->worker->hooks = NULL;
+    bh_cache_deinit(&s->cache);
+    bh_script_timers_free(&s->timers);
+    bh_routes_free(&s->routes);
     leave_lane(s);
     for (int hook = 0; hook < HOOK_COUNT; hook++) {
         bh_free(s->chains[hook].refs);
@@ -182,6 +179,7 @@ static void on_step(struct bh_defer *d) {
 static void retire(struct bh_script *s) {
     uint64_t grace_ms = s->config->hook_timeout_ms;
     s->retired = true;
+    bh_script_timers_stop(s);
     if (s->live_count == 0)
         bh_defer(s->worker->loop, BH_PHASE_REAP, &s->reap);
     else
@@ -193,6 +191,7 @@ void bh_script_flip(struct bh_script *s) {
     s->worker->hooks = &s->hooks;
     bh_conn_hand_over(before, s);
     retire(before);
+    bh_script_timers_start(s);
 }
 
 /* --- building --- */
@@ -247,6 +246,7 @@ static struct bh_script *create(const struct bh_script_config *config, struct bh
     bh_list_init(&s->in_lane);
     bh_list_init(&s->live);
     bh_list_init(&s->pool);
+    bh_cache_init(&s->cache);
     bh_defer_init(&s->step, on_step);
     bh_defer_init(&s->reap, on_reap);
     if (worker)
@@ -302,10 +302,16 @@ static void init_refused(struct bh_task *t) {
     t->script->init_done(t->script->init_ud, BH_ESCRIPT, text);
 }
 
+static void ready(struct bh_script *s) {
+    if (s->worker->hooks == &s->hooks)
+        bh_script_timers_start(s);
+    s->init_done(s->init_ud, 0, NULL);
+}
+
 static void init_end(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     struct bh_script *s = t->script;
     if (outcome == BH_NO_OPINION)
-        s->init_done(s->init_ud, 0, NULL);
+        ready(s);
     else if (outcome == BH_DECIDED)
         init_refused(t);
     else
@@ -342,12 +348,12 @@ void bh_script_start(struct bh_script *s, void (*done)(void *ud, int error, cons
     if (!s->worker->hooks)
         s->worker->hooks = &s->hooks;
     s->started = true;
-    if (!bh_script_has(s, HOOK_INIT)) {
-        done(ud, 0, NULL);
-        return;
-    }
     s->init_done = done;
     s->init_ud = ud;
+    if (!bh_script_has(s, HOOK_INIT)) {
+        ready(s);
+        return;
+    }
     struct bh_task *t = bh_task_new(s, HOOK_INIT, init_end);
     push_context(t->co, s);
     bh_task_run(t, 1);

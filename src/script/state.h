@@ -5,7 +5,10 @@
 #ifndef BELLHOP_SCRIPT_STATE_H
 #define BELLHOP_SCRIPT_STATE_H
 
+#include "cache.h"
 #include "limits.h"
+#include "routes.h"
+#include "timers.h"
 
 #include "bellhop/base/list.h"
 #include "bellhop/io/timer.h"
@@ -29,6 +32,10 @@ enum bh_script_hook {
     HOOK_SUBSCRIBE,
     HOOK_UNSUBSCRIBE,
     HOOK_CLOSE,
+    HOOK_EXPIRE,
+    HOOK_SHUTDOWN,
+    HOOK_TIMER, /* has no chain: see timers.h */
+    HOOK_HTTP,  /* has no chain: see routes.h */
     HOOK_COUNT,
     HOOK_NONE = HOOK_COUNT, /* a task of the script's own: bh.spawn, bh.after */
 };
@@ -67,6 +74,8 @@ struct bh_script {
     bool started; /* hooks may run: on_init has begun */
     bool retired; /* another generation has taken its place */
     struct bh_chain chains[HOOK_COUNT];
+    struct bh_script_timers timers;
+    struct bh_routes routes; /* of `http` */
 
     struct bh_list live; /* tasks under way */
     size_t live_count;
@@ -80,6 +89,7 @@ struct bh_script {
     int kept_ref;     /* table: struct bh_conn * -> conn that must not be collected */
     int delivery_ref; /* the msg object that on_deliver is shown, again and again */
 
+    struct bh_cache cache;
     struct bh_bytes scratch; /* for encoders; nobody keeps it over a call into Lua */
 
     void (*init_done)(void *ud, int error, const char *why);

@@ -11,8 +11,24 @@
 static void check_raw(const struct bh_message *m, struct bh_slice in) {
     CHECK(bh_slice_eq(m->payload, in));
     CHECK(m->id.n == 0 && m->origin.n == 0 && m->except == 0 && m->expires_ms == 0);
+    CHECK(m->filter.n == 0);
     CHECK(m->kind == BH_MESSAGE_DATA);
     CHECK((m->opcode == BH_TEXT) == bh_utf8_valid(in));
+}
+
+/* It could have been put together here, and it never matches who has none of its tags. */
+static void check_filter(const struct bh_message *m) {
+    const struct bh_identity nobody = {.tag_count = 0};
+    struct bh_slice rest = m->filter;
+    struct bh_buf *again = NULL;
+    struct bh_tag pair;
+    const char *why;
+    CHECK(m->filter.n == 0 || m->kind == BH_MESSAGE_DATA);
+    CHECK(bh_filter_matches(m->filter, &nobody) == (m->filter.n == 0));
+    while (bh_filter_next(&rest, &pair))
+        CHECK(bh_filter_add(&again, pair.name, pair.value, &why) == 0);
+    CHECK(bh_slice_eq(bh_buf_slice(again), m->filter));
+    bh_buf_unref(again);
 }
 
 static void check_ours(const struct bh_message *m, struct bh_slice in) {
@@ -21,6 +37,7 @@ static void check_ours(const struct bh_message *m, struct bh_slice in) {
     CHECK(bh_id_check(BH_ID_MESSAGE, m->id, NULL) == 0);
     CHECK(bh_id_check(BH_ID_INSTANCE, m->origin, NULL) == 0);
     CHECK(m->opcode == BH_BINARY || bh_utf8_valid(m->payload));
+    check_filter(m);
     bh_bytes_reserve(&again, BH_ENVELOPE_HEAD_MAX);
     again.len = bh_envelope_head(m, NOW, again.p);
     bh_bytes_add(&again, m->payload);

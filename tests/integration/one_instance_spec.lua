@@ -411,7 +411,7 @@ describe("the command line", function()
     it("ends although a script does not", function()
         local stuck = daemon.start {
             workers = 1,
-            env = { BELLHOP_SERVER_DRAIN_TIMEOUT = "0" },
+            env = { BELLHOP_SERVER_DRAIN_TIMEOUT = "0", BELLHOP_SCRIPT_CPU_LIMIT = "0" },
             policy = "return { on_handshake = function() while true do end end }",
         }
         local conn = assert(http.open(stuck.port))
@@ -463,8 +463,8 @@ describe("the command line", function()
         output, status = process.run({daemon.BIN, "check"}, {BELLHOP_SERVER_WORKERS = "many"})
         assert.are.equal(1, status, output)
         assert.matches("BELLHOP_SERVER_WORKERS: server%.workers must be a whole number", output)
-        file = config 'return { log = { format = "json" }, websocket = { path = "/a" } }'
-        local d = daemon.start {args = {"-c", file}, env = {BELLHOP_WEBSOCKET_PATH = "/b"}}
+        file = config 'return { log = { format = "json" }, websocket = { paths = { "/a" } } }'
+        local d = daemon.start {args = {"-c", file}, env = {BELLHOP_WEBSOCKET_PATHS = "/b"}}
         ws.connect(d.port, "/b"):close()
         local _, refusal = ws.try(d.port, "/a")
         assert.are.equal(404, refusal.status)

@@ -24,6 +24,8 @@ enum bh_jwt_alg {
     BH_JWT_ES256 = 1 << 6,
     BH_JWT_ES384 = 1 << 7,
     BH_JWT_ES512 = 1 << 8,
+    BH_JWT_PS256 = 1 << 9,
+    BH_JWT_EDDSA = 1 << 10, /* Ed25519 only */
 };
 
 /* 0 for an unknown name. */
@@ -33,13 +35,19 @@ struct bh_jwt_key; /* an HMAC secret, or a public key */
 
 /* The secret is copied; the empty one serves no algorithm. */
 struct bh_jwt_key *bh_jwt_key_secret(struct bh_slice secret);
-/* A PEM public key or certificate: RSA of at least 2048 bits, or EC P-256/384/521. 0, BH_EINVAL. */
+/* A PEM public key or certificate: RSA of 2048 to 8192 bits, EC P-256/384/521, or Ed25519.
+ * 0, BH_EINVAL. */
 int bh_jwt_key_pem(struct bh_slice pem, struct bh_jwt_key **key, const char **why);
 void bh_jwt_key_free(struct bh_jwt_key *key);
 
+struct bh_jwks; /* a set of keys: jwks.h */
+
 struct bh_jwt_rules {
     unsigned algs; /* set of bh_jwt_alg; 0 is refused */
+    /* Exactly one of the two. Of a set, the keys count whose kid is the token's; for a token
+     * without kid, the first few whose kind fits its algorithm. */
     const struct bh_jwt_key *key;
+    const struct bh_jwks *keys;
     const char *issuer;   /* NULL: not checked; else `iss` must equal it */
     const char *audience; /* NULL: not checked; else `aud` must equal or contain it */
     int64_t leeway_s;     /* for exp, nbf and iat */

@@ -34,6 +34,8 @@ static inline void bh_metric_inc(const struct bh_metric *m) {
     bh_metric_add(m, 1);
 }
 int64_t bh_metric_read(const struct bh_metric *m);
+/* Further text for bh_metrics_render, in the same format; called with no lock held. */
+void bh_metrics_add_source(void (*render)(struct bh_bytes *out));
 /* Appends everything in the Prometheus text format 0.0.4. */
 void bh_metrics_render(struct bh_bytes *out);
 

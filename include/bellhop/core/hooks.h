@@ -7,6 +7,7 @@
 #ifndef BELLHOP_CORE_HOOKS_H
 #define BELLHOP_CORE_HOOKS_H
 
+#include "bellhop/core/path.h"
 #include "bellhop/core/publish.h"
 #include "bellhop/core/subscriber.h"
 
@@ -23,6 +24,8 @@ enum bh_hook {
     BH_HOOK_SLOW = 1 << 9,
     BH_HOOK_PRESENCE = 1 << 10,
     BH_HOOK_OFFLINE = 1 << 11,
+    BH_HOOK_HTTP = 1 << 12, /* endpoints of the scripts' own */
+    BH_HOOK_EXPIRE = 1 << 13,
 };
 
 /* What the transport knows of a client that came by TLS. */
@@ -46,9 +49,11 @@ struct bh_request {
     size_t header_count;
     struct bh_slice peer_ip;
     uint16_t peer_port;
-    struct bh_slice listener;         /* the address that accepted it, "127.0.0.1:8080" */
-    bool secure;                      /* over TLS, to us or to a proxy that we trust */
-    const struct bh_request_tls *tls; /* NULL: the connection to us is plain */
+    struct bh_slice listener;           /* the address that accepted it, "127.0.0.1:8080" */
+    bool secure;                        /* over TLS, to us or to a proxy that we trust */
+    const struct bh_request_tls *tls;   /* NULL: the connection to us is plain */
+    const struct bh_path_param *params; /* of the pattern that the path fits */
+    size_t param_count;
 };
 
 /* status 0: welcome, identity is the callee's (take it). Else refuse with this HTTP status and
@@ -62,10 +67,28 @@ struct bh_welcome {
     size_t header_count;
 };
 
+/* A script's answer to a request of its own. status is 200 to 599; each header passes
+ * bh_response_header_ok. Borrowed for the call. */
+struct bh_response {
+    int status;
+    const struct bh_header *headers; /* Content-Type among them */
+    size_t header_count;
+    struct bh_slice body;
+};
+
+typedef void (*bh_response_cb)(void *ud, bh_handle handle, const struct bh_response *response);
+
+/* False for a header that belongs to the connection and not to an answer: Connection,
+ * Content-Length, Date, Keep-Alive, Transfer-Encoding, Upgrade. */
+bool bh_response_header_ok(struct bh_slice name);
+
 typedef void (*bh_welcome_cb)(void *ud, bh_handle handle, const struct bh_welcome *welcome);
 /* allowed false: status and body for the answer; from `api`, status 0 is no opinion. */
 typedef void (*bh_allowed_cb)(void *ud, bh_handle handle, bool allowed, int status,
                               struct bh_slice body);
+
+/* expires: Unix seconds from now on; 0: the connection ends. */
+typedef void (*bh_expiry_cb)(void *ud, bh_handle handle, int64_t expires);
 
 enum bh_verdict { BH_DELIVER_PASS, BH_DELIVER_SKIP, BH_DELIVER_REPLACED };
 
@@ -98,6 +121,11 @@ struct bh_hooks_vt {
     void (*close)(struct bh_hooks *h, struct bh_subscriber *s, unsigned code,
                   struct bh_slice reason);
 
+    /* Its identity has expired: until when may it stay? A failure is 0. When the subscriber is
+     * closed before that, done may not be called. */
+    void (*expire)(struct bh_hooks *h, struct bh_subscriber *s, bh_expiry_cb done, void *ud,
+                   bh_handle handle);
+
     /* May this subscriber join? topic is a `topic:` name. */
     void (*subscribe)(struct bh_hooks *h, struct bh_subscriber *s, struct bh_slice topic,
                       bh_allowed_cb done, void *ud, bh_handle handle);
@@ -119,6 +147,16 @@ struct bh_hooks_vt {
     /* attempt counts from 1. No opinion is DROP, a failure RETRY. */
     void (*offline)(struct bh_hooks *h, struct bh_message *m, unsigned attempt, bh_offline_cb done,
                     void *ud, bh_handle handle);
+
+    /* Whether a script has an endpoint there: 0, BH_ENOTFOUND (no such path), BH_EINVAL (the path
+     * has other methods: *allow, valid until the next call, "GET, HEAD, POST"). GET answers HEAD,
+     * too. */
+    int (*route)(struct bh_hooks *h, struct bh_slice method, struct bh_slice path,
+                 const char **allow);
+    /* Runs it. Returns a ticket for cancel, or 0 when it completed at once; the hooks copy what
+     * they keep. */
+    bh_handle (*http)(struct bh_hooks *h, const struct bh_request *request, struct bh_slice body,
+                      bh_response_cb done, void *ud, bh_handle handle);
 };
 
 struct bh_hooks {

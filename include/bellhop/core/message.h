@@ -32,6 +32,7 @@ struct bh_message {
     uint64_t expires_ms;    /* bh_clock_ms; 0: never */
     struct bh_slice id;     /* message id; may be empty (raw) */
     struct bh_slice origin; /* instance id; may be empty (raw) */
+    struct bh_slice filter; /* who gets it, packed (filter.h); empty: everybody */
     struct bh_slice payload;
     char bytes[];
 };

@@ -109,7 +109,7 @@ int bh_node_unsubscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_
 
 /* --- messages --- */
 
-/* Takes over p->data's reference, also on error. */
+/* Takes over the references of p, also on error. */
 void bh_node_publish(struct bh_worker *w, struct bh_publish *p, bh_published_cb done, void *ud,
                      bh_handle handle);
 /* Closes the user's connections on every instance. result.error as for a publish. */

@@ -2,7 +2,8 @@
  *
  * Whoever publishes (an HTTP request, a script, later a client protocol) fills one in and hands it
  * to bh_node_publish, which shows it to the on_publish hook, and then makes the immutable message.
- * Plain data on the publisher's worker thread; data is a counted reference owned by the struct. */
+ * Plain data on the publisher's worker thread; data and filter are counted references owned by the
+ * struct. */
 #ifndef BELLHOP_CORE_PUBLISH_H
 #define BELLHOP_CORE_PUBLISH_H
 
@@ -17,19 +18,23 @@ enum bh_source { BH_SOURCE_HTTP, BH_SOURCE_SCRIPT, BH_SOURCE_CLIENT };
 struct bh_publish {
     struct bh_topic topic;
     struct bh_buf *data;
-    uint8_t opcode;   /* enum bh_opcode; text must be valid UTF-8 */
-    uint8_t strategy; /* enum bh_strategy */
-    uint8_t source;   /* enum bh_source */
-    uint8_t priority; /* as the publisher says; for scripts */
-    bool id_given;    /* the publisher chose the id: idempotent */
-    bool skip_hook;   /* published from within on_publish: not shown to it again */
-    uint32_t ttl_s;   /* 0: no expiry */
-    uint64_t except;  /* connection number, 0 none */
-    unsigned attempt; /* how often on_offline has sent it on its way again */
-    uint64_t from;    /* for BH_SOURCE_CLIENT: the connection's number */
+    struct bh_buf *filter; /* packed (filter.h); NULL: none */
+    uint8_t opcode;        /* enum bh_opcode; text must be valid UTF-8 */
+    uint8_t strategy;      /* enum bh_strategy */
+    uint8_t source;        /* enum bh_source */
+    uint8_t priority;      /* as the publisher says; for scripts */
+    bool id_given;         /* the publisher chose the id: idempotent */
+    bool skip_hook;        /* published from within on_publish: not shown to it again */
+    uint32_t ttl_s;        /* 0: no expiry */
+    uint64_t except;       /* connection number, 0 none */
+    unsigned attempt;      /* how often on_offline has sent it on its way again */
+    uint64_t from;         /* for BH_SOURCE_CLIENT: the connection's number */
     uint8_t id_len;
     char id[BH_MESSAGE_ID_MAX + 1];
 };
+
+/* Gives its references back, when it is not handed to the node after all. */
+void bh_publish_release(struct bh_publish *p);
 
 /* The truth at that moment: DELIVERED, a socket of this instance got it; PUBLISHED, none here, but
  * other instances took it (they subscribe, or did within the linger time); OFFLINE, nobody
@@ -50,6 +55,9 @@ struct bh_publish_result {
     int64_t instances;             /* that took it, this one included if it has sockets for it */
     int64_t local; /* sockets of this instance that got it (or will, by the broker's echo) */
 };
+
+/* "delivered", "published", "offline" of a result without error; a duplicate was published. */
+const char *bh_publish_status_name(const struct bh_publish_result *result);
 
 /* Exactly once, on the publisher's worker thread, maybe before the call returns. */
 typedef void (*bh_published_cb)(void *ud, bh_handle handle, const struct bh_publish_result *result);

@@ -20,7 +20,8 @@ struct bh_edge_config { /* shared by all workers, immutable, outlives them */
     bool dev; /* demo page, no keys, query identity; the app has checked that all is loopback */
     const struct bh_slice *api_keys;
     size_t api_key_count;
-    const char *ws_path; /* "/ws" */
+    const struct bh_slice *ws_paths; /* patterns (core/path.h), checked */
+    size_t ws_path_count;
 
     size_t http_head_bytes, http_body_bytes;
     uint64_t http_idle_ms;    /* keep-alive */
@@ -54,12 +55,21 @@ struct bh_edge_config { /* shared by all workers, immutable, outlives them */
     struct bh_ws_deflate_config deflate;
     size_t deflate_threshold;     /* smaller payloads go as they are */
     bool client_messages_refused; /* no on_message hook: true closes 1008, false drops */
+
+    /* POST /api/reload was asked on this worker. Leads to one bh_edge_reloaded with the handle, on
+     * that worker's thread, maybe before it returns. NULL: 501. */
+    void (*reload)(void *ud, struct bh_worker *worker, bh_handle handle);
+    void *reload_ud;
 };
 
 #define BH_EDGE_PER_IP_DEFAULT 1000
 
 /* Is it a pattern of origins? 0 or BH_EINVAL with *why. */
 int bh_edge_check_origin(struct bh_slice pattern, const char **why);
+
+/* Does a built-in endpoint answer at this path, whatever the method? No script gets it then. (The
+ * demo page of --dev does not count: a script's endpoint goes before it.) */
+bool bh_edge_has_path(struct bh_slice path);
 
 struct bh_edge; /* opaque */
 
@@ -74,6 +84,11 @@ int bh_edge_listen(struct bh_edge *e, const struct bh_edge_listen *listen, size_
                    size_t *which);
 /* The bound address of listener i. */
 const struct bh_addr *bh_edge_address(const struct bh_edge *e, size_t i);
+/* Worker's thread. What became of a reload: 0 and the generation that serves now, BH_EEXIST when
+ * another one is under way, or another error and why (borrowed). A client that has gone is not
+ * missed. */
+void bh_edge_reloaded(struct bh_edge *e, bh_handle handle, int error, unsigned generation,
+                      struct bh_slice why);
 /* Worker's thread. Stops accepting, finishes HTTP requests under way, closes WebSockets with 1001;
  * on_drained fires once when no connection is left (maybe at once). */
 void bh_edge_drain(struct bh_edge *e, void (*on_drained)(void *ud), void *ud);

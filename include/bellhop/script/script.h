@@ -9,6 +9,11 @@
 #include "bellhop/base/json.h"
 #include "bellhop/core/node.h"
 
+/* What the workers of an instance share through bh.shared; any thread. */
+struct bh_shared;
+struct bh_shared *bh_shared_new(size_t max_bytes);
+void bh_shared_free(struct bh_shared *s);
+
 struct bh_script_config {     /* immutable, shared, outlives the scripts */
     const char *const *files; /* the policies, in order */
     size_t file_count;
@@ -16,11 +21,15 @@ struct bh_script_config {     /* immutable, shared, outlives the scripts */
     const struct bh_json *config; /* the whole configuration: bh.config(path) */
     bool trusted;                 /* open all libraries */
     bool client_messages;         /* on_message's nil: true drops quietly, false closes 1008 */
+    struct bh_shared *shared;
+    const char *key_prefix; /* of keys in Redis; NULL: "ws:" */
     uint64_t redis_timeout_ms;
     int cpu_limit_ms;         /* of one hook without a wait; 0: none, and so below */
     size_t memory_limit;      /* bytes of one state */
     uint64_t hook_timeout_ms; /* of one hook with its waits */
     size_t max_tasks;         /* hooks and tasks of one state that wait at the same time */
+    /* Is this path answered before any script is asked? An endpoint there is refused. NULL: none */
+    bool (*path_is_taken)(struct bh_slice path);
 };
 
 struct bh_script; /* opaque */
@@ -38,6 +47,9 @@ void bh_script_start(struct bh_script *s, void (*done)(void *ud, int error, cons
  * what is under way, then frees itself. Hooks of one connection still run one at a time; its
  * conn.vars go with it as far as they are data. */
 void bh_script_flip(struct bh_script *s);
+/* Runs on_shutdown; done, maybe at once, when it has ended, well or not. */
+void bh_script_shutdown(struct bh_script *s, const char *reason, uint64_t grace_ms,
+                        void (*done)(void *ud), void *ud);
 struct bh_hooks *bh_script_hooks(struct bh_script *s);
 unsigned bh_script_generation(const struct bh_script *s);
 /* Generations of the worker that are still there. */

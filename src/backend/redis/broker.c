@@ -164,19 +164,19 @@ static void on_published(const struct bh_redis_completion *c, int error,
 
 static char *write_publish(char *p, const struct broker *b, const struct bh_message *m,
                            uint64_t now_ms) {
-    char channel[BH_CHANNEL_MAX + 1], head[BH_ENVELOPE_HEAD_MAX];
+    char channel[BH_CHANNEL_MAX + 1];
     size_t channel_len = bh_topic_to_channel(&m->topic, b->subscriptions.prefix, channel);
-    size_t head_len = bh_envelope_head(m, now_ms, head);
     p = bh_resp_bytes(p, BH_SLICE("*3\r\n$7\r\nPUBLISH\r\n"));
     p = bh_resp_bulk(p, bh_slice(channel, channel_len));
-    p = bh_resp_head(p, '$', head_len + m->payload.n);
-    p = bh_resp_bytes(p, bh_slice(head, head_len));
+    p = bh_resp_head(p, '$', bh_envelope_head_len(m) + m->payload.n);
+    p += bh_envelope_head(m, now_ms, p);
     return bh_resp_end(bh_resp_bytes(p, m->payload));
 }
 
-#define PUBLISH_BOUND                                                                              \
-    (sizeof "*3\r\n$7\r\nPUBLISH\r\n" + BH_RESP_BULK_MAX(BH_CHANNEL_MAX) +                         \
-     BH_RESP_BULK_MAX(BH_ENVELOPE_HEAD_MAX))
+static size_t publish_bound(const struct bh_message *m) {
+    return sizeof "*3\r\n$7\r\nPUBLISH\r\n" + BH_RESP_BULK_MAX(BH_CHANNEL_MAX) +
+           BH_RESP_BULK_MAX(bh_envelope_head_len(m) + m->payload.n);
+}
 
 static void refuse(bh_broker_published_cb done, void *ud, bh_handle handle, const char *why) {
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISH_ERRORS]);
@@ -187,7 +187,7 @@ static void give(struct worker_side *side, struct bh_message *m, bh_broker_publi
                  void *ud, bh_handle handle) {
     struct bh_redis_link *link = &side->link;
     const char *why;
-    char *p = bh_redis_link_begin(link, PUBLISH_BOUND + m->payload.n, &why);
+    char *p = bh_redis_link_begin(link, publish_bound(m), &why);
     if (!p) {
         refuse(done, ud, handle, why);
         return;

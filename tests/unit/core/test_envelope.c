@@ -117,6 +117,80 @@ static void hostile_heads_are_refused(void **state) {
     assert_int_equal(open_with(26, 0xff), BH_EPROTO);
 }
 
+/* --- filters --- */
+
+static const unsigned char filtered[] = {
+    0,   'b', 'h',  '1',                                    /* magic */
+    0,   2,   3,    2,    3,   0,   0,   12,                /* as above; the filter's length */
+    1,   2,   3,    4,    5,   6,   7,   8,                 /* except */
+    0,   0,   0x13, 0x88,                                   /* ttl: 5000 */
+    'i', '1', 'm',  '-',  '9',                              /* origin, id */
+    2,   0,   3,    'o',  's', 'i', 'o', 's', 1, 0, 0, 'x', /* {os = "ios", x = ""} */
+    'h', 'i', 0                                             /* payload */
+};
+#define FILTER_AT 29
+
+static void a_filter_lies_before_the_payload(void **state) {
+    struct bh_message *m;
+    char head[BH_ENVELOPE_HEAD_MAX];
+    assert_int_equal(open_bytes(bh_slice(filtered, sizeof filtered), &m), 0);
+    assert_int_equal(m->filter.n, 12);
+    assert_memory_equal(m->filter.p, filtered + FILTER_AT, 12);
+    assert_int_equal(m->payload.n, 3);
+    assert_memory_equal(m->payload.p, "hi\0", 3);
+    assert_int_equal(bh_envelope_head_len(m), sizeof filtered - 3);
+    assert_int_equal(bh_envelope_head(m, NOW, head), sizeof filtered - 3);
+    assert_memory_equal(head, filtered, sizeof filtered - 3);
+    bh_message_unref(m);
+    for (size_t n = 24; n < sizeof filtered - 3; n++)
+        assert_int_equal(open_bytes(bh_slice(filtered, n), &m), BH_EPROTO);
+}
+
+/* Versions without filters refuse whatever is not 0 in the bytes 9 to 11. */
+static void what_knows_no_filters_refuses_it(void **state) {
+    char head[BH_ENVELOPE_HEAD_MAX];
+    struct bh_buf *filter = NULL;
+    const char *why;
+    struct bh_message parts = {.opcode = BH_TEXT, .topic = test_topic("all")};
+    for (int i = 0; i < BH_FILTER_TAGS_MAX; i++) {
+        char name[BH_FILTER_NAME_MAX], value[BH_FILTER_VALUE_MAX];
+        memset(name, 'a' + i, sizeof name);
+        memset(value, 'v', sizeof value);
+        size_t n = i == 0 ? 1 : sizeof name; /* from the shortest to the longest */
+        assert_int_equal(bh_filter_add(&filter, bh_slice(name, n),
+                                       bh_slice(value, i == 0 ? 0 : sizeof value), &why),
+                         0);
+        parts.filter = bh_buf_slice(filter);
+        bh_envelope_head(&parts, NOW, head);
+        assert_true(head[10] || head[11]);
+    }
+    bh_buf_unref(filter);
+}
+
+static int open_filtered_with(size_t at, unsigned char byte) {
+    unsigned char bytes[sizeof filtered];
+    struct bh_message *m;
+    memcpy(bytes, filtered, sizeof filtered);
+    bytes[at] = byte;
+    int error = open_bytes(bh_slice(bytes, sizeof bytes), &m);
+    bh_message_unref(m);
+    return error;
+}
+
+static void hostile_filters_are_refused(void **state) {
+    assert_int_equal(open_filtered_with(4, BH_MESSAGE_DISCONNECT), BH_EPROTO);
+    assert_int_equal(open_filtered_with(10, 1), BH_EPROTO);
+    for (int n = 1; n < 256; n++) /* but for the first pair alone and for both */
+        assert_int_equal(open_filtered_with(11, (unsigned char)n),
+                         n == 8 || n == 12 ? 0 : BH_EPROTO);
+    assert_int_equal(open_filtered_with(FILTER_AT, 0), BH_EPROTO);
+    assert_int_equal(open_filtered_with(FILTER_AT, 255), BH_EPROTO);
+    assert_int_equal(open_filtered_with(FILTER_AT + 1, 1), BH_EPROTO);
+    assert_int_equal(open_filtered_with(FILTER_AT + 2, 4), BH_EPROTO);
+    assert_int_equal(open_filtered_with(FILTER_AT + 8, 0), BH_EPROTO);
+    assert_int_equal(open_filtered_with(FILTER_AT + 10, 1), BH_EPROTO);
+}
+
 static void lengths_up_to_the_last_byte(void **state) {
     unsigned char bytes[BH_ENVELOPE_HEAD + 255 + 255] = {0, 'b', 'h', '1', 0, 1};
     memset(bytes + BH_ENVELOPE_HEAD, 'x', sizeof bytes - BH_ENVELOPE_HEAD);
@@ -212,8 +286,10 @@ static void random_bytes_never_break_a_promise(void **state) {
         size_t n = test_random() % sizeof bytes;
         for (size_t i = 0; i < n; i++)
             bytes[i] = (unsigned char)test_random();
-        if (round % 4) /* mostly nearly right */
-            memcpy(bytes, golden, n < sizeof golden ? n : sizeof golden);
+        const unsigned char *near = round % 2 ? golden : filtered; /* mostly nearly right */
+        size_t most = round % 2 ? sizeof golden : sizeof filtered;
+        if (round % 4)
+            memcpy(bytes, near, n < most ? n : most);
         if (round % 4 && n)
             bytes[test_random() % n] = (unsigned char)test_random();
         struct bh_message *m;
@@ -222,6 +298,7 @@ static void random_bytes_never_break_a_promise(void **state) {
         assert_true(m->opcode == BH_TEXT || m->opcode == BH_BINARY);
         assert_true(m->opcode == BH_BINARY || bh_utf8_valid(m->payload));
         assert_true(m->id.n <= BH_MESSAGE_ID_MAX && m->origin.n <= BH_ID_MAX);
+        assert_int_equal(bh_filter_check(m->filter), 0);
         if (!(m->flags & BH_MESSAGE_RAW)) {
             char again[BH_ENVELOPE_HEAD_MAX];
             size_t head = bh_envelope_head(m, NOW, again);
@@ -238,6 +315,9 @@ int main(void) {
         cmocka_unit_test(opens_what_it_wrote),
         cmocka_unit_test(every_cut_in_the_head_is_refused_or_raw),
         cmocka_unit_test(hostile_heads_are_refused),
+        cmocka_unit_test(a_filter_lies_before_the_payload),
+        cmocka_unit_test(what_knows_no_filters_refuses_it),
+        cmocka_unit_test(hostile_filters_are_refused),
         cmocka_unit_test(lengths_up_to_the_last_byte),
         cmocka_unit_test(text_must_be_utf8),
         cmocka_unit_test(raw_payloads_stay_as_they_are),

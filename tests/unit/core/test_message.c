@@ -7,7 +7,8 @@
 
 static void copies_all_parts(void **state) {
     struct bh_slice id = test_exact(BH_SLICE("m-1")), origin = test_exact(BH_SLICE("a")),
-                    payload = test_exact(bh_slice("x\0y", 3));
+                    payload = test_exact(bh_slice("x\0y", 3)),
+                    filter = test_exact(bh_slice("\1\0\1av", 5));
     struct bh_message parts = {.kind = BH_MESSAGE_DISCONNECT,
                                .opcode = BH_BINARY,
                                .flags = BH_MESSAGE_DEDUP,
@@ -16,11 +17,13 @@ static void copies_all_parts(void **state) {
                                .expires_ms = 5,
                                .id = id,
                                .origin = origin,
+                               .filter = filter,
                                .payload = payload};
     struct bh_message *m = bh_message_new(&parts);
     test_exact_free(id);
     test_exact_free(origin);
     test_exact_free(payload);
+    test_exact_free(filter);
     assert_int_equal(m->kind, BH_MESSAGE_DISCONNECT);
     assert_int_equal(m->opcode, BH_BINARY);
     assert_int_equal(m->flags, BH_MESSAGE_DEDUP);
@@ -30,13 +33,15 @@ static void copies_all_parts(void **state) {
     assert_slice(m->origin, "a");
     assert_int_equal(m->payload.n, 3);
     assert_memory_equal(m->payload.p, "x\0y", 3);
+    assert_int_equal(m->filter.n, 5);
+    assert_memory_equal(m->filter.p, "\1\0\1av", 5);
     bh_message_unref(m);
 }
 
 static void empty_parts_are_allowed(void **state) {
     struct bh_message parts = {.topic = test_topic("all")};
     struct bh_message *m = bh_message_new(&parts);
-    assert_int_equal(m->payload.n + m->id.n + m->origin.n, 0);
+    assert_int_equal(m->payload.n + m->id.n + m->origin.n + m->filter.n, 0);
     bh_message_unref(m);
     bh_message_unref(NULL);
 }

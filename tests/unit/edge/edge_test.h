@@ -56,7 +56,11 @@ struct test {
     struct local_tracker tracker;
 
     struct bh_hooks hooks;
-    enum test_answer handshake, api;
+    enum test_answer handshake, api, http;
+    struct bh_slice page;        /* another path that the hooks have */
+    struct bh_response response; /* of the endpoint at /mine, which takes GET and POST */
+    bh_response_cb respond;
+    char asked[256]; /* method, path and body of the last request to it; parameters of handshakes */
     int refuse_status;
     const char *refuse_body;
     struct bh_identity identity; /* of those who are welcome */
@@ -136,6 +140,10 @@ static bh_handle hook_handshake(struct bh_hooks *h, const struct bh_request *r, 
     struct test *t = the_test;
     assert_true(bh_slice_starts(r->listener, BH_SLICE("127.0.0.1:")));
     snprintf(t->peer_ip, sizeof t->peer_ip, "%.*s", BH_SLICE_ARG(r->peer_ip));
+    t->asked[0] = '\0';
+    for (size_t i = 0; i < r->param_count; i++)
+        snprintf(t->asked + strlen(t->asked), sizeof t->asked - strlen(t->asked), "%.*s=%.*s;",
+                 BH_SLICE_ARG(r->params[i].name), BH_SLICE_ARG(r->params[i].value));
     t->welcome = done;
     t->hook_ud = ud;
     t->hook_handle = handle;
@@ -157,6 +165,27 @@ static bh_handle hook_api(struct bh_hooks *h, const struct bh_request *r, bh_all
     if (t->api == LATER)
         return 77;
     done(ud, handle, t->api == YES, t->refuse_status, bh_slice_cstr(t->refuse_body));
+    return 0;
+}
+static int hook_route(struct bh_hooks *h, struct bh_slice method, struct bh_slice path,
+                      const char **allow) {
+    if (!bh_slice_starts(path, BH_SLICE("/mine")) && !bh_slice_eq(path, the_test->page) &&
+        !bh_slice_starts(path, BH_SLICE("/api/mine")))
+        return BH_ENOTFOUND;
+    *allow = "GET, HEAD, POST";
+    return memmem(*allow, strlen(*allow), method.p, method.n) ? 0 : BH_EINVAL;
+}
+static bh_handle hook_http(struct bh_hooks *h, const struct bh_request *r, struct bh_slice body,
+                           bh_response_cb done, void *ud, bh_handle handle) {
+    struct test *t = the_test;
+    snprintf(t->asked, sizeof t->asked, "%.*s %.*s %.*s", BH_SLICE_ARG(r->method),
+             BH_SLICE_ARG(r->path), BH_SLICE_ARG(body));
+    t->respond = done;
+    t->hook_ud = ud;
+    t->hook_handle = handle;
+    if (t->http == LATER)
+        return 77;
+    done(ud, handle, &t->response);
     return 0;
 }
 static void hook_open(struct bh_hooks *h, struct bh_subscriber *s) {
@@ -192,11 +221,15 @@ static const struct bh_hooks_vt hooks_vt = {
     .open = hook_open,
     .message = hook_message,
     .close = hook_close,
+    .route = hook_route,
+    .http = hook_http,
 };
 
 /* --- the instance --- */
 
 static const struct bh_slice api_keys_of_test[] = {BH_SLICE("first-key"), BH_SLICE("second-key")};
+
+static const struct bh_slice ws_paths_of_test[] = {BH_SLICE("/ws")};
 
 static inline void test_setup(struct test *t) {
     *t = (struct test){.echo = true, .handshake = YES, .api = NO};
@@ -205,7 +238,8 @@ static inline void test_setup(struct test *t) {
         .backlog = 64,
         .api_keys = api_keys_of_test,
         .api_key_count = 2,
-        .ws_path = "/ws",
+        .ws_paths = ws_paths_of_test,
+        .ws_path_count = 1,
         .http_head_bytes = 8192,
         .http_body_bytes = 2 << 20,
         .http_idle_ms = 60000,

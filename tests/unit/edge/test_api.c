@@ -106,6 +106,17 @@ static void test_bad_requests(void **state) {
         {"/api/users/1/messages?ttl=4294968", "invalid_option", "ttl"},
         {"/api/users/1/messages?id=a%20b", "invalid_option", "id"},
         {"/api/users/1/messages?except=nobody", "invalid_option", "except"},
+        {"/api/users/1/messages?filter=ios", "invalid_option", "colon"},
+        {"/api/users/1/messages?filter=", "invalid_option", "colon"},
+        {"/api/users/1/messages?filter", "invalid_option", "colon"},
+        {"/api/users/1/messages?filter=:ios", "invalid_option", "1 to 64 bytes"},
+        {"/api/broadcast?filter=os:ios&filter=os:ios", "invalid_option", "once"},
+        {"/api/broadcast?filter=os:a&filter=%6Fs:b&id=1", "invalid_option", "once"},
+        {"/api/broadcast?filter=a:&filter=b:&filter=c:&filter=d:&filter=e:&filter=f:&filter=g:"
+         "&filter=h:&filter=i:",
+         "invalid_option", "at most 8"},
+        {"/api/broadcast?filter=os:ios&ttl=x", "invalid_option", "ttl"},
+        {"/api/broadcast?filters=os:ios", "unknown_option", "except and filter"},
         {"/api/publish?strategy=local", "unknown_option", ""},
     };
     struct world w;
@@ -141,6 +152,72 @@ static void test_options(void **state) {
     assert_int_equal(post(&w, "/api/users/42/messages?id=order:1&strategy=local", "once"), 200);
     assert_has(w.answer.p, "\"duplicate\":true");
     expect_silence(&w.ws);
+    end(&w);
+}
+
+static const struct bh_tag ios_tags[] = {
+    {BH_SLICE("os"), BH_SLICE("ios")},
+    {BH_SLICE("beta"), BH_SLICE("true")},
+    {BH_SLICE("url"), BH_SLICE("a:b c")},
+};
+
+static void begin_with_tags(struct world *w) {
+    *w = (struct world){0};
+    test_begin(&w->t);
+    w->t.identity.tags = ios_tags;
+    w->t.identity.tag_count = 3;
+    open_ws(&w->t, &w->ws);
+    dial(&w->t, &w->api);
+}
+
+static void test_filters(void **state) {
+    static const struct {
+        const char *query;
+        bool matches;
+    } cases[] = {
+        {"filter=os:ios", true},
+        {"filter=os:ios&filter=beta:true", true},
+        {"filter=os:ios&ttl=60&filter=url:a:b+c", true},
+        {"filter=%6f%73%3Aios&strategy=local", true},
+        {"filter=os:ios&strategy=both&id=k", true},
+        {"filter=os:android", false},
+        {"filter=os:", false},
+        {"filter=os:ios&filter=beta:false", false},
+        {"filter=none:", false},
+        {"filter=os:android&id=k2", false},
+    };
+    struct world w;
+    begin_with_tags(&w);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char target[128];
+        snprintf(target, sizeof target, "/api/users/42/messages?%s", cases[i].query);
+        assert_int_equal(post(&w, target, "x"), 200);
+        assert_has(w.answer.p, cases[i].matches ? "\"local\":1" : "\"local\":0");
+        if (cases[i].matches)
+            expect_frame(&w.ws, 1, BH_SLICE("x"));
+        else
+            expect_silence(&w.ws);
+    }
+    assert_int_equal(post(&w, "/api/users/42/messages?filter=os:ios", "a\xff"), 400);
+    end(&w);
+}
+
+/* Each byte escaped, the longest name and value. */
+static void test_the_longest_filter(void **state) {
+    struct world w;
+    struct bh_bytes target = {0};
+    begin(&w);
+    bh_bytes_adds(&target, "/api/broadcast?filter=");
+    for (int i = 0; i < 64 + 1 + 256; i++)
+        bh_bytes_adds(&target, i == 64 ? "%3A" : "%78");
+    bh_bytes_addc(&target, '\0');
+    assert_int_equal(post(&w, target.p, "x"), 200);
+    target.len--;
+    bh_bytes_adds(&target, "y");
+    bh_bytes_addc(&target, '\0');
+    assert_int_equal(post(&w, target.p, "x"), 400);
+    assert_has(w.answer.p, "at most 256 bytes");
+    bh_bytes_free(&target);
     end(&w);
 }
 
@@ -260,6 +337,36 @@ static void test_batch(void **state) {
     end(&w);
 }
 
+static void test_filters_in_a_batch(void **state) {
+    struct world w;
+    begin_with_tags(&w);
+    const char *body =
+        "[{\"all\":true,\"data\":1,\"filter\":{\"os\":\"ios\"}},\n"
+        " {\"filter\":{\"o\\u0073\":\"\\u0069os\",\"beta\":true},"
+        "\"all\":true,\"data\":2},\n"
+        " {\"all\":true,\"data\":3,\"filter\":{\"os\":\"android\"}},\n"
+        " {\"all\":true,\"data\":4,\"filter\":{\"beta\":1}},\n"
+        " {\"all\":true,\"data\":5,\"filter\":{}},\n"
+        " {\"all\":true,\"data\":6,\"filter\":\"os:ios\"},\n"
+        " {\"all\":true,\"data\":7,\"filter\":null},\n"
+        " {\"all\":true,\"data\":8,\"filter\":{\"os\":null}},\n"
+        " {\"all\":true,\"data\":9,\"filter\":{\"os\":1.5}},\n"
+        " {\"all\":true,\"data\":10,\"filter\":{\"os\":[\"ios\"]}},\n"
+        " {\"all\":true,\"data\":11,\"filter\":{\"os\":\"ios\",\"os\":\"x\"}},\n"
+        " {\"all\":true,\"data\":12,\"filter\":{\"\":\"ios\"}},\n"
+        " {\"all\":true,\"data\":13,\"filter\":{\"os\":\"ios\"},\"filter\":{\"a\":1}},\n"
+        " {\"all\":true,\"data\":14}]";
+    assert_int_equal(post(&w, "/api/publish", body), 200);
+    expect_frame(&w.ws, 1, BH_SLICE("1"));
+    expect_frame(&w.ws, 1, BH_SLICE("2"));
+    expect_frame(&w.ws, 1, BH_SLICE("14"));
+    assert_int_equal(times(w.answer.p, "\"local\":1"), 3);
+    assert_int_equal(times(w.answer.p, "\"local\":0"), 2);
+    assert_int_equal(times(w.answer.p, "\"invalid_option\""), 9);
+    assert_has(w.answer.p, "leave it out to reach everybody");
+    end(&w);
+}
+
 static void test_broken_batches(void **state) {
     struct world w;
     struct bh_bytes many = {0};
@@ -362,12 +469,21 @@ static void test_disconnect(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_target),   cmocka_unit_test(test_payloads_byte_for_byte),
-        cmocka_unit_test(test_bad_requests),   cmocka_unit_test(test_options),
-        cmocka_unit_test(test_broker_down),    cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_hook_decides),   cmocka_unit_test(test_batch),
-        cmocka_unit_test(test_broken_batches), cmocka_unit_test(test_batch_outlives_its_client),
-        cmocka_unit_test(test_user),           cmocka_unit_test(test_users_online),
+        cmocka_unit_test(test_every_target),
+        cmocka_unit_test(test_payloads_byte_for_byte),
+        cmocka_unit_test(test_bad_requests),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_filters),
+        cmocka_unit_test(test_the_longest_filter),
+        cmocka_unit_test(test_filters_in_a_batch),
+        cmocka_unit_test(test_broker_down),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_hook_decides),
+        cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_broken_batches),
+        cmocka_unit_test(test_batch_outlives_its_client),
+        cmocka_unit_test(test_user),
+        cmocka_unit_test(test_users_online),
         cmocka_unit_test(test_disconnect),
     };
     return cmocka_run_group_tests(tests, register_metrics, NULL);

@@ -57,11 +57,25 @@ static void test_demo_in_dev_only(void **state) {
     assert_false(m.route->guarded);
 }
 
+static void test_has_path(void **state) {
+    assert_true(bh_edge_has_path(BH_SLICE("/healthz")));
+    assert_true(bh_edge_has_path(BH_SLICE("/api/publish")));
+    assert_true(bh_edge_has_path(BH_SLICE("/api/users/:id")));
+    assert_true(bh_edge_has_path(BH_SLICE("/api/topics/*rest/messages")));
+    assert_false(bh_edge_has_path(BH_SLICE("/")));
+    assert_false(bh_edge_has_path(BH_SLICE("/api/:what")));
+    assert_false(bh_edge_has_path(BH_SLICE("/*")));
+}
+
 static void test_api_is_guarded(void **state) {
     struct bh_route_match m;
-    static const char *const paths[] = {"/api/publish",           "/api/broadcast",
-                                        "/api/users/online",      "/api/users/1/messages",
-                                        "/api/topics/1/messages", "/api/tenants/1/messages"};
+    static const char *const paths[] = {"/api/reload",
+                                        "/api/publish",
+                                        "/api/broadcast",
+                                        "/api/users/online",
+                                        "/api/users/1/messages",
+                                        "/api/topics/1/messages",
+                                        "/api/tenants/1/messages"};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         assert_int_equal(find("POST", paths[i], &m), BH_ROUTE_FOUND);
         assert_true(m.route->guarded);
@@ -72,7 +86,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_found),          cmocka_unit_test(test_nothing_there),
         cmocka_unit_test(test_wrong_method),   cmocka_unit_test(test_demo_in_dev_only),
-        cmocka_unit_test(test_api_is_guarded),
+        cmocka_unit_test(test_api_is_guarded), cmocka_unit_test(test_has_path),
     };
     return cmocka_run_group_tests(tests, register_metrics, NULL);
 }

@@ -152,6 +152,7 @@ static inline void world_open(struct world *w) {
     w->worker = bh_node_add_worker(w->node, w->loop, w->mailbox);
     bh_node_start(w->node);
     world_ticks(w);
+    w->config.shared = bh_shared_new(1 << 16);
     if (!mkdtemp(w->dir))
         abort();
 }
@@ -195,6 +196,7 @@ static inline int world_load(struct world *w, const char *const *sources) {
         char name[8] = {(char)('a' + n), '.', 'l', 'u', 'a'}, path[64];
         world_write(w, name, sources[n]);
         snprintf(path, sizeof path, "%s/%s", w->dir, name);
+        bh_free(w->files[n]);
         w->files[n] = bh_strdup(path);
     }
     int rc = world_load_files(w, n);
@@ -224,6 +226,7 @@ static inline void world_close(struct world *w) {
     bh_node_free(w->node);
     bh_loop_free(w->loop);
     bh_json_free(w->tree);
+    bh_shared_free(w->config.shared);
     bh_bytes_free(&w->redis.command);
     bh_free(w->error);
     for (int i = 0; i < 8; i++)

@@ -8,11 +8,6 @@ static void test_unknown_hook(void **state) {
                "a.lua: unknown hook \"on_mesage\"; did you mean \"on_message\"?");
 }
 
-static void test_hook_of_a_later_version(void **state) {
-    LOAD_FAILS(*state, "return { on_expire = function() end }",
-               "\"on_expire\" is not available in this version");
-}
-
 static void test_not_a_table(void **state) {
     LOAD_FAILS(*state, "local x = 1", "a script must return a table of hooks");
 }
@@ -180,7 +175,6 @@ static void test_freed_while_it_waits(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         SCRIPT_TEST(test_unknown_hook),
-        SCRIPT_TEST(test_hook_of_a_later_version),
         SCRIPT_TEST(test_not_a_table),
         SCRIPT_TEST(test_not_a_function),
         SCRIPT_TEST(test_key_is_no_name),

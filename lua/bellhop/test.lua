@@ -1,0 +1,434 @@
+-- bellhop.test - specs of policies, run by `bellhop test SPEC...`.
+--
+--     local t = require("bellhop.test").load "policy.lua"
+--     it("answers ping", function()
+--         local phone = t.connect { headers = { authorization = "Bearer " .. t.jwt { sub = "u1" } } }
+--         phone:recv '{"type":"ping"}'
+--         assert.same({ '{"type":"pong"}' }, phone.sent)
+--     end)
+--
+-- The policy runs in the real core with the real runtime. What is not real is outside of it: the
+-- clients (a phone says what the spec says and keeps what it is sent), Redis (a function of the
+-- spec, or a small one that keeps values), HTTP servers, and the clock, which stands still until
+-- t.advance moves it.
+local core = require "bellhop.test.core"
+
+local test = { now = core.now, secret = ("k"):rep(32), encode = core.encode, decode = core.decode }
+
+-- --- a Redis that keeps values: the commands that policies use most ---
+
+local WRONGTYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
+
+local function new_redis(now)
+    local keys, commands = {}, {}
+
+    local function find(key, kind)
+        local entry = keys[key]
+        if entry and entry.ends and entry.ends <= now() then
+            keys[key], entry = nil, nil
+        end
+        if entry and kind and entry.kind ~= kind then error({ WRONGTYPE }, 0) end
+        return entry
+    end
+
+    local function make(key, kind)
+        local entry = find(key, kind)
+        if not entry then
+            entry = { kind = kind, value = kind == "string" and "" or {} }
+            keys[key] = entry
+        end
+        return entry
+    end
+
+    local function integer(text)
+        local n = math.tointeger(tonumber(text))
+        if not n then error({ "ERR value is not an integer or out of range" }, 0) end
+        return n
+    end
+
+    local function sorted(set)
+        local list = {}
+        for member in pairs(set) do list[#list + 1] = member end
+        table.sort(list)
+        return list
+    end
+
+    function commands.PING(text) return text or "PONG" end
+
+    function commands.SET(key, value, ...)
+        local words, ends, when = { ... }, nil, nil
+        local i = 1
+        while i <= #words do
+            local word = words[i]:upper()
+            if word == "EX" or word == "PX" then
+                ends = now() + integer(words[i + 1]) / (word == "EX" and 1 or 1000)
+                i = i + 1
+            elseif word == "NX" or word == "XX" then
+                when = word
+            else
+                error({ "ERR syntax error" }, 0)
+            end
+            i = i + 1
+        end
+        local there = find(key) ~= nil
+        if when == "NX" and there or when == "XX" and not there then return nil end
+        keys[key] = { kind = "string", value = value, ends = ends }
+        return "OK"
+    end
+
+    function commands.GET(key)
+        local entry = find(key, "string")
+        return entry and entry.value
+    end
+
+    function commands.DEL(...)
+        local n = 0
+        for _, key in ipairs { ... } do
+            if find(key) then n, keys[key] = n + 1, nil end
+        end
+        return n
+    end
+
+    function commands.EXISTS(...)
+        local n = 0
+        for _, key in ipairs { ... } do n = n + (find(key) and 1 or 0) end
+        return n
+    end
+
+    function commands.INCRBY(key, by)
+        local entry = find(key, "string")
+        local n = integer(entry and entry.value or "0") + integer(by)
+        if entry then
+            entry.value = tostring(n)
+        else
+            keys[key] = { kind = "string", value = tostring(n) }
+        end
+        return n
+    end
+
+    function commands.INCR(key) return commands.INCRBY(key, "1") end
+    function commands.DECR(key) return commands.INCRBY(key, "-1") end
+
+    function commands.PEXPIRE(key, ms)
+        local entry = find(key)
+        if not entry then return 0 end
+        entry.ends = now() + integer(ms) / 1000
+        return 1
+    end
+
+    function commands.EXPIRE(key, seconds)
+        return commands.PEXPIRE(key, tostring(integer(seconds) * 1000))
+    end
+
+    function commands.PTTL(key)
+        local entry = find(key)
+        if not entry then return -2 end
+        return entry.ends and math.floor((entry.ends - now()) * 1000 + 0.5) or -1
+    end
+
+    function commands.TTL(key)
+        local ms = commands.PTTL(key)
+        return ms < 0 and ms or (ms + 500) // 1000
+    end
+
+    function commands.HSET(key, ...)
+        local words, entry, new = { ... }, make(key, "hash"), 0
+        for i = 1, #words, 2 do
+            if entry.value[words[i]] == nil then new = new + 1 end
+            entry.value[words[i]] = words[i + 1]
+        end
+        return new
+    end
+
+    function commands.HGET(key, name)
+        local entry = find(key, "hash")
+        return entry and entry.value[name]
+    end
+
+    function commands.HMGET(key, ...)
+        local entry, list = find(key, "hash"), {}
+        for i, name in ipairs { ... } do list[i] = entry and entry.value[name] or false end
+        return list
+    end
+
+    function commands.HGETALL(key)
+        local entry, list = find(key, "hash"), {}
+        for _, name in ipairs(sorted(entry and entry.value or {})) do
+            list[#list + 1] = name
+            list[#list + 1] = entry.value[name]
+        end
+        return list
+    end
+
+    function commands.HDEL(key, ...)
+        local entry, n = find(key, "hash"), 0
+        for _, name in ipairs { ... } do
+            if entry and entry.value[name] ~= nil then n, entry.value[name] = n + 1, nil end
+        end
+        if entry and next(entry.value) == nil then keys[key] = nil end
+        return n
+    end
+
+    function commands.HLEN(key)
+        local entry = find(key, "hash")
+        return #sorted(entry and entry.value or {})
+    end
+
+    function commands.HINCRBY(key, name, by)
+        local entry = make(key, "hash")
+        local n = integer(entry.value[name] or "0") + integer(by)
+        entry.value[name] = tostring(n)
+        return n
+    end
+
+    function commands.SADD(key, ...)
+        local entry, n = make(key, "set"), 0
+        for _, member in ipairs { ... } do
+            if not entry.value[member] then n, entry.value[member] = n + 1, true end
+        end
+        return n
+    end
+
+    function commands.SREM(key, ...)
+        local entry, n = find(key, "set"), 0
+        for _, member in ipairs { ... } do
+            if entry and entry.value[member] then n, entry.value[member] = n + 1, nil end
+        end
+        if entry and next(entry.value) == nil then keys[key] = nil end
+        return n
+    end
+
+    function commands.SMEMBERS(key)
+        local entry = find(key, "set")
+        return sorted(entry and entry.value or {})
+    end
+
+    function commands.SISMEMBER(key, member)
+        local entry = find(key, "set")
+        return entry and entry.value[member] and 1 or 0
+    end
+
+    function commands.SCARD(key)
+        local entry = find(key, "set")
+        return #sorted(entry and entry.value or {})
+    end
+
+    function commands.RPUSH(key, ...)
+        local entry = make(key, "list")
+        for _, value in ipairs { ... } do entry.value[#entry.value + 1] = value end
+        return #entry.value
+    end
+
+    function commands.LPUSH(key, ...)
+        local entry = make(key, "list")
+        for _, value in ipairs { ... } do table.insert(entry.value, 1, value) end
+        return #entry.value
+    end
+
+    function commands.LLEN(key)
+        local entry = find(key, "list")
+        return entry and #entry.value or 0
+    end
+
+    function commands.LRANGE(key, from, to)
+        local entry = find(key, "list")
+        local all, list = entry and entry.value or {}, {}
+        local first, last = integer(from), integer(to)
+        if first < 0 then first = math.max(#all + first, 0) end
+        if last < 0 then last = #all + last end
+        for i = first, math.min(last, #all - 1) do list[#list + 1] = all[i + 1] end
+        return list
+    end
+
+    return function(name, ...)
+        local command = commands[name:upper()]
+        if not command then
+            return nil, ("ERR the test's Redis does not know %s; give your own: load(file, { redis = "):format(name)
+                .. "function(command, ...) ... end })"
+        end
+        local ok, value, why = pcall(command, ...)
+        if ok then return value, why end
+        if type(value) == "table" then return nil, value[1] end
+        error(value, 0)
+    end
+end
+
+-- --- phones ---
+
+local phone_methods = {}
+
+-- What the client says: text, or binary when the second argument is true.
+function phone_methods:recv(data, binary)
+    self.handle:recv(type(data) == "table" and core.encode(data) or data, binary)
+    return self
+end
+
+-- The client goes.
+function phone_methods:close(code, reason) self.handle:close(code, reason) end
+
+-- on_slow's word when so many bytes wait for this client.
+function phone_methods:slow(queued) return self.handle:slow(queued) end
+
+-- The last message it was sent, decoded from JSON.
+function phone_methods:last()
+    local sent = self.sent
+    return #sent > 0 and core.decode(sent[#sent]) or nil
+end
+
+-- Forgets what it was sent so far.
+function phone_methods:clear() self.from = self.from + #self.sent end
+
+local phone_class = {
+    __index = function(phone, name)
+        if phone_methods[name] then return phone_methods[name] end
+        local handle = rawget(phone, "handle")
+        if not handle then return nil end
+        if name == "sent" then return (handle:sent(phone.from)) end
+        if name == "opcodes" then return select(2, handle:sent(phone.from)) end
+        if name == "closed" then return (handle:closed()) end
+        if name == "reason" then return select(2, handle:closed()) end
+    end,
+}
+
+local function new_phone(handle, answer)
+    local phone = answer
+    phone.from = 0
+    if phone.status == 0 then
+        phone.handle, phone.id, phone.status = handle, handle:id(), 101
+    elseif phone.body ~= "" then
+        phone.json = core.decode(phone.body)
+    end
+    return setmetatable(phone, phone_class)
+end
+
+-- --- loading ---
+
+local function exists(path)
+    local file = io.open(path)
+    if file then file:close() end
+    return file ~= nil
+end
+
+-- A path as it stands, beside the spec, in the folder above it, or in bellhop's own Lua folder.
+local function find_file(name)
+    if name:sub(1, 1) == "/" then return name end
+    local places = { name }
+    for level = 2, 12 do
+        local info = debug.getinfo(level, "S")
+        local folder = info and info.source:match "^@(.-)[^/]*_spec%.lua$"
+        if folder then
+            places[#places + 1] = folder .. name
+            places[#places + 1] = folder .. "../" .. name
+        end
+    end
+    places[#places + 1] = core.lua_dir .. "/" .. name
+    for _, path in ipairs(places) do
+        if exists(path) then return path end
+    end
+    error(("no policy %s: looked for %s"):format(name, table.concat(places, ", ")), 3)
+end
+
+local function merge(base, over)
+    local result = {}
+    for key, value in pairs(base) do result[key] = value end
+    for key, value in pairs(over) do
+        local is_section = type(value) == "table" and type(base[key]) == "table" and #value == 0 and #base[key] == 0
+        result[key] = is_section and merge(base[key], value) or value
+    end
+    return result
+end
+
+-- A token with exactly these claims (a table or JSON), for the secret that try and load configure.
+function test.jwt(claims, secret)
+    return core.jwt(type(claims) == "string" and claims or core.encode(claims), secret or test.secret)
+end
+
+local worlds, phones = {}, {}
+
+-- Closes what was loaded before. `load` does it by itself for the spec before it.
+function test.close()
+    for _, phone in ipairs(phones) do phone:free() end
+    for _, world in ipairs(worlds) do world:close() end
+    worlds, phones = {}, {}
+end
+
+-- The policies (a path or a list) with options: config (merged over bellhop's own), redis (a
+-- function(command, ...), or false for none), keep (leave earlier ones open). nil and the error when
+-- it does not start.
+function test.try(files, options)
+    options = options or {}
+    if type(files) == "string" then files = { files } end
+    local paths = {}
+    for i, name in ipairs(files) do paths[i] = find_file(name) end
+    if not options.keep then test.close() end
+    local config = merge(core.config, merge({ auth = { jwt = { secret = test.secret } } }, options.config or {}))
+    local time = core.now
+    local redis = options.redis
+    local world, why
+    local function now() return world and world:time() or time end
+    if redis == nil then redis = new_redis(now) end
+    world, why = core.world(core.encode(config), redis or nil, table.unpack(paths))
+    if not world then return nil, why end
+    worlds[#worlds + 1] = world
+
+    local t = { secret = test.secret }
+
+    function t.connect(request)
+        request = request or {}
+        local handle, answer = world:connect(request)
+        phones[#phones + 1] = handle
+        return new_phone(handle, answer)
+    end
+
+    -- A token for the secret of auth.jwt; valid for an hour unless exp says otherwise.
+    function t.jwt(claims, secret)
+        local all = merge({ exp = math.floor(now()) + 3600 }, claims)
+        if claims.exp == false then all.exp = nil end
+        local configured = config.auth.jwt.secret
+        return test.jwt(all, secret or configured ~= "" and configured or nil)
+    end
+
+    -- A phone with a token of these claims; a string is the user.
+    function t.user(claims, secret)
+        if type(claims) == "string" then claims = { sub = claims } end
+        return t.connect { headers = { authorization = "Bearer " .. t.jwt(claims, secret) } }
+    end
+
+    -- publish { user =, tenant =, topic =, all =, data =, strategy =, ttl =, id =, priority = } as a
+    -- backend does: what became of it (status, local, instances, id), or nil and why.
+    function t.publish(message)
+        local target = message.all and "all"
+        for _, kind in ipairs { "user", "tenant", "topic" } do
+            if message[kind] then target = kind .. ":" .. message[kind] end
+        end
+        local data = message.data
+        if type(data) == "table" then data = core.encode(data) end
+        return world:publish(target or "", data or "", message)
+    end
+
+    -- To an endpoint of the policy: status, headers, body, json.
+    function t.request(request)
+        local answer = world:request(request)
+        answer.json = core.decode(answer.body)
+        return answer
+    end
+
+    -- What on_api says: status 200 is yes, 0 no opinion.
+    function t.api(request) return world:api(request or {}) end
+
+    function t.advance(seconds) world:advance(seconds) end
+    function t.time() return world:time() end
+    function t.reload() return world:reload() end
+    function t.shutdown() return world:shutdown() end
+    function t.redis(...) return redis(...) end
+
+    return t
+end
+
+-- Like try, but what does not start is an error.
+function test.load(files, options)
+    local t, why = test.try(files, options)
+    return t or error(why, 2)
+end
+
+return test

@@ -1,0 +1,45 @@
+/* timers.h - `timers` of a script: functions that run again and again.
+ *
+ *     timers = { name = { every = 60, scope = "cluster", fn = function() ... end } }
+ *
+ * Scopes: "worker" (each worker), "instance" (one worker of each instance), "cluster" (one
+ * instance: whoever gets the lease in Redis, key <prefix>timer:<name>, which lasts as long as the
+ * period; without Redis it is the instance). A timer does not overlap with itself. Thread: the
+ * worker's. */
+#ifndef BELLHOP_SCRIPT_TIMERS_H
+#define BELLHOP_SCRIPT_TIMERS_H
+
+#include "bellhop/io/timer.h"
+
+#include <lua.h>
+#include <stddef.h>
+
+struct bh_script;
+struct bh_task;
+
+enum bh_timer_scope { BH_SCOPE_WORKER, BH_SCOPE_INSTANCE, BH_SCOPE_CLUSTER };
+
+struct bh_script_timer {
+    struct bh_script *script;
+    struct bh_timer timer;
+    const char *file;
+    char *name;
+    int ref;
+    uint64_t every_ms;
+    enum bh_timer_scope scope;
+    struct bh_task *running;
+};
+
+struct bh_script_timers {
+    struct bh_script_timer **list;
+    size_t count;
+};
+
+/* While loading: takes the table on top of the stack. Raises what is wrong with it. */
+void bh_script_timers_take(lua_State *L, struct bh_script *s, const char *file);
+/* The state serves from now on; does no longer. */
+void bh_script_timers_start(struct bh_script *s);
+void bh_script_timers_stop(struct bh_script *s);
+void bh_script_timers_free(struct bh_script_timers *t);
+
+#endif

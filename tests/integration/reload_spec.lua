@@ -1,0 +1,232 @@
+-- Scripts that are replaced while the instance serves, scripts that do not behave, and what happens
+-- with time: in a real instance.
+package.path = "tests/support/?.lua;" .. package.path
+local check = require "check"
+local daemon = require "daemon"
+local process = require "process"
+local wait = require "wait"
+local ws = require "ws"
+
+local function stop_all()
+    ws.drop_all()
+    daemon.stop_all()
+end
+
+local POLICY = [[
+local bh = require "bellhop"
+return {
+    on_handshake = function(req) return { user = req:arg "user" } end,
+    on_message = function(conn, data)
+        conn.vars.n = (conn.vars.n or 0) + 1
+        if data == "slow" then bh.sleep(0.5) end
+        return "NAME " .. data .. " " .. conn.vars.n
+    end,
+}
+]]
+
+local function write(d, text) process.write_file(d.policy_dir .. "/policy.lua", text) end
+
+local function reload(d) return d:request("POST", "/api/reload") end
+
+local function generation(d)
+    local answer = reload(d)
+    assert.are.equal(200, answer.status, answer.body)
+    return math.tointeger(tonumber(answer.body:match '^{"generation":(%d+)}'))
+end
+
+describe("a reload", function()
+    local d
+    before_each(function() d = daemon.start {policy = POLICY:gsub("NAME", "one")} end)
+    after_each(stop_all)
+
+    it("by POST /api/reload keeps connections, their vars, and what is under way", function()
+        local phone, other = ws.connect(d.port, "/ws?user=42"), ws.connect(d.port, "/ws?user=43")
+        phone:text "a"
+        check.next(phone, "one a 1")
+        other:text "slow"
+        other:text "b"
+        write(d, (POLICY:gsub("NAME", "two")))
+        assert.are.equal(2, generation(d))
+        phone:text "c"
+        check.next(phone, "two c 2")
+        d:publish("users/42", "hello")
+        check.next(phone, "hello")
+        check.next(other, "one slow 1")
+        check.next(other, "two b 2")
+    end)
+
+    it("by SIGHUP does the same", function()
+        local phone = ws.connect(d.port, "/ws?user=42")
+        write(d, (POLICY:gsub("NAME", "two")))
+        d.process:signal "HUP"
+        d:wait_log "scripts reloaded"
+        phone:text "a"
+        check.next(phone, "two a 1")
+    end)
+
+    it("of a broken script changes nothing, and says what is wrong", function()
+        local phone = ws.connect(d.port, "/ws?user=42")
+        write(d, "return {\n  on_message = function(")
+        check.error(reload(d), 500, "reload_failed", "policy.lua:2:")
+        write(d, "return { on_mesage = print }")
+        check.error(reload(d), 500, "reload_failed", 'did you mean \\"on_message\\"')
+        write(d, "return { on_init = function(ctx) if ctx.worker == 2 then error 'not here' end end }")
+        check.error(reload(d), 500, "reload_failed", "policy.lua:1: not here")
+        phone:text "a"
+        check.next(phone, "one a 1")
+        assert.truthy(d:log():find("those at hand stay", 1, true))
+        write(d, (POLICY:gsub("NAME", "two")))
+        assert.are.equal(2, generation(d))
+    end)
+
+    it("that does not end in on_init is refused after the time of a hook", function()
+        stop_all()
+        d = daemon.start {policy = POLICY, env = {BELLHOP_SCRIPT_HOOK_TIMEOUT = "0.3"}}
+        write(d, "return { on_init = function() require 'bellhop'.sleep(100) end }")
+        check.error(reload(d), 500, "reload_failed", "script.hook_timeout")
+        write(d, "while true do end")
+        check.error(reload(d), 500, "reload_failed", "script.cpu_limit")
+    end)
+
+    it("brings hooks that were not there, and takes away those that were", function()
+        local phone = ws.connect(d.port, "/ws?user=42")
+        write(d, [[return {
+            on_handshake = function(req) return { user = "same" } end,
+            on_deliver = function(conn, msg) return msg.data .. "!" end,
+            http = { ["GET /hello/:name"] = function(req) return 200, nil, "hello " .. req.params.name end },
+        }]])
+        generation(d)
+        d:publish("users/42", "hello")
+        check.next(phone, "hello!")
+        assert.are.equal("hello you", d:request("GET", "/hello/you").body)
+        write(d, "return { on_handshake = function(req) return { user = '44' } end }")
+        generation(d)
+        d:publish("users/42", "hello")
+        check.next(phone, "hello")
+        assert.are.equal(404, d:request("GET", "/hello/you").status)
+    end)
+
+    it("again and again under traffic loses nothing", function()
+        local phone = ws.connect(d.port, "/ws?user=42")
+        for i = 1, 30 do
+            phone:text("m" .. i)
+            d.process:signal "HUP"
+            d:publish("users/42", "p" .. i)
+            local got = {}
+            for _ = 1, 2 do got[#got + 1] = phone:recv() end
+            table.sort(got)
+            assert.are.same({"one m" .. i .. " " .. i, "p" .. i}, got)
+        end
+        wait.till(function() return reload(d).status == 200 end)
+    end)
+end)
+
+describe("a script that does not behave", function()
+    local d, good, bad
+    setup(function()
+        d = daemon.start {
+            workers = 1,
+            env = {BELLHOP_SCRIPT_MEMORY_LIMIT = tostring(48 << 20)},
+            policy = [[
+                local bh = require "bellhop"
+                kept = {}
+                local acts = {
+                    loop = function() while true do end end,
+                    catch = function() while true do pcall(function() while true do end end) end end,
+                    wrap = function() coroutine.wrap(function() while true do end end)() end,
+                    handler = function() xpcall(error, function() while true do end end) end,
+                    pattern = function() return ("a"):rep(60000):find((".-"):rep(20) .. "b") end,
+                    plain = function()
+                        return (("a"):rep(200000) .. "b"):find(("a"):rep(100000) .. "c", 1, true)
+                    end,
+                    move = function() table.move({}, 1, 1 << 40, 1) end,
+                    memory = function() while true do kept[#kept + 1] = ("x"):rep(1000) .. #kept end end,
+                }
+                return {
+                    on_handshake = function(req) return { user = req:arg "user" } end,
+                    on_message = function(conn, data)
+                        if data == "ping" then return "pong" end
+                        acts[data]()
+                        return "done"
+                    end,
+                }]],
+        }
+        good, bad = ws.connect(d.port, "/ws?user=good"), ws.connect(d.port, "/ws?user=bad")
+    end)
+    teardown(stop_all)
+
+    for _, act in ipairs {"loop", "catch", "wrap", "handler", "pattern", "plain", "move", "memory"} do
+        it("by " .. act .. " is ended, and the others of its worker are served again", function()
+            local failed = d:metric "bellhop_script_errors_total"
+            bad:text(act)
+            good:text "ping"
+            check.next(good, "pong")
+            if act ~= "plain" then assert.are.equal(failed + 1, d:metric "bellhop_script_errors_total") end
+            d:publish("users/bad", "still here")
+            if act == "plain" then check.next(bad, "done") end
+            check.next(bad, "still here")
+        end)
+    end
+end)
+
+describe("time", function()
+    local d
+    after_each(stop_all)
+
+    it("ends a connection when on_expire says so, and not before", function()
+        d = daemon.start {policy = [[
+            local bh = require "bellhop"
+            return {
+                on_handshake = function(req) return { user = req:arg "user", expires = os.time() + 1 } end,
+                on_expire = function(conn)
+                    bh.sleep(0.01)
+                    conn.vars.n = (conn.vars.n or 0) + 1
+                    conn:send("again " .. conn.vars.n)
+                    return conn.vars.n < 2 and os.time() + 1
+                end,
+            }]]}
+        local phone = ws.connect(d.port, "/ws?user=42")
+        check.next(phone, "again 1")
+        check.next(phone, "again 2")
+        check.closed(phone, 4401, "expired")
+    end)
+
+    it("lets on_shutdown say good-bye before connections are closed", function()
+        d = daemon.start {policy = [[
+            local bh = require "bellhop"
+            return {
+                on_handshake = function(req) return { user = req:arg "user" } end,
+                on_shutdown = function(reason, grace)
+                    bh.sleep(0.05)
+                    for _, conn in ipairs(bh.hub.by_user "42") do conn:send("bye " .. reason) end
+                end,
+            }]]}
+        local phone = ws.connect(d.port, "/ws?user=42")
+        d.process:signal "TERM"
+        check.next(phone, "bye stop")
+        check.closed(phone, 1001)
+        assert.are.equal(0, d.process:wait(10))
+    end)
+
+    it("runs timers: each worker, one worker", function()
+        d = daemon.start {workers = 2, policy = [[
+            local bh = require "bellhop"
+            local function count(what) return function() bh.shared.runs:incr(what) end end
+            return {
+                on_handshake = function(req) return { user = req:arg "user" } end,
+                on_message = function(conn, data) return tostring(bh.shared.runs:get(data) or 0) end,
+                timers = {
+                    all = { every = 0.1, fn = count "worker" },
+                    one = { every = 0.1, scope = "instance", fn = count "instance" },
+                },
+            }]]}
+        local phone = ws.connect(d.port, "/ws?user=42")
+        local function runs(what)
+            phone:text(what)
+            return tonumber((phone:recv()))
+        end
+        wait.till(function() return runs "instance" >= 5 end)
+        local one, all = runs "instance", runs "worker"
+        assert.is_true(all >= one * 2 - 3 and all <= one * 2 + 3, one .. " " .. all)
+    end)
+end)

@@ -1,0 +1,276 @@
+/* test_bind_publish.c - filters in bh.publish and in msg; bh.publish_wait. */
+#include "script_cmocka.h"
+
+#define BH "local bh = require 'bellhop'\n"
+
+static void phone_open_tagged(struct world *w, struct phone *p, const char *user, const char *os) {
+    struct bh_tag tags[] = {{BH_SLICE("os"), bh_slice_cstr(os)},
+                            {BH_SLICE("beta"), BH_SLICE("true")},
+                            {BH_SLICE("ver"), BH_SLICE("2")}};
+    struct bh_identity parts = {.user = bh_slice_cstr(user), .tags = tags, .tag_count = 3},
+                       *identity;
+    assert_int_equal(bh_identity_new(&parts, &identity, NULL), 0);
+    phone_open_as(w, p, identity);
+}
+
+struct pair {
+    struct phone ios, android;
+};
+
+static void open_pair(struct world *w, struct pair *p) {
+    phone_open_tagged(w, &p->ios, "42", "ios");
+    phone_open_tagged(w, &p->android, "42", "android");
+}
+
+static void free_pair(struct pair *p) {
+    phone_free(&p->ios);
+    phone_free(&p->android);
+}
+
+/* The ios phone says x, and the policy does the rest. */
+static void say_x(struct world *w, struct pair *p) {
+    phone_says(&p->ios, "x");
+    world_ticks(w);
+}
+
+/* --- filter --- */
+
+static void test_filter_of_publish(void **state) {
+    struct world *w = *state;
+    struct pair p;
+    LOAD_OK(w, BH "return { on_message = function(c, d)\n"
+                  "  bh.publish{ user = 42, data = 'both', filter = { beta = true, ver = 2 } }\n"
+                  "  bh.publish{ user = 42, data = 'ios', filter = { os = 'ios', ver = '2' } }\n"
+                  "  bh.publish{ all = true, data = 'android', filter = { os = 'android' } }\n"
+                  "  bh.publish{ all = true, data = 'nobody', filter = { os = 'ios', x = '' } }\n"
+                  "  return { user = 42, data = 'answer', filter = { os = 'android' } } end }");
+    open_pair(w, &p);
+    say_x(w, &p);
+    assert_int_equal(p.ios.sent_count, 2);
+    assert_string_equal(p.ios.sent[0], "both");
+    assert_string_equal(p.ios.sent[1], "ios");
+    assert_int_equal(p.android.sent_count, 3);
+    assert_string_equal(p.android.sent[0], "both");
+    assert_string_equal(p.android.sent[1], "android");
+    assert_string_equal(p.android.sent[2], "answer");
+    free_pair(&p);
+}
+
+static void test_filter_of_a_connection(void **state) {
+    struct world *w = *state;
+    struct pair p;
+    LOAD_OK(w, BH "return { on_message = function(c, d)\n"
+                  "  assert(bh.publish{ conn = c, data = 'yes', filter = { os = 'ios' } })\n"
+                  "  assert(bh.publish{ conn = c, data = 'no', filter = { os = 'android' } })\n"
+                  "  local r = bh.publish_wait{ conn = c, data = 'no', filter = { x = 1 } }\n"
+                  "  assert(r.status == 'offline' and r.instances == 0 and r['local'] == 0)\n"
+                  "  c:send 'done' return true end }");
+    open_pair(w, &p);
+    say_x(w, &p);
+    assert_int_equal(p.ios.sent_count, 2);
+    assert_string_equal(p.ios.sent[0], "yes");
+    assert_string_equal(p.ios.sent[1], "done");
+    free_pair(&p);
+}
+
+static void test_bad_filters(void **state) {
+    LUA_OK(*state,
+           "local function with(f) return { all = true, data = 'x', filter = f } end\n"
+           "local function refused(part, f) local id, why = bh.publish(with(f)) eq(id, nil)\n"
+           "  if not why:find(part, 1, true) then error(why) end end\n"
+           "local many = {}\n"
+           "for i = 1, 9 do many['t' .. i] = 'x' end\n"
+           "refused('at most 8', many)\n"
+           "many.t9 = nil\n"
+           "assert(bh.publish(with(many)))\n"
+           "refused('1 to 64 bytes', { [''] = 'x' })\n"
+           "refused('1 to 64 bytes', { [('n'):rep(65)] = 'x' })\n"
+           "refused('at most 256 bytes', { x = ('v'):rep(257) })\n"
+           "assert(bh.publish(with { [('n'):rep(64)] = ('v'):rep(256), ['\\0\\xff:'] = '\\0' }))\n"
+           "throws('has no tags', bh.publish, with {})\n"
+           "throws('not a string', bh.publish, with 'os=ios')\n"
+           "throws('names and values', bh.publish, with { 'ios' })\n"
+           "throws('names and values', bh.publish, with { os = {} })\n"
+           "throws('names and values', bh.publish, with { [true] = 'x' })\n"
+           "throws('did you mean \"filter\"', bh.publish, { all = true, data = '', filtr = {} })\n"
+           "throws('has no tags', bh.publish_wait, with {})");
+}
+
+static void test_filter_of_msg(void **state) {
+    struct world *w = *state;
+    struct pair p;
+    LOAD_OK(w, BH "local kept\n"
+                  "return { on_publish = function(msg)\n"
+                  "  if msg.data == 'plain' then assert(msg.filter == nil)\n"
+                  "    msg.filter = { os = 'ios', ver = 2 }\n"
+                  "    assert(msg.filter.os == 'ios' and msg.filter.ver == '2') end\n"
+                  "  if msg.data == 'was filtered' then assert(msg.filter.os == 'ios')\n"
+                  "    msg.filter.os = 'a copy' assert(msg.filter.os == 'ios')\n"
+                  "    for _, bad in ipairs { {}, 'x', 1, false, { {} } } do\n"
+                  "      assert(not pcall(function() msg.filter = bad end)) end\n"
+                  "    assert(next(msg.filter) == 'os' and next(msg.filter, 'os') == nil)\n"
+                  "    msg.filter = nil assert(msg.filter == nil) end\n"
+                  "end,\n"
+                  "on_deliver = function(conn, msg)\n"
+                  "  assert(not pcall(function() msg.filter = nil end))\n"
+                  "  local f = msg.filter\n"
+                  "  return msg.data .. ': ' .. (f and f.os .. f.ver or 'all') end,\n"
+                  "on_message = function()\n"
+                  "  bh.publish{ all = true, data = 'plain' }\n"
+                  "  bh.publish{ all = true, data = 'was filtered', filter = { os = 'ios' } }\n"
+                  "  return true end }");
+    open_pair(w, &p);
+    say_x(w, &p);
+    assert_int_equal(p.ios.sent_count, 2);
+    assert_string_equal(p.ios.sent[0], "plain: ios2");
+    assert_string_equal(p.ios.sent[1], "was filtered: all");
+    assert_int_equal(p.android.sent_count, 1);
+    assert_string_equal(p.android.sent[0], "was filtered: all");
+    free_pair(&p);
+}
+
+/* --- publish_wait --- */
+
+static void test_wait_results(void **state) {
+    struct world *w = *state;
+    struct pair p;
+    LOAD_OK(w, BH
+            "local function is(r, status, instances, sockets)\n"
+            "  assert(r.status == status, r.status)\n"
+            "  assert(math.type(r.instances) == 'integer' and r.instances == instances)\n"
+            "  assert(r['local'] == sockets, r['local']) assert(r.duplicate == nil)\n"
+            "  return r.id end\n"
+            "local wait = bh.publish_wait\n"
+            "return { on_message = function(c)\n"
+            "  for _, s in ipairs { 'local_first', 'redis', 'both', 'local' } do\n"
+            "    assert(#is(wait{ user = 42, data = s, strategy = s }, 'delivered', 1, 2) == 22)\n"
+            "    is(wait{ user = 42, data = '', strategy = s, filter = { os = 'android' } },\n"
+            "      'delivered', 1, 1)\n"
+            "    is(wait{ user = 42, data = '', strategy = s, filter = { os = '' } },\n"
+            "      'offline', 0, 0)\n"
+            "    is(wait{ user = 'nobody', data = '', strategy = s }, 'offline', 0, 0) end\n"
+            "  assert(is(wait{ user = 42, data = '', id = 'k' }, 'delivered', 1, 2) == 'k')\n"
+            "  local again = wait{ user = 42, data = '', id = 'k' }\n"
+            "  assert(again.duplicate and again.status == 'published' and again.id == 'k')\n"
+            "  assert(again.instances == nil and again['local'] == nil)\n"
+            "  assert(#is(wait{ conn = c, data = 'conn' }, 'delivered', 1, 1) == 22)\n"
+            "  c:send 'done' return true end }");
+    open_pair(w, &p);
+    say_x(w, &p);
+    world_pass(w, 100);
+    assert_string_equal(phone_last(&p.ios), "done");
+    assert_int_equal(p.ios.sent_count, 4 + 1 + 1 + 1);
+    assert_int_equal(p.android.sent_count, 4 + 4 + 1);
+    free_pair(&p);
+}
+
+static void test_wait_errors(void **state) {
+    LUA_OK(*state,
+           "local function refused(part, t) local r, why = bh.publish_wait(t) eq(r, nil)\n"
+           "  if not why:find(part, 1, true) then error(why) end end\n"
+           "refused('user:', { user = 'a:b', data = '' })\n"
+           "refused('UTF-8', { all = true, data = '\\xff' })\n"
+           "refused('UTF-8', { all = true, data = '\\xff', id = 'by-the-bus' })\n"
+           "refused('payload', { all = true, data = ('x'):rep(2 ^ 20 + 1) })\n"
+           "refused('no such connection', { conn = 'AAAAAAAAAAE', data = '' })\n"
+           "throws('bh.publish_wait: publish: name exactly one', bh.publish_wait, { data = '' })\n"
+           "throws('table expected', bh.publish_wait, 'x')\n"
+           "throws('coroutine of your own', coroutine.wrap(bh.publish_wait),\n"
+           "  { all = true, data = '' })");
+}
+
+static void test_wait_not_while_loading(void **state) {
+    LOAD_FAILS(*state, BH "bh.publish_wait{ all = true, data = '' } return {}",
+               "bh.publish_wait waits, so it works inside hooks only");
+}
+
+static void test_wait_not_in_sync_hooks(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    LOAD_OK(w, BH "return { on_deliver = function(conn, msg)\n"
+                  "  local ok, why = pcall(bh.publish_wait, { all = true, data = 'x' })\n"
+                  "  return tostring(ok) .. ' ' .. why end,\n"
+                  "on_message = function() return { all = true, data = 'x' } end }");
+    phone_open(w, &p, "42");
+    phone_says(&p, "x");
+    world_ticks(w);
+    assert_int_equal(p.sent_count, 1);
+    assert_non_null(strstr(p.sent[0], "false "));
+    assert_non_null(strstr(p.sent[0], "on_deliver must not wait"));
+    phone_free(&p);
+}
+
+static void test_wait_does_not_recurse(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    LOAD_OK(w, BH "local calls = 0\n"
+                  "return { on_publish = function(msg) calls = calls + 1\n"
+                  "  local r = assert(bh.publish_wait{ user = 42, data = 'copy', id = 'c' })\n"
+                  "  msg.data = msg.data .. ' ' .. r.status .. ' ' .. calls end,\n"
+                  "on_message = function() return { user = 42, data = 'first' } end }");
+    phone_open(w, &p, "42");
+    phone_says(&p, "x");
+    world_pass(w, 20);
+    assert_int_equal(p.sent_count, 2);
+    assert_string_equal(p.sent[0], "copy");
+    assert_string_equal(p.sent[1], "first delivered 1");
+    phone_free(&p);
+}
+
+static void test_wait_for_a_slow_policy(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    LOAD_OK(w, BH "return { on_publish = function(msg) bh.sleep(1)\n"
+                  "  if msg.data == 'no' then return false, 'not today' end end,\n"
+                  "on_message = function(c, d)\n"
+                  "  local r, why = bh.publish_wait{ user = 42, data = d }\n"
+                  "  return r and r.status or why end }");
+    phone_open(w, &p, "42");
+    phone_says(&p, "yes");
+    world_pass(w, 500);
+    assert_int_equal(p.sent_count, 0);
+    world_pass(w, 600);
+    assert_int_equal(p.sent_count, 2);
+    assert_string_equal(p.sent[0], "yes");
+    assert_string_equal(p.sent[1], "delivered");
+    phone_says(&p, "no");
+    world_pass(w, 1100);
+    assert_int_equal(p.sent_count, 3);
+    assert_string_equal(p.sent[2], "not today");
+    phone_free(&p);
+}
+
+/* The one that waits has gone; the publish goes on. */
+static void test_wait_that_is_over(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    w->config.hook_timeout_ms = 500;
+    LOAD_OK(w, BH "return { on_publish = function() bh.sleep(0.4) end,\n"
+                  "on_message = function(c, d) bh.sleep(0.3)\n"
+                  "  bh.publish_wait{ user = 42, data = d } return 'never' end }");
+    phone_open(w, &p, "42");
+    phone_says(&p, "late");
+    world_pass(w, 2000);
+    assert_int_equal(p.sent_count, 1);
+    assert_string_equal(p.sent[0], "late");
+    phone_says(&p, "at the end"); /* of the whole state */
+    world_pass(w, 400);
+    phone_free(&p);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        SCRIPT_TEST(test_filter_of_publish),
+        SCRIPT_TEST(test_filter_of_a_connection),
+        SCRIPT_TEST(test_bad_filters),
+        SCRIPT_TEST(test_filter_of_msg),
+        SCRIPT_TEST(test_wait_results),
+        SCRIPT_TEST(test_wait_errors),
+        SCRIPT_TEST(test_wait_not_while_loading),
+        SCRIPT_TEST(test_wait_not_in_sync_hooks),
+        SCRIPT_TEST(test_wait_does_not_recurse),
+        SCRIPT_TEST(test_wait_for_a_slow_policy),
+        SCRIPT_TEST(test_wait_that_is_over),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
