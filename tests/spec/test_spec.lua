@@ -143,6 +143,25 @@ describe("bellhop.test", function()
         assert.matches("no Redis is configured", answer(false))
     end)
 
+    it("is all HTTP servers", function()
+        local asked
+        local source = "return { " .. ANYONE .. [[,
+            on_message = function(conn, data)
+                local answer, why = bh.http.fetch("http://backend/" .. data, { json = { data } })
+                return answer and answer.status .. " " .. answer.body .. " " .. answer.headers["x-a"] or why
+            end }]]
+        local t = test.load(policy(source), { http = function(request)
+            asked = request
+            if request.url == "http://backend/down" then return nil, "connection refused" end
+            return { status = 201, headers = { ["x-a"] = "1" }, body = "made" }
+        end })
+        local phone = t.connect():recv("it"):recv("down")
+        assert.same({ "201 made 1", "connection refused" }, phone.sent)
+        assert.equal("POST", asked.method)
+        assert.equal('["down"]', asked.body)
+        assert.matches("no server answers http://backend/x", test.load(policy(source)).connect():recv("x").sent[1])
+    end)
+
     it("asks the policy's endpoints, and on_api", function()
         local t = test.load(policy [[return {
             on_api = function(req) if req:header "x-key" then return true end end,
