@@ -13,7 +13,8 @@
 
 #include <lauxlib.h>
 
-#define RUN              (4 * BH_PATTERN_STEPS) /* bytes looked at without a check; some are worth a step */
+/* Bytes that are looked at without a check. */
+#define RUN              (4 * BH_PATTERN_STEPS)
 #define BYTES_A_STEP     4
 #define MEM_BYTES_A_STEP 64 /* memcmp and the like are faster */
 #define PLAIN_RUN        (256u * 1024)
@@ -187,12 +188,9 @@ static const char *match_at(struct bh_pattern *p, const char *s) {
 /* The first place from s on with a byte that a match can start with, or NULL. */
 static const char *next_start(struct bh_pattern *p, const char *s) {
     const struct bh_pattern_item *lead = &p->items[p->lead];
-    const char *from = s, *checked = s;
-    if (lead->op == OP_TEXT) {
-        s = memchr(from, lead->text.p[0], (size_t)(p->end - from));
-        bh_pattern_charge(p, (size_t)((s ? s : p->end) - from) / MEM_BYTES_A_STEP);
-        return s;
-    }
+    const char *checked = s;
+    if (lead->op == OP_TEXT)
+        return memchr(s, lead->text.p[0], (size_t)(p->end - s));
     if (lead->op != OP_ONE && !(lead->op == OP_MANY && lead->need))
         return s;
     for (; s < p->end && !bh_pattern_has(lead, *s); s++) {

@@ -3,8 +3,8 @@
  * Scripts are stopped by a hook that runs between their instructions, and a function in C executes
  * none: ("a"):rep(50000):find((".-"):rep(20) .. "b") would hold its worker for ever. These here are
  * built on pattern.c, which checks the limits, and take and give what Lua 5.4's own do, errors
- * included. What takes time only in proportion to its arguments stays Lua's own, for memory is
- * limited.
+ * included; only "pattern too complex" is none, for depth costs nothing here. What takes time only
+ * in proportion to its arguments stays Lua's own, for memory is limited.
  *
  * A short pattern is compiled onto the C stack, a long one into a userdata on the Lua stack; an
  * iterator keeps its own compiled form. Nothing here has to be released. */

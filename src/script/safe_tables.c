@@ -7,7 +7,7 @@
  *
  * sort is Lua's own, for its order of equal elements and its complaints are known to scripts. An
  * order that is a Lua function can be stopped; for tables that take long, any other is put into a
- * function that checks. Small ones are spared that, it doubles the time. */
+ * function that checks. Small ones are spared that: it takes twice the time, and more. */
 #include "safe_tables.h"
 
 #include "limits.h"
