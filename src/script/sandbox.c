@@ -6,6 +6,8 @@
 #include "sandbox.h"
 
 #include "bind.h"
+#include "safe_strings.h"
+#include "safe_tables.h"
 
 #include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
@@ -225,6 +227,8 @@ static void open_sandboxed(lua_State *L) {
     restrict_os(L);
     restrict_strings(L);
     bh_limits_open(L);
+    bh_safe_strings_open(L);
+    bh_safe_tables_open(L);
     lua_newtable(L); /* of the modules that are loaded */
     bh_bind_all(L);
     lua_setfield(L, -2, "bellhop");
