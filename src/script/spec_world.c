@@ -68,7 +68,6 @@ static void make_node(struct bh_spec_world *w) {
     w->mailbox = bh_mailbox_new(w->loop);
     w->broker = w->config->broker();
     w->tracker = w->config->tracker(w->config->debounce_ms);
-    w->tracker->wants_changes = true;
     w->node = bh_node_new(&node, w->broker, w->tracker, w->loop, w->mailbox);
     w->worker = bh_node_add_worker(w->node, w->loop, w->mailbox);
     bh_node_start(w->node);
