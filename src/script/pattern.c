@@ -97,19 +97,19 @@ static const char *more_of_any(struct bh_pattern *p, struct bh_pattern_item *i) 
 
 static const char *more(struct bh_pattern *p, struct bh_pattern_item *i) {
     const char *s = i->at, *checked = s;
+    bool found = false;
     if (i->any)
         return more_of_any(p, i);
-    do {
-        if (s == p->end || !bh_pattern_has(i, *s))
-            return NULL;
+    while (!found && s < p->end && bh_pattern_has(i, *s)) {
         s++;
+        found = i->next < 0 || (s < p->end && (unsigned char)*s == i->next);
         if (s - checked == RUN) {
             bh_pattern_charge(p, RUN / BYTES_A_STEP);
             checked = s;
         }
-    } while (i->next >= 0 && (s == p->end || (unsigned char)*s != i->next));
+    }
     bh_pattern_charge(p, (size_t)(s - checked) / BYTES_A_STEP);
-    return i->at = s;
+    return found ? i->at = s : NULL;
 }
 
 /* --- the match --- */

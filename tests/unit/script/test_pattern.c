@@ -302,6 +302,15 @@ static void test_a_hundred_thousand_choices(void **state) {
 
 /* --- the search --- */
 
+static void test_matches_are_work_too(void **state) {
+    struct search s;
+    assert_true(find(*state, &s, BH_SLICE("a?a?a?a?a?a?a?a?"), BH_SLICE("b")));
+    checks_left = 1000;
+    for (int i = 0; i < 100000; i++)
+        assert_true(bh_pattern_search(&s.p, s.p.begin, NULL, &s.match));
+    assert_in_range(checks_left, 0, 1000 - 8 * 100000 / 4096);
+}
+
 static void test_a_match_that_ends_elsewhere(void **state) {
     struct search s;
     assert_true(find(*state, &s, BH_SLICE("a*"), BH_SLICE("aab")));
@@ -368,6 +377,7 @@ int main(void) {
         SAFE_TEST(test_malformed_only_when_it_comes_to_it),
         SAFE_TEST(test_more_items_than_there_is_room_for),
         SAFE_TEST(test_a_hundred_thousand_choices),
+        SAFE_TEST(test_matches_are_work_too),
         SAFE_TEST(test_a_match_that_ends_elsewhere),
         SAFE_TEST(test_without_anchor),
         SAFE_TEST(test_plain),
