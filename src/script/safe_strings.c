@@ -17,7 +17,8 @@
 #include <limits.h>
 #include <lualib.h>
 
-#define REP_RUN (64u * 1024)
+#define FORMAT_MAX ((size_t)64 * 1024)
+#define REP_RUN    (64u * 1024)
 
 struct compiled {
     struct bh_pattern pattern;
@@ -306,12 +307,27 @@ static int safe_rep(lua_State *L) {
 
 /* --- */
 
+/* Lua's own, which takes as long as its format is long. */
+static int with_short_format(lua_State *L) {
+    luaL_argcheck(L, lua_rawlen(L, 1) <= FORMAT_MAX, 1, "a format of at most 64 KiB");
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
 void bh_safe_strings_open(lua_State *L) {
     static const luaL_Reg functions[] = {
         {"find", safe_find}, {"match", safe_match}, {"gmatch", safe_gmatch},
         {"gsub", safe_gsub}, {"rep", safe_rep},     {NULL, NULL},
     };
+    static const char *const formatted[] = {"format", "pack", "packsize", "unpack"};
     lua_getglobal(L, LUA_STRLIBNAME);
     luaL_setfuncs(L, functions, 0);
+    for (int i = 0; i < 4; i++) {
+        lua_getfield(L, -1, formatted[i]);
+        lua_pushcclosure(L, with_short_format, 1);
+        lua_setfield(L, -2, formatted[i]);
+    }
     lua_pop(L, 1);
 }

@@ -4,7 +4,8 @@
 
 #include <lua.h>
 
-/* Replaces find, match, gmatch, gsub and rep in the global `string`; they behave as Lua's own. The
+/* Replaces find, match, gmatch, gsub and rep in the global `string`; they behave as Lua's own.
+ * Formats of the others are bounded. The
  * methods of strings are meant, too, as long as this table is their __index. */
 void bh_safe_strings_open(lua_State *L);
 

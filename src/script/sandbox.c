@@ -188,6 +188,8 @@ static void remove_globals(lua_State *L) {
     }
 }
 
+#define DATE_MAX 1024
+
 /* The time is that of the core's clock, which a test may move. */
 static int safe_time(lua_State *L) {
     if (lua_isnoneornil(L, 1)) {
@@ -203,6 +205,7 @@ static int safe_time(lua_State *L) {
 
 static int safe_date(lua_State *L) {
     lua_settop(L, 2);
+    luaL_argcheck(L, lua_rawlen(L, 1) <= DATE_MAX, 1, "a format of at most 1024 bytes");
     if (lua_isnil(L, 1)) {
         lua_pushliteral(L, "%c");
         lua_replace(L, 1);
