@@ -118,6 +118,23 @@ return {
         unsubscribe_linger = 5, -- how long a channel without connections stays subscribed
     },
 
+    -- bh.http.fetch in scripts. Certificates are always verified.
+    fetch = {
+        timeout = 10, -- of a whole request, its turn in the line included; see script.hook_timeout, too
+        connect_timeout = 3, -- until a connection stands, its name resolved and its TLS done
+        max_bytes = 1 * MiB, -- of a response; at most 64 MiB
+        per_host = 32, -- requests of one worker under way to one scheme, host and port
+        total = 256, -- to all hosts; as many connections are kept
+        queue = 10000, -- further ones of a worker that wait for their turn
+        ca_file = "", -- PEM: whom to trust instead of the system's
+        proxy = "", -- "http://host:port"; the environment (http_proxy, ...) is not asked
+        no_proxy = "", -- hosts without it: "localhost,.internal.example"
+        -- Addresses, after the name has been resolved, such as { "10.0.0.0/8", "169.254.0.0/16" }:
+        -- an empty allow list allows all, deny beats allow.
+        allow = {},
+        deny = {},
+    },
+
     -- Who is connected, and where: with Redis over all instances.
     tracking = {
         lease = 300, -- how long the connections of an instance that died still count

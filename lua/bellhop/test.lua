@@ -338,6 +338,11 @@ local function merge(base, over)
     return result
 end
 
+-- A token with exactly these claims (a table or JSON), for the secret that try and load configure.
+function test.jwt(claims, secret)
+    return core.jwt(type(claims) == "string" and claims or core.encode(claims), secret or test.secret)
+end
+
 local worlds, phones = {}, {}
 
 -- Closes what was loaded before. `load` does it by itself for the spec before it.
@@ -379,13 +384,14 @@ function test.try(files, options)
     function t.jwt(claims, secret)
         local all = merge({ exp = math.floor(now()) + 3600 }, claims)
         if claims.exp == false then all.exp = nil end
-        return core.jwt(core.encode(all), secret or config.auth.jwt.secret)
+        local configured = config.auth.jwt.secret
+        return test.jwt(all, secret or configured ~= "" and configured or nil)
     end
 
-    -- A phone with a token of these claims.
-    function t.user(claims)
+    -- A phone with a token of these claims; a string is the user.
+    function t.user(claims, secret)
         if type(claims) == "string" then claims = { sub = claims } end
-        return t.connect { headers = { authorization = "Bearer " .. t.jwt(claims) } }
+        return t.connect { headers = { authorization = "Bearer " .. t.jwt(claims, secret) } }
     end
 
     -- publish { user =, tenant =, topic =, all =, data =, strategy =, ttl =, id =, priority = } as a

@@ -13,6 +13,7 @@ void bh_bind_cache(lua_State *L);
 void bh_bind_config(lua_State *L);
 void bh_bind_conn(lua_State *L);
 void bh_bind_crypto(lua_State *L);
+void bh_bind_http(lua_State *L);
 void bh_bind_hub(lua_State *L);
 void bh_bind_json(lua_State *L);
 void bh_bind_jwt(lua_State *L);

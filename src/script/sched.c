@@ -133,8 +133,7 @@ static void release(struct bh_task *t) {
     lua_settop(t->co, 0);
     bh_list_unlink(&t->node);
     s->live_count--;
-    if (s->retired && s->live_count == 0)
-        bh_defer(s->worker->loop, BH_PHASE_REAP, &s->reap);
+    bh_script_let_go(s);
     t->ticket = 0;
     t->conn = NULL;
     t->nested = t->doomed = t->answered = false;

@@ -1,0 +1,229 @@
+-- bellhop.test itself: what specs of policies rely on.
+local test = require "bellhop.test"
+
+-- A policy in a file of its own.
+local paths = {}
+local function policy(text)
+    local path = os.tmpname()
+    paths[#paths + 1] = path
+    local file = assert(io.open(path, "w"))
+    file:write('local bh = require "bellhop"\n', text)
+    file:close()
+    return path
+end
+
+local function remove_all()
+    test.close()
+    for _, path in ipairs(paths) do os.remove(path) end
+    paths = {}
+end
+
+local ANYONE = "on_handshake = function(req) return { user = req:arg 'user' or nil } end"
+
+describe("bellhop.test", function()
+    after_each(remove_all)
+
+    it("tells why a policy does not load", function()
+        local t, why = test.try(policy "return { on_mesage = print }")
+        assert.is_nil(t)
+        assert.matches('did you mean "on_message"', why, nil, true)
+        assert.has_error(function() test.load "no_such_policy.lua" end)
+    end)
+
+    it("connects clients that talk and listen", function()
+        local t = test.load(policy("return { " .. ANYONE .. [[,
+            on_message = function(conn, data, opcode)
+                if data == "bye" then return false, 4000, "as you like" end
+                return opcode .. " " .. data
+            end }]]))
+        local phone = t.connect { query = "user=42" }
+        assert.equal(101, phone.status)
+        assert.equal("42", phone.user)
+        phone:recv("a"):recv("b", true):recv { n = 1 }
+        assert.same({ "text a", "binary b", 'text {"n":1}' }, phone.sent)
+        assert.same({ "text", "binary", "text" }, phone.opcodes)
+        phone:clear()
+        assert.same({}, phone.sent)
+        phone:recv "bye"
+        assert.equal(4000, phone.closed)
+        assert.equal("as you like", phone.reason)
+        assert.has_error(function() phone:recv "more" end)
+    end)
+
+    it("publishes as a backend does", function()
+        local t = test.load(policy("return { " .. ANYONE .. [[,
+            on_publish = function(msg) if msg.user == "evil" then return false, "not to evil" end end }]]))
+        local phone = t.connect { query = "user=42" }
+        local result = t.publish { user = "42", data = { n = 1 } }
+        assert.equal("delivered", result.status)
+        assert.equal(1, result["local"])
+        assert.same({ n = 1 }, phone:last())
+        assert.equal("offline", t.publish({ user = "nobody", data = "x" }).status)
+        assert.same({ nil, "not to evil" }, { t.publish { user = "evil", data = "x" } })
+        assert.equal("duplicate", (function()
+            t.publish { user = "42", data = "once", id = "same" }
+            return t.publish({ user = "42", data = "once", id = "same" }).status
+        end)())
+        assert.has_error(function() t.publish { data = "x" } end)
+    end)
+
+    it("has a clock that only it moves", function()
+        local t = test.load(policy("local ticks = 0 return { " .. ANYONE .. [[,
+            timers = { tick = { every = 60, fn = function() ticks = ticks + 1 end } },
+            on_message = function(conn, data)
+                if data == "sleep" then bh.sleep(3600) end
+                return ticks .. " " .. os.time()
+            end }]]))
+        local phone = t.connect()
+        phone:recv "x"
+        assert.same({ "0 " .. test.now }, phone.sent)
+        t.advance(90)
+        phone:recv "x"
+        assert.same({ "0 " .. test.now, "1 " .. test.now + 90 }, phone.sent)
+        assert.equal(test.now + 90, math.floor(t.time()))
+    end)
+
+    it("lets identities expire", function()
+        local t = test.load(policy [[return {
+            on_handshake = function() return { user = "42", expires = os.time() + 10 } end,
+            on_expire = function(conn)
+                conn.vars.n = (conn.vars.n or 0) + 1
+                return conn.vars.n < 2 and os.time() + 10
+            end }]])
+        local phone = t.connect()
+        t.advance(15)
+        assert.is_nil(phone.closed)
+        t.advance(10)
+        assert.equal(4401, phone.closed)
+    end)
+
+    it("has a Redis that keeps values", function()
+        local t = test.load(policy("return { " .. ANYONE .. [[,
+            on_message = function(conn, data)
+                local words = {}
+                for word in data:gmatch "%S+" do words[#words + 1] = word end
+                local value, why = bh.redis.call(table.unpack(words))
+                return bh.json.encode { value = value, why = why }
+            end }]]))
+        local phone = t.connect()
+        local function redis(command)
+            phone:recv(command)
+            local answer = phone:last()
+            return answer.value, answer.why
+        end
+        assert.equal("OK", redis "SET a 1 EX 10")
+        assert.equal("1", redis "GET a")
+        assert.equal(2, redis "INCR a")
+        assert.is_nil(redis "SET a 1 NX")
+        assert.equal(10, redis "TTL a")
+        t.advance(11)
+        assert.is_nil((redis "GET a"))
+        assert.equal(2, redis "HSET h f 1 g 2")
+        assert.same({ "f", "1", "g", "2" }, redis "HGETALL h")
+        assert.matches("WRONGTYPE", select(2, redis "GET h"))
+        assert.equal(2, redis "SADD s x y")
+        assert.same({ "x", "y" }, redis "SMEMBERS s")
+        assert.matches("does not know", select(2, redis "BITPOS x 1"))
+        assert.equal("2", (t.redis("HGET", "h", "g")))
+    end)
+
+    it("takes a Redis of the spec's own, and one that is down", function()
+        local source = "return { " .. ANYONE .. [[,
+            on_message = function(conn, data)
+                local value, why = bh.redis.call("GET", data)
+                return tostring(value) .. " " .. tostring(why)
+            end }]]
+        local function answer(redis)
+            local phone = test.load(policy(source), { redis = redis }).connect()
+            return phone:recv("k").sent[1]
+        end
+        assert.equal("k! nil", answer(function(_, key) return key .. "!" end))
+        assert.equal("nil ERR no", answer(function() return nil, "ERR no" end))
+        assert.equal("nil unavailable", answer(function() return false, "down" end))
+        assert.matches("no Redis is configured", answer(false))
+    end)
+
+    it("asks the policy's endpoints, and on_api", function()
+        local t = test.load(policy [[return {
+            on_api = function(req) if req:header "x-key" then return true end end,
+            http = { ["POST /echo/:name"] = function(req)
+                return 201, { ["X-Name"] = req.params.name }, { got = req:json() }
+            end } }]])
+        local answer = t.request { method = "POST", path = "/echo/a%20b", body = "[1]" }
+        assert.equal(201, answer.status)
+        assert.equal("a b", answer.headers["X-Name"])
+        assert.same({ got = { 1 } }, answer.json)
+        assert.equal(404, t.request({ path = "/none" }).status)
+        assert.equal(405, t.request({ path = "/echo/x" }).status)
+        assert.equal(200, t.api({ headers = { ["x-key"] = "1" } }).status)
+        assert.equal(0, t.api({}).status)
+    end)
+
+    it("reloads, and shuts down", function()
+        local path = policy("return { " .. ANYONE .. [[, on_message = function(conn)
+            conn.vars.n = (conn.vars.n or 0) + 1 return "one " .. conn.vars.n end }]])
+        local t = test.load(path)
+        local phone = t.connect():recv "x"
+        local file = assert(io.open(path, "w"))
+        file:write [[return { on_message = function(conn) return "two " .. conn.vars.n end,
+            on_shutdown = function(reason) require "bellhop".publish { all = true, data = reason } end }]]
+        file:close()
+        assert.is_true(t.reload())
+        phone:recv "x"
+        assert.is_true(t.shutdown())
+        assert.same({ "one 1", "two 1", "stop" }, phone.sent)
+        file = assert(io.open(path, "w"))
+        file:write "return {"
+        file:close()
+        assert.matches("expected", select(2, t.reload()))
+        phone:recv "x"
+        assert.equal("two 1", phone.sent[4])
+    end)
+
+    it("asks on_slow, and ends connections from the client's side", function()
+        local t = test.load(policy("return { " .. ANYONE .. [[,
+            on_slow = function(conn, queued) return queued > 1000 and "close" or "drop_oldest" end,
+            on_close = function(conn, info)
+                bh.publish { user = "log", data = conn.user .. " " .. info.code .. " " .. info.reason }
+            end }]]))
+        local log, phone = t.connect { query = "user=log" }, t.connect { query = "user=42" }
+        assert.equal("drop_oldest", phone:slow(10))
+        assert.equal("close", phone:slow(2000))
+        phone:close(1001, "gone")
+        assert.same({ "42 1001 gone" }, log.sent)
+    end)
+
+    it("raises presence after the debounce", function()
+        local t = test.load(policy("return { " .. ANYONE .. [[,
+            on_presence = function(event)
+                bh.publish { user = "log", data = event.user .. (event.online and " on" or " off") }
+            end }]]))
+        local log = t.connect { query = "user=log" }
+        local phone = t.connect { query = "user=42" }
+        t.advance(5)
+        phone:close()
+        t.advance(5)
+        local text = table.concat(log.sent, ",")
+        assert.matches("42 on", text)
+        assert.matches("42 off", text)
+    end)
+
+    it("keeps several policies apart, in the order they were given", function()
+        local t = test.load({ policy "return { on_message = function(c, d) if d == 'a' then return 'first' end end }",
+            policy("return { " .. ANYONE .. ", on_message = function() return 'second' end }") })
+        assert.same({ "first", "second" }, t.connect():recv("a"):recv("b").sent)
+    end)
+end)
+
+describe("a hundred cases", function()
+    local t
+    before_each(function() t = test.load "policy.lua" end)
+    teardown(test.close)
+    for i = 1, 100 do
+        it("number " .. i, function()
+            local phone = t.user("u" .. i)
+            t.publish { user = "u" .. i, data = tostring(i) }
+            assert.same({ tostring(i) }, phone.sent)
+        end)
+    end
+end)
