@@ -74,9 +74,8 @@ describe("sessions in Redis", function()
     end)
 
     it("logs out at once, when the backend says so", function()
-        local phone, other = t.connect(cookie(SID)), nil
         t.redis("HSET", "session:" .. ("b"):rep(32), "user", "43")
-        other = t.connect(cookie(("b"):rep(32)))
+        local phone, other = t.connect(cookie(SID)), t.connect(cookie(("b"):rep(32)))
         assert.equal(204, log_out(t, "log-out-key", { session = SID }).status)
         assert.same({ 4001, "logged out" }, { phone.closed, phone.reason })
         assert.is_nil(other.closed)

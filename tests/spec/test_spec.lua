@@ -143,6 +143,26 @@ describe("bellhop.test", function()
         assert.matches("no Redis is configured", answer(false))
     end)
 
+    it("waits with every hook that asks Redis", function()
+        local source = [[
+            local function ask(what) return bh.redis.call("GET", what) end
+            return {
+                on_handshake = function() return { user = ask "user" } end,
+                on_publish = function() return false, ask "publish" end,
+                on_api = function() return false, 403, ask "api" end,
+                http = { ["GET /x"] = function() return 200, nil, ask "http" end },
+            }]]
+        local t
+        local function redis(_, key)
+            return t.time() > 0 and key .. "1" -- it may use the world that asks it
+        end
+        t = test.load(policy(source), { redis = redis })
+        assert.equal("user1", t.connect().user)
+        assert.same({ nil, "publish1" }, { t.publish { user = "42", data = "x" } })
+        assert.same({ 403, "api1" }, { t.api().status, t.api().body })
+        assert.equal("http1", t.request({ path = "/x" }).body)
+    end)
+
     it("asks the policy's endpoints, and on_api", function()
         local t = test.load(policy [[return {
             on_api = function(req) if req:header "x-key" then return true end end,
