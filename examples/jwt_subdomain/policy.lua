@@ -13,11 +13,11 @@
 --     export ACME_SECRET=acme-acme-acme-acme-acme-acme-32 BELLHOP_API_KEYS=change-me
 --     bellhop serve -c examples/jwt_subdomain/bellhop.conf.lua
 --
--- Try it (all names below localhost are this machine; curl and wscat know that, too):
+-- Try it (browsers know that all names below localhost are this machine; wscat is told the host):
 --
 --     token=$(BELLHOP_AUTH_JWT_SECRET=$ACME_SECRET bellhop token --user 42 --tenant acme)
---     wscat -c "ws://acme.localhost:8080/ws" -H "Authorization: Bearer $token"
---     wscat -c "ws://globex.localhost:8080/ws" -H "Authorization: Bearer $token"    # 401
+--     wscat -c ws://127.0.0.1:8080/ws --host acme.localhost -H "Authorization: Bearer $token"
+--     wscat -c ws://127.0.0.1:8080/ws --host globex.localhost -H "Authorization: Bearer $token"    # 404
 --     curl http://127.0.0.1:8080/api/users/acme.42/messages -H 'Authorization: Bearer change-me' -d hi
 local bh = require "bellhop"
 
@@ -25,8 +25,7 @@ local domain = bh.config "app.domain"
 local tenants = bh.config "app.tenants" or {}
 
 local function refuse(status, code, message)
-    local body = bh.json.encode { error = { code = code, message = message } }
-    return false, status, body, { ["Content-Type"] = "application/json" }
+    return false, status, bh.json.encode { error = { code = code, message = message } }
 end
 
 -- "acme.example.com:8443" -> "acme"; nil when it is not directly below our domain.

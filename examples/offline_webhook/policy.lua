@@ -11,14 +11,20 @@
 --   * The signature is over time and body, so nobody can make one up, or send an old one again later:
 --     X-Bellhop-Signature: sha256=hex(hmac_sha256(secret, X-Bellhop-Timestamp .. "." .. body)).
 --
--- Run it, from the project's folder, in three terminals, and try it:
+-- Run it, from the project's folder:
 --
 --     export BELLHOP_AUTH_JWT_SECRET=0123456789abcdef0123456789abcdef BELLHOP_API_KEYS=change-me
 --     WEBHOOK_SECRET=change-me-change-me bellhop serve -c examples/offline_webhook/bellhop.conf.lua
 --
---     nc -l -p 9000      # shows the request; answer by hand: HTTP/1.1 204 No Content, and two new lines
+-- Try it; the webhook may well be started later than it is needed:
 --
 --     curl http://127.0.0.1:8080/api/users/42/messages -H 'Authorization: Bearer change-me' -d 'are you there?'
+--     python3 -c 'from http.server import *
+--     class H(BaseHTTPRequestHandler):
+--         def do_POST(s):
+--             print(s.headers, s.rfile.read(int(s.headers["Content-Length"])), flush=True)
+--             s.send_response(204); s.end_headers()
+--     HTTPServer(("127.0.0.1", 9000), H).serve_forever()'
 local bh = require "bellhop"
 
 local jwt_secret = bh.config "auth.jwt.secret"

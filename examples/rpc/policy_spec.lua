@@ -60,8 +60,13 @@ describe("calls of a backend", function()
     refused("params that are a number", '{"id":1,"method":"echo","params":5}', 1, "bad_params")
     refused("params that are a text", '{"id":1,"method":"echo","params":"{\\"a\\":1"}', 1, "bad_params")
     refused("params that are a text of a list", '{"id":1,"method":"echo","params":"[x"}', 1, "bad_params")
-    for what, data in pairs { ["no JSON"] = "hello", ["no id"] = '{"method":"echo"}', ["no value as the id"] = '{"id":null,"method":"echo"}',
-        ["a list"] = "[1]", ["an id that is no integer"] = '{"id":1.5,"method":"echo"}' } do
+    for what, data in pairs {
+        ["no JSON"] = "hello",
+        ["no id"] = '{"method":"echo"}',
+        ["no value as the id"] = '{"id":null,"method":"echo"}',
+        ["an id that is no integer"] = '{"id":1.5,"method":"echo"}',
+        ["a list"] = "[1]",
+    } do
         it("are refused: " .. what, function()
             phone:recv(data)
             local answer = phone:last()
