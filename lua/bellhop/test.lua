@@ -240,6 +240,14 @@ local function new_redis(now)
         return list
     end
 
+    function commands.LTRIM(key, from, to)
+        local entry = find(key, "list")
+        if not entry then return "OK" end
+        entry.value = commands.LRANGE(key, from, to)
+        if #entry.value == 0 then keys[key] = nil end
+        return "OK"
+    end
+
     return function(name, ...)
         local command = commands[name:upper()]
         if not command then

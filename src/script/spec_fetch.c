@@ -108,18 +108,21 @@ static void answer(lua_State *L, int first, const struct call *c) {
     c->done(c->ud, c->handle, 0, NULL, &r);
 }
 
+/* On a stack of its own: what the response leads to (a handshake that ends, say) leaves its results
+ * on the spec's. */
 static void ask(struct bh_spec_world *w, const struct call *c) {
-    lua_State *L = w->L;
-    int top = lua_gettop(L);
-    luaL_checkstack(L, 16, "a request");
-    lua_rawgeti(L, LUA_REGISTRYINDEX, w->fetch_ref);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, c->request_ref);
-    if (lua_pcall(L, 1, 2, 0) != LUA_OK) {
-        lua_pushnil(L);
-        lua_insert(L, -2);
+    lua_State *L = w->L, *own = lua_newthread(L);
+    int anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+    luaL_checkstack(own, 16, "a request");
+    lua_rawgeti(own, LUA_REGISTRYINDEX, w->fetch_ref);
+    lua_rawgeti(own, LUA_REGISTRYINDEX, c->request_ref);
+    if (lua_pcall(own, 1, 2, 0) != LUA_OK) {
+        lua_pushnil(own);
+        lua_insert(own, -2);
     }
-    answer(L, top + 1, c);
-    lua_settop(L, top);
+    w->L = L; /* the function may have used the world itself */
+    answer(own, 1, c);
+    luaL_unref(L, LUA_REGISTRYINDEX, anchor);
 }
 
 void bh_spec_fetch_answer(struct bh_spec_world *w) {
