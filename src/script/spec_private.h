@@ -81,6 +81,13 @@ void bh_spec_redis_init(struct bh_spec_world *w);
 void bh_spec_redis_answer(struct bh_spec_world *w);
 void bh_spec_redis_clear(struct bh_spec_world *w);
 
+/* --- spec_members.c --- */
+
+/* core.names(): lists of names by what they are of. */
+int bh_spec_names(lua_State *L);
+/* On L: for each class of the script's state a table, member = "function" or "field". */
+void bh_spec_push_members(lua_State *L, const struct bh_script *s);
+
 /* --- spec_bridge.c --- */
 
 /* luaopen of bellhop.test.core; its upvalue is the struct bh_spec_config. */
