@@ -377,8 +377,8 @@ struct bh_task *bh_task_may_wait(lua_State *L, const char *what) {
                    what);
     if (!lua_isyieldable(L))
         luaL_error(L,
-                   "%s waits, which is not possible inside a metamethod, an iterator or a "
-                   "function like table.sort",
+                   "%s waits, which is not possible inside a function that table.sort, "
+                   "string.gsub, require or the like calls",
                    what);
     return t;
 }
