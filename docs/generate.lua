@@ -4,7 +4,7 @@
 --     lua5.4 docs/generate.lua --check [ROOT]    fails when they are not what it would write
 --
 -- docs/lua/README.md is written by hand; --check wants every page to be linked there, and every link
--- of a page to lead somewhere.
+-- of a page, and of the README, to lead somewhere.
 package.path = arg[0]:match("^(.-)[^/]*$") .. "?.lua;" .. package.path
 local annotations = require "annotations"
 
@@ -201,15 +201,15 @@ local function headings(text)
     return found
 end
 
-local function check_links(name, text)
+local function check_links(folder, name, text)
     for target in text:gmatch "%]%(([^)%s]+)%)" do
         local file, fragment = target:match "^([^#]*)(#?.*)$"
         if not target:match "^%a+:" then
-            local there = file == "" and text or read(root .. "/" .. FOLDER .. file)
+            local there = file == "" and text or read(root .. "/" .. folder .. file)
             if not there then
-                report(("%s%s: a link to %s, which is not there"):format(FOLDER, name, file))
+                report(("%s%s: a link to %s, which is not there"):format(folder, name, file))
             elseif fragment ~= "" and not headings(there)[fragment] then
-                report(("%s%s: a link to %s, which is no heading there"):format(FOLDER, name, target))
+                report(("%s%s: a link to %s, which is no heading there"):format(folder, name, target))
             end
         end
     end
@@ -222,7 +222,7 @@ local function check_page(name, text, guide)
     if not guide:find("(" .. name, 1, true) then
         report(("%s%s does not link %s"):format(FOLDER, INDEX, name))
     end
-    check_links(name, text)
+    check_links(FOLDER, name, text)
 end
 
 local function check_strangers(known)
@@ -246,7 +246,8 @@ for _, page in ipairs(pages) do
     end
 end
 if check then
-    check_links(INDEX, guide)
+    check_links(FOLDER, INDEX, guide)
+    check_links("", INDEX, read(root .. "/" .. INDEX) or "")
     check_strangers(known)
 end
 os.exit(problems == 0)

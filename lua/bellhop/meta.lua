@@ -474,7 +474,7 @@ function bh.after(seconds, fn) end
 ---Publishes, and does not wait for what becomes of it: a refusal that is known at once is answered, a later
 ---one logged.
 ---@param message bellhop.Publish
----@return string? id of the message; or nil and why: what the policy said, `"unavailable"` (Redis is away), `"too big"`, a bad id
+---@return string? id of the message; or nil and why: what `on_publish` said, that Redis is away (`"unavailable"`), that the payload is too large or no UTF-8, a bad id
 ---@return string? why
 function bh.publish(message) end
 
@@ -565,6 +565,8 @@ function bh.tracker.count(tenant) end
 -- be one step is a script for `bh.redis.eval`. Everything here waits. `nil, why` is an error that Redis answers, a link
 -- that is down (`"unavailable"`), or no reply within `redis.command_timeout` (`"timed out"`; Redis may have done it all
 -- the same).
+--
+-- Where no Redis is configured, all of it is `nil, "no Redis is configured (see --redis)"`.
 --
 -- Replies become strings, integers and lists. What is missing is nil, and inside of lists `bh.json.null`, so
 -- that lists have no holes.
@@ -1029,7 +1031,8 @@ function histogram:observe(value, ...) end
 -- # config.md: Configuration
 --
 -- Everything in the configuration, by its path, after environment and command line had their say. What is yours
--- stands in the section `app`. It is read at the start: a reload of scripts does not change it.
+-- stands in the section `app`. It is read at the start: a reload of scripts does not change it. `bh.version` is the
+-- version of bellhop, such as `"0.1.0"`.
 
 ---```lua
 ---local greeting = bh.config "app.greeting" or "hello"
