@@ -202,7 +202,7 @@ local function headings(text)
 end
 
 local function check_links(folder, name, text)
-    for target in text:gmatch "%]%(([^)%s]+)%)" do
+    for target in text:gsub("`[^`\n]*`", ""):gmatch "%]%(([^)%s]+)%)" do
         local file, fragment = target:match "^([^#]*)(#?.*)$"
         if not target:match "^%a+:" then
             local there = file == "" and text or read(root .. "/" .. folder .. file)
