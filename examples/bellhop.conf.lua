@@ -120,7 +120,7 @@ return {
 
     -- bh.http.fetch in scripts. Certificates are always verified.
     fetch = {
-        timeout = 10, -- of a whole request, its turn in the line included; see script.hook_timeout, too
+        timeout = 5, -- of a whole request, its turn in the line included; see script.hook_timeout, too
         connect_timeout = 3, -- until a connection stands, its name resolved and its TLS done
         max_bytes = 1 * MiB, -- of a response; at most 64 MiB
         per_host = 32, -- requests of one worker under way to one scheme, host and port

@@ -1046,8 +1046,8 @@ function bh.config(path) end
 -- # testing.md: Testing a policy
 --
 -- `bellhop test [-c FILE] SPEC...` runs [busted](https://lunarmodules.github.io/busted/) (`apt-get install lua-busted`) inside
--- the real core: what a spec tests is what production runs. Not real are the clients, Redis, and the clock, which
--- stands still until the spec moves it. All that follows the specs goes to busted (`--filter`, `-t`, ...).
+-- the real core: what a spec tests is what production runs. Not real are the clients, Redis, HTTP servers, and the
+-- clock, which stands still until the spec moves it. All that follows the specs goes to busted (`--filter`, `-t`, ...).
 --
 -- ```lua
 -- local t = require("bellhop.test").load "policy_minimal.lua"
@@ -1110,6 +1110,9 @@ function test.decode(json) end
 ---@field config? table Merged over bellhop's own: `{ app = { greeting = "hi" } }`.
 ---False: there is no Redis. A function is Redis: it returns a string, an integer, a list (false in it is nil) or nil; `nil, text` is an error of Redis, false a link that is down. Without either there is one that keeps values and knows `PING SET GET DEL EXISTS INCR INCRBY DECR EXPIRE PEXPIRE TTL PTTL HSET HGET HMGET HGETALL HDEL HLEN HINCRBY SADD SREM SMEMBERS SISMEMBER SCARD RPUSH LPUSH LLEN LRANGE`.
 ---@field redis? false|fun(command: string, ...: string): any, string?
+---All HTTP servers that `bh.http.fetch` reaches: a function is given the request, and returns `{ status =, headers =, body = }`
+---(200 unless it says otherwise), or nil and why there is no response. Without it no server answers.
+---@field http? fun(request: bellhop.test.Fetch): table?, string?
 ---@field keep? boolean Leave what was loaded before open.
 
 ---What `test.load` gives: the policies at work, in a world with its own clock.
@@ -1173,6 +1176,14 @@ function t.shutdown() end
 ---@return any reply
 ---@return string? why
 function t.redis(command, ...) end
+
+---What the function `http` is given.
+---@class bellhop.test.Fetch
+---@field url string
+---@field method string
+---@field headers table<string, string>
+---@field body? string
+---@field timeout number 0: the configured one.
 
 ---@class bellhop.test.Result
 ---@field status "delivered"|"published"|"offline"|"duplicate"

@@ -241,6 +241,14 @@ local function new_redis(now)
         return list
     end
 
+    function commands.LTRIM(key, from, to)
+        local entry = find(key, "list")
+        if not entry then return "OK" end
+        entry.value = commands.LRANGE(key, from, to)
+        if #entry.value == 0 then keys[key] = nil end
+        return "OK"
+    end
+
     return function(name, ...)
         local command = commands[name:upper()]
         if not command then
@@ -349,6 +357,8 @@ function test.jwt(claims, secret)
     return core.jwt(type(claims) == "string" and claims or core.encode(claims), secret or test.secret)
 end
 
+local function no_server(request) return nil, "no server answers " .. request.url .. ": give the spec one by http =" end
+
 local worlds, phones = {}, {}
 
 -- Closes what was loaded before. `load` does it by itself for the spec before it.
@@ -359,8 +369,9 @@ function test.close()
 end
 
 -- The policies (a path or a list) with options: config (merged over bellhop's own), redis (a
--- function(command, ...), or false for none), keep (leave earlier ones open). nil and the error when
--- it does not start.
+-- function(command, ...), or false for none), http (a function(request) that returns { status =,
+-- headers =, body = }, or nil and why: all servers that bh.http.fetch reaches), keep (leave earlier
+-- ones open). nil and the error when it does not start.
 function test.try(files, options)
     options = options or {}
     if type(files) == "string" then files = { files } end
@@ -373,7 +384,7 @@ function test.try(files, options)
     local world, why
     local function now() return world and world:time() or time end
     if redis == nil then redis = new_redis(now) end
-    world, why = core.world(core.encode(config), redis or nil, table.unpack(paths))
+    world, why = core.world(core.encode(config), redis or nil, options.http or no_server, table.unpack(paths))
     if not world then return nil, why end
     worlds[#worlds + 1] = world
 

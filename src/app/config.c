@@ -88,7 +88,7 @@ static const struct key keys[] = {
     {"redis.publish_queue", COUNT, AT(publish_queue), 0, 1e6, "0", NULL},
     {"redis.publish_wait", SECONDS, AT(publish_wait), 0.05, 600, "5", NULL},
     {"redis.unsubscribe_linger", SECONDS, AT(unsubscribe_linger), 0, 3600, "5", NULL},
-    {"fetch.timeout", SECONDS, AT(fetch_timeout), 0.05, 600, "10", NULL},
+    {"fetch.timeout", SECONDS, AT(fetch_timeout), 0.05, 600, "5", NULL},
     {"fetch.connect_timeout", SECONDS, AT(fetch_connect_timeout), 0.05, 600, "3", NULL},
     {"fetch.max_bytes", COUNT, AT(fetch_max_bytes), 1, 64 * MIB, "1048576", NULL},
     {"fetch.per_host", COUNT, AT(fetch_per_host), 1, 10000, "32", NULL},

@@ -392,9 +392,6 @@ static int build(struct bh_server *s) {
             s->lane_count++;
             return BH_ESCRIPT;
         }
-    /* Alone, an instance counts its users only for a script that wants to hear of them. */
-    if (bh_hooks_has(bh_script_hooks(s->lanes[0].script), BH_HOOK_PRESENCE))
-        s->tracker->wants_changes = true;
     return 0;
 }
 

@@ -30,6 +30,8 @@ static int push_tree(lua_State *L) {
 int bh_json_decode(lua_State *L, struct bh_slice text) {
     struct bh_json_error error;
     struct bh_json *root;
+    if (text.n > BH_JSON_TEXT_MAX)
+        return bh_bind_error(L, "the text is larger than 16 MiB");
     if (bh_json_parse(text, &root, &error))
         return syntax_error(L, &error);
     lua_pushcfunction(L, push_tree);

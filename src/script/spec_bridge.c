@@ -88,7 +88,7 @@ static int core_decode(lua_State *L) {
     return 1;
 }
 
-/* --- worlds: core.world(config, redis, file, ...) --- */
+/* --- worlds: core.world(config, redis, http, file, ...) --- */
 
 static int world_close(lua_State *L) {
     struct world *w = luaL_checkudata(L, 1, WORLD_MT);
@@ -98,24 +98,31 @@ static int world_close(lua_State *L) {
     w->inner.L = NULL;
     bh_spec_world_close(&w->inner);
     luaL_unref(L, LUA_REGISTRYINDEX, w->inner.redis_ref);
+    luaL_unref(L, LUA_REGISTRYINDEX, w->inner.fetch_ref);
     return 0;
+}
+
+static int ref_function(lua_State *L, int arg) {
+    if (!lua_isfunction(L, arg))
+        return LUA_NOREF;
+    lua_pushvalue(L, arg);
+    return luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 /* The world, or nil and the error of the load or of on_init. */
 static int core_world(lua_State *L) {
     struct bh_json_error error;
     struct bh_json *tree;
-    size_t files = (size_t)lua_gettop(L) - 2;
-    luaL_argcheck(L, files >= 1 && files <= BH_SPEC_FILES, 3, "1 to 8 files");
+    size_t files = (size_t)lua_gettop(L) - 3;
+    luaL_argcheck(L, files >= 1 && files <= BH_SPEC_FILES, 4, "1 to 8 files");
     luaL_argcheck(L, bh_json_parse(check_slice(L, 1), &tree, &error) == 0, 1, "JSON");
     struct world *w = lua_newuserdatauv(L, sizeof *w, 0);
-    *w = (struct world){.open = true, .inner.L = L, .inner.redis_ref = LUA_NOREF};
+    *w = (struct world){
+        .open = true, .inner.L = L, .inner.redis_ref = LUA_NOREF, .inner.fetch_ref = LUA_NOREF};
     for (size_t i = 0; i < files; i++)
-        w->inner.files[i] = bh_strdup(luaL_checkstring(L, (int)i + 3));
-    if (lua_isfunction(L, 2)) {
-        lua_pushvalue(L, 2);
-        w->inner.redis_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-    }
+        w->inner.files[i] = bh_strdup(luaL_checkstring(L, (int)i + 4));
+    w->inner.redis_ref = ref_function(L, 2);
+    w->inner.fetch_ref = ref_function(L, 3);
     luaL_setmetatable(L, WORLD_MT);
     if (bh_spec_world_open(&w->inner, config_of(L), tree, files) == 0)
         return 1;

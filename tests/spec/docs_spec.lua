@@ -130,7 +130,7 @@ describe("meta.lua", function()
     }
 
     it("has every class of objects, with every member", function()
-        local handle = core.world(core.encode(core.config), nil, write "return {}")
+        local handle = core.world(core.encode(core.config), nil, nil, write "return {}")
         local there = handle:members()
         handle:close()
         for name in pairs(classes) do assert(there[name], name .. " is not there") end
@@ -180,6 +180,12 @@ describe("meta.lua", function()
         end
         members.handle, members.from = nil, nil -- its own business
         same("a phone", members, documented "test.Phone")
+    end)
+
+    it("has the options of load", function()
+        local there = {}
+        for name in read(root .. "lua/bellhop/test.lua"):gmatch "%f[%w]options%.([%w_]+)" do there[name] = "field" end
+        same("options", there, documented "test.Options")
     end)
 
     it("says async where something waits, and only there", function()
