@@ -153,6 +153,12 @@ return {
         files = {}, -- policies, asked in this order; {}: the policy that comes with bellhop
         trusted = false, -- true: all Lua libraries (io, os, debug, C modules)
         lua_dir = "", -- where the bellhop Lua library is; "": found by the program
+        -- What docs/lua/README.md says about limits; 0: none, but for shared_memory.
+        cpu_limit = 0.05, -- of one hook, between two waits
+        memory_limit = 256 * MiB, -- of the scripts of one worker
+        hook_timeout = 10, -- of one hook, its waits included
+        max_tasks = 10000, -- hooks and tasks of one worker that wait at the same time
+        shared_memory = 64 * MiB, -- of bh.shared, all workers together
     },
 
     -- For bh.jwt in scripts, for the shipped policy, and for `bellhop token`.

@@ -13,6 +13,7 @@
 -- t.advance moves it.
 local core = require "bellhop.test.core"
 
+---@class bellhop.test
 local test = { now = core.now, secret = ("k"):rep(32), encode = core.encode, decode = core.decode }
 
 -- --- a Redis that keeps values: the commands that policies use most ---
@@ -286,15 +287,20 @@ end
 -- Forgets what it was sent so far.
 function phone_methods:clear() self.from = self.from + #self.sent end
 
+local phone_fields = {}
+
+function phone_fields.sent(handle, from) return (handle:sent(from)) end
+function phone_fields.opcodes(handle, from) return select(2, handle:sent(from)) end
+function phone_fields.closed(handle) return (handle:closed()) end
+function phone_fields.reason(handle) return select(2, handle:closed()) end
+
 local phone_class = {
     __index = function(phone, name)
         if phone_methods[name] then return phone_methods[name] end
         local handle = rawget(phone, "handle")
         if not handle then return nil end
-        if name == "sent" then return (handle:sent(phone.from)) end
-        if name == "opcodes" then return select(2, handle:sent(phone.from)) end
-        if name == "closed" then return (handle:closed()) end
-        if name == "reason" then return select(2, handle:closed()) end
+        local field = phone_fields[name]
+        return field and field(handle, phone.from)
     end,
 }
 

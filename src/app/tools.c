@@ -89,6 +89,7 @@ int bh_app_check(const struct bh_config *config, const char *file) {
         rc = bh_app_tls(config, NULL, &tls, &error);
     if (!rc)
         rc = bh_app_fetch_config(config, &fetch, &error);
+    script_config.shared = bh_shared_new((size_t)config->shared_memory);
     if (!rc)
         rc = bh_script_new(&script_config, NULL, 1, &script, &error);
     if (rc) {
@@ -104,6 +105,7 @@ int bh_app_check(const struct bh_config *config, const char *file) {
     bh_app_edge_free(&edge);
     bh_app_fetch_free(&fetch);
     bh_tls_unref(tls);
+    bh_shared_free(script_config.shared);
     bh_strings_free(&files);
     bh_free(lua_dir);
     return rc ? 1 : 0;

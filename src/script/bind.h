@@ -38,6 +38,10 @@ void bh_bind_class(lua_State *L, const char *name, const luaL_Reg *methods,
  * -1 for a method, which is then on top. */
 int bh_bind_member(lua_State *L);
 
+/* The options of bh.jwt.verify and sign, and of bh.http.fetch (from 0): NULL at the end. */
+extern const char *const bh_jwt_verify_options[], *const bh_jwt_sign_options[];
+const char *bh_fetch_option(size_t i);
+
 /* nil, why */
 int bh_bind_error(lua_State *L, const char *why);
 /* Pushes the value of a JSON text, or nil and why; returns how many. */

@@ -125,6 +125,10 @@ static const struct {
 };
 #define FIELD_COUNT (sizeof fields / sizeof *fields)
 
+const char *bh_fetch_option(size_t i) {
+    return i < FIELD_COUNT ? fields[i].name : NULL;
+}
+
 static int refuse_unknown(lua_State *L, const char *name) {
     const char *names[FIELD_COUNT + 1] = {NULL};
     char hint[64], short_name[41];

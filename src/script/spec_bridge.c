@@ -157,6 +157,12 @@ static int world_reload(lua_State *L) {
     return 2;
 }
 
+/* Of each class of the script's state, its members. */
+static int world_members(lua_State *L) {
+    bh_spec_push_members(L, check_world(L)->script);
+    return 1;
+}
+
 static void on_shut_down(void *ud) {
     *(bool *)ud = true;
 }
@@ -548,16 +554,20 @@ static void new_class(lua_State *L, const char *name, const luaL_Reg *methods, l
     lua_pop(L, 1);
 }
 
-static const luaL_Reg functions[] = {{"world", core_world},
-                                     {"jwt", core_jwt},
-                                     {"encode", core_encode},
-                                     {"decode", core_decode},
-                                     {NULL, NULL}};
-static const luaL_Reg world_methods[] = {{"connect", world_connect},   {"advance", world_advance},
-                                         {"publish", world_publish},   {"request", world_request},
-                                         {"api", world_api},           {"reload", world_reload},
-                                         {"time", world_time},         {"close", world_close},
-                                         {"shutdown", world_shutdown}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"world", core_world},    {"jwt", core_jwt},
+                                     {"names", bh_spec_names}, {"encode", core_encode},
+                                     {"decode", core_decode},  {NULL, NULL}};
+static const luaL_Reg world_methods[] = {{"connect", world_connect},
+                                         {"advance", world_advance},
+                                         {"publish", world_publish},
+                                         {"request", world_request},
+                                         {"api", world_api},
+                                         {"reload", world_reload},
+                                         {"time", world_time},
+                                         {"close", world_close},
+                                         {"shutdown", world_shutdown},
+                                         {"members", world_members},
+                                         {NULL, NULL}};
 static const luaL_Reg phone_methods[] = {
     {"recv", phone_recv}, {"sent", phone_sent}, {"closed", phone_closed}, {"close", phone_close},
     {"slow", phone_slow}, {"id", phone_id},     {"free", phone_gc},       {NULL, NULL}};

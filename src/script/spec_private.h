@@ -85,6 +85,13 @@ void bh_spec_redis_init(struct bh_spec_world *w);
 void bh_spec_redis_answer(struct bh_spec_world *w);
 void bh_spec_redis_clear(struct bh_spec_world *w);
 
+/* --- spec_members.c --- */
+
+/* core.names(): lists of names by what they are of. */
+int bh_spec_names(lua_State *L);
+/* On L: for each class of the script's state a table, member = "function" or "field". */
+void bh_spec_push_members(lua_State *L, const struct bh_script *s);
+
 /* --- spec_fetch.c --- */
 
 void bh_spec_fetch_init(struct bh_spec_world *w);
