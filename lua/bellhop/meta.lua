@@ -680,7 +680,8 @@ function bh.http.fetch(url, options) end
 
 ---The value of `fn()`, from the cache if it is there. One call of fn at a time for each key; whoever asks while it is
 ---under way waits for its result. nil is not kept: what fn returns as `nil, why` goes to all who wait, and so does, as
----text, an error that it raises (its own caller gets the error).
+---text, an error that it raises (its own caller gets the error). A number beside the value is its own life in seconds:
+---`return false, 1` keeps a "no" for a second.
 ---
 ---```lua
 ---local plan, why = bh.cache("plan", conn.tenant, 60, function()
@@ -692,7 +693,7 @@ function bh.http.fetch(url, options) end
 ---@param namespace string
 ---@param key string
 ---@param ttl number seconds, 0 to 30 days
----@param fn async fun(): T?, string?
+---@param fn async fun(): T?, (string|number)?
 ---@return T? value
 ---@return string? why
 function bh.cache(namespace, key, ttl, fn) end
@@ -785,11 +786,12 @@ function bh.json.encode(value) end
 function bh.json.decode(text) end
 
 ---One value of a text, without building tables for the rest: names with dots between them, and indexes from 0. Lists
----and objects are their text. It reads the whole text, so an invalid one is found.
+---and objects are their text, and the second result is what they are. It reads the whole text, so an invalid one is
+---found. Texts of more than 16 MiB are refused.
 ---@param text string
 ---@param path string `""` is the whole
 ---@return any value nil when it is not there; nil and why when this is no JSON; JSON's `null` is `bh.json.null`
----@return string? why
+---@return string? what why; or `"array"`, `"object"`
 function bh.json.peek(text, path) end
 
 ---Marks a table (a new one, without an argument) as a list, and returns it: it is encoded as `[]` when it is empty.
