@@ -29,8 +29,6 @@ local keep = bh.config "app.auth.keep" or 60
 local keep_no = bh.config "app.auth.keep_no" or 5
 local timeout = bh.config "app.auth.timeout" or 2
 
-local DENIED = "this token is not valid"
-
 local function problem(code, message)
     return bh.json.encode { error = { code = code, message = message } }
 end
@@ -62,14 +60,12 @@ local function ask(token)
     return answer
 end
 
--- Who it is; nil and DENIED; nil and why it cannot be told. The inner one keeps every answer for
--- a short time, the outer one those that are a yes.
+-- The answer, which is kept: a "no" for a shorter time. nil and why when there is none.
 local function who_has(token)
-    local key = bh.crypto.hash("sha256", token)
-    return bh.cache("http_auth.yes", key, keep, function()
-        local answer, why = bh.cache("http_auth.any", key, keep_no, function() return ask(token) end)
-        if answer and not answer.user then return nil, DENIED end
-        return answer, why
+    return bh.cache("http_auth", bh.crypto.hash("sha256", token), keep, function()
+        local answer, why = ask(token)
+        if answer then return answer, answer.user and keep or keep_no end
+        return nil, why
     end)
 end
 
@@ -87,7 +83,7 @@ return {
         local token = find_token(req)
         if not token then return false, 401, problem("unauthorized", "send a token") end
         local who, why = who_has(token)
-        if why == DENIED then return false, 401, problem("unauthorized", why) end
+        if who and not who.user then return false, 401, problem("unauthorized", "this token is not valid") end
         if not who then
             bh.log.warn("who it is cannot be told", { why = why })
             return false, 503, problem("unavailable", "come again in a moment"), { ["Retry-After"] = "1" }
