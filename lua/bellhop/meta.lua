@@ -169,6 +169,12 @@ local bh = {}
 ---@field tags? table<string, bellhop.Scalar> What [filters](publish.md#publish) look at, 32 at most, of up to 256 bytes; numbers and booleans become text.
 ---@field headers? table<string, string|string[]> Further headers of the answer, 32 at most; a list is several of one name.
 ---@field protocol? string The subprotocol, one of `req.subprotocols`.
+---@field limits? bellhop.Limits Other limits than those configured for all connections.
+
+---@class bellhop.Limits
+---@field messages_per_second? integer Instead of `websocket.messages_per_second`.
+---@field bytes_per_second? integer Instead of `websocket.bytes_per_second`.
+---@field queue_bytes? integer Instead of `websocket.queue_bytes`.
 
 ---Where a publish comes from.
 ---@class bellhop.Source

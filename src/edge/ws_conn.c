@@ -281,7 +281,8 @@ static uint32_t book(struct bh_wsconn *ws, const struct bh_ws_event *event) {
     if (ws->state != BH_WSCONN_OPEN)
         return 0;
     if (event->type == BH_WS_EV_MESSAGE) {
-        wait_ms = bh_rate_take(&ws->rate, BH_RATE_MESSAGES, 1, config->messages_per_second, now);
+        wait_ms = bh_rate_take(&ws->rate, BH_RATE_MESSAGES, 1,
+                               BH_WSCONN_LIMIT(ws, messages_per_second), now);
         if (wait_ms)
             bh_edge_count(BH_EDGE_LIMIT_MESSAGE_RATE, 1);
     } else if (bh_rate_take(&ws->rate, BH_RATE_CONTROL, 1, config->control_per_second, now)) {
@@ -315,8 +316,9 @@ static void read_held(struct bh_wsconn *ws) {
 }
 
 static void book_bytes(struct bh_wsconn *ws, size_t n) {
-    uint32_t wait_ms = bh_rate_take(&ws->rate, BH_RATE_BYTES, n, ws->edge->config->bytes_per_second,
-                                    bh_loop_now(ws->edge->loop));
+    uint32_t wait_ms =
+        bh_rate_take(&ws->rate, BH_RATE_BYTES, n, BH_WSCONN_LIMIT(ws, bytes_per_second),
+                     bh_loop_now(ws->edge->loop));
     if (!wait_ms || ws->state != BH_WSCONN_OPEN || ws->open.resume_ms)
         return;
     bh_edge_count(BH_EDGE_LIMIT_BYTE_RATE, 1);

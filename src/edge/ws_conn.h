@@ -68,6 +68,11 @@ void bh_wsconn_set_deflate(struct bh_wsconn *ws, const struct bh_ws_deflate *def
  * as the first bytes from the client. */
 void bh_wsconn_start(struct bh_wsconn *ws, struct bh_stream *from, struct bh_buf *answer,
                      struct bh_slice held);
+/* The identity's limit, or else the configured one. */
+#define BH_WSCONN_LIMIT(ws, name)                                                                  \
+    ((ws)->subscriber.identity && (ws)->subscriber.identity->limits.name                           \
+         ? (ws)->subscriber.identity->limits.name                                                  \
+         : (ws)->edge->config->name)
 /* Starts the close handshake. */
 void bh_wsconn_close(struct bh_wsconn *ws, unsigned code, struct bh_slice reason);
 /* Ends it now, without a word to the peer. */

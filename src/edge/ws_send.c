@@ -16,7 +16,7 @@
 #include "bellhop/base/utf8.h"
 
 bool bh_wsconn_is_drowning(const struct bh_wsconn *ws) {
-    return ws->out.bytes > ws->edge->config->queue_bytes / 2;
+    return ws->out.bytes > BH_WSCONN_LIMIT(ws, queue_bytes) / 2;
 }
 
 void bh_wsconn_enqueue(struct bh_wsconn *ws, struct bh_buf *frame) {
@@ -28,7 +28,7 @@ void bh_wsconn_enqueue(struct bh_wsconn *ws, struct bh_buf *frame) {
 /* --- slow clients --- */
 
 static bool fits(const struct bh_wsconn *ws, size_t n) {
-    return ws->out.count == 0 || ws->out.bytes + n <= ws->edge->config->queue_bytes;
+    return ws->out.count == 0 || ws->out.bytes + n <= BH_WSCONN_LIMIT(ws, queue_bytes);
 }
 
 static void forget_context(struct bh_wsconn *ws) {

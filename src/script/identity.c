@@ -13,10 +13,11 @@
 
 #define LIST_MAX   256
 #define TAGS_MAX   32
+#define LIMIT_MAX  1000000000
 #define STACK_NEED (3 * TAGS_MAX + 64)
 
 const char *const bh_identity_keys[] = {"tenant", "user",    "device",   "expires", "topics",
-                                        "tags",   "headers", "protocol", NULL};
+                                        "tags",   "headers", "protocol", "limits",  NULL};
 
 struct reader {
     lua_State *L;
@@ -59,6 +60,45 @@ static int read_expires(struct reader *r, int64_t *out) {
     }
     *out = (int64_t)n;
     return 0;
+}
+
+static int read_limit(struct reader *r, struct bh_identity_limits *out) {
+    const struct {
+        const char *name;
+        uint32_t *value;
+    } known[] = {{"messages_per_second", &out->messages_per_second},
+                 {"bytes_per_second", &out->bytes_per_second},
+                 {"queue_bytes", &out->queue_bytes}};
+    const char *key = lua_type(r->L, -2) == LUA_TSTRING ? lua_tostring(r->L, -2) : "(not a string)";
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(known[i].name, key) != 0)
+            continue;
+        lua_Integer n = lua_isinteger(r->L, -1) ? lua_tointeger(r->L, -1) : 0;
+        if (n < 1 || n > LIMIT_MAX) {
+            snprintf(r->why, BH_WHY_MAX, "identity.limits.%s must be an integer from 1 to %d", key,
+                     LIMIT_MAX);
+            return BH_ESCRIPT;
+        }
+        *known[i].value = (uint32_t)n;
+        return 0;
+    }
+    snprintf(r->why, BH_WHY_MAX,
+             "identity.limits has messages_per_second, bytes_per_second and queue_bytes; not "
+             "\"%.40s\"",
+             key);
+    return BH_ESCRIPT;
+}
+
+static int read_limits(struct reader *r, struct bh_identity_limits *out) {
+    int error = 0, type = field(r, "limits");
+    if (type == LUA_TNIL)
+        return 0;
+    if (type != LUA_TTABLE)
+        return wrong(r->why, "limits", "a table", r->L, -1);
+    int table = lua_gettop(r->L);
+    for (lua_pushnil(r->L); !error && lua_next(r->L, table); lua_pop(r->L, 1))
+        error = read_limit(r, out);
+    return error;
 }
 
 static int read_topics(struct reader *r, struct bh_identity *id) {
@@ -219,12 +259,9 @@ static int check_keys(struct reader *r) {
             known = strcmp(key, *k) == 0;
         if (known)
             continue;
-        if (key && strcmp(key, "limits") == 0)
-            snprintf(r->why, BH_WHY_MAX, "identity.limits is not available in this version");
-        else
-            snprintf(r->why, BH_WHY_MAX, "identity has an unknown key \"%.40s\"%s",
-                     key ? key : "(not a string)",
-                     bh_suggest_phrase(key ? key : "", bh_identity_keys, hint, sizeof hint));
+        snprintf(r->why, BH_WHY_MAX, "identity has an unknown key \"%.40s\"%s",
+                 key ? key : "(not a string)",
+                 bh_suggest_phrase(key ? key : "", bh_identity_keys, hint, sizeof hint));
         return BH_ESCRIPT;
     }
     return 0;
@@ -245,6 +282,8 @@ static int read_all(struct reader *r, const struct bh_request *request, struct b
         error = read_topics(r, id);
     if (!error)
         error = read_tags(r, id);
+    if (!error)
+        error = read_limits(r, &id->limits);
     if (!error)
         error = read_protocol(r, request, &out->protocol);
     if (!error && field(r, "headers") != LUA_TNIL)

@@ -172,6 +172,29 @@ describe("a script that does not behave", function()
     end
 end)
 
+describe("limits of an identity", function()
+    after_each(stop_all)
+
+    it("hold for its connections, and the configured ones for all others", function()
+        local d = daemon.start {workers = 1, policy = [[
+            return {
+                on_handshake = function(req)
+                    return { user = req:arg "user", limits = req:arg "slow" and { messages_per_second = 10 } or nil }
+                end,
+                on_message = function(conn, data) return data end,
+            }]]}
+        local slow, fast = ws.connect(d.port, "/ws?user=42&slow=1"), ws.connect(d.port, "/ws?user=43")
+        local limited, frames = d:limited "messages_per_second", {}
+        for i = 1, 20 do frames[i] = ws.frame(ws.TEXT, "m" .. i) end
+        fast:raw(table.concat(frames))
+        for i = 1, 20 do check.next(fast, "m" .. i) end
+        assert.are.equal(limited, d:limited "messages_per_second")
+        slow:raw(table.concat(frames))
+        for i = 1, 20 do check.next(slow, "m" .. i) end
+        assert.is_true(d:limited "messages_per_second" > limited)
+    end)
+end)
+
 describe("time", function()
     local d
     after_each(stop_all)

@@ -41,6 +41,11 @@ struct bh_tag {
     struct bh_slice name, value;
 };
 
+/* What this connection may, instead of what is configured for all; 0: as configured. */
+struct bh_identity_limits {
+    uint32_t messages_per_second, bytes_per_second, queue_bytes;
+};
+
 /* Who it is. One heap block: the struct, then everything it points to. Immutable but for expires.
  */
 struct bh_identity {
@@ -50,6 +55,7 @@ struct bh_identity {
     size_t topic_count;
     const struct bh_tag *tags;
     size_t tag_count;
+    struct bh_identity_limits limits;
 };
 
 /* Copies everything; checks the ids: 0, or BH_EINVAL with *why. Free with bh_identity_free. */
