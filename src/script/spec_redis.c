@@ -84,18 +84,20 @@ static void free_reply(const struct bh_reply *r) {
         bh_free((void *)r->elements);
 }
 
-/* The function's results are at first and first + 1. */
+/* The function's results are at first and first + 1. They go, and with them what the reply has put
+ * above; what the completion leaves on the spec's stack (the answer of an endpoint) stays. */
 static void answer(lua_State *L, int first, const struct call *c) {
-    struct bh_reply reply;
-    if (lua_isboolean(L, first)) {
-        c->done(c->ud, c->handle, BH_EUNAVAIL, NULL);
-        return;
-    }
-    read_reply(L, first, &reply);
-    if (reply.type == BH_REPLY_NIL && lua_isstring(L, first + 1))
+    struct bh_reply reply = {.type = BH_REPLY_NIL};
+    bool down = lua_isboolean(L, first);
+    if (!down)
+        read_reply(L, first, &reply);
+    if (!down && reply.type == BH_REPLY_NIL && lua_isstring(L, first + 1))
         reply = (struct bh_reply){.type = BH_REPLY_ERROR, .str = string_at(L, first + 1)};
-    c->done(c->ud, c->handle, 0, &reply);
+    int count = lua_gettop(L) - first + 1;
+    c->done(c->ud, c->handle, down ? BH_EUNAVAIL : 0, down ? NULL : &reply);
     free_reply(&reply);
+    lua_rotate(L, first, -count);
+    lua_pop(L, count);
 }
 
 static void ask(struct bh_spec_world *w, const struct call *c) {
@@ -110,7 +112,6 @@ static void ask(struct bh_spec_world *w, const struct call *c) {
         lua_insert(L, -2); /* the error is the server's */
     }
     answer(L, top + 1, c);
-    lua_settop(L, top);
 }
 
 void bh_spec_redis_answer(struct bh_spec_world *w) {
