@@ -20,7 +20,7 @@
 --                       (with Redis), 30
 --
 -- The result is a table of hooks: on_init, on_handshake, on_open, on_message, on_expire, on_close,
--- http, timers. To add to one, keep it and call it:
+-- on_shutdown, http, timers. To add to one, keep it and call it:
 --
 --     local hooks = pusher.policy { ... }
 --     local on_open = hooks.on_open
@@ -362,6 +362,7 @@ function pusher.policy(options)
         on_message = on_message,
         on_expire = on_expire,
         on_close = on_close,
+        on_shutdown = channels.retire,
         http = rest.endpoints(function(id) return apps_by_id[id] end),
         timers = { pusher = { every = math.min(BEAT, lease / 3), fn = channels.beat } },
     }

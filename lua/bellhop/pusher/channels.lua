@@ -9,12 +9,17 @@
 -- last. So who has announced looks once more, and announces what is true by then: the last word that
 -- is published was true after it had been published. Announcements go through Redis, where all see
 -- the same order.
+--
+-- An instance that stops does not take its members out one by one, which could take long, and would be
+-- cut off: it declares itself dead, and the others do it at their next beat, but for the users who
+-- have come to them meanwhile.
 local bh = require "bellhop"
 local wire = require "bellhop.pusher.wire"
 
 local channels = {}
 
 local FLUSH_AFTER = 0.1
+local RETRY_AFTER = 0.2
 local CORRECTIONS = 5
 
 local url = bh.config "redis.url"
@@ -22,6 +27,7 @@ local has_redis = type(url) == "table" and #url > 0 or type(url) == "string" and
 local store = has_redis and require "bellhop.pusher.redis" or require "bellhop.pusher.shared"
 
 local app_ids = {}
+local retired = false
 local behind = true -- the store may not be what it should be
 local touched, flushing = {}, false
 
@@ -75,6 +81,7 @@ function channels.join(m, most)
 end
 
 function channels.leave(m)
+    if retired then return end
     local left, why = store.leave(m)
     if left == nil then
         behind = true
@@ -89,6 +96,7 @@ end
 local function flush()
     local now = touched
     touched, flushing = {}, false
+    if retired then return end
     for app_id, names in pairs(now) do
         local counts = {}
         for name in pairs(names) do counts[name] = bh.hub.subscribers(wire.topic(app_id, name)) end
@@ -98,6 +106,7 @@ end
 
 -- A connection of this worker has subscribed or left this channel.
 function channels.touch(app_id, channel)
+    if retired then return end
     touched[app_id] = touched[app_id] or {}
     touched[app_id][channel] = true
     if flushing then return end
@@ -173,6 +182,7 @@ end
 
 -- Once in a while, in each worker.
 function channels.beat()
+    if retired then return end
     local unknown, why = store.beat(app_ids)
     if unknown == nil then
         behind = true
@@ -186,11 +196,19 @@ function channels.beat()
     if why then bh.log.warn("presence channels are behind", { why = why }) end
 end
 
+-- At the end.
+function channels.retire()
+    retired = true
+    store.retire(app_ids)
+end
+
 -- At start; seconds: the lease.
 function channels.start(ctx, ids, seconds)
     app_ids = ids
     store.start(ctx, seconds)
-    store.beat(app_ids) -- so that others count this worker from the first moment on, not from the first beat on
+    bh.spawn(function() -- others count this worker as soon as Redis is there, not from the first beat on
+        while store.beat(app_ids) == nil do bh.sleep(RETRY_AFTER) end
+    end)
 end
 
 return channels

@@ -169,6 +169,13 @@ function store.beat(app_ids)
     return new == 1
 end
 
+-- This worker ends, its connections with it: it is dead from now on.
+function store.retire(app_ids)
+    local commands = { { "ZADD", key "leases", 0, holder }, { "HDEL", key "known", holder } }
+    for _, id in ipairs(app_ids) do commands[#commands + 1] = { "DEL", key("n", id, holder) } end
+    return redis.pipeline(commands)
+end
+
 -- What Redis believes this worker to hold: {entry = m}, the infos left out.
 function store.held()
     local list, why = redis.call("SMEMBERS", key("h", holder))

@@ -15,6 +15,7 @@ function store.start(ctx) worker, workers = ctx.worker, ctx.workers end
 function store.beat() return false end
 function store.held() return {} end
 function store.bury() end
+function store.retire() end
 
 -- --- members: {user = {info =, conns = {id, ...}}} ---
 
