@@ -204,15 +204,13 @@ local function share_specs(pick)
                 local frame = assert(client:recv())
             until frame:find("Client events need", 1, true)
         end
-        local there = {}
-        wait.till(function()
-            local frame = watcher:recv(0.1)
-            if frame then
-                local what, user = frame:match 'member_(%a+)".-user_id\\":\\"(u%d)'
-                there[user] = what == "added"
-            end
-            return not frame
-        end, 20, "silence")
+        -- Till nothing is said any more that could change it.
+        local there, deadline = {}, wait.now() + 20
+        repeat
+            local frame = watcher:recv(0.5)
+            local what, user = (frame or ""):match 'member_(%a+)".-user_id\\":\\"(u%d)'
+            if user then there[user] = what == "added" end
+        until not frame and there.u1 and there.u0 == false or wait.now() > deadline
         assert.are.same({u0 = false, u1 = true}, there)
         for _, client in ipairs(clients) do client:close() end
         watcher:close()
