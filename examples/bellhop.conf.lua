@@ -118,6 +118,23 @@ return {
         unsubscribe_linger = 5, -- how long a channel without connections stays subscribed
     },
 
+    -- bh.http.fetch in scripts. Certificates are always verified.
+    fetch = {
+        timeout = 5, -- of a whole request, its turn in the line included; see script.hook_timeout, too
+        connect_timeout = 3, -- until a connection stands, its name resolved and its TLS done
+        max_bytes = 1 * MiB, -- of a response; at most 64 MiB
+        per_host = 32, -- requests of one worker under way to one scheme, host and port
+        total = 256, -- to all hosts; as many connections are kept
+        queue = 10000, -- further ones of a worker that wait for their turn
+        ca_file = "", -- PEM: whom to trust instead of the system's
+        proxy = "", -- "http://host:port"; the environment (http_proxy, ...) is not asked
+        no_proxy = "", -- hosts without it: "localhost,.internal.example"
+        -- Addresses, after the name has been resolved, such as { "10.0.0.0/8", "169.254.0.0/16" }:
+        -- an empty allow list allows all, deny beats allow.
+        allow = {},
+        deny = {},
+    },
+
     -- Who is connected, and where: with Redis over all instances.
     tracking = {
         lease = 300, -- how long the connections of an instance that died still count
@@ -136,6 +153,12 @@ return {
         files = {}, -- policies, asked in this order; {}: the policy that comes with bellhop
         trusted = false, -- true: all Lua libraries (io, os, debug, C modules)
         lua_dir = "", -- where the bellhop Lua library is; "": found by the program
+        -- What docs/lua/README.md says about limits; 0: none, but for shared_memory.
+        cpu_limit = 0.05, -- of one hook, between two waits
+        memory_limit = 256 * MiB, -- of the scripts of one worker
+        hook_timeout = 10, -- of one hook, its waits included
+        max_tasks = 10000, -- hooks and tasks of one worker that wait at the same time
+        shared_memory = 64 * MiB, -- of bh.shared, all workers together
     },
 
     -- For bh.jwt in scripts, for the shipped policy, and for `bellhop token`.

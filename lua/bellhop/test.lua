@@ -13,6 +13,7 @@
 -- t.advance moves it.
 local core = require "bellhop.test.core"
 
+---@class bellhop.test
 local test = { now = core.now, secret = ("k"):rep(32), encode = core.encode, decode = core.decode }
 
 -- --- a Redis that keeps values: the commands that policies use most ---
@@ -240,6 +241,14 @@ local function new_redis(now)
         return list
     end
 
+    function commands.LTRIM(key, from, to)
+        local entry = find(key, "list")
+        if not entry then return "OK" end
+        entry.value = commands.LRANGE(key, from, to)
+        if #entry.value == 0 then keys[key] = nil end
+        return "OK"
+    end
+
     function commands.HSETNX(key, name, value)
         local entry = make(key, "hash")
         if entry.value[name] ~= nil then return 0 end
@@ -455,15 +464,20 @@ end
 -- Forgets what it was sent so far.
 function phone_methods:clear() self.from = self.from + #self.sent end
 
+local phone_fields = {}
+
+function phone_fields.sent(handle, from) return (handle:sent(from)) end
+function phone_fields.opcodes(handle, from) return select(2, handle:sent(from)) end
+function phone_fields.closed(handle) return (handle:closed()) end
+function phone_fields.reason(handle) return select(2, handle:closed()) end
+
 local phone_class = {
     __index = function(phone, name)
         if phone_methods[name] then return phone_methods[name] end
         local handle = rawget(phone, "handle")
         if not handle then return nil end
-        if name == "sent" then return (handle:sent(phone.from)) end
-        if name == "opcodes" then return select(2, handle:sent(phone.from)) end
-        if name == "closed" then return (handle:closed()) end
-        if name == "reason" then return select(2, handle:closed()) end
+        local field = phone_fields[name]
+        return field and field(handle, phone.from)
     end,
 }
 
@@ -520,6 +534,8 @@ function test.jwt(claims, secret)
     return core.jwt(type(claims) == "string" and claims or core.encode(claims), secret or test.secret)
 end
 
+local function no_server(request) return nil, "no server answers " .. request.url .. ": give the spec one by http =" end
+
 local worlds, phones = {}, {}
 
 -- Closes what was loaded before. `load` does it by itself for the spec before it.
@@ -536,8 +552,9 @@ function test.redis()
 end
 
 -- The policies (a path or a list) with options: config (merged over bellhop's own), redis (a
--- function(command, ...), or false for none), keep (leave earlier ones open). nil and the error when
--- it does not start.
+-- function(command, ...), or false for none), http (a function(request) that returns { status =,
+-- headers =, body = }, or nil and why: all servers that bh.http.fetch reaches), keep (leave earlier
+-- ones open). nil and the error when it does not start.
 function test.try(files, options)
     options = options or {}
     if type(files) == "string" then files = { files } end
@@ -550,7 +567,7 @@ function test.try(files, options)
     local world, why
     local function now() return world and world:time() or time end
     if redis == nil then redis = new_redis(now) end
-    world, why = core.world(core.encode(config), redis or nil, table.unpack(paths))
+    world, why = core.world(core.encode(config), redis or nil, options.http or no_server, table.unpack(paths))
     if not world then return nil, why end
     worlds[#worlds + 1] = world
 

@@ -4,6 +4,7 @@
 
 #include "config.h"
 
+#include "bellhop/backend/http.h"
 #include "bellhop/backend/redis.h"
 #include "bellhop/edge/edge.h"
 
@@ -47,6 +48,16 @@ struct bh_app_redis {
 int bh_app_redis_config(const struct bh_config *config, const char *instance,
                         struct bh_app_redis *out, char **error);
 void bh_app_redis_free(struct bh_app_redis *r);
+
+/* The HTTP client of scripts, with what it points to. */
+struct bh_app_fetch {
+    struct bh_http_config config;
+    struct bh_cidr *allow, *deny;
+};
+/* Checks as it reads: 0, or BH_EINVAL with *error (bh_free). Points into config. Free it in both
+ * cases. */
+int bh_app_fetch_config(const struct bh_config *config, struct bh_app_fetch *out, char **error);
+void bh_app_fetch_free(struct bh_app_fetch *f);
 
 struct bh_script_config;
 /* Points into config and lua_dir; files is freed by the caller, its strings with bh_strings_free.

@@ -48,6 +48,11 @@ struct bh_config {
     uint64_t connect_timeout, command_timeout, probe_interval, unsubscribe_linger;
     uint64_t publish_queue, publish_wait;
 
+    uint64_t fetch_timeout, fetch_connect_timeout, fetch_max_bytes;
+    uint64_t fetch_per_host, fetch_total, fetch_queue;
+    char *fetch_ca_file, *fetch_proxy, *fetch_no_proxy;
+    struct bh_strings fetch_allow, fetch_deny;
+
     uint64_t tracking_lease, tracking_debounce;
     char *tracking_key_prefix;
 

@@ -304,11 +304,12 @@ static int check_addresses(const struct bh_app_edge *e) {
     return 0;
 }
 
-/* What the outside sees: addresses, limits, certificates. */
+/* What the outside sees: addresses, limits, certificates; and what scripts see of it. */
 static int make_edge_config(struct bh_server *s) {
     char *error = NULL;
     if (bh_app_edge_config(s->config, &s->edge, &error) ||
-        bh_app_tls(s->config, NULL, &s->tls, &error)) {
+        bh_app_tls(s->config, NULL, &s->tls, &error) ||
+        bh_app_fetch_config(s->config, &s->fetch, &error)) {
         fail("configuration", error);
         bh_free(error);
         return BH_EINVAL;
@@ -350,6 +351,7 @@ static int make_lane(struct bh_server *s, struct bh_server_lane *l) {
         bh_node_add_worker(s->node, bh_thread_loop(l->thread), bh_thread_mailbox(l->thread));
     if (s->config->redis_urls.count)
         l->worker->redis = bh_redis_broker_commands(s->broker);
+    l->worker->fetch = bh_http_fetch_new(&s->fetch.config, l->worker->loop);
     if (bh_script_new(&s->script, l->worker, s->generation, &l->script, &error)) {
         fail("script", error ? error : "cannot be loaded");
         bh_free(error);
@@ -390,9 +392,6 @@ static int build(struct bh_server *s) {
             s->lane_count++;
             return BH_ESCRIPT;
         }
-    /* Alone, an instance counts its users only for a script that wants to hear of them. */
-    if (bh_hooks_has(bh_script_hooks(s->lanes[0].script), BH_HOOK_PRESENCE))
-        s->tracker->wants_changes = true;
     return 0;
 }
 
@@ -437,6 +436,8 @@ static void take_down(struct bh_server *s) {
             bh_script_free(l->next);
         if (l->script)
             bh_script_free(l->script);
+        if (l->worker)
+            bh_http_fetch_free(l->worker->fetch);
     }
     if (s->node)
         bh_node_stop(s->node);
@@ -462,6 +463,7 @@ static void take_down(struct bh_server *s) {
     bh_free(s->lua_dir);
     bh_tls_unref(s->tls);
     bh_app_edge_free(&s->edge);
+    bh_app_fetch_free(&s->fetch);
     bh_free(s->lanes);
 }
 
@@ -485,6 +487,7 @@ static void set_up_process(struct bh_server *s) {
     bh_tls_metrics_register();
     bh_edge_metrics_register();
     bh_redis_metrics_register();
+    bh_http_metrics_register();
     bh_script_metrics_register();
 }
 

@@ -45,6 +45,7 @@ struct bh_server {
     struct bh_node *node;
     struct bh_app_edge edge;
     struct bh_tls *tls;
+    struct bh_app_fetch fetch;
     struct bh_script_config script;
     struct bh_strings files;
     struct bh_shared *shared;

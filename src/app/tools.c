@@ -79,6 +79,7 @@ int bh_app_check(const struct bh_config *config, const char *file) {
     char *lua_dir = bh_app_lua_dir(config);
     bh_app_script_config(config, lua_dir, &script_config, &files);
     struct bh_app_edge edge = {0};
+    struct bh_app_fetch fetch = {0};
     struct bh_tls *tls = NULL;
     struct bh_app_redis redis;
     int rc = bh_app_redis_config(config, "", &redis, &error);
@@ -86,6 +87,9 @@ int bh_app_check(const struct bh_config *config, const char *file) {
         rc = bh_app_edge_config(config, &edge, &error);
     if (!rc)
         rc = bh_app_tls(config, NULL, &tls, &error);
+    if (!rc)
+        rc = bh_app_fetch_config(config, &fetch, &error);
+    script_config.shared = bh_shared_new((size_t)config->shared_memory);
     if (!rc)
         rc = bh_script_new(&script_config, NULL, 1, &script, &error);
     if (rc) {
@@ -99,7 +103,9 @@ int bh_app_check(const struct bh_config *config, const char *file) {
     bh_free(error);
     bh_app_redis_free(&redis);
     bh_app_edge_free(&edge);
+    bh_app_fetch_free(&fetch);
     bh_tls_unref(tls);
+    bh_shared_free(script_config.shared);
     bh_strings_free(&files);
     bh_free(lua_dir);
     return rc ? 1 : 0;

@@ -132,8 +132,11 @@ static void on_welcome(void *ud, bh_handle handle, const struct bh_welcome *welc
     }
     struct bh_http_header headers[BH_CONN_HEADERS_MAX];
     size_t n = 0;
-    for (; n < welcome->header_count && n < BH_CONN_HEADERS_MAX; n++)
-        headers[n] = (struct bh_http_header){welcome->headers[n].name, welcome->headers[n].value};
+    for (size_t i = 0; i < welcome->header_count && n < BH_CONN_HEADERS_MAX; i++) {
+        const struct bh_header *h = &welcome->headers[i];
+        if (!bh_slice_caseeq(h->name, BH_SLICE("Content-Type"))) /* a refusal is JSON, always */
+            headers[n++] = (struct bh_http_header){h->name, h->value};
+    }
     bh_edge_count(BH_EDGE_HANDSHAKES_REFUSED, 1);
     bh_info_limited("websocket handshake refused", bh_kv_int("status", welcome->status));
     bh_conn_refuse(c, welcome->status ? welcome->status : 503, welcome->body, headers, n);

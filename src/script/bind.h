@@ -13,6 +13,7 @@ void bh_bind_cache(lua_State *L);
 void bh_bind_config(lua_State *L);
 void bh_bind_conn(lua_State *L);
 void bh_bind_crypto(lua_State *L);
+void bh_bind_http(lua_State *L);
 void bh_bind_hub(lua_State *L);
 void bh_bind_json(lua_State *L);
 void bh_bind_jwt(lua_State *L);
@@ -36,6 +37,10 @@ void bh_bind_class(lua_State *L, const char *name, const luaL_Reg *methods,
 /* In `index` and `newindex`: the number of the field that argument 2 names; 0 when there is none;
  * -1 for a method, which is then on top. */
 int bh_bind_member(lua_State *L);
+
+/* The options of bh.jwt.verify and sign, and of bh.http.fetch (from 0): NULL at the end. */
+extern const char *const bh_jwt_verify_options[], *const bh_jwt_sign_options[];
+const char *bh_fetch_option(size_t i);
 
 /* nil, why */
 int bh_bind_error(lua_State *L, const char *why);

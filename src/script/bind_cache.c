@@ -1,7 +1,8 @@
 /* bind_cache.c - bh.cache(namespace, key, ttl, fn): the value of fn(), fetched once and kept.
  *
  * One flight per key: whoever asks while fn is under way waits for its result. fn runs in the task
- * of whoever asked first; its value (not nil) is kept for ttl seconds. nil and an error text go to
+ * of whoever asked first; its value (not nil) is kept for ttl seconds, or for as many as fn returns
+ * beside it. nil and an error text go to
  * all who wait and are not kept; so does an error that fn raises, as text, while whoever runs fn
  * gets the error itself. When that task is cancelled, the others get an error too. Of each state:
  * workers do not share values, nor does a reload keep them. At most CACHE_MAX keys; the one that
@@ -23,7 +24,8 @@ struct entry {
     struct bh_list used;    /* in cache->used, the latest at the end; not in it while in flight */
     struct bh_list waiting; /* of struct waiter */
     bool flying;
-    int ref; /* of the value; LUA_NOREF: none */
+    const struct bh_task *fetcher; /* while flying */
+    int ref;                       /* of the value; LUA_NOREF: none */
     uint64_t ends_ms;
     size_t key_len;
     char key[];
@@ -107,10 +109,11 @@ static void land(lua_State *L, struct entry *e, int index) {
         if (!t)
             continue;
         lua_checkstack(t->co, 4);
-        lua_pushvalue(L, index);
-        lua_pushvalue(L, index + 1);
-        lua_xmove(L, t->co, 2);
-        bh_task_answer(t, 2);
+        int results = lua_isnil(L, index) ? 2 : 1;
+        for (int i = 0; i < results; i++)
+            lua_pushvalue(L, index + i);
+        lua_xmove(L, t->co, results);
+        bh_task_answer(t, results);
     }
 }
 
@@ -129,26 +132,40 @@ static int flight_close(lua_State *L) {
     return 0;
 }
 
+static lua_Number check_ttl(lua_State *L, int arg) {
+    lua_Number ttl = luaL_checknumber(L, arg);
+    luaL_argcheck(L, ttl >= 0 && ttl <= TTL_MAX, arg, "seconds, from 0 to 30 days");
+    return ttl;
+}
+
 /* In bh.cache's frame. */
 enum { NAMESPACE = 1, KEY, TTL, FUNCTION, FLIGHT };
 
 static int fetched(lua_State *L, int status, lua_KContext context) {
     struct flight *f = lua_touserdata(L, FLIGHT);
     struct entry *e = f->entry;
+    lua_Number ttl = lua_tonumber(L, TTL);
     lua_settop(L, FLIGHT + 2);
+    bool found = !lua_isnil(L, FLIGHT + 1);
+    if (found && !lua_isnil(L, FLIGHT + 2)) {
+        ttl = check_ttl(L, FLIGHT + 2);
+        lua_pushnil(L);
+        lua_replace(L, FLIGHT + 2);
+    }
     f->entry = NULL;
-    e->ends_ms =
-        bh_loop_now(bh_script_of(L)->worker->loop) + (uint64_t)ceil(lua_tonumber(L, TTL) * 1000);
+    e->ends_ms = bh_loop_now(bh_script_of(L)->worker->loop) + (uint64_t)ceil(ttl * 1000);
     land(L, e, FLIGHT + 1);
-    return 2;
+    lua_settop(L, found ? FLIGHT + 1 : FLIGHT + 2);
+    return found ? 1 : 2;
 }
 
 /* --- asking --- */
 
-static int take_off(lua_State *L, struct entry *e) {
+static int take_off(lua_State *L, struct entry *e, const struct bh_task *t) {
     struct flight *f = lua_newuserdatauv(L, sizeof *f, 0);
     f->entry = e;
     e->flying = true;
+    e->fetcher = t;
     luaL_setmetatable(L, FLIGHT_MT);
     lua_toclose(L, FLIGHT);
     lua_pushvalue(L, FUNCTION);
@@ -176,8 +193,7 @@ static int cache(lua_State *L) {
     struct bh_script *s = bh_script_of(L);
     struct bh_task *t = bh_task_may_wait(L, "bh.cache");
     struct bh_slice name = bh_bind_slice(L, NAMESPACE), key = bh_bind_slice(L, KEY);
-    lua_Number ttl = luaL_checknumber(L, TTL);
-    luaL_argcheck(L, ttl >= 0 && ttl <= TTL_MAX, TTL, "seconds, from 0 to 30 days");
+    check_ttl(L, TTL);
     luaL_checktype(L, FUNCTION, LUA_TFUNCTION);
     lua_settop(L, FUNCTION);
     bh_bytes_clear(&s->scratch);
@@ -186,10 +202,12 @@ static int cache(lua_State *L) {
     bh_bytes_add(&s->scratch, key);
     struct bh_slice whole = bh_bytes_slice(&s->scratch);
     struct entry *e = find(L, &s->cache, whole, bh_loop_now(s->worker->loop));
+    if (e && e->flying && e->fetcher == t)
+        return luaL_error(L, "bh.cache: fn asks for the key that it is to fetch");
     if (e && e->flying)
         return wait_for(L, t, e);
     if (!e)
-        return take_off(L, new_entry(L, &s->cache, whole));
+        return take_off(L, new_entry(L, &s->cache, whole), t);
     bh_list_unlink(&e->used);
     bh_list_append(&s->cache.used, &e->used);
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->ref);

@@ -30,6 +30,8 @@ static int push_tree(lua_State *L) {
 int bh_json_decode(lua_State *L, struct bh_slice text) {
     struct bh_json_error error;
     struct bh_json *root;
+    if (text.n > BH_JSON_TEXT_MAX)
+        return bh_bind_error(L, "the text is larger than 16 MiB");
     if (bh_json_parse(text, &root, &error))
         return syntax_error(L, &error);
     lua_pushcfunction(L, push_tree);
@@ -61,7 +63,7 @@ static void push_string(lua_State *L, struct bh_json_value v) {
     bh_bind_push_slice(L, bh_bytes_slice(&s->scratch));
 }
 
-/* Looks without building tables: scalars as values, containers as their text. */
+/* Looks without building tables: scalars as values, containers as their text and what they are. */
 static int json_peek(lua_State *L) {
     struct bh_slice text = bh_bind_slice(L, 1), path = bh_bind_slice(L, 2);
     struct bh_json_error error;
@@ -88,7 +90,8 @@ static int json_peek(lua_State *L) {
         return 1;
     default:
         bh_bind_push_slice(L, v.raw);
-        return 1;
+        lua_pushstring(L, v.type == BH_JSON_ARRAY ? "array" : "object");
+        return 2;
     }
 }
 

@@ -49,6 +49,10 @@ static int file_gc(lua_State *L) {
 
 /* --- options --- */
 
+const char *const bh_jwt_verify_options[] = {"alg",      "key",    "jwks",        "issuer",
+                                             "audience", "leeway", "require_exp", NULL};
+const char *const bh_jwt_sign_options[] = {"alg", "key", NULL};
+
 static void check_option_names(lua_State *L, const char *const *names) {
     char hint[64];
     luaL_checktype(L, 2, LUA_TTABLE);
@@ -219,13 +223,11 @@ static lua_Integer optional_leeway(lua_State *L) {
 }
 
 static int jwt_verify(lua_State *L) {
-    static const char *const names[] = {"alg",      "key",    "jwks",        "issuer",
-                                        "audience", "leeway", "require_exp", NULL};
     struct bh_script *s = bh_script_of(L);
     struct bh_slice token = bh_bind_slice(L, 1);
     struct bh_jwt_rules rules = {0};
     const char *why = "";
-    check_option_names(L, names);
+    check_option_names(L, bh_jwt_verify_options);
     rules.algs = check_algs(L);
     rules.issuer = optional_string(L, "issuer");
     rules.audience = optional_string(L, "audience");
@@ -242,11 +244,10 @@ static int jwt_verify(lua_State *L) {
 }
 
 static int jwt_sign(lua_State *L) {
-    static const char *const names[] = {"alg", "key", NULL};
     struct bh_script *s = bh_script_of(L);
     char why[BH_JSON_WHY_MAX];
     luaL_checktype(L, 1, LUA_TTABLE);
-    check_option_names(L, names);
+    check_option_names(L, bh_jwt_sign_options);
     unsigned algs = check_algs(L);
     luaL_argcheck(L, (algs & HMAC_ALGS) && !(algs & (algs - 1)), 2,
                   "alg must be one of HS256, HS384, HS512");

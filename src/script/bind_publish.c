@@ -278,6 +278,10 @@ static const struct field fields[] = {
 };
 #define FIELD_COUNT (sizeof fields / sizeof *fields)
 
+const char *bh_publish_field(size_t i) {
+    return i < FIELD_COUNT ? fields[i].name : NULL;
+}
+
 static int unknown_field(const char *name, char *why) {
     const char *names[FIELD_COUNT + 1] = {NULL};
     char hint[64];

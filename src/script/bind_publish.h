@@ -23,6 +23,9 @@ int bh_publish_send(struct bh_script *s, struct bh_publish_request *r, char why[
 int bh_publish_set(lua_State *L, const char *field, struct bh_publish_request *r,
                    char why[BH_WHY_MAX]);
 
+/* Their names, from 0; NULL at the end. */
+const char *bh_publish_field(size_t i);
+
 /* Ids in Lua: strings, or integers as their decimal text. The value on top is replaced by the
  * string. False for anything else. */
 bool bh_id_from_lua(lua_State *L, struct bh_slice *out);

@@ -48,7 +48,10 @@ static struct bh_shared_value check_value(lua_State *L, int arg) {
         v.number = lua_tonumber(L, arg);
         break;
     default:
-        luaL_typeerror(L, arg, "string, number or boolean; encode a table with bh.json.encode");
+        luaL_argerror(
+            L, arg,
+            lua_pushfstring(L, "a string, a number or a boolean, not a %s%s", luaL_typename(L, arg),
+                            lua_istable(L, arg) ? "; encode it with bh.json.encode" : ""));
     }
     return v;
 }

@@ -47,6 +47,8 @@ static struct bh_conn *create(lua_State *L, struct bh_script *s, struct bh_subsc
 }
 
 struct bh_conn *bh_conn_push(lua_State *L, struct bh_script *s, struct bh_subscriber *sub) {
+    if (!s->retired && bh_conn_is_elsewhere(sub, s))
+        bh_conn_hand_over(sub, s);
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->conns_ref);
     if (lua_rawgeti(L, -1, (lua_Integer)sub->handle) == LUA_TUSERDATA) {
         lua_remove(L, -2);
@@ -57,7 +59,8 @@ struct bh_conn *bh_conn_push(lua_State *L, struct bh_script *s, struct bh_subscr
     lua_pushvalue(L, -1);
     lua_rawseti(L, -3, (lua_Integer)sub->handle);
     lua_remove(L, -2);
-    sub->script = c;
+    if (!s->retired) /* what a hook of an earlier generation sees is a view */
+        sub->script = c;
     return c;
 }
 
@@ -223,6 +226,8 @@ static bool is_inside(const struct bh_script *s, const struct bh_conn *c,
 }
 
 void bh_conn_submit(struct bh_script *s, struct bh_subscriber *sub, const struct bh_job *job) {
+    if (bh_conn_is_elsewhere(sub, s))
+        bh_conn_hand_over(sub, s);
     struct bh_conn *c = sub->script;
     bool nested = c && is_inside(s, c, job);
     if (c && !nested && (c->running || c->pumping || c->elder)) {
@@ -349,6 +354,8 @@ void bh_conn_end(struct bh_script *s, struct bh_subscriber *sub, const struct bh
     lua_State *L = s->L;
     int top = lua_gettop(L);
     lua_checkstack(L, STACK_SPARE);
+    if (bh_conn_is_elsewhere(sub, s))
+        bh_conn_hand_over(sub, s);
     struct bh_conn *c = push_for_end(L, s, sub);
     sub->script = NULL;
     if (c) {

@@ -82,8 +82,16 @@ void bh_conn_next(struct bh_conn *c);
 void bh_conn_settle(struct bh_conn *c);
 /* The subscriber goes: takes a snapshot, cancels what waits for nobody, queues on_close. */
 void bh_conn_end(struct bh_script *s, struct bh_subscriber *sub, const struct bh_job *close);
-/* handover.c: the open connections of `from` get their objects in `to`, outside of any hook. */
-void bh_conn_hand_over(struct bh_script *from, struct bh_script *to);
+/* Whether the subscriber's object belongs to another state. */
+static inline bool bh_conn_is_elsewhere(const struct bh_subscriber *sub,
+                                        const struct bh_script *s) {
+    const struct bh_conn *c = sub->script;
+    return c && c->script != s;
+}
+/* handover.c: the subscriber's object, which is elsewhere, is left for one in `to`. */
+void bh_conn_hand_over(struct bh_subscriber *sub, struct bh_script *to);
+/* The same for some of the worker's subscribers; *cursor 0 at first. False: those were the last. */
+bool bh_conn_hand_over_some(struct bh_script *to, uint32_t *cursor);
 /* handover.c: the last hook of an elder has ended. */
 void bh_conn_inherit(struct bh_conn *elder);
 

@@ -4,12 +4,17 @@
  * remember gets an object in the new state: a copy of its vars (as far as they are data) and the
  * jobs that wait. Where a hook is under way in the old state, the new object waits for it, so that
  * the hooks of one connection still run one at a time; when it ends, its vars win, for they are
- * the later ones. */
+ * the later ones.
+ *
+ * A connection is handed over when the new state first needs it; all others follow in slices, so
+ * that nobody waits for 50,000. */
 #include "conn.h"
 
 #include "bellhop/base/error.h"
 
 #define DEPTH_MAX   16
+#define SLICE_MOVED 500   /* about a millisecond */
+#define SLICE_SEEN  20000 /* without anything to move */
 #define STACK_SPARE 8
 
 /* --- data from one state to another --- */
@@ -92,14 +97,7 @@ static void succeed(struct bh_conn *c, struct bh_conn *heir) {
     bh_conn_keep(elder); /* its vars are to be read when its hook has ended */
 }
 
-/* c is on top of its state. */
-static void hand_over(struct bh_conn *c, struct bh_script *to) {
-    struct bh_subscriber *sub = bh_conn_seen(c);
-    if (!sub || sub->script != c)
-        return;
-    sub->script = NULL;
-    if (!is_busy(c) && !c->elder && !c->vars && !c->buckets)
-        return;
+static void make_heir(struct bh_conn *c, struct bh_script *to, struct bh_subscriber *sub) {
     lua_checkstack(to->L, STACK_SPARE);
     struct bh_conn *heir = bh_conn_push(to->L, to, sub);
     copy_vars(c->script->L, to->L, heir);
@@ -108,16 +106,39 @@ static void hand_over(struct bh_conn *c, struct bh_script *to) {
     c->buckets = NULL;
     succeed(c, heir);
     bh_conn_keep(heir);
+    c->vars = false;
+    if (!is_busy(c))
+        bh_conn_settle(c);
     lua_pop(to->L, 1);
 }
 
-void bh_conn_hand_over(struct bh_script *from, struct bh_script *to) {
-    lua_State *L = from->L;
+void bh_conn_hand_over(struct bh_subscriber *sub, struct bh_script *to) {
+    struct bh_conn *c = sub->script;
+    lua_State *L = c->script->L;
+    sub->script = NULL;
+    if (!is_busy(c) && !c->elder && !c->vars && !c->buckets)
+        return;
     lua_checkstack(L, STACK_SPARE);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, from->conns_ref);
-    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
-        hand_over(lua_touserdata(L, -1), to);
-    lua_pop(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, c->script->conns_ref);
+    if (lua_rawgeti(L, -1, (lua_Integer)c->handle) == LUA_TUSERDATA)
+        make_heir(c, to, sub);
+    lua_pop(L, 2);
+}
+
+/* --- all of them, a slice at a time --- */
+
+bool bh_conn_hand_over_some(struct bh_script *to, uint32_t *cursor) {
+    struct bh_subscriber *sub;
+    unsigned moved = 0;
+    for (unsigned seen = 0; seen < SLICE_SEEN && moved < SLICE_MOVED; seen++) {
+        if (!(sub = bh_slots_next(&to->worker->subscribers, cursor)))
+            return false;
+        if (!bh_conn_is_elsewhere(sub, to))
+            continue;
+        bh_conn_hand_over(sub, to);
+        moved++;
+    }
+    return true;
 }
 
 void bh_conn_inherit(struct bh_conn *elder) {

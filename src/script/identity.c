@@ -15,8 +15,8 @@
 #define TAGS_MAX   32
 #define STACK_NEED (3 * TAGS_MAX + 64)
 
-static const char *const keys[] = {"tenant", "user",    "device",   "expires", "topics",
-                                   "tags",   "headers", "protocol", NULL};
+const char *const bh_identity_keys[] = {"tenant", "user",    "device",   "expires", "topics",
+                                        "tags",   "headers", "protocol", NULL};
 
 struct reader {
     lua_State *L;
@@ -215,7 +215,7 @@ static int check_keys(struct reader *r) {
     for (lua_pushnil(r->L); lua_next(r->L, r->index); lua_pop(r->L, 1)) {
         const char *key = lua_type(r->L, -2) == LUA_TSTRING ? lua_tostring(r->L, -2) : NULL;
         bool known = false;
-        for (const char *const *k = keys; key && *k && !known; k++)
+        for (const char *const *k = bh_identity_keys; key && *k && !known; k++)
             known = strcmp(key, *k) == 0;
         if (known)
             continue;
@@ -224,7 +224,7 @@ static int check_keys(struct reader *r) {
         else
             snprintf(r->why, BH_WHY_MAX, "identity has an unknown key \"%.40s\"%s",
                      key ? key : "(not a string)",
-                     bh_suggest_phrase(key ? key : "", keys, hint, sizeof hint));
+                     bh_suggest_phrase(key ? key : "", bh_identity_keys, hint, sizeof hint));
         return BH_ESCRIPT;
     }
     return 0;

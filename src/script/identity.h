@@ -18,6 +18,8 @@ struct bh_admission {
     struct bh_answer_headers headers;
 };
 
+extern const char *const bh_identity_keys[]; /* NULL at the end */
+
 /* A header's value is a string, or a list of them for several headers of that name (Set-Cookie).
  * The slices live as long as what is pushed on L's stack (which it leaves there). 0 or BH_ESCRIPT;
  * why says what to do. */

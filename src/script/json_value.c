@@ -85,6 +85,7 @@ struct encoder {
     lua_State *L;
     struct bh_bytes *out;
     char *why;
+    size_t most; /* bytes of out; a table that is used again and again makes much of little */
     unsigned depth;
     const void *chain[BH_JSON_DEPTH_MAX];
 };
@@ -242,6 +243,8 @@ static int encode_table(struct encoder *e, int index) {
 
 static int encode(struct encoder *e, int index) {
     struct bh_slice s;
+    if (e->out->len > e->most)
+        return refuse(e, "the text would be larger than 16 MiB");
     int type = lua_type(e->L, index);
     switch (type) {
     case LUA_TNIL:
@@ -271,7 +274,7 @@ static int encode(struct encoder *e, int index) {
 }
 
 int bh_json_encode(lua_State *L, int index, struct bh_bytes *out, char why[BH_JSON_WHY_MAX]) {
-    struct encoder e = {.L = L, .out = out, .why = why};
+    struct encoder e = {.L = L, .out = out, .why = why, .most = out->len + BH_JSON_TEXT_MAX};
     int top = lua_gettop(L);
     int error = encode(&e, lua_absindex(L, index));
     lua_settop(L, top);

@@ -7,7 +7,8 @@
 #include <lauxlib.h>
 #include <lua.h>
 
-#define BH_JSON_WHY_MAX 256
+#define BH_JSON_WHY_MAX  256
+#define BH_JSON_TEXT_MAX ((size_t)16 * 1024 * 1024) /* what a script may encode or decode */
 
 /* Keys in the registry of the metatables that mark arrays and objects. */
 extern const char bh_json_array_key, bh_json_object_key;

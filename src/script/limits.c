@@ -193,7 +193,11 @@ void bh_memory_init(struct bh_memory *m, size_t limit, struct bh_limits *limits)
     set_threshold(m);
 }
 
-static bool may_grow(struct bh_memory *m, size_t growth) {
+/* A single block is bounded, too: what goes through a string in C cannot be stopped, and takes as
+ * long as the string is. */
+static bool may_grow(struct bh_memory *m, size_t size, size_t growth) {
+    if (m->limit && growth >= LARGE && size > m->limit / 4)
+        return false;
     if (m->limit && growth >= LARGE && m->used + growth > m->limit + RESERVE)
         return false;
     m->grown += growth;
@@ -212,7 +216,7 @@ void *bh_memory_allocate(void *ud, void *p, size_t old_size, size_t size) {
         bh_free(p);
         return NULL;
     }
-    if (size > old && !may_grow(m, size - old))
+    if (size > old && !may_grow(m, size, size - old))
         return NULL;
     void *q = bh_try_realloc(p, size);
     if (q)

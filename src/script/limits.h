@@ -6,8 +6,9 @@
  * neither pcall nor coroutine.wrap can hold on, and running well costs nothing.
  *
  * struct bh_memory belongs to a Lua state. Above a threshold a collection is made at the next
- * instruction; when that does not bring it below its limit, the script gets an error. Single large
- * blocks beyond the limit are refused at once. Between entries `bh_memory_step` collects. */
+ * instruction; when that does not bring it below its limit, the script gets an error. Large blocks
+ * beyond the limit, and any beyond a quarter of it, are refused at once. Between entries
+ * `bh_memory_step` collects. */
 #ifndef BELLHOP_SCRIPT_LIMITS_H
 #define BELLHOP_SCRIPT_LIMITS_H
 

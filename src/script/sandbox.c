@@ -6,6 +6,8 @@
 #include "sandbox.h"
 
 #include "bind.h"
+#include "safe_strings.h"
+#include "safe_tables.h"
 
 #include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
@@ -16,9 +18,40 @@
 
 /* --- load without bytecode --- */
 
+#define LOAD_MAX ((size_t)1024 * 1024)
+
+/* A function that gives the source piece by piece is called here, so that the whole is bounded, as
+ * compiling executes no bytecode. */
+static void join_pieces(lua_State *L) {
+    luaL_Buffer b;
+    size_t total = 0;
+    luaL_buffinit(L, &b);
+    for (;;) {
+        lua_pushvalue(L, 1);
+        lua_call(L, 0, 1);
+        if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING)
+            luaL_error(L, "reader function must return a string");
+        total += lua_rawlen(L, -1);
+        luaL_argcheck(L, total <= LOAD_MAX, 1, "a chunk of at most 1 MiB");
+        if (lua_rawlen(L, -1) == 0)
+            break;
+        luaL_addvalue(&b);
+    }
+    lua_pop(L, 1);
+    luaL_pushresult(&b);
+    lua_replace(L, 1);
+    if (lua_isnil(L, 2)) {
+        lua_pushliteral(L, "=(load)");
+        lua_replace(L, 2);
+    }
+}
+
 static int safe_load(lua_State *L) {
     int n = lua_gettop(L) >= 4 ? 4 : 3; /* whether an environment is given matters, even nil */
     lua_settop(L, n);
+    if (lua_isfunction(L, 1))
+        join_pieces(L);
+    luaL_argcheck(L, lua_rawlen(L, 1) <= LOAD_MAX, 1, "a chunk of at most 1 MiB");
     lua_pushliteral(L, "t");
     lua_replace(L, 3);
     lua_pushvalue(L, lua_upvalueindex(1));
@@ -155,6 +188,8 @@ static void remove_globals(lua_State *L) {
     }
 }
 
+#define DATE_MAX 1024
+
 /* The time is that of the core's clock, which a test may move. */
 static int safe_time(lua_State *L) {
     if (lua_isnoneornil(L, 1)) {
@@ -170,6 +205,7 @@ static int safe_time(lua_State *L) {
 
 static int safe_date(lua_State *L) {
     lua_settop(L, 2);
+    luaL_argcheck(L, lua_rawlen(L, 1) <= DATE_MAX, 1, "a format of at most 1024 bytes");
     if (lua_isnil(L, 1)) {
         lua_pushliteral(L, "%c");
         lua_replace(L, 1);
@@ -225,6 +261,8 @@ static void open_sandboxed(lua_State *L) {
     restrict_os(L);
     restrict_strings(L);
     bh_limits_open(L);
+    bh_safe_strings_open(L);
+    bh_safe_tables_open(L);
     lua_newtable(L); /* of the modules that are loaded */
     bh_bind_all(L);
     lua_setfield(L, -2, "bellhop");

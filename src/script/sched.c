@@ -23,6 +23,7 @@
 #include <stdio.h>
 
 #define POOL_MAX    64
+#define PLACE_MAX   (LUA_IDSIZE + 16)
 #define STACK_SPARE 32 /* more than any hook's arguments, twice */
 
 static bool has_chain(const struct bh_task *t) {
@@ -37,11 +38,41 @@ static const char *file_of(const struct bh_task *t) {
     return t->hook == HOOK_TIMER ? t->u.timer->file : "";
 }
 
+static int ref_of(const struct bh_task *t) {
+    if (has_chain(t))
+        return t->script->chains[t->hook].refs[t->link];
+    return t->hook == HOOK_HTTP ? t->u.http.route->ref : t->u.timer->ref;
+}
+
+/* Of a task of the script's own no reference is kept: its outermost frame tells. */
+static bool find_function(const struct bh_task *t, lua_Debug *ar) {
+    lua_State *L = t->script->L;
+    int level = 0;
+    if (t->hook != HOOK_NONE) {
+        lua_checkstack(L, STACK_SPARE);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, ref_of(t));
+        return lua_getinfo(L, ">S", ar) != 0;
+    }
+    while (lua_getstack(t->co, level, ar))
+        level++;
+    return level > 0 && lua_getinfo(t->co, "S", ar) != 0;
+}
+
+/* Where the hook's function begins: what is wrong with its answer has no line. */
+static const char *place_of(const struct bh_task *t, char place[PLACE_MAX]) {
+    lua_Debug ar;
+    if (!find_function(t, &ar))
+        return "";
+    snprintf(place, PLACE_MAX, "%s:%d", ar.short_src, ar.linedefined);
+    return place;
+}
+
 void bh_task_complain(struct bh_task *t, const char *error) {
+    char place[PLACE_MAX];
     bh_script_count_error(t->hook);
     BH_LOG_LIMITED(BH_LOG_ERROR, "script failed", bh_kv_str("hook", bh_script_hook_name(t->hook)),
-                   bh_kv_str("script", file_of(t)), bh_kv_int("generation", t->script->generation),
-                   bh_kv_str("error", error));
+                   bh_kv_str("script", file_of(t)), bh_kv_str("function", place_of(t, place)),
+                   bh_kv_int("generation", t->script->generation), bh_kv_str("error", error));
 }
 
 /* --- pool --- */
@@ -133,8 +164,7 @@ static void release(struct bh_task *t) {
     lua_settop(t->co, 0);
     bh_list_unlink(&t->node);
     s->live_count--;
-    if (s->retired && s->live_count == 0)
-        bh_defer(s->worker->loop, BH_PHASE_REAP, &s->reap);
+    bh_script_let_go(s);
     t->ticket = 0;
     t->conn = NULL;
     t->nested = t->doomed = t->answered = false;
@@ -347,8 +377,8 @@ struct bh_task *bh_task_may_wait(lua_State *L, const char *what) {
                    what);
     if (!lua_isyieldable(L))
         luaL_error(L,
-                   "%s waits, which is not possible inside a metamethod, an iterator or a "
-                   "function like table.sort",
+                   "%s waits, which is not possible inside a function that table.sort, "
+                   "string.gsub, require or the like calls",
                    what);
     return t;
 }

@@ -89,7 +89,7 @@ static int core_decode(lua_State *L) {
     return 1;
 }
 
-/* --- worlds: core.world(config, redis, file, ...) --- */
+/* --- worlds: core.world(config, redis, http, file, ...) --- */
 
 static int world_close(lua_State *L) {
     struct world *w = luaL_checkudata(L, 1, WORLD_MT);
@@ -99,24 +99,31 @@ static int world_close(lua_State *L) {
     w->inner.L = NULL;
     bh_spec_world_close(&w->inner);
     luaL_unref(L, LUA_REGISTRYINDEX, w->inner.redis_ref);
+    luaL_unref(L, LUA_REGISTRYINDEX, w->inner.fetch_ref);
     return 0;
+}
+
+static int ref_function(lua_State *L, int arg) {
+    if (!lua_isfunction(L, arg))
+        return LUA_NOREF;
+    lua_pushvalue(L, arg);
+    return luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 /* The world, or nil and the error of the load or of on_init. */
 static int core_world(lua_State *L) {
     struct bh_json_error error;
     struct bh_json *tree;
-    size_t files = (size_t)lua_gettop(L) - 2;
-    luaL_argcheck(L, files >= 1 && files <= BH_SPEC_FILES, 3, "1 to 8 files");
+    size_t files = (size_t)lua_gettop(L) - 3;
+    luaL_argcheck(L, files >= 1 && files <= BH_SPEC_FILES, 4, "1 to 8 files");
     luaL_argcheck(L, bh_json_parse(check_slice(L, 1), &tree, &error) == 0, 1, "JSON");
     struct world *w = lua_newuserdatauv(L, sizeof *w, 0);
-    *w = (struct world){.open = true, .inner.L = L, .inner.redis_ref = LUA_NOREF};
+    *w = (struct world){
+        .open = true, .inner.L = L, .inner.redis_ref = LUA_NOREF, .inner.fetch_ref = LUA_NOREF};
     for (size_t i = 0; i < files; i++)
-        w->inner.files[i] = bh_strdup(luaL_checkstring(L, (int)i + 3));
-    if (lua_isfunction(L, 2)) {
-        lua_pushvalue(L, 2);
-        w->inner.redis_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-    }
+        w->inner.files[i] = bh_strdup(luaL_checkstring(L, (int)i + 4));
+    w->inner.redis_ref = ref_function(L, 2);
+    w->inner.fetch_ref = ref_function(L, 3);
     luaL_setmetatable(L, WORLD_MT);
     if (bh_spec_world_open(&w->inner, config_of(L), tree, files) == 0)
         return 1;
@@ -149,6 +156,12 @@ static int world_reload(lua_State *L) {
     lua_pushnil(L);
     lua_pushstring(L, why);
     return 2;
+}
+
+/* Of each class of the script's state, its members. */
+static int world_members(lua_State *L) {
+    bh_spec_push_members(L, check_world(L)->script);
+    return 1;
 }
 
 static void on_shut_down(void *ud) {
@@ -553,14 +566,20 @@ static void new_class(lua_State *L, const char *name, const luaL_Reg *methods, l
     lua_pop(L, 1);
 }
 
-static const luaL_Reg functions[] = {{"world", core_world},   {"jwt", core_jwt},
-                                     {"sha1", core_sha1},     {"encode", core_encode},
-                                     {"decode", core_decode}, {NULL, NULL}};
-static const luaL_Reg world_methods[] = {{"connect", world_connect},   {"advance", world_advance},
-                                         {"publish", world_publish},   {"request", world_request},
-                                         {"api", world_api},           {"reload", world_reload},
-                                         {"time", world_time},         {"close", world_close},
-                                         {"shutdown", world_shutdown}, {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"world", core_world},   {"jwt", core_jwt},       {"sha1", core_sha1}, {"names", bh_spec_names},
+    {"encode", core_encode}, {"decode", core_decode}, {NULL, NULL}};
+static const luaL_Reg world_methods[] = {{"connect", world_connect},
+                                         {"advance", world_advance},
+                                         {"publish", world_publish},
+                                         {"request", world_request},
+                                         {"api", world_api},
+                                         {"reload", world_reload},
+                                         {"time", world_time},
+                                         {"close", world_close},
+                                         {"shutdown", world_shutdown},
+                                         {"members", world_members},
+                                         {NULL, NULL}};
 static const luaL_Reg phone_methods[] = {
     {"recv", phone_recv}, {"sent", phone_sent}, {"closed", phone_closed}, {"close", phone_close},
     {"slow", phone_slow}, {"id", phone_id},     {"free", phone_gc},       {NULL, NULL}};

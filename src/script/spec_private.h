@@ -29,7 +29,11 @@ struct bh_spec_world {
     lua_State *L;          /* the spec's, while it calls */
     int redis_ref;         /* its function; LUA_NOREF: there is no Redis */
     struct bh_list calls;  /* to Redis, not yet answered */
-    int phones;            /* open ones: the world must outlive them */
+    struct bh_fetch fetch;
+    int fetch_ref;
+    bh_handle fetch_number;
+    struct bh_list fetches;
+    int phones; /* open ones: the world must outlive them */
 };
 
 /* --- spec_world.c --- */
@@ -80,6 +84,19 @@ void bh_spec_redis_init(struct bh_spec_world *w);
 /* Answers what has been asked, by the spec's function. */
 void bh_spec_redis_answer(struct bh_spec_world *w);
 void bh_spec_redis_clear(struct bh_spec_world *w);
+
+/* --- spec_members.c --- */
+
+/* core.names(): lists of names by what they are of. */
+int bh_spec_names(lua_State *L);
+/* On L: for each class of the script's state a table, member = "function" or "field". */
+void bh_spec_push_members(lua_State *L, const struct bh_script *s);
+
+/* --- spec_fetch.c --- */
+
+void bh_spec_fetch_init(struct bh_spec_world *w);
+void bh_spec_fetch_answer(struct bh_spec_world *w);
+void bh_spec_fetch_clear(struct bh_spec_world *w);
 
 /* --- spec_bridge.c --- */
 

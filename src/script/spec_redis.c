@@ -40,7 +40,7 @@ static void on_call(struct bh_redis *r, unsigned worker, size_t argc, const stru
 
 static const struct bh_redis_vt vt = {on_call};
 
-/* --- replies: strings stay on the spec's stack as long as the reply is used --- */
+/* --- replies: strings stay on the stack as long as the reply is used --- */
 
 static struct bh_slice string_at(lua_State *L, int index) {
     struct bh_slice s;
@@ -84,34 +84,36 @@ static void free_reply(const struct bh_reply *r) {
         bh_free((void *)r->elements);
 }
 
-/* The function's results are at first and first + 1. They go, and with them what the reply has put
- * above; what the completion leaves on the spec's stack (the answer of an endpoint) stays. */
+/* The function's results are at first and first + 1. */
 static void answer(lua_State *L, int first, const struct call *c) {
-    struct bh_reply reply = {.type = BH_REPLY_NIL};
-    bool down = lua_isboolean(L, first);
-    if (!down)
-        read_reply(L, first, &reply);
-    if (!down && reply.type == BH_REPLY_NIL && lua_isstring(L, first + 1))
+    struct bh_reply reply;
+    if (lua_isboolean(L, first)) {
+        c->done(c->ud, c->handle, BH_EUNAVAIL, NULL);
+        return;
+    }
+    read_reply(L, first, &reply);
+    if (reply.type == BH_REPLY_NIL && lua_isstring(L, first + 1))
         reply = (struct bh_reply){.type = BH_REPLY_ERROR, .str = string_at(L, first + 1)};
-    int count = lua_gettop(L) - first + 1;
-    c->done(c->ud, c->handle, down ? BH_EUNAVAIL : 0, down ? NULL : &reply);
+    c->done(c->ud, c->handle, 0, &reply);
     free_reply(&reply);
-    lua_rotate(L, first, -count);
-    lua_pop(L, count);
 }
 
+/* On a stack of its own: what the reply leads to (a handshake that ends, say) leaves its results on
+ * the spec's. */
 static void ask(struct bh_spec_world *w, const struct call *c) {
-    lua_State *L = w->L;
-    int top = lua_gettop(L);
-    luaL_checkstack(L, (int)c->argc + 8, "a command");
-    lua_rawgeti(L, LUA_REGISTRYINDEX, w->redis_ref);
+    lua_State *L = w->L, *own = lua_newthread(L);
+    int anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+    luaL_checkstack(own, (int)c->argc + 8, "a command");
+    lua_rawgeti(own, LUA_REGISTRYINDEX, w->redis_ref);
     for (size_t i = 0; i < c->argc; i++)
-        lua_pushlstring(L, c->argv[i].p, c->argv[i].n);
-    if (lua_pcall(L, (int)c->argc, 2, 0) != LUA_OK) {
-        lua_pushnil(L);
-        lua_insert(L, -2); /* the error is the server's */
+        lua_pushlstring(own, c->argv[i].p, c->argv[i].n);
+    if (lua_pcall(own, (int)c->argc, 2, 0) != LUA_OK) {
+        lua_pushnil(own);
+        lua_insert(own, -2); /* the error is the server's */
     }
-    answer(L, top + 1, c);
+    w->L = L; /* the function may have used the world itself */
+    answer(own, 1, c);
+    luaL_unref(L, LUA_REGISTRYINDEX, anchor);
 }
 
 void bh_spec_redis_answer(struct bh_spec_world *w) {

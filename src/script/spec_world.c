@@ -18,6 +18,7 @@ void bh_spec_world_settle(struct bh_spec_world *w) {
     for (int i = 0; i < TICKS; i++) {
         bh_loop_tick(w->loop, false);
         bh_spec_redis_answer(w);
+        bh_spec_fetch_answer(w);
     }
 }
 
@@ -29,6 +30,7 @@ void bh_spec_world_advance(struct bh_spec_world *w, uint64_t ms) {
         bh_clock_fake_advance(step < left ? step : left);
         bh_loop_tick(w->loop, false);
         bh_spec_redis_answer(w);
+        bh_spec_fetch_answer(w);
     }
     bh_spec_world_settle(w);
 }
@@ -66,12 +68,12 @@ static void make_node(struct bh_spec_world *w) {
     w->mailbox = bh_mailbox_new(w->loop);
     w->broker = w->config->broker();
     w->tracker = w->config->tracker(w->config->debounce_ms);
-    w->tracker->wants_changes = true;
     w->node = bh_node_new(&node, w->broker, w->tracker, w->loop, w->mailbox);
     w->worker = bh_node_add_worker(w->node, w->loop, w->mailbox);
     bh_node_start(w->node);
     w->broker->vt->worker_start(w->broker, 0, w->loop);
     bh_spec_redis_init(w);
+    bh_spec_fetch_init(w);
 }
 
 int bh_spec_world_open(struct bh_spec_world *w, const struct bh_spec_config *config,
@@ -107,6 +109,7 @@ void bh_spec_world_close(struct bh_spec_world *w) {
     if (w->script)
         bh_script_free(w->script);
     bh_spec_redis_clear(w);
+    bh_spec_fetch_clear(w);
     bh_node_stop(w->node);
     bh_loop_tick(w->loop, false);
     bh_mailbox_close(w->mailbox);

@@ -24,6 +24,8 @@
 #include <stdio.h>
 
 #define LOAD_CPU_MS 2000
+#define END_STEPS   8
+#define END_KIB     32
 #define GRACE_MS    10000 /* for tasks of a retired state, where hooks have no deadline */
 
 struct bh_lane *bh_lane_of(const struct bh_worker *worker) {
@@ -106,6 +108,8 @@ static void load_file(lua_State *L, struct bh_script *s, const char *file) {
 
 static struct bh_limits no_limits; /* of a state that runs nothing */
 
+static void on_handover(struct bh_timer *t);
+
 static void join_lane(struct bh_script *s) {
     struct bh_lane *lane = s->worker->script;
     if (!lane) {
@@ -113,6 +117,7 @@ static void join_lane(struct bh_script *s) {
         bh_list_init(&lane->states);
         bh_list_init(&lane->joining);
         bh_slots_init(&lane->slots);
+        bh_timer_init(&lane->handover, s->worker->loop, on_handover);
         bh_limits_start(&lane->limits, s->config->cpu_limit_ms);
     }
     bh_list_append(&lane->states, &s->in_lane);
@@ -127,6 +132,7 @@ static void leave_lane(struct bh_script *s) {
     bh_list_unlink(&s->in_lane);
     if (!bh_list_empty(&lane->states))
         return;
+    bh_timer_cancel(&lane->handover);
     bh_limits_stop(&lane->limits);
     bh_slots_deinit(&lane->slots);
     bh_free(lane);
@@ -143,7 +149,8 @@ static void destroy(struct bh_script *s) {
         bh_task_pool_free(s);
     }
     bh_defer_cancel(&s->step); /* the last task may have asked for these */
-    bh_defer_cancel(&s->reap);
+    if (s->worker)
+        bh_timer_cancel(&s->end);
     if (s->L)
         lua_close(s->L);
     if (s->worker && s->worker->hooks == &s->hooks)
@@ -160,9 +167,14 @@ static void destroy(struct bh_script *s) {
     bh_free(s);
 }
 
-static void on_reap(struct bh_defer *d) {
-    struct bh_script *s = BH_CONTAINER_OF(d, struct bh_script, reap);
-    if (s->live_count == 0)
+/* Closing a state frees all that is in it, in one go; so most is collected before. */
+static void on_end(struct bh_timer *t) {
+    struct bh_script *s = BH_CONTAINER_OF(t, struct bh_script, end);
+    for (int i = 0; i < END_STEPS && s->cycles < 2; i++)
+        s->cycles += (unsigned)lua_gc(s->L, LUA_GCSTEP, END_KIB);
+    if (s->cycles < 2)
+        bh_timer_set(t, 1);
+    else
         destroy(s);
 }
 
@@ -180,17 +192,35 @@ static void retire(struct bh_script *s) {
     uint64_t grace_ms = s->config->hook_timeout_ms;
     s->retired = true;
     bh_script_timers_stop(s);
-    if (s->live_count == 0)
-        bh_defer(s->worker->loop, BH_PHASE_REAP, &s->reap);
-    else
+    if (s->live_count > 0)
         bh_timer_set(&s->grace, grace_ms ? grace_ms : GRACE_MS);
+}
+
+void bh_script_let_go(struct bh_script *s) {
+    if (s->retired && s->live_count == 0 && !s->lane->handing_over)
+        bh_timer_set(&s->end, 0);
+}
+
+static void on_handover(struct bh_timer *t) {
+    struct bh_lane *lane = BH_CONTAINER_OF(t, struct bh_lane, handover);
+    struct bh_script *last = BH_CONTAINER_OF(lane->states.prev, struct bh_script, in_lane);
+    struct bh_script *s = (struct bh_script *)last->worker->hooks;
+    lane->handing_over = bh_conn_hand_over_some(s, &lane->handover_cursor);
+    if (lane->handing_over) {
+        bh_timer_set(t, 1);
+        return;
+    }
+    for (struct bh_list *at = lane->states.next; at != &lane->states; at = at->next)
+        bh_script_let_go(BH_CONTAINER_OF(at, struct bh_script, in_lane));
 }
 
 void bh_script_flip(struct bh_script *s) {
     struct bh_script *before = (struct bh_script *)s->worker->hooks;
     s->worker->hooks = &s->hooks;
-    bh_conn_hand_over(before, s);
     retire(before);
+    s->lane->handing_over = true;
+    s->lane->handover_cursor = 0;
+    bh_timer_set(&s->lane->handover, 0);
     bh_script_timers_start(s);
 }
 
@@ -248,9 +278,10 @@ static struct bh_script *create(const struct bh_script_config *config, struct bh
     bh_list_init(&s->pool);
     bh_cache_init(&s->cache);
     bh_defer_init(&s->step, on_step);
-    bh_defer_init(&s->reap, on_reap);
-    if (worker)
+    if (worker) {
         bh_timer_init(&s->grace, worker->loop, on_grace);
+        bh_timer_init(&s->end, worker->loop, on_end);
+    }
     return s;
 }
 

@@ -54,7 +54,10 @@ struct bh_task;
 struct bh_lane {
     struct bh_list states; /* started ones; the current one is worker->hooks */
     struct bh_limits limits;
-    struct bh_slots slots;             /* tickets and waits -> tasks */
+    struct bh_slots slots;    /* tickets and waits -> tasks */
+    struct bh_timer handover; /* the next slice of connections, after a reload */
+    uint32_t handover_cursor;
+    bool handing_over;
     struct bh_task *current;           /* the innermost task that runs now, or NULL */
     struct bh_list joining;            /* tasks that wait in conn:subscribe */
     struct bh_publish_call *publishes; /* bh.publish calls on the C stack, innermost first */
@@ -82,7 +85,8 @@ struct bh_script {
     struct bh_list pool; /* tasks to use again */
     unsigned pooled;
     struct bh_defer step;  /* of the collector, at the end of the tick */
-    struct bh_defer reap;  /* retired, and nothing is under way */
+    struct bh_timer end;   /* retired, and nothing is under way: it goes bit by bit */
+    unsigned cycles;       /* of the collector, until then */
     struct bh_timer grace; /* how long tasks of a retired one may go on */
 
     int conns_ref;    /* weak table: subscriber's handle -> conn */
@@ -106,6 +110,9 @@ struct bh_lane *bh_lane_of(const struct bh_worker *worker);
 static inline struct bh_task *bh_script_current(const struct bh_script *s) {
     return s->lane ? s->lane->current : NULL;
 }
+
+/* A retired state goes when nothing holds it any more. */
+void bh_script_let_go(struct bh_script *s);
 
 const char *bh_script_hook_name(enum bh_script_hook hook);
 unsigned bh_script_hook_bit(enum bh_script_hook hook); /* of enum bh_hook; 0: none */

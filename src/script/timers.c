@@ -22,6 +22,7 @@
 #define EVERY_MAX (30 * 86400.0)
 #define LEASE_CUT 50 /* of the period, in ms: timers are a little early or late */
 
+const char *const bh_timer_keys[] = {"every", "scope", "fn", NULL};
 static const char *const scopes[] = {"worker", "instance", "cluster", NULL};
 
 /* --- running --- */
@@ -120,8 +121,8 @@ static int bad(lua_State *L, const char *file, const char *name, const char *why
 }
 
 static void check_keys(lua_State *L, const char *file, const char *name) {
-    static const char *const known[] = {"every", "scope", "fn", NULL};
     char hint[64], why[160];
+    const char *const *known = bh_timer_keys;
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
         const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "(not a string)";
         bool found = false;

@@ -35,6 +35,8 @@ struct bh_script_timers {
     size_t count;
 };
 
+extern const char *const bh_timer_keys[]; /* of a timer's table; NULL at the end */
+
 /* While loading: takes the table on top of the stack. Raises what is wrong with it. */
 void bh_script_timers_take(lua_State *L, struct bh_script *s, const char *file);
 /* The state serves from now on; does no longer. */

@@ -11,6 +11,7 @@ usage: tests/bench/run.sh [NAME [ARGUMENT...]]
   without a name, all of them with their defaults; else the one of that name, for example
   tracker [CONNECTIONS]    registering, coming and going, heartbeat, lookups and crash clean-up
                            over Redis
+  script [CONNECTIONS]     hooks that answer, wait, filter; JSON; a reload with so many open
 TEXT
 }
 

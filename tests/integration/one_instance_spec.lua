@@ -411,7 +411,7 @@ describe("the command line", function()
     it("ends although a script does not", function()
         local stuck = daemon.start {
             workers = 1,
-            env = { BELLHOP_SERVER_DRAIN_TIMEOUT = "0" },
+            env = { BELLHOP_SERVER_DRAIN_TIMEOUT = "0", BELLHOP_SCRIPT_CPU_LIMIT = "0" },
             policy = "return { on_handshake = function() while true do end end }",
         }
         local conn = assert(http.open(stuck.port))

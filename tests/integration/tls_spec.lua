@@ -351,7 +351,7 @@ describe("new certificates", function()
         local d = daemon.start()
         local client = ws.connect(d.port)
         d.process:signal "HUP"
-        d:wait_log "nothing to reload"
+        d:wait_log "scripts reloaded"
         check.quiet(d, client)
     end)
 end)

@@ -28,6 +28,7 @@ local rooms = {
     { "^http_parser%.h$", "^proto/" },
     { "^zlib%.h$", "^proto/" },
     { "^hiredis/", "^backend/redis/" },
+    { "^curl/", "^backend/http/" },
     { "^lua%.h$", "^script/" },
     { "^lauxlib%.h$", "^script/" },
     { "^lualib%.h$", "^script/" },
@@ -51,6 +52,7 @@ local function place(path)
     inside = path:match("^tests/unit/(.+)$")
     if not inside then return nil end
     inside = inside:gsub("^memory/", "backend/memory/"):gsub("^redis/", "backend/redis/")
+        :gsub("^http/", "backend/http/")
     return inside, inside:match("^(%w+)/"), true
 end
 

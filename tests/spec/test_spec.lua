@@ -123,6 +123,11 @@ describe("bellhop.test", function()
         assert.matches("WRONGTYPE", select(2, redis "GET h"))
         assert.equal(2, redis "SADD s x y")
         assert.same({ "x", "y" }, redis "SMEMBERS s")
+        assert.equal(3, redis "RPUSH l 1 2 3")
+        assert.equal("OK", redis "LTRIM l -2 -1")
+        assert.same({ "2", "3" }, redis "LRANGE l 0 -1")
+        assert.equal("OK", redis "LTRIM l 5 9")
+        assert.equal(0, redis "EXISTS l")
         assert.matches("does not know", select(2, redis "BITPOS x 1"))
         assert.equal("2", (t.redis("HGET", "h", "g")))
     end)
@@ -170,6 +175,52 @@ describe("bellhop.test", function()
         assert.equal("nil ERR no", answer(function() return nil, "ERR no" end))
         assert.equal("nil unavailable", answer(function() return false, "down" end))
         assert.matches("no Redis is configured", answer(false))
+    end)
+
+    it("waits with every hook that asks Redis or a server", function()
+        for _, ask in ipairs {
+            [[bh.redis.call("GET", what)]],
+            [[(bh.http.fetch("http://x/" .. what) or {}).body]],
+        } do
+            local source = "local function ask(what) return " .. ask .. [[ end
+                return {
+                    on_handshake = function() return { user = ask "user" } end,
+                    on_publish = function() return false, ask "publish" end,
+                    on_api = function() return false, 403, ask "api" end,
+                    http = { ["GET /x"] = function() return 200, nil, ask "http" end },
+                }]]
+            local t
+            local function answer(what)
+                return t.time() > 0 and what .. "1" -- it may use the world that asks it
+            end
+            t = test.load(policy(source), {
+                redis = function(_, key) return answer(key) end,
+                http = function(request) return { status = 200, body = answer(request.url:match "%w+$") } end,
+            })
+            assert.equal("user1", t.connect().user)
+            assert.same({ nil, "publish1" }, { t.publish { user = "42", data = "x" } })
+            assert.same({ 403, "api1" }, { t.api().status, t.api().body })
+            assert.equal("http1", t.request({ path = "/x" }).body)
+        end
+    end)
+
+    it("is all HTTP servers", function()
+        local asked
+        local source = "return { " .. ANYONE .. [[,
+            on_message = function(conn, data)
+                local answer, why = bh.http.fetch("http://backend/" .. data, { json = { data } })
+                return answer and answer.status .. " " .. answer.body .. " " .. answer.headers["x-a"] or why
+            end }]]
+        local t = test.load(policy(source), { http = function(request)
+            asked = request
+            if request.url == "http://backend/down" then return nil, "connection refused" end
+            return { status = 201, headers = { ["x-a"] = "1" }, body = "made" }
+        end })
+        local phone = t.connect():recv("it"):recv("down")
+        assert.same({ "201 made 1", "connection refused" }, phone.sent)
+        assert.equal("POST", asked.method)
+        assert.equal('["down"]', asked.body)
+        assert.matches("no server answers http://backend/x", test.load(policy(source)).connect():recv("x").sent[1])
     end)
 
     it("asks the policy's endpoints, and on_api", function()

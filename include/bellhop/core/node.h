@@ -13,6 +13,7 @@
 #define BELLHOP_CORE_NODE_H
 
 #include "bellhop/core/broker.h"
+#include "bellhop/core/fetch.h"
 #include "bellhop/core/hooks.h"
 #include "bellhop/core/hub.h"
 #include "bellhop/core/publish.h"
@@ -44,6 +45,7 @@ struct bh_worker {
     struct bh_hooks *hooks;         /* NULL: no scripts */
     void *script;                   /* the scripts' own */
     struct bh_redis *redis;         /* NULL: not configured */
+    struct bh_fetch *fetch;         /* NULL: none */
     struct bh_slots ops;            /* asynchronous verbs under way */
     unsigned queued;                /* deliveries mailed to itself */
     struct bh_track_batch *changes; /* connections of this tick that the tracker is to hear of */

@@ -1,4 +1,4 @@
-/* signal.h - signals delivered to a loop. (Descriptors are streams and listeners.)
+/* signal.h - signals delivered to a loop. (Descriptors are streams, listeners and watches.)
  * Thread: the loop's; one loop per process watches signals. */
 #ifndef BELLHOP_IO_SIGNAL_H
 #define BELLHOP_IO_SIGNAL_H

@@ -45,7 +45,7 @@ void bh_script_start(struct bh_script *s, void (*done)(void *ud, int error, cons
                      void *ud);
 /* On the worker's thread, outside of any hook: s serves from now on. The one that served finishes
  * what is under way, then frees itself. Hooks of one connection still run one at a time; its
- * conn.vars go with it as far as they are data. */
+ * conn.vars go with it as far as they are data. Connections that no hook needs follow in slices. */
 void bh_script_flip(struct bh_script *s);
 /* Runs on_shutdown; done, maybe at once, when it has ended, well or not. */
 void bh_script_shutdown(struct bh_script *s, const char *reason, uint64_t grace_ms,

@@ -143,6 +143,7 @@ static const struct bh_tracker_vt vt = {.start = start,
 struct bh_tracker *bh_memory_tracker_new(uint64_t debounce_ms) {
     struct tracker *t = bh_calloc(1, sizeof *t);
     t->base.vt = &vt;
+    t->base.wants_changes = true;
     t->debounce_ms = debounce_ms;
     bh_map_init(&t->users, name_of);
     bh_list_init(&t->leaving);

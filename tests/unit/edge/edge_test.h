@@ -130,9 +130,9 @@ static void give_welcome(struct test *t, bh_welcome_cb done, void *ud, bh_handle
     if (yes) {
         w = (struct bh_welcome){.protocol = bh_slice_cstr(t->protocol)};
         assert_int_equal(bh_identity_new(&t->identity, &w.identity, NULL), 0);
-        w.headers = &t->welcome_header;
-        w.header_count = t->welcome_header.name.n != 0;
     }
+    w.headers = &t->welcome_header;
+    w.header_count = t->welcome_header.name.n != 0;
     done(ud, handle, &w);
 }
 static bh_handle hook_handshake(struct bh_hooks *h, const struct bh_request *r, bh_welcome_cb done,

@@ -122,6 +122,23 @@ static void test_refusal(void **state) {
     test_end(&t);
 }
 
+static void test_refusal_is_json_once(void **state) {
+    struct test t;
+    struct client c;
+    test_begin(&t);
+    t.handshake = NO;
+    t.refuse_status = 403;
+    t.refuse_body = "no";
+    t.welcome_header = (struct bh_header){BH_SLICE("content-type"), BH_SLICE("text/html")};
+    dial(&t, &c);
+    say_text(&c, UPGRADE("/ws") "\r\n");
+    expect_end(&c);
+    assert_non_null(memmem(c.got.p, c.got.len, "\r\nContent-Type: application/json\r\n", 34));
+    assert_null(memmem(c.got.p, c.got.len, "text/html", 9));
+    hang_up(&c);
+    test_end(&t);
+}
+
 static void test_no_hook_and_no_dev(void **state) {
     struct test t;
     struct client c;
@@ -732,6 +749,7 @@ int main(void) {
         cmocka_unit_test(test_protocol_that_was_not_offered),
         cmocka_unit_test(test_bad_handshakes),
         cmocka_unit_test(test_refusal),
+        cmocka_unit_test(test_refusal_is_json_once),
         cmocka_unit_test(test_no_hook_and_no_dev),
         cmocka_unit_test(test_identity_of_a_developer),
         cmocka_unit_test(test_frames_behind_the_upgrade),

@@ -239,7 +239,9 @@ static inline void world_close(struct world *w) {
 
 /* --- connections --- */
 
+#ifndef PHONE_LOG_MAX
 #define PHONE_LOG_MAX 512
+#endif
 
 struct phone {
     struct bh_subscriber sub;

@@ -57,6 +57,8 @@ static void test_peek(void **state) {
         *state,
         "local text = '{\"a\":{\"b\":[10,\"x\\\\ty\",null,1.5,9223372036854775807]},\"t\":true}'\n"
         "local p = bh.json.peek\n"
+        "eq(select(2, p(text, 'a')), 'object') eq(select(2, p(text, 'a.b')), 'array')\n"
+        "eq(select('#', p(text, 'a.b.1')), 1)\n"
         "eq(p(text, 'a.b.0'), 10) eq(p(text, 'a.b.1'), 'x\\ty') eq(p(text, 'a.b.2'), "
         "bh.json.null)\n"
         "eq(p(text, 'a.b.3'), 1.5) eq(p(text, 'a.b.4'), math.maxinteger) eq(p(text, 't'), true)\n"

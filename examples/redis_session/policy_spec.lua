@@ -1,0 +1,129 @@
+local bellhop = require "bellhop.test"
+
+local SID = ("0123456789abcdef"):rep(2)
+local KEY = "session:" .. SID
+local config = { app = { session = { ttl = 900, recheck = 60, logout_key = "log-out-key" } } }
+
+local function cookie(sid) return { headers = { Cookie = "a=b; sid=" .. sid } } end
+
+local function log_out(t, key, body)
+    return t.request {
+        method = "POST",
+        path = "/sessions/logout",
+        headers = { Authorization = "Bearer " .. key },
+        body = bellhop.encode(body),
+    }
+end
+
+describe("sessions in Redis", function()
+    local t
+    before_each(function()
+        t = bellhop.load("policy.lua", { config = config })
+        t.redis("HSET", KEY, "user", "42", "tenant", "7")
+        t.redis("EXPIRE", KEY, "300")
+    end)
+
+    it("knows who comes by the cookie, and prolongs the session", function()
+        local phone = t.connect(cookie(SID))
+        assert.same({ 101, "42", "7" }, { phone.status, phone.user, phone.tenant })
+        assert.equal(900, t.redis("TTL", KEY))
+    end)
+
+    it("refuses who has no session", function()
+        assert.equal(401, t.connect().status)
+        assert.equal(401, t.connect(cookie(("f"):rep(32))).status)
+        assert.equal("unauthorized", t.connect(cookie(("f"):rep(32))).json.error.code)
+    end)
+
+    it("looks up nothing that cannot be a session", function()
+        for _, sid in ipairs { "short", ("x"):rep(129), ("x"):rep(32) .. ":tenant" } do
+            t.redis("HSET", "session:" .. sid, "user", "42")
+            assert.equal(401, t.connect(cookie(sid)).status)
+        end
+    end)
+
+    it("keeps a session alive as long as the client speaks", function()
+        local phone = t.connect(cookie(SID))
+        for _ = 1, 40 do
+            phone:recv "ping"
+            t.advance(60)
+        end
+        assert.is_nil(phone.closed)
+        assert.equal("pong", phone.sent[40])
+    end)
+
+    it("ends a session in which nobody says anything", function()
+        local phone = t.connect(cookie(SID))
+        t.advance(880)
+        assert.is_nil(phone.closed)
+        t.advance(100)
+        assert.equal(4401, phone.closed)
+        assert.equal(401, t.connect(cookie(SID)).status)
+    end)
+
+    it("ends the connection of a session that was deleted by others, or given to others", function()
+        local phone = t.connect(cookie(SID))
+        t.redis("DEL", KEY)
+        t.advance(61)
+        assert.equal(4401, phone.closed)
+        t.redis("HSET", KEY, "user", "42")
+        phone = t.connect(cookie(SID))
+        t.redis("HSET", KEY, "user", "43")
+        t.advance(61)
+        assert.equal(4401, phone.closed)
+    end)
+
+    it("logs out at once, when the backend says so", function()
+        t.redis("HSET", "session:" .. ("b"):rep(32), "user", "43")
+        local phone, other = t.connect(cookie(SID)), t.connect(cookie(("b"):rep(32)))
+        assert.equal(204, log_out(t, "log-out-key", { session = SID }).status)
+        assert.same({ 4001, "logged out" }, { phone.closed, phone.reason })
+        assert.is_nil(other.closed)
+        assert.equal(401, t.connect(cookie(SID)).status)
+        assert.equal(404, log_out(t, "log-out-key", { session = SID }).status)
+    end)
+
+    it("takes a log-out from the backend only", function()
+        local phone = t.connect(cookie(SID))
+        assert.equal(401, log_out(t, "guessed", { session = SID }).status)
+        assert.equal(400, log_out(t, "log-out-key", { session = 42 }).status)
+        assert.equal(400, log_out(t, "log-out-key", { 42 }).status)
+        assert.is_nil(phone.closed)
+        t = bellhop.load "policy.lua"
+        assert.equal(401, log_out(t, "", { session = SID }).status)
+    end)
+end)
+
+describe("when Redis is away", function()
+    local away, t
+    before_each(function()
+        away = false
+        t = bellhop.load("policy.lua", {
+            config = config,
+            redis = function(command)
+                if away then return false end
+                return command == "HGETALL" and { "user", "42" } or 1
+            end,
+        })
+    end)
+
+    it("lets nobody in, and says that it will pass", function()
+        away = true
+        local phone = t.connect(cookie(SID))
+        assert.same({ 503, "unavailable" }, { phone.status, phone.json.error.code })
+        assert.equal(503, log_out(t, "log-out-key", { session = SID }).status)
+    end)
+
+    it("bears it once with those who are in", function()
+        local phone = t.connect(cookie(SID))
+        away = true
+        t.advance(61)
+        away = false
+        t.advance(60)
+        away = true
+        t.advance(60)
+        assert.is_nil(phone.closed)
+        t.advance(60)
+        assert.equal(4401, phone.closed)
+    end)
+end)

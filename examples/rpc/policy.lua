@@ -1,0 +1,122 @@
+-- RPC: a client calls methods of a backend over its WebSocket.
+--
+--     {"id":1,"method":"orders.list","params":{"page":2}}   the client
+--     POST /orders/list   {"page":2}                        what the backend gets, and who asks in headers
+--     {"id":1,"result":[...]}                               the answer
+--     {"id":1,"error":{"code":"busy","message":"..."}}      or why there is none
+--
+-- What it shows
+--   * Only the methods in app.rpc.methods exist; what a client writes never becomes part of a URL.
+--   * bh.spawn: calls run side by side, so a slow one holds up no other, and answers come in any
+--     order. conn:allow and a count bound what one connection can ask of the backend.
+--   * Params and result travel as the text that they are: nothing is decoded, numbers stay exact.
+--   * Errors of the backend reach the client as a code; what they were in particular is in the log.
+--
+-- Run it, from the project's folder:
+--
+--     export BELLHOP_AUTH_JWT_SECRET=0123456789abcdef0123456789abcdef
+--     bellhop serve -c examples/rpc/bellhop.conf.lua
+--
+-- Try it, with a backend that repeats what it is given:
+--
+--     python3 -c 'from http.server import *
+--     class H(BaseHTTPRequestHandler):
+--         def do_POST(s):
+--             body = s.rfile.read(int(s.headers["Content-Length"]))
+--             s.send_response(200); s.end_headers(); s.wfile.write(body)
+--     HTTPServer(("127.0.0.1", 9000), H).serve_forever()' &
+--     wscat -c "ws://127.0.0.1:8080/ws?token=$(bellhop token --user 42)"
+--     > {"id":1,"method":"echo","params":{"n":1}}
+local bh = require "bellhop"
+
+local secret = bh.config "auth.jwt.secret"
+local backend = bh.config "app.rpc.backend"
+local key = bh.config "app.rpc.key" or ""
+local methods = bh.config "app.rpc.methods" or {}
+local at_once = bh.config "app.rpc.at_once" or 4
+local timeout = bh.config "app.rpc.timeout" or 5
+
+local peek, encode = bh.json.peek, bh.json.encode
+
+local function problem(id, code, message)
+    return ('{"id":%s,"error":%s}'):format(id, encode { code = code, message = message })
+end
+
+-- Calls under way, by connection. A slot is given back however its call ends.
+local running = {}
+
+local slot_class = {
+    __close = function(slot)
+        local left = running[slot.conn] - 1
+        running[slot.conn] = left > 0 and left or nil
+    end,
+}
+
+local function take_slot(conn)
+    running[conn.id] = (running[conn.id] or 0) + 1
+    return setmetatable({ conn = conn.id }, slot_class)
+end
+
+-- The answer to the client. The id is JSON already.
+local function call(conn, id, path, params)
+    local response, why = bh.http.fetch(backend .. path, {
+        method = "POST",
+        body = params,
+        timeout = timeout,
+        headers = {
+            ["Content-Type"] = "application/json",
+            ["Authorization"] = "Bearer " .. key,
+            ["X-User"] = conn.user,
+            ["X-Tenant"] = conn.tenant,
+        },
+    })
+    local status = response and response.status or 0
+    if status >= 400 and status < 500 then return problem(id, "rejected", "the backend answered " .. status) end
+    -- Put in as it is, so it must be JSON, and a whole.
+    if status == 200 and bh.json.decode(response.body) ~= nil then
+        return ('{"id":%s,"result":%s}'):format(id, response.body)
+    end
+    bh.log.warn("a call has failed", { path = path, why = why or status })
+    return problem(id, "unavailable", "the backend did not answer, or made no sense")
+end
+
+return {
+    on_init = function()
+        if type(backend) ~= "string" then return false, "app.rpc.backend is missing" end
+        for name, path in pairs(methods) do
+            if type(path) ~= "string" or path:sub(1, 1) ~= "/" then
+                return false, ("app.rpc.methods: %s must be a path that begins with /"):format(name)
+            end
+        end
+    end,
+
+    on_handshake = function(req)
+        local claims, why = bh.jwt.verify(req:arg "token" or req:cookie "token" or "",
+            { alg = "HS256", key = secret, require_exp = true })
+        if not claims then return false, 401, problem("null", "unauthorized", why) end
+        if not claims.sub then return false, 401, problem("null", "unauthorized", "this token names nobody") end
+        return { user = claims.sub, tenant = claims.tenant, expires = claims.exp }
+    end,
+
+    on_message = function(conn, data)
+        local id = peek(data, "id")
+        if math.type(id) ~= "integer" and type(id) ~= "string" then
+            return problem("null", "bad_request", 'send {"id":1,"method":"...","params":{...}}')
+        end
+        id = encode(id)
+        local name = peek(data, "method")
+        local path = type(name) == "string" and methods[name]
+        if not path then return problem(id, "no_method", "there is no such method") end
+        local params = peek(data, "params") or "{}"
+        if type(params) ~= "string" or not params:find "^[{%[]" or not bh.json.decode(params) then
+            return problem(id, "bad_params", "`params` is an object or a list")
+        end
+        if not conn:allow("rpc", 20, 40) then return problem(id, "too_fast", "at most 20 calls a second") end
+        if (running[conn.id] or 0) >= at_once then return problem(id, "busy", "too many calls at once") end
+        local started = bh.spawn(function()
+            local slot <close> = take_slot(conn) -- luacheck: ignore slot
+            conn:send(call(conn, id, path, params))
+        end)
+        return started and true or problem(id, "busy", "the server has too much to do")
+    end,
+}

@@ -1,0 +1,182 @@
+local bellhop = require "bellhop.test"
+
+local config = {
+    app = { rpc = { backend = "http://api.test", key = "k", timeout = 5, at_once = 2, methods = { echo = "/v1/echo" } } },
+}
+
+local function connect(t) return t.connect { query = "token=" .. t.jwt { sub = "42", tenant = "7" } } end
+
+describe("calls of a backend", function()
+    local t, phone, calls, respond
+    before_each(function()
+        calls = {}
+        respond = function(request) return { status = 200, headers = {}, body = request.body } end
+        t = bellhop.load("policy.lua", { config = config, http = function(request)
+            calls[#calls + 1] = request
+            return respond(request)
+        end })
+        phone = connect(t)
+    end)
+
+    local function header(request, wanted)
+        for name, value in pairs(request.headers) do
+            if name:lower() == wanted then return value end
+        end
+    end
+
+    it("carry params there and the result back, byte for byte", function()
+        phone:recv '{"id":1,"method":"echo","params":{"n": 9007199254740993.10, "l":[ ]}}'
+        assert.same({ '{"id":1,"result":{"n": 9007199254740993.10, "l":[ ]}}' }, phone.sent)
+        assert.same({ "POST", "http://api.test/v1/echo" }, { calls[1].method, calls[1].url })
+        assert.same({ "42", "7", "Bearer k" },
+            { header(calls[1], "x-user"), header(calls[1], "x-tenant"), header(calls[1], "authorization") })
+    end)
+
+    it("take a list, or nothing, as params, and any text as id", function()
+        phone:recv '{"method":"echo","id":"a\\"b","params":[1,2]}':recv '{"id":2,"method":"echo"}'
+        assert.same({ '{"id":"a\\"b","result":[1,2]}', '{"id":2,"result":{}}' }, phone.sent)
+    end)
+
+    it("may have any JSON as their result", function()
+        for _, body in ipairs { "null", "false", "0", '"x"', " [] " } do
+            respond = function() return { status = 200, headers = {}, body = body } end
+            phone:recv '{"id":1,"method":"echo"}'
+            assert.equal('{"id":1,"result":' .. body .. "}", phone.sent[#phone.sent])
+        end
+    end)
+
+    local function refused(what, data, id, code)
+        it("are refused: " .. what, function()
+            phone:recv(data)
+            local answer = phone:last()
+            assert.same({ id, code }, { answer.id, answer.error.code })
+            assert.equal(0, #calls)
+            assert.is_nil(phone.closed)
+        end)
+    end
+    refused("a method that there is not", '{"id":1,"method":"../admin"}', 1, "no_method")
+    refused("a method that is no text", '{"id":1,"method":["echo"]}', 1, "no_method")
+    refused("no method", '{"id":"x"}', "x", "no_method")
+    refused("params that are a number", '{"id":1,"method":"echo","params":5}', 1, "bad_params")
+    refused("params that are a text", '{"id":1,"method":"echo","params":"{\\"a\\":1"}', 1, "bad_params")
+    refused("params that are a text of a list", '{"id":1,"method":"echo","params":"[x"}', 1, "bad_params")
+    for what, data in pairs {
+        ["no JSON"] = "hello",
+        ["no id"] = '{"method":"echo"}',
+        ["no value as the id"] = '{"id":null,"method":"echo"}',
+        ["an id that is no integer"] = '{"id":1.5,"method":"echo"}',
+        ["a list"] = "[1]",
+    } do
+        it("are refused: " .. what, function()
+            phone:recv(data)
+            local answer = phone:last()
+            assert.equal("bad_request", answer.error and answer.error.code or "a call was made")
+            assert.equal(0, #calls)
+        end)
+    end
+
+    for what, answer in pairs {
+        ["unavailable 1"] = false,
+        ["unavailable 2"] = { status = 500, headers = {}, body = "{}" },
+        ["unavailable 3"] = { status = 302, headers = {}, body = "{}" },
+        ["unavailable 4"] = { status = 200, headers = {}, body = "<html>" },
+        ["unavailable 5"] = { status = 200, headers = {}, body = '{},"id":2' },
+        ["rejected 1"] = { status = 404, headers = {}, body = "{}" },
+    } do
+        it("answer when the backend fails: " .. what, function()
+            respond = function()
+                if not answer then return nil, "timed out" end
+                return answer
+            end
+            phone:recv '{"id":1,"method":"echo"}'
+            local last = phone:last()
+            assert.same({ 1, what:match "%a+" }, { last.id, last.error.code })
+        end)
+    end
+
+    it("come at most so fast", function()
+        for i = 1, 41 do phone:recv { id = i, method = "echo" } end
+        assert.equal(40, #calls)
+        assert.same({ 41, "too_fast" }, { phone:last().id, phone:last().error.code })
+    end)
+
+    it("are for those who have a token", function()
+        local stranger = t.connect()
+        assert.same({ 401, "unauthorized" }, { stranger.status, stranger.json.error.code })
+    end)
+
+    it("need a backend, and paths", function()
+        local world, why = bellhop.try "policy.lua"
+        assert.is_nil(world)
+        assert.matches("app.rpc.backend", why, 1, true)
+        world, why = bellhop.try("policy.lua", { config = { app = { rpc = { backend = "x", methods = { a = "b" } } } } })
+        assert.is_nil(world)
+        assert.matches("begins with /", why, 1, true)
+    end)
+end)
+
+-- A policy before the policy, whose backend takes as many seconds as the params say.
+local slow = [[
+    local bh = require "bellhop"
+    bh.http = { fetch = function(_, options)
+        bh.sleep(bh.json.peek(options.body, "seconds"))
+        return { status = 200, headers = {}, body = options.body }
+    end }
+    return {}]]
+
+describe("calls that take their time", function()
+    local t, phone, path
+    before_each(function()
+        path = os.tmpname()
+        local file = assert(io.open(path, "w"))
+        file:write(slow)
+        file:close()
+        t = bellhop.load({ path, "policy.lua" }, { config = config })
+        phone = connect(t)
+    end)
+    after_each(function() os.remove(path) end)
+
+    local function ask(id, seconds) phone:recv { id = id, method = "echo", params = { seconds = seconds } } end
+
+    local function answers()
+        local list = {}
+        for i, text in ipairs(phone.sent) do
+            local answer = bellhop.decode(text)
+            list[i] = answer.id .. (answer.error and " " .. answer.error.code or "")
+        end
+        return list
+    end
+
+    it("hold up no others, and are so many at once", function()
+        ask(1, 5)
+        ask(2, 1)
+        ask(3, 1)
+        assert.same({ "3 busy" }, answers())
+        t.advance(2)
+        ask(4, 1)
+        t.advance(2)
+        assert.same({ "3 busy", "2", "4" }, answers())
+        t.advance(2)
+        assert.same({ "3 busy", "2", "4", "1" }, answers())
+    end)
+
+    it("are counted for each connection", function()
+        ask(1, 5)
+        ask(2, 5)
+        local other = connect(t)
+        other:recv { id = 1, method = "echo", params = { seconds = 1 } }
+        t.advance(2)
+        assert.equal(1, other:last().id)
+    end)
+
+    it("end quietly when the client has gone, and give their place back", function()
+        ask(1, 5)
+        ask(2, 5)
+        phone:close()
+        t.advance(6)
+        phone = connect(t)
+        ask(3, 1)
+        t.advance(2)
+        assert.same({ "3" }, answers())
+    end)
+end)

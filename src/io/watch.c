@@ -1,0 +1,68 @@
+/* watch.c - one libevent event for a descriptor of somebody else's.
+ *
+ * The owner may close the descriptor as soon as bh_watch_close has returned, and the kernel may
+ * give its number to the next one within the same tick: so the event leaves epoll at once, and only
+ * the memory, which a callback may still be running from, waits for the reap phase. */
+#include "bellhop/io/watch.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/mem.h"
+#include "loop_internal.h"
+
+#include <event2/event.h>
+
+struct bh_watch {
+    struct event event;
+    struct bh_loop *loop;
+    struct bh_defer reap;
+    unsigned wanted;
+    void (*on_ready)(void *ud, int fd, unsigned ready);
+    void *ud;
+};
+
+static void on_event(evutil_socket_t fd, short what, void *arg) {
+    struct bh_watch *w = arg;
+    unsigned ready =
+        (what & EV_READ ? BH_WATCH_READ : 0u) | (what & EV_WRITE ? BH_WATCH_WRITE : 0u);
+    bh_loop_enter(w->loop);
+    w->on_ready(w->ud, fd, ready);
+}
+
+static void on_reap(struct bh_defer *d) {
+    bh_free(BH_CONTAINER_OF(d, struct bh_watch, reap));
+}
+
+struct bh_watch *bh_watch_new(struct bh_loop *loop, int fd,
+                              void (*on_ready)(void *ud, int fd, unsigned ready), void *ud) {
+    struct bh_watch *w = bh_calloc(1, sizeof *w);
+    w->loop = loop;
+    w->on_ready = on_ready;
+    w->ud = ud;
+    bh_defer_init(&w->reap, on_reap);
+    event_assign(&w->event, bh_loop_base(loop), fd, EV_PERSIST, on_event, w);
+    return w;
+}
+
+int bh_watch_set(struct bh_watch *w, unsigned wanted) {
+    short events =
+        (short)((wanted & BH_WATCH_READ ? EV_READ : 0) | (wanted & BH_WATCH_WRITE ? EV_WRITE : 0));
+    if (wanted == w->wanted)
+        return 0;
+    w->wanted = 0;
+    event_del(&w->event);
+    if (!events)
+        return 0;
+    event_assign(&w->event, bh_loop_base(w->loop), event_get_fd(&w->event), events | EV_PERSIST,
+                 on_event, w);
+    if (event_add(&w->event, NULL))
+        return BH_EIO;
+    w->wanted = wanted;
+    return 0;
+}
+
+void bh_watch_close(struct bh_watch *w) {
+    if (!w)
+        return;
+    event_del(&w->event);
+    bh_defer(w->loop, BH_PHASE_REAP, &w->reap);
+}

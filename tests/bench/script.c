@@ -1,0 +1,314 @@
+/* script.c - what scripts cost: a hook that is not there, one that answers, one that waits,
+ * on_deliver for many sockets, JSON, and a reload with many connections.
+ *
+ *     bench_script [CONNECTIONS]    those that are open at the reload, 50,000 unless said otherwise
+ *
+ * The port is called as the core calls it, in the real runtime, with connections that keep nothing.
+ * Each row is the median of ROUNDS rounds, and the fastest; CPU time of this thread, but for the
+ * reload, which is time on the wall. That the work was done is checked in each. */
+#define PHONE_LOG_MAX 1
+#include "../unit/script/script_test.h"
+
+#include "bellhop/base/log.h"
+
+#include <time.h>
+
+#define ROUNDS    9
+#define CALLS     200000
+#define RECEIVERS 10000
+
+static volatile unsigned sink;
+
+static double now_ns(clockid_t clock) {
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static void must(bool ok, const char *what) {
+    if (ok)
+        return;
+    fprintf(stderr, "bench: the work was not done: %s\n", what);
+    exit(1);
+}
+
+/* --- rows --- */
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void row(const char *what, double rounds[ROUNDS], double n) {
+    qsort(rounds, ROUNDS, sizeof *rounds, compare);
+    printf("%-52s %10.1f %10.1f\n", what, rounds[ROUNDS / 2] / n, rounds[0] / n);
+    fflush(stdout);
+}
+
+/* --- connections that count --- */
+
+static unsigned sends;
+
+static int count_deliver(struct bh_subscriber *s, struct bh_message *m) {
+    sends++;
+    return 0;
+}
+
+static int count_send(struct bh_subscriber *s, enum bh_opcode opcode, struct bh_slice data) {
+    sends++;
+    return 0;
+}
+
+static const struct bh_subscriber_vt counting = {count_deliver, count_send, phone_close_asked,
+                                                 phone_queued,  phone_read, phone_ip,
+                                                 phone_protocol};
+
+static struct phone *open_many(struct world *w, size_t count) {
+    struct phone *phones = bh_calloc(count, sizeof *phones);
+    for (size_t i = 0; i < count; i++) {
+        struct bh_identity parts = {.user = BH_SLICE("u")}, *identity;
+        char user[24];
+        snprintf(user, sizeof user, "u%zu", i);
+        parts.user = bh_slice_cstr(user);
+        must(bh_identity_new(&parts, &identity, NULL) == 0, "an identity");
+        phones[i].sub.vt = &counting;
+        phones[i].world = w;
+        bh_node_open(w->worker, &phones[i].sub, identity, phone_on_open, &phones[i], 0);
+        if (i % 100 == 0)
+            world_ticks(w);
+    }
+    world_ticks(w);
+    return phones;
+}
+
+static void close_many(struct world *w, struct phone *phones, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        bh_node_close(w->worker, &phones[i].sub, 1000, bh_slice(NULL, 0));
+        if (i % 100 == 0)
+            world_ticks(w);
+    }
+    world_ticks(w);
+    bh_free(phones);
+}
+
+static void load(struct world *w, const char *source) {
+    w->config.cpu_limit_ms = 50; /* the watchdog is on, as in production */
+    w->config.memory_limit = 1u << 30;
+    w->config.hook_timeout_ms = 10000;
+    w->config.max_tasks = 1000000;
+    if (WORLD_LOAD(w, source) || !w->started) {
+        fprintf(stderr, "bench: %s\n", w->error);
+        exit(1);
+    }
+}
+
+/* --- hooks --- */
+
+static void absent(void) {
+    struct world w;
+    double rounds[ROUNDS];
+    world_open(&w);
+    load(&w, "return {}");
+    for (int r = 0; r < ROUNDS; r++) {
+        double begin = now_ns(CLOCK_THREAD_CPUTIME_ID);
+        for (int i = 0; i < 100 * CALLS; i++)
+            sink += bh_hooks_has(*(struct bh_hooks *volatile *)&w.worker->hooks, BH_HOOK_MESSAGE);
+        rounds[r] = now_ns(CLOCK_THREAD_CPUTIME_ID) - begin;
+    }
+    row("hook absent", rounds, 100.0 * CALLS);
+    world_close(&w);
+}
+
+static void messages(const char *what, const char *source, unsigned replies) {
+    struct world w;
+    double rounds[ROUNDS];
+    struct bh_slice data = BH_SLICE("twenty bytes of text");
+    world_open(&w);
+    load(&w, source);
+    struct phone *p = open_many(&w, 1);
+    struct bh_hooks *h = w.worker->hooks;
+    for (int r = 0; r < ROUNDS; r++) {
+        sends = 0;
+        double begin = now_ns(CLOCK_THREAD_CPUTIME_ID);
+        for (int i = 0; i < CALLS; i++) {
+            h->vt->message(h, &p->sub, BH_TEXT, data);
+            if (i % 64 == 0)
+                bh_loop_tick(w.loop, false); /* the collector's turn */
+        }
+        rounds[r] = now_ns(CLOCK_THREAD_CPUTIME_ID) - begin;
+        must(sends == replies * CALLS, what);
+    }
+    row(what, rounds, CALLS);
+    close_many(&w, p, 1);
+    world_close(&w);
+}
+
+static void waiting(void) {
+    enum { CROWD = 1000, TURNS = 50 };
+    struct world w;
+    double rounds[ROUNDS];
+    world_open(&w);
+    load(&w, "local bh = require 'bellhop'\n"
+             "return { on_message = function(conn, d) bh.sleep(0.001) return d end }");
+    struct phone *p = open_many(&w, CROWD);
+    struct bh_hooks *h = w.worker->hooks;
+    for (int r = 0; r < ROUNDS; r++) {
+        sends = 0;
+        double begin = now_ns(CLOCK_THREAD_CPUTIME_ID);
+        for (int t = 0; t < TURNS; t++) {
+            for (int i = 0; i < CROWD; i++)
+                h->vt->message(h, &p[i].sub, BH_TEXT, BH_SLICE("twenty bytes of text"));
+            world_pass(&w, 20);
+        }
+        rounds[r] = now_ns(CLOCK_THREAD_CPUTIME_ID) - begin;
+        must(sends == CROWD * TURNS, "hooks that wait");
+    }
+    row("on_message that waits once and replies", rounds, (double)CROWD * TURNS);
+    close_many(&w, p, CROWD);
+    world_close(&w);
+}
+
+static void ignore(void *ud, bh_handle handle, const struct bh_publish_result *r) {
+    must(r->error == 0, "a publish");
+}
+
+static void deliveries(const char *what, const char *source, unsigned each) {
+    enum { TURNS = 20 };
+    struct world w;
+    double rounds[ROUNDS];
+    world_open(&w);
+    load(&w, source);
+    struct phone *p = open_many(&w, RECEIVERS);
+    for (int r = 0; r < ROUNDS; r++) {
+        sends = 0;
+        double begin = now_ns(CLOCK_THREAD_CPUTIME_ID);
+        for (int t = 0; t < TURNS; t++) {
+            struct bh_publish publish = {.source = BH_SOURCE_HTTP, .opcode = BH_TEXT};
+            bh_topic_parse(BH_SLICE("all"), &publish.topic);
+            publish.data = bh_buf_copy(BH_SLICE("one message for everybody who is there"));
+            bh_node_publish(w.worker, &publish, ignore, NULL, 0);
+            world_ticks(&w);
+        }
+        rounds[r] = now_ns(CLOCK_THREAD_CPUTIME_ID) - begin;
+        must(sends == each * TURNS * RECEIVERS, what);
+    }
+    row(what, rounds, (double)TURNS * RECEIVERS);
+    close_many(&w, p, RECEIVERS);
+    world_close(&w);
+}
+
+/* --- JSON --- */
+
+#define OBJECT                                                                                     \
+    "{\"type\":\"say\",\"room\":\"lobby\",\"id\":1234567,\"text\":\"some forty bytes of text, as " \
+    "people write\",\"tags\":[\"a\",\"b\",\"c\"],\"user\":{\"id\":42,\"name\":\"Jane "             \
+    "Doe\",\"admin\":false},\"at\":1700000000.25,\"n\":null}"
+
+static void json(const char *what, const char *expression) {
+    struct bh_bytes source = {0};
+    struct world w;
+    double rounds[ROUNDS];
+    bh_bytes_addf(&source,
+                  "local bh = require 'bellhop'\nlocal text = [[%s]]\n"
+                  "return { on_message = function() for _ = 1, 1000 do local v = %s\n"
+                  "if v == nil then error 'nothing' end end return 'done' end }",
+                  OBJECT, expression);
+    bh_bytes_addc(&source, '\0');
+    world_open(&w);
+    load(&w, source.p);
+    struct phone *p = open_many(&w, 1);
+    struct bh_hooks *h = w.worker->hooks;
+    for (int r = 0; r < ROUNDS; r++) {
+        sends = 0;
+        double begin = now_ns(CLOCK_THREAD_CPUTIME_ID);
+        for (int i = 0; i < 50; i++) {
+            h->vt->message(h, &p->sub, BH_TEXT, BH_SLICE("go"));
+            bh_loop_tick(w.loop, false);
+        }
+        rounds[r] = now_ns(CLOCK_THREAD_CPUTIME_ID) - begin;
+        must(sends == 50, what);
+    }
+    row(what, rounds, 50 * 1000);
+    close_many(&w, p, 1);
+    world_close(&w);
+    bh_bytes_free(&source);
+}
+
+/* --- a reload --- */
+
+/* The longest time for which nobody else is served. */
+static double change(struct world *w, struct bh_script *next) {
+    double longest = 0;
+    bh_script_flip(next);
+    w->script = next;
+    for (int i = 0; bh_script_state_count(w->worker) > 1 && i < 10000; i++) {
+        bh_clock_fake_advance(4);
+        double begin = now_ns(CLOCK_MONOTONIC);
+        bh_loop_tick(w->loop, false);
+        double took = now_ns(CLOCK_MONOTONIC) - begin;
+        longest = took > longest ? took : longest;
+    }
+    return longest;
+}
+
+static void reload(size_t connections, bool vars) {
+    static const char source[] = "return { on_open = function(conn) if %s then conn.vars.n = 1 "
+                                 "conn.vars.name = 'x' end end,\n"
+                                 "on_message = function(conn) return tostring(conn.vars.n) end }";
+    struct world w;
+    double loads[ROUNDS], flips[ROUNDS];
+    char text[256], what[80];
+    snprintf(text, sizeof text, source, vars ? "true" : "false");
+    world_open(&w);
+    load(&w, text);
+    struct phone *p = open_many(&w, connections);
+    for (int r = 0; r < ROUNDS; r++) {
+        struct bh_script *next;
+        double begin = now_ns(CLOCK_MONOTONIC);
+        must(bh_script_new(&w.config, w.worker, 2 + (unsigned)r, &next, &w.error) == 0, "a load");
+        w.started = false;
+        bh_script_start(next, world_on_init, &w);
+        must(w.started, "a start");
+        loads[r] = now_ns(CLOCK_MONOTONIC) - begin;
+        flips[r] = change(&w, next);
+        must(bh_script_state_count(w.worker) == 1, "the end of the old state");
+    }
+    sends = 0;
+    struct bh_hooks *h = w.worker->hooks;
+    h->vt->message(h, &p[connections - 1].sub, BH_TEXT, BH_SLICE("x"));
+    must(sends == 1, "a message after it");
+    snprintf(what, sizeof what, "reload: a new state, off the worker (us)");
+    row(what, loads, 1000);
+    snprintf(what, sizeof what, "reload: longest stall, %zu connections%s (us)", connections,
+             vars ? " with vars" : "");
+    row(what, flips, 1000);
+    close_many(&w, p, connections);
+    world_close(&w);
+}
+
+int main(int argc, char **argv) {
+    size_t connections = argc > 1 ? (size_t)atol(argv[1]) : 50000;
+    bh_log_init(BH_LOG_WARN, BH_LOG_LOGFMT, false, NULL);
+    printf("machine: %ld cores; Lua 5.4; %d rounds\n\n", sysconf(_SC_NPROCESSORS_ONLN), ROUNDS);
+    printf("%-52s %10s %10s\n", "ns each, where not said otherwise", "median", "fastest");
+    absent();
+    messages("on_message that returns true",
+             "return { on_message = function(conn, data) return true end }", 0);
+    messages("on_message that replies", "return { on_message = function(conn, d) return d end }",
+             1);
+    messages("on_message that reads and sends",
+             "return { on_message = function(conn, d)\n"
+             "if conn.user then conn:send(d) end return true end }",
+             1);
+    waiting();
+    deliveries("delivery to each of 10,000, no on_deliver", "return {}", 1);
+    deliveries("delivery to each of 10,000, on_deliver passes",
+               "return { on_deliver = function(conn, msg) return true end }", 1);
+    deliveries("delivery to each of 10,000, on_deliver filters",
+               "return { on_deliver = function(conn, msg) return conn.user ~= msg.user end }", 1);
+    json("bh.json.decode, 230 bytes", "bh.json.decode(text)");
+    json("bh.json.peek of a string in them", "bh.json.peek(text, 'user.name')");
+    reload(connections, false);
+    reload(connections, true);
+    return 0;
+}
