@@ -526,6 +526,18 @@ function bh.hub.by_user(user) end
 ---@return string? why
 function bh.hub.by_topic(topic) end
 
+---How many connections of this worker are in a topic.
+---@param topic bellhop.Id
+---@return integer? count or nil and why this is no id
+---@return string? why
+function bh.hub.subscribers(topic) end
+
+---The topics that connections of this worker are in, and how many. It looks at all topics of the
+---worker, so ask now and then, not for each message.
+---@param prefix? string only those that begin with it
+---@return table<string, integer> counts
+function bh.hub.topics(prefix) end
+
 ---Closes all connections of a user, on every instance. It does not wait.
 ---@param user bellhop.Id
 ---@param code? integer as in `conn:close`
@@ -1114,9 +1126,13 @@ function test.encode(value) end
 ---@return string? why
 function test.decode(json) end
 
+---Another Redis that keeps values, for the option `redis`: wrap it to let some commands fail.
+---@return fun(command: string, ...: string): any redis
+function test.redis() end
+
 ---@class bellhop.test.Options
 ---@field config? table Merged over bellhop's own: `{ app = { greeting = "hi" } }`.
----False: there is no Redis. A function is Redis: it returns a string, an integer, a list (false in it is nil) or nil; `nil, text` is an error of Redis, false a link that is down. Without either there is one that keeps values and knows `PING SET GET DEL EXISTS INCR INCRBY DECR EXPIRE PEXPIRE TTL PTTL HSET HGET HMGET HGETALL HDEL HLEN HINCRBY SADD SREM SMEMBERS SISMEMBER SCARD RPUSH LPUSH LLEN LRANGE`.
+---False: there is no Redis. A function is Redis: it returns a string, an integer, a list (false in it is nil) or nil; `nil, text` is an error of Redis, false a link that is down. Without either there is one that keeps values and knows `PING SET GET DEL EXISTS INCR INCRBY DECR EXPIRE PEXPIRE TTL PTTL HSET HGET HMGET HGETALL HDEL HLEN HEXISTS HINCRBY HSETNX SADD SREM SMEMBERS SRANDMEMBER SISMEMBER SCARD RPUSH LPUSH LLEN LRANGE LTRIM ZADD ZREM ZSCORE ZCARD ZRANGE ZRANGEBYSCORE ZLEXCOUNT TIME FLUSHALL EVAL EVALSHA`; its scripts run in Lua 5.4.
 ---@field redis? false|fun(command: string, ...: string): any, string?
 ---All HTTP servers that `bh.http.fetch` reaches: a function is given the request, and returns `{ status =, headers =, body = }`
 ---(200 unless it says otherwise), or nil and why there is no response. Without it no server answers.

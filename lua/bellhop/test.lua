@@ -249,7 +249,183 @@ local function new_redis(now)
         return "OK"
     end
 
-    return function(name, ...)
+    function commands.HSETNX(key, name, value)
+        local entry = make(key, "hash")
+        if entry.value[name] ~= nil then return 0 end
+        entry.value[name] = value
+        return 1
+    end
+
+    function commands.HEXISTS(key, name) return commands.HGET(key, name) and 1 or 0 end
+
+    function commands.SRANDMEMBER(key, count)
+        local members = commands.SMEMBERS(key)
+        if not count then return members[1] end
+        return table.move(members, 1, math.min(#members, integer(count)), 1, {})
+    end
+
+    function commands.TIME()
+        local time = now()
+        return { ("%.0f"):format(time // 1), ("%.0f"):format(time % 1 * 1000000 // 1) }
+    end
+
+    -- Sorted sets: {member = score}.
+
+    local function score(text)
+        local bare = text:match "^%(?(.+)$"
+        local n = bare == "-inf" and -math.huge or bare:find "^%+?inf$" and math.huge or tonumber(bare)
+        if not n then error({ "ERR min or max is not a float" }, 0) end
+        return n, text:sub(1, 1) == "("
+    end
+
+    local function ranked(key)
+        local entry = find(key, "zset")
+        local members = sorted(entry and entry.value or {})
+        local scores = entry and entry.value or {}
+        table.sort(members, function(a, b)
+            if scores[a] ~= scores[b] then return scores[a] < scores[b] end
+            return a < b
+        end)
+        return members, scores
+    end
+
+    function commands.ZADD(key, ...)
+        local words, n, only_new = { ... }, 0, false
+        if words[1]:upper() == "NX" then
+            only_new = true
+            table.remove(words, 1)
+        end
+        local entry = make(key, "zset")
+        for i = 1, #words, 2 do
+            local there = entry.value[words[i + 1]] ~= nil
+            if not there then n = n + 1 end
+            if not (there and only_new) then entry.value[words[i + 1]] = score(words[i]) end
+        end
+        return n
+    end
+
+    function commands.ZREM(key, ...)
+        local entry, n = find(key, "zset"), 0
+        for _, member in ipairs { ... } do
+            if entry and entry.value[member] then n, entry.value[member] = n + 1, nil end
+        end
+        if entry and next(entry.value) == nil then keys[key] = nil end
+        return n
+    end
+
+    function commands.ZSCORE(key, member)
+        local entry = find(key, "zset")
+        local n = entry and entry.value[member]
+        return n and ("%.17g"):format(n)
+    end
+
+    function commands.ZCARD(key) return #(ranked(key)) end
+
+    function commands.ZRANGE(key, from, to)
+        local members = ranked(key)
+        local first, last = integer(from), integer(to)
+        if first < 0 then first = math.max(#members + first, 0) end
+        if last < 0 then last = #members + last end
+        return table.move(members, first + 1, math.min(last + 1, #members), 1, {})
+    end
+
+    function commands.ZRANGEBYSCORE(key, min, max, limit, offset, count)
+        local low, above = score(min)
+        local high, below = score(max)
+        local members, scores = ranked(key)
+        local list = {}
+        for _, member in ipairs(members) do
+            local n = scores[member]
+            local fits = (above and n > low or not above and n >= low) and (below and n < high or not below and n <= high)
+            if fits then list[#list + 1] = member end
+        end
+        if not limit then return list end
+        return table.move(list, integer(offset) + 1, math.min(integer(offset) + integer(count), #list), 1, {})
+    end
+
+    function commands.ZLEXCOUNT(key, min, max)
+        local function bound(text) return text:sub(2), text:sub(1, 1) == "(" end
+        local low, above = bound(min)
+        local high, below = bound(max)
+        local n = 0
+        for _, member in ipairs((ranked(key))) do
+            local from = min == "-" or member > low or member == low and not above
+            local to = max == "+" or member < high or member == high and not below
+            if from and to then n = n + 1 end
+        end
+        return n
+    end
+
+    -- Scripts run here, with Lua 5.4 for Redis' 5.1.
+
+    local scripts, run = {}, nil
+
+    local function to_script(value)
+        if value == nil then return false end
+        if value == "OK" or value == "PONG" then return { ok = value } end
+        if type(value) ~= "table" then return value end
+        local list = {}
+        for i, element in ipairs(value) do list[i] = to_script(element) end
+        return list
+    end
+
+    local function from_script(value)
+        if value == true then return 1 end
+        if type(value) == "number" then return math.tointeger(value // 1) end
+        if type(value) ~= "table" then return value or nil end
+        if value.err then error({ value.err }, 0) end
+        if value.ok then return value.ok end
+        local list = {}
+        for i, element in ipairs(value) do list[i] = from_script(element) or false end
+        return list
+    end
+
+    local function call(name, ...)
+        local words = { ... }
+        for i, word in ipairs(words) do
+            words[i] = type(word) == "number" and ("%.17g"):format(word) or tostring(word)
+        end
+        local value, why = run(name, table.unpack(words))
+        if value == nil and why then error({ err = why }, 0) end
+        return to_script(value)
+    end
+
+    local function pcall_command(...)
+        local ok, value = pcall(call, ...)
+        if ok or type(value) == "table" then return value end
+        error(value, 0)
+    end
+
+    function commands.EVAL(text, count, ...)
+        local words, n = { ... }, integer(count)
+        local env = {
+            KEYS = table.move(words, 1, n, 1, {}), ARGV = table.move(words, n + 1, #words, 1, {}),
+            redis = { call = call, pcall = pcall_command, error_reply = function(why) return { err = why } end,
+                status_reply = function(status) return { ok = status } end },
+            cjson = { encode = core.encode, decode = core.decode },
+            string = string, table = table, math = math, unpack = table.unpack, tonumber = tonumber, tostring = tostring,
+            type = type, pairs = pairs, ipairs = ipairs, next = next, select = select, error = error, assert = assert,
+            pcall = pcall,
+        }
+        local chunk, why = load(text, "=user_script", "t", env)
+        if not chunk then error({ "ERR Error compiling script " .. why }, 0) end
+        scripts[core.sha1(text)] = text
+        local ok, value = pcall(chunk)
+        if ok then return from_script(value) end
+        error({ type(value) == "table" and value.err or "ERR " .. tostring(value) }, 0)
+    end
+
+    function commands.EVALSHA(sha, ...)
+        if not scripts[sha:lower()] then error({ "NOSCRIPT No matching script. Please use EVAL." }, 0) end
+        return commands.EVAL(scripts[sha:lower()], ...)
+    end
+
+    function commands.FLUSHALL()
+        keys, scripts = {}, {}
+        return "OK"
+    end
+
+    function run(name, ...)
         local command = commands[name:upper()]
         if not command then
             return nil, ("ERR the test's Redis does not know %s; give your own: load(file, { redis = "):format(name)
@@ -260,6 +436,7 @@ local function new_redis(now)
         if type(value) == "table" then return nil, value[1] end
         error(value, 0)
     end
+    return run
 end
 
 -- --- phones ---
@@ -366,6 +543,12 @@ function test.close()
     for _, phone in ipairs(phones) do phone:free() end
     for _, world in ipairs(worlds) do world:close() end
     worlds, phones = {}, {}
+end
+
+-- Another Redis that keeps values: a function(command, ...) for the option `redis`, for specs that let
+-- some commands fail.
+function test.redis()
+    return new_redis(function() return #worlds > 0 and worlds[#worlds]:time() or core.now end)
 end
 
 -- The policies (a path or a list) with options: config (merged over bellhop's own), redis (a

@@ -1,7 +1,8 @@
 /* bind_hub.c - bh.hub: the connections at hand.
  *
  * count is of the whole instance; by_user and by_topic give conn objects, which belong to this
- * worker, so they list this worker's connections only. close_user reaches the user everywhere. */
+ * worker, so they list this worker's connections only, and so do subscribers and topics, which
+ * count them without making an object for each. close_user reaches the user everywhere. */
 #include "bind.h"
 #include "bind_publish.h"
 #include "conn.h"
@@ -15,20 +16,29 @@ static int hub_count(lua_State *L) {
     return 1;
 }
 
-static int list_topic(lua_State *L, enum bh_topic_kind kind) {
-    struct bh_script *s = bh_script_of(L);
+/* The topic that argument 1 names; *t is NULL when nobody is in it. 0, or BH_EINVAL and why. */
+static int find_topic(lua_State *L, enum bh_topic_kind kind, const struct bh_hub_topic **t,
+                      const char **why) {
     struct bh_slice id;
     struct bh_topic topic;
-    const char *why = "";
-    lua_Integer n = 0;
     bh_script_check_started(L, "bh.hub");
     lua_settop(L, 1);
     if (!bh_id_from_lua(L, &id))
         return luaL_typeerror(L, 1, "id (a string or an integer)");
-    if (bh_topic_make(kind, id, &topic, &why))
+    if (bh_topic_make(kind, id, &topic, why))
+        return BH_EINVAL;
+    *t = bh_hub_find(&bh_script_of(L)->worker->hub, bh_topic_name(&topic));
+    return 0;
+}
+
+static int list_topic(lua_State *L, enum bh_topic_kind kind) {
+    struct bh_script *s = bh_script_of(L);
+    const struct bh_hub_topic *t;
+    const char *why = "";
+    lua_Integer n = 0;
+    if (find_topic(L, kind, &t, &why))
         return bh_bind_error(L, why);
     lua_newtable(L);
-    const struct bh_hub_topic *t = bh_hub_find(&s->worker->hub, bh_topic_name(&topic));
     for (uint32_t i = 0; t && i < t->used; i++) {
         struct bh_subscriber *sub = t->cap == 1 ? t->one : t->many[i];
         if (!sub)
@@ -45,6 +55,38 @@ static int hub_by_user(lua_State *L) {
 
 static int hub_by_topic(lua_State *L) {
     return list_topic(L, BH_TOPIC_TOPIC);
+}
+
+static int hub_subscribers(lua_State *L) {
+    const struct bh_hub_topic *t;
+    const char *why = "";
+    if (find_topic(L, BH_TOPIC_TOPIC, &t, &why))
+        return bh_bind_error(L, why);
+    lua_pushinteger(L, t ? t->count : 0);
+    return 1;
+}
+
+/* The table is whole before anything else runs, so the map does not change under the cursor. */
+static int hub_topics(lua_State *L) {
+    struct bh_slice space = BH_SLICE("topic:"), prefix = bh_slice("", 0);
+    const struct bh_hub_topic *t;
+    size_t cursor = 0;
+    if (!lua_isnoneornil(L, 1))
+        prefix = bh_bind_slice(L, 1);
+    bh_script_check_started(L, "bh.hub");
+    lua_newtable(L);
+    while ((t = bh_map_next(&bh_script_of(L)->worker->hub.topics, &cursor))) {
+        struct bh_slice name = bh_hub_topic_name(t);
+        if (t->count == 0 || !bh_slice_starts(name, space))
+            continue;
+        name = bh_slice(name.p + space.n, name.n - space.n);
+        if (!bh_slice_starts(name, prefix))
+            continue;
+        bh_bind_push_slice(L, name);
+        lua_pushinteger(L, t->count);
+        lua_rawset(L, -3);
+    }
+    return 1;
 }
 
 static void ignore_result(void *ud, bh_handle handle, const struct bh_publish_result *result) {}
@@ -70,6 +112,8 @@ static const luaL_Reg functions[] = {
     {"count", hub_count},
     {"by_user", hub_by_user},
     {"by_topic", hub_by_topic},
+    {"subscribers", hub_subscribers},
+    {"topics", hub_topics},
     {"close_user", hub_close_user},
     {NULL, NULL},
 };

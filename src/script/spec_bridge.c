@@ -1,6 +1,7 @@
 /* spec_bridge.c - bellhop.test.core: worlds and phones for specs. Plain verbs; lua/bellhop/test.lua
  * makes them pleasant. The spec's state is the one that L belongs to, never a script's. */
 #include "bellhop/base/clock.h"
+#include "bellhop/base/crypto.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/jwt.h"
 #include "bellhop/base/mem.h"
@@ -542,6 +543,17 @@ static int core_jwt(lua_State *L) {
     return error ? luaL_error(L, "cannot sign: %s", bh_strerror(error)) : 1;
 }
 
+/* --- names of Redis' scripts --- */
+
+static int core_sha1(lua_State *L) {
+    unsigned char digest[BH_DIGEST_MAX];
+    char hex[2 * BH_DIGEST_MAX];
+    int n = bh_digest("sha1", check_slice(L, 1), digest);
+    bh_hex_encode(bh_slice(digest, (size_t)n), hex);
+    lua_pushlstring(L, hex, 2 * (size_t)n);
+    return 1;
+}
+
 /* --- the module --- */
 
 static void new_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc) {
@@ -554,9 +566,9 @@ static void new_class(lua_State *L, const char *name, const luaL_Reg *methods, l
     lua_pop(L, 1);
 }
 
-static const luaL_Reg functions[] = {{"world", core_world},    {"jwt", core_jwt},
-                                     {"names", bh_spec_names}, {"encode", core_encode},
-                                     {"decode", core_decode},  {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"world", core_world},   {"jwt", core_jwt},       {"sha1", core_sha1}, {"names", bh_spec_names},
+    {"encode", core_encode}, {"decode", core_decode}, {NULL, NULL}};
 static const luaL_Reg world_methods[] = {{"connect", world_connect},
                                          {"advance", world_advance},
                                          {"publish", world_publish},

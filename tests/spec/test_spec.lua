@@ -132,6 +132,35 @@ describe("bellhop.test", function()
         assert.equal("2", (t.redis("HGET", "h", "g")))
     end)
 
+    it("has a Redis that runs scripts", function()
+        local t = test.load(policy("return { " .. ANYONE .. [[,
+            http = { ["POST /eval"] = function(req)
+                local value, why = bh.redis.eval(req.body, { "key" }, { "3", 4 })
+                return 200, nil, { value = value, why = why }
+            end } }]]))
+        local function eval(text) return t.request({ method = "POST", path = "/eval", body = text }).json end
+        for _ = 1, 2 do -- by its text, then by its name
+            assert.same({ value = { 7, "key", "OK" } },
+                eval "return {ARGV[1] + ARGV[2], KEYS[1], redis.call('SET', KEYS[1], ARGV[1])}")
+        end
+        assert.equal("3", eval("return redis.call('GET', KEYS[1])").value)
+        assert.same({}, eval "return redis.call('GET', 'none')")
+        assert.same({ value = 3 }, eval "return 3.9")
+        assert.same({ value = 1 }, eval "return redis.call('GET', 'none') == false")
+        assert.same({ value = { 1 } }, eval "return {1, nil, 2}")
+        assert.matches("WRONGTYPE", eval("return redis.call('HGET', KEYS[1], 'x')").why)
+        assert.matches("WRONGTYPE", eval("return redis.pcall('HGET', KEYS[1], 'x').err").value)
+        assert.matches("compiling script", eval("return return").why)
+        assert.matches("user_script", eval("return nothing.there").why)
+        eval "redis.call('ZADD', 'z', 1.5, 'a', 3, 'b') redis.call('ZADD', 'z', 'NX', 9, 'a')"
+        assert.same({ value = "1.5" }, eval "return redis.call('ZSCORE', 'z', 'a')")
+        assert.same({ value = { "a", "b" } }, eval "return redis.call('ZRANGEBYSCORE', 'z', '-inf', 3)")
+        assert.same({ value = { "b" } }, eval "return redis.call('ZRANGEBYSCORE', 'z', '(1.5', '+inf', 'LIMIT', 0, 5)")
+        assert.same({ value = 1 }, eval "return redis.call('ZLEXCOUNT', 'z', '[a', '(b')")
+        t.redis "FLUSHALL"
+        assert.same({ value = 0 }, eval "return redis.call('ZCARD', 'z')")
+    end)
+
     it("takes a Redis of the spec's own, and one that is down", function()
         local source = "return { " .. ANYONE .. [[,
             on_message = function(conn, data)

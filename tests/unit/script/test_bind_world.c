@@ -106,6 +106,40 @@ static void test_redis_reply_after_the_state(void **state) {
 
 /* --- hub and tracker --- */
 
+static void test_hub_topics(void **state) {
+    struct world *w = *state;
+    struct phone a, b;
+    LOAD_OK(w, BH "return { on_message = function(c, d)\n"
+                  "  if d == 'join' then c:subscribe('news/1') c:subscribe('x') return true end\n"
+                  "  if d == 'leave' then c:unsubscribe('x') return true end\n"
+                  "  local n, list = 0, {}\n"
+                  "  for topic, count in pairs(bh.hub.topics(d)) do\n"
+                  "    n = n + 1 list[n] = topic .. '=' .. count\n"
+                  "    assert(bh.hub.subscribers(topic) == count)\n"
+                  "  end\n"
+                  "  table.sort(list)\n"
+                  "  assert(bh.hub.subscribers('nobody') == 0)\n"
+                  "  assert(not bh.hub.subscribers('a:b') and not pcall(bh.hub.subscribers, {}))\n"
+                  "  assert(not pcall(bh.hub.topics, {}))\n"
+                  "  return table.concat(list, ' ') end }");
+    phone_open(w, &a, "u1");
+    phone_open(w, &b, "u2");
+    phone_says(&a, "news");
+    assert_string_equal(phone_last(&a), "");
+    phone_says(&a, "join");
+    phone_says(&b, "join");
+    world_pass(w, 10);
+    phone_says(&a, "leave");
+    phone_says(&a, "");
+    assert_string_equal(phone_last(&a), "news/1=2 x=1");
+    phone_says(&a, "news/");
+    assert_string_equal(phone_last(&a), "news/1=2");
+    phone_free(&b);
+    phone_says(&a, "");
+    assert_string_equal(phone_last(&a), "news/1=1");
+    phone_free(&a);
+}
+
 static void test_hub(void **state) {
     struct world *w = *state;
     struct phone a, b;
@@ -197,6 +231,7 @@ int main(void) {
         SCRIPT_TEST(test_redis_timeout),
         SCRIPT_TEST(test_redis_reply_after_the_state),
         SCRIPT_TEST(test_hub),
+        SCRIPT_TEST(test_hub_topics),
         SCRIPT_TEST(test_tracker),
         SCRIPT_TEST(test_config),
         SCRIPT_TEST(test_config_absent),
