@@ -58,6 +58,16 @@ void bh_bind_class(lua_State *L, const char *name, const luaL_Reg *methods,
     lua_setfield(L, -2, "__metatable");
 }
 
+void bh_bind_methods(lua_State *L, const char *name, const luaL_Reg *methods) {
+    luaL_newmetatable(L, name);
+    lua_newtable(L);
+    luaL_setfuncs(L, methods, 0);
+    lua_setfield(L, -2, "__index");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 1);
+}
+
 int bh_bind_member(lua_State *L) {
     lua_pushvalue(L, 2);
     if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TFUNCTION)

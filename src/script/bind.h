@@ -34,6 +34,8 @@ void bh_bind_module(lua_State *L, const char *name, const luaL_Reg *functions);
  * fields (NULL-terminated) by their number from 1. newindex may be NULL: read only. */
 void bh_bind_class(lua_State *L, const char *name, const luaL_Reg *methods,
                    const char *const *fields, lua_CFunction index, lua_CFunction newindex);
+/* The metatable of a class that has methods only. */
+void bh_bind_methods(lua_State *L, const char *name, const luaL_Reg *methods);
 /* In `index` and `newindex`: the number of the field that argument 2 names; 0 when there is none;
  * -1 for a method, which is then on top. */
 int bh_bind_member(lua_State *L);

@@ -297,12 +297,6 @@ static const luaL_Reg functions[] = {{"counter", metrics_counter},
                                      {NULL, NULL}};
 
 void bh_bind_metrics(lua_State *L) {
-    luaL_newmetatable(L, METRIC_MT);
-    lua_newtable(L);
-    luaL_setfuncs(L, methods, 0);
-    lua_setfield(L, -2, "__index");
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
-    lua_pop(L, 1);
+    bh_bind_methods(L, METRIC_MT, methods);
     bh_bind_module(L, "metrics", functions);
 }

@@ -171,13 +171,7 @@ static int shared_index(lua_State *L) {
 }
 
 void bh_bind_shared(lua_State *L) {
-    luaL_newmetatable(L, STORE_MT);
-    lua_newtable(L);
-    luaL_setfuncs(L, methods, 0);
-    lua_setfield(L, -2, "__index");
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
-    lua_pop(L, 1);
+    bh_bind_methods(L, STORE_MT, methods);
     lua_newtable(L);
     lua_createtable(L, 0, 2);
     lua_pushcfunction(L, shared_index);

@@ -270,7 +270,7 @@ static void open_sandboxed(lua_State *L) {
     lua_setglobal(L, "require");
 }
 
-static void put_in_path(lua_State *L, const char *folder) {
+void bh_put_in_path(lua_State *L, const char *folder) {
     lua_getglobal(L, LUA_LOADLIBNAME);
     lua_getfield(L, -1, "path");
     lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", folder, folder, lua_tostring(L, -1));
@@ -282,10 +282,10 @@ static void open_trusted(lua_State *L) {
     const struct bh_script_config *config = bh_script_of(L)->config;
     luaL_openlibs(L);
     if (config->lua_dir)
-        put_in_path(L, config->lua_dir);
+        bh_put_in_path(L, config->lua_dir);
     for (size_t i = config->file_count; i-- > 0;) {
         push_folder(L, config->files[i]);
-        put_in_path(L, lua_tostring(L, -1));
+        bh_put_in_path(L, lua_tostring(L, -1));
         lua_pop(L, 1);
     }
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);

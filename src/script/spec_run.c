@@ -3,6 +3,7 @@
  * busted reads its arguments from the global `arg` and ends the process by os.exit, so the exit
  * status is its own; what it leaves open (worlds, phones) the state's end closes. */
 #include "bellhop/base/log.h"
+#include "sandbox.h"
 #include "spec_private.h"
 
 #include <lauxlib.h>
@@ -20,15 +21,6 @@ static void set_arguments(lua_State *L, int argc, char **argv) {
     lua_pushliteral(L, "bellhop test");
     lua_rawseti(L, -2, 0);
     lua_setglobal(L, "arg");
-}
-
-/* Specs find bellhop.test in the Lua folder, like scripts their library. */
-static void set_path(lua_State *L, const char *lua_dir) {
-    lua_getglobal(L, LUA_LOADLIBNAME);
-    lua_getfield(L, -1, "path");
-    lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", lua_dir, lua_dir, lua_tostring(L, -1));
-    lua_setfield(L, -3, "path");
-    lua_pop(L, 2);
 }
 
 static void add_core(lua_State *L, const struct bh_spec_config *config) {
@@ -49,7 +41,7 @@ int bh_script_run_specs(const struct bh_spec_config *config, int argc, char **ar
     if (!L)
         return 1;
     luaL_openlibs(L);
-    set_path(L, config->script->lua_dir);
+    bh_put_in_path(L, config->script->lua_dir); /* specs find bellhop.test there */
     add_core(L, config);
     set_arguments(L, argc, argv);
     if (luaL_dostring(L, run) != LUA_OK) {
