@@ -1,7 +1,7 @@
 -- Reads annotated Lua (LuaLS) into pages, for docs/generate.lua and for the test that holds
--- lua/bellhop/meta.lua against what is there.
+-- lua/bellhop/meta.lua (and test/meta.lua) against what is there.
 --
--- A page is { file, title, intro, items }. Items are classes { kind = "class", name, text, fields },
+-- A page is { file, title, source, intro, items }. Items are classes { kind = "class", name, text, fields },
 -- functions { kind = "function", name, method, text, params, returns, async } and aliases
 -- { kind = "alias", name, type, text }, in the order of the file. Texts are Markdown; a type is as it
 -- stands. It reads what meta.lua uses of the notation, and refuses anything else.
@@ -170,15 +170,15 @@ local function close(block, line, page)
 end
 
 -- The pages of a file; the first one, without a name, holds what stands before them.
-function annotations.read(path)
+local function read_file(root, source)
     local pages = { { items = {} } }
     local block, header
     local number = 0
-    for line in io.lines(path) do
+    for line in io.lines(root .. "/" .. source) do
         number = number + 1
         local file, title = line:match "^%-%- # ([%w_%-]+%.md): (.+)$"
         if file then
-            header = { file = file, title = title, items = {}, lines = {} }
+            header = { file = file, title = title, source = source, items = {}, lines = {} }
             pages[#pages + 1] = header
         elseif header and line:match "^%-%-" and not line:match "^%-%-%-" then
             header.lines[#header.lines + 1] = line:match "^%-%- ?(.*)$"
@@ -195,6 +195,18 @@ function annotations.read(path)
                 block = nil
             end
         end
+    end
+    return pages
+end
+
+-- What scripts have, and what specs have.
+annotations.SOURCES = { "lua/bellhop/meta.lua", "lua/bellhop/test/meta.lua" }
+
+-- The pages of all sources. What stands before the first of a source is a page without file.
+function annotations.read(root)
+    local pages = {}
+    for _, source in ipairs(annotations.SOURCES) do
+        for _, page in ipairs(read_file(root, source)) do pages[#pages + 1] = page end
     end
     return pages
 end

@@ -1,4 +1,5 @@
--- Makes docs/lua/*.md, one page for each module, from the annotations of lua/bellhop/meta.lua.
+-- Makes docs/lua/*.md, one page for each module, from the annotations of lua/bellhop/meta.lua and
+-- lua/bellhop/test/meta.lua.
 --
 --     lua5.4 docs/generate.lua [ROOT]            writes the pages
 --     lua5.4 docs/generate.lua --check [ROOT]    fails when they are not what it would write
@@ -10,9 +11,9 @@ local annotations = require "annotations"
 
 local check = arg[1] == "--check"
 local root = arg[check and 2 or 1] or "."
-local SOURCE, FOLDER, INDEX = "lua/bellhop/meta.lua", "docs/lua/", "README.md"
+local FOLDER, INDEX = "docs/lua/", "README.md"
 
-local pages = annotations.read(root .. "/" .. SOURCE)
+local pages = annotations.read(root)
 local index = annotations.index(pages)
 
 -- --- names and types ---
@@ -164,7 +165,7 @@ end
 
 local function write_page(page)
     local w = new_writer()
-    w.paragraph("<!-- Made from " .. SOURCE .. " by docs/generate.lua: change that file, and run this one. -->")
+    w.paragraph("<!-- Made from " .. page.source .. " by docs/generate.lua: change that file, and run this one. -->")
     w.paragraph("# " .. page.title)
     w.paragraph(page.intro)
     for _, item in ipairs(page.items) do
@@ -217,7 +218,7 @@ end
 
 local function check_page(name, text, guide)
     if read(root .. "/" .. FOLDER .. name) ~= text then
-        report(("%s%s is not what docs/generate.lua makes of %s: run it"):format(FOLDER, name, SOURCE))
+        report(("%s%s is not what docs/generate.lua makes: run it"):format(FOLDER, name))
     end
     if not guide:find("(" .. name, 1, true) then
         report(("%s%s does not link %s"):format(FOLDER, INDEX, name))
@@ -227,7 +228,7 @@ end
 
 local function check_strangers(known)
     for name in io.popen("ls '" .. root .. "/" .. FOLDER .. "'"):lines() do
-        if name ~= INDEX and not known[name] then report(FOLDER .. name .. " has no page in " .. SOURCE) end
+        if name ~= INDEX and not known[name] then report(FOLDER .. name .. " has no page in the annotations") end
     end
 end
 

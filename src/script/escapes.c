@@ -7,8 +7,8 @@
  * setmetatable takes none. What the stock functions do otherwise they do themselves: they are
  * upvalues of these. */
 #include "limits.h"
-#include "state.h"
 
+#include <lauxlib.h>
 #include <lualib.h>
 
 /* --- coroutines --- */
@@ -16,7 +16,7 @@
 /* Calls the function below its nargs arguments while co is on the chain; leaves the results.
  * Errors of the call itself are raised. */
 static void call_on_chain(lua_State *L, lua_State *co, int nargs) {
-    struct bh_limits *l = bh_script_of(L)->memory.limits;
+    struct bh_limits *l = bh_limits_of(L);
     struct bh_level level;
     bh_limits_enter(l, &level, co);
     int status = lua_pcall(L, nargs, LUA_MULTRET, 0);
@@ -78,7 +78,10 @@ static int coroutine_wrap(lua_State *L) {
 
 static void open_coroutines(lua_State *L) {
     static const char *const callers[] = {"resume", "close"};
-    lua_getglobal(L, LUA_COLIBNAME);
+    if (lua_getglobal(L, LUA_COLIBNAME) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        return;
+    }
     lua_getfield(L, -1, "create");
     lua_getfield(L, -2, "resume");
     lua_getfield(L, -3, "close");
@@ -96,7 +99,7 @@ static void open_coroutines(lua_State *L) {
 
 static int message_handler(lua_State *L) {
     lua_settop(L, 1);
-    if (bh_script_of(L)->memory.limits->tripped)
+    if (bh_limits_of(L)->tripped)
         return 1;
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);

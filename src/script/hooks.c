@@ -39,11 +39,25 @@ static const struct {
     }
 
 static struct bh_metric errors[HOOK_COUNT + 1] = {
-    ERRORS("on_init"),        ERRORS("on_tenant"),   ERRORS("on_handshake"), ERRORS("on_api"),
-    ERRORS("on_open"),        ERRORS("on_message"),  ERRORS("on_publish"),   ERRORS("on_deliver"),
-    ERRORS("on_slow"),        ERRORS("on_presence"), ERRORS("on_offline"),   ERRORS("on_subscribe"),
-    ERRORS("on_unsubscribe"), ERRORS("on_close"),    ERRORS("on_expire"),    ERRORS("on_shutdown"),
-    ERRORS("timers"),         ERRORS("http"),        ERRORS("task"),
+    [HOOK_INIT] = ERRORS("on_init"),
+    [HOOK_TENANT] = ERRORS("on_tenant"),
+    [HOOK_HANDSHAKE] = ERRORS("on_handshake"),
+    [HOOK_API] = ERRORS("on_api"),
+    [HOOK_OPEN] = ERRORS("on_open"),
+    [HOOK_MESSAGE] = ERRORS("on_message"),
+    [HOOK_PUBLISH] = ERRORS("on_publish"),
+    [HOOK_DELIVER] = ERRORS("on_deliver"),
+    [HOOK_SLOW] = ERRORS("on_slow"),
+    [HOOK_PRESENCE] = ERRORS("on_presence"),
+    [HOOK_OFFLINE] = ERRORS("on_offline"),
+    [HOOK_SUBSCRIBE] = ERRORS("on_subscribe"),
+    [HOOK_UNSUBSCRIBE] = ERRORS("on_unsubscribe"),
+    [HOOK_CLOSE] = ERRORS("on_close"),
+    [HOOK_EXPIRE] = ERRORS("on_expire"),
+    [HOOK_SHUTDOWN] = ERRORS("on_shutdown"),
+    [HOOK_TIMER] = ERRORS("timers"),
+    [HOOK_HTTP] = ERRORS("http"),
+    [HOOK_NONE] = ERRORS("task"),
 };
 
 static struct bh_metric limits[] = {

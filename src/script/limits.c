@@ -16,13 +16,13 @@
  * bh_limits_check. */
 
 #include "limits.h"
-#include "state.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 
 #include <errno.h>
+#include <lauxlib.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,8 +35,15 @@
 #define THRESHOLD_MIN (32u * 1024 * 1024)
 #define KIB           1024
 
-static struct bh_limits *limits_of(lua_State *L) {
-    return bh_script_of(L)->memory.limits;
+/* The allocator's ud is the one thing that every state has of its own. */
+static struct bh_memory *memory_of(lua_State *L) {
+    void *ud;
+    lua_getallocf(L, &ud);
+    return ud;
+}
+
+struct bh_limits *bh_limits_of(lua_State *L) {
+    return memory_of(L)->limits;
 }
 
 /* --- the hook --- */
@@ -48,10 +55,7 @@ static int raise_at(lua_State *L, lua_Debug *ar, const char *what) {
 }
 
 void bh_limits_text(const struct bh_limits *l, char text[BH_LIMITS_TEXT_MAX]) {
-    snprintf(text, BH_LIMITS_TEXT_MAX,
-             "the script ran for more than %d ms (script.cpu_limit); do less at once, or wait in "
-             "between (bh.sleep)",
-             l->cpu_ms);
+    snprintf(text, BH_LIMITS_TEXT_MAX, "%s ran for more than %d ms%s", l->what, l->cpu_ms, l->hint);
 }
 
 /* A yield leaves all at once, and cannot be caught. Where it is not possible the error is, and the
@@ -62,7 +66,7 @@ static void stop(lua_State *L, lua_Debug *ar) {
         lua_yield(L, 0);
         return;
     }
-    bh_limits_text(limits_of(L), text);
+    bh_limits_text(bh_limits_of(L), text);
     raise_at(L, ar, text);
 }
 
@@ -74,22 +78,21 @@ static void set_threshold(struct bh_memory *m) {
 }
 
 static void collect(lua_State *L, lua_Debug *ar) {
-    struct bh_memory *m = &bh_script_of(L)->memory;
+    struct bh_memory *m = memory_of(L);
     m->wanted = false;
     lua_gc(L, LUA_GCCOLLECT);
     set_threshold(m);
     if (m->limit && m->used > m->limit - m->limit / 16)
-        raise_at(L, ar, "not enough memory: the scripts hold all they may (script.memory_limit)");
+        raise_at(L, ar, "not enough memory: all that may be held is held (script.memory_limit)");
 }
 
 static void on_hook(lua_State *L, lua_Debug *ar) {
-    struct bh_script *s = bh_script_of(L);
-    if (limits_of(L)->tripped) {
+    if (bh_limits_of(L)->tripped) {
         stop(L, ar);
         return;
     }
     lua_sethook(L, NULL, 0, 0);
-    if (s->memory.wanted)
+    if (memory_of(L)->wanted)
         collect(L, ar);
 }
 
@@ -124,11 +127,11 @@ static void mask_signal(int how) {
     pthread_sigmask(how, &set, NULL);
 }
 
-void bh_limits_start(struct bh_limits *l, int cpu_ms) {
+void bh_limits_start(struct bh_limits *l, int cpu_ms, const char *what, const char *hint) {
     struct sigaction action = {.sa_sigaction = on_tick, .sa_flags = SA_SIGINFO | SA_RESTART};
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = watchdog_signal()};
     struct itimerspec every = {{0, TICK_MS * 1000000}, {0, TICK_MS * 1000000}};
-    *l = (struct bh_limits){.cpu_ms = cpu_ms};
+    *l = (struct bh_limits){.cpu_ms = cpu_ms, .what = what, .hint = hint};
     if (cpu_ms == 0)
         return;
     event.sigev_value.sival_ptr = l;
@@ -180,9 +183,9 @@ bool bh_limits_leave(struct bh_limits *l, struct bh_level *level) {
 
 void bh_limits_check(lua_State *L) {
     char text[BH_LIMITS_TEXT_MAX];
-    if (!limits_of(L)->tripped)
+    if (!bh_limits_of(L)->tripped)
         return;
-    bh_limits_text(limits_of(L), text);
+    bh_limits_text(bh_limits_of(L), text);
     luaL_error(L, "%s", text);
 }
 

@@ -30,12 +30,13 @@ struct bh_limits {
     volatile sig_atomic_t tripped;
     sig_atomic_t seen, ticks; /* the handler's */
     int cpu_ms;               /* 0: without limit */
+    const char *what, *hint;  /* constants: whose limit it is, and what to do */
     timer_t timer;
     bool timed;
 };
 
 /* For the calling thread. A system without such timers is logged, and has no limit. */
-void bh_limits_start(struct bh_limits *l, int cpu_ms);
+void bh_limits_start(struct bh_limits *l, int cpu_ms, const char *what, const char *hint);
 /* On the same thread. */
 void bh_limits_stop(struct bh_limits *l);
 
@@ -46,7 +47,10 @@ void bh_limits_enter(struct bh_limits *l, struct bh_level *level, lua_State *L);
 void bh_limits_enter_again(struct bh_limits *l, struct bh_level *level, lua_State *L);
 bool bh_limits_leave(struct bh_limits *l, struct bh_level *level);
 
-#define BH_LIMITS_TEXT_MAX 160
+/* Of whoever runs this state at the moment; its allocator is bh_memory_allocate. */
+struct bh_limits *bh_limits_of(lua_State *L);
+
+#define BH_LIMITS_TEXT_MAX 192
 /* What to tell whoever has reached the limit. */
 void bh_limits_text(const struct bh_limits *l, char text[BH_LIMITS_TEXT_MAX]);
 

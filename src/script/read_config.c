@@ -1,12 +1,14 @@
 /* read_config.c - the configuration file: Lua that computes and cannot act.
  *
  * A state of its own, thrown away afterwards. It has string, table, math, utf8 and os.getenv, 64
- * MiB and one second of this thread's CPU. When the second is over the hook raises at every
- * instruction, so that no pcall can hold on. The table that comes back passes through JSON text
- * into a tree, which refuses what is no data. */
+ * MiB and one second of this thread's CPU, by the same means as scripts. The table that comes back
+ * passes through JSON text into a tree, which refuses what is no data. */
 #include "bellhop/script/script.h"
 
 #include "json_value.h"
+#include "limits.h"
+#include "safe_strings.h"
+#include "safe_tables.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
@@ -17,46 +19,9 @@
 #include <lualib.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
-#define MEMORY_MAX   (64u << 20)
-#define CPU_NS       INT64_C(1000000000)
-#define INSTRUCTIONS 10000
-
-struct limits {
-    size_t used;
-    int64_t deadline_ns;
-};
-
-static void *allocate(void *ud, void *p, size_t old_size, size_t size) {
-    struct limits *limits = ud;
-    size_t old = p ? old_size : 0;
-    if (size == 0) {
-        limits->used -= old;
-        bh_free(p);
-        return NULL;
-    }
-    if (size > old && size - old > MEMORY_MAX - limits->used)
-        return NULL;
-    void *q = bh_try_realloc(p, size);
-    if (q)
-        limits->used = limits->used - old + size;
-    return q;
-}
-
-static int64_t cpu_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
-
-static void on_count(lua_State *L, lua_Debug *ar) {
-    struct limits *limits = *(struct limits **)lua_getextraspace(L);
-    if (cpu_ns() < limits->deadline_ns)
-        return;
-    lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
-    luaL_error(L, "a configuration may compute for one second, and this one did not end");
-}
+#define MEMORY_MAX ((size_t)64 << 20)
+#define CPU_MS     1000
 
 /* --- the sandbox --- */
 
@@ -86,6 +51,9 @@ static void open_libraries(lua_State *L) {
     lua_settop(L, 0);
     lua_pushglobaltable(L);
     remove_fields(L, globals);
+    bh_limits_open(L);
+    bh_safe_strings_open(L);
+    bh_safe_tables_open(L);
     lua_newtable(L);
     lua_pushcfunction(L, safe_getenv);
     lua_setfield(L, -2, "getenv");
@@ -105,9 +73,7 @@ static int evaluate(lua_State *L) {
     open_libraries(L);
     if (luaL_loadfilex(L, r->file, "t") != LUA_OK)
         return lua_error(L);
-    lua_sethook(L, on_count, LUA_MASKCOUNT, INSTRUCTIONS);
     lua_call(L, 0, 1);
-    lua_sethook(L, NULL, 0, 0);
     if (!lua_istable(L, -1))
         return luaL_error(L, "%s:1: a configuration must return a table; this one returned a %s",
                           r->file, luaL_typename(L, -1));
@@ -146,20 +112,28 @@ static int is_readable(const char *file, char **error) {
 }
 
 int bh_script_read_config(const char *file, struct bh_json **out, char **error) {
-    struct limits limits = {.deadline_ns = cpu_ns() + CPU_NS};
+    struct bh_limits limits;
+    struct bh_level level;
+    struct bh_memory memory;
     struct reading r = {.file = file};
     int rc = is_readable(file, error);
     if (rc)
         return rc;
-    lua_State *L = lua_newstate(allocate, &limits);
+    bh_memory_init(&memory, MEMORY_MAX, &limits);
+    bh_limits_start(&limits, CPU_MS, "the configuration", "; it must come to an end");
+    lua_State *L = lua_newstate(bh_memory_allocate, &memory);
     if (!L) {
+        bh_limits_stop(&limits);
         *error = bh_strdup("no memory for a Lua state");
         return BH_ESCRIPT;
     }
-    *(struct limits **)lua_getextraspace(L) = &limits;
     lua_pushcfunction(L, evaluate);
     lua_pushlightuserdata(L, &r);
-    if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+    bh_limits_enter(&limits, &level, L);
+    int status = lua_pcall(L, 1, 0, 0);
+    bh_limits_leave(&limits, &level);
+    bh_limits_stop(&limits);
+    if (status != LUA_OK) {
         const char *message = lua_tostring(L, -1);
         *error = with_file(file, message ? message : "an error without text");
         rc = BH_ESCRIPT;

@@ -24,6 +24,7 @@
 #include <stdio.h>
 
 #define LOAD_CPU_MS 2000
+#define CPU_HINT    " (script.cpu_limit); do less at once, or wait in between (bh.sleep)"
 #define END_STEPS   8
 #define END_KIB     32
 #define GRACE_MS    10000 /* for tasks of a retired state, where hooks have no deadline */
@@ -118,7 +119,7 @@ static void join_lane(struct bh_script *s) {
         bh_list_init(&lane->joining);
         bh_slots_init(&lane->slots);
         bh_timer_init(&lane->handover, s->worker->loop, on_handover);
-        bh_limits_start(&lane->limits, s->config->cpu_limit_ms);
+        bh_limits_start(&lane->limits, s->config->cpu_limit_ms, "the script", CPU_HINT);
     }
     bh_list_append(&lane->states, &s->in_lane);
     s->lane = lane;
@@ -289,7 +290,8 @@ static struct bh_script *create(const struct bh_script_config *config, struct bh
 static int build_limited(struct bh_script *s) {
     struct bh_limits limits;
     struct bh_level level;
-    bh_limits_start(&limits, s->config->cpu_limit_ms ? LOAD_CPU_MS : 0);
+    bh_limits_start(&limits, s->config->cpu_limit_ms ? LOAD_CPU_MS : 0, "loading the script",
+                    "; it must come to an end");
     bh_memory_init(&s->memory, s->config->memory_limit, &limits);
     s->L = lua_newstate(bh_memory_allocate, &s->memory);
     if (!s->L) {

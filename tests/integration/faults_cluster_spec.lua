@@ -11,10 +11,7 @@ local traffic = require "traffic"
 local wait = require "wait"
 local ws = require "ws"
 
-local ENV = {
-    BELLHOP_REDIS_PROBE_INTERVAL = "0.2",
-    BELLHOP_REDIS_COMMAND_TIMEOUT = "1",
-    BELLHOP_REDIS_CONNECT_TIMEOUT = "1",
+local ENV = daemon.impatient {
     BELLHOP_REDIS_UNSUBSCRIBE_LINGER = "0.3",
     BELLHOP_WEBSOCKET_PING_INTERVAL = "600",
 }

@@ -11,10 +11,7 @@ local redis = require "redis"
 local traffic = require "traffic"
 local ws = require "ws"
 
-local ENV = {
-    BELLHOP_REDIS_PROBE_INTERVAL = "0.2",
-    BELLHOP_REDIS_COMMAND_TIMEOUT = "1",
-    BELLHOP_REDIS_CONNECT_TIMEOUT = "1",
+local ENV = daemon.impatient {
     BELLHOP_SERVER_DRAIN_TIMEOUT = "1",
 }
 

@@ -11,11 +11,7 @@ local tcp = require "tcp"
 local wait = require "wait"
 local ws = require "ws"
 
-local ENV = {
-    BELLHOP_REDIS_PROBE_INTERVAL = "0.2",
-    BELLHOP_REDIS_COMMAND_TIMEOUT = "1",
-    BELLHOP_REDIS_CONNECT_TIMEOUT = "1",
-}
+local ENV = daemon.impatient()
 
 local server, a, b
 
@@ -262,20 +258,14 @@ describe("the login", function()
 end)
 
 describe("TLS to Redis", function()
-    local made, port, ca
+    local made, port
 
-    local function launch(...)
-        server = redis.start {
-            "--tls-port", tostring(port), "--tls-cert-file", made:path "redis.crt", "--tls-key-file", made:path "redis.key",
-            "--tls-ca-cert-file", ca, ...,
-        }
-    end
-
-    local function url(tail) return ("rediss://127.0.0.1:%d?ca=%s%s"):format(port, ca, tail or "") end
+    local function launch(...) server = redis.start_tls(made, port, ...) end
+    local function url(tail) return redis.tls_url(made, port, tail) end
 
     setup(function()
         made, port = certs.new(), tcp.free_port()
-        ca = made:make("ca", {authority = true})
+        made:make("ca", {authority = true})
         made:make("redis", {issuer = "ca", san = "IP:127.0.0.1"})
         made:make("client", {issuer = "ca"})
     end)

@@ -88,7 +88,7 @@ describe("a reload", function()
         write(d, "return { on_init = function() require 'bellhop'.sleep(100) end }")
         check.error(reload(d), 500, "reload_failed", "script.hook_timeout")
         write(d, "while true do end")
-        if has_watchdog then check.error(reload(d), 500, "reload_failed", "script.cpu_limit") end
+        if has_watchdog then check.error(reload(d), 500, "reload_failed", "loading the script ran for more than") end
     end)
 
     it("brings hooks that were not there, and takes away those that were", function()

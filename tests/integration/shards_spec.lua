@@ -9,11 +9,7 @@ local traffic = require "traffic"
 local wait = require "wait"
 local ws = require "ws"
 
-local ENV = {
-    BELLHOP_REDIS_PROBE_INTERVAL = "0.2",
-    BELLHOP_REDIS_COMMAND_TIMEOUT = "1",
-    BELLHOP_REDIS_CONNECT_TIMEOUT = "1",
-}
+local ENV = daemon.impatient()
 
 -- The hash of include/bellhop/backend/redis.h, written anew.
 local function weight(node, topic)

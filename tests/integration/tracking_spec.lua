@@ -11,10 +11,7 @@ local ws = require "ws"
 
 local LEASE = 2
 local SOON = LEASE + 6 -- seconds until which everything is right again: a lease, and reconnecting
-local ENV = {
-    BELLHOP_REDIS_PROBE_INTERVAL = "0.2",
-    BELLHOP_REDIS_COMMAND_TIMEOUT = "1",
-    BELLHOP_REDIS_CONNECT_TIMEOUT = "1",
+local ENV = daemon.impatient {
     BELLHOP_TRACKING_LEASE = tostring(LEASE),
     BELLHOP_TRACKING_DEBOUNCE = "0.2",
     BELLHOP_WEBSOCKET_CLOSE_TIMEOUT = "1",

@@ -7,7 +7,7 @@ local annotations = require "annotations"
 local core = require "bellhop.test.core"
 local test = require "bellhop.test"
 
-local pages = annotations.read(root .. "lua/bellhop/meta.lua")
+local pages = annotations.read(root)
 local index = annotations.index(pages)
 
 local function read(path)

@@ -8,6 +8,17 @@ daemon.__index = daemon
 
 daemon.BIN = os.getenv "BELLHOP_BIN" or "build/asan/src/bellhop"
 
+-- The environment of an instance that does not wait long for its Redis, and further variables.
+function daemon.impatient(more)
+    local env = {
+        BELLHOP_REDIS_PROBE_INTERVAL = "0.2",
+        BELLHOP_REDIS_COMMAND_TIMEOUT = "1",
+        BELLHOP_REDIS_CONNECT_TIMEOUT = "1",
+    }
+    for name, value in pairs(more or {}) do env[name] = value end
+    return env
+end
+
 local all = {}
 
 local function sanitizer_report(log)

@@ -80,6 +80,19 @@ function redis.start(args)
     error("redis-server does not start:\n" .. self.log, 2)
 end
 
+-- One that speaks TLS on `port`, with the certificates redis and ca of `made` (certs.new), and further
+-- arguments; and the URL of it, which ends with `tail`.
+function redis.start_tls(made, port, ...)
+    return redis.start {
+        "--tls-port", tostring(port), "--tls-cert-file", made:path "redis.crt", "--tls-key-file", made:path "redis.key",
+        "--tls-ca-cert-file", made:path "ca.crt", ...,
+    }
+end
+
+function redis.tls_url(made, port, tail)
+    return ("rediss://127.0.0.1:%d?ca=%s%s"):format(port, made:path "ca.crt", tail or "")
+end
+
 function redis:url(user_info, tail)
     return "redis://" .. (user_info and user_info .. "@" or "") .. "127.0.0.1:" .. self.port .. (tail or "")
 end

@@ -75,9 +75,17 @@ static void test_cannot_act(void **state) {
 }
 
 static void test_ends(void **state) {
-    refused(*state, "while true do end", "compute for one second");
+    refused(*state, "while true do end", "the configuration ran for more than 1000 ms");
     refused(*state, "while true do pcall(function() while true do end end) end",
-            "compute for one second");
+            "the configuration ran for more than 1000 ms");
+}
+
+static void test_ends_by_every_way(void **state) {
+    refused(*state, "xpcall(error, function() while true do end end)", "ran for more than 1000 ms");
+    refused(*state, "return { ('a'):rep(60000):find(('.-'):rep(20) .. 'b') }",
+            "ran for more than 1000 ms");
+    refused(*state, "table.move({}, 1, 1 << 40, 1)", "ran for more than 1000 ms");
+    refused(*state, "setmetatable({}, { __gc = function() end })", "finalizers");
 }
 
 static void test_memory_is_bounded(void **state) {
@@ -88,9 +96,13 @@ static void test_memory_is_bounded(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SCRIPT_TEST(test_reads_a_tree), SCRIPT_TEST(test_missing),
-        SCRIPT_TEST(test_refuses),      SCRIPT_TEST(test_cannot_act),
-        SCRIPT_TEST(test_ends),         SCRIPT_TEST(test_memory_is_bounded),
+        SCRIPT_TEST(test_reads_a_tree),
+        SCRIPT_TEST(test_missing),
+        SCRIPT_TEST(test_refuses),
+        SCRIPT_TEST(test_cannot_act),
+        SCRIPT_TEST(test_ends),
+        SCRIPT_TEST(test_ends_by_every_way),
+        SCRIPT_TEST(test_memory_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
