@@ -143,11 +143,17 @@ static void on_prepare(struct bh_mail *mail) {
 
 /* --- loading --- */
 
+/* At the end of the server the mail may come when it has been joined already. */
+static void join_loader(struct bh_server *s) {
+    if (s->reload.loading)
+        pthread_join(s->reload.loader, NULL);
+    s->reload.loading = false;
+}
+
 static void on_loaded(struct bh_mail *mail) {
     struct bh_order o = bh_order_open(mail);
     struct bh_server *s = o.lane->server;
-    pthread_join(s->reload.loader, NULL);
-    s->reload.loading = false;
+    join_loader(s);
     if (!o.error) {
         tell_all(s, on_prepare);
         return;
@@ -191,8 +197,6 @@ void bh_server_reload(struct bh_server *s, struct bh_server_lane *asker, bh_hand
 }
 
 void bh_server_reload_stop(struct bh_server *s) {
-    if (s->reload.loading)
-        pthread_join(s->reload.loader, NULL);
-    s->reload.loading = false;
+    join_loader(s);
     bh_free(s->reload.why);
 }

@@ -109,6 +109,16 @@ describe("a reload", function()
         assert.are.equal(404, d:request("GET", "/hello/you").status)
     end)
 
+    it("that is under way when the instance stops is no obstacle", function()
+        stop_all()
+        for _ = 1, 8 do
+            local ending = daemon.start {policy = POLICY, workers = 4}
+            ws.connect(ending.port, "/ws?user=42")
+            ending.process:signal "HUP"
+            ending:stop()
+        end
+    end)
+
     it("again and again under traffic loses nothing", function()
         local phone = ws.connect(d.port, "/ws?user=42")
         for i = 1, 30 do
