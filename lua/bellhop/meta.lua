@@ -222,7 +222,7 @@ local bh = {}
 ---@field expires? integer In Unix seconds; nil: never.
 ---@field queued integer Bytes that wait for the client to read.
 ---@field closed boolean Is it closed, or about to be?
----@field vars table Yours, for as long as the connection lives. Of what you keep here data outlives a [reload](README.md#reloading): strings, numbers, booleans, and tables of them up to 16 deep.
+---@field vars table Yours, for as long as the connection lives. Of what you keep here data outlives a [reload](README.md#reloading): strings, numbers, booleans, and tables of them, up to 16 deep and 10,000 values in all.
 local conn = {}
 
 ---Sends a message to this client. The message is queued, and written at the end of the turn.

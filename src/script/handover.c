@@ -9,63 +9,99 @@
  * A connection is handed over when the new state first needs it; all others follow in slices, so
  * that nobody waits for 50,000. */
 #include "conn.h"
+#include "json_value.h"
 
 #include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
 
 #define DEPTH_MAX   16
+#define VALUES_MAX  10000 /* of the vars of one connection */
 #define SLICE_MOVED 500   /* about a millisecond */
 #define SLICE_SEEN  20000 /* without anything to move */
 #define STACK_SPARE 8
 
 /* --- data from one state to another --- */
 
-/* Pushes a copy on `to`; false, and nothing is pushed, for what is no data. */
-static bool copy(lua_State *from, int index, lua_State *to, int depth) {
-    struct bh_slice s;
-    switch (lua_type(from, index)) {
-    case LUA_TBOOLEAN:
-        lua_pushboolean(to, lua_toboolean(from, index));
-        return true;
-    case LUA_TNUMBER:
-        if (lua_isinteger(from, index))
-            lua_pushinteger(to, lua_tointeger(from, index));
-        else
-            lua_pushnumber(to, lua_tonumber(from, index));
-        return true;
-    case LUA_TSTRING:
-        s.p = lua_tolstring(from, index, &s.n);
-        lua_pushlstring(to, s.p, s.n);
-        return true;
-    case LUA_TLIGHTUSERDATA: /* bh.json.null */
-        lua_pushlightuserdata(to, lua_touserdata(from, index));
-        return true;
-    case LUA_TTABLE:
-        break;
-    default:
-        return false;
+struct copier {
+    lua_State *from, *to;
+    unsigned left; /* values; a table that is referred to twice is two copies */
+};
+
+/* An empty list that says so stays a list. */
+static void copy_mark(const struct copier *c, int table, const void *key) {
+    if (!lua_getmetatable(c->from, table))
+        return;
+    lua_rawgetp(c->from, LUA_REGISTRYINDEX, key);
+    if (lua_rawequal(c->from, -1, -2)) {
+        lua_rawgetp(c->to, LUA_REGISTRYINDEX, key);
+        lua_setmetatable(c->to, -2);
     }
+    lua_pop(c->from, 2);
+}
+
+static bool copy(struct copier *c, int index, int depth);
+
+static bool copy_table(struct copier *c, int index, int depth) {
+    lua_State *from = c->from, *to = c->to;
     if (depth == 0 || !lua_checkstack(from, STACK_SPARE) || !lua_checkstack(to, STACK_SPARE))
         return false;
     int table = lua_absindex(from, index);
     lua_newtable(to);
     for (lua_pushnil(from); lua_next(from, table); lua_pop(from, 1)) {
-        if (!copy(from, -2, to, depth - 1))
+        if (!copy(c, -2, depth - 1))
             continue;
-        if (copy(from, -1, to, depth - 1))
+        if (copy(c, -1, depth - 1))
             lua_rawset(to, -3);
         else
             lua_pop(to, 1);
     }
+    copy_mark(c, table, &bh_json_array_key);
+    copy_mark(c, table, &bh_json_object_key);
     return true;
+}
+
+/* Pushes a copy on `to`; false, and nothing is pushed, for what is no data. */
+static bool copy(struct copier *c, int index, int depth) {
+    struct bh_slice s;
+    if (c->left == 0)
+        return false;
+    c->left--;
+    switch (lua_type(c->from, index)) {
+    case LUA_TBOOLEAN:
+        lua_pushboolean(c->to, lua_toboolean(c->from, index));
+        return true;
+    case LUA_TNUMBER:
+        if (lua_isinteger(c->from, index))
+            lua_pushinteger(c->to, lua_tointeger(c->from, index));
+        else
+            lua_pushnumber(c->to, lua_tonumber(c->from, index));
+        return true;
+    case LUA_TSTRING:
+        s.p = lua_tolstring(c->from, index, &s.n);
+        lua_pushlstring(c->to, s.p, s.n);
+        return true;
+    case LUA_TLIGHTUSERDATA: /* bh.json.null */
+        lua_pushlightuserdata(c->to, lua_touserdata(c->from, index));
+        return true;
+    case LUA_TTABLE:
+        return copy_table(c, index, depth);
+    default:
+        return false;
+    }
 }
 
 /* Both objects are on top of their states. */
 static void copy_vars(lua_State *from, lua_State *to, struct bh_conn *heir) {
-    if (lua_getiuservalue(from, -1, 1) == LUA_TTABLE && copy(from, -1, to, DEPTH_MAX)) {
+    struct copier c = {from, to, VALUES_MAX};
+    if (lua_getiuservalue(from, -1, 1) == LUA_TTABLE && copy(&c, -1, DEPTH_MAX)) {
         lua_setiuservalue(to, -2, 1);
         heir->vars = true;
     }
     lua_pop(from, 1);
+    if (c.left == 0)
+        bh_warn_limited("conn.vars are too many to go along in a reload: some are left behind",
+                        bh_kv_slice("user", bh_conn_identity(heir)->user),
+                        bh_kv_int("values", VALUES_MAX));
 }
 
 /* --- one connection --- */

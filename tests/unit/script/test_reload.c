@@ -145,6 +145,38 @@ static void test_vars_that_hold_themselves(void **state) {
     phone_free(&p);
 }
 
+static void test_vars_that_would_never_end(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    LOAD_OK(w, "local bh = require 'bellhop'\n"
+               "return { on_message = function(conn) local v = conn.vars\n"
+               "  v.list, v.object = bh.json.array {}, {}\n"
+               "  local t = {} for _ = 1, 14 do t = { t, t, t, t, t, t, t, t, t, t } end\n"
+               "  v.wide = t return true end }");
+    phone_open(w, &p, "42");
+    phone_says(&p, "x");
+    reload_ok(w, "return { on_message = function(conn) return type(conn.vars.wide) end }");
+    phone_says(&p, "x");
+    assert_string_equal(phone_last(&p), "table");
+    phone_free(&p);
+}
+
+static void test_marks_go_along(void **state) {
+    struct world *w = *state;
+    struct phone p;
+    LOAD_OK(w, "local bh = require 'bellhop'\n"
+               "return { on_message = function(conn)\n"
+               "  conn.vars.list, conn.vars.map = bh.json.array {}, bh.json.object { 7 }\n"
+               "  return true end }");
+    phone_open(w, &p, "42");
+    phone_says(&p, "x");
+    reload_ok(w, "return { on_message = function(conn) local e = require 'bellhop'.json.encode\n"
+                 "return e(conn.vars.list) .. e(conn.vars.map) end }");
+    phone_says(&p, "x");
+    assert_string_equal(phone_last(&p), "[]{\"1\":7}");
+    phone_free(&p);
+}
+
 /* --- hooks that are under way --- */
 
 #define SLOW(name)                                                                                 \
@@ -434,6 +466,8 @@ int main(void) {
         SCRIPT_TEST(test_on_init_may_wait_while_the_old_one_serves),
         SCRIPT_TEST(test_vars_go_along_as_far_as_they_are_data),
         SCRIPT_TEST(test_vars_that_hold_themselves),
+        SCRIPT_TEST(test_vars_that_would_never_end),
+        SCRIPT_TEST(test_marks_go_along),
         SCRIPT_TEST(test_hooks_of_one_connection_keep_their_order),
         SCRIPT_TEST(test_a_connection_that_closes_meanwhile),
         SCRIPT_TEST(test_subscribing_in_the_old_hook_asks_the_new_one),
