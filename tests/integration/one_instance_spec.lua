@@ -443,7 +443,7 @@ describe("the command line", function()
             ["return {\n  server = { }\n  http = {} }"] = {"bellhop.conf.lua:3: "},
             ["return 7"] = {"bellhop.conf.lua"},
             ["os.exit(0)"] = {"bellhop.conf.lua:1: "},
-            ["while true do end"] = {"one second"},
+            ["while true do end"] = {"bellhop.conf.lua:1: the configuration ran for more than 1000 ms"},
         } do
             output, status = run("check", "-c", config(text))
             assert.are.equal(1, status, text .. "\n" .. output)
