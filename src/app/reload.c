@@ -78,13 +78,14 @@ static void finish(struct bh_server *s, int error, const char *why) {
 
 /* --- the change --- */
 
-static void on_lane_flipped(struct bh_mail *mail) {
-    struct bh_order o = bh_order_open(mail);
-    struct bh_server *s = o.lane->server;
+/* All have changed over, or all have let the new state go: `next` is the loader's again. */
+static void on_lane_done(struct bh_mail *mail) {
+    struct bh_server *s = bh_order_open(mail).lane->server;
     if (--s->reload.waiting > 0)
         return;
-    s->generation++;
-    finish(s, 0, NULL);
+    if (!s->reload.error)
+        s->generation++;
+    finish(s, s->reload.error, s->reload.why);
 }
 
 /* On the worker's thread. */
@@ -95,14 +96,17 @@ static void on_flip(struct bh_mail *mail) {
     bh_script_flip(l->next);
     l->script = l->next;
     l->next = NULL;
-    bh_order_post(l->server->mailbox, l, on_lane_flipped, 0, NULL);
+    bh_order_post(l->server->mailbox, l, on_lane_done, 0, NULL);
 }
 
 /* On the worker's thread. */
 static void on_discard(struct bh_mail *mail) {
     struct bh_server_lane *l = bh_order_open(mail).lane;
+    if (l->aborted)
+        return; /* take-down frees it */
     bh_script_free(l->next);
     l->next = NULL;
+    bh_order_post(l->server->mailbox, l, on_lane_done, 0, NULL);
 }
 
 static void tell_all(struct bh_server *s, void (*fn)(struct bh_mail *)) {
@@ -125,8 +129,6 @@ static void on_lane_prepared(struct bh_mail *mail) {
     if (--s->reload.waiting > 0)
         return;
     tell_all(s, s->reload.error ? on_discard : on_flip);
-    if (s->reload.error)
-        finish(s, s->reload.error, s->reload.why);
 }
 
 static void on_init_done(void *ud, int error, const char *why) {
