@@ -121,7 +121,7 @@ local function record(machine, rows)
     local file = assert(io.open(baseline_file, "w"))
     file:write("# Instructions of one operation of each hot path; `counts.lua --record` writes this.\n")
     for _, fact in ipairs(machine) do file:write("recorded with: ", fact, "\n") end
-    for _, row in ipairs(rows) do file:write(("%s\t%.1f\n"):format(row.name, row.instructions)) end
+    for _, row in ipairs(rows) do file:write(("%s\t%.3f\n"):format(row.name, row.instructions)) end
     assert(file:close())
 end
 

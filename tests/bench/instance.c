@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -194,14 +195,17 @@ void client_close(struct client *c) {
     wait_for_connections(c->instance, before - 1);
 }
 
+/* Callgrind counts a system call, even one of the preparations, where the function that makes it is
+ * counted at all. So the clients' go by a function that nobody else calls. */
 void client_says(struct client *c, struct bh_slice bytes) {
-    counting_must(send(c->fd, bytes.p, bytes.n, MSG_NOSIGNAL) == (ssize_t)bytes.n, "a send");
+    long sent = syscall(SYS_write, c->fd, bytes.p, bytes.n);
+    counting_must(sent == (long)bytes.n, "what a client was to say");
 }
 
 void client_hears(struct client *c) {
     char buffer[65536];
     while (c->owed) {
-        ssize_t n = recv(c->fd, buffer, sizeof buffer, 0);
+        long n = syscall(SYS_read, c->fd, buffer, sizeof buffer);
         counting_must(n > 0 && (size_t)n <= c->owed, "what a client was to hear");
         c->owed -= (size_t)n;
     }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The benchmarks, from a bare Debian 12: packages, an optimised build, then each in turn. They print
-# figures, which are true of this machine and of a quiet one only; nothing here judges them. The
-# status is not 0 when a benchmark finds that the work it measured was not done.
+# figures, which are true of this machine and of a quiet one only; nothing here judges them, but for
+# the counts, which no other load disturbs. The status is not 0 when a benchmark finds that the work
+# it measured was not done.
 set -euo pipefail
 
 usage() {
