@@ -28,7 +28,8 @@ uint64_t bh_wheel_next(struct bh_wheel *w);
 
 struct bh_resolver;
 
-#define BH_LOOP_TLS_BUFFER (48 * 1024)
+#define BH_LOOP_TLS_BUFFER   (48 * 1024)
+#define BH_LOOP_WRITE_BUFFER (16 * 1024)
 
 struct bh_loop {
     struct event_base *base;
@@ -46,6 +47,7 @@ struct bh_loop {
     struct bh_resolver *resolver; /* NULL until the first bh_resolve */
     struct bh_wheel wheel;
     unsigned char read_buffer[BH_LOOP_READ_BUFFER];
+    unsigned char write_buffer[BH_LOOP_WRITE_BUFFER];
 };
 
 /* Each event callback of io calls this first: the waiting is over, the clock of this tick is read.
