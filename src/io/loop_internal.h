@@ -36,7 +36,8 @@ struct bh_loop {
     struct event wake_timer;
     uint64_t wake_ms; /* what wake_timer is set to, or BH_WHEEL_NEVER */
     struct bh_list phases[2];
-    bool in_tick; /* callbacks and phases are running */
+    struct bh_list mail; /* boxes to serve */
+    bool in_tick;        /* callbacks and phases are running */
     bool stopped;
     uint64_t now_ms;
     uint64_t tick_began_us;
@@ -53,6 +54,9 @@ struct bh_loop {
 /* Each event callback of io calls this first: the waiting is over, the clock of this tick is read.
  * libevent 2.1 has no hook for it. */
 void bh_loop_enter(struct bh_loop *loop);
+
+/* The loop that this thread is ticking, or NULL. */
+struct bh_loop *bh_loop_current(void);
 
 /* resolve.c: forgets all that is under way; threads that still look up a name clean up alone. */
 void bh_resolver_free(struct bh_resolver *resolver);
