@@ -337,10 +337,9 @@ static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     bh_edge_count(BH_EDGE_BYTES_IN, (int64_t)n);
     if (ws->state >= BH_WSCONN_LEAVING)
         return;
-    bool quiet = ws->out.count == 0;
     read_frames(ws, data, n);
     book_bytes(ws, n);
-    if (ws->state == BH_WSCONN_OPEN && ws->out.count && (quiet || bh_wsconn_is_drowning(ws)))
+    if (ws->state == BH_WSCONN_OPEN && bh_wsconn_is_drowning(ws))
         answer_now(ws);
 }
 

@@ -275,16 +275,19 @@ void bh_stream_reset(struct bh_stream *s) {
     close_stream(s, true);
 }
 
+/* The new event is added before the old one goes: for epoll, where both are one descriptor, nothing
+ * changes, and no system call is made. */
 void bh_stream_move(struct bh_stream *to, struct bh_stream *from,
                     const struct bh_stream_callbacks *callbacks) {
-    event_del(&from->event);
     bh_stream_init(to, from->loop, from->fd, callbacks);
     to->ops = from->ops;
     to->tls = from->tls;
+    to->reading = from->reading;
     to->handshaking = from->handshaking;
     to->unsent = from->unsent;
     to->has_input = from->has_input;
     update_interest(to);
+    event_del(&from->event);
     from->tls = NULL;
     from->fd = -1;
     from->reading = from->writing = from->handshaking = from->unsent = from->has_input = 0;

@@ -70,7 +70,7 @@ void bh_stream_close(struct bh_stream *s);
 /* Closes with a reset: what the kernel still holds for a peer that does not read goes with it. */
 void bh_stream_reset(struct bh_stream *s);
 /* The connection of `from`, which is closed afterwards without a word to the peer, goes on as `to`
- * (uninitialised) under another owner. Reading is off. */
+ * (uninitialised) under another owner. Reading is on or off as it was. */
 void bh_stream_move(struct bh_stream *to, struct bh_stream *from,
                     const struct bh_stream_callbacks *callbacks);
 static inline bool bh_stream_is_open(const struct bh_stream *s) {
