@@ -215,7 +215,7 @@ static void start(struct bh_conn *c, struct bh_task *t, const struct bh_job *job
         c->running = t;
     }
     bh_conn_hook_prepare(t, job);
-    bh_task_run(t, lua_gettop(t->co));
+    bh_task_run(t, lua_gettop(t->co) - BH_TASK_BASE);
 }
 
 /* A hook that waits for a subscribe of its own connection would wait for itself. */
@@ -223,6 +223,14 @@ static bool is_inside(const struct bh_script *s, const struct bh_conn *c,
                       const struct bh_job *job) {
     const struct bh_task *t = bh_script_current(s);
     return job->hook == HOOK_SUBSCRIBE && t && t->conn && (t->conn == c || t->conn == c->elder);
+}
+
+/* The same as bh_conn_push; most connections have their object, one step away. */
+static struct bh_conn *push_on(struct bh_task *t, struct bh_script *s, struct bh_subscriber *sub) {
+    if (lua_rawgeti(t->co, BH_TASK_CONNS, (lua_Integer)sub->handle) == LUA_TUSERDATA)
+        return lua_touserdata(t->co, -1);
+    lua_pop(t->co, 1);
+    return bh_conn_push(t->co, s, sub);
 }
 
 void bh_conn_submit(struct bh_script *s, struct bh_subscriber *sub, const struct bh_job *job) {
@@ -235,7 +243,7 @@ void bh_conn_submit(struct bh_script *s, struct bh_subscriber *sub, const struct
         return;
     }
     struct bh_task *t = bh_task_new(s, job->hook, bh_conn_hook_end);
-    start(bh_conn_push(t->co, s, sub), t, job, nested);
+    start(push_on(t, s, sub), t, job, nested);
 }
 
 static void drop(struct bh_conn *c, struct bh_job *job) {

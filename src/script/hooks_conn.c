@@ -31,7 +31,7 @@ void bh_conn_hook_prepare(struct bh_task *t, const struct bh_job *job) {
     case HOOK_MESSAGE:
         t->u.opcode = job->opcode;
         lua_pushlstring(L, job->data.p, job->data.n);
-        bh_push_opcode(L, job->opcode);
+        lua_pushvalue(L, job->opcode == BH_TEXT ? BH_TASK_TEXT : BH_TASK_BINARY);
         return;
     case HOOK_SUBSCRIBE:
         t->u.allowed.done = job->done;

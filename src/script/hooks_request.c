@@ -117,7 +117,7 @@ static void refuse(struct bh_task *t, int status, struct bh_slice body,
 static void welcome(struct bh_task *t, int index) {
     struct bh_admission admission;
     char why[BH_WHY_MAX];
-    const struct bh_lua_request *req = lua_touserdata(t->co, 1);
+    const struct bh_lua_request *req = lua_touserdata(t->co, BH_TASK_BASE + 1);
     if (bh_admission_read(t->co, index, &req->request, &admission, why)) {
         bh_task_complain(t, why);
         refuse(t, 503, failed_body, NULL);

@@ -5,12 +5,11 @@
  * Tasks nest on the C stack (a hook publishes, which shows the message to on_deliver), hence
  * `current`, which `enter` sets and restores.
  *
- * The bottom of a task's stack holds the hook's arguments for the whole chain; each function gets
- * copies. The conn argument there is what keeps a connection's Lua object alive while its hook
- * runs.
+ * A task's stack holds the hook's arguments for the whole chain; each function gets copies. The
+ * conn argument there is what keeps a connection's Lua object alive while its hook runs.
  *
  * A coroutine that failed or was cancelled is reset, which runs its to-be-closed variables; they
- * must not wait. The stack is empty then, so `end` uses only what is in the task. */
+ * must not wait. The answer is gone then, so `end` uses only what is in the task. */
 #include "sched.h"
 
 #include "conn.h"
@@ -79,12 +78,19 @@ void bh_task_complain(struct bh_task *t, const char *error) {
 
 static void on_deadline(struct bh_timer *timer);
 
+static void push_base(struct bh_task *t) {
+    lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->script->conns_ref);
+    lua_pushliteral(t->co, "text");
+    lua_pushliteral(t->co, "binary");
+}
+
 static struct bh_task *create(struct bh_script *s) {
     struct bh_task *t = bh_calloc(1, sizeof *t);
     t->script = s;
     t->co = lua_newthread(s->L);
     t->co_ref = luaL_ref(s->L, LUA_REGISTRYINDEX);
     lua_checkstack(t->co, STACK_SPARE);
+    push_base(t);
     bh_list_init(&t->node);
     bh_list_init(&t->in_nested);
     bh_list_init(&t->in_joining);
@@ -143,6 +149,8 @@ static void reset(struct bh_task *t, bool again) {
     lua_resetthread(t->co);
 #endif
     leave(t, &level, outer);
+    lua_settop(t->co, 0);
+    push_base(t);
 }
 
 static void forget_wait(struct bh_task *t) {
@@ -161,7 +169,7 @@ static void release(struct bh_task *t) {
     bh_timer_cancel(&t->deadline);
     bh_slots_remove(&s->lane->slots, t->ticket);
     bh_list_unlink(&t->in_nested);
-    lua_settop(t->co, 0);
+    lua_settop(t->co, BH_TASK_BASE);
     bh_list_unlink(&t->node);
     s->live_count--;
     bh_script_let_go(s);
@@ -223,9 +231,9 @@ static int load(struct bh_task *t) {
     bool chain = has_chain(t);
     if (chain)
         lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->script->chains[t->hook].refs[t->link]);
-    for (int i = 1; i <= t->argc; i++)
+    for (int i = BH_TASK_BASE + 1; i <= t->argc; i++)
         lua_pushvalue(t->co, i);
-    return chain ? t->argc : t->argc - 1;
+    return t->argc - BH_TASK_BASE - !chain;
 }
 
 static void failed(struct bh_task *t, const char *message) {
@@ -318,7 +326,7 @@ bool bh_task_room(const struct bh_script *s) {
 /* A hook that must not wait is over before another one could begin. */
 void bh_task_run(struct bh_task *t, int argc) {
     const struct bh_script *s = t->script;
-    t->argc = (uint8_t)argc;
+    t->argc = (uint8_t)(BH_TASK_BASE + argc);
     if (s->config->max_tasks && s->live_count > s->config->max_tasks && !t->sync)
         ended(t, BH_FAILED,
               "too many hooks and tasks wait at the same time (script.max_tasks); wait for less, "

@@ -16,21 +16,25 @@ enum bh_outcome {
     BH_CANCELLED,
 };
 
+/* What lies at the bottom of each task's stack, where nearly each hook wants it: the state's table
+ * of conns, and the two opcodes. */
+enum { BH_TASK_CONNS = 1, BH_TASK_TEXT, BH_TASK_BINARY, BH_TASK_BASE = BH_TASK_BINARY };
+
 struct bh_conn;
 typedef void (*bh_task_end)(struct bh_task *t, enum bh_outcome outcome, const char *error);
 
 struct bh_task {
     struct bh_list node; /* in script->live or script->pool */
     struct bh_script *script;
-    lua_State *co; /* the hook's arguments lie at the bottom of its stack, below them the function
-                      of a task without chain */
+    lua_State *co; /* on its stack: the base, the function of a task without chain, and the hook's
+                      arguments */
     int co_ref;
     bh_task_end end;
     bh_handle ticket; /* 0: nobody may cancel it from outside */
     bh_handle wait;   /* 0: it does not wait */
     uint8_t hook;
-    uint8_t link; /* which function of the chain */
-    uint8_t argc;
+    uint8_t link;  /* which function of the chain */
+    uint8_t argc;  /* all of these; what the hook returns lies above */
     bool sync;     /* must not wait */
     bool running;  /* on the C stack */
     bool doomed;   /* cancelled while it was running */
@@ -93,8 +97,8 @@ struct bh_task {
     } u;
 };
 
-/* A task with an empty coroutine; push the arguments on t->co (first the function, when the hook
- * has no chain; it counts), then run it. */
+/* A task with nothing but the base on its coroutine; push the arguments on t->co (first the
+ * function, when the hook has no chain; it counts), then run it. */
 struct bh_task *bh_task_new(struct bh_script *s, enum bh_script_hook hook, bh_task_end end);
 /* Runs until it waits or ends. The task may be gone afterwards. */
 void bh_task_run(struct bh_task *t, int argc);
