@@ -8,22 +8,62 @@ usage() {
     cat <<'TEXT'
 usage: tests/bench/run.sh [NAME [ARGUMENT...]]
 
-  without a name, all of them with their defaults; else the one of that name, for example
+  without a name, all of them with their defaults; else the one of that name:
+
+  compare [OPTION...]      bellhop beside nchan, Node, NATS, Centrifugo, uWebSockets and a raw epoll
+                           echo: about half an hour
+      --runs N             of each (default 5)
+      --only A,B           of echo-16, echo-1, fanout, users, idle, idle-tls, burst
+      --peers A,B          of bellhop, bellhop-c, raw, uws, nchan, node, nats, centrifugo
+      --quick              one run, fewer connections, a second each: does all of it work?
+      --csv FILE           (default build/bench/results/compare.csv: a row for each run)
+      --svg FILE           (default build/bench/results/compare.svg)
   tracker [CONNECTIONS]    registering, coming and going, heartbeat, lookups and crash clean-up
                            over Redis
   script [CONNECTIONS]     hooks that answer, wait, filter; JSON; a reload with so many open
+
+environment: UWEBSOCKETS   the source of uWebSockets, with uSockets in it, to compare with it
 TEXT
 }
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 . "$root/tests/support/packages.sh"
+. "$root/tests/bench/peers/build.sh"
 cd "$root"
 
+# Each benchmark: the function that runs it. Those of CMakeLists.txt are programs, bench_<name>.
+order=(compare tracker script)
+declare -A runner=([compare]=run_compare [tracker]=run_program [script]=run_program)
+
 work=
+compare_pid= # also its process group: the servers and the load generator are in it
 
 finish() {
+    stop_compare
     allow_services || true
     [ -z "$work" ] || rm -rf "$work"
+}
+
+# --- packages and builds ---
+
+compare_packages=(lua5.4:lua5.4 lua-socket openssl:openssl taskset:util-linux)
+# Without them the comparison has fewer peers.
+peer_packages=(nginx:nginx-light libnginx-mod-nchan nats-server:nats-server node:nodejs npm:npm)
+peer_builders=(g++:g++) # only with UWEBSOCKETS
+
+install_all() { # name...
+    local wanted=("${build_packages[@]}" libcmocka-dev redis-server:redis-server) peers_wanted=() entry
+    if [[ " $* " == *" compare "* ]]; then
+        wanted+=("${compare_packages[@]}")
+        peers_wanted=("${peer_packages[@]}")
+        [ -z "${UWEBSOCKETS:-}" ] || peers_wanted+=("${peer_builders[@]}")
+    fi
+    forbid_services redis-server:redis-server "${peers_wanted[@]}"
+    install_packages "${wanted[@]}"
+    for entry in "${peers_wanted[@]}"; do
+        (install_packages "$entry") || say "going on without ${entry##*:}"
+    done
+    allow_services
 }
 
 build() {
@@ -35,11 +75,38 @@ build() {
     fi
 }
 
-run_bench() { # name argument...
+# --- running ---
+
+run_program() { # name argument...
     local name=$1
     shift
-    say "$name"
     "build/bench/tests/bench/bench_$name" "$@" </dev/null
+}
+
+# In a process group of its own, so that nothing of it stays however this ends.
+run_compare() { # compare argument...
+    local status=0
+    shift
+    build_peers
+    ulimit -S -n "$(ulimit -H -n)"
+    export TMPDIR=$work
+    setsid lua5.4 tests/bench/compare.lua build/bench "$work" "$@" </dev/null &
+    compare_pid=$!
+    wait "$compare_pid" || status=$?
+    stop_compare
+    return "$status"
+}
+
+stop_compare() {
+    local attempt
+    [ -n "$compare_pid" ] || return 0
+    kill -TERM -- "-$compare_pid" 2>/dev/null || true
+    for ((attempt = 0; attempt < 50; attempt++)); do
+        kill -0 -- "-$compare_pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -KILL -- "-$compare_pid" 2>/dev/null || true
+    compare_pid=
 }
 
 case ${1:-} in
@@ -52,18 +119,18 @@ case ${1:-} in
     fail "unknown option $1"
     ;;
 esac
+if [ $# -gt 0 ]; then
+    [ -n "${runner[$1]:-}" ] || fail "no benchmark $1; there is: ${order[*]}"
+    order=("$1")
+    shift
+fi
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 work=$(mktemp -d)
-forbid_services
-install_packages "${build_packages[@]}" libcmocka-dev redis-server:redis-server
-allow_services
+install_all "${order[@]}"
 build
-mapfile -t names <build/bench/tests/bench/benches
-if [ $# -eq 0 ]; then
-    for name in "${names[@]}"; do run_bench "$name"; done
-    exit
-fi
-[[ " ${names[*]} " == *" $1 "* ]] || fail "no benchmark $1; there is: ${names[*]}"
-run_bench "$@"
+for name in "${order[@]}"; do
+    say "$name"
+    "${runner[$name]}" "$name" "$@"
+done
