@@ -5,7 +5,7 @@ local machine = {}
 
 -- What a shell command prints, without the last line's end; nil when it prints nothing.
 function machine.ask(command)
-    local pipe = assert(io.popen(command .. " 2>/dev/null </dev/null"))
+    local pipe = assert(io.popen("(" .. command .. ") 2>/dev/null </dev/null"))
     local output = pipe:read("a"):gsub("%s+$", "")
     pipe:close()
     return output ~= "" and output or nil

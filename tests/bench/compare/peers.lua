@@ -297,7 +297,7 @@ end
 
 local function start_centrifugo(env, scenario, redis)
     local port = tcp.free_port()
-    local tls = scenario.tls and (', "tls": { "enabled": true, "cert_pem_file": "%s", "key_pem_file": "%s" }'):format(
+    local tls = scenario.tls and (', "tls": { "enabled": true, "cert_pem": "%s", "key_pem": "%s" }'):format(
         env.certs.crt, env.certs.key)
     local config = process.write_file(process.temp_dir() .. "/centrifugo.json", fill(CENTRIFUGO_CONFIG, {
         port = tostring(port),
