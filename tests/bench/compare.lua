@@ -89,12 +89,13 @@ local function prepare(options)
         certs = {crt = crt, key = key},
         server_core = #cores > 1 and cores[1] or nil,
         client_core = cores[2],
+        cores = #cores,
         descriptors = machine.descriptors(),
     }
 end
 
 local function introduce(env, options)
-    local lines = machine.describe()
+    local lines = machine.describe(env.cores)
     if env.server_core then
         lines[#lines + 1] = ("servers on core %d; the load generator, and Redis where there is one, on core %d")
             :format(env.server_core, env.client_core)

@@ -37,18 +37,19 @@ function machine.pid() return math.tointeger(grep("/proc/self/stat", "^(%d+)")) 
 
 function machine.descriptors() return tonumber(machine.ask "ulimit -n") or math.huge end
 
--- Lines to print: the machine, then the compiler.
-function machine.describe()
+-- Lines to print: the machine, then the compiler. allowed: how many cores this program might use.
+function machine.describe(allowed)
     local memory = tonumber(grep("/proc/meminfo", "MemTotal:%s*(%d+)") or 0)
     local flags = grep("/proc/cpuinfo", "flags%s*:%s*([^\n]*)") or ""
     return {
-        ("%d cores (%s may be used) of %s%s"):format(tonumber(machine.ask "nproc --all") or 0, #machine.cores(),
+        ("%d cores (%s may be used) of %s%s"):format(tonumber(machine.ask "nproc --all") or 0, allowed,
             grep("/proc/cpuinfo", "model name%s*:%s*([^\n]*)") or machine.ask "uname -m" or "an unknown model",
             (" " .. flags .. " "):find " hypervisor " and ", virtual" or ""),
         ("%.0f GiB of memory, Linux %s, %s, %s file descriptors a process"):format(memory / 1024 / 1024,
             machine.ask "uname -r" or "?", grep("/etc/os-release", 'PRETTY_NAME="([^"]*)"') or "?",
             machine.descriptors()),
-        ("built with %s"):format(machine.ask "gcc --version | head -n 1" or "an unknown compiler"),
+        ("built with %s; load average before it began: %s"):format(
+            machine.ask "gcc --version | head -n 1" or "an unknown compiler", grep("/proc/loadavg", "^(%S+)") or "?"),
     }
 end
 

@@ -104,7 +104,7 @@ function verdict.goal(scenario, peers, goal)
     local limit, what = goal.at_most or goal.at_least, ""
     if goal.peer then
         local name, base = goal.peer, verdict.median(peers, goal.peer, goal.metric)
-        if not base then name, base = verdict.best_other(peers, metric) end
+        if not base and goal.or_best then name, base = verdict.best_other(peers, metric) end
         what = (" of %s%s"):format(name or goal.peer,
             name ~= goal.peer and name and (" (%s is not to be compared)"):format(goal.peer) or "")
         value = value and base and value / base
