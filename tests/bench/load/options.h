@@ -1,0 +1,44 @@
+/* options.h - the command line of bench_load. Read only once it is parsed; strings are argv's or
+ * live as long as the process. */
+#ifndef BELLHOP_BENCH_OPTIONS_H
+#define BELLHOP_BENCH_OPTIONS_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum mode_id { MODE_ECHO, MODE_FANOUT, MODE_USERS, MODE_IDLE, MODE_BURST, MODES };
+enum dialect_id { DIALECT_RAW, DIALECT_NATS, DIALECT_CENTRIFUGO, DIALECT_TCP, DIALECTS };
+enum publish_id { PUBLISH_NOTHING, PUBLISH_HTTP, PUBLISH_REDIS, PUBLISH_NATS };
+
+#define OPTIONS_MAX_PIDS    16
+#define OPTIONS_MAX_HEADERS 8
+
+struct options {
+    enum mode_id mode;
+    enum dialect_id dialect;
+    const char *host; /* as it was written, with the port: for the Host field */
+    struct sockaddr_in address;
+    unsigned connections, processes, sources;
+    const char *path, *channel; /* with %d in them; the channel may be null */
+    bool tls, probe;
+    size_t size;
+    unsigned in_flight, rounds;
+    double rate; /* 0: closed loop */
+    double warmup, seconds, settle;
+    enum publish_id publish;
+    const char *publish_host, *publish_path; /* the path is the channel or the subject */
+    struct sockaddr_in publish_address;
+    const char *headers[OPTIONS_MAX_HEADERS], *body;
+    size_t header_count, pid_count;
+    pid_t pids[OPTIONS_MAX_PIDS];
+};
+
+extern const char *const options_mode_names[MODES];
+
+/* Ends the program, with 0 after --help and 2 where something is wrong with it. */
+void options_parse(struct options *o, int argc, char **argv);
+
+#endif

@@ -1,0 +1,272 @@
+/* publisher.c - writing commands and requests, and seeing that they are not refused.
+ *
+ * Redis and NATS take one connection and any number of commands in it, so all that is published in
+ * a turn of the loop is one write. HTTP has a request at a time in a connection, the way clients
+ * with a pool do it; what finds none free waits. Answers are only looked at for refusals. */
+#include "publisher.h"
+
+#include "phone.h"
+#include "say.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <http_parser.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define LINKS_MAX 64
+
+struct link {
+    struct source source;
+    struct publisher *publisher;
+    int fd;
+    bool busy, blocked; /* HTTP: an answer is due; the socket is full */
+    struct bytes out;
+    char line[256]; /* an answer of Redis or NATS that is not whole yet */
+    size_t line_len;
+    http_parser parser;
+};
+
+struct waiting {
+    uint64_t stamp;
+    unsigned number;
+};
+
+struct publisher {
+    struct client *client;
+    unsigned link_count;
+    struct link links[LINKS_MAX];
+    struct waiting *queue; /* a ring */
+    size_t first, count, room;
+    char *scratch;
+    size_t scratch_size;
+};
+
+static void write_out(struct link *link) {
+    while (link->out.len) {
+        ssize_t n = send(link->fd, link->out.at, link->out.len, MSG_NOSIGNAL);
+        if (n < 0 && errno == EAGAIN)
+            break;
+        if (n < 0)
+            die("publishing: %s", strerror(errno));
+        link->out.len -= (size_t)n;
+        memmove(link->out.at, link->out.at + n, link->out.len);
+    }
+    bool blocked = link->out.len > 0;
+    if (blocked != link->blocked)
+        client_rewatch(link->publisher->client, link->fd, &link->source,
+                       blocked ? EPOLLIN | EPOLLOUT : EPOLLIN);
+    link->blocked = blocked;
+}
+
+/* --- Redis and NATS --- */
+
+static void append(struct link *link, const char *text) {
+    bytes_append(&link->out, text, strlen(text));
+}
+
+static void put_redis(struct link *link, unsigned number) {
+    const struct payload *payload = &link->publisher->client->payload;
+    char head[96], *channel = link->publisher->scratch;
+    size_t len = payload_expand(channel, link->publisher->scratch_size,
+                                link->publisher->client->options->publish_path, number, NULL);
+    snprintf(head, sizeof head, "*3\r\n$7\r\nPUBLISH\r\n$%zu\r\n", len);
+    append(link, head);
+    bytes_append(&link->out, channel, len);
+    snprintf(head, sizeof head, "\r\n$%zu\r\n", payload->size);
+    append(link, head);
+    bytes_append(&link->out, payload->bytes, payload->size);
+    append(link, "\r\n");
+}
+
+static void put_nats(struct link *link, unsigned number) {
+    const struct payload *payload = &link->publisher->client->payload;
+    char size[32], *subject = link->publisher->scratch;
+    size_t len = payload_expand(subject, link->publisher->scratch_size,
+                                link->publisher->client->options->publish_path, number, NULL);
+    append(link, "PUB ");
+    bytes_append(&link->out, subject, len);
+    snprintf(size, sizeof size, " %zu\r\n", payload->size);
+    append(link, size);
+    bytes_append(&link->out, payload->bytes, payload->size);
+    append(link, "\r\n");
+}
+
+static void answer_line(struct link *link) {
+    if (link->line[0] == '-')
+        die("publishing is refused: %s", link->line);
+    if (strncmp(link->line, "PING", 4) == 0) {
+        append(link, "PONG\r\n");
+        write_out(link);
+    }
+}
+
+static void read_lines(struct link *link, const char *bytes, size_t len) {
+    for (size_t i = 0; i < len; i++) {
+        if (bytes[i] == '\n') {
+            link->line[link->line_len] = 0;
+            answer_line(link);
+            link->line_len = 0;
+        } else if (link->line_len < sizeof link->line - 1)
+            link->line[link->line_len++] = bytes[i];
+    }
+}
+
+/* --- HTTP --- */
+
+/* The request is expanded behind its head, whose length of the body is only known then. */
+static void put_http(struct link *link, unsigned number) {
+    struct publisher *p = link->publisher;
+    const struct options *o = p->client->options;
+    char head[1024], path[512];
+    size_t body = payload_expand(p->scratch, p->scratch_size, o->body, number, &p->client->payload);
+    payload_expand(path, sizeof path, o->publish_path, number, NULL);
+    snprintf(head, sizeof head, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %zu\r\n", path,
+             o->publish_host, body);
+    append(link, head);
+    for (size_t i = 0; i < o->header_count; i++) {
+        append(link, o->headers[i]);
+        append(link, "\r\n");
+    }
+    append(link, "\r\n");
+    bytes_append(&link->out, p->scratch, body);
+    link->busy = true;
+}
+
+static int on_answer(http_parser *parser) {
+    struct link *link = parser->data;
+    if (parser->status_code / 100 != 2)
+        die("publishing is refused with HTTP status %u", parser->status_code);
+    link->busy = false;
+    return 0;
+}
+
+static const http_parser_settings http_events = {.on_message_complete = on_answer};
+
+static void put(struct link *link, unsigned number, uint64_t stamp) {
+    struct client *client = link->publisher->client;
+    payload_stamp(&client->payload, stamp);
+    switch (client->options->publish) {
+    case PUBLISH_HTTP:
+        put_http(link, number);
+        break;
+    case PUBLISH_REDIS:
+        put_redis(link, number);
+        break;
+    default:
+        put_nats(link, number);
+    }
+}
+
+static struct link *free_link(struct publisher *p) {
+    for (unsigned i = 0; i < p->link_count; i++)
+        if (!p->links[i].busy)
+            return &p->links[i];
+    return NULL;
+}
+
+static void send_waiting(struct publisher *p) {
+    struct link *link;
+    while (p->count && (link = free_link(p))) {
+        const struct waiting *next = &p->queue[p->first];
+        put(link, next->number, next->stamp);
+        p->first = (p->first + 1) % p->room;
+        p->count--;
+        write_out(link);
+    }
+}
+
+static void ready(struct source *source, uint32_t events) {
+    struct link *link = (struct link *)source;
+    char buffer[16384];
+    if (events & EPOLLOUT)
+        write_out(link);
+    ssize_t n = recv(link->fd, buffer, sizeof buffer, 0);
+    if (n < 0 && errno == EAGAIN)
+        return;
+    if (n <= 0)
+        die("publishing: the connection has ended");
+    if (link->publisher->client->options->publish != PUBLISH_HTTP) {
+        read_lines(link, buffer, (size_t)n);
+        return;
+    }
+    if (http_parser_execute(&link->parser, &http_events, buffer, (size_t)n) != (size_t)n)
+        die("publishing: that is not HTTP: %s",
+            http_errno_description(HTTP_PARSER_ERRNO(&link->parser)));
+    send_waiting(link->publisher);
+}
+
+/* --- what others call --- */
+
+void publisher_send(struct publisher *p, unsigned number, uint64_t stamp) {
+    struct link *link = p->count ? NULL : free_link(p);
+    if (link) {
+        put(link, number, stamp);
+        return;
+    }
+    if (p->count == p->room) {
+        size_t room = p->room ? p->room * 2 : 64;
+        struct waiting *queue = must_realloc(NULL, room * sizeof *queue);
+        for (size_t i = 0; i < p->count; i++)
+            queue[i] = p->queue[(p->first + i) % p->room];
+        free(p->queue);
+        p->queue = queue;
+        p->first = 0;
+        p->room = room;
+    }
+    p->queue[(p->first + p->count++) % p->room] = (struct waiting){stamp, number};
+}
+
+void publisher_flush(struct publisher *p) {
+    for (unsigned i = 0; i < p->link_count; i++)
+        if (p->links[i].out.len && !p->links[i].blocked)
+            write_out(&p->links[i]);
+}
+
+static void open_link(struct publisher *p, struct link *link) {
+    const struct options *o = p->client->options;
+    int yes = 1;
+    link->source.ready = ready;
+    link->publisher = p;
+    link->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(link->fd, (const struct sockaddr *)&o->publish_address, sizeof o->publish_address))
+        die("publishing to %s: %s", o->publish_host, strerror(errno));
+    setsockopt(link->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    fcntl(link->fd, F_SETFL, O_NONBLOCK);
+    http_parser_init(&link->parser, HTTP_RESPONSE);
+    link->parser.data = link;
+    client_watch(p->client, link->fd, &link->source, EPOLLIN);
+    if (o->publish == PUBLISH_NATS)
+        append(link, "CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"c\"}\r\n");
+}
+
+/* One connection for what is published one after another, or in a pipeline. */
+static unsigned links_wanted(const struct options *o) {
+    if (o->publish != PUBLISH_HTTP || (o->mode == MODE_FANOUT && o->rate == 0))
+        return 1;
+    return o->mode == MODE_USERS && o->in_flight < LINKS_MAX ? o->in_flight : LINKS_MAX;
+}
+
+bool publisher_keeps_order(const struct options *o) {
+    return links_wanted(o) == 1;
+}
+
+struct publisher *publisher_new(struct client *client) {
+    const struct options *o = client->options;
+    struct publisher *p = must_realloc(NULL, sizeof *p);
+    memset(p, 0, sizeof *p);
+    p->client = client;
+    p->link_count = links_wanted(o);
+    p->scratch_size = payload_expand(NULL, 0, o->body, UINT32_MAX, &client->payload) +
+                      payload_expand(NULL, 0, o->publish_path, UINT32_MAX, NULL) + 1;
+    p->scratch = must_realloc(NULL, p->scratch_size);
+    for (unsigned i = 0; i < p->link_count; i++)
+        open_link(p, &p->links[i]);
+    publisher_flush(p);
+    return p;
+}
