@@ -1,7 +1,7 @@
 /* c_echo.c - a server of our layers whose hook on_message is written in C: what echo costs without
  * Lua.
  *
- *     bench_c_echo ADDRESS:PORT
+ *     bench_c_echo --listen ADDRESS:PORT
  *
  * It is wired as the daemon wires itself (src/app/serve.c), but for one thing: the bus, which has
  * nothing to do here, shares the loop of the only worker, and so all runs on the main thread. It
@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void must(bool ok, const char *what) {
     if (ok)
@@ -50,7 +51,9 @@ static const struct bh_hooks_vt echo_vt = {
 
 /* --- the server --- */
 
-static void on_signal(int signo, void *ud) { bh_loop_stop(ud); }
+static void on_signal(int signo, void *ud) {
+    bh_loop_stop(ud);
+}
 
 static const struct bh_slice paths[] = {BH_SLICE("/ws")};
 
@@ -97,7 +100,8 @@ static void listen_on(struct bh_edge *edge, const char *text) {
 }
 
 int main(int argc, char **argv) {
-    must(argc == 2, "usage: bench_c_echo ADDRESS:PORT");
+    must(argc == 3 && strcmp(argv[1], "--listen") == 0,
+         "usage: bench_c_echo --listen ADDRESS:PORT");
     signal(SIGPIPE, SIG_IGN);
     bh_log_init(BH_LOG_WARN, BH_LOG_LOGFMT, false, "echo");
     bh_core_metrics_register();
@@ -113,7 +117,7 @@ int main(int argc, char **argv) {
     struct bh_edge *edge = bh_edge_new(&edge_config, worker);
     must(bh_node_start(node) == 0, "cannot start");
     must(broker->vt->worker_start(broker, worker->index, loop) == 0, "cannot start");
-    listen_on(edge, argv[1]);
+    listen_on(edge, argv[2]);
     struct bh_signal *term = bh_signal_new(loop, SIGTERM, on_signal, loop);
     struct bh_signal *interrupt = bh_signal_new(loop, SIGINT, on_signal, loop);
     bh_loop_run(loop);

@@ -34,6 +34,9 @@ local function say(...)
     io.stdout:flush()
 end
 
+-- How far it is; beside what is to be kept.
+local function progress(...) io.stderr:write(string.format(...), "\n") end
+
 -- --- options ---
 
 local function choose(list, what, find, all)
@@ -178,7 +181,7 @@ local function say_run(scenario, run, runs, asked)
         figures[i] = report.number(value and value * (metric.scale or 1)) .. " " .. metric.label
     end
     local refusal = verdict.refusal(run, asked)
-    say("%s %d/%d  %-10s  %s", scenario.name, run.number, runs, run.peer, refusal or table.concat(figures, ", "))
+    progress("%s %d/%d  %-10s  %s", scenario.name, run.number, runs, run.peer, refusal or table.concat(figures, ", "))
 end
 
 -- --- a scenario ---
@@ -236,13 +239,13 @@ local function run_scenario(env, scenario, options, list)
     local part = taking_part(scenario, list, notes)
     env.connections = asked.connections
     local title = ("%s (%d connections)"):format(scenario.title, asked.connections)
-    say("==> %s: %s", scenario.name, title)
     local runs = run_rounds(env, scenario, options, part, asked)
     for i, peer in ipairs(part) do order[i] = peer.name end
     local summary = verdict.summarize(scenario, runs, asked)
+    notes[#notes + 1] = verdict.bottleneck(order, summary)
     local lines = report.scenario(scenario, order, summary, notes)
     table.insert(lines, 1, ("%s: %s"):format(scenario.name, title))
-    say("\n%s\n", table.concat(lines, "\n"))
+    say("%s\n", table.concat(lines, "\n"))
     return runs, lines, {scenario = scenario, title = scenario.name .. ": " .. title, order = order, peers = summary}
 end
 
@@ -254,18 +257,19 @@ local function main()
     os.execute("mkdir -p " .. process.quote(options.results .. "/raw"))
     local about = introduce(env, options)
     local list = present(env, options)
-    local all, tables, panels = {}, {}, {}
+    local all, tables, panels = {}, {table.concat(about, "\n")}, {}
     for _, scenario in ipairs(options.scenarios) do
         local runs, lines, panel = run_scenario(env, scenario, options, list)
         table.move(runs, 1, #runs, #all + 1, all)
         tables[#tables + 1] = table.concat(lines, "\n")
         panels[#panels + 1] = panel
         -- Written after each, so that what has been measured is there even when the rest is not.
+        process.write_file(options.results .. "/compare.txt", table.concat(tables, "\n\n") .. "\n")
         process.write_file(options.csv, report.csv(all))
         process.write_file(options.svg, svg.draw(panels, about))
     end
-    say("%s\n%s\n", table.concat(about, "\n"), "\n" .. table.concat(tables, "\n\n"))
-    say("written: %s, %s; what each run printed: %s/raw", options.csv, options.svg, options.results)
+    say("written: %s, %s; these tables: %s/compare.txt; what each run printed: %s/raw", options.csv, options.svg,
+        options.results, options.results)
 end
 
 main()

@@ -74,6 +74,8 @@ describe("a run", function()
         assert.equal("refused: 12 messages lost", why({lost = 12}, 3))
         assert.equal("refused: 1 message lost", why {lost = 1})
         assert.equal("refused: 2 short payloads", why {short_payloads = 2})
+        assert.equal("refused: 3 messages too much", why {unexpected = 3})
+        assert.equal("refused: it closed 2 connections", why {closed_connections = 2})
         assert.equal("refused: 99 of 100 connections", why {connections = 99})
         assert.equal("refused: payloads of 64 instead of 128 bytes", why {size = 64})
         assert.equal("refused: 1000 deliveries, bellhop made 1001", why({}, 0, {deliveries = 1001}))
@@ -135,6 +137,16 @@ describe("a scenario", function()
         local only_raw = {of = "bellhop", metric = "deliveries_per_s", at_least = 1, peer = "raw"}
         local summary = verdict.summarize(SCENARIO, join(three("bellhop", {50}, 1), three("node", {20}, 1)), ASKED)
         assert.is_nil(verdict.goal(SCENARIO, summary, only_raw).reached)
+    end)
+
+    it("says where the load generator was the limit", function()
+        local runs = join(three("bellhop", {1, 1, 1}, 1), three("uws", {1, 1, 1}, 1))
+        local function note() return verdict.bottleneck({"bellhop", "uws"}, verdict.summarize(SCENARIO, runs, ASKED)) end
+        assert.is_nil(note())
+        runs[4].keys.client_cpu_share = 0.99
+        assert.is_nil(note())
+        runs[5].keys.client_cpu_share = 0.97
+        assert.equal("the load generator's core was busy with uws: as fast as it says, or faster", note())
     end)
 
     it("says nothing without figures", function()

@@ -126,7 +126,7 @@ local function bellhop_version(env) return machine.ask(process.quote(env.build .
 local function start_tool(name, dialect)
     return function(env)
         local port = tcp.free_port()
-        local running = launch(env, {env.build .. "/tests/bench/" .. name, "127.0.0.1:" .. port})
+        local running = launch(env, {env.build .. "/tests/bench/" .. name, "--listen", "127.0.0.1:" .. port})
         wait_port(running, name, port)
         local words = {"--dialect", dialect}
         if dialect == "raw" then table.move({"--path", PATHS.echo}, 1, 2, 3, words) end

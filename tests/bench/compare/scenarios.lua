@@ -30,7 +30,7 @@ local function with(words, ...) return table.move({...}, 1, select("#", ...), #w
 scenarios.list = {
     {
         name = "echo-16",
-        title = "echo: 20 B, 100 connections, 16 in flight each",
+        title = "20 B there and back, 16 in flight on each connection",
         mode = "echo",
         connections = 100,
         quick = 100,
@@ -46,7 +46,7 @@ scenarios.list = {
     },
     {
         name = "echo-1",
-        title = "echo: 20 B, 100 connections, 1 in flight each",
+        title = "20 B there and back, 1 in flight on each connection",
         mode = "echo",
         connections = 100,
         quick = 100,
@@ -59,7 +59,7 @@ scenarios.list = {
     },
     {
         name = "fanout",
-        title = "one message to all sockets of a topic: 128 B",
+        title = "128 B to all sockets of a topic",
         mode = "fanout",
         connections = 9000,
         quick = 1000,
@@ -77,7 +77,7 @@ scenarios.list = {
     },
     {
         name = "users",
-        title = "a message to one user each, through Redis: 128 B, 64 in flight in all",
+        title = "128 B to one user at a time through Redis, 64 in flight",
         mode = "users",
         connections = 5000,
         quick = 500,

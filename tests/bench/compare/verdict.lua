@@ -8,6 +8,8 @@ local verdict = {}
 
 local DID_LESS = 3 -- the load generator's status when messages were lost
 
+local CLIENT_IS_BUSY = 0.95 -- of its core
+
 local function plural(n, one, many) return ("%d %s"):format(n, n == 1 and one or many) end
 
 -- Why a run is not to be compared, or nil. asked: {connections, size}. ours: the keys of bellhop's run
@@ -23,6 +25,12 @@ function verdict.refusal(run, asked, ours)
     end
     if (keys.short_payloads or 0) > 0 then
         return "refused: " .. plural(keys.short_payloads, "short payload", "short payloads")
+    end
+    if (keys.unexpected or 0) > 0 then
+        return "refused: " .. plural(keys.unexpected, "message too much", "messages too much")
+    end
+    if (keys.closed_connections or 0) > 0 then
+        return "refused: it closed " .. plural(keys.closed_connections, "connection", "connections")
     end
     if (keys.connections or 0) < asked.connections then
         return ("refused: %d of %d connections"):format(keys.connections or 0, asked.connections)
@@ -53,6 +61,7 @@ function verdict.summarize(scenario, runs, asked)
         local peer = peers[run.peer] or {runs = 0, refused = 0, values = {}}
         peers[run.peer] = peer
         peer.runs = peer.runs + 1
+        if (run.keys.client_cpu_share or 0) >= CLIENT_IS_BUSY then peer.client_busy = (peer.client_busy or 0) + 1 end
         run.refusal = verdict.refusal(run, asked, ours[run.number])
         if run.refusal then
             peer.refused = peer.refused + 1
@@ -72,6 +81,17 @@ function verdict.summarize(scenario, runs, asked)
         end
     end
     return peers
+end
+
+-- Those whose speed is the load generator's, as a note; nil when there are none.
+function verdict.bottleneck(order, peers)
+    local names = {}
+    for _, name in ipairs(order) do
+        local peer = peers[name]
+        if peer and not peer.refusal and (peer.client_busy or 0) * 2 > peer.runs then names[#names + 1] = name end
+    end
+    if #names == 0 then return nil end
+    return ("the load generator's core was busy with %s: as fast as it says, or faster"):format(table.concat(names, ", "))
 end
 
 function verdict.median(peers, name, key)

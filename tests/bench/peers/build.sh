@@ -8,7 +8,6 @@ peers=build/bench/peers
 centrifugo_version=v6.9.1
 
 skip() { # peer reason
-    say "$1 is left out: $2"
     printf '%s\n' "$2" >"$peers/$1.skipped"
 }
 
