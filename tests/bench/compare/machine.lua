@@ -61,8 +61,8 @@ end
 -- Runs a program to its end, bounded: stdout, stderr, status. 124: it did not end in time.
 function machine.run(argv, seconds, dir)
     local errors = dir .. "/stderr"
-    local pipe = assert(io.popen(("timeout --foreground --kill-after=5 %d %s 2>%s </dev/null"):format(seconds, process.command(argv),
-        process.quote(errors))))
+    local pipe = assert(io.popen(("timeout --foreground --kill-after=5 %d %s 2>%s </dev/null"):format(seconds,
+        process.command(argv), process.quote(errors))))
     local output = pipe:read "a"
     local _, _, status = pipe:close()
     local file = io.open(errors)

@@ -194,7 +194,8 @@ local function nchan_config(env, scenario, redis, port, dir)
         dir = dir,
         port = tostring(port.plain),
         descriptors = tostring(math.min(env.descriptors, 1000000)),
-        connections = tostring(env.connections + 500),
+        -- It sheds connections when a sixteenth is left.
+        connections = tostring(2 * env.connections + 500),
         tls = table.concat(tls, " "),
         redis = redis and ("upstream redis { nchan_redis_server %s; }"):format(redis:url()) or "",
         channel = redis and "nchan_redis_pass redis;" or "",
