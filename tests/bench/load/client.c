@@ -99,6 +99,11 @@ uint64_t client_delivered_in_all(const struct client *client) {
     return sum;
 }
 
+bool client_gives_up(struct client *client, uint64_t last) {
+    client->wake_at = last + (uint64_t)(client->options->drain * NS_PER_S);
+    return client->now >= client->wake_at;
+}
+
 static void count_lost(struct client *client) {
     for (unsigned i = 0; client->mode->expected && i < client->count; i++) {
         const struct phone *phone = &client->phones[i];
@@ -158,6 +163,7 @@ void client_init(struct client *client, const struct options *options, struct sh
     client->buffer_size = BUFFER_BYTES + 2 * options->size;
     client->buffer = must_realloc(NULL, client->buffer_size);
     client->window = options->mode == MODE_BURST ? options->in_flight : 256;
+    client->window = (client->window + options->processes - 1) / options->processes;
     payload_init(&client->payload, options->size);
     if (options->tls)
         init_tls(client);

@@ -89,6 +89,9 @@ static inline bool client_measures(const struct client *client, uint64_t stamp) 
     return stamp >= client->shared->from && stamp < client->shared->until;
 }
 
+/* Whether what was sent up to `last` has been waited for long enough; sets wake_at. */
+bool client_gives_up(struct client *client, uint64_t last);
+
 /* What all processes together have done. */
 uint64_t client_delivered_in_all(const struct client *client);
 

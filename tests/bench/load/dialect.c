@@ -63,7 +63,7 @@ static size_t nats_message(struct phone *phone, const uint8_t *bytes, size_t len
     const uint8_t *space = memrchr(bytes, ' ', n);
     for (const uint8_t *at = space + 1; at < bytes + n; at++)
         size = size * 10 + (size_t)(*at - '0');
-    if (len - head < size + 2 || len < head)
+    if (len - head < size + 2)
         return 0;
     message(phone, bytes + head, size);
     return head + size + 2;

@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DRAIN (5 * NS_PER_S)
-
 struct frames {
     uint8_t *bytes;
     size_t each, payload_at; /* of a frame: its length, and where its payload begins */
@@ -121,8 +119,7 @@ static void tick(struct client *client) {
         client->wake_at = client->wake_at < until ? client->wake_at : until;
         return;
     }
-    client->wake_at = until + DRAIN;
-    if (r->sent <= r->delivered + r->bad || client->now >= client->wake_at)
+    if (client_gives_up(client, until) || r->sent <= r->delivered + r->bad)
         client_arrive(client);
 }
 

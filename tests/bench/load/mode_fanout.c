@@ -8,8 +8,6 @@
 #include "publisher.h"
 #include "say.h"
 
-#define ROUND_MAX (10 * NS_PER_S) /* then something is lost */
-
 static bool paced(const struct client *client) {
     return client->options->rate > 0;
 }
@@ -41,9 +39,9 @@ static void finish(struct client *client) {
 
 static void next_round(struct client *client) {
     uint64_t all = client->result->sent * client->options->processes, began = client->last_stamp;
-    client->wake_at = began + ROUND_MAX;
+    bool late = client_gives_up(client, began);
     if (client->shared->complete < all) {
-        if (client->now >= client->wake_at)
+        if (late)
             finish(client);
         return;
     }
@@ -58,7 +56,7 @@ static void next_round(struct client *client) {
 
 static void drain(struct client *client) {
     uint64_t all = client->result->sent * client->options->connections;
-    bool late = client->now >= client->shared->until + PUBLISHED_DRAIN_NS;
+    bool late = client_gives_up(client, client->shared->until);
     client->wake_at = client->now + 5 * NS_PER_MS;
     if (client_delivered_in_all(client) >= all || late)
         client_arrive(client);

@@ -38,7 +38,9 @@ static void run(struct client *client) {
 
 static void tick(struct client *client) {
     struct phone *phone = &client->phones[0];
-    while (client->last_stamp <= client->now && phone->state == PHONE_OPEN) {
+    if (phone->state != PHONE_OPEN)
+        die("the probe is closed");
+    while (client->last_stamp <= client->now) {
         uint64_t due = client->last_stamp, late = client->now - due;
         stamps_push(&phone->stamps, due);
         phone_send_frame(phone, FRAME_PING, &due, sizeof due);

@@ -23,7 +23,7 @@ static void fill(struct client *client) {
 }
 
 static void drain(struct client *client) {
-    bool late = client->now >= client->shared->until + PUBLISHED_DRAIN_NS;
+    bool late = client_gives_up(client, client->shared->until);
     client->wake_at = client->now + 5 * NS_PER_MS;
     if (client_delivered_in_all(client) >= client->result->sent || late)
         client_arrive(client);

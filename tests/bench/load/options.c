@@ -40,12 +40,15 @@ static const char usage[] =
     "  --seconds S          that are measured (5)\n"
     "  --rounds N           fanout: messages, each when the last one is everywhere (100)\n"
     "  --settle S           pause when all connections are open (0.5)\n"
+    "  --drain S            so long what is still out is waited for (10)\n"
     "  --publish http://HOST:PORT/PATH | redis://HOST:PORT/CHANNEL | nats://HOST:PORT/SUBJECT\n"
     "                       fanout, users; %d is the user's number\n"
     "  --header 'Name: value'    of http publishing; repeatable\n"
     "  --body TEMPLATE      of http publishing: %p is the payload, %d the user's number (%p)\n"
     "  --pid PID            of the server, whose children count, too; repeatable\n"
-    "  --probe              pings one more connection each 5 ms, from a process of its own\n"
+    "  --probe              pings one more connection each 5 ms, from a process of its own; "
+    "bellhop\n"
+    "                       allows it with websocket.control_per_second = 1000\n"
     "  --format kv          lines `key value`; there is no other\n"
     "\n"
     "status: 0; 1 what was asked cannot be done; 2 usage; 3 not all was delivered as it was sent\n";
@@ -133,6 +136,7 @@ enum {
     SECONDS,
     ROUNDS,
     SETTLE,
+    DRAIN,
     PUBLISH,
     HEADER,
     BODY,
@@ -157,6 +161,7 @@ static const struct option known[] = {
     {"seconds", 1, NULL, SECONDS},
     {"rounds", 1, NULL, ROUNDS},
     {"settle", 1, NULL, SETTLE},
+    {"drain", 1, NULL, DRAIN},
     {"publish", 1, NULL, PUBLISH},
     {"header", 1, NULL, HEADER},
     {"body", 1, NULL, BODY},
@@ -198,6 +203,9 @@ static void set_number(struct options *o, int option, const char *name, const ch
         break;
     case SETTLE:
         o->settle = number(name, text, 0, 3600);
+        break;
+    case DRAIN:
+        o->drain = number(name, text, 0.01, 3600);
         break;
     }
 }
@@ -275,7 +283,8 @@ void options_parse(struct options *o, int argc, char **argv) {
                           .rounds = 100,
                           .warmup = 1,
                           .seconds = 5,
-                          .settle = 0.5};
+                          .settle = 0.5,
+                          .drain = 10};
     int option, index;
     opterr = 0;
     while ((option = getopt_long(argc, argv, "h", known, &index)) != -1) {

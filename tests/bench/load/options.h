@@ -27,7 +27,7 @@ struct options {
     size_t size;
     unsigned in_flight, rounds;
     double rate; /* 0: closed loop */
-    double warmup, seconds, settle;
+    double warmup, seconds, settle, drain;
     enum publish_id publish;
     const char *publish_host, *publish_path; /* the path is the channel or the subject */
     struct sockaddr_in publish_address;

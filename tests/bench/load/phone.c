@@ -121,7 +121,9 @@ void phone_send(struct phone *phone, const void *bytes, size_t len) {
     ssize_t n = put(phone, bytes, len);
     if (n == (ssize_t)len)
         return;
-    /* A broken one is told by its reading side. */
+    /* That it is broken is found when it is read. */
+    if (n < 0)
+        phone->error = errno;
     bytes_append(&phone->out, (const uint8_t *)bytes + (n > 0 ? n : 0),
                  len - (size_t)(n > 0 ? n : 0));
     listen_for(phone, EPOLLIN | EPOLLOUT);
@@ -146,6 +148,14 @@ void phone_send_frame(struct phone *phone, uint8_t opcode, const void *bytes, si
 
 /* --- reading --- */
 
+static void closed(struct phone *phone, const struct frame *f) {
+    char why[192];
+    unsigned code = f->len < 2 ? 1005 : (unsigned)f->payload[0] << 8 | f->payload[1];
+    snprintf(why, sizeof why, "the server closes with %u %.*s", code,
+             f->len < 2 ? 0 : (int)f->len - 2, (const char *)f->payload + 2);
+    ended(phone, why);
+}
+
 /* One frame of control. */
 static void control(struct phone *phone, const struct frame *f) {
     if (f->opcode == FRAME_PING)
@@ -153,7 +163,7 @@ static void control(struct phone *phone, const struct frame *f) {
     else if (f->opcode == FRAME_PONG && phone->on_pong)
         phone->on_pong(phone, f->payload, f->len);
     else if (f->opcode == FRAME_CLOSE)
-        ended(phone, "the server says goodbye");
+        closed(phone, f);
 }
 
 /* `stream` and `raw` say where the two begin and are moved to what is left. */
@@ -230,10 +240,13 @@ static void read_once(struct phone *phone) {
     size_t kept = phone->carry.len, stream = 0, raw = phone->carried_stream;
     if (kept)
         memcpy(b, phone->carry.at, kept);
+    errno = 0;
     ssize_t n = get(phone, b + kept, client->buffer_size - kept);
     if (n <= 0) {
         if (n < 0)
-            ended(phone, "the connection has ended");
+            ended(phone, phone->error ? strerror(phone->error)
+                         : errno      ? strerror(errno)
+                                      : "the connection has ended");
         return;
     }
     client->now = now_ns();
@@ -354,9 +367,10 @@ static void bind_source(struct phone *phone) {
 void phone_start(struct phone *phone, struct client *client, unsigned number) {
     const struct sockaddr_in *to = &client->options->address;
     int yes = 1;
+    bool asks_first = dialects[client->options->dialect].websocket && !client->tls;
     *phone = (struct phone){.source = {ready}, .client = client, .number = number};
     phone->state = PHONE_CONNECTING;
-    phone->events = EPOLLIN | EPOLLOUT;
+    phone->events = asks_first ? EPOLLIN : EPOLLIN | EPOLLOUT;
     phone->begun = now_ns();
     phone->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (phone->fd < 0)
@@ -366,4 +380,7 @@ void phone_start(struct phone *phone, struct client *client, unsigned number) {
     if (connect(phone->fd, (const struct sockaddr *)to, sizeof *to) && errno != EINPROGRESS)
         die("connection %u: %s", number, strerror(errno));
     client_watch(client, phone->fd, &phone->source, phone->events);
+    /* On loopback it is connected by now; if not, the request waits like all that is sent. */
+    if (asks_first)
+        request_upgrade(phone);
 }

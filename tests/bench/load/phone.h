@@ -34,6 +34,7 @@ struct phone {
     SSL *ssl;
     int fd;
     uint32_t events;
+    int error; /* of a send */
     enum phone_state state;
     unsigned number; /* from 1 on, over all processes */
     uint64_t begun;

@@ -4,8 +4,6 @@
 
 #include "client.h"
 
-#define PUBLISHED_DRAIN_NS 5000000000ull /* so long what is still out is waited for */
-
 /* The first process publishes. */
 static inline bool published_here(const struct client *client) {
     return client->index == 0;

@@ -1,0 +1,243 @@
+-- The load generator of the benchmarks: each of its modes against a real instance for a moment, and
+-- that it notices when a server does less than it was asked. What it measures is of no concern here.
+package.path = "tests/support/?.lua;" .. package.path
+local certs = require "certs"
+local daemon = require "daemon"
+local process = require "process"
+local redis = require "redis"
+local wait = require "wait"
+
+local BUILD = daemon.BIN:gsub("src/bellhop$", "")
+local LOAD, RAW_ECHO = BUILD .. "tests/bench/bench_load", BUILD .. "tests/bench/bench_raw_echo"
+
+local QUICK = {"--connections", "20", "--warmup", "0.05", "--seconds", "0.2", "--settle", "0.05", "--drain", "5"}
+local PROBED = {BELLHOP_WEBSOCKET_CONTROL_PER_SECOND = "1000"}
+
+-- on_handshake as --dev has it; the rest is the spec's.
+local function policy(hooks)
+    return [[
+    local hooks = { ]] .. hooks .. [[ }
+    hooks.on_handshake = function(req) return { user = req:arg "user", topics = { req:arg "topic" } } end
+    return hooks
+    ]]
+end
+
+local ECHO = policy "on_message = function(conn, data) return data end"
+
+-- What it printed, as a table, the text of it all, and the status.
+local function try(port, mode, ...)
+    local words = {LOAD, mode}
+    table.move(QUICK, 1, #QUICK, #words + 1, words)
+    table.move({...}, 1, select("#", ...), #words + 1, words)
+    words[#words + 1] = "127.0.0.1:" .. port
+    local output, status = process.run(words)
+    local keys = {}
+    for key, value in output:gmatch "([%w_]+) (%S+)\n" do keys[key] = tonumber(value) or value end
+    return keys, output, status
+end
+
+local function run(port, mode, ...)
+    local keys, output, status = try(port, mode, ...)
+    assert.are.equal(0, status, output)
+    assert.are.equal(mode, keys.mode)
+    for _, key in ipairs {"lost", "short_payloads", "unexpected", "closed_connections"} do
+        assert.are.equal(0, keys[key], output)
+    end
+    return keys
+end
+
+local function moved(keys)
+    assert.is_true(keys.deliveries > 0)
+    assert.is_true(keys.messages > 0)
+    assert.is_true(0 < keys.latency_us_p50 and keys.latency_us_p50 <= keys.latency_us_max)
+end
+
+local function api(d, path) return ("http://127.0.0.1:%d/api/%s/messages"):format(d.port, path) end
+
+describe("the load generator", function()
+    local d
+
+    setup(function()
+        d = daemon.start {workers = 1, env = PROBED}
+    end)
+    teardown(daemon.stop_all)
+
+    it("publishes to all, in rounds and on a schedule, from several processes", function()
+        local where = {"--path", "/ws?user=%d&topic=news", "--publish", api(d, "topics/news"), "--pid", d.process.pid}
+        local keys = run(d.port, "fanout", "--rounds", "10", table.unpack(where))
+        moved(keys)
+        assert.are.equal(10, keys.messages)
+        assert.are.equal(200, keys.deliveries)
+        assert.is_true(keys.round_us_p50 >= keys.latency_us_p50)
+        assert.is_true(keys.server_cpu_us_per_message > 0)
+        assert.is_true(keys.server_memory_after_kib > 0)
+        keys = run(d.port, "fanout", "--rounds", "10", "--processes", "3", table.unpack(where))
+        assert.are.equal(200, keys.deliveries)
+        keys = run(d.port, "fanout", "--rate", "100", "--processes", "2", table.unpack(where))
+        moved(keys)
+        assert.are.equal(20, keys.messages)
+    end)
+
+    it("publishes to users", function()
+        moved(run(d.port, "users", "--path", "/ws?user=%d", "--publish", api(d, "users/%d")))
+        moved(run(d.port, "users", "--path", "/ws?user=%d", "--publish", api(d, "users/%d"), "--rate", "200",
+            "--processes", "2"))
+    end)
+
+    it("publishes through Redis", function()
+        local server = redis.start()
+        finally(function()
+            d:stop()
+            redis.stop_all()
+            d = daemon.start {workers = 1, env = PROBED}
+        end)
+        d:stop()
+        d = daemon.start {workers = 1, redis = server:url()}
+        for _, more in ipairs {{}, {"--processes", "2"}, {"--rate", "200"}} do
+            moved(run(d.port, "users", "--path", "/ws?user=%d", "--publish",
+                ("redis://127.0.0.1:%d/notification:%%d"):format(server.port), table.unpack(more)))
+        end
+    end)
+
+    it("measures idle connections, from several addresses", function()
+        local keys = run(d.port, "idle", "--path", "/ws?user=%d", "--probe", "--sources", "3", "--processes", "2",
+            "--pid", d.process.pid)
+        assert.is_true(keys.server_memory_before_kib > 0)
+        assert.is_number(keys.bytes_per_connection)
+        assert.is_true(keys.probe_us_p50 > 0)
+    end)
+
+    it("opens connections in a burst", function()
+        local keys = run(d.port, "burst", "--connections", "200", "--in-flight", "7", "--probe", "--pid", d.process.pid)
+        assert.is_true(keys.connections_per_s > 0)
+        assert.is_true(keys.handshake_us_p50 > 0)
+        assert.is_true(keys.server_cpu_us_per_connection > 0)
+    end)
+
+    it("says what it cannot do", function()
+        local _, output, status = try(d.port, "echo", "--path", "/nowhere")
+        assert.are.equal(1, status, output)
+        assert.matches("404", output)
+        _, output, status = try(d.port, "fanout")
+        assert.are.equal(2, status, output)
+        assert.matches("%-%-publish", output)
+        _, output, status = try(d.port, "users", "--path", "/ws?user=%d", "--publish", api(d, "nobody/%d"))
+        assert.are.equal(1, status, output)
+        assert.matches("refused with HTTP status 404", output)
+        _, output, status = try(d.port, "idle", "--connections", "1000000", "--processes", "1")
+        assert.are.equal(1, status, output)
+        assert.matches("processes are needed", output)
+    end)
+end)
+
+describe("the load generator's echo", function()
+    after_each(daemon.stop_all)
+
+    it("gets back what it sends", function()
+        local d = daemon.start {workers = 1, policy = ECHO, env = PROBED}
+        moved(run(d.port, "echo", "--pid", d.process.pid))
+        moved(run(d.port, "echo", "--in-flight", "16", "--processes", "2", "--probe"))
+        moved(run(d.port, "echo", "--size", "1000", "--in-flight", "3"))
+        moved(run(d.port, "echo", "--size", "65600"))
+        moved(run(d.port, "echo", "--rate", "1000", "--processes", "3"))
+    end)
+
+    it("does so over TLS", function()
+        local dir = certs.new()
+        finally(function() dir:remove() end)
+        local crt, key = dir:make "localhost"
+        local d = daemon.start {
+            workers = 1,
+            policy = ECHO,
+            listen = {"127.0.0.1:0", "tls:127.0.0.1:0"},
+            env = {BELLHOP_TLS_CERTIFICATES = crt, BELLHOP_TLS_KEYS = key},
+        }
+        moved(run(d.ports[2], "echo", "--tls", "--in-flight", "4", "--size", "20000"))
+        run(d.ports[2], "burst", "--tls")
+    end)
+
+    it("does so without WebSocket", function()
+        local server = process.spawn {RAW_ECHO, "--listen", "127.0.0.1:0"}
+        finally(function() assert.are.equal(0, (server:stop())) end)
+        local port = wait.till(function() return server:log():match "address=127%.0%.0%.1:(%d+)" end)
+        moved(run(port, "echo", "--dialect", "tcp", "--in-flight", "16", "--pid", server.pid))
+        moved(run(port, "echo", "--dialect", "tcp", "--rate", "1000"))
+        run(port, "burst", "--dialect", "tcp")
+    end)
+
+    -- key: which of the figures must not be 0; hooks: of a server that does it wrong.
+    local function notices(key, hooks, ...)
+        local d = daemon.start {workers = 1, policy = policy(hooks)}
+        local keys, output, status = try(d.port, ...)
+        assert.are.equal(3, status, output)
+        assert.is_true(keys[key] > 0, output)
+        assert.matches("not what was sent", output)
+    end
+
+    it("notices shorter answers", function()
+        notices("short_payloads", "on_message = function(_, data) return data:sub(1, -2) end", "echo")
+    end)
+
+    it("notices other bytes", function()
+        notices("short_payloads", "on_message = function(_, data) return data:sub(1, -3) .. '!.' end", "echo",
+            "--size", "200")
+    end)
+
+    it("notices answers of another message", function()
+        notices("unexpected", "on_message = function(_, data) last = last or data; return last end", "echo")
+    end)
+
+    it("notices missing answers", function()
+        notices("lost", "on_message = function() return true end", "echo", "--drain", "0.1")
+    end)
+
+    it("notices answers too many", function()
+        notices("unexpected", "on_message = function(conn, data) conn:send(data); return data end", "echo")
+    end)
+
+    it("notices closed connections", function()
+        notices("closed_connections", "on_message = function() return false, 4000, 'enough' end", "echo",
+            "--drain", "0.1")
+    end)
+end)
+
+-- The dialects of other servers, as far as the load generator makes use of them, spoken by a policy.
+describe("the load generator's dialect", function()
+    after_each(daemon.stop_all)
+
+    local function both(hooks, dialect)
+        local d = daemon.start {workers = 1, policy = policy(hooks)}
+        moved(run(d.port, "fanout", "--dialect", dialect, "--channel", "news", "--rounds", "10", "--path",
+            "/ws?user=%d&topic=news", "--publish", api(d, "topics/news")))
+        moved(run(d.port, "users", "--dialect", dialect, "--channel", "u.%d", "--path", "/ws?user=%d",
+            "--publish", api(d, "users/%d")))
+    end
+
+    it("of NATS is understood", function()
+        both([[
+            on_open = function(conn) conn:send 'INFO {"max_payload":1048576}\r\nPI' end,
+            on_message = function(conn, data)
+                if data:find("^CONNECT ") and data:find "\r\nSUB [%w.]+ 1\r\nPING\r\n$" then return "NG\r\nPONG\r\n" end
+                if data ~= "PONG\r\n" then return false, 4000, data end
+                return true
+            end,
+            on_deliver = function(_, msg) return ("MSG x 1 %d\r\n%s\r\n"):format(#msg.data, msg.data) end,
+        ]], "nats")
+    end)
+
+    it("of Centrifugo is understood", function()
+        both([[
+            on_open = function(conn) conn:send "{}" end,
+            on_message = function(conn, data)
+                if data == "{}" then return true end
+                if not data:find '^{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"[%w.]+"}}$' then
+                    return false, 4000, data
+                end
+                return '{"id":1,"connect":{"client":"x"}}\n{"id":2,"subscribe":{}}'
+            end,
+            on_deliver = function(_, msg)
+                return ('{"push":{"channel":"x","pub":{"data":"%s"}}}\n{}'):format(msg.data)
+            end,
+        ]], "centrifugo")
+    end)
+end)
