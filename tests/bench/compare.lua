@@ -20,6 +20,7 @@ local report = require "report"
 local scenarios = require "scenarios"
 local svg = require "svg"
 local verdict = require "verdict"
+local wait = require "wait"
 
 local RUN_SECONDS = 300 -- at most, of the load generator
 local SPARE_DESCRIPTORS = 500 -- of a server, beside its connections
@@ -148,6 +149,12 @@ end
 
 local function last_line(text) return text:match "([^\n]+)%s*$" end
 
+-- Whether a server has ended is known a moment after the load generator has noticed.
+local function ended(server)
+    pcall(wait.till, function() return server.process:status() end, 1)
+    return server.process:status()
+end
+
 local function measure(env, scenario, asked, peer)
     local broker = scenario.redis and redis.start() or nil
     local started, server = pcall(peer.start, env, scenario, broker)
@@ -157,9 +164,12 @@ local function measure(env, scenario, asked, peer)
         local output, errors, status = machine.run(words, RUN_SECONDS, env.work)
         run.keys, run.status = parse_keys(output), status
         run.error = status == 124 and "it took too long" or last_line(errors)
-        local ended = server.process:status()
-        if ended then run.status, run.error = 1, "the server ended: " .. (last_line(server.process:log()) or ended) end
         run.raw = ("%s\n%s%s"):format(process.command(words), output, errors)
+        if status ~= 0 then
+            local log, how = server.process:log(), ended(server)
+            if how then run.status, run.error = 1, "the server ended: " .. (last_line(log) or how) end
+            run.raw = ("%s\nthe server's log:\n%s"):format(run.raw, log)
+        end
     else
         run.error, run.raw = last_line(tostring(server)), tostring(server) .. "\n"
     end

@@ -99,7 +99,8 @@ local function start_bellhop(env, scenario, redis)
     local argv = {env.build .. "/src/bellhop", "serve", "--workers", "1", "--listen", listen, "--policy",
         env.root .. "/" .. policy}
     if redis then table.move({"--redis", redis:url()}, 1, 2, #argv + 1, argv) end
-    local variables = {BELLHOP_SERVER_BACKLOG = "4096"}
+    -- The probe pings more often than a client may.
+    local variables = {BELLHOP_SERVER_BACKLOG = "4096", BELLHOP_WEBSOCKET_CONTROL_PER_SECOND = "1000"}
     if scenario.tls then
         variables.BELLHOP_TLS_CERTIFICATES, variables.BELLHOP_TLS_KEYS = env.certs.crt, env.certs.key
     end
