@@ -1,7 +1,9 @@
 /* serve.c - one instance from start to end.
  *
- * The main thread is the bus: it runs the broker's bus side, the directory and the signals. Each
- * worker is a thread with a script, an edge and its links.
+ * The main thread runs the signals, and the bus: the broker's bus side and the directory. Each
+ * worker is a thread with a script, an edge and its links. A worker that is alone has the bus in
+ * its own loop: what one core does, two threads would only take turns at, with a switch for each
+ * handful of messages.
  *
  * Start: worker after worker - links, script, on_init, and only then its listeners, so that no
  * connection meets a policy that is not ready. A failure in any step ends the process with a
@@ -345,8 +347,6 @@ static unsigned count_workers(const struct bh_config *c) {
 
 static int make_lane(struct bh_server *s, struct bh_server_lane *l) {
     char *error = NULL;
-    l->server = s;
-    l->thread = bh_thread_new("bellhop-worker");
     l->worker =
         bh_node_add_worker(s->node, bh_thread_loop(l->thread), bh_thread_mailbox(l->thread));
     if (s->config->redis_urls.count)
@@ -363,6 +363,15 @@ static int make_lane(struct bh_server *s, struct bh_server_lane *l) {
     if (s->tls)
         bh_edge_set_tls(l->edge, s->tls);
     return 0;
+}
+
+static void make_threads(struct bh_server *s, unsigned workers) {
+    s->lanes = bh_calloc(workers, sizeof *s->lanes);
+    for (; s->lane_count < workers; s->lane_count++) {
+        struct bh_server_lane *l = &s->lanes[s->lane_count];
+        l->server = s;
+        l->thread = bh_thread_new("bellhop-worker");
+    }
 }
 
 static int build(struct bh_server *s) {
@@ -385,13 +394,15 @@ static int build(struct bh_server *s) {
         .seen_ms = c->seen_ttl,
     };
     bh_strategy_parse(bh_slice_cstr(c->strategy), &node.strategy, NULL);
-    s->node = bh_node_new(&node, s->broker, s->tracker, s->loop, s->mailbox);
-    s->lanes = bh_calloc(workers, sizeof *s->lanes);
-    for (; s->lane_count < workers; s->lane_count++)
-        if (make_lane(s, &s->lanes[s->lane_count])) {
-            s->lane_count++;
+    make_threads(s, workers);
+    if (workers == 1)
+        s->node = bh_node_new(&node, s->broker, s->tracker, bh_thread_loop(s->lanes[0].thread),
+                              bh_thread_mailbox(s->lanes[0].thread));
+    else
+        s->node = bh_node_new(&node, s->broker, s->tracker, s->loop, s->mailbox);
+    for (unsigned i = 0; i < workers; i++)
+        if (make_lane(s, &s->lanes[i]))
             return BH_ESCRIPT;
-        }
     return 0;
 }
 
@@ -442,7 +453,7 @@ static void take_down(struct bh_server *s) {
     if (s->node)
         bh_node_stop(s->node);
     for (unsigned i = 0; i < s->lane_count; i++)
-        bh_thread_free(s->lanes[i].thread);
+        bh_loop_tick(bh_thread_loop(s->lanes[i].thread), false); /* reaps */
     for (unsigned i = 0; i < s->lane_count; i++)
         if (s->lanes[i].edge)
             bh_edge_free(s->lanes[i].edge);
@@ -457,6 +468,8 @@ static void take_down(struct bh_server *s) {
         s->broker->vt->free(s->broker);
     if (s->tracker)
         s->tracker->vt->free(s->tracker);
+    for (unsigned i = 0; i < s->lane_count; i++)
+        bh_thread_free(s->lanes[i].thread);
     bh_loop_free(s->loop);
     bh_shared_free(s->shared);
     bh_strings_free(&s->files);
@@ -483,6 +496,7 @@ static void set_up_process(struct bh_server *s) {
         setrlimit(RLIMIT_NOFILE, &files);
     }
     bh_core_metrics_register();
+    bh_loop_metrics_register();
     bh_listener_metrics_register();
     bh_tls_metrics_register();
     bh_edge_metrics_register();

@@ -47,8 +47,10 @@ struct bh_buf *bh_buf_ref(struct bh_buf *b) {
     return b;
 }
 
+/* Who sees that the only reference is their own need not lock the count. */
 void bh_buf_unref(struct bh_buf *b) {
-    if (b && atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) == 1)
+    if (b && (atomic_load_explicit(&b->refs, memory_order_acquire) == 1 ||
+              atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) == 1))
         bh_free(b);
 }
 

@@ -61,8 +61,23 @@ int bh_utf8_feed(struct bh_utf8 *u, struct bh_slice s) {
     return 0;
 }
 
+/* Of most texts this is all that there is to ask. The last word overlaps the one before. */
+static bool is_ascii(struct bh_slice s) {
+    uint64_t word, seen = 0;
+    if (s.n < sizeof word)
+        return false;
+    for (size_t at = 0; at < s.n - sizeof word; at += sizeof word) {
+        memcpy(&word, s.p + at, sizeof word);
+        seen |= word;
+    }
+    memcpy(&word, s.p + s.n - sizeof word, sizeof word);
+    return !((seen | word) & HIGH_BITS);
+}
+
 bool bh_utf8_valid(struct bh_slice s) {
     struct bh_utf8 u = {0};
+    if (is_ascii(s))
+        return true;
     return bh_utf8_feed(&u, s) == 0 && bh_utf8_complete(&u);
 }
 

@@ -98,10 +98,7 @@ static void deliver_to(struct bh_subscriber *s, void *ud) {
             error = s->vt->deliver(s, m);
         }
     }
-    if (error)
-        return;
-    walk->sockets++;
-    bh_metric_inc(&bh_core_metrics[BH_CORE_DELIVERED]);
+    walk->sockets += error == 0;
 }
 
 static void disconnect_it(struct bh_subscriber *s, void *ud) {
@@ -125,6 +122,8 @@ static int deliver_now(struct bh_worker *w, struct bh_message *m, bool only_coun
     if (m->kind == BH_MESSAGE_DISCONNECT && !only_count)
         visit = disconnect_it;
     int error = bh_hub_walk(&w->hub, bh_topic_name(&m->topic), visit, &walk);
+    if (visit == deliver_to)
+        bh_metric_add(&bh_core_metrics[BH_CORE_DELIVERED], walk.sockets);
     return error == BH_EAGAIN ? BH_EAGAIN : (int)walk.sockets;
 }
 

@@ -325,6 +325,11 @@ static void book_bytes(struct bh_wsconn *ws, size_t n) {
     throttle(ws, wait_ms, bh_slice(NULL, 0));
 }
 
+static void answer_now(struct bh_wsconn *ws) {
+    bh_defer_cancel(&ws->flush);
+    bh_wsconn_flush(ws);
+}
+
 static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     struct bh_wsconn *ws = BH_CONTAINER_OF(s, struct bh_wsconn, stream);
     ws->heard_ms = bh_loop_now(ws->edge->loop);
@@ -332,10 +337,11 @@ static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     bh_edge_count(BH_EDGE_BYTES_IN, (int64_t)n);
     if (ws->state >= BH_WSCONN_LEAVING)
         return;
+    bool quiet = ws->out.count == 0;
     read_frames(ws, data, n);
     book_bytes(ws, n);
-    if (ws->state == BH_WSCONN_OPEN && bh_wsconn_is_drowning(ws))
-        bh_wsconn_flush(ws); /* before the next buffer of this very tick */
+    if (ws->state == BH_WSCONN_OPEN && ws->out.count && (quiet || bh_wsconn_is_drowning(ws)))
+        answer_now(ws);
 }
 
 static void on_end(struct bh_stream *s, int error) {

@@ -18,15 +18,31 @@ enum bh_wsconn_state {
     BH_WSCONN_CLOSED,
 };
 
+/* In the order of heat: a delivery touches what stands from the stream's end to `code`, a frame
+ * from the client little more, and whoever is idle is not touched between two heartbeats. */
 struct bh_wsconn {
     struct bh_stream stream;
     struct bh_subscriber subscriber;
-    struct bh_ws_reader reader;
     struct bh_outq out;
-    struct bh_timer timer; /* heartbeat and expiry; while closing, the close timeout */
     struct bh_defer flush; /* once closed: reap */
-    struct bh_list node;
     struct bh_edge *edge;
+    struct bh_ws_deflate deflate;
+    unsigned char state;
+    bool registered : 1;  /* with the node; bh_node_close is due */
+    bool hook_paused : 1; /* the hooks do not want more messages for now */
+    bool has_socket : 1;
+    bool fin_sent : 1;
+    bool counted : 1;    /* as an open connection */
+    bool reset : 1;      /* too slow: the end is an RST */
+    bool asking : 1;     /* the hook on_slow is running */
+    bool expiring : 1;   /* the hook on_expire is */
+    bool counted_ip : 1; /* in the quota of its address */
+    bool limited : 1;    /* the identity has limits of its own */
+    uint16_t code;       /* of the farewell */
+    uint64_t heard_ms;   /* when bytes last came */
+    uint64_t pinged_ms;  /* when a ping was sent that is not answered yet; 0: none */
+    struct bh_rate rate;
+    struct bh_ws_reader reader;
     union {
         struct {                     /* until _start */
             struct bh_defer *opener; /* queued when the connection is to be closed */
@@ -37,24 +53,11 @@ struct bh_wsconn {
             uint64_t resume_ms;  /* throttled: until when; 0: not */
         } open;
     };
+    struct bh_timer timer; /* heartbeat and expiry; while closing, the close timeout */
+    struct bh_list node;
     struct bh_deflater *deflater; /* with context takeover: made with the first message */
     char *protocol;               /* NULL: none */
-    uint64_t heard_ms;            /* when bytes last came */
-    uint64_t pinged_ms;           /* when a ping was sent that is not answered yet; 0: none */
-    struct bh_rate rate;
     struct bh_ip ip;
-    struct bh_ws_deflate deflate;
-    unsigned char state;
-    uint16_t code;        /* of the farewell */
-    bool registered : 1;  /* with the node; bh_node_close is due */
-    bool hook_paused : 1; /* the hooks do not want more messages for now */
-    bool has_socket : 1;
-    bool fin_sent : 1;
-    bool counted : 1;    /* as an open connection */
-    bool reset : 1;      /* too slow: the end is an RST */
-    bool asking : 1;     /* the hook on_slow is running */
-    bool expiring : 1;   /* the hook on_expire is */
-    bool counted_ip : 1; /* in the quota of its address */
 };
 
 /* opener is queued (flush phase) if the connection is told to close before it has started. */
@@ -70,7 +73,7 @@ void bh_wsconn_start(struct bh_wsconn *ws, struct bh_stream *from, struct bh_buf
                      struct bh_slice held);
 /* The identity's limit, or else the configured one. */
 #define BH_WSCONN_LIMIT(ws, name)                                                                  \
-    ((ws)->subscriber.identity && (ws)->subscriber.identity->limits.name                           \
+    ((ws)->limited && (ws)->subscriber.identity && (ws)->subscriber.identity->limits.name          \
          ? (ws)->subscriber.identity->limits.name                                                  \
          : (ws)->edge->config->name)
 /* Starts the close handshake. */

@@ -102,6 +102,11 @@ static bool take_quotas(struct bh_conn *c, const struct bh_identity *identity) {
     return false;
 }
 
+static bool has_limits(const struct bh_identity *identity) {
+    const struct bh_identity_limits *l = &identity->limits;
+    return l->messages_per_second || l->bytes_per_second || l->queue_bytes;
+}
+
 static void open_connection(struct bh_conn *c, const struct bh_welcome *welcome) {
     struct bh_edge *e = c->edge;
     bh_handle request = c->request;
@@ -114,6 +119,7 @@ static void open_connection(struct bh_conn *c, const struct bh_welcome *welcome)
     }
     c->ws = bh_wsconn_new(e, &c->peer.ip, protocol, &c->flush);
     c->ws->counted_ip = c->peer.forwarded;
+    c->ws->limited = has_limits(welcome->identity);
     bh_node_open(e->worker, &c->ws->subscriber, welcome->identity, on_live, e, request);
     if (bh_conn_find(e, request) == c && c->ws)
         c->switching = switching_protocols(c, welcome, protocol);

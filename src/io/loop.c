@@ -4,6 +4,10 @@
  * phase and the reap phase follow. Timers are not libevent's: they live on the wheel (timer.c), and
  * a single libevent timer, set before each wait, bounds the waiting.
  *
+ * Mail that a thread posts to its own loop needs no wake-up: it is served once, between the
+ * callbacks and the phases, and what those mails post in turn in the next tick, which does not wait
+ * then.
+ *
  * The base has no locks, because one thread owns a loop with all that is attached to it; the
  * mailbox wakes it through a descriptor. Changes of interest are collected and reach epoll just
  * before the wait, so that switching back and forth within a tick costs no system call.
@@ -14,6 +18,7 @@
 #include "bellhop/base/clock.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
+#include "bellhop/base/metrics.h"
 #include "loop_internal.h"
 
 #include <event2/event.h>
@@ -21,6 +26,19 @@
 #include <stdlib.h>
 
 #define TLS_BUDGET_US 5000
+#define SLOW_TICK_US  20000
+
+static _Thread_local struct bh_loop *current;
+
+static struct bh_metric metrics[] = {
+    {"bellhop_io_slow_ticks_total", NULL,
+     "turns of a worker's loop that took over 20 ms, during which its connections waited",
+     BH_COUNTER, 0},
+};
+
+void bh_loop_metrics_register(void) {
+    bh_metrics_register(metrics, sizeof metrics / sizeof *metrics);
+}
 
 static void on_libevent_log(int severity, const char *message) {
     if (severity != EVENT_LOG_DEBUG)
@@ -62,18 +80,31 @@ struct bh_loop *bh_loop_new(void) {
     loop->tls_budget_us = TLS_BUDGET_US;
     bh_list_init(&loop->phases[BH_PHASE_FLUSH]);
     bh_list_init(&loop->phases[BH_PHASE_REAP]);
+    bh_list_init(&loop->mail);
     bh_wheel_init(&loop->wheel);
     evtimer_assign(&loop->wake_timer, loop->base, on_wake_timer, loop);
     return loop;
 }
 
+static void run(struct bh_list *node) {
+    struct bh_defer *d = BH_CONTAINER_OF(node, struct bh_defer, node);
+    d->fn(d);
+}
+
+static void serve_mail(struct bh_loop *loop) {
+    struct bh_list boxes, *node;
+    bh_list_init(&boxes);
+    while ((node = bh_list_shift(&loop->mail)))
+        bh_list_append(&boxes, node);
+    while ((node = bh_list_shift(&boxes)))
+        run(node);
+}
+
 static void run_phases(struct bh_loop *loop) {
     struct bh_list *node;
     while ((node = bh_list_shift(&loop->phases[BH_PHASE_FLUSH])) ||
-           (node = bh_list_shift(&loop->phases[BH_PHASE_REAP]))) {
-        struct bh_defer *d = BH_CONTAINER_OF(node, struct bh_defer, node);
-        d->fn(d);
-    }
+           (node = bh_list_shift(&loop->phases[BH_PHASE_REAP])))
+        run(node);
 }
 
 void bh_loop_free(struct bh_loop *loop) {
@@ -92,8 +123,8 @@ void bh_loop_enter(struct bh_loop *loop) {
     if (loop->in_tick)
         return;
     loop->in_tick = true;
-    loop->now_ms = bh_clock_ms();
     loop->tick_began_us = bh_clock_us();
+    loop->now_ms = loop->tick_began_us / 1000;
     loop->tls_spent_us = 0;
 }
 
@@ -116,22 +147,35 @@ static void account(struct bh_loop *loop) {
     uint64_t took = bh_clock_us() - loop->tick_began_us;
     if (took > loop->worst_tick_us)
         loop->worst_tick_us = took;
+    if (took > SLOW_TICK_US)
+        bh_metric_inc(&metrics[0]);
+}
+
+struct bh_loop *bh_loop_current(void) {
+    return current;
+}
+
+static bool is_idle(const struct bh_loop *loop) {
+    return bh_list_empty(&loop->phases[BH_PHASE_FLUSH]) &&
+           bh_list_empty(&loop->phases[BH_PHASE_REAP]) && bh_list_empty(&loop->mail);
 }
 
 void bh_loop_tick(struct bh_loop *loop, bool may_block) {
-    bool idle =
-        bh_list_empty(&loop->phases[BH_PHASE_FLUSH]) && bh_list_empty(&loop->phases[BH_PHASE_REAP]);
+    struct bh_loop *outer = current;
     int flags = EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY;
-    if (may_block && idle)
+    current = loop;
+    if (may_block && is_idle(loop))
         set_wake_timer(loop);
     else
         flags |= EVLOOP_NONBLOCK;
     event_base_loop(loop->base, flags);
     bh_loop_enter(loop);
     bh_wheel_sweep(&loop->wheel, loop->now_ms);
+    serve_mail(loop);
     run_phases(loop);
     account(loop);
     loop->in_tick = false;
+    current = outer;
 }
 
 void bh_loop_run(struct bh_loop *loop) {

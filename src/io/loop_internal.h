@@ -28,14 +28,16 @@ uint64_t bh_wheel_next(struct bh_wheel *w);
 
 struct bh_resolver;
 
-#define BH_LOOP_TLS_BUFFER (48 * 1024)
+#define BH_LOOP_TLS_BUFFER   (48 * 1024)
+#define BH_LOOP_WRITE_BUFFER (16 * 1024)
 
 struct bh_loop {
     struct event_base *base;
     struct event wake_timer;
     uint64_t wake_ms; /* what wake_timer is set to, or BH_WHEEL_NEVER */
     struct bh_list phases[2];
-    bool in_tick; /* callbacks and phases are running */
+    struct bh_list mail; /* boxes to serve */
+    bool in_tick;        /* callbacks and phases are running */
     bool stopped;
     uint64_t now_ms;
     uint64_t tick_began_us;
@@ -46,11 +48,15 @@ struct bh_loop {
     struct bh_resolver *resolver; /* NULL until the first bh_resolve */
     struct bh_wheel wheel;
     unsigned char read_buffer[BH_LOOP_READ_BUFFER];
+    unsigned char write_buffer[BH_LOOP_WRITE_BUFFER];
 };
 
 /* Each event callback of io calls this first: the waiting is over, the clock of this tick is read.
  * libevent 2.1 has no hook for it. */
 void bh_loop_enter(struct bh_loop *loop);
+
+/* The loop that this thread is ticking, or NULL. */
+struct bh_loop *bh_loop_current(void);
 
 /* resolve.c: forgets all that is under way; threads that still look up a name clean up alone. */
 void bh_resolver_free(struct bh_resolver *resolver);

@@ -2,7 +2,8 @@
  *
  * A mutex guards a singly linked list; posting is a few instructions under the lock, and the
  * receiver takes the whole list at once and runs it outside. Only the post that finds the box empty
- * writes to the eventfd, so a storm of mails costs one wake-up.
+ * writes to the eventfd, so a storm of mails costs one wake-up; one from the receiver's own thread,
+ * which is awake, queues the box in the loop instead.
  *
  * The eventfd is watched edge-triggered and never read: each write is an edge, and the counter
  * would overflow after 2^64 wake-ups. What is posted while the receiver runs mails waits for the
@@ -30,6 +31,7 @@ struct bh_mailbox {
     bool closed;
     int wake_fd;
     struct bh_loop *loop;
+    struct bh_defer turn; /* in the loop's list of boxes to serve */
     struct event event;
 };
 
@@ -50,10 +52,20 @@ static void run_all(struct bh_mail *mails) {
     }
 }
 
-static void on_mail(evutil_socket_t fd, short what, void *arg) {
+static void on_turn(struct bh_defer *d) {
+    run_all(take_all(BH_CONTAINER_OF(d, struct bh_mailbox, turn)));
+}
+
+/* On the receiver's thread. */
+static void queue(struct bh_mailbox *box) {
+    if (bh_list_empty(&box->turn.node))
+        bh_list_append(&box->loop->mail, &box->turn.node);
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *arg) {
     struct bh_mailbox *box = arg;
     bh_loop_enter(box->loop);
-    run_all(take_all(box));
+    queue(box);
 }
 
 struct bh_mailbox *bh_mailbox_new(struct bh_loop *loop) {
@@ -61,13 +73,14 @@ struct bh_mailbox *bh_mailbox_new(struct bh_loop *loop) {
     pthread_mutex_init(&box->lock, NULL);
     box->tail = &box->head;
     box->loop = loop;
+    bh_defer_init(&box->turn, on_turn);
     box->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (box->wake_fd < 0) {
         bh_error("no mailbox", bh_kv_str("reason", strerror(errno)));
         abort();
     }
     event_assign(&box->event, bh_loop_base(loop), box->wake_fd, EV_READ | EV_PERSIST | EV_ET,
-                 on_mail, box);
+                 on_wake, box);
     event_add(&box->event, NULL);
     return box;
 }
@@ -83,6 +96,7 @@ void bh_mailbox_free(struct bh_mailbox *box) {
         return;
     bh_mailbox_close(box);
     run_all(take_all(box));
+    bh_defer_cancel(&box->turn);
     event_del(&box->event);
     close(box->wake_fd);
     pthread_mutex_destroy(&box->lock);
@@ -91,6 +105,10 @@ void bh_mailbox_free(struct bh_mailbox *box) {
 
 static void wake(struct bh_mailbox *box) {
     ssize_t n;
+    if (bh_loop_current() == box->loop) {
+        queue(box);
+        return;
+    }
     do
         n = write(box->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
     while (n < 0 && errno == EINTR);

@@ -97,12 +97,29 @@ size_t bh_ws_header_encode(unsigned char out[BH_WS_HEADER_OUT_MAX], uint8_t opco
     return 2 + width;
 }
 
+/* n is less than 8. */
+static void mask_tail(unsigned char *data, size_t n, uint64_t key) {
+    if (n & 4) {
+        uint32_t half;
+        memcpy(&half, data, sizeof half);
+        half ^= (uint32_t)key;
+        memcpy(data, &half, sizeof half);
+        data += sizeof half;
+    }
+    unsigned char bytes[4]; /* the key's halves are the same */
+    uint32_t half = (uint32_t)key;
+    memcpy(bytes, &half, sizeof bytes);
+    for (size_t i = 0; i < (n & 3); i++)
+        data[i] ^= bytes[i];
+}
+
 void bh_ws_mask(unsigned char *data, size_t n, const uint8_t mask[4], uint64_t offset) {
-    uint8_t turned[8];
+    uint8_t turned[4];
     for (size_t i = 0; i < sizeof turned; i++)
         turned[i] = mask[(offset + i) & 3];
-    uint64_t key, word[4];
-    memcpy(&key, turned, sizeof key);
+    uint32_t half;
+    memcpy(&half, turned, sizeof half);
+    uint64_t key = (uint64_t)half << 32 | half, word[4];
     for (; n >= sizeof word; n -= sizeof word, data += sizeof word) {
         memcpy(word, data, sizeof word);
         for (size_t i = 0; i < 4; i++)
@@ -114,8 +131,7 @@ void bh_ws_mask(unsigned char *data, size_t n, const uint8_t mask[4], uint64_t o
         word[0] ^= key;
         memcpy(data, word, sizeof key);
     }
-    for (size_t i = 0; i < n; i++)
-        data[i] ^= turned[i];
+    mask_tail(data, n, key);
 }
 
 bool bh_ws_close_code_valid(unsigned code) {

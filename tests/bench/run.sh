@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The benchmarks, from a bare Debian 12: packages, an optimised build, then each in turn. They print
-# figures, which are true of this machine and of a quiet one only; nothing here judges them. The
-# status is not 0 when a benchmark finds that the work it measured was not done.
+# figures, which are true of this machine and of a quiet one only; nothing here judges them, but for
+# the counts, which no other load disturbs. The status is not 0 when a benchmark finds that the work
+# it measured was not done.
 set -euo pipefail
 
 usage() {
@@ -21,6 +22,8 @@ usage: tests/bench/run.sh [NAME [ARGUMENT...]]
   tracker [CONNECTIONS]    registering, coming and going, heartbeat, lookups and crash clean-up
                            over Redis
   script [CONNECTIONS]     hooks that answer, wait, filter; JSON; a reload with so many open
+  counts [--record]        instructions of the hot paths under callgrind, against those recorded;
+                           status 1 when one takes more
 
 environment: UWEBSOCKETS   the source of uWebSockets, with uSockets in it, to compare with it
 TEXT
@@ -32,8 +35,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$root"
 
 # Each benchmark: the function that runs it. Those of CMakeLists.txt are programs, bench_<name>.
-order=(compare tracker script)
-declare -A runner=([compare]=run_compare [tracker]=run_program [script]=run_program)
+order=(compare tracker script counts)
+declare -A runner=([compare]=run_compare [tracker]=run_program [script]=run_program
+    [counts]=run_counts)
 
 work=
 compare_pid= # also its process group: the servers and the load generator are in it
@@ -50,6 +54,7 @@ compare_packages=(lua5.4:lua5.4 lua-socket openssl:openssl taskset:util-linux)
 # Without them the comparison has fewer peers.
 peer_packages=(nginx:nginx-light libnginx-mod-nchan nats-server:nats-server node:nodejs npm:npm)
 peer_builders=(g++:g++) # only with UWEBSOCKETS
+counts_packages=(valgrind:valgrind lua5.4:lua5.4)
 
 install_all() { # name...
     local wanted=("${build_packages[@]}" libcmocka-dev redis-server:redis-server) peers_wanted=() entry
@@ -58,6 +63,7 @@ install_all() { # name...
         peers_wanted=("${peer_packages[@]}")
         [ -z "${UWEBSOCKETS:-}" ] || peers_wanted+=("${peer_builders[@]}")
     fi
+    [[ " $* " != *" counts "* ]] || wanted+=("${counts_packages[@]}")
     forbid_services redis-server:redis-server "${peers_wanted[@]}"
     install_packages "${wanted[@]}"
     for entry in "${peers_wanted[@]}"; do
@@ -107,6 +113,11 @@ stop_compare() {
     done
     kill -KILL -- "-$compare_pid" 2>/dev/null || true
     compare_pid=
+}
+
+run_counts() { # counts argument...
+    shift
+    lua5.4 tests/bench/counts.lua "$@" </dev/null
 }
 
 case ${1:-} in

@@ -1,10 +1,10 @@
 /* loop.h - the event loop of one thread, its tick, its timers and its shared read buffer.
  *
- * A tick is: wait for events, run their callbacks, then the flush phase, then the reap phase. Code
- * queues work during callbacks and does it once at the end: the flush phase writes what has been
- * queued, the reap phase frees what has been closed. That is how nothing is freed inside its own
- * callback. Everything here belongs to the thread that runs the loop; other threads reach it only
- * through a mailbox. */
+ * A tick is: wait for events, run their callbacks, then mail, then the flush phase, then the reap
+ * phase. Code queues work during callbacks and does it once at the end: the flush phase writes what
+ * has been queued, the reap phase frees what has been closed. That is how nothing is freed inside
+ * its own callback. Everything here belongs to the thread that runs the loop; other threads reach
+ * it only through a mailbox. */
 #ifndef BELLHOP_IO_LOOP_H
 #define BELLHOP_IO_LOOP_H
 
@@ -29,6 +29,7 @@ struct bh_defer {
 
 #define BH_LOOP_READ_BUFFER (64 * 1024)
 
+void bh_loop_metrics_register(void);
 struct bh_loop *bh_loop_new(void);
 void bh_loop_free(struct bh_loop *loop); /* runs what is still deferred */
 /* Runs until bh_loop_stop; then finishes the tick at hand, flush and reap included. */

@@ -1,0 +1,6 @@
+-- For the counts: a filter that lets everything through.
+return {
+    on_deliver = function()
+        return true
+    end,
+}

@@ -1,0 +1,11 @@
+-- For the counts: reads one string out of 230 bytes of JSON, a hundred times.
+local bh = require "bellhop"
+
+return {
+    on_message = function(_, data)
+        for _ = 1, 100 do
+            if bh.json.peek(data, "user.name") ~= "Jane Doe" then error "another name" end
+        end
+        return "done"
+    end,
+}

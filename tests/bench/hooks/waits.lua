@@ -1,0 +1,9 @@
+-- For the counts: a hook that waits once before it answers.
+local bh = require "bellhop"
+
+return {
+    on_message = function(_, data)
+        bh.sleep(0.001)
+        return data
+    end,
+}
