@@ -64,8 +64,9 @@ scenarios.list = {
         connections = 9000,
         quick = 1000,
         size = 128,
-        options = {"--rounds", "60"},
-        quick_options = {"--rounds", "20"},
+        -- Many, because the kernel counts user and system time in ticks of some milliseconds.
+        options = {"--rounds", "120"},
+        quick_options = {"--rounds", "100"},
         reference = "uws",
         metrics = {
             {key = "deliveries_per_s", label = "deliveries/s", better = "more"}, user_cpu "delivery", cpu "delivery",
