@@ -58,11 +58,13 @@ function machine.pinned(core)
     return core and {"taskset", "-c", tostring(core)} or {}
 end
 
--- Runs a program to its end, bounded: stdout, stderr, status. 124: it did not end in time.
-function machine.run(argv, seconds, dir)
+-- Runs a program to its end, bounded: stdout, stderr, status. 124: it did not end in time. Calls
+-- meanwhile(), if there is one, while it runs.
+function machine.run(argv, seconds, dir, meanwhile)
     local errors = dir .. "/stderr"
     local pipe = assert(io.popen(("timeout --foreground --kill-after=5 %d %s 2>%s </dev/null"):format(seconds,
         process.command(argv), process.quote(errors))))
+    if meanwhile then meanwhile() end
     local output = pipe:read "a"
     local _, _, status = pipe:close()
     local file = io.open(errors)

@@ -7,9 +7,11 @@
 -- for each run; `redis` is a running Redis when the scenario has one.
 -- env: root, build, peers (folder of what build.sh made), work (a folder for this comparison), certs
 -- (crt and key), server_core, connections.
+local bellhop = require "bellhop"
 local http = require "http"
 local machine = require "machine"
 local process = require "process"
+local servers = require "servers"
 local tcp = require "tcp"
 local wait = require "wait"
 
@@ -23,8 +25,6 @@ local PATHS = {
     idle = "/ws?user=%d&tenant=7",
     burst = "/ws?user=%d&tenant=7",
 }
-
-local START_SECONDS = 20
 
 local function read_file(path)
     local file = io.open(path, "rb")
@@ -51,37 +51,6 @@ local function fill(text, values)
     return (text:gsub("@(%w+)@", function(name) return assert(values[name], name) end))
 end
 
--- --- starting ---
-
-local function launch(env, argv, variables)
-    local words = machine.pinned(env.server_core)
-    table.move(argv, 1, #argv, #words + 1, words)
-    return process.spawn(words, variables)
-end
-
-local function wait_for(running, what, ready)
-    wait.till(function()
-        if running:status() then error(("%s ended; its log:\n%s"):format(what, running:log()), 0) end
-        return ready()
-    end, START_SECONDS, function() return what .. "; its log:\n" .. running:log() end)
-end
-
-local function wait_port(running, name, port)
-    wait_for(running, name .. " to listen", function()
-        local connection = tcp.connect(port)
-        if connection then connection:close() end
-        return connection ~= nil
-    end)
-end
-
-local function wait_log(running, name, pattern)
-    wait_for(running, name .. " to be ready", function() return running:log():find(pattern) end)
-end
-
-local function server(running, port, ...)
-    return {process = running, pid = running.pid, address = "127.0.0.1:" .. port, words = {...}}
-end
-
 local function raw_words(scenario, publish)
     local words = {"--dialect", "raw", "--path", PATHS[scenario.mode]}
     if scenario.tls then words[#words + 1] = "--tls" end
@@ -95,43 +64,23 @@ local function redis_channel(redis) return ("redis://127.0.0.1:%d/notification:%
 
 local function start_bellhop(env, scenario, redis)
     local policy = scenario.mode == "echo" and "examples/echo.lua" or "tests/bench/peers/bellhop.lua"
-    local listen = scenario.tls and "127.0.0.1:0,tls:127.0.0.1:0" or "127.0.0.1:0"
-    local argv = {env.build .. "/src/bellhop", "serve", "--workers", "1", "--listen", listen, "--policy",
-        env.root .. "/" .. policy}
-    if redis then table.move({"--redis", redis:url()}, 1, 2, #argv + 1, argv) end
-    -- The probe pings more often than a client may.
-    local variables = {BELLHOP_SERVER_BACKLOG = "4096", BELLHOP_WEBSOCKET_CONTROL_PER_SECOND = "1000"}
-    if scenario.tls then
-        variables.BELLHOP_TLS_CERTIFICATES, variables.BELLHOP_TLS_KEYS = env.certs.crt, env.certs.key
-    end
-    local running = launch(env, argv, variables)
-    local ports
-    wait_for(running, "bellhop to listen", function()
-        ports = {}
-        for port in running:log():gmatch 'listening[^\n]-address"?[=:]"?127%.0%.0%.1:(%d+)' do ports[#ports + 1] = port end
-        return #ports == (scenario.tls and 2 or 1)
-    end)
-    wait_for(running, "bellhop to be ready", function()
-        local answer = http.request(tonumber(ports[1]), "GET", "/readyz")
-        return answer and answer.status == 200
-    end)
-    local publish = scenario.mode == "fanout" and ("http://127.0.0.1:%s/api/topics/bench/messages"):format(ports[1])
+    local running = bellhop.start(env, {policy = policy, redis = redis, tls = scenario.tls})
+    local publish = scenario.mode == "fanout" and ("http://%s/api/topics/bench/messages"):format(running.plain)
         or redis and redis_channel(redis)
-    return server(running, ports[#ports], raw_words(scenario, publish))
+    running.words = {raw_words(scenario, publish)}
+    return running
 end
-
-local function bellhop_version(env) return machine.ask(process.quote(env.build .. "/src/bellhop") .. " --version") end
 
 -- --- what is built with it ---
 
 local function start_tool(name, dialect)
     return function(env)
         local port = tcp.free_port()
-        local running = launch(env, {env.build .. "/tests/bench/" .. name, "--listen", "127.0.0.1:" .. port})
-        wait_port(running, name, port)
+        local running = servers.launch(env, {env.build .. "/tests/bench/" .. name, "--listen", "127.0.0.1:" .. port})
+        servers.wait_port(running, name, port)
         local words = {"--dialect", dialect}
         if dialect == "raw" then table.move({"--path", PATHS.echo}, 1, 2, 3, words) end
-        return server(running, port, table.unpack(words))
+        return servers.server(running, port, table.unpack(words))
     end
 end
 
@@ -141,10 +90,10 @@ local function only_echo(why) return {fanout = why, users = why, idle = why, bur
 
 local function start_uws(env, scenario)
     local port = tcp.free_port()
-    local running = launch(env, {env.peers .. "/uws", tostring(port)})
-    wait_log(running, "uWebSockets", "ready")
+    local running = servers.launch(env, {env.peers .. "/uws", tostring(port)})
+    servers.wait_log(running, "uWebSockets", "ready")
     local publish = scenario.mode == "fanout" and ("http://127.0.0.1:%d/topics/bench"):format(port) or nil
-    return server(running, port, raw_words(scenario, publish))
+    return servers.server(running, port, raw_words(scenario, publish))
 end
 
 -- --- Node ---
@@ -156,11 +105,11 @@ local function start_node(env, scenario, redis)
     if scenario.mode == "echo" then add "--echo" end
     if redis then add("--redis", tostring(redis.port)) end
     if scenario.tls then add("--key", env.certs.key, "--cert", env.certs.crt) end
-    local running = launch(env, argv)
-    wait_log(running, "the Node hub", "ready")
+    local running = servers.launch(env, argv)
+    servers.wait_log(running, "the Node hub", "ready")
     local publish = scenario.mode == "fanout" and ("http://127.0.0.1:%d/topics/bench"):format(port)
         or redis and redis_channel(redis)
-    return server(running, port, raw_words(scenario, publish))
+    return servers.server(running, port, raw_words(scenario, publish))
 end
 
 local function node_version(env)
@@ -208,17 +157,17 @@ local function start_nchan(env, scenario, redis)
     local port = {plain = tcp.free_port(), tls = scenario.tls and tcp.free_port()}
     local dir = process.temp_dir()
     local config = process.write_file(dir .. "/nginx.conf", nchan_config(env, scenario, redis, port, dir))
-    local running = launch(env, {nginx(), "-p", dir, "-c", config, "-e", dir .. "/error.log"})
+    local running = servers.launch(env, {nginx(), "-p", dir, "-c", config, "-e", dir .. "/error.log"})
     local function log() return running:log() .. (read_file(dir .. "/error.log") or "") end
     local id = scenario.mode == "fanout" and "bench" or "u.0"
     wait.till(function()
         if running:status() then error("nginx ended; its log:\n" .. log(), 0) end
         local answer = http.request(port.plain, "POST", "/pub?id=" .. id, {body = "are you there?"})
         return answer and answer.status // 100 == 2
-    end, START_SECONDS, function() return "nchan to take a message; its log:\n" .. log() end)
+    end, servers.START_SECONDS, function() return "nchan to take a message; its log:\n" .. log() end)
     local target = scenario.mode == "fanout" and "bench" or "u.%d"
     local publish = (scenario.mode == "fanout" or redis) and ("http://127.0.0.1:%d/pub?id=%s"):format(port.plain, target)
-    return server(running, port.tls or port.plain, raw_words(scenario, publish))
+    return servers.server(running, port.tls or port.plain, raw_words(scenario, publish))
 end
 
 local function nchan_missing()
@@ -261,10 +210,10 @@ local function start_nats(env, scenario)
     local tls = scenario.tls and ('tls { cert_file: "%s", key_file: "%s" }'):format(env.certs.crt, env.certs.key)
     local config = process.write_file(process.temp_dir() .. "/nats.conf",
         fill(NATS_CONFIG, {port = tostring(port), websocket = tostring(websocket), tls = tls or "no_tls: true"}))
-    local running = launch(env, {"nats-server", "-c", config}, {GOMAXPROCS = "1"})
-    wait_port(running, "nats-server", port)
-    wait_port(running, "nats-server's WebSocket", websocket)
-    return server(running, websocket, nats_words(scenario, port))
+    local running = servers.launch(env, {"nats-server", "-c", config}, {GOMAXPROCS = "1"})
+    servers.wait_port(running, "nats-server", port)
+    servers.wait_port(running, "nats-server's WebSocket", websocket)
+    return servers.server(running, websocket, nats_words(scenario, port))
 end
 
 -- --- Centrifugo ---
@@ -307,9 +256,9 @@ local function start_centrifugo(env, scenario, redis)
         engine = redis and ('{ "type": "redis", "redis": { "address": "%s" } }'):format(redis:url())
             or '{ "type": "memory" }',
     }))
-    local running = launch(env, {env.peers .. "/centrifugo", "-c", config}, {GOMAXPROCS = "1"})
-    wait_port(running, "Centrifugo", port)
-    return server(running, port, centrifugo_words(scenario, port))
+    local running = servers.launch(env, {env.peers .. "/centrifugo", "-c", config}, {GOMAXPROCS = "1"})
+    servers.wait_port(running, "Centrifugo", port)
+    return servers.server(running, port, centrifugo_words(scenario, port))
 end
 
 local function centrifugo_version(env)
@@ -326,7 +275,7 @@ local ONE_SUBSCRIPTION = "its phones are indexed by user only (one subscription 
 peers.list = {
     {
         name = "bellhop",
-        version = bellhop_version,
+        version = bellhop.version,
         notes = {
             echo = "bellhop runs examples/echo.lua, so each message goes through a Lua hook",
             burst = "bellhop asks a Lua hook on_handshake for each connection",
@@ -335,7 +284,7 @@ peers.list = {
     },
     {
         name = "bellhop-c",
-        version = bellhop_version,
+        version = bellhop.version,
         cannot = only_echo(false),
         notes = {echo = "bellhop-c is the same layers with the hook written in C (tests/bench/c_echo.c)"},
         start = start_tool("bench_c_echo", "raw"),

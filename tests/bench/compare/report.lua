@@ -48,12 +48,15 @@ local function spread(summary)
     return report.number(summary.min) .. ".." .. report.number(summary.max)
 end
 
+-- What all are held against.
+local function base_of(scenario) return scenario.base or "bellhop" end
+
 local function head(scenario, reference)
-    local row = {"peer"}
+    local row = {scenario.column or "peer"}
     for i, metric in ipairs(scenario.metrics) do
         row[#row + 1] = metric.label
         row[#row + 1] = "min..max"
-        row[#row + 1] = "of bellhop"
+        row[#row + 1] = "of " .. base_of(scenario)
         if i == 1 and reference then row[#row + 1] = "of " .. reference end
     end
     return row
@@ -68,16 +71,22 @@ local function row_of(scenario, peers, name, reference)
         local median = summary and summary.median
         row[#row + 1] = report.number(median)
         row[#row + 1] = summary and spread(summary) or "-"
-        row[#row + 1] = ratio(median, verdict.median(peers, "bellhop", key))
+        row[#row + 1] = ratio(median, verdict.median(peers, base_of(scenario), key))
         if i == 1 and reference then row[#row + 1] = ratio(median, verdict.median(peers, reference, key)) end
     end
     return row
 end
 
--- order: names of peers; peers: verdict.summarize; notes: lines.
+local function reference_of(scenario, peers)
+    local reference = peers[scenario.reference]
+    if scenario.base then return nil end
+    return reference and not reference.refusal and scenario.reference or verdict.best_other(peers, scenario.metrics[1])
+end
+
+-- order: names of peers, or of whatever stands in the column `column` of a scenario that has a `base`
+-- of its own and no reference beside it; peers: verdict.summarize; notes: lines.
 function report.scenario(scenario, order, peers, notes)
-    local reference = peers[scenario.reference] and not peers[scenario.reference].refusal and scenario.reference
-        or verdict.best_other(peers, scenario.metrics[1])
+    local reference = reference_of(scenario, peers)
     local rows = {head(scenario, reference)}
     for _, name in ipairs(order) do
         if peers[name] then rows[#rows + 1] = row_of(scenario, peers, name, reference) end
@@ -101,8 +110,8 @@ local function quoted(value)
     return text
 end
 
--- One row for each run, with all keys that any of them has, sorted.
-function report.csv(runs)
+-- One row for each run, with all keys that any of them has, sorted. column: what run.peer is called.
+function report.csv(runs, column)
     local seen, names = {}, {}
     for _, run in ipairs(runs) do
         for key in pairs(run.keys) do
@@ -113,7 +122,7 @@ function report.csv(runs)
         end
     end
     table.sort(names)
-    local lines = {"scenario,peer,run,status,verdict," .. table.concat(names, ",")}
+    local lines = {("scenario,%s,run,status,verdict,%s"):format(column, table.concat(names, ","))}
     for _, run in ipairs(runs) do
         local cells = {run.scenario, run.peer, run.number, run.status, run.refusal or "ok"}
         for i, name in ipairs(names) do cells[5 + i] = run.keys[name] == nil and "" or run.keys[name] end
