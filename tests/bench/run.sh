@@ -19,6 +19,12 @@ usage: tests/bench/run.sh [NAME [ARGUMENT...]]
       --quick              one run, fewer connections, a second each: does all of it work?
       --csv FILE           (default build/bench/results/compare.csv: a row for each run)
       --svg FILE           (default build/bench/results/compare.svg)
+  scale [OPTION...]        how it grows: some five minutes
+      --runs N             of each (default 3)
+      --only A,B           of idle (connections: memory, heartbeats, a broadcast to all), workers,
+                           users, instances
+      --quick              one run, fewer connections, a second or two each
+      --csv FILE           (default build/bench/results/scale.csv: a row for each run)
   tracker [CONNECTIONS]    registering, coming and going, heartbeat, lookups and crash clean-up
                            over Redis
   script [CONNECTIONS]     hooks that answer, wait, filter; JSON; a reload with so many open
@@ -35,22 +41,22 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$root"
 
 # Each benchmark: the function that runs it. Those of CMakeLists.txt are programs, bench_<name>.
-order=(compare tracker script counts)
-declare -A runner=([compare]=run_compare [tracker]=run_program [script]=run_program
+order=(compare scale tracker script counts)
+declare -A runner=([compare]=run_compare [scale]=run_lua [tracker]=run_program [script]=run_program
     [counts]=run_counts)
 
 work=
-compare_pid= # also its process group: the servers and the load generator are in it
+lua_pid= # also its process group: the servers and the load generator are in it
 
 finish() {
-    stop_compare
+    stop_lua
     allow_services || true
     [ -z "$work" ] || rm -rf "$work"
 }
 
 # --- packages and builds ---
 
-compare_packages=(lua5.4:lua5.4 lua-socket openssl:openssl taskset:util-linux)
+lua_packages=(lua5.4:lua5.4 lua-socket openssl:openssl taskset:util-linux)
 # Without them the comparison has fewer peers.
 peer_packages=(nginx:nginx-light libnginx-mod-nchan nats-server:nats-server node:nodejs npm:npm)
 peer_builders=(g++:g++) # only with UWEBSOCKETS
@@ -58,8 +64,8 @@ counts_packages=(valgrind:valgrind lua5.4:lua5.4)
 
 install_all() { # name...
     local wanted=("${build_packages[@]}" libcmocka-dev redis-server:redis-server) peers_wanted=() entry
+    [[ " $* " != *" compare "* && " $* " != *" scale "* ]] || wanted+=("${lua_packages[@]}")
     if [[ " $* " == *" compare "* ]]; then
-        wanted+=("${compare_packages[@]}")
         peers_wanted=("${peer_packages[@]}")
         [ -z "${UWEBSOCKETS:-}" ] || peers_wanted+=("${peer_builders[@]}")
     fi
@@ -89,30 +95,34 @@ run_program() { # name argument...
     "build/bench/tests/bench/bench_$name" "$@" </dev/null
 }
 
-# In a process group of its own, so that nothing of it stays however this ends.
 run_compare() { # compare argument...
-    local status=0
-    shift
     build_peers
+    run_lua "$@"
+}
+
+# In a process group of its own, so that nothing of it stays however this ends.
+run_lua() { # name argument...
+    local status=0 name=$1
+    shift
     ulimit -S -n "$(ulimit -H -n)"
     export TMPDIR=$work
-    setsid lua5.4 tests/bench/compare.lua build/bench "$work" "$@" </dev/null &
-    compare_pid=$!
-    wait "$compare_pid" || status=$?
-    stop_compare
+    setsid lua5.4 "tests/bench/$name.lua" build/bench "$work" "$@" </dev/null &
+    lua_pid=$!
+    wait "$lua_pid" || status=$?
+    stop_lua
     return "$status"
 }
 
-stop_compare() {
+stop_lua() {
     local attempt
-    [ -n "$compare_pid" ] || return 0
-    kill -TERM -- "-$compare_pid" 2>/dev/null || true
+    [ -n "$lua_pid" ] || return 0
+    kill -TERM -- "-$lua_pid" 2>/dev/null || true
     for ((attempt = 0; attempt < 50; attempt++)); do
-        kill -0 -- "-$compare_pid" 2>/dev/null || break
+        kill -0 -- "-$lua_pid" 2>/dev/null || break
         sleep 0.1
     done
-    kill -KILL -- "-$compare_pid" 2>/dev/null || true
-    compare_pid=
+    kill -KILL -- "-$lua_pid" 2>/dev/null || true
+    lua_pid=
 }
 
 run_counts() { # counts argument...

@@ -124,7 +124,7 @@ local function run_table(env, scenario, options)
     for i, step in ipairs(scenario.steps) do order[i] = step.name end
     notes[#notes + 1] = verdict.bottleneck(order, summary)
     local lines = report.scenario(scenario, order, summary, notes)
-    table.insert(lines, 1, ("%s: %s"):format(scenario.name, scenario.title))
+    table.insert(lines, 1, ("%s: %s; ratios are to the first line"):format(scenario.name, scenario.title))
     say("%s\n", table.concat(lines, "\n"))
     return runs, lines
 end

@@ -1,13 +1,18 @@
--- The parts of the comparison (tests/bench/compare.lua) that only compute: what several runs say, who is
--- refused, tables, CSV, the picture. Run by `bellhop test`.
+-- The parts of the comparison (tests/bench/compare.lua) and of scale.lua that only compute: what several
+-- runs say, who is refused, tables, CSV, the picture, the steps, what Redis did. Run by `bellhop test`.
 local root = debug.getinfo(1, "S").source:match "^@(.-)[^/]*$" .. "../../"
-package.path = root .. "tests/bench/compare/?.lua;" .. root .. "tests/support/?.lua;" .. package.path
+for _, dir in ipairs {"bench/compare", "bench/scale", "support"} do
+    package.path = ("%stests/%s/?.lua;%s"):format(root, dir, package.path)
+end
 local machine = require "machine"
 local peers = require "peers"
+local redis_meter = require "redis_meter"
 local report = require "report"
 local scenarios = require "scenarios"
 local stats = require "stats"
 local svg = require "svg"
+local tables = require "tables"
+local trial = require "trial"
 local verdict = require "verdict"
 
 local ASKED = {connections = 100, size = 128, fixed_work = true}
@@ -193,7 +198,7 @@ describe("the table", function()
         assert.equal("scenario,peer,run,status,verdict,connections,deliveries,deliveries_per_s,lost,note,"
             .. "short_payloads,size\n"
             .. "fanout,bellhop,1,0,ok,100,1000,1000000,0,,0,128\n"
-            .. 'fanout,node,1,3,refused: 2 messages lost,100,1000,,2,"a ""b"", c",0,128\n', report.csv(runs))
+            .. 'fanout,node,1,3,refused: 2 messages lost,100,1000,,2,"a ""b"", c",0,128\n', report.csv(runs, "peer"))
     end)
 end)
 
@@ -267,5 +272,96 @@ describe("the parts", function()
     it("read a list of cores", function()
         assert.same({0, 2, 3, 4}, machine.parse_cores "0,2-4")
         assert.same({7}, machine.parse_cores "7")
+    end)
+end)
+
+describe("runs", function()
+    it("are read from what the load generator prints", function()
+        assert.same({mode = "idle", lost = 0, latency_us_p50 = 1.5}, trial.parse_keys "mode idle\nlost 0\nlatency_us_p50 1.5\n")
+    end)
+
+    it("begin each round with another", function()
+        local order = {}
+        trial.rounds(2, {"a", "b", "c"}, function(item, number)
+            order[#order + 1] = item .. number
+            return {}
+        end)
+        assert.equal("a1 b1 c1 b2 c2 a2", table.concat(order, " "))
+    end)
+end)
+
+describe("what Redis did", function()
+    local function info(calls, usec, user, system, bytes)
+        return ("# Stats\r\ntotal_net_output_bytes:%d\r\n# CPU\r\nused_cpu_sys:%f\r\nused_cpu_user:%f\r\n"
+            .. "used_cpu_sys_children:9.0\r\ncmdstat_publish:calls=%d,usec=%d,usec_per_call=1.00\r\n")
+            :format(bytes, system, user, calls, usec)
+    end
+
+    it("is said for each message, without what asking cost", function()
+        local first = info(100, 200, 1, 2, 5000)
+        local answer = #first + #tostring(#first) + 5
+        local keys = redis_meter.difference(redis_meter.parse(first),
+            redis_meter.parse(info(300, 800, 1.5, 2.5, 5000 + answer + 400)))
+        assert.equal(200, keys.redis_messages)
+        assert.near(5000, keys.redis_cpu_us_per_message, 1e-6)
+        assert.equal(3, keys.redis_publish_us_per_message)
+        assert.equal(2, keys.redis_bytes_per_message)
+    end)
+
+    it("is nothing when nothing was published", function()
+        local one = redis_meter.parse "# Stats\r\ntotal_net_output_bytes:1\r\n"
+        assert.equal(0, one.published)
+        assert.same({}, redis_meter.difference(one, one))
+    end)
+end)
+
+describe("the steps", function()
+    local function steps_of(descriptors, name)
+        for _, one in ipairs(tables.all({descriptors = descriptors}, false, 500)) do
+            if one.name == name then return one end
+        end
+    end
+
+    it("go as far as descriptors do", function()
+        local idle = steps_of(20000, "idle")
+        assert.same({1950, 6500, 19500}, {idle.steps[1].connections, idle.steps[2].connections, idle.steps[3].connections})
+        assert.matches("19,500 connections at most.*20,000 file descriptors", idle.notes[1])
+        idle = steps_of(1048576, "idle")
+        assert.equal(120000, idle.steps[3].connections)
+        assert.not_matches("at most", table.concat(idle.notes, " "))
+    end)
+
+    it("have 100,000 users, as topics where there cannot be so many connections", function()
+        for _, descriptors in ipairs {1024, 20000, 1048576} do
+            local users = steps_of(descriptors, "users")
+            for _, step in ipairs(users.steps) do assert.is_true(step.connections <= descriptors - 500, step.name) end
+            assert.matches("100,000 topics", users.steps[#users.steps].name)
+        end
+        assert.equal(100000, steps_of(1048576, "users").steps[3].connections)
+    end)
+
+    it("differ in their names, and are held against the first", function()
+        for _, descriptors in ipairs {1024, 20000, 1048576} do
+            for _, one in ipairs(tables.all({descriptors = descriptors}, false, 500)) do
+                local seen = {}
+                for _, step in ipairs(one.steps) do
+                    assert.is_nil(seen[step.name])
+                    seen[step.name] = true
+                end
+                assert.equal(one.steps[1].name, one.base)
+                for _, goal in ipairs(one.goals) do assert.is_true(seen[goal.of]) end
+            end
+        end
+    end)
+
+    it("make a table of their own", function()
+        local scenario = {base = "1", column = "workers", metrics = SCENARIO.metrics, goals = {
+            {of = "2", metric = "server_user_us_per_message", at_most = 1.15, peer = "1"},
+        }}
+        local summary = verdict.summarize(scenario, join(three("1", {100}, 1), three("2", {150}, 1.1)), ASKED)
+        local lines = report.scenario(scenario, {"1", "2"}, summary, {})
+        assert.matches("^workers +deliveries/s +min%.%.max +ratio +us user CPU +min%.%.max +ratio$", lines[1])
+        assert.matches("^2 +150 +150 +1%.50 +1%.10 +1%.10 +1%.10$", lines[3])
+        assert.equal("  to reach: 2, us user CPU at most 1.15 of 1: 1.1, reached", lines[4])
     end)
 end)

@@ -48,7 +48,7 @@ local function spread(summary)
     return report.number(summary.min) .. ".." .. report.number(summary.max)
 end
 
--- What all are held against.
+-- What all are held against, and what the ratio to it is called.
 local function base_of(scenario) return scenario.base or "bellhop" end
 
 local function head(scenario, reference)
@@ -56,7 +56,7 @@ local function head(scenario, reference)
     for i, metric in ipairs(scenario.metrics) do
         row[#row + 1] = metric.label
         row[#row + 1] = "min..max"
-        row[#row + 1] = "of " .. base_of(scenario)
+        row[#row + 1] = scenario.base and "ratio" or "of bellhop"
         if i == 1 and reference then row[#row + 1] = "of " .. reference end
     end
     return row

@@ -43,10 +43,14 @@ local function flat(metric, steps)
     return goals
 end
 
-local function limited(most, env)
-    if most >= tables.MOST then return nil end
-    return ("%s connections at most: a process may have %s file descriptors here"):format(name_of(most),
-        name_of(env.descriptors))
+-- The notes, after one where fewer descriptors than wanted are the limit.
+local function limited(most, env, ...)
+    if most >= tables.MOST then return {...} end
+    return {
+        ("%s connections at most: a process may have %s file descriptors here"):format(name_of(most),
+            name_of(env.descriptors)),
+        ...,
+    }
 end
 
 -- --- idle connections ---
@@ -62,7 +66,11 @@ local function idle_steps(most, times)
             options = {seconds(0.5, times.seconds)},
             policy = POLICY,
             path = INDEXED,
-            variables = {BELLHOP_WEBSOCKET_PING_INTERVAL = tostring(times.interval)},
+            variables = {
+                BELLHOP_WEBSOCKET_PING_INTERVAL = tostring(times.interval),
+                -- A connection is not pinged again before that, either.
+                BELLHOP_WEBSOCKET_PONG_TIMEOUT = tostring(times.interval / 2),
+            },
             pings = connections * times.seconds / times.interval,
         }
     end
@@ -85,11 +93,9 @@ local function idle(env, most, quick)
             {key = "server_cpu_us_per_ping", label = "us CPU a ping", better = "less"},
         },
         goals = {{of = steps[3].name, metric = "bytes_per_connection", at_most = 1}},
-        notes = {
-            limited(most, env),
-            ("heartbeats: each connection is pinged each %d s (25 s is the default), over %d s"):format(times.interval,
-                times.seconds),
-        },
+        notes = limited(most, env,
+            ("heartbeats: each connection is pinged each %d s, over %d s; with the default of 25 s they cost %.2g of this")
+                :format(times.interval, times.seconds, times.interval / 25)),
     }
 end
 
@@ -124,7 +130,7 @@ local function broadcast(env, most, quick)
             {key = "deliveries_per_s", label = "deliveries/s", better = "more"},
         },
         goals = flat(cpu, steps),
-        notes = {limited(most, env), "the time to all ends when the load generator has read the last one"},
+        notes = limited(most, env, "the time to all ends when the load generator has read the last one"),
     }
 end
 
@@ -235,12 +241,10 @@ local function users(env, most, quick)
         steps = steps,
         metrics = {cpu, user_cpu, messages, p99},
         goals = flat(cpu, steps),
-        notes = {
-            limited(most, env),
+        notes = limited(most, env,
             "users have a connection each; topics stand for users where there cannot be so many connections, and each of "
                 .. "these holds several of them",
-            "in turn, so that each message goes to the connection that was idle for longest: more sockets, colder caches",
-        },
+            "in turn, so that each message goes to the connection that was idle for longest: more sockets, colder caches"),
     }
 end
 
@@ -282,7 +286,7 @@ local function instances(_, most, quick)
         notes = {
             "the same rate in each step, so that none has the advantage of batches; what goes on besides (heartbeats, "
                 .. "probes) is spread over the messages",
-            "all instances on one core, Redis and the load generator on the other",
+            "all instances on one core, Redis and the load generator on the other; ten that share a core each find it cold",
         },
     }
 end
