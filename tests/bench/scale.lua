@@ -84,7 +84,7 @@ end
 local function measure(env, step)
     local watched
     local function watch(broker)
-        local ok, keys = pcall(redis_meter.watch, broker, step.meter.before, step.meter.seconds)
+        local ok, keys = pcall(redis_meter.watch, broker, step.meter)
         watched = ok and keys or nil
     end
     local here_env = place(env, step)

@@ -291,27 +291,31 @@ describe("runs", function()
 end)
 
 describe("what Redis did", function()
-    local function info(calls, usec, user, system, bytes)
-        return ("# Stats\r\ntotal_net_output_bytes:%d\r\n# CPU\r\nused_cpu_sys:%f\r\nused_cpu_user:%f\r\n"
-            .. "used_cpu_sys_children:9.0\r\ncmdstat_publish:calls=%d,usec=%d,usec_per_call=1.00\r\n")
+    local function info(at, calls, usec, user, system, bytes)
+        local text = ("# Stats\r\ntotal_net_output_bytes:%d\r\npubsub_channels:7\r\n# CPU\r\nused_cpu_sys:%f\r\n"
+            .. "used_cpu_user:%f\r\nused_cpu_sys_children:9.0\r\ncmdstat_publish:calls=%d,usec=%d,usec_per_call=1.00\r\n")
             :format(bytes, system, user, calls, usec)
+        return redis_meter.parse(text, at), #text + #tostring(#text) + 5
     end
 
-    it("is said for each message, without what asking cost", function()
-        local first = info(100, 200, 1, 2, 5000)
-        local answer = #first + #tostring(#first) + 5
-        local keys = redis_meter.difference(redis_meter.parse(first),
-            redis_meter.parse(info(300, 800, 1.5, 2.5, 5000 + answer + 400)))
+    it("is said for each message, without what asking cost and what went on before", function()
+        local quiet_from, first = info(10, 0, 0, 1, 1, 1000)
+        assert.equal(7, quiet_from.channels)
+        local quiet_to = info(12, 0, 0, 1.1, 1.1, 1000 + first + 200)
+        local from, answer = info(20, 100, 200, 2, 2, 5000)
+        local to = info(22, 300, 800, 2.3, 2.3, 5000 + answer + 400)
+        local keys = redis_meter.keys(quiet_from, quiet_to, from, to)
         assert.equal(200, keys.redis_messages)
-        assert.near(5000, keys.redis_cpu_us_per_message, 1e-6)
+        assert.near(1e5, keys.redis_quiet_cpu_us_per_s, 1e-3)
+        assert.near(2000, keys.redis_cpu_us_per_message, 1e-3)
         assert.equal(3, keys.redis_publish_us_per_message)
-        assert.equal(2, keys.redis_bytes_per_message)
+        assert.near(1, keys.redis_bytes_per_message, 1e-9)
     end)
 
     it("is nothing when nothing was published", function()
-        local one = redis_meter.parse "# Stats\r\ntotal_net_output_bytes:1\r\n"
+        local one = redis_meter.parse("# Stats\r\ntotal_net_output_bytes:1\r\n", 1)
         assert.equal(0, one.published)
-        assert.same({}, redis_meter.difference(one, one))
+        assert.same({}, redis_meter.keys(one, one, one, one))
     end)
 end)
 

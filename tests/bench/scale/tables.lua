@@ -6,8 +6,8 @@
 -- A step: name; what compare/trial.lua wants (mode, connections, options, size, redis); and how the
 -- servers are started: instances (one unless said otherwise), workers (likewise), policy, variables,
 -- both_cores (servers and clients share them); path, publish ("broadcast", or what follows
--- redis://HOST:PORT/). pings: how many there must be, about. meter: what compare/redis_meter.lua waits
--- for, {before, seconds}.
+-- redis://HOST:PORT/). pings: how many there must be, about. meter: what compare/redis_meter.lua is
+-- told.
 local report = require "report"
 
 local tables = {}
@@ -34,11 +34,13 @@ local function seconds(warmup, measured) return "--warmup", tostring(warmup), "-
 
 local function name_of(n, what) return report.number(n) .. (what and " " .. what or "") end
 
--- A goal for each step but the first.
-local function flat(metric, steps)
+-- A goal for each of the keys, for each step but the first.
+local function flat(keys, steps)
     local goals = {}
-    for i = 2, #steps do
-        goals[#goals + 1] = {of = steps[i].name, metric = metric.key, at_most = FLAT, peer = steps[1].name}
+    for _, key in ipairs(keys) do
+        for i = 2, #steps do
+            goals[#goals + 1] = {of = steps[i].name, metric = key, at_most = FLAT, peer = steps[1].name}
+        end
     end
     return goals
 end
@@ -63,7 +65,7 @@ local function idle_steps(most, times)
             name = name_of(connections),
             connections = connections,
             mode = "idle",
-            options = {seconds(0.5, times.seconds)},
+            options = {seconds(0.5, times.seconds[i])},
             policy = POLICY,
             path = INDEXED,
             variables = {
@@ -71,14 +73,14 @@ local function idle_steps(most, times)
                 -- A connection is not pinged again before that, either.
                 BELLHOP_WEBSOCKET_PONG_TIMEOUT = tostring(times.interval / 2),
             },
-            pings = connections * times.seconds / times.interval,
+            pings = connections * times.seconds[i] / times.interval,
         }
     end
     return steps
 end
 
 local function idle(env, most, quick)
-    local times = quick and {interval = 1, seconds = 3} or {interval = 3, seconds = 9}
+    local times = quick and {interval = 1, seconds = {2, 2, 3}} or {interval = 3, seconds = {6, 6, 9}}
     local steps = idle_steps(most, times)
     return {
         group = "idle",
@@ -94,13 +96,13 @@ local function idle(env, most, quick)
         },
         goals = {{of = steps[3].name, metric = "bytes_per_connection", at_most = 1}},
         notes = limited(most, env,
-            ("heartbeats: each connection is pinged each %d s, over %d s; with the default of 25 s they cost %.2g of this")
-                :format(times.interval, times.seconds, times.interval / 25)),
+            ("heartbeats: each connection is pinged each %d s, over %d s or more; with the default, 25 s, that is %.2g of it")
+                :format(times.interval, times.seconds[1], times.interval / 25)),
     }
 end
 
 -- As many deliveries whatever the step.
-local function rounds(connections, quick) return tostring(math.max(5, (quick and 30000 or 300000) // connections)) end
+local function rounds(connections, quick) return tostring(math.max(5, (quick and 30000 or 200000) // connections)) end
 
 local function broadcast(env, most, quick)
     local steps = {}
@@ -129,7 +131,7 @@ local function broadcast(env, most, quick)
             relabel(user_cpu, "us user CPU a delivery"),
             {key = "deliveries_per_s", label = "deliveries/s", better = "more"},
         },
-        goals = flat(cpu, steps),
+        goals = {{of = steps[3].name, metric = "server_user_us_per_message", at_most = 0.5}},
         notes = limited(most, env, "the time to all ends when the load generator has read the last one"),
     }
 end
@@ -159,7 +161,7 @@ local function workers_echo(_, _, quick)
             connections = 100,
             size = 20,
             mode = "echo",
-            options = {"--in-flight", "16", seconds(0.5, quick and 1 or 3)},
+            options = {"--in-flight", "16", seconds(0.5, quick and 1 or 2)},
             policy = "examples/echo.lua",
             path = "/ws",
         },
@@ -206,7 +208,7 @@ local function users_step(name, connections, users, times)
         mode = "users",
         -- Subscribed, and registered, is who has been connected for long enough.
         options = {"--in-flight", "64", "--users", tostring(users), "--settle",
-            tostring(1 + users / 20000), seconds(0.5, times)},
+            tostring(1 + users / 50000), seconds(0.5, times)},
         redis = true,
     }
 end
@@ -226,7 +228,7 @@ local function as_topics(users, connections, times)
 end
 
 local function users(env, most, quick)
-    local times = quick and 1 or 2.5
+    local times = quick and 1 or 2
     local steps = {as_users(math.min(most, 1000), times)}
     if most > 10000 then steps[#steps + 1] = as_users(10000, times) end
     if most > 1000 then steps[#steps + 1] = as_users(math.min(most, 100000), times) end
@@ -240,7 +242,7 @@ local function users(env, most, quick)
         column = "users",
         steps = steps,
         metrics = {cpu, user_cpu, messages, p99},
-        goals = flat(cpu, steps),
+        goals = flat({cpu.key}, steps),
         notes = limited(most, env,
             "users have a connection each; topics stand for users where there cannot be so many connections, and each of "
                 .. "these holds several of them",
@@ -252,6 +254,9 @@ end
 
 local RATE = 4000
 
+-- In this time Redis is watched without messages.
+local SETTLE = 2.5
+
 local function instances(_, most, quick)
     local steps, each = {}, math.max(1, math.min(most // 10, quick and 50 or 200))
     for i, n in ipairs {1, 2, 5, 10} do
@@ -260,13 +265,13 @@ local function instances(_, most, quick)
             connections = n * each,
             size = 128,
             mode = "users",
-            options = {"--rate", tostring(RATE), "--settle", "1", seconds(0.5, quick and 1.5 or 3)},
+            options = {"--rate", tostring(RATE), "--settle", tostring(SETTLE), seconds(0.5, quick and 1.5 or 2.5)},
             redis = true,
             instances = n,
             policy = POLICY,
             path = INDEXED,
             publish = "notification:%d",
-            meter = {before = RATE * 0.4, seconds = quick and 1.3 or 2.8},
+            meter = {channels = n * each, quiet = {1, 1}, before = RATE * 0.4, busy = quick and 1.3 or 2.3},
         }
     end
     return {
@@ -278,14 +283,16 @@ local function instances(_, most, quick)
         steps = steps,
         metrics = {
             {key = "redis_cpu_us_per_message", label = "us CPU of Redis a message", better = "less"},
-            {key = "redis_publish_us_per_message", label = "us in PUBLISH", better = "less"},
+            {key = "redis_publish_us_per_message", label = "us of that in PUBLISH", better = "less"},
             {key = "redis_bytes_per_message", label = "bytes sent by Redis", better = "less"},
-            relabel(cpu, "us CPU of all instances"),
+            {key = "redis_quiet_cpu_us_per_s", label = "us CPU a second without", better = "less"},
+            relabel(cpu, "us CPU of all instances a message"),
         },
-        goals = flat({key = "redis_cpu_us_per_message"}, steps),
+        goals = flat({"redis_cpu_us_per_message", "redis_bytes_per_message"}, steps),
         notes = {
-            "the same rate in each step, so that none has the advantage of batches; what goes on besides (heartbeats, "
-                .. "probes) is spread over the messages",
+            "the same rate in each step, so that none has the advantage of batches",
+            "what Redis does without messages (heartbeats, probes, tracking) is not in its figures for a message, but has "
+                .. "its own column",
             "all instances on one core, Redis and the load generator on the other; ten that share a core each find it cold",
         },
     }
