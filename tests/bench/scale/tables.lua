@@ -80,7 +80,7 @@ local function idle_steps(most, times)
 end
 
 local function idle(env, most, quick)
-    local times = quick and {interval = 1, seconds = {2, 2, 3}} or {interval = 3, seconds = {6, 6, 9}}
+    local times = quick and {interval = 1, seconds = {2, 2, 3}} or {interval = 2, seconds = {4, 4, 6}}
     local steps = idle_steps(most, times)
     return {
         group = "idle",
@@ -128,10 +128,9 @@ local function broadcast(env, most, quick)
         metrics = {
             {key = "round_us_p50", label = "ms to all", better = "less", scale = 1 / 1000},
             relabel(cpu, "us CPU a delivery"),
-            relabel(user_cpu, "us user CPU a delivery"),
             {key = "deliveries_per_s", label = "deliveries/s", better = "more"},
         },
-        goals = {{of = steps[3].name, metric = "server_user_us_per_message", at_most = 0.5}},
+        goals = {},
         notes = limited(most, env, "the time to all ends when the load generator has read the last one"),
     }
 end
@@ -244,6 +243,7 @@ local function users(env, most, quick)
         metrics = {cpu, user_cpu, messages, p99},
         goals = flat({cpu.key}, steps),
         notes = limited(most, env,
+            "the kernel tells user from system time by sampling: the former is rough",
             "users have a connection each; topics stand for users where there cannot be so many connections, and each of "
                 .. "these holds several of them",
             "in turn, so that each message goes to the connection that was idle for longest: more sockets, colder caches"),
