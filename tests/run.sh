@@ -189,7 +189,7 @@ if [ -n "$fuzz_seconds" ]; then
     run_fuzz "$fuzz_seconds"
     exit
 fi
-forbid_services
+forbid_services redis-server:redis-server
 install_packages "${build_packages[@]}" "${test_packages[@]}"
 allow_services
 

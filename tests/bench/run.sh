@@ -9,24 +9,73 @@ usage() {
     cat <<'TEXT'
 usage: tests/bench/run.sh [NAME [ARGUMENT...]]
 
-  without a name, all of them with their defaults; else the one of that name, for example
+  without a name, all of them with their defaults; else the one of that name:
+
+  compare [OPTION...]      bellhop beside nchan, Node, NATS, Centrifugo, uWebSockets and a raw epoll
+                           echo: about half an hour
+      --runs N             of each (default 5)
+      --only A,B           of echo-16, echo-1, fanout, users, idle, idle-tls, burst
+      --peers A,B          of bellhop, bellhop-c, raw, uws, nchan, node, nats, centrifugo
+      --quick              one run, fewer connections, a second each: does all of it work?
+      --csv FILE           (default build/bench/results/compare.csv: a row for each run)
+      --svg FILE           (default build/bench/results/compare.svg)
+  scale [OPTION...]        how it grows: some five minutes
+      --runs N             of each (default 3)
+      --only A,B           of idle (connections: memory, heartbeats, a broadcast to all), workers,
+                           users, instances
+      --quick              one run, fewer connections, a second or two each
+      --csv FILE           (default build/bench/results/scale.csv: a row for each run)
   tracker [CONNECTIONS]    registering, coming and going, heartbeat, lookups and crash clean-up
                            over Redis
   script [CONNECTIONS]     hooks that answer, wait, filter; JSON; a reload with so many open
   counts [--record]        instructions of the hot paths under callgrind, against those recorded;
                            status 1 when one takes more
+
+environment: UWEBSOCKETS   the source of uWebSockets, with uSockets in it, to compare with it
 TEXT
 }
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 . "$root/tests/support/packages.sh"
+. "$root/tests/bench/peers/build.sh"
 cd "$root"
 
+# Each benchmark: the function that runs it. Those of CMakeLists.txt are programs, bench_<name>.
+order=(compare scale tracker script counts)
+declare -A runner=([compare]=run_compare [scale]=run_lua [tracker]=run_program [script]=run_program
+    [counts]=run_counts)
+
 work=
+lua_pid= # also its process group: the servers and the load generator are in it
 
 finish() {
+    stop_lua
     allow_services || true
     [ -z "$work" ] || rm -rf "$work"
+}
+
+# --- packages and builds ---
+
+lua_packages=(lua5.4:lua5.4 lua-socket openssl:openssl taskset:util-linux)
+# Without them the comparison has fewer peers.
+peer_packages=(nginx:nginx-light libnginx-mod-nchan nats-server:nats-server node:nodejs npm:npm)
+peer_builders=(g++:g++) # only with UWEBSOCKETS
+counts_packages=(valgrind:valgrind lua5.4:lua5.4)
+
+install_all() { # name...
+    local wanted=("${build_packages[@]}" libcmocka-dev redis-server:redis-server) peers_wanted=() entry
+    [[ " $* " != *" compare "* && " $* " != *" scale "* ]] || wanted+=("${lua_packages[@]}")
+    if [[ " $* " == *" compare "* ]]; then
+        peers_wanted=("${peer_packages[@]}")
+        [ -z "${UWEBSOCKETS:-}" ] || peers_wanted+=("${peer_builders[@]}")
+    fi
+    [[ " $* " != *" counts "* ]] || wanted+=("${counts_packages[@]}")
+    forbid_services redis-server:redis-server "${peers_wanted[@]}"
+    install_packages "${wanted[@]}"
+    for entry in "${peers_wanted[@]}"; do
+        (install_packages "$entry") || say "going on without ${entry##*:}"
+    done
+    allow_services
 }
 
 build() {
@@ -38,15 +87,46 @@ build() {
     fi
 }
 
-run_bench() { # name argument...
+# --- running ---
+
+run_program() { # name argument...
     local name=$1
     shift
-    say "$name"
     "build/bench/tests/bench/bench_$name" "$@" </dev/null
 }
 
-run_counts() { # argument...
-    say "counts"
+run_compare() { # compare argument...
+    build_peers
+    run_lua "$@"
+}
+
+# In a process group of its own, so that nothing of it stays however this ends.
+run_lua() { # name argument...
+    local status=0 name=$1
+    shift
+    ulimit -S -n "$(ulimit -H -n)"
+    export TMPDIR=$work
+    setsid lua5.4 "tests/bench/$name.lua" build/bench "$work" "$@" </dev/null &
+    lua_pid=$!
+    wait "$lua_pid" || status=$?
+    stop_lua
+    return "$status"
+}
+
+stop_lua() {
+    local attempt
+    [ -n "$lua_pid" ] || return 0
+    kill -TERM -- "-$lua_pid" 2>/dev/null || true
+    for ((attempt = 0; attempt < 50; attempt++)); do
+        kill -0 -- "-$lua_pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -KILL -- "-$lua_pid" 2>/dev/null || true
+    lua_pid=
+}
+
+run_counts() { # counts argument...
+    shift
     lua5.4 tests/bench/counts.lua "$@" </dev/null
 }
 
@@ -60,24 +140,18 @@ case ${1:-} in
     fail "unknown option $1"
     ;;
 esac
+if [ $# -gt 0 ]; then
+    [ -n "${runner[$1]:-}" ] || fail "no benchmark $1; there is: ${order[*]}"
+    order=("$1")
+    shift
+fi
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 work=$(mktemp -d)
-forbid_services
-install_packages "${build_packages[@]}" libcmocka-dev redis-server:redis-server \
-    valgrind:valgrind lua5.4:lua5.4
-allow_services
+install_all "${order[@]}"
 build
-mapfile -t names <build/bench/tests/bench/benches
-if [ $# -eq 0 ]; then
-    for name in "${names[@]}"; do run_bench "$name"; done
-    run_counts
-    exit
-fi
-if [ "$1" = counts ]; then
-    run_counts "${@:2}"
-    exit
-fi
-[[ " ${names[*]} " == *" $1 "* ]] || fail "no benchmark $1; there is: ${names[*]} counts"
-run_bench "$@"
+for name in "${order[@]}"; do
+    say "$name"
+    "${runner[$name]}" "$name" "$@"
+done

@@ -17,7 +17,8 @@ local PROBED = {BELLHOP_WEBSOCKET_CONTROL_PER_SECOND = "1000"}
 local function policy(hooks)
     return [[
     local hooks = { ]] .. hooks .. [[ }
-    hooks.on_handshake = function(req) return { user = req:arg "user", topics = { req:arg "topic" } } end
+    hooks.on_handshake = hooks.on_handshake
+        or function(req) return { user = req:arg "user", topics = { req:arg "topic" } } end
     return hooks
     ]]
 end
@@ -105,6 +106,37 @@ describe("the load generator", function()
         assert.is_true(keys.server_memory_before_kib > 0)
         assert.is_number(keys.bytes_per_connection)
         assert.is_true(keys.probe_us_p50 > 0)
+    end)
+
+    it("answers and counts the pings of the measured time", function()
+        local other = daemon.start {workers = 1, env = {
+            BELLHOP_WEBSOCKET_PING_INTERVAL = "0.1", BELLHOP_WEBSOCKET_PONG_TIMEOUT = "0.05",
+        }}
+        finally(function() other:stop() end)
+        assert.is_true(run(other.port, "idle", "--path", "/ws?user=%d", "--seconds", "0.5").server_pings >= 40)
+    end)
+
+    it("spreads connections over several servers", function()
+        local server = redis.start()
+        local all = {}
+        finally(function()
+            for _, one in ipairs(all) do one:stop() end
+            redis.stop_all()
+        end)
+        for i = 1, 2 do all[i] = daemon.start {workers = 1, redis = server:url()} end
+        moved(run(all[1].port, "users", "--path", "/ws?user=%d", "--publish",
+            ("redis://127.0.0.1:%d/notification:%%d"):format(server.port), "127.0.0.1:" .. all[2].port))
+    end)
+
+    it("has connections that stand for several users each", function()
+        local several = policy [[
+        on_handshake = function(req)
+            local first = tonumber(req:arg "user")
+            return { topics = { tostring(first), tostring(first + 20), tostring(first + 40) } }
+        end]]
+        local other = daemon.start {workers = 1, policy = several}
+        finally(function() other:stop() end)
+        moved(run(other.port, "users", "--users", "60", "--path", "/ws?user=%d", "--publish", api(other, "topics/%d")))
     end)
 
     it("opens connections in a burst", function()

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Debian packages that building and testing need, and how to get the missing ones. Sourced by
-# examples/quickstart.sh and tests/run.sh; it only defines names.
+# Debian packages that building, testing and measuring need, and how to get the missing ones. Sourced
+# by examples/quickstart.sh, tests/run.sh and tests/bench/run.sh; it only defines names.
 #
 # An entry is a package, or `command:package` for a tool that may also have come from elsewhere.
 
@@ -67,8 +67,12 @@ Ask for:  apt-get install ${missing[*]}"
 
 # Debian starts a server when it installs one; ours are started on ports of their own.
 policy_rc=
-forbid_services() {
-    is_installed redis-server:redis-server && return
+forbid_services() { # entry...: those that bring a server along
+    local entry missing=
+    for entry; do
+        is_installed "$entry" || missing=yes
+    done
+    [ -n "$missing" ] || return 0
     may_install && [ ! -e /usr/sbin/policy-rc.d ] && [ -d /usr/sbin ] || return 0
     policy_rc=/usr/sbin/policy-rc.d
     printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy_rc" >/dev/null

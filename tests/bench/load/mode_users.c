@@ -6,9 +6,9 @@
 #include "say.h"
 
 static void publish(struct client *client, uint64_t due) {
-    unsigned number = 1 + (unsigned)((client->result->sent) % client->options->connections);
-    client->shared->sent_to[number - 1]++;
-    published_send(client, number, due);
+    unsigned user = (unsigned)(client->result->sent % client->options->users);
+    client->shared->sent_to[user % client->options->connections]++;
+    published_send(client, 1 + user, due);
 }
 
 static void message(struct phone *phone, const uint8_t *bytes, size_t len) {

@@ -16,13 +16,15 @@ const char *const options_mode_names[MODES] = {"echo", "fanout", "users", "idle"
 static const char *const dialect_names[DIALECTS] = {"raw", "nats", "centrifugo", "tcp"};
 
 static const char usage[] =
-    "usage: bench_load MODE [option...] HOST:PORT\n"
+    "usage: bench_load MODE [option...] HOST:PORT...\n"
     "\n"
     "  echo    each connection sends messages and gets them back\n"
     "  fanout  one message is published and reaches all connections\n"
     "  users   messages are published to one user each\n"
     "  idle    connections that do nothing: memory\n"
     "  burst   connections are opened as fast as they are accepted\n"
+    "\n"
+    "  Of several addresses each takes the next connection in turn.\n"
     "\n"
     "  --connections N      in all (100)\n"
     "  --processes K        of the client (as few as the limit of descriptors asks for)\n"
@@ -35,6 +37,8 @@ static const char usage[] =
     "  --size BYTES         of a payload (20 for echo, 128 else)\n"
     "  --in-flight P        echo: messages of each connection (1); users: in all (64); burst:\n"
     "                       connections that are being opened (256)\n"
+    "  --users N            users: numbers that are published to, in turn; n is expected by the\n"
+    "                       connection (n - 1) % connections + 1 (as many as connections)\n"
     "  --rate R             messages a second, on a schedule and whatever comes back\n"
     "  --warmup S           before the measured time (1)\n"
     "  --seconds S          that are measured (5)\n"
@@ -123,6 +127,7 @@ static void publish(struct options *o, const char *url) {
 
 enum {
     CONNECTIONS = 256,
+    USERS,
     PROCESSES,
     SOURCES,
     WS_PATH,
@@ -148,6 +153,7 @@ enum {
 
 static const struct option known[] = {
     {"connections", 1, NULL, CONNECTIONS},
+    {"users", 1, NULL, USERS},
     {"processes", 1, NULL, PROCESSES},
     {"sources", 1, NULL, SOURCES},
     {"path", 1, NULL, WS_PATH},
@@ -176,6 +182,9 @@ static void set_number(struct options *o, int option, const char *name, const ch
     switch (option) {
     case CONNECTIONS:
         o->connections = whole(name, text, 1000000);
+        break;
+    case USERS:
+        o->users = whole(name, text, 10000000);
         break;
     case PROCESSES:
         o->processes = whole(name, text, 1000);
@@ -265,6 +274,10 @@ static void complete(struct options *o) {
         o->size = o->mode == MODE_ECHO ? 20 : 128;
     if (publishes != (o->publish != PUBLISH_NOTHING))
         refuse("--publish is for fanout and users, and they want it");
+    if (o->users && (o->mode != MODE_USERS || o->users < o->connections))
+        refuse("--users is for users, and there are no fewer than connections");
+    if (!o->users)
+        o->users = o->connections;
     if (o->rate > 0 && o->mode > MODE_USERS)
         refuse("--rate is for echo, fanout and users");
     if (o->dialect == DIALECT_TCP && (publishes || o->probe))
@@ -292,10 +305,13 @@ void options_parse(struct options *o, int argc, char **argv) {
             refuse("what is %s?", argv[optind - 1]);
         set(o, option == 'h' ? HELP : option, known[index].name, optarg);
     }
-    if (argc - optind != 2)
+    if (argc - optind < 2)
         refuse("a mode and HOST:PORT are wanted");
+    if (argc - optind > 1 + OPTIONS_MAX_ADDRESSES)
+        refuse("too many addresses");
     o->mode = (enum mode_id)choice("mode", argv[optind], options_mode_names, MODES);
     o->host = argv[optind + 1];
-    address(&o->address, o->host);
+    for (int i = optind + 1; i < argc; i++)
+        address(&o->addresses[o->address_count++], argv[i]);
     complete(o);
 }

@@ -13,15 +13,18 @@ enum mode_id { MODE_ECHO, MODE_FANOUT, MODE_USERS, MODE_IDLE, MODE_BURST, MODES 
 enum dialect_id { DIALECT_RAW, DIALECT_NATS, DIALECT_CENTRIFUGO, DIALECT_TCP, DIALECTS };
 enum publish_id { PUBLISH_NOTHING, PUBLISH_HTTP, PUBLISH_REDIS, PUBLISH_NATS };
 
-#define OPTIONS_MAX_PIDS    16
-#define OPTIONS_MAX_HEADERS 8
+#define OPTIONS_MAX_PIDS      16
+#define OPTIONS_MAX_HEADERS   8
+#define OPTIONS_MAX_ADDRESSES 16
 
 struct options {
     enum mode_id mode;
     enum dialect_id dialect;
-    const char *host; /* as it was written, with the port: for the Host field */
-    struct sockaddr_in address;
+    const char *host; /* the first, as it was written, with the port: for the Host field */
+    struct sockaddr_in addresses[OPTIONS_MAX_ADDRESSES];
+    size_t address_count;
     unsigned connections, processes, sources;
+    unsigned users;             /* of the mode users: at least as many as connections */
     const char *path, *channel; /* with %d in them; the channel may be null */
     bool tls, probe;
     size_t size;

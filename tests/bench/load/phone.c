@@ -156,10 +156,17 @@ static void closed(struct phone *phone, const struct frame *f) {
     ended(phone, why);
 }
 
+static void answer_ping(struct phone *phone, const struct frame *f) {
+    struct client *client = phone->client;
+    if (client_measures(client, client->now))
+        client->result->pings_measured++;
+    phone_send_frame(phone, FRAME_PONG, f->payload, f->len);
+}
+
 /* One frame of control. */
 static void control(struct phone *phone, const struct frame *f) {
     if (f->opcode == FRAME_PING)
-        phone_send_frame(phone, FRAME_PONG, f->payload, f->len);
+        answer_ping(phone, f);
     else if (f->opcode == FRAME_PONG && phone->on_pong)
         phone->on_pong(phone, f->payload, f->len);
     else if (f->opcode == FRAME_CLOSE)
@@ -365,9 +372,10 @@ static void bind_source(struct phone *phone) {
 }
 
 void phone_start(struct phone *phone, struct client *client, unsigned number) {
-    const struct sockaddr_in *to = &client->options->address;
+    const struct options *o = client->options;
+    const struct sockaddr_in *to = &o->addresses[(number - 1) % o->address_count];
     int yes = 1;
-    bool asks_first = dialects[client->options->dialect].websocket && !client->tls;
+    bool asks_first = dialects[o->dialect].websocket && !client->tls;
     *phone = (struct phone){.source = {ready}, .client = client, .number = number};
     phone->state = PHONE_CONNECTING;
     phone->events = asks_first ? EPOLLIN : EPOLLIN | EPOLLOUT;

@@ -38,6 +38,7 @@ static struct result *sum(const struct options *o, const struct shared *s) {
         all->sent += one->sent;
         all->sent_measured += one->sent_measured;
         all->delivered_measured += one->delivered_measured;
+        all->pings_measured += one->pings_measured;
         all->bad += one->bad;
         all->unexpected += one->unexpected;
         all->lost += one->lost;
@@ -144,6 +145,8 @@ int report_print(const struct report *r, const struct options *o, const struct s
     if (o->mode < MODE_IDLE)
         traffic(r, o, all);
     cpu(r, o, all);
+    if (o->mode == MODE_IDLE)
+        count("server_pings", all->pings_measured);
     distribution("probe", &s->probe);
     if (o->probe)
         figure("probe_late_us_max", (double)s->probe_late / 1000);

@@ -19,7 +19,7 @@ struct result {
     _Alignas(64) _Atomic uint32_t command; /* the conductor's order */
     _Atomic uint64_t delivered;            /* whole payloads, since the beginning */
     _Atomic uint64_t sent;                 /* likewise; by the publisher, or each echo process */
-    uint64_t sent_measured, delivered_measured;
+    uint64_t sent_measured, delivered_measured, pings_measured;
     uint64_t bad;        /* payloads of another size or with other bytes */
     uint64_t unexpected; /* twice, out of order, or nobody's */
     uint64_t lost;

@@ -1,0 +1,92 @@
+-- One run: fresh servers, the load generator on them, what it printed, and nothing left of them.
+local machine = require "machine"
+local process = require "process"
+local redis = require "redis"
+local wait = require "wait"
+
+local trial = {}
+
+local RUN_SECONDS = 300 -- at most, of the load generator
+
+-- Lines `key value`; numbers as numbers.
+function trial.parse_keys(output)
+    local keys = {}
+    for name, value in output:gmatch "([%w_]+)[ \t]+([^\n]+)" do keys[name] = tonumber(value) or value end
+    return keys
+end
+
+local function load_words(env, what, servers)
+    local words = machine.pinned(env.client_core)
+    local function add(...) table.move({...}, 1, select("#", ...), #words + 1, words) end
+    add(env.build .. "/tests/bench/bench_load", what.mode, "--connections", tostring(what.connections))
+    if what.size then add("--size", tostring(what.size)) end
+    add(table.unpack(what.options))
+    add(table.unpack(servers[1].words))
+    for _, server in ipairs(servers) do add("--pid", tostring(server.pid)) end
+    add("--format", "kv")
+    for _, server in ipairs(servers) do add(server.address) end
+    return words
+end
+
+local function last_line(text) return text:match "([^\n]+)%s*$" end
+
+-- Whether a server has ended is known a moment after the load generator has noticed.
+local function ended(server)
+    pcall(wait.till, function() return server.process:status() end, 1)
+    return server.process:status()
+end
+
+local function blame(run, servers)
+    for _, server in ipairs(servers) do
+        local log, how = server.process:log(), ended(server)
+        if how then run.status, run.error = 1, "the server ended: " .. (last_line(log) or how) end
+        run.raw = ("%s\nthe server's log:\n%s"):format(run.raw, log)
+    end
+end
+
+local function load(env, what, servers, meanwhile)
+    local words = load_words(env, what, servers)
+    local output, errors, status = machine.run(words, RUN_SECONDS, env.work, meanwhile)
+    local run = {
+        keys = trial.parse_keys(output),
+        status = status,
+        error = status == 124 and "it took too long" or last_line(errors),
+        raw = ("%s\n%s%s"):format(process.command(words), output, errors),
+    }
+    if status ~= 0 then blame(run, servers) end
+    return run
+end
+
+-- what: mode, connections, options, size, and redis: whether there is to be one. start(broker): the
+-- servers (servers.lua), which share the connections; the words of the first one count.
+-- meanwhile(broker), where given, is called while the load runs. A run as verdict.lua has it, with
+-- `raw`, all there is to read about it.
+function trial.run(env, what, start, meanwhile)
+    local broker = what.redis and redis.start() or nil
+    local started, servers = pcall(start, broker)
+    local run
+    if started then
+        run = load(env, what, servers, meanwhile and function() meanwhile(broker) end)
+    else
+        run = {keys = {}, status = 1, error = last_line(tostring(servers)), raw = tostring(servers) .. "\n"}
+    end
+    for _, one in ipairs(process.running()) do
+        if not broker or one ~= broker.process then one:stop() end
+    end
+    if broker then broker:stop() end
+    return run
+end
+
+-- Calls one(item, number), which returns a run, for all of the list, so often; each round begins with
+-- another. The runs.
+function trial.rounds(times, list, one)
+    local runs = {}
+    for number = 1, times do
+        for i = 1, #list do
+            runs[#runs + 1] = one(list[(i + number - 2) % #list + 1], number)
+        end
+    end
+    return runs
+end
+
+return trial
