@@ -2,7 +2,8 @@
  *
  * The whole grammar of RFC 3629 fits into the lead byte: it says how many bytes follow and, by
  * narrower bounds for the next one, excludes overlong forms, surrogates and what lies beyond
- * U+10FFFF. The state between two feeds is therefore a count and two bounds. */
+ * U+10FFFF. The state between two feeds is therefore a count and two bounds. Most sequences lie
+ * whole in what is fed, and are looked at as a whole; the others, and bad ones, byte by byte. */
 #include "bellhop/base/utf8.h"
 
 #include "bellhop/base/error.h"
@@ -39,6 +40,25 @@ static const unsigned char *skip_ascii(const unsigned char *p, const unsigned ch
     return p;
 }
 
+static bool is_tail(unsigned char c) {
+    return (c & 0xc0) == 0x80;
+}
+
+/* The length of the sequence that lies whole at p and is good; 0: to be looked at byte by byte. */
+static size_t whole_sequence(const unsigned char *p, const unsigned char *end) {
+    ptrdiff_t left = end - p;
+    if (p[0] < 0xe0)
+        return left >= 2 && p[0] >= 0xc2 && is_tail(p[1]) ? 2 : 0;
+    if (left < 3 || !is_tail(p[1]) || !is_tail(p[2]))
+        return 0;
+    if (p[0] < 0xf0) {
+        bool narrow = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f);
+        return narrow ? 0 : 3;
+    }
+    bool narrow = (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f);
+    return left >= 4 && p[0] <= 0xf4 && !narrow && is_tail(p[3]) ? 4 : 0;
+}
+
 int bh_utf8_feed(struct bh_utf8 *u, struct bh_slice s) {
     if (s.n == 0)
         return 0;
@@ -47,6 +67,11 @@ int bh_utf8_feed(struct bh_utf8 *u, struct bh_slice s) {
     while (p < end) {
         if (state.need == 0 && *p < 0x80) {
             p = skip_ascii(p, end);
+            continue;
+        }
+        size_t sequence = state.need ? 0 : whole_sequence(p, end);
+        if (sequence) {
+            p += sequence;
             continue;
         }
         bool good = state.need ? follow(&state, *p) : lead(&state, *p);
