@@ -395,7 +395,8 @@ static uint64_t beat(struct bh_wsconn *ws) {
         return left(now, ws->heard_ms + config->ping_interval_ms);
     ws->pinged_ms = now;
     bh_wsconn_send_control(ws, BH_WS_PING, bh_slice(NULL, 0));
-    return config->pong_timeout_ms;
+    return config->pong_timeout_ms < config->ping_interval_ms ? config->pong_timeout_ms
+                                                              : config->ping_interval_ms;
 }
 
 static void arm(struct bh_wsconn *ws, uint64_t delay) {

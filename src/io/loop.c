@@ -145,8 +145,6 @@ static void set_wake_timer(struct bh_loop *loop) {
 
 static void account(struct bh_loop *loop) {
     uint64_t took = bh_clock_us() - loop->tick_began_us;
-    if (took > loop->worst_tick_us)
-        loop->worst_tick_us = took;
     if (took > SLOW_TICK_US)
         bh_metric_inc(&metrics[0]);
 }
@@ -190,12 +188,6 @@ void bh_loop_stop(struct bh_loop *loop) {
 
 uint64_t bh_loop_now(const struct bh_loop *loop) {
     return loop->in_tick ? loop->now_ms : bh_clock_ms();
-}
-
-uint64_t bh_loop_worst_tick_us(struct bh_loop *loop) {
-    uint64_t worst = loop->worst_tick_us;
-    loop->worst_tick_us = 0;
-    return worst;
 }
 
 unsigned char *bh_loop_read_buffer(struct bh_loop *loop) {

@@ -41,7 +41,6 @@ struct bh_loop {
     bool stopped;
     uint64_t now_ms;
     uint64_t tick_began_us;
-    uint64_t worst_tick_us;
     uint64_t tls_budget_us;       /* for the handshakes of one tick */
     uint64_t tls_spent_us;        /* of it, in this tick */
     unsigned char *tls_buffer;    /* BH_LOOP_TLS_BUFFER bytes of ciphertext; NULL until needed */

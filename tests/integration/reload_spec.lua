@@ -12,8 +12,6 @@ local function stop_all()
     daemon.stop_all()
 end
 
--- The thread sanitizer holds signals back for as long as Lua calls nothing that it watches.
-local has_watchdog = not daemon.BIN:find("tsan", 1, true)
 
 local POLICY = [[
 local bh = require "bellhop"
@@ -88,7 +86,7 @@ describe("a reload", function()
         write(d, "return { on_init = function() require 'bellhop'.sleep(100) end }")
         check.error(reload(d), 500, "reload_failed", "script.hook_timeout")
         write(d, "while true do end")
-        if has_watchdog then check.error(reload(d), 500, "reload_failed", "loading the script ran for more than") end
+        if daemon.HAS_WATCHDOG then check.error(reload(d), 500, "reload_failed", "loading the script ran for more than") end
     end)
 
     it("brings hooks that were not there, and takes away those that were", function()
@@ -168,7 +166,7 @@ describe("a script that does not behave", function()
     end)
     teardown(stop_all)
 
-    for _, act in ipairs(has_watchdog and {"loop", "catch", "wrap", "handler", "pattern", "plain", "move", "memory"} or {}) do
+    for _, act in ipairs(daemon.HAS_WATCHDOG and {"loop", "catch", "wrap", "handler", "pattern", "plain", "move", "memory"} or {}) do
         it("by " .. act .. " is ended, and the others of its worker are served again", function()
             local failed = d:metric "bellhop_script_errors_total"
             bad:text(act)

@@ -7,6 +7,8 @@ local daemon = {}
 daemon.__index = daemon
 
 daemon.BIN = os.getenv "BELLHOP_BIN" or "build/asan/src/bellhop"
+-- The thread sanitizer holds signals back for as long as Lua calls nothing that it watches.
+daemon.HAS_WATCHDOG = not daemon.BIN:find("tsan", 1, true)
 
 -- The environment of an instance that does not wait long for its Redis, and further variables.
 function daemon.impatient(more)

@@ -39,8 +39,6 @@ void bh_loop_tick(struct bh_loop *loop, bool may_block);
 void bh_loop_stop(struct bh_loop *loop); /* the loop's own thread only */
 /* Monotonic milliseconds as of the start of this tick's callbacks; outside of a tick, the clock. */
 uint64_t bh_loop_now(const struct bh_loop *loop);
-/* The longest tick since the last call, in microseconds (callbacks and phases, not waiting). */
-uint64_t bh_loop_worst_tick_us(struct bh_loop *loop);
 /* One buffer of BH_LOOP_READ_BUFFER bytes for all streams of the loop; its contents live until the
  * callback returns. */
 unsigned char *bh_loop_read_buffer(struct bh_loop *loop);

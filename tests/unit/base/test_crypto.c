@@ -78,6 +78,17 @@ static void random_bytes_are_not_constant(void **state) {
     bh_random(a, 0);
 }
 
+/* Small draws come from a block: the seams between two blocks included, none comes twice. */
+static void small_draws_do_not_repeat(void **state) {
+    static unsigned char drawn[500][16];
+    for (size_t i = 0; i < COUNT(drawn); i++) {
+        bh_random(drawn[i], 15);
+        drawn[i][15] = 0;
+        for (size_t k = 0; k < i; k++)
+            assert_memory_not_equal(drawn[i], drawn[k], 15);
+    }
+}
+
 static void random_below_stays_below_and_reaches_all(void **state) {
     unsigned seen[7] = {0};
     for (int i = 0; i < 2000; i++) {
@@ -213,6 +224,7 @@ int main(void) {
         cmocka_unit_test(unknown_digests_are_refused),
         cmocka_unit_test(compares_in_constant_time),
         cmocka_unit_test(random_bytes_are_not_constant),
+        cmocka_unit_test(small_draws_do_not_repeat),
         cmocka_unit_test(random_below_stays_below_and_reaches_all),
         cmocka_unit_test(base64_vectors),
         cmocka_unit_test(base64_is_strict),

@@ -679,6 +679,28 @@ static void test_heartbeat(void **state) {
     test_end(&t);
 }
 
+static void test_a_long_wait_for_pongs_delays_no_ping(void **state) {
+    struct test t;
+    struct client c;
+    test_begin(&t);
+    t.config.pong_timeout_ms = 60000;
+    open_ws(&t, &c);
+    for (int i = 0; i < 3; i++) {
+        advance(&t, 25100);
+        expect_frame(&c, 9, BH_SLICE(""));
+        say_frame(&c, 0x8a, BH_SLICE(""));
+    }
+    advance(&t, 25100);
+    expect_frame(&c, 9, BH_SLICE(""));
+    advance(&t, 59000); /* no further ping while this one is not answered */
+    expect_silence(&c);
+    assert_int_equal(t.closed, 0);
+    advance(&t, 1100);
+    WAIT_FOR(&t, t.closed == 1);
+    hang_up(&c);
+    test_end(&t);
+}
+
 static void test_pings_are_spread(void **state) {
     struct test t;
     struct client c[40];
@@ -773,6 +795,7 @@ int main(void) {
         cmocka_unit_test(test_one_large_message_is_no_slowness),
         cmocka_unit_test(test_echo_waits_for_a_client_that_does_not_read),
         cmocka_unit_test(test_heartbeat),
+        cmocka_unit_test(test_a_long_wait_for_pongs_delays_no_ping),
         cmocka_unit_test(test_pings_are_spread),
         cmocka_unit_test(test_expiry),
         cmocka_unit_test(test_abort),

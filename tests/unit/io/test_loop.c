@@ -1,11 +1,13 @@
 /* The tick: its phases, its clock, its end. */
 #include "io_test.h"
 
+#include "bellhop/base/metrics.h"
 #include "bellhop/io/mailbox.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static char trace[64];
@@ -153,14 +155,41 @@ static void time_stands_still_within_a_tick(void **state) {
     struct bh_defer d;
     bh_defer_init(&d, take_seven_ms);
     bh_defer(clock_loop, BH_PHASE_FLUSH, &d);
-    bh_loop_worst_tick_us(clock_loop);
     bh_loop_tick(clock_loop, false);
     assert_int_equal(seen_before, 1005);
     assert_int_equal(seen_after, 1005);
     assert_int_equal(bh_loop_now(clock_loop), 1012);
+}
+
+static void take_long(struct bh_defer *d) {
+    bh_clock_fake_advance(21);
+}
+
+static long long slow_ticks(void) {
+    struct bh_bytes text = {0};
+    long long count = -1;
+    bh_metrics_render(&text);
+    bh_bytes_addc(&text, '\0');
+    const char *at = strstr(text.p, "\nbellhop_io_slow_ticks_total ");
+    if (at)
+        count = atoll(strchr(at, ' ') + 1);
+    bh_bytes_free(&text);
+    return count;
+}
+
+static void slow_ticks_are_counted(void **state) {
+    struct bh_defer quick, slow;
+    bh_clock_fake(1000, 0);
+    clock_loop = *state;
+    bh_loop_metrics_register();
+    bh_defer_init(&quick, take_seven_ms);
+    bh_defer_init(&slow, take_long);
+    bh_defer(clock_loop, BH_PHASE_FLUSH, &quick);
     bh_loop_tick(clock_loop, false);
-    assert_int_equal(bh_loop_worst_tick_us(clock_loop), 7000);
-    assert_int_equal(bh_loop_worst_tick_us(clock_loop), 0);
+    assert_int_equal(slow_ticks(), 0);
+    bh_defer(clock_loop, BH_PHASE_FLUSH, &slow);
+    bh_loop_tick(clock_loop, false);
+    assert_int_equal(slow_ticks(), 1);
 }
 
 static void the_read_buffer_holds_what_it_says(void **state) {
@@ -223,6 +252,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(stop_before_run, setup, teardown),
         cmocka_unit_test_setup_teardown(free_runs_what_is_deferred, setup, teardown),
         cmocka_unit_test_setup_teardown(time_stands_still_within_a_tick, setup, teardown),
+        cmocka_unit_test_setup_teardown(slow_ticks_are_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(the_read_buffer_holds_what_it_says, setup, teardown),
         cmocka_unit_test_setup_teardown(a_tick_waits_for_something_to_do, setup, teardown),
     };
