@@ -235,11 +235,11 @@ static void push_field(lua_State *L, const struct bh_lua_request *req, int field
     }
 }
 
+/* A method checks what it is called with; it is what is asked for most. */
 static int request_index(lua_State *L) {
-    const struct bh_lua_request *req = self(L);
     int field = bh_bind_member(L);
     if (field >= 0)
-        push_field(L, req, field);
+        push_field(L, self(L), field);
     return 1;
 }
 
