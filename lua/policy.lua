@@ -87,12 +87,12 @@ end
 -- The claim as an id; nil when it is absent; nil and why when it is no id.
 local function id_claim(claims, name, pattern)
     local value = claims[name]
-    if value == nil or value == bh.json.null then return nil end
-    if math.type(value) == "integer" then value = tostring(value) end
-    if type(value) ~= "string" or #value > 128 or not value:find(pattern) then
-        return nil, ("the token's claim `%s` is no valid id: 1 to 128 of A-Z a-z 0-9 _ . @ -"):format(name)
+    if type(value) ~= "string" then
+        if value == nil or value == bh.json.null then return nil end
+        value = math.type(value) == "integer" and tostring(value) or ""
     end
-    return value
+    if #value <= 128 and value:find(pattern) then return value end
+    return nil, ("the token's claim `%s` is no valid id: 1 to 128 of A-Z a-z 0-9 _ . @ -"):format(name)
 end
 
 local function topics_claim(claims)
