@@ -66,8 +66,11 @@ local function unauthorized(message)
 end
 
 local function find_token(req)
-    local scheme, token = (req:header("authorization") or ""):match("^(%a+) +(%S+)$")
-    if scheme and scheme:lower() == "bearer" then return token end
+    local header = req:header("authorization")
+    if header then
+        local scheme, token = header:match("^(%a+) +(%S+)$")
+        if scheme and scheme:lower() == "bearer" then return token end
+    end
     return req:arg("token") or req:cookie(cookie_name)
 end
 
@@ -84,12 +87,12 @@ end
 -- The claim as an id; nil when it is absent; nil and why when it is no id.
 local function id_claim(claims, name, pattern)
     local value = claims[name]
-    if value == nil or value == bh.json.null then return nil end
-    if math.type(value) == "integer" then value = tostring(value) end
-    if type(value) ~= "string" or #value > 128 or not value:find(pattern) then
-        return nil, ("the token's claim `%s` is no valid id: 1 to 128 of A-Z a-z 0-9 _ . @ -"):format(name)
+    if type(value) ~= "string" then
+        if value == nil or value == bh.json.null then return nil end
+        value = math.type(value) == "integer" and tostring(value) or ""
     end
-    return value
+    if #value <= 128 and value:find(pattern) then return value end
+    return nil, ("the token's claim `%s` is no valid id: 1 to 128 of A-Z a-z 0-9 _ . @ -"):format(name)
 end
 
 local function topics_claim(claims)
@@ -98,6 +101,7 @@ local function topics_claim(claims)
     if type(topics) ~= "table" or #topics > 256 then
         return nil, "the token's claim `topics` must be a list of at most 256 topics"
     end
+    if #topics == 0 then return nil end
     local list = {}
     for i = 1, #topics do
         local id = id_claim(topics, i, "^[%w_.@/%-]+$")
@@ -120,16 +124,16 @@ end
 
 -- Development only: the query says who it is.
 local function identity_from_query(req)
-    local given = { user = req:arg("user"), tenant = req:arg("tenant"), topics = req:args("topic") }
-    for _, name in ipairs { "user", "tenant" } do
-        if given[name] == "" then given[name] = nil end
-        local _, bad = id_claim(given, name, "^[%w_.@%-]+$")
-        if bad or name == "user" and given.user == "broadcast" then
-            return refuse(400, "bad_request", ("?%s= is no valid id"):format(name))
-        end
-    end
-    local _, bad = topics_claim(given)
-    if bad then return refuse(400, "bad_request", "?topic= is no valid topic") end
+    local user, tenant = req:arg("user"), req:arg("tenant")
+    if user == "" then user = nil end
+    if tenant == "" then tenant = nil end
+    local given = { user = user, tenant = tenant, topics = req:args("topic") }
+    local _, bad_user = id_claim(given, "user", "^[%w_.@%-]+$")
+    local _, bad_tenant = id_claim(given, "tenant", "^[%w_.@%-]+$")
+    local _, bad_topic = topics_claim(given)
+    if bad_user or user == "broadcast" then return refuse(400, "bad_request", "?user= is no valid id") end
+    if bad_tenant then return refuse(400, "bad_request", "?tenant= is no valid id") end
+    if bad_topic then return refuse(400, "bad_request", "?topic= is no valid topic") end
     return given
 end
 

@@ -21,13 +21,16 @@
 #include "bellhop/io/signal.h"
 #include "server.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define JOIN_SECONDS 5
+#define JOIN_SECONDS    5
+#define DESCRIPTORS_MAX 131072 /* that many at once are reserved: 1 MiB */
 
 /* --- mail between the bus and a worker --- */
 
@@ -480,10 +483,29 @@ static void take_down(struct bh_server *s) {
     bh_free(s->lanes);
 }
 
+/* The kernel doubles a process's table of descriptors when it is full, and where there are threads
+ * it then waits until no CPU looks at the old one: some ten milliseconds in which the worker that
+ * accepts stands still, at 256 connections, 512, 1,024 and so on. So the table grows once, while
+ * there is one thread. A place in it takes 8 bytes. */
+static void reserve_descriptors(void) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return;
+    if (files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    rlim_t places = files.rlim_cur < DESCRIPTORS_MAX ? files.rlim_cur : DESCRIPTORS_MAX;
+    int any = eventfd(0, EFD_CLOEXEC), last = fcntl(any, F_DUPFD_CLOEXEC, (int)places - 1);
+    if (last >= 0)
+        close(last);
+    if (any >= 0)
+        close(any);
+}
+
 static void set_up_process(struct bh_server *s) {
     const struct bh_config *c = s->config;
     enum bh_log_level level = BH_LOG_INFO;
-    struct rlimit files;
     char unique[BH_UNIQUE_ID_LEN + 1];
     signal(SIGPIPE, SIG_IGN);
     bh_id_unique(unique);
@@ -491,10 +513,7 @@ static void set_up_process(struct bh_server *s) {
     bh_log_parse_level(c->log_level, &level);
     bh_log_init(level, strcmp(c->log_format, "json") == 0 ? BH_LOG_JSON : BH_LOG_LOGFMT,
                 strcmp(c->log_target, "syslog") == 0, s->instance);
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
+    reserve_descriptors();
     bh_core_metrics_register();
     bh_loop_metrics_register();
     bh_listener_metrics_register();

@@ -12,6 +12,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,15 +57,28 @@ uint32_t bh_random_below(uint32_t bound) {
     return draw % bound;
 }
 
+static struct {
+    const char *name;
+    EVP_MD *md;
+} digests[] = {{"md5", NULL},    {"sha1", NULL},   {"sha224", NULL},
+               {"sha256", NULL}, {"sha384", NULL}, {"sha512", NULL}};
+
+#define DIGESTS (sizeof digests / sizeof *digests)
+
+static void fetch_digests(void) {
+    for (size_t i = 0; i < DIGESTS; i++)
+        digests[i].md = EVP_MD_fetch(NULL, digests[i].name, NULL);
+    ERR_clear_error(); /* of those that this build of OpenSSL has not */
+}
+
+/* Fetched once and kept: looking one up among the providers costs more than a short digest, and
+ * EVP_sha1() and the like are looked up again at each use. */
 static const EVP_MD *find_digest(const char *name) {
-    static const struct {
-        const char *name;
-        const EVP_MD *(*md)(void);
-    } digests[] = {{"md5", EVP_md5},       {"sha1", EVP_sha1},     {"sha224", EVP_sha224},
-                   {"sha256", EVP_sha256}, {"sha384", EVP_sha384}, {"sha512", EVP_sha512}};
-    for (size_t i = 0; i < sizeof digests / sizeof *digests; i++)
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, fetch_digests);
+    for (size_t i = 0; i < DIGESTS; i++)
         if (strcmp(name, digests[i].name) == 0)
-            return digests[i].md();
+            return digests[i].md;
     return NULL;
 }
 

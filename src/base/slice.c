@@ -8,11 +8,11 @@ static unsigned char lower(char c) {
     return c >= 'A' && c <= 'Z' ? (unsigned char)(c - 'A' + 'a') : (unsigned char)c;
 }
 
-bool bh_slice_caseeq(struct bh_slice a, struct bh_slice b) {
-    if (a.n != b.n)
-        return false;
-    for (size_t i = 0; i < a.n; i++)
-        if (lower(a.p[i]) != lower(b.p[i]))
+bool bh_bytes_caseeq(const char *a, const char *b, size_t n) {
+    if (n == 0 || memcmp(a, b, n) == 0)
+        return true;
+    for (size_t i = 0; i < n; i++)
+        if (lower(a[i]) != lower(b[i]))
             return false;
     return true;
 }

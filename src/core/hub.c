@@ -128,11 +128,8 @@ static void close_hole(struct bh_hub_topic *t, uint32_t index) {
         find_link(moved, t)->index = index;
 }
 
-int bh_hub_leave(struct bh_hub *hub, struct bh_subscriber *s, struct bh_slice topic, bool *last) {
-    struct bh_hub_topic *t = bh_hub_find(hub, topic);
-    struct bh_link *link = t ? find_link(s, t) : NULL;
-    if (!link)
-        return BH_ENOTFOUND;
+static void leave(struct bh_hub *hub, struct bh_subscriber *s, struct bh_link *link, bool *last) {
+    struct bh_hub_topic *t = link->topic;
     uint32_t index = link->index;
     remove_link(s, link);
     t->count--;
@@ -140,14 +137,26 @@ int bh_hub_leave(struct bh_hub *hub, struct bh_subscriber *s, struct bh_slice to
     if (hub->delivering == t) {
         members(t)[index] = NULL;
         hub->holes = true;
-        return 0;
+        return;
     }
     close_hole(t, index);
     if (t->used == 0)
         topic_free(hub, t);
     else
         shrink(t);
+}
+
+int bh_hub_leave(struct bh_hub *hub, struct bh_subscriber *s, struct bh_slice topic, bool *last) {
+    struct bh_hub_topic *t = bh_hub_find(hub, topic);
+    struct bh_link *link = t ? find_link(s, t) : NULL;
+    if (!link)
+        return BH_ENOTFOUND;
+    leave(hub, s, link, last);
     return 0;
+}
+
+void bh_hub_leave_newest(struct bh_hub *hub, struct bh_subscriber *s, bool *last) {
+    leave(hub, s, &s->links[s->link_count - 1], last);
 }
 
 static void close_holes(struct bh_hub *hub, struct bh_hub_topic *t) {

@@ -234,16 +234,7 @@ void bh_node_subscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_s
 
 /* --- leaving --- */
 
-/* The hooks hear of it (tell_hooks) after the bus: they may join the topic again. */
-static int leave(struct bh_worker *w, struct bh_subscriber *s, const struct bh_topic *topic,
-                 struct interest *gone) {
-    bool last = false;
-    int error = bh_hub_leave(&w->hub, s, bh_topic_name(topic), &last);
-    if (last)
-        gone->topics[gone->count++] = *topic;
-    return error;
-}
-
+/* The hooks hear of it after the bus: they may join the topic again. */
 static void tell_hooks(struct bh_worker *w, struct bh_subscriber *s, const struct bh_topic *topic,
                        const char *why) {
     if (topic->kind == BH_TOPIC_TOPIC && bh_hooks_has(w->hooks, BH_HOOK_UNSUBSCRIBE))
@@ -254,12 +245,34 @@ int bh_node_unsubscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_
     struct bh_topic topic;
     if (bh_topic_make(BH_TOPIC_TOPIC, topic_id, &topic, NULL))
         return BH_EINVAL;
-    struct interest *gone = interest_new(w, false, 1);
-    int error = leave(w, s, &topic, gone);
-    interest_post(gone);
+    bool last = false;
+    int error = bh_hub_leave(&w->hub, s, bh_topic_name(&topic), &last);
+    if (last) {
+        struct interest *gone = interest_new(w, false, 1);
+        gone->topics[gone->count++] = topic;
+        interest_post(gone);
+    }
     if (!error)
         tell_hooks(w, s, &topic, "unsubscribed");
     return error;
+}
+
+/* Of all topics. Those that the hooks have to hear of go to `told`; returns how many. */
+static unsigned leave_all(struct bh_worker *w, struct bh_subscriber *s, struct bh_topic *told) {
+    struct interest *gone = interest_new(w, false, s->link_count);
+    unsigned n = 0;
+    while (s->link_count) {
+        struct bh_topic topic;
+        bool last = false;
+        bh_topic_parse(bh_hub_topic_name(s->links[s->link_count - 1].topic), &topic);
+        bh_hub_leave_newest(&w->hub, s, &last);
+        if (last)
+            gone->topics[gone->count++] = topic;
+        if (told && topic.kind == BH_TOPIC_TOPIC)
+            told[n++] = topic;
+    }
+    interest_post(gone);
+    return n;
 }
 
 void bh_node_close(struct bh_worker *w, struct bh_subscriber *s, unsigned code,
@@ -268,17 +281,13 @@ void bh_node_close(struct bh_worker *w, struct bh_subscriber *s, unsigned code,
         return;
     s->closing = true;
     bh_node_track(w, s, false);
-    unsigned count = s->link_count;
-    struct bh_topic *left = bh_malloc(count * sizeof *left + 1);
-    struct interest *gone = interest_new(w, false, count);
-    for (unsigned i = 0; i < count; i++) {
-        bh_topic_parse(bh_hub_topic_name(s->links[s->link_count - 1].topic), &left[i]);
-        leave(w, s, &left[i], gone);
-    }
-    interest_post(gone);
-    for (unsigned i = 0; i < count; i++)
-        tell_hooks(w, s, &left[i], "closed");
-    bh_free(left);
+    struct bh_topic *told = NULL;
+    if (bh_hooks_has(w->hooks, BH_HOOK_UNSUBSCRIBE))
+        told = bh_malloc(s->link_count * sizeof *told + 1);
+    unsigned n = leave_all(w, s, told);
+    for (unsigned i = 0; i < n; i++)
+        tell_hooks(w, s, &told[i], "closed");
+    bh_free(told);
     if (w->hooks && (s->script || bh_hooks_has(w->hooks, BH_HOOK_CLOSE)))
         w->hooks->vt->close(w->hooks, s, code, reason);
     bh_slots_remove(&w->subscribers, s->handle);

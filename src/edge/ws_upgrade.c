@@ -50,23 +50,19 @@ static void negotiate_deflate(struct bh_conn *c, struct bh_bytes *extensions) {
 static struct bh_buf *switching_protocols(struct bh_conn *c, const struct bh_welcome *welcome,
                                           struct bh_slice protocol) {
     struct bh_http_header headers[BH_CONN_HEADERS_MAX];
-    struct bh_ws_handshake handshake;
     struct bh_bytes answer = {0}, extensions = {0};
     char id[BH_CONNECTION_ID_LEN + 1];
-    int status;
-    const char *why;
     bh_connection_id(c->ws->subscriber.number, id);
     headers[0] = (struct bh_http_header){BH_SLICE(ID_HEADER), bh_slice_cstr(id)};
     size_t n = 1;
     for (size_t i = 0; i < welcome->header_count && n < BH_CONN_HEADERS_MAX; i++)
         headers[n++] = (struct bh_http_header){welcome->headers[i].name, welcome->headers[i].value};
-    bh_ws_handshake_check(bh_conn_request(c), &handshake, &status, &why);
     negotiate_deflate(c, &extensions);
     struct bh_slice agreed = bh_bytes_slice(&extensions);
-    if (bh_ws_handshake_answer(&answer, &handshake, protocol, agreed, headers, n) != 0) {
+    if (bh_ws_handshake_answer(&answer, bh_conn_request(c), protocol, agreed, headers, n) != 0) {
         bh_warn_limited("a handshake's headers were left out: they hold control characters");
         bh_bytes_clear(&answer);
-        bh_ws_handshake_answer(&answer, &handshake, protocol, agreed, headers, 1);
+        bh_ws_handshake_answer(&answer, bh_conn_request(c), protocol, agreed, headers, 1);
     }
     struct bh_buf *buf = bh_buf_copy(bh_bytes_slice(&answer));
     bh_bytes_free(&answer);
@@ -265,14 +261,13 @@ static bool origin_is_welcome(struct bh_conn *c) {
 }
 
 void bh_upgrade_begin(struct bh_conn *c) {
-    struct bh_ws_handshake handshake;
     int status;
     const char *why;
     if (!bh_upgrade_takes(c)) {
         bh_upgrade_cancel(c, 404, "there is no WebSocket at this path; websocket.paths names them");
         return;
     }
-    if (bh_ws_handshake_check(bh_conn_request(c), &handshake, &status, &why) != 0) {
+    if (bh_ws_handshake_check(bh_conn_request(c), &status, &why) != 0) {
         refuse_handshake(c, status, why);
         return;
     }

@@ -72,9 +72,24 @@ int bh_ip_parse(struct bh_slice text, struct bh_ip *out) {
     return 0;
 }
 
+/* There is one for each connection, and inet_ntop prints it with a format. */
+static void format_v4(const uint8_t bytes[4], char *out) {
+    for (int i = 0; i < 4; i++) {
+        uint8_t b = bytes[i];
+        if (b >= 100)
+            *out++ = (char)('0' + b / 100);
+        if (b >= 10)
+            *out++ = (char)('0' + b / 10 % 10);
+        *out++ = (char)('0' + b % 10);
+        *out++ = i < 3 ? '.' : '\0';
+    }
+}
+
 void bh_ip_format(const struct bh_ip *ip, char out[BH_ADDR_TEXT_MAX]) {
-    if (ip->family == 4 || ip->family == 6)
-        inet_ntop(ip->family == 4 ? AF_INET : AF_INET6, ip->bytes, out, BH_ADDR_TEXT_MAX);
+    if (ip->family == 4)
+        format_v4(ip->bytes, out);
+    else if (ip->family == 6)
+        inet_ntop(AF_INET6, ip->bytes, out, BH_ADDR_TEXT_MAX);
     else
         snprintf(out, BH_ADDR_TEXT_MAX, "%s", ip->family == 0 ? "unix" : "?");
 }

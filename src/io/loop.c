@@ -4,6 +4,10 @@
  * phase and the reap phase follow. Timers are not libevent's: they live on the wheel (timer.c), and
  * a single libevent timer, set before each wait, bounds the waiting.
  *
+ * libevent hands over up to 4,096 events at once. When they take long, as the end of thousands of
+ * connections does, the tick ends in between: what has been answered so far is written, and the
+ * others, which libevent keeps, are the next tick's.
+ *
  * Mail that a thread posts to its own loop needs no wake-up: it is served once, between the
  * callbacks and the phases, and what those mails post in turn in the next tick, which does not wait
  * then.
@@ -27,6 +31,8 @@
 
 #define TLS_BUDGET_US 5000
 #define SLOW_TICK_US  20000
+#define CALLBACKS_US  10000
+#define CALLBACKS_RUN 64 /* the clock is looked at once in so many */
 
 static _Thread_local struct bh_loop *current;
 
@@ -119,10 +125,19 @@ void bh_loop_free(struct bh_loop *loop) {
     bh_free(loop);
 }
 
+static void limit_callbacks(struct bh_loop *loop) {
+    if (++loop->callbacks % CALLBACKS_RUN == 0 &&
+        bh_clock_us() - loop->tick_began_us > CALLBACKS_US)
+        event_base_loopbreak(loop->base);
+}
+
 void bh_loop_enter(struct bh_loop *loop) {
-    if (loop->in_tick)
+    if (loop->in_tick) {
+        limit_callbacks(loop);
         return;
+    }
     loop->in_tick = true;
+    loop->callbacks = 0;
     loop->tick_began_us = bh_clock_us();
     loop->now_ms = loop->tick_began_us / 1000;
     loop->tls_spent_us = 0;

@@ -39,6 +39,7 @@ struct bh_loop {
     struct bh_list mail; /* boxes to serve */
     bool in_tick;        /* callbacks and phases are running */
     bool stopped;
+    unsigned callbacks; /* of this tick */
     uint64_t now_ms;
     uint64_t tick_began_us;
     uint64_t tls_budget_us;       /* for the handshakes of one tick */

@@ -95,8 +95,9 @@ static short wanted(const struct bh_stream *s) {
 }
 
 static void watch(struct bh_stream *s, short want) {
+    if (s->watched)
+        event_del(&s->event);
     s->watched = (unsigned char)want;
-    event_del(&s->event);
     if (!want)
         return;
     event_assign(&s->event, bh_loop_base(s->loop), s->fd, (short)(want | EV_PERSIST), on_event, s);

@@ -1,5 +1,6 @@
 /* ws_handshake.c - the door between HTTP and WebSocket: one request checked, one answer written.
- * Pure functions over a parsed request; the slices that they hand out live as long as it. */
+ * Pure functions over a parsed request. The digest, which costs more than all else here, is made
+ * for the answer alone: who is refused gets none. */
 #include "bellhop/proto/ws_handshake.h"
 
 #include "bellhop/base/crypto.h"
@@ -10,6 +11,8 @@
 #define GUID      "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 #define KEY_BYTES 16
 #define KEY_CHARS 24 /* 16 bytes in base64 */
+#define ACCEPT    28
+#define ROOM      512 /* most answers need no more: one allocation */
 
 static int refuse(int *status, const char **why, int code, const char *reason) {
     *status = code;
@@ -35,7 +38,7 @@ static bool is_key(struct bh_slice key) {
     return key.n == KEY_CHARS && bh_base64_decode(key, bytes) == KEY_BYTES;
 }
 
-static void accept_key(struct bh_slice key, char accept[28]) {
+static void accept_key(struct bh_slice key, char accept[ACCEPT]) {
     char text[KEY_CHARS + sizeof GUID - 1];
     unsigned char digest[BH_DIGEST_MAX];
     memcpy(text, key.p, KEY_CHARS);
@@ -44,8 +47,7 @@ static void accept_key(struct bh_slice key, char accept[28]) {
     bh_base64_encode(bh_slice(digest, (size_t)n), accept);
 }
 
-int bh_ws_handshake_check(const struct bh_http_request *request, struct bh_ws_handshake *out,
-                          int *status, const char **why) {
+int bh_ws_handshake_check(const struct bh_http_request *request, int *status, const char **why) {
     const struct bh_http_header *headers = request->headers;
     size_t count = request->header_count;
     if (!bh_slice_eq(request->method, BH_SLICE("GET")))
@@ -59,11 +61,8 @@ int bh_ws_handshake_check(const struct bh_http_request *request, struct bh_ws_ha
         return refuse(status, why, 400, "there must be one Sec-WebSocket-Version");
     if (!bh_slice_eq(version, BH_SLICE("13")))
         return refuse(status, why, 426, "Sec-WebSocket-Version must be 13");
-    struct bh_slice key = only(request, BH_SLICE("Sec-WebSocket-Key"));
-    if (!is_key(key))
+    if (!is_key(only(request, BH_SLICE("Sec-WebSocket-Key"))))
         return refuse(status, why, 400, "Sec-WebSocket-Key must be 16 bytes in base64");
-    accept_key(key, out->accept);
-    out->protocols = bh_http_header(headers, count, BH_SLICE("Sec-WebSocket-Protocol"));
     return 0;
 }
 
@@ -78,16 +77,20 @@ bool bh_ws_handshake_offers(const struct bh_http_request *request, struct bh_sli
     return false;
 }
 
-int bh_ws_handshake_answer(struct bh_bytes *out, const struct bh_ws_handshake *handshake,
+int bh_ws_handshake_answer(struct bh_bytes *out, const struct bh_http_request *request,
                            struct bh_slice protocol, struct bh_slice extensions,
                            const struct bh_http_header *headers, size_t header_count) {
     if (!bh_http1_is_value(protocol) || !bh_http1_is_value(extensions) ||
         !bh_http1_may_send(headers, header_count))
         return BH_EINVAL;
+    char accept[ACCEPT];
+    accept_key(
+        bh_http_header(request->headers, request->header_count, BH_SLICE("Sec-WebSocket-Key")),
+        accept);
+    bh_bytes_reserve(out, ROOM);
     bh_bytes_add(out, BH_SLICE("HTTP/1.1 101 Switching Protocols\r\n"
                                "Upgrade: websocket\r\nConnection: Upgrade\r\n"));
-    bh_http1_write_header(out, BH_SLICE("Sec-WebSocket-Accept"),
-                          bh_slice(handshake->accept, sizeof handshake->accept));
+    bh_http1_write_header(out, BH_SLICE("Sec-WebSocket-Accept"), bh_slice(accept, sizeof accept));
     if (protocol.n)
         bh_http1_write_header(out, BH_SLICE("Sec-WebSocket-Protocol"), protocol);
     if (extensions.n)

@@ -58,6 +58,16 @@ void bh_bind_class(lua_State *L, const char *name, const luaL_Reg *methods,
     lua_setfield(L, -2, "__metatable");
 }
 
+void *bh_bind_self(lua_State *L, const void *metatable, const char *name) {
+    if (lua_getmetatable(L, 1)) {
+        bool same = lua_topointer(L, -1) == metatable;
+        lua_pop(L, 1);
+        if (same)
+            return lua_touserdata(L, 1);
+    }
+    return luaL_checkudata(L, 1, name); /* which complains */
+}
+
 void bh_bind_methods(lua_State *L, const char *name, const luaL_Reg *methods) {
     luaL_newmetatable(L, name);
     lua_newtable(L);

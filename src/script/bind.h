@@ -34,6 +34,10 @@ void bh_bind_module(lua_State *L, const char *name, const luaL_Reg *functions);
  * fields (NULL-terminated) by their number from 1. newindex may be NULL: read only. */
 void bh_bind_class(lua_State *L, const char *name, const luaL_Reg *methods,
                    const char *const *fields, lua_CFunction index, lua_CFunction newindex);
+/* Argument 1 as an object of the class, as luaL_checkudata gives it, for classes whose members are
+ * asked for often: `metatable` is the address of the class's (lua_topointer), which tells an object
+ * of it in a fifth of the time that a look-up of the name in the registry takes. */
+void *bh_bind_self(lua_State *L, const void *metatable, const char *name);
 /* The metatable of a class that has methods only. */
 void bh_bind_methods(lua_State *L, const char *name, const luaL_Reg *methods);
 /* In `index` and `newindex`: the number of the field that argument 2 names; 0 when there is none;

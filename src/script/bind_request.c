@@ -104,8 +104,12 @@ struct bh_lua_request *bh_request_push(lua_State *L, const struct bh_request *fr
     return req;
 }
 
+static const struct bh_lua_request *self(lua_State *L) {
+    return bh_bind_self(L, bh_script_of(L)->request_class, REQUEST_MT);
+}
+
 static const struct bh_request *check(lua_State *L) {
-    return &((struct bh_lua_request *)luaL_checkudata(L, 1, REQUEST_MT))->request;
+    return &self(L)->request;
 }
 
 /* --- fields --- */
@@ -149,9 +153,16 @@ static void push_tls(lua_State *L, const struct bh_request_tls *t) {
     lua_setfield(L, -2, "san");
 }
 
-/* Decodes into the state's scratch; false on a bad escape. */
+static bool is_escaped(struct bh_slice raw) {
+    return raw.n && (memchr(raw.p, '%', raw.n) || memchr(raw.p, '+', raw.n));
+}
+
+/* Decodes into the state's scratch, when there is something to decode; false on a bad escape. */
 static bool decode(struct bh_script *s, struct bh_slice raw, bool plus_is_space,
                    struct bh_slice *out) {
+    *out = raw;
+    if (!is_escaped(raw))
+        return true;
     bh_bytes_clear(&s->scratch);
     bh_bytes_reserve(&s->scratch, raw.n + 1);
     int n = bh_slice_urldecode(raw, plus_is_space, s->scratch.p);
@@ -224,11 +235,11 @@ static void push_field(lua_State *L, const struct bh_lua_request *req, int field
     }
 }
 
+/* A method checks what it is called with; it is what is asked for most. */
 static int request_index(lua_State *L) {
-    const struct bh_lua_request *req = luaL_checkudata(L, 1, REQUEST_MT);
     int field = bh_bind_member(L);
     if (field >= 0)
-        push_field(L, req, field);
+        push_field(L, self(L), field);
     return 1;
 }
 
@@ -243,7 +254,7 @@ static bool next_arg(struct bh_script *s, struct bh_slice *rest, struct bh_slice
         if (!bh_slice_split(&raw, '=', &key))
             continue;
         *value = raw.p ? raw : bh_slice("", 0);
-        if (decode(s, key, true, &decoded) && bh_slice_eq(decoded, name))
+        if (key.n >= name.n && decode(s, key, true, &decoded) && bh_slice_eq(decoded, name))
             return true;
     }
     return false;
@@ -330,5 +341,6 @@ static const luaL_Reg methods[] = {
 
 void bh_bind_request(lua_State *L) {
     bh_bind_class(L, REQUEST_MT, methods, fields, request_index, NULL);
+    bh_script_of(L)->request_class = lua_topointer(L, -1);
     lua_pop(L, 1);
 }

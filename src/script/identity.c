@@ -16,13 +16,16 @@
 #define LIMIT_MAX  1000000000
 #define STACK_NEED (3 * TAGS_MAX + 64)
 
+enum key { TENANT, USER, DEVICE, EXPIRES, TOPICS, TAGS, HEADERS, PROTOCOL, LIMITS };
+
 const char *const bh_identity_keys[] = {"tenant", "user",    "device",   "expires", "topics",
                                         "tags",   "headers", "protocol", "limits",  NULL};
 
 struct reader {
     lua_State *L;
     int index;
-    char *why; /* BH_WHY_MAX */
+    unsigned present; /* which keys, one bit each */
+    char *why;        /* BH_WHY_MAX */
     struct bh_slice topics[LIST_MAX];
     struct bh_tag tags[TAGS_MAX];
 };
@@ -33,25 +36,28 @@ static int wrong(char *why, const char *key, const char *must, lua_State *L, int
     return BH_ESCRIPT;
 }
 
-/* Pushes the field. */
-static int field(struct reader *r, const char *key) {
-    lua_pushstring(r->L, key);
+/* Pushes the field, if it is there; most are not. */
+static int field(struct reader *r, enum key key) {
+    if (!(r->present & 1u << key))
+        return LUA_TNIL;
+    lua_pushstring(r->L, bh_identity_keys[key]);
     return lua_rawget(r->L, r->index);
 }
 
-static int read_id(struct reader *r, const char *key, struct bh_slice *out) {
+static int read_id(struct reader *r, enum key key, struct bh_slice *out) {
     if (field(r, key) == LUA_TNIL)
         return 0;
     if (!bh_id_from_lua(r->L, out))
-        return wrong(r->why, key, "a string or an integer", r->L, -1);
+        return wrong(r->why, bh_identity_keys[key], "a string or an integer", r->L, -1);
     if (out->n)
         return 0;
-    snprintf(r->why, BH_WHY_MAX, "identity.%s is empty; leave it out instead", key);
+    snprintf(r->why, BH_WHY_MAX, "identity.%s is empty; leave it out instead",
+             bh_identity_keys[key]);
     return BH_ESCRIPT;
 }
 
 static int read_expires(struct reader *r, int64_t *out) {
-    if (field(r, "expires") == LUA_TNIL)
+    if (field(r, EXPIRES) == LUA_TNIL)
         return 0;
     double n = lua_type(r->L, -1) == LUA_TNUMBER ? lua_tonumber(r->L, -1) : -1;
     if (!(n > 0 && n < 1e12)) {
@@ -90,7 +96,7 @@ static int read_limit(struct reader *r, struct bh_identity_limits *out) {
 }
 
 static int read_limits(struct reader *r, struct bh_identity_limits *out) {
-    int error = 0, type = field(r, "limits");
+    int error = 0, type = field(r, LIMITS);
     if (type == LUA_TNIL)
         return 0;
     if (type != LUA_TTABLE)
@@ -102,7 +108,7 @@ static int read_limits(struct reader *r, struct bh_identity_limits *out) {
 }
 
 static int read_topics(struct reader *r, struct bh_identity *id) {
-    int type = field(r, "topics");
+    int type = field(r, TOPICS);
     if (type == LUA_TNIL)
         return 0;
     if (type != LUA_TTABLE)
@@ -125,7 +131,7 @@ static int read_topics(struct reader *r, struct bh_identity *id) {
 }
 
 static int read_tags(struct reader *r, struct bh_identity *id) {
-    int type = field(r, "tags");
+    int type = field(r, TAGS);
     if (type == LUA_TNIL)
         return 0;
     if (type != LUA_TTABLE)
@@ -234,7 +240,7 @@ static bool is_offered(const struct bh_request *request, struct bh_slice protoco
 }
 
 static int read_protocol(struct reader *r, const struct bh_request *request, struct bh_slice *out) {
-    int type = field(r, "protocol");
+    int type = field(r, PROTOCOL);
     if (type == LUA_TNIL)
         return 0;
     if (type != LUA_TSTRING)
@@ -254,11 +260,13 @@ static int check_keys(struct reader *r) {
     char hint[64];
     for (lua_pushnil(r->L); lua_next(r->L, r->index); lua_pop(r->L, 1)) {
         const char *key = lua_type(r->L, -2) == LUA_TSTRING ? lua_tostring(r->L, -2) : NULL;
-        bool known = false;
-        for (const char *const *k = bh_identity_keys; key && *k && !known; k++)
-            known = strcmp(key, *k) == 0;
-        if (known)
+        unsigned k = 0;
+        while (key && bh_identity_keys[k] && strcmp(key, bh_identity_keys[k]) != 0)
+            k++;
+        if (key && bh_identity_keys[k]) {
+            r->present |= 1u << k;
             continue;
+        }
         snprintf(r->why, BH_WHY_MAX, "identity has an unknown key \"%.40s\"%s",
                  key ? key : "(not a string)",
                  bh_suggest_phrase(key ? key : "", bh_identity_keys, hint, sizeof hint));
@@ -271,11 +279,11 @@ static int read_all(struct reader *r, const struct bh_request *request, struct b
                     struct bh_admission *out) {
     int error = check_keys(r);
     if (!error)
-        error = read_id(r, "tenant", &id->tenant);
+        error = read_id(r, TENANT, &id->tenant);
     if (!error)
-        error = read_id(r, "user", &id->user);
+        error = read_id(r, USER, &id->user);
     if (!error)
-        error = read_id(r, "device", &id->device);
+        error = read_id(r, DEVICE, &id->device);
     if (!error)
         error = read_expires(r, &id->expires);
     if (!error)
@@ -286,14 +294,18 @@ static int read_all(struct reader *r, const struct bh_request *request, struct b
         error = read_limits(r, &id->limits);
     if (!error)
         error = read_protocol(r, request, &out->protocol);
-    if (!error && field(r, "headers") != LUA_TNIL)
+    if (!error && field(r, HEADERS) != LUA_TNIL)
         error = bh_answer_headers_read(r->L, lua_gettop(r->L), &out->headers, r->why);
     return error;
 }
 
 int bh_admission_read(lua_State *L, int index, const struct bh_request *request,
                       struct bh_admission *out, char why[BH_WHY_MAX]) {
-    struct reader r = {.L = L, .index = index, .why = why};
+    struct reader r; /* not its arrays, which would be cleared for nothing */
+    r.L = L;
+    r.index = index;
+    r.present = 0;
+    r.why = why;
     struct bh_identity id = {.expires = 0};
     const char *reason;
     out->protocol = bh_slice(NULL, 0);

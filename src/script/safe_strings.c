@@ -7,7 +7,10 @@
  * in proportion to its arguments stays Lua's own, for memory is limited.
  *
  * A short pattern is compiled onto the C stack, a long one into a userdata on the Lua stack; an
- * iterator keeps its own compiled form. Nothing here has to be released. */
+ * iterator keeps its own compiled form. Scripts ask find and match for the same few short patterns
+ * again and again, so those are kept, in a userdata that is the functions' upvalue. A kept form is
+ * in use by one call at most: no Lua runs within find and match (there are no finalizers in Lua,
+ * see escapes.c). gsub calls back, so it does not use them. Nothing here has to be released. */
 #include "safe_strings.h"
 
 #include "limits.h"
@@ -20,9 +23,21 @@
 #define FORMAT_MAX ((size_t)64 * 1024)
 #define REP_RUN    (64u * 1024)
 
+/* 16 of about 1.3 KiB for each state. */
+#define KEPT       16
+#define KEPT_TEXT  32
+#define KEPT_ITEMS 10
+
 struct compiled {
     struct bh_pattern pattern;
     struct bh_pattern_item usual[BH_PATTERN_ITEMS_USUAL];
+};
+
+struct kept {
+    size_t n; /* of the text, 0: nothing is kept here */
+    char text[KEPT_TEXT];
+    struct bh_pattern pattern;
+    struct bh_pattern_item items[KEPT_ITEMS];
 };
 
 static struct bh_slice check_bytes(lua_State *L, int arg) {
@@ -39,6 +54,28 @@ static struct bh_pattern *compile(lua_State *L, struct compiled *c, struct bh_sl
         bh_pattern_compile(&c->pattern, L, text, true, items, n);
     }
     return &c->pattern;
+}
+
+/* Short strings are the same object each time, so their address chooses the place. */
+static struct kept *place_of(lua_State *L, const char *text) {
+    struct kept *all = lua_touserdata(L, lua_upvalueindex(1));
+    return &all[(uintptr_t)text / 32 % KEPT];
+}
+
+/* As compile, for find and match. */
+static struct bh_pattern *compile_once(lua_State *L, struct compiled *c, struct bh_slice text) {
+    if (text.n == 0 || text.n > KEPT_TEXT)
+        return compile(L, c, text);
+    struct kept *k = place_of(L, text.p);
+    if (k->n == text.n && memcmp(k->text, text.p, text.n) == 0)
+        return &k->pattern;
+    k->n = 0; /* compiling may raise */
+    memcpy(k->text, text.p, text.n);
+    if (bh_pattern_compile(&k->pattern, L, bh_slice(k->text, text.n), true, k->items, KEPT_ITEMS) >
+        KEPT_ITEMS)
+        return compile(L, c, text);
+    k->n = text.n;
+    return &k->pattern;
 }
 
 /* From 0; beyond the subject's end when the argument is. */
@@ -110,7 +147,7 @@ static int search(lua_State *L, bool find) {
     }
     if (find && (lua_toboolean(L, 4) || bh_pattern_is_plain(text)))
         return find_plain(L, subject, from, text);
-    struct bh_pattern *p = compile(L, &c, text);
+    struct bh_pattern *p = compile_once(L, &c, text);
     bh_pattern_begin(p, L, subject);
     if (!bh_pattern_search(p, subject.p + from, NULL, &match)) {
         lua_pushnil(L);
@@ -323,7 +360,8 @@ void bh_safe_strings_open(lua_State *L) {
     };
     static const char *const formatted[] = {"format", "pack", "packsize", "unpack"};
     lua_getglobal(L, LUA_STRLIBNAME);
-    luaL_setfuncs(L, functions, 0);
+    memset(lua_newuserdatauv(L, KEPT * sizeof(struct kept), 0), 0, KEPT * sizeof(struct kept));
+    luaL_setfuncs(L, functions, 1);
     for (int i = 0; i < 4; i++) {
         lua_getfield(L, -1, formatted[i]);
         lua_pushcclosure(L, with_short_format, 1);

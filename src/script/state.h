@@ -93,6 +93,8 @@ struct bh_script {
     int kept_ref;     /* table: struct bh_conn * -> conn that must not be collected */
     int delivery_ref; /* the msg object that on_deliver is shown, again and again */
 
+    const void *request_class; /* the metatable of req */
+
     struct bh_cache cache;
     struct bh_bytes scratch; /* for encoders; nobody keeps it over a call into Lua */
 

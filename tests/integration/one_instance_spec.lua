@@ -38,6 +38,15 @@ describe("one instance with --dev", function()
         check.quiet(d, phone, laptop, other)
     end)
 
+    -- The kernel lets a process with threads wait whenever it has to make the table larger.
+    it("has a table for all its descriptors from the start", function()
+        local function number_in(file, pattern)
+            return tonumber(io.lines("/proc/" .. d.process.pid .. "/" .. file, "a")():match(pattern))
+        end
+        local most = number_in("limits", "Max open files +(%d+)") or math.huge
+        assert.is_true(number_in("status", "FDSize:%s+(%d+)") >= math.min(most, 131072))
+    end)
+
     it("gives an anonymous connection broadcasts only", function()
         local nobody = connect()
         d:publish("users/42", "no")

@@ -54,8 +54,13 @@ static inline struct bh_slice bh_slice_place(char **at, struct bh_slice s) {
     return placed;
 }
 
-/* ASCII case is ignored; other bytes are compared as they are. */
-bool bh_slice_caseeq(struct bh_slice a, struct bh_slice b);
+/* Of n bytes each. */
+bool bh_bytes_caseeq(const char *a, const char *b, size_t n);
+/* ASCII case is ignored; other bytes are compared as they are. Most names that are compared differ
+ * in length already. */
+static inline bool bh_slice_caseeq(struct bh_slice a, struct bh_slice b) {
+    return a.n == b.n && bh_bytes_caseeq(a.p, b.p, a.n);
+}
 /* Without the spaces and tabs at both ends. */
 struct bh_slice bh_slice_trim(struct bh_slice s);
 /* Cuts *rest at the first `separator`; the part before it goes to *part. False when *rest is used

@@ -4,24 +4,18 @@
 
 #include "bellhop/proto/http1.h"
 
-struct bh_ws_handshake {
-    char accept[28];           /* Sec-WebSocket-Accept, no NUL */
-    struct bh_slice protocols; /* the first Sec-WebSocket-Protocol line; p NULL: none */
-};
-
 /* Checks a request that wants to be a WebSocket: GET, HTTP/1.1, Upgrade: websocket, Connection:
  * upgrade, a 16-byte base64 key (exactly one), version 13. 0, or BH_EPROTO with the HTTP status
  * (400; 405 other methods; 426 no upgrade, other versions) and a sentence. A 426 answer must carry
  * Sec-WebSocket-Version: 13. */
-int bh_ws_handshake_check(const struct bh_http_request *request, struct bh_ws_handshake *out,
-                          int *status, const char **why);
+int bh_ws_handshake_check(const struct bh_http_request *request, int *status, const char **why);
 
 /* True when the client offered this subprotocol. */
 bool bh_ws_handshake_offers(const struct bh_http_request *request, struct bh_slice protocol);
 
-/* Appends the 101 answer. protocol and extensions may be empty; headers are further ones. 0, or
- * BH_EINVAL for control characters in a header. */
-int bh_ws_handshake_answer(struct bh_bytes *out, const struct bh_ws_handshake *handshake,
+/* Appends the 101 answer to a request that has passed the check. protocol and extensions may be
+ * empty; headers are further ones. 0, or BH_EINVAL for control characters in a header. */
+int bh_ws_handshake_answer(struct bh_bytes *out, const struct bh_http_request *request,
                            struct bh_slice protocol, struct bh_slice extensions,
                            const struct bh_http_header *headers, size_t header_count);
 

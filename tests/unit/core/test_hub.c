@@ -327,11 +327,31 @@ static void memory_comes_back_after_ten_thousand(void **state) {
     free(many);
 }
 
+static void leaves_what_it_is_linked_to_without_the_names(void **state) {
+    for (size_t t = 0; t < 4; t++)
+        join(0, t);
+    join(1, 2);
+    while (subscribers[0].link_count) {
+        struct bh_slice name =
+            bh_hub_topic_name(subscribers[0].links[subscribers[0].link_count - 1].topic);
+        bool last = false;
+        size_t t = 0;
+        while (!bh_slice_eq(topic_name(t), name))
+            t++;
+        bh_hub_leave_newest(&hub, &subscribers[0], &last);
+        model[0][t] = false;
+        assert_int_equal(last, t != 2);
+        assert_both_directions();
+    }
+    assert_int_equal(hub.topics.count, 1);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(one_joins_and_leaves),
+        TEST(leaves_what_it_is_linked_to_without_the_names),
         TEST(agrees_with_a_model_under_churn),
         TEST(additions_are_not_visited),
         TEST(all_leave_while_visited),

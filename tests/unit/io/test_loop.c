@@ -3,12 +3,15 @@
 
 #include "bellhop/base/metrics.h"
 #include "bellhop/io/mailbox.h"
+#include "bellhop/io/watch.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 static char trace[64];
 
@@ -242,6 +245,52 @@ static void a_tick_waits_for_something_to_do(void **state) {
     bh_mailbox_free(p.box);
 }
 
+/* --- many slow callbacks --- */
+
+#define READY 200
+
+static struct bh_watch *watches[READY];
+static unsigned served;
+static uint64_t callback_ms;
+
+static void on_ready(void *ud, int fd, unsigned ready) {
+    served++;
+    bh_clock_fake_advance(callback_ms);
+    if (callback_ms)
+        bh_watch_set(*(struct bh_watch **)ud, 0);
+}
+
+static void a_tick_ends_before_all_of_many_slow_callbacks(void **state) {
+    int fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC), fds[READY];
+    bh_clock_fake(1000, 0);
+    served = 0;
+    callback_ms = 0;
+    for (int i = 0; i < READY; i++) {
+        fds[i] = dup(fd);
+        watches[i] = bh_watch_new(*state, fds[i], on_ready, &watches[i]);
+        assert_int_equal(bh_watch_set(watches[i], BH_WATCH_READ), 0);
+    }
+    for (unsigned before = 0; served - before < READY;) { /* libevent hands over few at first */
+        before = served;
+        bh_loop_tick(*state, false);
+    }
+    served = 0;
+    callback_ms = 1;
+    bh_loop_tick(*state, true);
+    assert_in_range(served, 10, READY / 2);
+    for (unsigned before = 0; served > before && served < READY;) {
+        before = served;
+        bh_loop_tick(*state, true); /* it would block for ever if the others were forgotten */
+    }
+    assert_int_equal(served, READY);
+    for (int i = 0; i < READY; i++) {
+        bh_watch_close(watches[i]);
+        close(fds[i]);
+    }
+    close(fd);
+    bh_loop_tick(*state, false);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(flush_comes_before_reap, setup, teardown),
@@ -255,6 +304,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(slow_ticks_are_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(the_read_buffer_holds_what_it_says, setup, teardown),
         cmocka_unit_test_setup_teardown(a_tick_waits_for_something_to_do, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_tick_ends_before_all_of_many_slow_callbacks, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
