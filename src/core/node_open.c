@@ -272,7 +272,8 @@ void bh_node_close(struct bh_worker *w, struct bh_subscriber *s, unsigned code,
     struct bh_topic *left = bh_malloc(count * sizeof *left + 1);
     struct interest *gone = interest_new(w, false, count);
     for (unsigned i = 0; i < count; i++) {
-        bh_topic_parse(bh_hub_topic_name(s->links[s->link_count - 1].topic), &left[i]);
+        bh_topic_parse(bh_hub_topic_name(bh_subscriber_links(s)[s->link_count - 1].topic),
+                       &left[i]);
         leave(w, s, &left[i], gone);
     }
     interest_post(gone);
