@@ -1,9 +1,11 @@
 /* map.c - a hash table with linear probing and no tombstones.
  *
- * A slot is a hash and a value pointer, 16 bytes; a probe compares hashes first, so it touches a
- * value only when it is almost certainly the right one. Removing moves the followers back over the
- * hole, therefore a table that lives for months with churning ids never silts up. It doubles beyond
- * 3/4 and halves below 1/8, so the memory of a crowd goes when the crowd goes.
+ * A slot is a value pointer and half of the hash; a probe compares hashes first, so it touches a
+ * value only when it is almost certainly the right one. Slots lie in pairs, so that no padding
+ * comes between them and every pointer is where a leak checker looks for it. Removing moves the
+ * followers back over the hole, therefore a table that lives for months with churning ids never
+ * silts up. It doubles beyond 3/4 and halves below 1/8, so the memory of a crowd goes when the
+ * crowd goes.
  *
  * The hash key is drawn once per process; a peer that chooses ids cannot make them collide. */
 #include "bellhop/base/map.h"
@@ -36,88 +38,105 @@ void bh_map_init(struct bh_map *m, bh_map_key_cb key_of) {
 }
 
 void bh_map_deinit(struct bh_map *m) {
-    bh_free(m->slots);
+    bh_free(m->pairs);
     bh_map_init(m, m->key_of);
 }
 
+static void **value_at(const struct bh_map *m, size_t slot) {
+    return &m->pairs[slot / 2].values[slot % 2];
+}
+
+static uint32_t *hash_at(const struct bh_map *m, size_t slot) {
+    return &m->pairs[slot / 2].hashes[slot % 2];
+}
+
+static size_t size_of(const struct bh_map *m) {
+    return m->pairs ? m->mask + 1 : 0;
+}
+
+static void set(struct bh_map *m, size_t slot, uint32_t hash, void *value) {
+    *hash_at(m, slot) = hash;
+    *value_at(m, slot) = value;
+}
+
 /* The slot of the key, or the free slot where it belongs. The table must exist. */
-static struct bh_map_slot *find(const struct bh_map *m, uint64_t hash, struct bh_slice key) {
+static size_t find(const struct bh_map *m, uint32_t hash, struct bh_slice key) {
     for (size_t i = hash & m->mask;; i = (i + 1) & m->mask) {
-        struct bh_map_slot *slot = &m->slots[i];
-        if (!slot->value || (slot->hash == hash && bh_slice_eq(m->key_of(slot->value), key)))
-            return slot;
+        void *value = *value_at(m, i);
+        if (!value || (*hash_at(m, i) == hash && bh_slice_eq(m->key_of(value), key)))
+            return i;
     }
 }
 
+/* size is a power of two, and not 1. */
 static void resize(struct bh_map *m, size_t size) {
-    struct bh_map_slot *old = m->slots;
-    size_t old_size = old ? m->mask + 1 : 0;
-    m->slots = bh_calloc(size, sizeof *m->slots);
+    struct bh_map old = *m;
+    m->pairs = bh_calloc(size / 2, sizeof *m->pairs);
     m->mask = size - 1;
-    for (size_t i = 0; i < old_size; i++) {
-        if (!old[i].value)
+    for (size_t i = 0; i < size_of(&old); i++) {
+        uint32_t hash = *hash_at(&old, i);
+        if (!*value_at(&old, i))
             continue;
-        size_t to = old[i].hash & m->mask;
-        while (m->slots[to].value)
+        size_t to = hash & m->mask;
+        while (*value_at(m, to))
             to = (to + 1) & m->mask;
-        m->slots[to] = old[i];
+        set(m, to, hash, *value_at(&old, i));
     }
-    bh_free(old);
+    bh_free(old.pairs);
 }
 
 void *bh_map_get(const struct bh_map *m, struct bh_slice key) {
-    return m->count ? find(m, bh_hash(key), key)->value : NULL;
+    return m->count ? *value_at(m, find(m, (uint32_t)bh_hash(key), key)) : NULL;
 }
 
 int bh_map_put(struct bh_map *m, void *value) {
-    if (!m->slots)
+    if (!m->pairs)
         resize(m, SLOTS_MIN);
     struct bh_slice key = m->key_of(value);
-    uint64_t hash = bh_hash(key);
-    struct bh_map_slot *slot = find(m, hash, key);
-    if (slot->value)
+    uint32_t hash = (uint32_t)bh_hash(key);
+    size_t slot = find(m, hash, key);
+    if (*value_at(m, slot))
         return BH_EEXIST;
-    size_t size = m->mask + 1;
-    if ((m->count + 1) * 4 > size * 3) {
-        resize(m, size * 2);
+    if ((m->count + 1) * 4 > size_of(m) * 3) {
+        resize(m, size_of(m) * 2);
         slot = find(m, hash, key);
     }
-    *slot = (struct bh_map_slot){hash, value};
+    set(m, slot, hash, value);
     m->count++;
     return 0;
 }
 
 /* Moves back each follower whose probe path leads over the hole. */
 static void close_hole(struct bh_map *m, size_t hole) {
-    for (size_t i = (hole + 1) & m->mask; m->slots[i].value; i = (i + 1) & m->mask) {
-        size_t home = m->slots[i].hash & m->mask;
+    void *value;
+    for (size_t i = (hole + 1) & m->mask; (value = *value_at(m, i)); i = (i + 1) & m->mask) {
+        uint32_t hash = *hash_at(m, i);
+        size_t home = hash & m->mask;
         if (((i - home) & m->mask) >= ((i - hole) & m->mask)) {
-            m->slots[hole] = m->slots[i];
+            set(m, hole, hash, value);
             hole = i;
         }
     }
-    m->slots[hole] = (struct bh_map_slot){0};
+    set(m, hole, 0, NULL);
 }
 
 void *bh_map_remove(struct bh_map *m, struct bh_slice key) {
     if (!m->count)
         return NULL;
-    struct bh_map_slot *slot = find(m, bh_hash(key), key);
-    void *value = slot->value;
+    size_t slot = find(m, (uint32_t)bh_hash(key), key);
+    void *value = *value_at(m, slot);
     if (!value)
         return NULL;
-    close_hole(m, (size_t)(slot - m->slots));
+    close_hole(m, slot);
     m->count--;
-    size_t size = m->mask + 1;
-    if (size > SLOTS_MIN && m->count * 8 < size)
-        resize(m, size / 2);
+    if (size_of(m) > SLOTS_MIN && m->count * 8 < size_of(m))
+        resize(m, size_of(m) / 2);
     return value;
 }
 
 void *bh_map_next(const struct bh_map *m, size_t *cursor) {
-    size_t size = m->slots ? m->mask + 1 : 0;
-    while (*cursor < size) {
-        void *value = m->slots[(*cursor)++].value;
+    while (*cursor < size_of(m)) {
+        void *value = *value_at(m, (*cursor)++);
         if (value)
             return value;
     }

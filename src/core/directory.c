@@ -11,9 +11,10 @@
 
 #include <assert.h>
 
+/* There is one for each user who is here, so it is small. */
 struct entry {
     struct bh_list linger; /* in directory.lingering, or alone */
-    struct bh_list waiters;
+    struct bh_directory_waiter *waiters;
     uint64_t workers;
     uint64_t linger_until;
     bool live, pinned;
@@ -30,25 +31,41 @@ static struct bh_slice key_of(const void *value) {
     return name_of(value);
 }
 
+static void add_waiter(struct bh_directory_waiter **list, struct bh_directory_waiter *w) {
+    w->next = *list;
+    w->link = list;
+    if (w->next)
+        w->next->link = &w->next;
+    *list = w;
+}
+
+static void remove_waiter(struct bh_directory_waiter *w) {
+    if (!w->link)
+        return;
+    *w->link = w->next;
+    if (w->next)
+        w->next->link = w->link;
+    w->link = NULL;
+}
+
 static void complete(struct bh_directory_ticket *t) {
     for (unsigned i = 0; i < t->waiter_count; i++)
-        bh_list_unlink(&t->waiters[i].node);
+        remove_waiter(&t->waiters[i]);
     t->on_live(t);
 }
 
 /* Each waiter of the list no longer waits; its ticket may wait elsewhere. */
-static void satisfy(struct bh_list *waiters) {
-    struct bh_list *node;
-    while ((node = bh_list_shift(waiters))) {
-        struct bh_directory_ticket *t =
-            BH_CONTAINER_OF(node, struct bh_directory_waiter, node)->ticket;
-        if (--t->pending == 0)
-            complete(t);
+static void satisfy(struct bh_directory_waiter **waiters) {
+    struct bh_directory_waiter *w;
+    while ((w = *waiters)) {
+        remove_waiter(w);
+        if (--w->ticket->pending == 0)
+            complete(w->ticket);
     }
 }
 
 static void entry_free(struct bh_directory *d, struct entry *e) {
-    assert(bh_list_empty(&e->waiters));
+    assert(!e->waiters);
     bh_list_unlink(&e->linger);
     bh_map_remove(&d->entries, name_of(e));
     bh_free(e);
@@ -56,8 +73,8 @@ static void entry_free(struct bh_directory *d, struct entry *e) {
 
 /* Nobody holds the topic any more, so whoever still waits for it has closed: let them go. */
 static void release_waiters(struct entry *e) {
-    while (!bh_list_empty(&e->waiters))
-        complete(BH_CONTAINER_OF(e->waiters.next, struct bh_directory_waiter, node)->ticket);
+    while (e->waiters)
+        complete(e->waiters->ticket);
 }
 
 static void on_timer(struct bh_timer *timer) {
@@ -85,17 +102,18 @@ void bh_directory_init(struct bh_directory *d, struct bh_broker *broker, struct 
 
 /* Waiters are let go only after the walk, for what a ticket does then must not disturb it. */
 static void shards_down(struct bh_directory *d, uint32_t shards) {
-    struct bh_list waiters, *node;
+    struct bh_directory_waiter *waiters = NULL, *w;
     struct entry *e;
     size_t cursor = 0;
     d->up &= ~shards;
-    bh_list_init(&waiters);
     while ((e = bh_map_next(&d->entries, &cursor))) {
         if (!(shards & UINT32_C(1) << e->shard))
             continue;
         e->live = false;
-        while ((node = bh_list_shift(&e->waiters)))
-            bh_list_append(&waiters, node);
+        while ((w = e->waiters)) {
+            remove_waiter(w);
+            add_waiter(&waiters, w);
+        }
     }
     satisfy(&waiters);
 }
@@ -131,11 +149,10 @@ static struct entry *find_or_new(struct bh_directory *d, struct bh_slice topic) 
         bh_list_unlink(&e->linger);
         return e;
     }
-    e = bh_malloc(sizeof *e + topic.n);
+    e = bh_malloc(BH_SIZE_WITH(struct entry, name, topic.n));
     *e = (struct entry){.shard = (uint8_t)shard_of(d, topic), .len = (uint8_t)topic.n};
     memcpy(e->name, topic.p, topic.n);
     bh_list_init(&e->linger);
-    bh_list_init(&e->waiters);
     bh_map_put(&d->entries, e);
     e->live = d->broker->vt->subscribe(d->broker, name_of(e));
     return e;
@@ -179,10 +196,10 @@ void bh_directory_wait(struct bh_directory *d, struct bh_directory_ticket *t,
     for (unsigned i = 0; i < count; i++) {
         struct bh_directory_waiter *w = &t->waiters[i];
         w->ticket = t;
-        bh_list_init(&w->node);
+        w->link = NULL;
         struct entry *e = find(d, topics[i]);
         if (e && !e->live && d->up & UINT32_C(1) << e->shard) {
-            bh_list_append(&e->waiters, &w->node);
+            add_waiter(&e->waiters, w);
             t->pending++;
         }
     }

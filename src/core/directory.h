@@ -21,7 +21,7 @@ struct bh_directory {
 };
 
 struct bh_directory_waiter {
-    struct bh_list node; /* in its entry */
+    struct bh_directory_waiter *next, **link; /* in its entry's list; link NULL: in none */
     struct bh_directory_ticket *ticket;
 };
 

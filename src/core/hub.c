@@ -3,8 +3,9 @@
  * Most topics are a user with one device, so a topic of one keeps its subscriber in place and costs
  * one small allocation; larger ones have an array, so that a walk over thousands reads memory in
  * order. A subscriber's link knows its index in that array: leaving swaps the last one in, O(1) in
- * the topic and O(own topics) in the subscriber. While a topic is being walked, leaving writes NULL
- * instead, and the walk closes the holes when it ends. */
+ * the topic and O(own topics) in the subscriber, which keeps a few links in place, too. While a
+ * topic is being walked, leaving writes NULL instead, and the walk closes the holes when it ends.
+ */
 #include "bellhop/core/hub.h"
 
 #include "bellhop/base/error.h"
@@ -22,10 +23,15 @@ static struct bh_subscriber **members(struct bh_hub_topic *t) {
     return t->cap == 1 ? &t->one : t->many;
 }
 
-static struct bh_link *find_link(const struct bh_subscriber *s, const struct bh_hub_topic *t) {
+static struct bh_link *links(struct bh_subscriber *s) {
+    return s->link_cap ? s->many : s->few;
+}
+
+static struct bh_link *find_link(struct bh_subscriber *s, const struct bh_hub_topic *t) {
+    struct bh_link *all = links(s);
     for (unsigned i = 0; i < s->link_count; i++)
-        if (s->links[i].topic == t)
-            return &s->links[i];
+        if (all[i].topic == t)
+            return &all[i];
     return NULL;
 }
 
@@ -44,7 +50,7 @@ struct bh_hub_topic *bh_hub_find(const struct bh_hub *hub, struct bh_slice topic
 }
 
 static struct bh_hub_topic *topic_new(struct bh_hub *hub, struct bh_slice name) {
-    struct bh_hub_topic *t = bh_malloc(sizeof *t + name.n);
+    struct bh_hub_topic *t = bh_malloc(BH_SIZE_WITH(struct bh_hub_topic, name, name.n));
     *t = (struct bh_hub_topic){.cap = 1, .len = (uint8_t)name.n};
     memcpy(t->name, name.p, name.n);
     bh_map_put(&hub->topics, t);
@@ -84,19 +90,22 @@ static void shrink(struct bh_hub_topic *t) {
 
 static void add_link(struct bh_subscriber *s, struct bh_hub_topic *t, uint32_t index) {
     assert(s->link_count < BH_SUBSCRIBER_TOPICS_MAX); /* else link_cap overflows one day */
-    if (s->link_count == s->link_cap) {
-        /* user, tenant, all: three is what nearly everybody needs */
-        s->link_cap = s->link_cap ? (uint16_t)(s->link_cap * 2) : 3;
-        s->links = bh_realloc(s->links, s->link_cap * sizeof *s->links);
+    if (s->link_count == (s->link_cap ? s->link_cap : BH_SUBSCRIBER_TOPICS_FEW)) {
+        unsigned cap = s->link_count * 2u;
+        struct bh_link *many = bh_malloc(cap * sizeof *many);
+        memcpy(many, links(s), s->link_count * sizeof *many);
+        if (s->link_cap)
+            bh_free(s->many);
+        s->many = many;
+        s->link_cap = (uint16_t)cap;
     }
-    s->links[s->link_count++] = (struct bh_link){t, index};
+    links(s)[s->link_count++] = (struct bh_link){t, index};
 }
 
 static void remove_link(struct bh_subscriber *s, struct bh_link *link) {
-    *link = s->links[--s->link_count];
-    if (s->link_count == 0) {
-        bh_free(s->links);
-        s->links = NULL;
+    *link = links(s)[--s->link_count];
+    if (s->link_count == 0 && s->link_cap) {
+        bh_free(s->many);
         s->link_cap = 0;
     }
 }
@@ -156,7 +165,7 @@ int bh_hub_leave(struct bh_hub *hub, struct bh_subscriber *s, struct bh_slice to
 }
 
 void bh_hub_leave_newest(struct bh_hub *hub, struct bh_subscriber *s, bool *last) {
-    leave(hub, s, &s->links[s->link_count - 1], last);
+    leave(hub, s, &links(s)[s->link_count - 1], last);
 }
 
 static void close_holes(struct bh_hub *hub, struct bh_hub_topic *t) {
@@ -170,11 +179,11 @@ static void close_holes(struct bh_hub *hub, struct bh_hub_topic *t) {
         shrink(t);
 }
 
-/* Thousands of connections are in no cache. What a delivery needs of one stands at its subscriber
- * and behind it. */
+/* Thousands of connections are in no cache. What a delivery needs of one stands at the end of its
+ * subscriber and behind it. */
 static void prefetch(const struct bh_subscriber *s) {
     for (size_t line = 0; line < 3; line++)
-        __builtin_prefetch((const char *)s + line * 64);
+        __builtin_prefetch((const char *)s + offsetof(struct bh_subscriber, number) + line * 64);
 }
 
 int bh_hub_walk(struct bh_hub *hub, struct bh_slice topic,

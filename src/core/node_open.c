@@ -264,7 +264,7 @@ static unsigned leave_all(struct bh_worker *w, struct bh_subscriber *s, struct b
     while (s->link_count) {
         struct bh_topic topic;
         bool last = false;
-        bh_topic_parse(bh_hub_topic_name(s->links[s->link_count - 1].topic), &topic);
+        bh_topic_parse(bh_hub_topic_name(bh_subscriber_links(s)[s->link_count - 1].topic), &topic);
         bh_hub_leave_newest(&w->hub, s, &last);
         if (last)
             gone->topics[gone->count++] = topic;

@@ -51,12 +51,14 @@ static void release_ring(struct bh_outq *q) {
 
 static void consume(struct bh_outq *q, size_t n) {
     q->bytes -= n;
-    q->offset += n;
+    n += q->offset;
     while (q->count) {
         struct bh_buf *frame = *at(q, 0);
-        if (q->offset < frame->len)
+        if (n < frame->len) {
+            q->offset = (uint32_t)n;
             return;
-        q->offset -= frame->len;
+        }
+        n -= frame->len;
         bh_buf_unref(frame);
         q->count--;
         q->head = q->cap ? (q->head + 1) & (q->cap - 1) : 0;

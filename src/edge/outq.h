@@ -16,8 +16,8 @@ struct bh_outq {
     };
     uint32_t cap; /* of the ring, a power of two; 0: `one` is the queue */
     uint32_t head, count;
-    size_t offset; /* bytes of the first frame that the kernel has taken */
-    size_t bytes;  /* still to send */
+    uint32_t offset; /* bytes of the first frame that the kernel has taken; frames are < 4 GiB */
+    size_t bytes;    /* still to send */
 };
 
 /* Both take over the caller's reference. To the front only while nothing of the queue is sent. */

@@ -1,6 +1,6 @@
 /* quota.c - counters by the keyed hash of a name.
  *
- * A counter is 16 bytes in an open-addressing table and keeps no name: two names with one 64-bit
+ * A counter is 12 bytes in an open-addressing table and keeps no name: two names with one 64-bit
  * hash under a secret key would share a counter, which nobody can bring about and which would do
  * little. The tables are spread by hash over shards with a lock each; a lock is held for one probe.
  * Deleting shifts the probe chain back, so there are no tombstones. */
@@ -17,7 +17,7 @@
 struct counter {
     uint64_t hash; /* 0: free */
     uint32_t count;
-};
+} __attribute__((packed, aligned(4)));
 
 struct shard {
     pthread_mutex_t lock;

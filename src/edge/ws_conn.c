@@ -76,7 +76,6 @@ void bh_wsconn_free(struct bh_wsconn *ws) {
         bh_inflater_free(ws->reader.inflater);
     if (ws->counted_ip)
         bh_edge_give_address(ws->edge, &ws->ip);
-    bh_free(ws->protocol);
     if (ws->has_socket)
         bh_edge_socket_gone();
     bh_free(ws);
@@ -293,6 +292,11 @@ static uint32_t book(struct bh_wsconn *ws, const struct bh_ws_event *event) {
     return wait_ms;
 }
 
+static void note_life(struct bh_wsconn *ws) {
+    ws->since_ms = bh_loop_now(ws->edge->loop);
+    ws->pinged = false;
+}
+
 static void read_frames(struct bh_wsconn *ws, unsigned char *data, size_t n) {
     struct bh_ws_event event;
     uint32_t wait_ms = 0;
@@ -332,8 +336,7 @@ static void answer_now(struct bh_wsconn *ws) {
 
 static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     struct bh_wsconn *ws = BH_CONTAINER_OF(s, struct bh_wsconn, stream);
-    ws->heard_ms = bh_loop_now(ws->edge->loop);
-    ws->pinged_ms = 0;
+    note_life(ws);
     bh_edge_count(BH_EDGE_BYTES_IN, (int64_t)n);
     if (ws->state >= BH_WSCONN_LEAVING)
         return;
@@ -353,8 +356,7 @@ static void on_end(struct bh_stream *s, int error) {
 /* Room again means that the peer's kernel has acknowledged something: it is alive. */
 static void on_writable(struct bh_stream *s) {
     struct bh_wsconn *ws = BH_CONTAINER_OF(s, struct bh_wsconn, stream);
-    ws->heard_ms = bh_loop_now(ws->edge->loop);
-    ws->pinged_ms = 0;
+    note_life(ws);
     bh_wsconn_flush(ws);
 }
 
@@ -385,15 +387,14 @@ static uint64_t beat(struct bh_wsconn *ws) {
     uint64_t now = bh_loop_now(ws->edge->loop);
     if (config->ping_interval_ms == 0)
         return UINT64_MAX;
-    if (ws->hook_paused || ws->open.resume_ms) { /* we do not listen, so silence proves nothing */
-        ws->heard_ms = now;
-        ws->pinged_ms = 0;
-    }
-    if (ws->pinged_ms)
-        return left(now, ws->pinged_ms + config->pong_timeout_ms);
-    if (left(now, ws->heard_ms + config->ping_interval_ms))
-        return left(now, ws->heard_ms + config->ping_interval_ms);
-    ws->pinged_ms = now;
+    if (ws->hook_paused || ws->open.resume_ms) /* we do not listen, so silence proves nothing */
+        note_life(ws);
+    if (ws->pinged)
+        return left(now, ws->since_ms + config->pong_timeout_ms);
+    if (left(now, ws->since_ms + config->ping_interval_ms))
+        return left(now, ws->since_ms + config->ping_interval_ms);
+    ws->pinged = true;
+    ws->since_ms = now;
     bh_wsconn_send_control(ws, BH_WS_PING, bh_slice(NULL, 0));
     return config->pong_timeout_ms < config->ping_interval_ms ? config->pong_timeout_ms
                                                               : config->ping_interval_ms;
@@ -478,7 +479,7 @@ static void on_timer(struct bh_timer *t) {
 
 struct bh_wsconn *bh_wsconn_new(struct bh_edge *e, const struct bh_ip *ip, struct bh_slice protocol,
                                 struct bh_defer *opener) {
-    struct bh_wsconn *ws = bh_calloc(1, sizeof *ws);
+    struct bh_wsconn *ws = bh_calloc(1, BH_SIZE_WITH(struct bh_wsconn, protocol, protocol.n + 1));
     ws->edge = e;
     ws->opening.opener = opener;
     ws->ip = *ip;
@@ -486,7 +487,7 @@ struct bh_wsconn *bh_wsconn_new(struct bh_edge *e, const struct bh_ip *ip, struc
     ws->subscriber.vt = &subscriber_vt;
     ws->registered = true;
     if (protocol.n)
-        ws->protocol = bh_strndup(protocol.p, protocol.n);
+        memcpy(ws->protocol, protocol.p, protocol.n);
     bh_ws_reader_init(&ws->reader, NULL);
     bh_timer_init(&ws->timer, e->loop, on_timer);
     bh_defer_init(&ws->flush, on_flush);
@@ -503,7 +504,7 @@ static void start_heartbeat(struct bh_wsconn *ws) {
     uint64_t now = bh_loop_now(ws->edge->loop);
     /* As if heard earlier, so that those who came together do not beat together. */
     uint64_t jitter = interval ? bh_random_below((uint32_t)(interval / 2) + 1) : 0;
-    ws->heard_ms = now - jitter;
+    ws->since_ms = now - jitter;
     arm(ws, interval ? interval - jitter : UINT64_MAX);
 }
 

@@ -18,8 +18,9 @@ enum bh_wsconn_state {
     BH_WSCONN_CLOSED,
 };
 
-/* In the order of heat: a delivery touches what stands from the stream's end to `code`, a frame
- * from the client little more, and whoever is idle is not touched between two heartbeats. */
+/* In the order of heat: a delivery touches the stream's end and what stands from the subscriber's
+ * end to the flags, a frame from the client little more, and whoever is idle is not touched between
+ * two heartbeats. */
 struct bh_wsconn {
     struct bh_stream stream;
     struct bh_subscriber subscriber;
@@ -38,9 +39,8 @@ struct bh_wsconn {
     bool expiring : 1;   /* the hook on_expire is */
     bool counted_ip : 1; /* in the quota of its address */
     bool limited : 1;    /* the identity has limits of its own */
-    uint16_t code;       /* of the farewell */
-    uint64_t heard_ms;   /* when bytes last came */
-    uint64_t pinged_ms;  /* when a ping was sent that is not answered yet; 0: none */
+    bool pinged : 1;     /* a ping was sent that is not answered yet */
+    uint64_t since_ms;   /* when bytes last came; pinged: when the ping was sent */
     struct bh_rate rate;
     struct bh_ws_reader reader;
     union {
@@ -56,8 +56,9 @@ struct bh_wsconn {
     struct bh_timer timer; /* heartbeat and expiry; while closing, the close timeout */
     struct bh_list node;
     struct bh_deflater *deflater; /* with context takeover: made with the first message */
-    char *protocol;               /* NULL: none */
     struct bh_ip ip;
+    uint16_t code;   /* of the farewell */
+    char protocol[]; /* NUL-terminated; empty: none */
 };
 
 /* opener is queued (flush phase) if the connection is told to close before it has started. */

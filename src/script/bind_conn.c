@@ -239,7 +239,7 @@ static int conn_topics(lua_State *L) {
         return closed(L);
     lua_newtable(L);
     for (unsigned i = 0; i < sub->link_count; i++) {
-        struct bh_slice name = bh_hub_topic_name(sub->links[i].topic);
+        struct bh_slice name = bh_hub_topic_name(bh_subscriber_links(sub)[i].topic);
         if (!bh_slice_starts(name, prefix))
             continue;
         lua_pushlstring(L, name.p + prefix.n, name.n - prefix.n);

@@ -51,7 +51,7 @@ void bh_shared_free(struct bh_shared *s) {
 }
 
 static size_t size_of(size_t key_len, size_t string_len) {
-    return sizeof(struct entry) + sizeof(struct bh_map_slot) + key_len + string_len;
+    return sizeof(struct entry) + BH_MAP_SLOT_BYTES + key_len + string_len;
 }
 
 static void drop(struct bh_shared *s, struct entry *e) {

@@ -12,14 +12,17 @@
 
 typedef struct bh_slice (*bh_map_key_cb)(const void *value);
 
-struct bh_map_slot {
-    uint64_t hash;
-    void *value; /* NULL: free */
+/* Two slots, which need 12 bytes each when they come in pairs: there are several for each
+ * connection. */
+struct bh_map_pair {
+    void *values[2]; /* NULL: free */
+    uint32_t hashes[2];
 };
+#define BH_MAP_SLOT_BYTES (sizeof(struct bh_map_pair) / 2)
 
 struct bh_map {
     bh_map_key_cb key_of;
-    struct bh_map_slot *slots;
+    struct bh_map_pair *pairs;
     size_t mask; /* slots - 1, or 0 before the first put */
     size_t count;
 };

@@ -22,4 +22,10 @@ void *bh_try_realloc(void *p, size_t size);
  * 0 switches it off. */
 void bh_mem_fail_nth(unsigned nth);
 
+/* The size of a struct that ends with an array of n bytes, which begins where the padding would. */
+#define BH_SIZE_WITH(type, array, n) bh_size_with(sizeof(type), offsetof(type, array), n)
+static inline size_t bh_size_with(size_t alone, size_t offset, size_t n) {
+    return offset + n > alone ? offset + n : alone;
+}
+
 #endif

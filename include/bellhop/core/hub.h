@@ -13,14 +13,14 @@
 #include "bellhop/core/subscriber.h"
 
 struct bh_hub_topic {
-    uint32_t count; /* live subscribers */
-    uint32_t used;  /* slots in use, holes included */
-    uint32_t cap;   /* 1: `one` is the array */
-    uint8_t len;
     union {
         struct bh_subscriber *one;
         struct bh_subscriber **many;
     };
+    uint32_t count; /* live subscribers */
+    uint32_t used;  /* slots in use, holes included */
+    uint32_t cap;   /* 1: `one` is the array */
+    uint8_t len;
     char name[];
 };
 

@@ -35,7 +35,10 @@ struct bh_subscriber_vt {
 struct bh_link {
     struct bh_hub_topic *topic;
     uint32_t index; /* of this subscriber in the topic's array */
-};
+} __attribute__((packed, aligned(4)));
+
+/* User, tenant, `all`: three is what nearly everybody needs. */
+#define BH_SUBSCRIBER_TOPICS_FEW 3
 
 struct bh_tag {
     struct bh_slice name, value;
@@ -52,9 +55,8 @@ struct bh_identity {
     struct bh_slice user, tenant, device; /* empty: none */
     int64_t expires;                      /* Unix seconds; 0: never */
     const struct bh_slice *topics;        /* ids of topics to join, checked */
-    size_t topic_count;
     const struct bh_tag *tags;
-    size_t tag_count;
+    uint32_t topic_count, tag_count;
     struct bh_identity_limits limits;
 };
 
@@ -65,18 +67,27 @@ void bh_identity_free(struct bh_identity *identity);
 /* So many topics may one subscriber be in at a time: more than an identity brings. */
 #define BH_SUBSCRIBER_TOPICS_MAX 1024
 
+/* What a delivery needs stands at the end. */
 struct bh_subscriber {
-    const struct bh_subscriber_vt *vt;
-    struct bh_worker *worker;
-    struct bh_identity *identity; /* owned; NULL until bh_node_open */
+    union { /* the hub's; see bh_subscriber_links */
+        struct bh_link few[BH_SUBSCRIBER_TOPICS_FEW];
+        struct bh_link *many;
+    } __attribute__((packed, aligned(4)));
+    uint32_t link_count : 15, link_cap : 16; /* of `many`; 0: few */
+    uint32_t closing : 1;                    /* inside bh_node_close */
+    int64_t opened_at;                       /* Unix milliseconds */
+    void *script;                            /* the hooks' own; NULL when they keep nothing */
     bh_handle handle;
-    uint64_t number;   /* random, unique in the cluster for all purposes: `except`, and the id */
-    int64_t opened_at; /* Unix milliseconds */
-    void *script;      /* the hooks' own; NULL when they keep nothing */
-    struct bh_link *links; /* the hub's */
-    uint16_t link_count, link_cap;
-    bool closing; /* inside bh_node_close */
+    struct bh_identity *identity; /* owned; NULL until bh_node_open */
+    struct bh_worker *worker;
+    uint64_t number; /* random, unique in the cluster for all purposes: `except`, and the id */
+    const struct bh_subscriber_vt *vt;
 };
+
+/* The topics that it is in, link_count of them. */
+static inline const struct bh_link *bh_subscriber_links(const struct bh_subscriber *s) {
+    return s->link_cap ? s->many : s->few;
+}
 
 /* The connection id that people see: the number in base64url. */
 #define BH_CONNECTION_ID_LEN 11

@@ -2,8 +2,8 @@
  * passed on to them and nothing is kept for them.
  *
  * Presence is the exception: to tell when a user comes and goes, their connections are counted, on
- * the bus. A user who has left stays in the table until the debounce is over; those wait in a list
- * in the order in which they left, so one timer serves all.
+ * the bus. A user who has left stays in the table until the debounce is over; their departures wait
+ * in a list, in the order in which they left, so one timer serves all.
  * Thread: the bus; `lookup` the worker's that asks. */
 #include "bellhop/backend/memory.h"
 
@@ -13,11 +13,16 @@
 #include "bellhop/core/node.h"
 
 struct user {
-    struct bh_list leaving; /* in the tracker's list, when count is 0 */
-    uint64_t left_ms;
+    struct departure *departure; /* when count is 0 */
     uint32_t count;
     uint8_t len;
     char name[];
+};
+
+struct departure {
+    struct bh_list node; /* in the tracker's list */
+    uint64_t left_ms;
+    struct user *user;
 };
 
 struct tracker {
@@ -43,8 +48,20 @@ static void tell(struct tracker *t, const struct user *u, bool online) {
     t->sink.on_presence(t->sink.ud, name_of(u), online, bh_clock_wall_ms());
 }
 
+static void cancel_departure(struct user *u) {
+    if (!u->departure)
+        return;
+    bh_list_unlink(&u->departure->node);
+    bh_free(u->departure);
+    u->departure = NULL;
+}
+
+static struct departure *first_departure(struct tracker *t) {
+    return BH_CONTAINER_OF(t->leaving.next, struct departure, node);
+}
+
 static void forget(struct tracker *t, struct user *u) {
-    bh_list_unlink(&u->leaving);
+    cancel_departure(u);
     bh_map_remove(&t->users, name_of(u));
     bh_free(u);
 }
@@ -52,8 +69,7 @@ static void forget(struct tracker *t, struct user *u) {
 static void arm(struct tracker *t) {
     if (bh_list_empty(&t->leaving))
         return;
-    struct user *first = BH_CONTAINER_OF(t->leaving.next, struct user, leaving);
-    uint64_t due = first->left_ms + t->debounce_ms, now = bh_loop_now(t->bus);
+    uint64_t due = first_departure(t)->left_ms + t->debounce_ms, now = bh_loop_now(t->bus);
     bh_timer_set(&t->timer, due > now ? due - now : 0);
 }
 
@@ -61,11 +77,11 @@ static void on_timer(struct bh_timer *timer) {
     struct tracker *t = BH_CONTAINER_OF(timer, struct tracker, timer);
     uint64_t now = bh_loop_now(t->bus);
     while (!bh_list_empty(&t->leaving)) {
-        struct user *u = BH_CONTAINER_OF(t->leaving.next, struct user, leaving);
-        if (u->left_ms + t->debounce_ms > now)
+        struct departure *d = first_departure(t);
+        if (d->left_ms + t->debounce_ms > now)
             break;
-        tell(t, u, false);
-        forget(t, u);
+        tell(t, d->user, false);
+        forget(t, d->user);
     }
     arm(t);
 }
@@ -74,13 +90,11 @@ static void come(struct tracker *t, struct bh_slice name) {
     struct user *u = bh_map_get(&t->users, name);
     if (u) {
         u->count++;
-        bh_list_unlink(&u->leaving);
+        cancel_departure(u);
         return;
     }
-    u = bh_calloc(1, sizeof *u + name.n);
-    bh_list_init(&u->leaving);
-    u->count = 1;
-    u->len = (uint8_t)name.n;
+    u = bh_malloc(BH_SIZE_WITH(struct user, name, name.n));
+    *u = (struct user){.count = 1, .len = (uint8_t)name.n};
     memcpy(u->name, name.p, name.n);
     bh_map_put(&t->users, u);
     tell(t, u, true);
@@ -90,8 +104,9 @@ static void go(struct tracker *t, struct bh_slice name) {
     struct user *u = bh_map_get(&t->users, name);
     if (!u || u->count == 0 || --u->count > 0)
         return;
-    u->left_ms = bh_loop_now(t->bus);
-    bh_list_append(&t->leaving, &u->leaving);
+    u->departure = bh_malloc(sizeof *u->departure);
+    *u->departure = (struct departure){.left_ms = bh_loop_now(t->bus), .user = u};
+    bh_list_append(&t->leaving, &u->departure->node);
     if (!bh_timer_pending(&t->timer))
         arm(t);
 }
@@ -126,9 +141,11 @@ static void lookup(struct bh_tracker *base, struct bh_worker *worker, enum bh_lo
 static void free_tracker(struct bh_tracker *base) {
     struct tracker *t = of(base);
     size_t cursor = 0;
-    void *user;
-    while ((user = bh_map_next(&t->users, &cursor)))
-        bh_free(user);
+    struct user *u;
+    while ((u = bh_map_next(&t->users, &cursor))) {
+        cancel_departure(u);
+        bh_free(u);
+    }
     bh_map_deinit(&t->users);
     bh_free(t);
 }

@@ -31,10 +31,11 @@
 #define CHUNK  500
 #define WINDOW 5000
 
+/* There is one for each user who is here, so it is small. */
 struct subscription {
     struct bh_list node; /* in the queue */
-    unsigned outstanding;
-    bool wanted, sent, restoring;
+    uint32_t outstanding : 29;
+    bool wanted : 1, sent : 1, restoring : 1;
     uint8_t len;
     char channel[];
 };
@@ -68,7 +69,7 @@ static void enqueue(struct bh_redis_subscriptions *s, struct subscription *e) {
 static struct subscription *want(struct bh_redis_subscriptions *s, struct bh_slice channel) {
     struct subscription *e = bh_map_get(&s->channels, channel);
     if (!e) {
-        e = bh_malloc(sizeof *e + channel.n);
+        e = bh_malloc(BH_SIZE_WITH(struct subscription, channel, channel.n));
         *e = (struct subscription){.len = (uint8_t)channel.n};
         memcpy(e->channel, channel.p, channel.n);
         bh_list_init(&e->node);

@@ -31,7 +31,7 @@ static void an_empty_map_has_nothing(void **state) {
     struct bh_map m;
     size_t cursor = 0;
     bh_map_init(&m, thing_key);
-    assert_null(m.slots);
+    assert_null(m.pairs);
     assert_null(bh_map_get(&m, BH_SLICE("a")));
     assert_null(bh_map_remove(&m, BH_SLICE("a")));
     assert_null(bh_map_next(&m, &cursor));

@@ -56,7 +56,7 @@ static int teardown(void **state) {
         for (size_t t = 0; t < TOPICS; t++)
             if (model[s][t])
                 leave(s, t);
-        assert_null(subscribers[s].links);
+        assert_int_equal(subscribers[s].link_cap, 0);
     }
     bh_hub_deinit(&hub);
     return 0;
@@ -89,7 +89,8 @@ static void assert_both_directions(void) {
             assert_true(model[s - subscribers][t]);
             bool linked = false;
             for (unsigned l = 0; l < s->link_count; l++)
-                linked |= s->links[l].topic == topic && s->links[l].index == i;
+                linked |= bh_subscriber_links(s)[l].topic == topic &&
+                          bh_subscriber_links(s)[l].index == i;
             assert_true(linked);
         }
     }
@@ -100,7 +101,7 @@ static void assert_both_directions(void) {
             links += model[s][t];
         assert_int_equal(subscribers[s].link_count, links);
         for (unsigned l = 0; l < subscribers[s].link_count; l++) {
-            const struct bh_link *link = &subscribers[s].links[l];
+            const struct bh_link *link = &bh_subscriber_links(&subscribers[s])[l];
             assert_ptr_equal(member(link->topic, link->index), &subscribers[s]);
         }
     }
@@ -283,10 +284,10 @@ static void one_subscriber_in_all_the_topics_it_may_have(void **state) {
     for (unsigned i = 0; i < MANY; i++) {
         struct bh_slice topic = bh_slice(name, (size_t)sprintf(name, "topic:many/%u", i));
         assert_non_null(bh_hub_join(&hub, &s, topic, &first));
-        assert_true(s.link_cap >= s.link_count);
+        assert_true((s.link_cap ? s.link_cap : BH_SUBSCRIBER_TOPICS_FEW) >= s.link_count);
     }
     while (s.link_count) {
-        struct bh_hub_topic *t = s.links[s.link_count - 1].topic;
+        struct bh_hub_topic *t = bh_subscriber_links(&s)[s.link_count - 1].topic;
         struct bh_topic copy;
         assert_int_equal(bh_topic_parse(bh_hub_topic_name(t), &copy), 0);
         assert_int_equal(bh_hub_leave(&hub, &s, bh_topic_name(&copy), &last), 0);
@@ -319,7 +320,7 @@ static void memory_comes_back_after_ten_thousand(void **state) {
         if (i == MANY - 10)
             assert_true(all->cap <= 64); /* it shrinks on the way */
         assert_int_equal(bh_hub_leave(&hub, &many[i], BH_SLICE("all"), &last), 0);
-        assert_null(many[i].links);
+        assert_int_equal(many[i].link_cap, 0);
     }
     assert_true(last);
     assert_int_equal(hub.topics.count, 0);

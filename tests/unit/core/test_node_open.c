@@ -191,7 +191,7 @@ static void close_tells_the_hooks_once_and_in_order(void **state) {
     assert_string_equal(hooks.log, "left topic:news closed; close 1000 bye; ");
     assert_null(bh_worker_subscriber(worker[0], handle));
     assert_null(subs[0].s.identity);
-    assert_null(subs[0].s.links);
+    assert_int_equal(subs[0].s.link_count, 0);
     assert_int_equal(subs[0].s.handle, 0);
     assert_int_equal(worker[0]->hub.topics.count, 0);
     assert_int_equal(bh_node_connection_count(node), 0);
