@@ -106,11 +106,20 @@ static void serve_mail(struct bh_loop *loop) {
         run(node);
 }
 
+/* The owners of what is deferred lie all over the heap: the next one comes while this one runs.
+ * What it needs stands around its node. */
+static void prefetch(const struct bh_list *node) {
+    for (ptrdiff_t at = -192; at <= 64; at += 64)
+        __builtin_prefetch((const char *)node + at);
+}
+
 static void run_phases(struct bh_loop *loop) {
     struct bh_list *node;
     while ((node = bh_list_shift(&loop->phases[BH_PHASE_FLUSH])) ||
-           (node = bh_list_shift(&loop->phases[BH_PHASE_REAP])))
+           (node = bh_list_shift(&loop->phases[BH_PHASE_REAP]))) {
+        prefetch(loop->phases[BH_PHASE_FLUSH].next);
         run(node);
+    }
 }
 
 void bh_loop_free(struct bh_loop *loop) {

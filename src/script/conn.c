@@ -262,7 +262,8 @@ void bh_conn_clear(struct bh_conn *c) {
 void bh_conn_next(struct bh_conn *c) {
     struct bh_job *job;
     c->running = NULL;
-    if (c->pumping)
+    bool nothing_to_do = !c->kept && !c->heir; /* jobs keep it */
+    if (c->pumping || nothing_to_do)
         return;
     if (!c->script->started)
         bh_conn_clear(c);
