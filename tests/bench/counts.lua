@@ -47,7 +47,7 @@ end
 -- looked up beforehand.
 local function run(program, directory)
     local command = ('env -i PATH="$PATH" LD_BIND_NOW=1 setarch -R valgrind --tool=callgrind --instr-atstart=no '
-        .. "--collect-atstart=no --collect-systime=usec --callgrind-out-file=%s --log-file=%s %s")
+        .. "--collect-atstart=no --callgrind-out-file=%s --log-file=%s %s")
         :format(quote(directory .. "/out"), quote(directory .. "/log"), quote(program))
     local pipe = assert(io.popen(command))
     local lines = {}
@@ -108,7 +108,6 @@ local function reduce(paths)
         rows[#rows + 1] = {
             name = path.name,
             instructions = (path.events.Ir - loop * path.rounds) / n,
-            system_calls = (path.events.sysCount or 0) / n,
             clock_reads = path.clock_reads / n,
         }
     end
@@ -152,13 +151,12 @@ end
 -- --- judging ---
 
 local function print_table(rows, counts)
-    local line = "%-44s %14s %12s %7s %13s %12s"
-    print(line:format("path, for one operation", "instructions", "baseline", "ratio", "system calls", "clock reads"))
+    local line = "%-44s %14s %12s %7s %12s"
+    print(line:format("path, for one operation", "instructions", "baseline", "ratio", "clock reads"))
     for _, row in ipairs(rows) do
         local before = counts[row.name]
         print(line:format(row.name, ("%.1f"):format(row.instructions), before and ("%.1f"):format(before) or "-",
-            before and ("%.3f"):format(row.instructions / before) or "-", ("%.3f"):format(row.system_calls),
-            ("%.3f"):format(row.clock_reads)))
+            before and ("%.3f"):format(row.instructions / before) or "-", ("%.3f"):format(row.clock_reads)))
     end
 end
 

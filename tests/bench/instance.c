@@ -17,7 +17,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -195,17 +194,15 @@ void client_close(struct client *c) {
     wait_for_connections(c->instance, before - 1);
 }
 
-/* Callgrind counts a system call, even one of the preparations, where the function that makes it is
- * counted at all. So the clients' go by a function that nobody else calls. */
 void client_says(struct client *c, struct bh_slice bytes) {
-    long sent = syscall(SYS_write, c->fd, bytes.p, bytes.n);
-    counting_must(sent == (long)bytes.n, "what a client was to say");
+    ssize_t sent = write(c->fd, bytes.p, bytes.n);
+    counting_must(sent == (ssize_t)bytes.n, "what a client was to say");
 }
 
 void client_hears(struct client *c) {
     char buffer[65536];
     while (c->owed) {
-        long n = syscall(SYS_read, c->fd, buffer, sizeof buffer);
+        ssize_t n = read(c->fd, buffer, sizeof buffer);
         counting_must(n > 0 && (size_t)n <= c->owed, "what a client was to hear");
         c->owed -= (size_t)n;
     }
