@@ -31,8 +31,8 @@
 
 #define TLS_BUDGET_US 5000
 #define SLOW_TICK_US  20000
-#define CALLBACKS_US  10000
-#define CALLBACKS_RUN 64 /* the clock is looked at once in so many */
+#define CALLBACKS_US  4000
+#define CALLBACKS_RUN 16 /* the clock is looked at once in so many */
 
 static _Thread_local struct bh_loop *current;
 

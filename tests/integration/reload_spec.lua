@@ -166,7 +166,8 @@ describe("a script that does not behave", function()
     end)
     teardown(stop_all)
 
-    for _, act in ipairs(daemon.HAS_WATCHDOG and {"loop", "catch", "wrap", "handler", "pattern", "plain", "move", "memory"} or {}) do
+    local acts = {"loop", "catch", "wrap", "handler", "pattern", "plain", "move", "memory"}
+    for _, act in ipairs(daemon.HAS_WATCHDOG and acts or {}) do
         it("by " .. act .. " is ended, and the others of its worker are served again", function()
             local failed = d:metric "bellhop_script_errors_total"
             bad:text(act)

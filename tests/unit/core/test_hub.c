@@ -333,8 +333,8 @@ static void leaves_what_it_is_linked_to_without_the_names(void **state) {
         join(0, t);
     join(1, 2);
     while (subscribers[0].link_count) {
-        struct bh_slice name =
-            bh_hub_topic_name(subscribers[0].links[subscribers[0].link_count - 1].topic);
+        struct bh_slice name = bh_hub_topic_name(
+            bh_subscriber_links(&subscribers[0])[subscribers[0].link_count - 1].topic);
         bool last = false;
         size_t t = 0;
         while (!bh_slice_eq(topic_name(t), name))
