@@ -329,11 +329,6 @@ static void book_bytes(struct bh_wsconn *ws, size_t n) {
     throttle(ws, wait_ms, bh_slice(NULL, 0));
 }
 
-static void answer_now(struct bh_wsconn *ws) {
-    bh_defer_cancel(&ws->flush);
-    bh_wsconn_flush(ws);
-}
-
 static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     struct bh_wsconn *ws = BH_CONTAINER_OF(s, struct bh_wsconn, stream);
     note_life(ws);
@@ -343,7 +338,7 @@ static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     read_frames(ws, data, n);
     book_bytes(ws, n);
     if (ws->state == BH_WSCONN_OPEN && bh_wsconn_is_drowning(ws))
-        answer_now(ws);
+        bh_wsconn_flush(ws); /* before the next buffer of this very tick */
 }
 
 static void on_end(struct bh_stream *s, int error) {

@@ -8,13 +8,11 @@
  * connections does, the tick ends in between: what has been answered so far is written, and the
  * others, which libevent keeps, are the next tick's.
  *
- * Mail that a thread posts to its own loop needs no wake-up: it is served once, between the
- * callbacks and the phases, and what those mails post in turn in the next tick, which does not wait
- * then.
+ * Mail is served once in a tick, between the callbacks and the phases. What those mails post to
+ * their own loop is for the next tick, which does not wait then.
  *
  * The base has no locks, because one thread owns a loop with all that is attached to it; the
- * mailbox wakes it through a descriptor. Changes of interest are collected and reach epoll just
- * before the wait, so that switching back and forth within a tick costs no system call.
+ * mailbox wakes it through a descriptor.
  *
  * A loop owns its base, its buffers and its resolver; never what is queued or armed on it. */
 #include "bellhop/io/loop.h"
