@@ -104,20 +104,25 @@ end
 -- As many deliveries whatever the step.
 local function rounds(connections, quick) return tostring(math.max(5, (quick and 30000 or 200000) // connections)) end
 
+-- A message to each of so many connections.
+local function to_all(connections, quick)
+    return {
+        connections = connections,
+        size = 128,
+        mode = "fanout",
+        options = {"--rounds", rounds(connections, quick)},
+        policy = POLICY,
+        path = INDEXED,
+        publish = "broadcast",
+    }
+end
+
 local function broadcast(env, most, quick)
     local steps = {}
     for i, part in ipairs {10, 3, 1} do
         local connections = most // part
-        steps[i] = {
-            name = name_of(connections),
-            connections = connections,
-            size = 128,
-            mode = "fanout",
-            options = {"--rounds", rounds(connections, quick)},
-            policy = POLICY,
-            path = INDEXED,
-            publish = "broadcast",
-        }
+        steps[i] = to_all(connections, quick)
+        steps[i].name = name_of(connections)
     end
     return {
         group = "idle",
@@ -177,15 +182,7 @@ local function workers_fanout(_, most, quick)
         name = "workers-fanout",
         title = ("128 B to all of %s connections"):format(name_of(connections)),
         column = "workers",
-        steps = worker_steps {
-            connections = connections,
-            size = 128,
-            mode = "fanout",
-            options = {"--rounds", rounds(connections, quick)},
-            policy = POLICY,
-            path = INDEXED,
-            publish = "broadcast",
-        },
+        steps = worker_steps(to_all(connections, quick)),
         metrics = {
             {key = "deliveries_per_s", label = "deliveries/s", better = "more"},
             relabel(cpu, "us CPU a delivery"),
