@@ -9,7 +9,7 @@
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/script/script.h"
-#include "bellhop/script/spec.h"
+#include "bellhop/spec/spec.h"
 
 #include <libgen.h>
 #include <limits.h>

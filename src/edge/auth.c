@@ -4,7 +4,7 @@
  * Without either the API is closed, except with --dev, which the application allows on loopback
  * addresses only. Every key is compared whatever the result of the others, each in constant time,
  * and none is ever logged. Thread: the worker's. */
-#include "endpoints.h"
+#include "api/endpoints.h"
 #include "router.h"
 
 #include "bellhop/base/crypto.h"

@@ -6,8 +6,8 @@
  * that a developer visits could publish through the gateway on their machine. */
 #include "cors.h"
 
-#include "origin.h"
-#include "script_route.h"
+#include "api/script_route.h"
+#include "limits/origin.h"
 
 #define METHODS "GET, POST, DELETE"
 #define ALLOWED "Authorization, Content-Type"

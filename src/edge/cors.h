@@ -3,7 +3,7 @@
 #ifndef BELLHOP_EDGE_CORS_H
 #define BELLHOP_EDGE_CORS_H
 
-#include "conn_http.h"
+#include "http/http_conn.h"
 
 #define BH_CORS_HEADERS_MAX 2
 

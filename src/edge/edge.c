@@ -8,13 +8,13 @@
  * Thread: the worker's, but for _new and _free. */
 #include "edge_private.h"
 
+#include "api/endpoints.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
-#include "conn_http.h"
-#include "endpoints.h"
-#include "quota.h"
-#include "ws_conn.h"
+#include "http/http_conn.h"
+#include "limits/quota.h"
+#include "ws/ws_conn.h"
 
 #include <stdatomic.h>
 #include <unistd.h>

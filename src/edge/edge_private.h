@@ -8,7 +8,7 @@
 #include "bellhop/io/timer.h"
 #include "bellhop/proto/http1.h"
 #include "bellhop/proto/ws_message.h"
-#include "frames.h"
+#include "ws/frames.h"
 
 /* So many connections over a limit are told so at a time; others are just closed. */
 #define BH_EDGE_REFUSING_MAX 64

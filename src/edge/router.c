@@ -5,8 +5,8 @@
  * while GET of the same path asks for a user called "online". */
 #include "router.h"
 
+#include "api/endpoints.h"
 #include "bellhop/edge/edge.h"
-#include "endpoints.h"
 
 #include <stdio.h>
 

@@ -5,10 +5,10 @@
  * passes through JSON text into a tree, which refuses what is no data. */
 #include "bellhop/script/script.h"
 
-#include "json_value.h"
-#include "limits.h"
-#include "safe_strings.h"
-#include "safe_tables.h"
+#include "lua/json_value.h"
+#include "lua/limits.h"
+#include "sandbox/safe_strings.h"
+#include "sandbox/safe_tables.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"

@@ -5,9 +5,9 @@
  * leave those folders. A trusted script gets all of Lua, with the same places put in front. */
 #include "sandbox.h"
 
-#include "bind.h"
-#include "safe_strings.h"
-#include "safe_tables.h"
+#include "bind/bind.h"
+#include "sandbox/safe_strings.h"
+#include "sandbox/safe_tables.h"
 
 #include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"

@@ -10,11 +10,11 @@
  * goes when its last hook has ended. */
 #include "state.h"
 
-#include "bind_message.h"
-#include "conn.h"
-#include "hooks_private.h"
+#include "bind/bind_message.h"
+#include "hooks/hooks_private.h"
+#include "run/lua_conn.h"
+#include "run/sched.h"
 #include "sandbox.h"
-#include "sched.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"

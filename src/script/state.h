@@ -5,10 +5,10 @@
 #ifndef BELLHOP_SCRIPT_STATE_H
 #define BELLHOP_SCRIPT_STATE_H
 
-#include "cache.h"
-#include "limits.h"
-#include "routes.h"
-#include "timers.h"
+#include "bind/cache.h"
+#include "lua/limits.h"
+#include "run/routes.h"
+#include "run/timers.h"
 
 #include "bellhop/base/list.h"
 #include "bellhop/io/timer.h"

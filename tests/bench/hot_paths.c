@@ -6,11 +6,11 @@
  * message written to one socket; a publish to one user among many, and to 10,000 sockets; hooks,
  * called as the core calls them. Messages come 16 at a time where that is how a busy connection's
  * come, so that a path bears its share of the tick. That the work was done is checked in each. */
-#include "../../src/edge/edge_private.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/proto/ws_message.h"
 #include "counting.h"
+#include "edge_private.h"
 #include "instance.h"
 
 #include <signal.h>

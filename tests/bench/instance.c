@@ -5,10 +5,10 @@
  * need more descriptors than many systems give, and valgrind need not follow the clients. */
 #include "instance.h"
 
-#include "../../src/edge/edge_private.h"
 #include "bellhop/backend/memory.h"
 #include "bellhop/base/error.h"
 #include "counting.h"
+#include "edge_private.h"
 
 #include <netinet/in.h>
 #include <poll.h>

@@ -1,8 +1,8 @@
 /* Configuration files and values of the command line: a refusal has words, and whatever comes of
  * it nothing is left behind (the leak detector's part). */
-#include "../../src/app/config.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
+#include "config.h"
 #include "fuzz.h"
 
 #include <sys/mman.h>

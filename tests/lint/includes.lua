@@ -17,11 +17,22 @@ local may_include = {
     backend = set "backend core io base",
     script = set "script core io base",
     edge = set "edge core proto io base",
-    app = set "app edge script backend core proto io base",
+    spec = set "spec script core io base",
+    app = set "app edge spec script backend core proto io base",
+}
+
+-- The rooms of a layer and which of the others each may include. The files beside the rooms are the
+-- layer's roof: they may include all of them, and no room includes the roof.
+local rooms_of = {
+    ["backend/redis"] = {
+        link = set "link",
+        broker = set "broker link",
+        tracker = set "tracker broker link",
+    },
 }
 
 -- Header -> where it may be included; a Lua pattern each, the first that matches decides.
-local rooms = {
+local libraries = {
     { "^event2/", "^io/" },
     { "^openssl/ssl%.h$", "^io/" },
     { "^openssl/", "^base/", "^io/tls" },
@@ -29,9 +40,9 @@ local rooms = {
     { "^zlib%.h$", "^proto/" },
     { "^hiredis/", "^backend/redis/" },
     { "^curl/", "^backend/http/" },
-    { "^lua%.h$", "^script/" },
-    { "^lauxlib%.h$", "^script/" },
-    { "^lualib%.h$", "^script/" },
+    { "^lua%.h$", "^script/", "^spec/" },
+    { "^lauxlib%.h$", "^script/", "^spec/" },
+    { "^lualib%.h$", "^script/", "^spec/" },
     { "^cjson/", "^base/json%.c$" },
     { "^cmocka%.h$" },
 }
@@ -58,10 +69,10 @@ end
 
 local function check_library(header, inside, is_test)
     if header == "cmocka.h" and is_test then return nil end
-    for _, room in ipairs(rooms) do
-        if header:find(room[1]) then
-            for i = 2, #room do
-                if inside:find(room[i]) then return nil end
+    for _, library in ipairs(libraries) do
+        if header:find(library[1]) then
+            for i = 2, #library do
+                if inside:find(library[i]) then return nil end
             end
             return "<" .. header .. "> does not belong in this room"
         end
@@ -73,20 +84,37 @@ local function check_library(header, inside, is_test)
     return "<" .. header .. "> is a library without a room: give it one in tests/lint/includes.lua"
 end
 
-local function check_private(header, path, is_test, root, layer)
-    if is_test then
-        local other = header:match("^[%./]+/src/(%w+)/")
-        if other and other ~= layer then return "a private header of " .. other end
-        return nil
-    end
-    if header:find("/") then return "a path to a private header; those of other folders are closed" end
+-- Folders whose private headers a file may include, the nearest first. A private header is included
+-- by its path below the layer's folder; `spec` stands above `script` and sees its rooms.
+local function private_folders(inside)
+    local folder = inside:match("^backend/%w+/") or inside:match("^%w+/")
+    return folder == "spec/" and { folder, "script/" } or { folder }
+end
+
+local function room_of(folder, path)
+    return rooms_of[folder:sub(1, -2)], path:match("^([%w_]+)/")
+end
+
+local function check_private(header, path, inside, is_test, root)
+    if header:find("%.%./") then return "a path to a private header; name it from its layer's folder" end
     if path:find("^include/") then return "a public header includes a private one" end
-    local folder = path:match("^(.*/)")
-    if files.exists(root .. "/" .. folder .. header) then return nil end
-    for _, other in ipairs(files.list(root .. "/src")) do
-        if other:match("[^/]+$") == header then return "a private header of src/" .. other:match("^(.*)/") end
+    if is_test and files.exists(root .. "/" .. path:match("^(.*/)") .. header) then return nil end
+    for _, folder in ipairs(private_folders(inside)) do
+        if files.exists(root .. "/src/" .. folder .. header) then
+            local rooms, target = room_of(folder, header)
+            local _, room = room_of(folder, inside:sub(#folder + 1))
+            if is_test or not rooms or not room or inside:sub(1, #folder) ~= folder then return nil end
+            if not rooms[room] then return "a room that the lint does not know: " .. folder .. room end
+            if target and rooms[room][target] then return nil end
+            return ("%s%s may not include %s"):format(folder, room, target or "the layer's roof")
+        end
     end
-    return nil -- made by the build
+    for _, other in ipairs(files.list(root .. "/src")) do
+        if ("/" .. other):sub(-#header - 1) == "/" .. header then
+            return "a private header of src/" .. other:match("^(.*)/")
+        end
+    end
+    return nil -- made by the build, or in tests/support
 end
 
 files.main(function(root, report)
@@ -106,7 +134,7 @@ files.main(function(root, report)
                 elseif kind == "<" then
                     problem = check_library(header, inside, is_test)
                 else
-                    problem = check_private(header, path, is_test, root, layer)
+                    problem = check_private(header, path, inside, is_test, root)
                 end
                 if problem then report(path, number, problem) end
             end)

@@ -46,7 +46,7 @@ struct bh_edge_config { /* shared by all workers, immutable, outlives them */
 
     const struct bh_cidr *trusted; /* proxies whose word about the client's address counts */
     size_t trusted_count;
-    const struct bh_slice *origins; /* patterns (src/edge/origin.h) for WebSockets */
+    const struct bh_slice *origins; /* patterns (src/edge/limits/origin.h) for WebSockets */
     size_t origin_count;
     bool origin_required;        /* a WebSocket without Origin is refused */
     const struct bh_slice *cors; /* patterns for pages that may use the API */

@@ -5,6 +5,6 @@ file(SHA1 "${INPUT}" digest)
 string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
 string(REGEX REPLACE "(................................................................................)"
                      "\\1\n" bytes "${bytes}")
-file(WRITE "${OUTPUT}" "#include \"scripts.h\"\n\nstatic const unsigned char body[] = {\n${bytes}};\n\n"
+file(WRITE "${OUTPUT}" "#include \"link/scripts.h\"\n\nstatic const unsigned char body[] = {\n${bytes}};\n\n"
                        "const struct bh_redis_script bh_redis_script_${NAME} = {\n"
                        "    \"${NAME}\", \"${digest}\", {(const char *)body, sizeof body}};\n")

@@ -1,8 +1,8 @@
 /* The map against a plain array as its model, its memory, and the hash against OpenSSL's. */
 #include "bellhop/base/map.h"
 
-#include "../../../src/base/siphash.h"
 #include "bellhop/base/error.h"
+#include "siphash.h"
 #include "unit_test.h"
 
 #include <openssl/core_names.h>

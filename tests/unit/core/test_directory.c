@@ -1,6 +1,6 @@
 /* The directory with a fake broker and the fake clock: interest, linger, and tickets that complete
  * exactly once. */
-#include "../../../src/core/directory.h"
+#include "directory.h"
 
 #include "core_test.h"
 

@@ -1,5 +1,5 @@
 /* Seen ids: bounded in number and in age, and an id counts for its topic alone. */
-#include "../../../src/core/seen.h"
+#include "seen.h"
 
 #include "core_test.h"
 

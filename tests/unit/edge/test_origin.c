@@ -1,9 +1,9 @@
 /* Which origins a pattern lets in. */
 #include "unit_test.h"
 
-#include "../../../src/edge/origin.h"
 #include "bellhop/base/error.h"
 #include "bellhop/edge/edge.h"
+#include "limits/origin.h"
 
 static bool matches(const char *pattern, const char *origin) {
     struct bh_slice p = test_exact(bh_slice_cstr(pattern)), o = test_exact(bh_slice_cstr(origin));

@@ -1,7 +1,7 @@
 /* test_outq.c - the out-queue against real socket pairs. */
 #include "edge_test.h"
 
-#include "../../../src/edge/outq.h"
+#include "ws/outq.h"
 
 static void ignore_data(struct bh_stream *s, unsigned char *data, size_t n) {}
 static void ignore_end(struct bh_stream *s, int error) {}

@@ -1,7 +1,7 @@
 /* Whom X-Forwarded-For speaks of, and when it is believed. */
 #include "unit_test.h"
 
-#include "../../../src/edge/peer.h"
+#include "http/peer.h"
 
 static struct bh_cidr trusted[2]; /* 10.0.0.0/8, 2001:db8::/32 */
 

@@ -1,7 +1,7 @@
 /* Counting connections by name, against a plain model, and from several threads. */
 #include "unit_test.h"
 
-#include "../../../src/edge/quota.h"
+#include "limits/quota.h"
 
 #include <pthread.h>
 

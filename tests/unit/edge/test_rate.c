@@ -1,7 +1,7 @@
 /* Token buckets: what is let through at once, and over time. */
 #include "unit_test.h"
 
-#include "../../../src/edge/rate.h"
+#include "limits/rate.h"
 
 static void test_a_second_at_once(void **state) {
     struct bh_rate r = {0};

@@ -1,7 +1,7 @@
 /* test_router.c - the table of routes. */
 #include "edge_test.h"
 
-#include "../../../src/edge/router.h"
+#include "router.h"
 
 static enum bh_route_result find(const char *method, const char *path, struct bh_route_match *m) {
     return bh_route_find(bh_slice_cstr(method), bh_slice_cstr(path), false, m);

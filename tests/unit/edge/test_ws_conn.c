@@ -1,7 +1,7 @@
 /* test_ws_conn.c - WebSocket connections end to end: handshake, messages, heartbeat, closing. */
 #include "edge_test.h"
 
-#include "../../../src/edge/ws_conn.h"
+#include "ws/ws_conn.h"
 
 static struct bh_message *message_for(const char *topic, struct bh_slice payload) {
     struct bh_message parts = {.opcode = BH_TEXT, .payload = payload};

@@ -2,7 +2,7 @@
  * before, beyond the budget; and what a peer may try afterwards. */
 #include "tls_test.h"
 
-#include "../../../src/io/loop_internal.h"
+#include "loop_internal.h"
 
 #include "bellhop/base/metrics.h"
 

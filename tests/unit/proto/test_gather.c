@@ -1,5 +1,5 @@
 /* Memory follows what has arrived and stops at the limit. */
-#include "../../../src/proto/gather.h"
+#include "gather.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"

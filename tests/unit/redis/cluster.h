@@ -5,14 +5,14 @@
 
 #include "redis_server.h"
 
-#include "../../../src/backend/redis/broker.h"
-#include "../../../src/backend/redis/metrics.h"
-#include "../../../src/backend/redis/tracker.h"
 #include "bellhop/backend/redis.h"
 #include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/core/node.h"
+#include "broker/broker.h"
+#include "link/metrics.h"
+#include "tracker/tracker.h"
 
 #define INSTANCES 4
 #ifndef EVENTS_MAX

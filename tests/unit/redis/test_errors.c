@@ -1,10 +1,10 @@
 /* test_errors.c - what the errors of a server lead to: on a link, for a publisher, in readiness. */
 #include "gateway.h"
 
-#include "../../../src/backend/redis/broker.h"
-#include "../../../src/backend/redis/commands.h"
-#include "../../../src/backend/redis/errors.h"
+#include "broker/broker.h"
 #include "fake_redis.h"
+#include "link/commands.h"
+#include "link/errors.h"
 
 /* --- the verdicts --- */
 

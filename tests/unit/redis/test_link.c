@@ -5,8 +5,8 @@
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 
-#include "../../../src/backend/redis/commands.h"
-#include "../../../src/backend/redis/link.h"
+#include "link/commands.h"
+#include "link/link.h"
 
 struct fixture {
     struct bh_loop *loop;

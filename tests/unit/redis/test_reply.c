@@ -10,7 +10,7 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 
-#include "../../../src/backend/redis/reply.h"
+#include "link/reply.h"
 
 /* A reply as text, so that a stream of them can be compared. */
 static void show(struct bh_bytes *out, const struct bh_reply *r) {

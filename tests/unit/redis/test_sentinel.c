@@ -5,7 +5,7 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 
-#include "../../../src/backend/redis/failover.h"
+#include "link/failover.h"
 
 #define ROLE_MASTER  "+OK\r\n*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n+PONG\r\n"
 #define ROLE_REPLICA "+OK\r\n*5\r\n$5\r\nslave\r\n$1\r\nx\r\n:1\r\n$4\r\nsync\r\n:0\r\n+PONG\r\n"

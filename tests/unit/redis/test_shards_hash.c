@@ -1,6 +1,6 @@
 /* test_shards_hash.c - which node a topic lives on: another implementation's numbers, even shares,
  * and what moves when a node goes. Nothing is connected here. */
-#include "../../../src/backend/redis/shards.h"
+#include "broker/shards.h"
 #include "unit_test.h"
 
 #include "bellhop/base/mem.h"

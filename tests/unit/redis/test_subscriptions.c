@@ -4,7 +4,7 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 
-#include "../../../src/backend/redis/subscriptions.h"
+#include "broker/subscriptions.h"
 
 static struct {
     struct bh_loop *loop;

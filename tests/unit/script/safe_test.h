@@ -6,9 +6,9 @@
 #ifndef BELLHOP_TESTS_UNIT_SCRIPT_SAFE_TEST_H
 #define BELLHOP_TESTS_UNIT_SCRIPT_SAFE_TEST_H
 
-#include "../../../src/script/limits.h"
-#include "../../../src/script/safe_strings.h"
-#include "../../../src/script/safe_tables.h"
+#include "lua/limits.h"
+#include "sandbox/safe_strings.h"
+#include "sandbox/safe_tables.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

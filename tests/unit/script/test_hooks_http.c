@@ -2,7 +2,7 @@
  * returns. */
 #include "script_cmocka.h"
 
-#include "../../../src/script/state.h"
+#include "state.h"
 
 #define BH "local bh = require 'bellhop'\n"
 

@@ -2,7 +2,7 @@
  * all of its loops check the limits. That it agrees with Lua's own is test_safe_strings.c. */
 #include "safe_test.h"
 
-#include "../../../src/script/pattern.h"
+#include "sandbox/pattern.h"
 
 #include <ctype.h>
 #include <stdio.h>

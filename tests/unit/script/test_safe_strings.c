@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#define SEEDS  4
+#define SEEDS 4
 #ifdef __SANITIZE_THREAD__ /* which makes it 20 times slower */
 #define ROUNDS 400
 #else

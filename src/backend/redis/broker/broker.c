@@ -1,0 +1,309 @@
+/* broker.c - the two ports over the links.
+ *
+ * One object: on the bus the subscriptions and the probe, for each worker a command link that
+ * carries its publishes and its scripts' commands. Sides share nothing but the configuration, which
+ * does not change, and a few atomics for readiness, so there are no locks.
+ *
+ * Ready means: every channel wanted is confirmed, a probe came back of late, and every worker can
+ * publish. */
+#include "bellhop/backend/redis.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/mem.h"
+#include "bellhop/core/envelope.h"
+#include "broker/broker.h"
+#include "broker/probe.h"
+#include "broker/publish_queue.h"
+#include "broker/shards.h"
+#include "broker/subscriptions.h"
+#include "link/commands.h"
+#include "link/config.h"
+#include "link/errors.h"
+#include "link/failover.h"
+#include "link/metrics.h"
+#include "link/resp.h"
+
+#include <stdio.h>
+
+struct worker_side {
+    struct bh_redis_link link;
+    struct broker *broker;
+    struct bh_redis_waiting waiting;
+};
+
+struct broker {
+    struct bh_broker base;
+    struct bh_redis commands;
+    struct bh_redis_config config;
+    struct bh_redis_subscriptions subscriptions;
+    struct bh_redis_probe probe;
+    struct bh_redis_failover failover;
+    atomic_int workers_down;
+    unsigned worker_count;
+    struct worker_side **workers; /* each in a block of its own: threads write to them */
+};
+
+static struct broker *of(const struct bh_broker *b) {
+    return BH_CONTAINER_OF((struct bh_broker *)b, struct broker, base);
+}
+
+/* --- the bus side --- */
+
+static void on_probe(struct bh_redis_subscriptions *s, struct bh_slice token) {
+    bh_redis_probe_arrived(&BH_CONTAINER_OF(s, struct broker, subscriptions)->probe, token);
+}
+
+static void on_probing(struct bh_redis_subscriptions *s) {
+    bh_redis_probe_restart(&BH_CONTAINER_OF(s, struct broker, subscriptions)->probe);
+}
+
+static int start(struct bh_broker *base, struct bh_loop *bus, struct bh_mailbox *mailbox,
+                 const struct bh_broker_sink *sink) {
+    struct broker *b = of(base);
+    bh_redis_probe_start(&b->probe, bus, &b->config, &b->subscriptions);
+    bh_redis_subscriptions_start(&b->subscriptions, bus, sink);
+    bh_redis_failover_follow(&b->failover, &b->probe.link);
+    bh_redis_failover_follow(&b->failover, &b->subscriptions.link);
+    bh_redis_failover_start(&b->failover, bus);
+    return 0;
+}
+
+static bool subscribe(struct bh_broker *base, struct bh_slice topic) {
+    return bh_redis_subscriptions_add(&of(base)->subscriptions, topic);
+}
+
+static void unsubscribe(struct bh_broker *base, struct bh_slice topic) {
+    bh_redis_subscriptions_remove(&of(base)->subscriptions, topic);
+}
+
+static void stop(struct bh_broker *base) {
+    struct broker *b = of(base);
+    bh_redis_failover_stop(&b->failover);
+    bh_redis_subscriptions_stop(&b->subscriptions);
+    bh_redis_probe_stop(&b->probe);
+}
+
+static const char unconfirmed[] = "Redis has not confirmed the subscriptions";
+
+/* Any thread. */
+static const char *trouble_with(const struct bh_redis_link *link, const char *otherwise) {
+    const char *trouble = atomic_load(&link->trouble);
+    return trouble ? trouble : otherwise;
+}
+
+static int ready(const struct bh_broker *base, const char **why) {
+    struct broker *b = of(base);
+    *why = NULL;
+    if (!atomic_load(&b->subscriptions.up))
+        *why = trouble_with(&b->subscriptions.link, unconfirmed);
+    else if (atomic_load(&b->workers_down) > 0)
+        *why = "not every worker is connected to Redis";
+    return *why ? BH_EUNAVAIL : bh_redis_probe_ready(&b->probe, why);
+}
+
+/* --- the worker side --- */
+
+static void on_worker_up(struct bh_redis_link *link) {
+    struct worker_side *side = BH_CONTAINER_OF(link, struct worker_side, link);
+    atomic_fetch_sub(&side->broker->workers_down, 1);
+}
+
+static void on_worker_down(struct bh_redis_link *link) {
+    struct worker_side *side = BH_CONTAINER_OF(link, struct worker_side, link);
+    atomic_fetch_add(&side->broker->workers_down, 1);
+}
+
+static const struct bh_redis_link_callbacks worker_callbacks = {.on_up = on_worker_up,
+                                                                .on_down = on_worker_down};
+
+static int worker_start(struct bh_broker *base, unsigned worker, struct bh_loop *loop) {
+    struct broker *b = of(base);
+    char role[24];
+    if (worker >= b->worker_count)
+        return BH_EINVAL;
+    snprintf(role, sizeof role, "worker-%u", worker);
+    bh_redis_waiting_start(&b->workers[worker]->waiting, loop, &b->config);
+    bh_redis_link_start(&b->workers[worker]->link, loop, &b->config, role, &worker_callbacks);
+    bh_redis_failover_follow(&b->failover, &b->workers[worker]->link);
+    return 0;
+}
+
+static void worker_stop(struct bh_broker *base, unsigned worker) {
+    struct broker *b = of(base);
+    struct bh_redis_link *link = &b->workers[worker]->link;
+    bh_redis_waiting_stop(&b->workers[worker]->waiting);
+    if (bh_redis_link_is_ready(link))
+        atomic_fetch_add(&b->workers_down, 1);
+    bh_redis_link_stop(link);
+}
+
+static void on_published(const struct bh_redis_completion *c, int error,
+                         const struct bh_reply *reply) {
+    int64_t receivers = -1;
+    const char *why = NULL;
+    const struct bh_redis_verdict *verdict =
+        !error && reply->type == BH_REPLY_ERROR ? bh_redis_judge(reply->str) : NULL;
+    if (error == BH_EUNAVAIL) {
+        why = "the link to Redis broke before it was sent";
+    } else if (error) {
+        error = BH_EIO;
+        why = "the link to Redis broke before it was confirmed";
+    } else if (reply->type == BH_REPLY_INTEGER) {
+        receivers = reply->integer;
+    } else if (verdict && (verdict->leave || verdict->not_yet)) {
+        error = BH_EUNAVAIL;
+        why = verdict->why;
+    } else {
+        error = BH_EDENIED;
+        why = verdict ? reply->str.p : "an unexpected answer to PUBLISH";
+    }
+    if (error)
+        bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISH_ERRORS]);
+    c->cb.published(c->ud, c->handle, error, receivers, why);
+}
+
+static char *write_publish(char *p, const struct broker *b, const struct bh_message *m,
+                           uint64_t now_ms) {
+    char channel[BH_CHANNEL_MAX + 1];
+    size_t channel_len = bh_topic_to_channel(&m->topic, b->subscriptions.prefix, channel);
+    p = bh_resp_bytes(p, BH_SLICE("*3\r\n$7\r\nPUBLISH\r\n"));
+    p = bh_resp_bulk(p, bh_slice(channel, channel_len));
+    p = bh_resp_head(p, '$', bh_envelope_head_len(m) + m->payload.n);
+    p += bh_envelope_head(m, now_ms, p);
+    return bh_resp_end(bh_resp_bytes(p, m->payload));
+}
+
+static size_t publish_bound(const struct bh_message *m) {
+    return sizeof "*3\r\n$7\r\nPUBLISH\r\n" + BH_RESP_BULK_MAX(BH_CHANNEL_MAX) +
+           BH_RESP_BULK_MAX(bh_envelope_head_len(m) + m->payload.n);
+}
+
+static void refuse(bh_broker_published_cb done, void *ud, bh_handle handle, const char *why) {
+    bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISH_ERRORS]);
+    done(ud, handle, BH_EUNAVAIL, -1, why);
+}
+
+static void give(struct worker_side *side, struct bh_message *m, bh_broker_published_cb done,
+                 void *ud, bh_handle handle) {
+    struct bh_redis_link *link = &side->link;
+    const char *why;
+    char *p = bh_redis_link_begin(link, publish_bound(m), &why);
+    if (!p) {
+        refuse(done, ud, handle, why);
+        return;
+    }
+    p = write_publish(p, side->broker, m, bh_loop_now(link->loop));
+    struct bh_redis_completion c = {
+        .fire = on_published, .cb.published = done, .ud = ud, .handle = handle};
+    bh_redis_link_commit(link, p, &c);
+    bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISHES]);
+}
+
+/* While Redis does not bring us what it is given, it is not given anything: who waits for the echo
+ * would wait in vain, and the others are just as likely not to hear of it. */
+static const char *trouble_of(const struct worker_side *side) {
+    const char *why = NULL;
+    if (!bh_redis_link_is_ready(&side->link))
+        return trouble_with(&side->link, "not connected to Redis");
+    if (!atomic_load(&side->broker->subscriptions.up))
+        return trouble_with(&side->broker->subscriptions.link, unconfirmed);
+    bh_redis_probe_ready(&side->broker->probe, &why);
+    return why;
+}
+
+static void publish(struct bh_broker *base, unsigned worker, struct bh_message *m,
+                    bh_broker_published_cb done, void *ud, bh_handle handle) {
+    struct worker_side *side = of(base)->workers[worker];
+    const char *trouble = trouble_of(side);
+    if (!trouble && side->waiting.count == 0)
+        give(side, m, done, ud, handle);
+    else if (!bh_redis_waiting_add(&side->waiting, m, done, ud, handle))
+        refuse(done, ud, handle, trouble ? trouble : "too many messages wait for Redis");
+}
+
+/* Those that have waited go only when a probe has come back: by then others have had a moment to
+ * subscribe again, too. */
+static bool is_open(struct bh_redis_waiting *w) {
+    struct worker_side *side = BH_CONTAINER_OF(w, struct worker_side, waiting);
+    const char *why;
+    return !trouble_of(side) && ready(&side->broker->base, &why) == 0;
+}
+
+static void send_waiting(struct bh_redis_waiting *w, struct bh_message *m,
+                         bh_broker_published_cb done, void *ud, bh_handle handle) {
+    give(BH_CONTAINER_OF(w, struct worker_side, waiting), m, done, ud, handle);
+}
+
+static void call(struct bh_redis *r, unsigned worker, size_t argc, const struct bh_slice *argv,
+                 bh_reply_cb done, void *ud, bh_handle handle) {
+    struct broker *b = BH_CONTAINER_OF(r, struct broker, commands);
+    bh_redis_command(&b->workers[worker]->link, argc, argv, done, ud, handle);
+}
+
+/* --- life --- */
+
+static void free_broker(struct bh_broker *base) {
+    struct broker *b = of(base);
+    bh_redis_subscriptions_deinit(&b->subscriptions);
+    for (unsigned i = 0; i < b->worker_count; i++)
+        bh_free(b->workers[i]);
+    bh_free(b->workers);
+    bh_redis_failover_deinit(&b->failover);
+    bh_redis_config_free_copy(&b->config);
+    bh_free(b);
+}
+
+static const struct bh_broker_vt broker_vt = {
+    .name = "redis",
+    .shared = true,
+    .start = start,
+    .subscribe = subscribe,
+    .unsubscribe = unsubscribe,
+    .stop = stop,
+    .worker_start = worker_start,
+    .worker_stop = worker_stop,
+    .publish = publish,
+    .ready = ready,
+    .free = free_broker,
+};
+
+static const struct bh_redis_vt commands_vt = {.call = call};
+
+struct bh_broker *bh_redis_broker_new(const struct bh_redis_config *config, unsigned workers) {
+    struct broker *b = bh_calloc(1, sizeof *b);
+    b->base.vt = &broker_vt;
+    b->commands.vt = &commands_vt;
+    bh_redis_config_copy(&b->config, config);
+    bh_redis_failover_init(&b->failover, &b->config);
+    bh_redis_subscriptions_init(&b->subscriptions, &b->config);
+    b->subscriptions.on_probe = on_probe;
+    b->subscriptions.on_probing = on_probing;
+    b->worker_count = workers;
+    atomic_init(&b->workers_down, (int)workers);
+    b->workers = bh_calloc(workers, sizeof *b->workers);
+    for (unsigned i = 0; i < workers; i++) {
+        b->workers[i] = bh_calloc(1, sizeof **b->workers);
+        b->workers[i]->broker = b;
+        b->workers[i]->waiting.is_open = is_open;
+        b->workers[i]->waiting.send = send_waiting;
+    }
+    return &b->base;
+}
+
+/* These are given whole brokers, also those over several nodes. */
+static struct broker *first_of(struct bh_broker *b) {
+    return of(bh_redis_shards_first(b));
+}
+
+struct bh_redis *bh_redis_broker_commands(struct bh_broker *broker) {
+    return &first_of(broker)->commands;
+}
+
+struct bh_redis_link *bh_redis_broker_link(struct bh_broker *broker, unsigned worker) {
+    struct broker *b = first_of(broker);
+    return worker < b->worker_count ? &b->workers[worker]->link : NULL;
+}
+
+void bh_redis_broker_follow(struct bh_broker *broker, struct bh_redis_link *link) {
+    bh_redis_failover_follow(&first_of(broker)->failover, link);
+}

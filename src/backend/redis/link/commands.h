@@ -1,0 +1,13 @@
+/* commands.h - a script's command on a link. Private to the broker. Thread: the link's. */
+#ifndef BELLHOP_BACKEND_REDIS_COMMANDS_H
+#define BELLHOP_BACKEND_REDIS_COMMANDS_H
+
+#include "link/link.h"
+
+/* As bh_redis_vt.call, on this link. */
+void bh_redis_command(struct bh_redis_link *link, size_t argc, const struct bh_slice *argv,
+                      bh_reply_cb done, void *ud, bh_handle handle);
+/* Whether it would block the link or change it for everybody who shares it. */
+bool bh_redis_command_is_refused(size_t argc, const struct bh_slice *argv);
+
+#endif

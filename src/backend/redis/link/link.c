@@ -1,0 +1,510 @@
+/* link.c - the life of one connection: states, output, replies, deadlines.
+ *
+ * One timer serves the state at hand: from RESOLVING to AUTH it is the connect deadline (asking the
+ * Sentinels has deadlines of its own and no end), in READY
+ * it looks at the age of the oldest command (and sends a PING when there is none, so that a dead
+ * peer shows on an idle link, too), in BACKOFF it ends the pause. There is one way down, `drop`: it
+ * closes, tells the owner, completes what was pending and arms the pause. Completions may queue new
+ * commands or stop the link; whoever calls one looks at `connections` before going on.
+ *
+ * Pending commands are a ring in the order of sending. Each remembers the offset of its first byte,
+ * so that a drop can tell commands that surely never left from those that perhaps were executed.
+ * The reader is reset at the next connect and not in `drop`, because a drop may happen while a
+ * reply of it is being looked at. */
+#include "link/link.h"
+
+#include "bellhop/base/clock.h"
+#include "bellhop/base/crypto.h"
+#include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
+#include "bellhop/base/mem.h"
+#include "bellhop/io/tls.h"
+#include "link/config.h"
+#include "link/errors.h"
+#include "link/failover.h"
+#include "link/handshake.h"
+#include "link/metrics.h"
+#include "link/resp.h"
+
+#include <stdio.h>
+
+#define RING_MIN 64
+/* A buffer that has grown beyond this is given back when it is empty. */
+#define KEEP_MAX        (1024 * 1024)
+#define SERVER_TEXT_MAX 300
+
+static uint64_t backoff(const struct bh_redis_link *link) {
+    uint64_t cap = link->config->backoff_max_ms, delay = link->config->backoff_min_ms;
+    for (unsigned i = 1; i < link->attempts && delay < cap; i++)
+        delay *= 2;
+    if (delay > cap)
+        delay = cap;
+    return delay / 2 + bh_random_below((uint32_t)(delay / 2) + 1);
+}
+
+static uint64_t watch_pause(const struct bh_redis_link *link) {
+    const struct bh_redis_config *c = link->config;
+    return c->probe_ms < c->command_timeout_ms ? c->probe_ms : c->command_timeout_ms;
+}
+
+static void set_state(struct bh_redis_link *link, enum bh_redis_link_state state) {
+    if (link->state == BH_REDIS_READY)
+        bh_metric_add(&bh_redis_metrics[BH_REDIS_LINKS_UP], -1);
+    link->state = state;
+    switch (state) {
+    case BH_REDIS_IDLE:
+    case BH_REDIS_ASKING:
+        bh_timer_cancel(&link->timer);
+        break;
+    case BH_REDIS_RESOLVING:
+        bh_timer_set(&link->timer, link->config->connect_timeout_ms);
+        break;
+    case BH_REDIS_CONNECTING:
+    case BH_REDIS_AUTH:
+        break; /* the deadline of the whole attempt stays */
+    case BH_REDIS_READY:
+        link->ready_ms = bh_loop_now(link->loop);
+        atomic_store(&link->trouble, NULL);
+        bh_metric_inc(&bh_redis_metrics[BH_REDIS_LINKS_UP]);
+        bh_metric_inc(&bh_redis_metrics[BH_REDIS_CONNECTS]);
+        if (link->callbacks->on_push)
+            bh_timer_cancel(&link->timer);
+        else
+            bh_timer_set(&link->timer, watch_pause(link));
+        break;
+    case BH_REDIS_BACKOFF:
+        bh_timer_set(&link->timer, backoff(link));
+        break;
+    }
+}
+
+static uint64_t time_left(const struct bh_redis_link *link) {
+    uint64_t now = bh_loop_now(link->loop);
+    return link->timer.due_ms > now ? link->timer.due_ms - now : 0;
+}
+
+/* --- pending commands --- */
+
+static void pending_push(struct bh_redis_link *link, const struct bh_redis_pending *p) {
+    size_t cap = link->pending.ring ? link->pending.mask + 1 : 0;
+    if (link->pending.count == cap) {
+        size_t grown = cap ? cap * 2 : RING_MIN;
+        struct bh_redis_pending *ring = bh_malloc(grown * sizeof *ring);
+        for (size_t i = 0; i < cap; i++)
+            ring[i] = link->pending.ring[(link->pending.head + i) & link->pending.mask];
+        bh_free(link->pending.ring);
+        link->pending.ring = ring;
+        link->pending.mask = grown - 1;
+        link->pending.head = 0;
+    }
+    link->pending.ring[(link->pending.head + link->pending.count++) & link->pending.mask] = *p;
+}
+
+static struct bh_redis_pending pending_shift(struct bh_redis_link *link) {
+    struct bh_redis_pending p = link->pending.ring[link->pending.head];
+    link->pending.head = (link->pending.head + 1) & link->pending.mask;
+    link->pending.count--;
+    return p;
+}
+
+static void complete_all(struct bh_redis_link *link, uint64_t sent, int error) {
+    while (link->pending.count) {
+        struct bh_redis_pending p = pending_shift(link);
+        p.completion.fire(&p.completion, p.offset < sent ? error : BH_EUNAVAIL, NULL);
+    }
+    bh_free(link->pending.ring);
+    memset(&link->pending, 0, sizeof link->pending);
+}
+
+/* --- down --- */
+
+static void disconnect(struct bh_redis_link *link) {
+    link->connections++;
+    if (link->sentinel)
+        bh_redis_sentinel_stop(link->sentinel);
+    if (link->resolve)
+        bh_resolve_cancel(link->resolve);
+    link->resolve = NULL;
+    if (bh_stream_is_open(&link->stream))
+        bh_stream_close(&link->stream);
+    bh_defer_cancel(&link->flush);
+    bh_bytes_free(&link->out);
+    link->out_head = 0;
+    link->waiting = false;
+}
+
+static const char *server(const struct bh_redis_link *link, char out[SERVER_TEXT_MAX]) {
+    const struct bh_redis_config *c = link->config;
+    if (c->unix_path)
+        snprintf(out, SERVER_TEXT_MAX, "unix:%s", c->unix_path);
+    else if (!link->host)
+        snprintf(out, SERVER_TEXT_MAX, "master %s of Sentinel", c->master);
+    else
+        snprintf(out, SERVER_TEXT_MAX, strchr(link->host, ':') ? "[%s]:%u" : "%s:%u", link->host,
+                 link->port);
+    return out;
+}
+
+void bh_redis_link_drop(struct bh_redis_link *link, int error, const char *why) {
+    if (link->state == BH_REDIS_IDLE || link->state == BH_REDIS_BACKOFF)
+        return;
+    char text[SERVER_TEXT_MAX];
+    bool was_ready = link->state == BH_REDIS_READY;
+    uint64_t up_ms = was_ready ? bh_loop_now(link->loop) - link->ready_ms : 0;
+    disconnect(link);
+    atomic_store(&link->trouble, why);
+    /* A server that lets us in only to throw us out again does not reset the pace. */
+    link->attempts = up_ms >= link->config->backoff_max_ms ? 1 : link->attempts + 1;
+    set_state(link, BH_REDIS_BACKOFF);
+    if (was_ready)
+        bh_metric_inc(&bh_redis_metrics[BH_REDIS_DROPS]);
+    bh_warn_limited(was_ready ? "Redis link lost" : "no link to Redis",
+                    bh_kv_str("link", link->role), bh_kv_str("server", server(link, text)),
+                    bh_kv_str("error", bh_strerror(error)), bh_kv_str("reason", why),
+                    bh_kv_int("attempt", link->attempts),
+                    bh_kv_int("next_attempt_ms", (int64_t)time_left(link)));
+    complete_all(link, link->sent, error == BH_ETIMEDOUT ? BH_ETIMEDOUT : BH_EIO);
+    if (link->state != BH_REDIS_BACKOFF)
+        return;
+    if (was_ready)
+        link->callbacks->on_down(link);
+    else if (link->callbacks->on_failed)
+        link->callbacks->on_failed(link);
+}
+
+/* --- output --- */
+
+/* The clock and not the tick's time: a long tick of our own is no silence of Redis. */
+static void wait_from_now(struct bh_redis_link *link) {
+    link->waiting = link->pending.count > 0;
+    link->waiting_ms = bh_clock_ms();
+}
+
+static void sent_everything(struct bh_redis_link *link) {
+    link->out_head = 0;
+    if (link->out.cap > KEEP_MAX)
+        bh_bytes_free(&link->out);
+    else
+        bh_bytes_clear(&link->out);
+}
+
+static void write_out(struct bh_redis_link *link) {
+    while (link->out_head < link->out.len) {
+        struct iovec iov = {link->out.p + link->out_head, link->out.len - link->out_head};
+        ssize_t n = bh_stream_write(&link->stream, &iov, 1);
+        if (n == BH_EAGAIN) {
+            bh_stream_want_write(&link->stream);
+            return;
+        }
+        if (n < 0) {
+            bh_redis_link_drop(link, BH_EIO, "the connection to Redis broke while writing");
+            return;
+        }
+        link->out_head += (size_t)n;
+        link->sent += (uint64_t)n;
+        if (!link->waiting)
+            wait_from_now(link);
+    }
+    sent_everything(link);
+}
+
+static void on_flush(struct bh_defer *d) {
+    write_out(BH_CONTAINER_OF(d, struct bh_redis_link, flush));
+}
+
+static const char *refusal(const struct bh_redis_link *link, size_t bound) {
+    if (link->state != BH_REDIS_READY && link->state != BH_REDIS_AUTH)
+        return "not connected to Redis";
+    if (bound > BH_REDIS_OUT_MAX || link->out.len - link->out_head > BH_REDIS_OUT_MAX - bound ||
+        link->pending.count >= BH_REDIS_PENDING_MAX)
+        return "the queue to Redis is full";
+    return NULL;
+}
+
+char *bh_redis_link_begin(struct bh_redis_link *link, size_t bound, const char **why) {
+    *why = refusal(link, bound);
+    if (*why)
+        return NULL;
+    if (link->out_head > link->out.len / 2 && bound > link->out.cap - link->out.len) {
+        bh_bytes_consume(&link->out, link->out_head);
+        link->out_head = 0;
+    }
+    bh_bytes_reserve(&link->out, bound);
+    return link->out.p + link->out.len;
+}
+
+void bh_redis_link_commit(struct bh_redis_link *link, const char *end,
+                          const struct bh_redis_completion *completion) {
+    if (completion)
+        pending_push(link, &(struct bh_redis_pending){.completion = *completion,
+                                                      .offset = link->sent + link->out.len -
+                                                                link->out_head});
+    link->out.len = (size_t)(end - link->out.p);
+    /* While the kernel takes nothing, its readiness brings us back and not the tick's end. */
+    if (!link->stream.writing)
+        bh_defer(link->loop, BH_PHASE_FLUSH, &link->flush);
+}
+
+/* --- replies --- */
+
+static void take_answer(struct bh_redis_link *link, const struct bh_reply *reply) {
+    unsigned connection = link->connections;
+    bool was_ready = link->state == BH_REDIS_READY;
+    const struct bh_redis_verdict *verdict =
+        reply->type == BH_REPLY_ERROR ? bh_redis_judge(reply->str) : NULL;
+    struct bh_redis_pending p = pending_shift(link);
+    p.completion.fire(&p.completion, 0, reply);
+    if (verdict && verdict->leave && was_ready && link->connections == connection)
+        bh_redis_link_drop(link, BH_EUNAVAIL, verdict->why);
+}
+
+static void take_reply(struct bh_redis_link *link, const struct bh_reply *reply) {
+    if (link->pending.count) {
+        take_answer(link, reply);
+    } else if (link->callbacks->on_push && link->state == BH_REDIS_READY) {
+        link->callbacks->on_push(link, reply);
+    } else {
+        bh_redis_link_drop(link, BH_EPROTO, "Redis answered what nobody asked");
+    }
+}
+
+/* What the reader says about it may be its own text, which does not last. */
+static void drop_for_nonsense(struct bh_redis_link *link, int error) {
+    bh_warn_limited("what Redis sends is no reply", bh_kv_str("link", link->role),
+                    bh_kv_str("reason", link->reader.why));
+    bh_redis_link_drop(link, error, "what Redis sends is no reply");
+}
+
+static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
+    struct bh_redis_link *link = BH_CONTAINER_OF(s, struct bh_redis_link, stream);
+    unsigned connection = link->connections;
+    bool answered = false;
+    const struct bh_reply *reply;
+    bh_redis_reader_feed(&link->reader, bh_slice(data, n));
+    int got;
+    while ((got = bh_redis_reader_next(&link->reader, &reply)) == 1) {
+        answered = true;
+        take_reply(link, reply);
+        if (link->connections != connection)
+            return;
+    }
+    if (got < 0)
+        drop_for_nonsense(link, got);
+    else if (answered)
+        wait_from_now(link);
+}
+
+/* The files may be put right: the next attempt reads them again. */
+static void tls_failed(struct bh_redis_link *link) {
+    bh_warn_limited("TLS to Redis failed", bh_kv_str("link", link->role),
+                    bh_kv_str("reason", bh_tls_failure(&link->stream)));
+    bh_tls_connector_unref(link->tls);
+    link->tls = NULL;
+    bh_redis_link_drop(link, BH_EPROTO, "TLS to Redis failed; the log says why");
+}
+
+static void on_end(struct bh_stream *s, int error) {
+    struct bh_redis_link *link = BH_CONTAINER_OF(s, struct bh_redis_link, stream);
+    bool refused = link->state == BH_REDIS_CONNECTING && (!s->tls || error == BH_EUNAVAIL);
+    if (error == BH_EPROTO)
+        tls_failed(link);
+    else
+        bh_redis_link_drop(link, error ? error : BH_ECLOSED,
+                           refused ? "the connection to Redis was refused"
+                                   : "Redis closed the connection");
+}
+
+static void on_writable(struct bh_stream *s) {
+    struct bh_redis_link *link = BH_CONTAINER_OF(s, struct bh_redis_link, stream);
+    if (link->state != BH_REDIS_CONNECTING) {
+        write_out(link);
+        return;
+    }
+    set_state(link, BH_REDIS_AUTH);
+    bh_stream_read(&link->stream, true);
+    bh_redis_handshake(link);
+}
+
+static const struct bh_stream_callbacks stream_callbacks = {on_data, on_end, on_writable};
+
+/* --- up --- */
+
+/* 0, or BH_EINVAL: the files of TLS are of no use. */
+static int read_tls_files(struct bh_redis_link *link) {
+    char *error;
+    if (link->tls || bh_redis_config_tls(link->config, &link->tls, &error) == 0)
+        return 0;
+    BH_LOG_LIMITED(BH_LOG_ERROR, "no TLS to Redis", bh_kv_str("link", link->role),
+                   bh_kv_str("reason", error));
+    bh_free(error);
+    return BH_EINVAL;
+}
+
+static void connect_to(struct bh_redis_link *link, const struct bh_addr *addr) {
+    link->sent = 0;
+    bh_redis_reader_reset(&link->reader);
+    if (link->config->tls && read_tls_files(link) != 0) {
+        bh_redis_link_drop(link, BH_EINVAL, "the files for TLS to Redis cannot be used");
+        return;
+    }
+    set_state(link, BH_REDIS_CONNECTING);
+    if (bh_stream_connect(&link->stream, link->loop, addr, &stream_callbacks) != 0) {
+        bh_redis_link_drop(link, BH_EUNAVAIL, "the connection to Redis was refused");
+    } else if (link->config->tls) {
+        bh_tls_connect(&link->stream, link->tls, link->host);
+        bh_stream_read(&link->stream, true);
+    }
+}
+
+static void on_resolved(void *ud, int error, const struct bh_addr *addr) {
+    struct bh_redis_link *link = ud;
+    link->resolve = NULL;
+    if (error)
+        bh_redis_link_drop(link, error, "the host name of Redis cannot be resolved");
+    else
+        connect_to(link, addr);
+}
+
+static void connect_to_path(struct bh_redis_link *link) {
+    struct bh_addr addr;
+    const char *why;
+    set_state(link, BH_REDIS_RESOLVING);
+    if (bh_addr_parse(bh_slice_cstr(link->config->unix_path), &addr, &why) != 0)
+        bh_redis_link_drop(link, BH_EINVAL, why);
+    else
+        connect_to(link, &addr);
+}
+
+static void go_to(struct bh_redis_link *link, const char *host, uint16_t port) {
+    link->host = host;
+    link->port = port;
+    set_state(link, BH_REDIS_RESOLVING);
+    link->resolve = bh_resolve(link->loop, host, port, on_resolved, link);
+}
+
+static void on_found(struct bh_redis_sentinel *s, const char *host, uint16_t port) {
+    struct bh_redis_link *link = s->asker;
+    bh_redis_sentinel_note(s, host, port);
+    go_to(link, s->master_host, s->master_port);
+}
+
+static void ask_sentinel(struct bh_redis_link *link) {
+    set_state(link, BH_REDIS_ASKING);
+    link->host = NULL;
+    if (link->config->tls && read_tls_files(link) != 0)
+        bh_redis_link_drop(link, BH_EINVAL, "the files for TLS to Redis cannot be used");
+    else
+        bh_redis_sentinel_ask(link->sentinel, link->loop, link->tls, on_found);
+}
+
+static void try_connect(struct bh_redis_link *link) {
+    const struct bh_redis_config *c = link->config;
+    bool told = link->told;
+    link->told = false;
+    if (told)
+        go_to(link, link->sentinel->master_host, link->sentinel->master_port);
+    else if (link->sentinel)
+        ask_sentinel(link);
+    else if (c->unix_path)
+        connect_to_path(link);
+    else
+        go_to(link, c->host, c->port);
+}
+
+void bh_redis_link_tell_master(struct bh_redis_link *link, const char *host, uint16_t port) {
+    if (link->state == BH_REDIS_IDLE || !link->sentinel)
+        return;
+    bool waits = link->state == BH_REDIS_BACKOFF;
+    if (!waits && link->host && link->port == port && strcmp(link->host, host) == 0)
+        return; /* it is there, or on its way */
+    link->attempts = 0;
+    if (waits)
+        bh_timer_set(&link->timer, backoff(link));
+    else
+        bh_redis_link_drop(link, BH_EUNAVAIL, "the master has moved");
+    if (link->state != BH_REDIS_BACKOFF)
+        return;
+    bh_redis_sentinel_note(link->sentinel, host, port);
+    link->told = true;
+}
+
+void bh_redis_link_ready(struct bh_redis_link *link) {
+    char text[SERVER_TEXT_MAX];
+    set_state(link, BH_REDIS_READY);
+    BH_LOG(link->callbacks->brief ? BH_LOG_DEBUG : BH_LOG_INFO, NULL, "Redis link up",
+           bh_kv_str("link", link->role), bh_kv_str("server", server(link, text)));
+    link->callbacks->on_up(link);
+}
+
+/* --- deadlines --- */
+
+static void on_pong(const struct bh_redis_completion *c, int error, const struct bh_reply *reply) {}
+
+static void send_ping(struct bh_redis_link *link) {
+    static const struct bh_slice ping = BH_SLICE("*1\r\n$4\r\nPING\r\n");
+    static const struct bh_redis_completion completion = {.fire = on_pong};
+    const char *why;
+    char *p = bh_redis_link_begin(link, ping.n, &why);
+    if (p)
+        bh_redis_link_commit(link, bh_resp_bytes(p, ping), &completion);
+}
+
+static void watch(struct bh_redis_link *link) {
+    uint64_t now = bh_loop_now(link->loop), limit = link->config->command_timeout_ms;
+    uint64_t waited = link->waiting && now > link->waiting_ms ? now - link->waiting_ms : 0;
+    uint64_t pause = watch_pause(link);
+    if (waited >= limit) {
+        bh_redis_link_drop(link, BH_ETIMEDOUT, "Redis does not answer");
+        return;
+    }
+    if (link->pending.count == 0)
+        send_ping(link);
+    bh_timer_set(&link->timer, limit - waited < pause ? limit - waited : pause);
+}
+
+static void on_timer(struct bh_timer *t) {
+    struct bh_redis_link *link = BH_CONTAINER_OF(t, struct bh_redis_link, timer);
+    if (link->state == BH_REDIS_READY)
+        watch(link);
+    else if (link->state == BH_REDIS_BACKOFF)
+        try_connect(link);
+    else
+        bh_redis_link_drop(link, BH_ETIMEDOUT, "connecting to Redis takes too long");
+}
+
+/* --- life --- */
+
+void bh_redis_link_start(struct bh_redis_link *link, struct bh_loop *loop,
+                         const struct bh_redis_config *config, const char *role,
+                         const struct bh_redis_link_callbacks *callbacks) {
+    *link = (struct bh_redis_link){
+        .config = config, .callbacks = callbacks, .loop = loop, .stream = {.fd = -1}};
+    snprintf(link->role, sizeof link->role, "%s", role);
+    bh_timer_init(&link->timer, loop, on_timer);
+    bh_defer_init(&link->flush, on_flush);
+    bh_redis_reader_init(&link->reader);
+    if (config->sentinels) {
+        link->sentinel = bh_malloc(sizeof *link->sentinel);
+        bh_redis_sentinel_init(link->sentinel, config, link);
+    }
+    try_connect(link);
+}
+
+void bh_redis_link_stop(struct bh_redis_link *link) {
+    if (link->state == BH_REDIS_IDLE)
+        return;
+    if (link->state == BH_REDIS_READY)
+        write_out(link);
+    disconnect(link);
+    set_state(link, BH_REDIS_IDLE);
+    complete_all(link, link->sent, BH_EIO);
+    bh_redis_reader_deinit(&link->reader);
+    bh_tls_connector_unref(link->tls);
+    if (link->sentinel)
+        bh_redis_sentinel_free(link->sentinel, link->loop);
+    bh_redis_failover_leave(link->follower);
+    link->tls = NULL;
+    link->sentinel = NULL;
+    link->follower = NULL;
+    link->host = NULL;
+}

@@ -1,0 +1,127 @@
+/* link.h - one connection to Redis that keeps coming back.
+ *
+ * A link asks the Sentinels where Redis is, if there are any, resolves, connects, authenticates,
+ * selects its database, names itself and makes sure that the server serves (PING: LOADING and
+ * MASTERDOWN count as down; with Sentinels ROLE: only a master will do); then it is READY. When
+ * anything fails, or the server says that it is not the one to talk to (READONLY and the like), it
+ * completes every pending command exactly once and tries again after a capped, jittered back-off,
+ * for ever. Commands are gathered and written once at the end of the tick; replies
+ * complete them in order.
+ *
+ * Embed it in an owner that lives until the tick after bh_redis_link_stop. Thread: the loop's. */
+#ifndef BELLHOP_BACKEND_REDIS_LINK_H
+#define BELLHOP_BACKEND_REDIS_LINK_H
+
+#include "bellhop/backend/redis.h"
+#include "bellhop/base/buf.h"
+#include "bellhop/io/stream.h"
+#include "bellhop/io/timer.h"
+#include "link/reply.h"
+
+#include <stdatomic.h>
+
+/* A link that holds more does not take another command. */
+#define BH_REDIS_OUT_MAX     (64u * 1024 * 1024)
+#define BH_REDIS_PENDING_MAX (1u << 20)
+
+enum bh_redis_link_state {
+    BH_REDIS_IDLE,   /* never started, or stopped */
+    BH_REDIS_ASKING, /* the Sentinels */
+    BH_REDIS_RESOLVING,
+    BH_REDIS_CONNECTING,
+    BH_REDIS_AUTH, /* connected; authenticating, selecting, asking whether it serves */
+    BH_REDIS_READY,
+    BH_REDIS_BACKOFF,
+};
+
+/* What to do with a command's reply. error: 0 with a reply (which may be an error reply);
+ * BH_EUNAVAIL when no byte of the command was sent; else BH_ETIMEDOUT or BH_EIO. */
+struct bh_redis_completion {
+    void (*fire)(const struct bh_redis_completion *c, int error, const struct bh_reply *reply);
+    union {
+        bh_broker_published_cb published;
+        bh_reply_cb reply;
+    } cb;
+    void *ud;
+    bh_handle handle;
+};
+
+struct bh_redis_link;
+struct bh_redis_sentinel;
+struct bh_redis_follower;
+struct bh_tls_connector;
+
+struct bh_redis_link_callbacks {
+    void (*on_up)(struct bh_redis_link *link);
+    /* Only after on_up; everything pending has been completed. Not called by _stop. */
+    void (*on_down)(struct bh_redis_link *link);
+    /* A reply that no command waits for; NULL when that breaks the protocol. Valid during the
+     * call. A link with on_push is the subscriber's: it sends no PING of its own. */
+    void (*on_push)(struct bh_redis_link *link, const struct bh_reply *reply);
+    /* An attempt to come up has failed; may be NULL. */
+    void (*on_failed)(struct bh_redis_link *link);
+    bool brief; /* it is for one question: that it comes up is no news for the log */
+};
+
+struct bh_redis_pending {
+    struct bh_redis_completion completion;
+    uint64_t offset; /* of its first byte in all that this connection was asked to send */
+};
+
+struct bh_redis_link {
+    const struct bh_redis_config *config;
+    const struct bh_redis_link_callbacks *callbacks;
+    struct bh_loop *loop;
+    char role[24]; /* "bus", "probe", "worker-3": in the log and in CLIENT LIST */
+    enum bh_redis_link_state state;
+    unsigned attempts;    /* failed ones since the link last proved stable */
+    unsigned connections; /* also counts drops: so a callback's caller sees that it moved on */
+    uint64_t ready_ms;    /* when it became READY */
+    _Atomic(const char *) trouble; /* why it is not up, a constant sentence; NULL: READY, or new */
+    struct bh_redis_sentinel *sentinel; /* NULL: the configuration says where Redis is */
+    struct bh_redis_follower *follower; /* NULL: nobody tells it of failovers (failover.h) */
+    const char *host;                   /* where to, or NULL: not known yet, or a unix socket */
+    uint16_t port;
+    bool told;                    /* host and port have been told: ask nobody */
+    struct bh_tls_connector *tls; /* NULL: plain, or to be made from the files */
+    struct bh_resolve *resolve;
+    struct bh_stream stream;
+    struct bh_timer timer; /* what it is for depends on the state */
+    struct bh_defer flush;
+    struct bh_redis_reader reader;
+    struct bh_bytes out;
+    size_t out_head;     /* bytes of out that the kernel has taken */
+    uint64_t sent;       /* bytes of this connection that the kernel has taken */
+    bool waiting;        /* for a reply */
+    uint64_t waiting_ms; /* since the command was sent or the last reply came, whatever is later */
+    struct {
+        struct bh_redis_pending *ring;
+        size_t mask, head, count;
+    } pending;
+};
+
+/* The link starts at once. config and callbacks are borrowed. */
+void bh_redis_link_start(struct bh_redis_link *link, struct bh_loop *loop,
+                         const struct bh_redis_config *config, const char *role,
+                         const struct bh_redis_link_callbacks *callbacks);
+/* Tries to hand what is gathered to the kernel, closes, completes what is pending, and gives the
+ * memory back. Harmless on a link that is IDLE. */
+void bh_redis_link_stop(struct bh_redis_link *link);
+/* The connection is of no use: begin anew. why: a constant sentence. */
+void bh_redis_link_drop(struct bh_redis_link *link, int error, const char *why);
+
+/* Sentinel tells that the master is there: a link that is elsewhere goes there at once. */
+void bh_redis_link_tell_master(struct bh_redis_link *link, const char *host, uint16_t port);
+
+static inline bool bh_redis_link_is_ready(const struct bh_redis_link *link) {
+    return link->state == BH_REDIS_READY;
+}
+
+/* Room for one command of at most `bound` bytes; NULL with *why (a constant) when the link is down
+ * or its queue is full. Write it (resp.h), then commit it before anything else happens. */
+char *bh_redis_link_begin(struct bh_redis_link *link, size_t bound, const char **why);
+/* end: behind the last byte written. completion NULL: its replies come by on_push. */
+void bh_redis_link_commit(struct bh_redis_link *link, const char *end,
+                          const struct bh_redis_completion *completion);
+
+#endif

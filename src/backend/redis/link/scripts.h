@@ -1,0 +1,35 @@
+/* scripts.h - scripts that run inside Redis (lua/redis, embedded by the build), and calling them.
+ *
+ * A call is gathered, key by key and argument by argument, and sent by the script's digest. When
+ * Redis does not know the script (it has been restarted, or somebody flushed its scripts) the call
+ * is repeated once with the script itself, so it may be overtaken by calls that were sent after it:
+ * whoever needs an order waits for the completion. Private to the backend. Thread: the link's. */
+#ifndef BELLHOP_BACKEND_REDIS_SCRIPTS_H
+#define BELLHOP_BACKEND_REDIS_SCRIPTS_H
+
+#include "link/link.h"
+
+struct bh_redis_script {
+    const char *name;
+    const char *sha; /* 40 hexadecimal digits */
+    struct bh_slice body;
+};
+
+extern const struct bh_redis_script bh_redis_script_heartbeat, bh_redis_script_track,
+    bh_redis_script_presence, bh_redis_script_tenants, bh_redis_script_reap, bh_redis_script_lookup,
+    bh_redis_script_audit;
+
+struct bh_redis_call;
+
+/* prefix: of its keys; borrowed until it is sent. Send it: nothing else frees it. */
+struct bh_redis_call *bh_redis_call_new(const struct bh_redis_script *script,
+                                        struct bh_slice prefix);
+/* The key <prefix><kind><name>, for example "ws:" "connections:" "42". */
+void bh_redis_call_key(struct bh_redis_call *call, const char *kind, struct bh_slice name);
+void bh_redis_call_arg(struct bh_redis_call *call, struct bh_slice arg);
+void bh_redis_call_int(struct bh_redis_call *call, int64_t arg);
+/* done: exactly once, as for bh_redis_vt.call, maybe before this returns. */
+void bh_redis_call_send(struct bh_redis_call *call, struct bh_redis_link *link, bh_reply_cb done,
+                        void *ud, bh_handle handle);
+
+#endif

@@ -1,0 +1,131 @@
+/* tracker_read.c - questions: one script call over the link of the worker that asks.
+ *
+ * The script knows leases and double entries; what comes back is taken over as it stands, without a
+ * copy, for the time of the callback. Thread: the worker's; of the tracker only what does not
+ * change after _new is touched. */
+#include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
+#include "bellhop/base/mem.h"
+#include "bellhop/core/node.h"
+#include "broker/broker.h"
+#include "tracker/tracker.h"
+
+#define HEAD          2 /* elements of lookup.lua's reply before those of the names */
+#define INFO_ELEMENTS 3 /* instance, connection, "<opened_at> <tenant>" */
+
+struct question {
+    enum bh_lookup what;
+    size_t count;
+    bh_tracker_cb done;
+    void *ud;
+    bh_handle handle;
+};
+
+static bool parse_value(struct bh_slice value, struct bh_connection_info *out) {
+    struct bh_slice opened;
+    uint64_t ms;
+    if (!bh_slice_split(&value, ' ', &opened) || bh_slice_u64(opened, INT64_MAX, &ms) != 0)
+        return false;
+    out->opened_at = (int64_t)ms;
+    out->tenant = value;
+    return true;
+}
+
+/* A member that is none of ours is left out; others may write to Redis, too. */
+static bool parse_infos(const struct bh_reply *r, struct bh_presence *out,
+                        struct bh_connection_info *infos) {
+    if (r->type != BH_REPLY_ARRAY || r->count % INFO_ELEMENTS != 0 ||
+        !bh_redis_all_strings(r->elements, r->count))
+        return false;
+    out->connections = infos;
+    for (const struct bh_reply *e = r->elements; e < r->elements + r->count; e += INFO_ELEMENTS) {
+        struct bh_connection_info *info = &infos[out->count];
+        info->instance = e[0].str;
+        if (bh_connection_number(e[1].str, &info->number) == 0 && parse_value(e[2].str, info))
+            out->count++;
+    }
+    return true;
+}
+
+static bool parse_count(const struct bh_reply *r, struct bh_presence *out) {
+    if (!bh_redis_is_int(r) || r->integer < 0)
+        return false;
+    out->count = (size_t)r->integer;
+    return true;
+}
+
+static size_t infos_in(const struct bh_reply *r) {
+    size_t n = 0;
+    for (size_t i = HEAD; i < r->count; i++)
+        n += r->elements[i].count / INFO_ELEMENTS;
+    return n;
+}
+
+/* 0 with all of out filled in, or BH_EIO. infos has room for all that r holds. */
+static int parse(const struct question *q, const struct bh_reply *r, struct bh_presence *out,
+                 struct bh_connection_info *infos) {
+    for (size_t i = 0; i < q->count; i++) {
+        const struct bh_reply *one = &r->elements[HEAD + i];
+        bool ok = q->what == BH_LOOKUP_CONNECTIONS ? parse_infos(one, &out[i], infos)
+                                                   : parse_count(one, &out[i]);
+        if (!ok)
+            return BH_EIO;
+        out[i].uncertain = r->elements[1].integer == 0;
+        infos += out[i].connections ? out[i].count : 0;
+    }
+    return 0;
+}
+
+static int check(const struct question *q, int error, const struct bh_reply *r) {
+    if (error)
+        return error;
+    if (r->type == BH_REPLY_ERROR)
+        bh_warn_limited("Redis does not answer a lookup", bh_kv_slice("reason", r->str));
+    bool ok = r->type == BH_REPLY_ARRAY && r->count == q->count + HEAD &&
+              bh_redis_is_int(&r->elements[0]) && bh_redis_is_int(&r->elements[1]);
+    return ok ? 0 : BH_EIO;
+}
+
+static void on_answer(void *ud, bh_handle handle, int error, const struct bh_reply *r) {
+    struct question *q = ud;
+    error = check(q, error, r);
+    if (error) {
+        q->done(q->ud, q->handle, error, NULL, 0, 0);
+        bh_free(q);
+        return;
+    }
+    struct bh_presence *found = bh_calloc(q->count + 1, sizeof *found);
+    struct bh_connection_info *infos = bh_calloc(infos_in(r) + 1, sizeof *infos);
+    error = parse(q, r, found, infos);
+    if (error)
+        q->done(q->ud, q->handle, error, NULL, 0, 0);
+    else
+        q->done(q->ud, q->handle, 0, found, q->count, r->elements[0].integer);
+    bh_free(infos);
+    bh_free(found);
+    bh_free(q);
+}
+
+void bh_redis_tracker_lookup(struct bh_tracker *base, struct bh_worker *worker, enum bh_lookup what,
+                             const struct bh_slice *names, size_t count, bh_tracker_cb done,
+                             void *ud, bh_handle handle) {
+    static const char *const words[] = {[BH_LOOKUP_ONLINE] = "online",
+                                        [BH_LOOKUP_CONNECTIONS] = "connections",
+                                        [BH_LOOKUP_TENANTS] = "tenants"};
+    struct bh_redis_tracker *t = BH_CONTAINER_OF(base, struct bh_redis_tracker, base);
+    struct bh_redis_link *link = bh_redis_broker_link(t->broker, worker->index);
+    if (!link) {
+        done(ud, handle, BH_EUNAVAIL, NULL, 0, 0);
+        return;
+    }
+    struct question *q = bh_malloc(sizeof *q);
+    *q = (struct question){what, count, done, ud, handle};
+    struct bh_redis_call *call = bh_redis_call_new(&bh_redis_script_lookup, t->prefix);
+    bh_redis_call_key(call, "instances", BH_SLICE(""));
+    bh_redis_call_key(call, "pulse", BH_SLICE(""));
+    for (size_t i = 0; i < count; i++)
+        bh_redis_call_key(call, what == BH_LOOKUP_TENANTS ? "tenant:" : "connections:", names[i]);
+    bh_redis_call_arg(call, bh_slice_cstr(words[what]));
+    bh_redis_call_int(call, (int64_t)bh_redis_gap_ms(t));
+    bh_redis_call_send(call, link, on_answer, q, 0);
+}

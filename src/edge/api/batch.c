@@ -1,0 +1,286 @@
+/* api_batch.c - POST /api/publish: many messages in one request.
+ *
+ * The body is a JSON array of objects: one target each ("user", "tenant", "topic" or "all": true),
+ * "data" and the options of a single publish. `data` may be any JSON value, and the clients receive
+ * its exact bytes as they stand in the body: {"a": 1.0} arrives with its blank and its ".0", and a
+ * string arrives as JSON text, with its quotes and escapes. Ids are strings or integer literals;
+ * the literal's digits become the id, so 19 digits survive.
+ *
+ * The items are published at once and answered together, in their order; an item's error does not
+ * touch the others. Each item under way has a handle of its own; the batch lives until the last one
+ * is done, whether or not its client still waits.
+ * Thread: the worker's. */
+#include "api/endpoints.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/json.h"
+#include "bellhop/base/mem.h"
+#include "bellhop/core/filter.h"
+
+#define ITEMS_MAX 1000
+
+struct batch;
+
+struct item {
+    struct batch *batch;
+    bh_handle handle;
+    struct bh_bytes result; /* an object of the answer */
+};
+
+struct batch {
+    struct bh_list node;
+    struct bh_edge *edge;
+    bh_handle request;
+    size_t count, open;
+    struct item items[];
+};
+
+/* --- results --- */
+
+static void batch_free(struct batch *b) {
+    for (size_t i = 0; i < b->count; i++) {
+        bh_slots_remove(&b->edge->items, b->items[i].handle);
+        bh_bytes_free(&b->items[i].result);
+    }
+    bh_list_unlink(&b->node);
+    bh_free(b);
+}
+
+void bh_api_batches_free(struct bh_edge *e) {
+    while (!bh_list_empty(&e->batches))
+        batch_free(BH_CONTAINER_OF(e->batches.next, struct batch, node));
+}
+
+static void answer(struct batch *b) {
+    struct bh_conn *c = bh_conn_find(b->edge, b->request);
+    if (!c)
+        return;
+    struct bh_bytes body = {0};
+    bh_bytes_addc(&body, '[');
+    for (size_t i = 0; i < b->count; i++) {
+        if (i)
+            bh_bytes_adds(&body, ",\n");
+        bh_bytes_add(&body, bh_bytes_slice(&b->items[i].result));
+    }
+    bh_bytes_adds(&body, "]\n");
+    bh_conn_answer_json(c, 200, bh_bytes_slice(&body));
+    bh_bytes_free(&body);
+}
+
+static void settle(struct batch *b) {
+    if (--b->open > 0)
+        return;
+    answer(b);
+    batch_free(b);
+}
+
+static void item_failed(struct item *item, const char *code, struct bh_slice message) {
+    bh_bytes_adds(&item->result, "{\"error\":");
+    bh_conn_error_object(&item->result, code, message);
+    bh_bytes_addc(&item->result, '}');
+}
+
+static void on_published(void *ud, bh_handle handle, const struct bh_publish_result *result) {
+    struct bh_edge *e = ud;
+    struct item *item = bh_slots_get(&e->items, handle);
+    if (!item)
+        return;
+    bh_slots_remove(&e->items, handle);
+    if (result->error == 0) {
+        bh_api_published(result, &item->result);
+    } else {
+        struct bh_bytes message = {0};
+        int status;
+        const char *code;
+        bh_api_outcome(result, &status, &code, &message);
+        item_failed(item, code, bh_bytes_slice(&message));
+        bh_bytes_free(&message);
+    }
+    settle(item->batch);
+}
+
+/* --- reading an item --- */
+
+/* What is wrong with it. */
+struct complaint {
+    const char *code;
+    const char *why;
+};
+
+static int complain(struct complaint *c, const char *code, const char *why) {
+    *c = (struct complaint){code, why};
+    return BH_EINVAL;
+}
+
+static int take_target(struct bh_publish *p, bool *targeted, enum bh_topic_kind kind,
+                       struct bh_slice id, const char *code, struct complaint *c) {
+    const char *why;
+    if (*targeted)
+        return complain(c, "invalid_request", "an item has one of user, tenant, topic and all");
+    *targeted = true;
+    return bh_topic_make(kind, id, &p->topic, &why) == 0 ? 0 : complain(c, code, why);
+}
+
+/* Appends the text of a string, or the digits of an integer literal. */
+static int add_text(struct bh_json_value value, struct bh_bytes *out, struct complaint *c) {
+    int64_t ignored;
+    if (value.type == BH_JSON_STRING) {
+        bh_json_string(value, out);
+        return 0;
+    }
+    if (value.type != BH_JSON_NUMBER)
+        return complain(c, "invalid_request", "ids and options are strings or integers");
+    if (bh_json_int64(value, &ignored) != 0)
+        return complain(c, "invalid_request", "a number must be an integer of at most 2^63-1");
+    bh_bytes_add(out, value.raw);
+    return 0;
+}
+
+/* A value may be true or false, too: tags may. */
+static int take_tag(struct bh_publish *p, struct bh_json_value key, struct bh_json_value value,
+                    struct bh_bytes *text, struct complaint *c) {
+    const char *why;
+    bh_bytes_clear(text);
+    bh_json_string(key, text);
+    size_t name = text->len;
+    if (value.type == BH_JSON_TRUE || value.type == BH_JSON_FALSE)
+        bh_bytes_add(text, value.raw);
+    else if (add_text(value, text, c))
+        return complain(c, "invalid_option",
+                        "the values of a filter are strings, integers, true and false");
+    struct bh_slice both = bh_bytes_slice(text);
+    if (bh_filter_add(&p->filter, bh_slice(both.p, name), bh_slice(both.p + name, both.n - name),
+                      &why))
+        return complain(c, "invalid_option", why);
+    return 0;
+}
+
+static int take_filter(struct bh_publish *p, struct bh_json_value object, struct bh_bytes *text,
+                       struct complaint *c) {
+    struct bh_json_value key, value;
+    size_t cursor = 0;
+    int error = 0;
+    if (object.type != BH_JSON_OBJECT || p->filter)
+        return complain(c, "invalid_option", "filter is one object of names and values");
+    while (!error && bh_json_next(object, &cursor, &key, &value))
+        error = take_tag(p, key, value, text, c);
+    if (!error && !p->filter)
+        error = complain(c, "invalid_option",
+                         "a filter names at least one tag; leave it out to reach everybody");
+    return error;
+}
+
+static int take_member(struct bh_publish *p, bool *targeted, struct bh_slice key,
+                       struct bh_json_value value, struct bh_bytes *text, struct complaint *c) {
+    if (bh_slice_eq(key, BH_SLICE("data"))) {
+        bh_buf_unref(p->data);
+        p->data = bh_buf_copy(value.raw);
+        return 0;
+    }
+    if (bh_slice_eq(key, BH_SLICE("all"))) {
+        if (value.type != BH_JSON_TRUE)
+            return complain(c, "invalid_request", "all is true or not there");
+        return take_target(p, targeted, BH_TOPIC_ALL, bh_slice(NULL, 0), "invalid_request", c);
+    }
+    if (bh_slice_eq(key, BH_SLICE("filter")))
+        return take_filter(p, value, text, c);
+    bh_bytes_clear(text);
+    if (add_text(value, text, c) != 0)
+        return BH_EINVAL;
+    struct bh_slice id = bh_bytes_slice(text);
+    if (bh_slice_eq(key, BH_SLICE("user")))
+        return take_target(p, targeted, BH_TOPIC_USER, id, "invalid_user", c);
+    if (bh_slice_eq(key, BH_SLICE("tenant")))
+        return take_target(p, targeted, BH_TOPIC_TENANT, id, "invalid_tenant", c);
+    if (bh_slice_eq(key, BH_SLICE("topic")))
+        return take_target(p, targeted, BH_TOPIC_TOPIC, id, "invalid_topic", c);
+    const char *why;
+    int error = bh_api_take_option(p, key, id, &why);
+    if (error == BH_ENOTFOUND)
+        return complain(c, "unknown_member",
+                        "members are user, tenant, topic, all, data, strategy, ttl, id, except, "
+                        "filter");
+    return error ? complain(c, "invalid_option", why) : 0;
+}
+
+static int read_item(struct bh_json_value object, struct bh_publish *p, struct complaint *c) {
+    struct bh_bytes name = {0}, text = {0};
+    struct bh_json_value key, value;
+    bool targeted = false;
+    size_t cursor = 0;
+    int error =
+        object.type == BH_JSON_OBJECT ? 0 : complain(c, "invalid_request", "an item is an object");
+    while (!error && object.type == BH_JSON_OBJECT && bh_json_next(object, &cursor, &key, &value)) {
+        bh_bytes_clear(&name);
+        bh_json_string(key, &name);
+        error = take_member(p, &targeted, bh_bytes_slice(&name), value, &text, c);
+    }
+    if (!error && !targeted)
+        error = complain(c, "invalid_request", "an item needs user, tenant, topic or all");
+    if (!error && !p->data)
+        error = complain(c, "invalid_request", "an item needs data");
+    bh_bytes_free(&name);
+    bh_bytes_free(&text);
+    return error;
+}
+
+static void publish_item(struct item *item, struct bh_json_value object) {
+    struct bh_edge *e = item->batch->edge;
+    struct bh_publish p = {.source = BH_SOURCE_HTTP, .opcode = BH_TEXT};
+    struct complaint complaint;
+    if (read_item(object, &p, &complaint) != 0) {
+        bh_publish_release(&p);
+        item_failed(item, complaint.code, bh_slice_cstr(complaint.why));
+        settle(item->batch);
+        return;
+    }
+    item->handle = bh_slots_add(&e->items, item);
+    bh_node_publish(e->worker, &p, on_published, e, item->handle);
+}
+
+/* --- the request --- */
+
+static struct batch *batch_new(struct bh_conn *c, size_t count) {
+    struct batch *b = bh_calloc(1, sizeof *b + count * sizeof(struct item));
+    b->edge = c->edge;
+    b->request = c->request;
+    b->count = count;
+    b->open = count + 1; /* one more, so that it outlives its own beginning */
+    for (size_t i = 0; i < count; i++)
+        b->items[i].batch = b;
+    bh_list_append(&c->edge->batches, &b->node);
+    return b;
+}
+
+static size_t count_elements(struct bh_json_value array) {
+    struct bh_json_value value;
+    size_t cursor = 0, n = 0;
+    while (bh_json_next(array, &cursor, NULL, &value))
+        n++;
+    return n;
+}
+
+void bh_api_batch(struct bh_conn *c) {
+    struct bh_slice body = bh_conn_request(c)->body;
+    struct bh_json_error error;
+    if (bh_conn_request(c)->query.n) {
+        bh_conn_fail(c, 400, "unknown_option", "a batch takes its options in the items");
+        return;
+    }
+    if (bh_json_check(body, &error) != 0) {
+        bh_conn_fail(c, 400, "invalid_json", "at byte %zu: %s", error.offset, error.why);
+        return;
+    }
+    struct bh_json_value array = bh_json_root(body), element;
+    size_t count = array.type == BH_JSON_ARRAY ? count_elements(array) : 0;
+    if (array.type != BH_JSON_ARRAY || count > ITEMS_MAX) {
+        bh_conn_fail(c, 400, "invalid_request", "the body is an array of at most %d objects",
+                     ITEMS_MAX);
+        return;
+    }
+    struct batch *b = batch_new(c, count);
+    size_t cursor = 0;
+    for (size_t i = 0; bh_json_next(array, &cursor, NULL, &element); i++)
+        publish_item(&b->items[i], element);
+    settle(b);
+}

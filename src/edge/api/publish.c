@@ -1,0 +1,208 @@
+/* api.c - publishing one message: POST /api/{users/{user},tenants/{tenant},topics/{topic}}/messages
+ * and POST /api/broadcast.
+ *
+ * The body is the payload, byte for byte; with Content-Type application/octet-stream it is a binary
+ * message, else text, which must be UTF-8. The query may say strategy, ttl (seconds), id (an
+ * idempotency key), except (a connection id) and filter (name:value, once for each tag that a
+ * receiver must have); anything else in it is refused by name, because a misspelt option that is
+ * ignored is worse than an error.
+ * Thread: the worker's; answers come by the request's handle. */
+#include "api/endpoints.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/json.h"
+#include "bellhop/base/utf8.h"
+#include "bellhop/core/filter.h"
+
+#define VALUE_MAX 1024 /* escaped: that of a filter is the longest */
+
+/* --- the query --- */
+
+static int take_ttl(struct bh_publish *p, struct bh_slice value, const char **why) {
+    uint64_t seconds;
+    *why = "ttl is a whole number of seconds, at most 4294967";
+    int error = bh_slice_u64(value, BH_API_TTL_MAX, &seconds);
+    if (!error)
+        p->ttl_s = (uint32_t)seconds;
+    return error;
+}
+
+static int take_id(struct bh_publish *p, struct bh_slice value, const char **why) {
+    int error = bh_id_check(BH_ID_MESSAGE, value, why);
+    if (error)
+        return error;
+    memcpy(p->id, value.p, value.n);
+    p->id_len = (uint8_t)value.n;
+    p->id_given = true;
+    return 0;
+}
+
+static int take_strategy(struct bh_publish *p, struct bh_slice value, const char **why) {
+    enum bh_strategy strategy;
+    int error = bh_strategy_parse(value, &strategy, why);
+    if (!error)
+        p->strategy = (uint8_t)strategy;
+    return error;
+}
+
+static int take_except(struct bh_publish *p, struct bh_slice value, const char **why) {
+    *why = "except is the id of a connection (the header Bellhop-Connection of its handshake)";
+    return bh_connection_number(value, &p->except);
+}
+
+/* The first colon ends the name. */
+static int take_filter(struct bh_publish *p, struct bh_slice value, const char **why) {
+    struct bh_slice name;
+    *why = "a filter is the name of a tag, a colon, and the value that it must have";
+    if (!bh_slice_split(&value, ':', &name) || !value.p)
+        return BH_EINVAL;
+    return bh_filter_add(&p->filter, name, value, why);
+}
+
+int bh_api_take_option(struct bh_publish *p, struct bh_slice name, struct bh_slice value,
+                       const char **why) {
+    if (bh_slice_eq(name, BH_SLICE("strategy")))
+        return take_strategy(p, value, why);
+    if (bh_slice_eq(name, BH_SLICE("ttl")))
+        return take_ttl(p, value, why);
+    if (bh_slice_eq(name, BH_SLICE("id")))
+        return take_id(p, value, why);
+    if (bh_slice_eq(name, BH_SLICE("except")))
+        return take_except(p, value, why);
+    if (bh_slice_eq(name, BH_SLICE("filter")))
+        return take_filter(p, value, why);
+    *why = "the options are strategy, ttl, id, except and filter";
+    return BH_ENOTFOUND;
+}
+
+/* False after answering. */
+static bool take_query(struct bh_conn *c, struct bh_publish *p) {
+    struct bh_slice query = bh_conn_request(c)->query, name, value;
+    while (bh_http_next_arg(&query, &name, &value)) {
+        char decoded[VALUE_MAX];
+        const char *why = "the value is too long or holds a bad escape";
+        int n = value.n <= sizeof decoded ? bh_slice_urldecode(value, true, decoded) : BH_ETOOBIG;
+        int error = n < 0 ? n : bh_api_take_option(p, name, bh_slice(decoded, (size_t)n), &why);
+        if (error == 0)
+            continue;
+        bh_conn_fail(c, 400, error == BH_ENOTFOUND ? "unknown_option" : "invalid_option",
+                     "query \"%.*s\": %s", BH_SLICE_ARG(name), why);
+        return false;
+    }
+    return true;
+}
+
+/* --- the answer --- */
+
+void bh_api_outcome(const struct bh_publish_result *r, int *status, const char **code,
+                    struct bh_bytes *message) {
+    const char *why = r->why ? r->why : bh_strerror(r->error);
+    switch (r->error) {
+    case BH_EINVAL:
+        *status = 400, *code = "invalid_request";
+        break;
+    case BH_EUTF8:
+        *status = 400, *code = "invalid_utf8";
+        break;
+    case BH_ETOOBIG:
+        *status = 413, *code = "too_large";
+        break;
+    case BH_EDENIED:
+        *status = 403, *code = "refused";
+        break;
+    case BH_ESCRIPT:
+        *status = 500, *code = "script_error";
+        break;
+    case BH_EUNAVAIL:
+    case BH_EIO:
+        *status = 503, *code = "broker_unavailable";
+        bh_bytes_addf(message,
+                      "the broker did not take it (%s); connections of this instance may have it "
+                      "already; it is safe to send it again with id=%.*s",
+                      why, BH_SLICE_ARG(r->id));
+        return;
+    default:
+        *status = 500, *code = "internal_error";
+        break;
+    }
+    bh_bytes_adds(message, why);
+}
+
+void bh_api_published(const struct bh_publish_result *r, struct bh_bytes *out) {
+    bh_bytes_adds(out, "{\"id\":");
+    bh_json_quote(out, r->id);
+    bh_bytes_addf(out, ",\"status\":\"%s\"", bh_publish_status_name(r));
+    if (r->duplicate)
+        bh_bytes_adds(out, ",\"duplicate\":true");
+    else
+        bh_bytes_addf(out, ",\"instances\":%lld,\"local\":%lld", (long long)r->instances,
+                      (long long)r->local);
+    bh_bytes_addc(out, '}');
+}
+
+static void on_published(void *ud, bh_handle handle, const struct bh_publish_result *result) {
+    struct bh_conn *c = bh_conn_find(ud, handle);
+    if (!c)
+        return;
+    struct bh_bytes body = {0};
+    int status;
+    const char *code;
+    if (result->error) {
+        bh_api_outcome(result, &status, &code, &body);
+        bh_conn_fail(c, status, code, "%.*s", BH_SLICE_ARG(bh_bytes_slice(&body)));
+    } else {
+        bh_api_published(result, &body);
+        bh_bytes_addc(&body, '\n');
+        bh_conn_answer_json(c, 200, bh_bytes_slice(&body));
+    }
+    bh_bytes_free(&body);
+}
+
+/* --- publishing --- */
+
+static bool is_binary(const struct bh_http_request *r) {
+    struct bh_slice rest = bh_http_header(r->headers, r->header_count, BH_SLICE("Content-Type"));
+    struct bh_slice type;
+    return bh_slice_split(&rest, ';', &type) &&
+           bh_slice_caseeq(bh_slice_trim(type), BH_SLICE("application/octet-stream"));
+}
+
+static void publish(struct bh_conn *c, enum bh_topic_kind kind, const char *bad_id) {
+    const struct bh_http_request *r = bh_conn_request(c);
+    struct bh_publish p = {.source = BH_SOURCE_HTTP};
+    const char *why;
+    if (bh_topic_make(kind, c->param, &p.topic, &why) != 0) {
+        bh_conn_fail(c, 400, bad_id, "%s", why);
+        return;
+    }
+    if (!take_query(c, &p)) {
+        bh_publish_release(&p);
+        return;
+    }
+    p.opcode = is_binary(r) ? BH_BINARY : BH_TEXT;
+    if (p.opcode == BH_TEXT && !bh_utf8_valid(r->body)) {
+        bh_conn_fail(c, 400, "invalid_utf8",
+                     "a text message must be valid UTF-8; send Content-Type: "
+                     "application/octet-stream for a binary one");
+        bh_publish_release(&p);
+        return;
+    }
+    p.data = bh_buf_copy(r->body);
+    bh_node_publish(c->edge->worker, &p, on_published, c->edge, c->request);
+}
+
+void bh_api_user_message(struct bh_conn *c) {
+    publish(c, BH_TOPIC_USER, "invalid_user");
+}
+
+void bh_api_tenant_message(struct bh_conn *c) {
+    publish(c, BH_TOPIC_TENANT, "invalid_tenant");
+}
+
+void bh_api_topic_message(struct bh_conn *c) {
+    publish(c, BH_TOPIC_TOPIC, "invalid_topic");
+}
+
+void bh_api_broadcast(struct bh_conn *c) {
+    publish(c, BH_TOPIC_ALL, "invalid_request");
+}

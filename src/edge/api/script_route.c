@@ -1,0 +1,71 @@
+/* script_route.c - a request that a script answers.
+ *
+ * Which paths there are, the hooks know; a script is asked only for what no built-in route takes,
+ * so none can be overridden. No API key is wanted: who may come in is the script's business. What
+ * it answers is not trusted to be well-formed: a header that would change where the answer ends
+ * makes the whole of it a 500. Thread: the worker's. */
+#include "api/script_route.h"
+
+#include "api/endpoints.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
+
+#include <stdio.h>
+
+static bool may_send(const struct bh_response *r) {
+    if (r->status < 200 || r->status > 599 || r->header_count >= BH_CONN_HEADERS_MAX)
+        return false;
+    for (size_t i = 0; i < r->header_count; i++)
+        if (!bh_response_header_ok(r->headers[i].name))
+            return false;
+    return true;
+}
+
+static void on_response(void *ud, bh_handle handle, const struct bh_response *r) {
+    struct bh_conn *c = bh_conn_find(ud, handle);
+    if (!c)
+        return;
+    c->ticket = 0;
+    if (!may_send(r)) {
+        bh_warn_limited("a script's answer was not sent: no such status, or a header that is not "
+                        "its own");
+        bh_conn_fail(c, 500, "internal_error", "the endpoint's answer cannot be sent");
+        return;
+    }
+    struct bh_http_header headers[BH_CONN_HEADERS_MAX];
+    for (size_t i = 0; i < r->header_count; i++)
+        headers[i] = (struct bh_http_header){r->headers[i].name, r->headers[i].value};
+    bh_conn_answer(c, r->status, NULL, headers, r->header_count, r->body);
+}
+
+static void begin(struct bh_conn *c) {
+    struct bh_hooks *hooks = c->edge->worker->hooks;
+    struct bh_conn_neutral neutral;
+    bh_handle request = c->request;
+    bh_conn_to_neutral(c, &neutral);
+    bh_handle ticket = hooks->vt->http(hooks, &neutral.request, bh_conn_request(c)->body,
+                                       on_response, c->edge, request);
+    bh_conn_neutral_free(&neutral);
+    if (c->request == request)
+        c->ticket = ticket;
+}
+
+const struct bh_route bh_script_route = {.endpoint = begin};
+
+enum bh_route_result bh_script_route_find(const struct bh_conn *c, struct bh_route_match *out) {
+    struct bh_hooks *hooks = c->edge->worker->hooks;
+    const struct bh_http_request *r = bh_conn_request(c);
+    const char *allow = "";
+    *out = (struct bh_route_match){0};
+    int error = bh_hooks_has(hooks, BH_HOOK_HTTP)
+                    ? hooks->vt->route(hooks, r->method, r->path, &allow)
+                    : BH_ENOTFOUND;
+    if (error == BH_ENOTFOUND)
+        return BH_ROUTE_NO_PATH;
+    out->route = &bh_script_route;
+    if (!error)
+        return BH_ROUTE_FOUND;
+    snprintf(out->allow, sizeof out->allow, "%s", allow);
+    return BH_ROUTE_NO_METHOD;
+}

@@ -1,8 +1,0 @@
-/* demo.c - the page behind GET / with --dev: demo.html, embedded at build (embed.cmake). */
-#include "demo_page.h"
-#include "endpoints.h"
-
-void bh_demo_page(struct bh_conn *c) {
-    bh_conn_answer(c, 200, "text/html; charset=utf-8", NULL, 0,
-                   bh_slice(bh_demo_html, bh_demo_html_len));
-}

@@ -1,0 +1,44 @@
+/* conn_neutral.c - a request in the hooks' terms. Its slices are the connection's; what has to be
+ * made (the client's address as text, what TLS knows of it) lives in the caller's struct. Thread:
+ * the worker's. */
+#include "http/http_conn.h"
+
+#include "bellhop/base/mem.h"
+
+static void tls_to_neutral(const struct bh_tls_peer *p, struct bh_request_tls *out) {
+    *out = (struct bh_request_tls){.version = p->version,
+                                   .cipher = p->cipher,
+                                   .sni = p->sni,
+                                   .verified = p->verified,
+                                   .subject = p->subject,
+                                   .sans = p->sans,
+                                   .san_count = p->san_count};
+}
+
+void bh_conn_to_neutral(const struct bh_conn *c, struct bh_conn_neutral *out) {
+    const struct bh_http_request *r = bh_conn_request(c);
+    size_t n = r->header_count < BH_CONN_HEADERS_MAX ? r->header_count : BH_CONN_HEADERS_MAX;
+    for (size_t i = 0; i < n; i++)
+        out->headers[i] = (struct bh_header){r->headers[i].name, r->headers[i].value};
+    bh_ip_format(&c->peer.ip, out->ip);
+    out->tls_peer = bh_tls_peer(&c->stream);
+    if (out->tls_peer)
+        tls_to_neutral(out->tls_peer, &out->tls);
+    out->request = (struct bh_request){
+        .method = r->method,
+        .path = r->path,
+        .query = r->query,
+        .host = r->host,
+        .headers = out->headers,
+        .header_count = n,
+        .peer_ip = bh_slice_cstr(out->ip),
+        .peer_port = c->peer.forwarded ? 0 : c->remote_port,
+        .listener = bh_slice_cstr(c->listener->text),
+        .secure = out->tls_peer || c->peer.https,
+        .tls = out->tls_peer ? &out->tls : NULL,
+    };
+}
+
+void bh_conn_neutral_free(struct bh_conn_neutral *n) {
+    bh_free(n->tls_peer);
+}

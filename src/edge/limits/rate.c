@@ -1,0 +1,31 @@
+/* rate.c - the arithmetic of owed time. A pause of up to 49 days between two calls is told from one
+ * of none; a longer one may pay back too little, once. */
+#include "limits/rate.h"
+
+/* Whoever has to wait waits until half of the bucket is there again, so that they go on in bursts
+ * and not message by message. */
+#define BURST_US 1000000u
+#define OWED_MAX (BURST_US + 10000000u) /* one huge message must not silence a client for hours */
+
+static void pay_back(struct bh_rate *r, uint32_t now_ms) {
+    uint32_t elapsed_ms = now_ms - r->at_ms;
+    uint32_t paid_us = elapsed_ms > OWED_MAX / 1000 ? OWED_MAX : elapsed_ms * 1000;
+    r->at_ms = now_ms;
+    for (int i = 0; i < BH_RATE_COUNT; i++)
+        r->owed_us[i] -= r->owed_us[i] < paid_us ? r->owed_us[i] : paid_us;
+}
+
+uint32_t bh_rate_take(struct bh_rate *r, enum bh_rate_of what, uint64_t n, uint64_t per_second,
+                      uint64_t now_ms) {
+    if (per_second == 0)
+        return 0;
+    if ((uint32_t)now_ms != r->at_ms)
+        pay_back(r, (uint32_t)now_ms);
+    uint64_t most = OWED_MAX / 1000000u * per_second; /* units that OWED_MAX stands for */
+    uint64_t cost_us = n < most ? (n * 1000000u + per_second - 1) / per_second : OWED_MAX;
+    uint64_t owed_us = r->owed_us[what] + cost_us;
+    r->owed_us[what] = owed_us < OWED_MAX ? (uint32_t)owed_us : OWED_MAX;
+    if (r->owed_us[what] <= BURST_US)
+        return 0;
+    return (r->owed_us[what] - BURST_US / 2) / 1000 + 1;
+}

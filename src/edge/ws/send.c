@@ -1,0 +1,175 @@
+/* ws_send.c - from messages to frames in the queue.
+ *
+ * Frames are shared where they can be: plain ones and those compressed without context takeover
+ * come from the worker's cache. A connection whose compression goes on from message to message has
+ * a deflater of its own, which serves what is meant for this user alone. A broadcast is compressed
+ * once all the same: such a frame refers to nothing before it, but it moves the client's window, so
+ * the own deflater has to forget its past. The same goes for frames that are dropped.
+ *
+ * The queue's limit holds for what waits; a single message may be larger. What this tick has queued
+ * is no sign of slowness before the kernel has been offered it.
+ * Thread: the worker's. */
+#include "ws/send.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
+#include "bellhop/base/utf8.h"
+
+bool bh_wsconn_is_drowning(const struct bh_wsconn *ws) {
+    return ws->out.bytes > BH_WSCONN_LIMIT(ws, queue_bytes) / 2;
+}
+
+void bh_wsconn_enqueue(struct bh_wsconn *ws, struct bh_buf *frame) {
+    bh_outq_push(&ws->out, frame);
+    if (ws->state != BH_WSCONN_OPENING)
+        bh_defer(ws->edge->loop, BH_PHASE_FLUSH, &ws->flush);
+}
+
+/* --- slow clients --- */
+
+static bool fits(const struct bh_wsconn *ws, size_t n) {
+    return ws->out.count == 0 || ws->out.bytes + n <= BH_WSCONN_LIMIT(ws, queue_bytes);
+}
+
+static void forget_context(struct bh_wsconn *ws) {
+    if (ws->deflater)
+        bh_deflater_reset(ws->deflater);
+}
+
+/* Frames that refer to one another go together. */
+static void drop_oldest(struct bh_wsconn *ws, size_t n) {
+    bool all = ws->deflate.server_takeover;
+    while ((all || !fits(ws, n)) && bh_outq_drop_oldest(&ws->out))
+        bh_edge_count(BH_EDGE_MESSAGES_DROPPED, 1);
+    forget_context(ws);
+}
+
+static void give_up(struct bh_wsconn *ws) {
+    bh_edge_count(BH_EDGE_SLOW_CONSUMERS, 1);
+    bh_wsconn_log_end(ws, "slow consumer", 1008, bh_slice(NULL, 0));
+    bh_outq_drop_unsent(&ws->out);
+    ws->reset = true;
+    bh_wsconn_close(ws, 1008, BH_SLICE("slow consumer"));
+}
+
+static enum bh_slow decide(struct bh_wsconn *ws) {
+    struct bh_hooks *hooks = ws->edge->worker->hooks;
+    enum bh_slow slow = ws->edge->config->on_slow;
+    if (ws->asking) /* the hook itself sends */
+        return BH_SLOW_DROP_NEWEST;
+    if (!bh_hooks_has(hooks, BH_HOOK_SLOW))
+        return slow;
+    ws->asking = true;
+    slow = hooks->vt->slow(hooks, &ws->subscriber, ws->out.bytes, slow);
+    ws->asking = false;
+    return slow;
+}
+
+static bool takes_messages(const struct bh_wsconn *ws) {
+    return ws->state == BH_WSCONN_OPEN || (ws->state == BH_WSCONN_OPENING && !ws->opening.farewell);
+}
+
+/* 0 when n bytes may be queued. */
+static int make_room(struct bh_wsconn *ws, size_t n) {
+    if (!fits(ws, n) && ws->state == BH_WSCONN_OPEN)
+        bh_wsconn_flush(ws);
+    if (!takes_messages(ws))
+        return BH_ECLOSED; /* the write found it broken */
+    if (fits(ws, n))
+        return 0;
+    bh_edge_count(BH_EDGE_LIMIT_QUEUE, 1);
+    switch (decide(ws)) {
+    case BH_SLOW_CLOSE:
+        give_up(ws);
+        return BH_ETOOBIG;
+    case BH_SLOW_DROP_OLDEST:
+        drop_oldest(ws, n);
+        break;
+    case BH_SLOW_DROP_NEWEST:
+        break;
+    }
+    if (!takes_messages(ws))
+        return BH_ECLOSED; /* by the hook */
+    if (fits(ws, n))
+        return 0;
+    bh_edge_count(BH_EDGE_MESSAGES_DROPPED, 1);
+    return BH_ETOOBIG;
+}
+
+/* --- frames --- */
+
+/* The window bits to compress with, 0: as it is. */
+static unsigned compression_for(const struct bh_wsconn *ws, struct bh_slice payload) {
+    bool wanted = ws->deflate.agreed && payload.n >= ws->edge->config->deflate_threshold;
+    return wanted ? ws->deflate.server_bits : 0;
+}
+
+static struct bh_buf *own_frame(struct bh_wsconn *ws, uint8_t opcode, struct bh_slice payload) {
+    if (!ws->deflater)
+        ws->deflater = bh_deflater_new(ws->deflate.server_bits, ws->edge->config->deflate.level);
+    struct bh_buf *frame =
+        ws->deflater ? bh_deflater_frame(ws->deflater, opcode, payload, true) : NULL;
+    if (frame) {
+        bh_edge_count(BH_EDGE_COMPRESSED, 1);
+        return frame;
+    }
+    forget_context(ws);
+    return bh_ws_frame_new(opcode, payload);
+}
+
+static struct bh_buf *frame_of_message(struct bh_wsconn *ws, struct bh_message *m) {
+    unsigned bits = compression_for(ws, m->payload);
+    bool compressed;
+    if (bits && ws->deflate.server_takeover && m->topic.kind == BH_TOPIC_USER)
+        return own_frame(ws, m->opcode, m->payload);
+    struct bh_buf *frame = bh_frames_message(&ws->edge->frames, m, bits, &compressed);
+    if (compressed)
+        forget_context(ws);
+    return frame;
+}
+
+static struct bh_buf *frame_of_bytes(struct bh_wsconn *ws, uint8_t opcode, struct bh_slice data) {
+    unsigned bits = compression_for(ws, data);
+    if (bits && ws->deflate.server_takeover)
+        return own_frame(ws, opcode, data);
+    return bh_frames_bytes(&ws->edge->frames, opcode, data, bits);
+}
+
+/* --- sending --- */
+
+int bh_wsconn_send_message(struct bh_wsconn *ws, struct bh_message *m) {
+    if (!takes_messages(ws))
+        return BH_ECLOSED;
+    if (bh_message_expired(m, bh_loop_now(ws->edge->loop))) {
+        bh_edge_count(BH_EDGE_MESSAGES_EXPIRED, 1);
+        return 0;
+    }
+    int error = make_room(ws, m->payload.n + BH_WS_HEADER_OUT_MAX);
+    if (error)
+        return error;
+    bh_edge_count(BH_EDGE_MESSAGES_OUT, 1);
+    bh_wsconn_enqueue(ws, frame_of_message(ws, m));
+    return 0;
+}
+
+int bh_wsconn_send_data(struct bh_wsconn *ws, enum bh_opcode opcode, struct bh_slice data) {
+    if (!takes_messages(ws))
+        return BH_ECLOSED;
+    if (opcode == BH_TEXT && !bh_utf8_valid(data))
+        return BH_EUTF8;
+    int error = make_room(ws, data.n + BH_WS_HEADER_OUT_MAX);
+    if (error)
+        return error;
+    bh_edge_count(BH_EDGE_MESSAGES_OUT, 1);
+    bh_wsconn_enqueue(ws, frame_of_bytes(ws, (uint8_t)opcode, data));
+    return 0;
+}
+
+int bh_wsconn_send_control(struct bh_wsconn *ws, uint8_t opcode, struct bh_slice data) {
+    if (!takes_messages(ws))
+        return BH_ECLOSED;
+    int error = make_room(ws, data.n + BH_WS_HEADER_OUT_MAX);
+    if (!error)
+        bh_wsconn_enqueue(ws, bh_ws_frame_new(opcode, data));
+    return error;
+}

@@ -1,0 +1,224 @@
+/* bind_cache.c - bh.cache(namespace, key, ttl, fn): the value of fn(), fetched once and kept.
+ *
+ * One flight per key: whoever asks while fn is under way waits for its result. fn runs in the task
+ * of whoever asked first; its value (not nil) is kept for ttl seconds, or for as many as fn returns
+ * beside it. nil and an error text go to
+ * all who wait and are not kept; so does an error that fn raises, as text, while whoever runs fn
+ * gets the error itself. When that task is cancelled, the others get an error too. Of each state:
+ * workers do not share values, nor does a reload keep them. At most CACHE_MAX keys; the one that
+ * was used longest ago goes first. */
+#include "bind/bind.h"
+#include "bind/cache.h"
+#include "run/sched.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/mem.h"
+
+#include <math.h>
+
+#define CACHE_MAX 10000
+#define TTL_MAX   (30 * 86400.0)
+#define FLIGHT_MT "bellhop.cache.flight"
+
+struct entry {
+    struct bh_list used;    /* in cache->used, the latest at the end; not in it while in flight */
+    struct bh_list waiting; /* of struct waiter */
+    bool flying;
+    const struct bh_task *fetcher; /* while flying */
+    int ref;                       /* of the value; LUA_NOREF: none */
+    uint64_t ends_ms;
+    size_t key_len;
+    char key[];
+};
+
+struct waiter {
+    struct bh_list node;
+    bh_handle wait;
+};
+
+/* On the stack of whoever runs fn, to be closed: so it is told however fn ends. */
+struct flight {
+    struct entry *entry; /* NULL: landed */
+};
+
+static struct bh_slice key_of(const void *value) {
+    const struct entry *e = value;
+    return bh_slice(e->key, e->key_len);
+}
+
+void bh_cache_init(struct bh_cache *c) {
+    bh_map_init(&c->map, key_of);
+    bh_list_init(&c->used);
+}
+
+static void entry_free(struct entry *e) {
+    struct bh_list *node;
+    while ((node = bh_list_shift(&e->waiting)))
+        bh_free(BH_CONTAINER_OF(node, struct waiter, node));
+    bh_list_unlink(&e->used);
+    bh_free(e);
+}
+
+void bh_cache_deinit(struct bh_cache *c) {
+    size_t cursor = 0;
+    for (struct entry *e; (e = bh_map_next(&c->map, &cursor));)
+        entry_free(e);
+    bh_map_deinit(&c->map);
+}
+
+static void forget(lua_State *L, struct bh_cache *c, struct entry *e) {
+    luaL_unref(L, LUA_REGISTRYINDEX, e->ref);
+    bh_map_remove(&c->map, key_of(e));
+    entry_free(e);
+}
+
+static struct entry *new_entry(lua_State *L, struct bh_cache *c, struct bh_slice key) {
+    if (c->map.count >= CACHE_MAX && !bh_list_empty(&c->used))
+        forget(L, c, BH_CONTAINER_OF(c->used.next, struct entry, used));
+    struct entry *e = bh_calloc(1, sizeof *e + key.n);
+    bh_list_init(&e->used);
+    bh_list_init(&e->waiting);
+    e->ref = LUA_NOREF;
+    e->key_len = key.n;
+    memcpy(e->key, key.p, key.n);
+    bh_map_put(&c->map, e);
+    return e;
+}
+
+/* --- the end of a flight --- */
+
+/* The results are at index and index + 1 of L. */
+static void land(lua_State *L, struct entry *e, int index) {
+    struct bh_script *s = bh_script_of(L);
+    struct bh_list waiting, *node;
+    bh_list_init(&waiting);
+    while ((node = bh_list_shift(&e->waiting)))
+        bh_list_append(&waiting, node);
+    if (lua_isnil(L, index)) {
+        forget(L, &s->cache, e);
+    } else {
+        lua_pushvalue(L, index);
+        e->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+        e->flying = false;
+        bh_list_append(&s->cache.used, &e->used);
+    }
+    while ((node = bh_list_shift(&waiting))) {
+        struct waiter *w = BH_CONTAINER_OF(node, struct waiter, node);
+        struct bh_task *t = bh_task_waiting(s->worker, w->wait);
+        bh_free(w);
+        if (!t)
+            continue;
+        lua_checkstack(t->co, 4);
+        int results = lua_isnil(L, index) ? 2 : 1;
+        for (int i = 0; i < results; i++)
+            lua_pushvalue(L, index + i);
+        lua_xmove(L, t->co, results);
+        bh_task_answer(t, results);
+    }
+}
+
+/* Arguments: the flight, an error or nil. */
+static int flight_close(lua_State *L) {
+    struct flight *f = luaL_checkudata(L, 1, FLIGHT_MT);
+    struct entry *e = f->entry;
+    f->entry = NULL;
+    if (!e || !bh_script_of(L)->started)
+        return 0;
+    const char *why = lua_tostring(L, 2);
+    lua_settop(L, 2);
+    lua_pushnil(L);
+    lua_pushstring(L, why ? why : "whoever was to fetch the value was cancelled");
+    land(L, e, 3);
+    return 0;
+}
+
+static lua_Number check_ttl(lua_State *L, int arg) {
+    lua_Number ttl = luaL_checknumber(L, arg);
+    luaL_argcheck(L, ttl >= 0 && ttl <= TTL_MAX, arg, "seconds, from 0 to 30 days");
+    return ttl;
+}
+
+/* In bh.cache's frame. */
+enum { NAMESPACE = 1, KEY, TTL, FUNCTION, FLIGHT };
+
+static int fetched(lua_State *L, int status, lua_KContext context) {
+    struct flight *f = lua_touserdata(L, FLIGHT);
+    struct entry *e = f->entry;
+    lua_Number ttl = lua_tonumber(L, TTL);
+    lua_settop(L, FLIGHT + 2);
+    bool found = !lua_isnil(L, FLIGHT + 1);
+    if (found && !lua_isnil(L, FLIGHT + 2)) {
+        ttl = check_ttl(L, FLIGHT + 2);
+        lua_pushnil(L);
+        lua_replace(L, FLIGHT + 2);
+    }
+    f->entry = NULL;
+    e->ends_ms = bh_loop_now(bh_script_of(L)->worker->loop) + (uint64_t)ceil(ttl * 1000);
+    land(L, e, FLIGHT + 1);
+    lua_settop(L, found ? FLIGHT + 1 : FLIGHT + 2);
+    return found ? 1 : 2;
+}
+
+/* --- asking --- */
+
+static int take_off(lua_State *L, struct entry *e, const struct bh_task *t) {
+    struct flight *f = lua_newuserdatauv(L, sizeof *f, 0);
+    f->entry = e;
+    e->flying = true;
+    e->fetcher = t;
+    luaL_setmetatable(L, FLIGHT_MT);
+    lua_toclose(L, FLIGHT);
+    lua_pushvalue(L, FUNCTION);
+    lua_callk(L, 0, 2, 0, fetched);
+    return fetched(L, LUA_OK, 0);
+}
+
+static int wait_for(lua_State *L, struct bh_task *t, struct entry *e) {
+    struct waiter *w = bh_malloc(sizeof *w);
+    bh_list_init(&w->node);
+    w->wait = bh_task_wait(t, 0, NULL);
+    bh_list_append(&e->waiting, &w->node);
+    return bh_task_yield(L, t);
+}
+
+static struct entry *find(lua_State *L, struct bh_cache *c, struct bh_slice key, uint64_t now_ms) {
+    struct entry *e = bh_map_get(&c->map, key);
+    if (!e || e->flying || e->ends_ms > now_ms)
+        return e;
+    forget(L, c, e);
+    return NULL;
+}
+
+static int cache(lua_State *L) {
+    struct bh_script *s = bh_script_of(L);
+    struct bh_task *t = bh_task_may_wait(L, "bh.cache");
+    struct bh_slice name = bh_bind_slice(L, NAMESPACE), key = bh_bind_slice(L, KEY);
+    check_ttl(L, TTL);
+    luaL_checktype(L, FUNCTION, LUA_TFUNCTION);
+    lua_settop(L, FUNCTION);
+    bh_bytes_clear(&s->scratch);
+    bh_bytes_addf(&s->scratch, "%zu:", name.n);
+    bh_bytes_add(&s->scratch, name);
+    bh_bytes_add(&s->scratch, key);
+    struct bh_slice whole = bh_bytes_slice(&s->scratch);
+    struct entry *e = find(L, &s->cache, whole, bh_loop_now(s->worker->loop));
+    if (e && e->flying && e->fetcher == t)
+        return luaL_error(L, "bh.cache: fn asks for the key that it is to fetch");
+    if (e && e->flying)
+        return wait_for(L, t, e);
+    if (!e)
+        return take_off(L, new_entry(L, &s->cache, whole), t);
+    bh_list_unlink(&e->used);
+    bh_list_append(&s->cache.used, &e->used);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, e->ref);
+    return 1;
+}
+
+void bh_bind_cache(lua_State *L) {
+    luaL_newmetatable(L, FLIGHT_MT);
+    lua_pushcfunction(L, flight_close);
+    lua_setfield(L, -2, "__close");
+    lua_pop(L, 1);
+    lua_pushcfunction(L, cache);
+    lua_setfield(L, -2, "cache");
+}

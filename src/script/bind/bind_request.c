@@ -1,0 +1,346 @@
+/* bind_request.c - req: the HTTP request that wants in.
+ *
+ * One userdata holds a copy of everything, so a script may keep req, over a wait or for ever. What
+ * costs something (arguments, cookies) is taken apart when it is asked for. */
+#include "bind/bind_request.h"
+#include "bind/bind.h"
+
+#define REQUEST_MT "bellhop.request"
+
+enum { BODY_VALUE = 1, PARAMS_VALUE, VALUE_COUNT = PARAMS_VALUE };
+
+enum {
+    F_METHOD = 1,
+    F_PATH,
+    F_QUERY,
+    F_HOST,
+    F_TENANT,
+    F_IP,
+    F_PORT,
+    F_SUBPROTOCOLS,
+    F_LISTENER,
+    F_SECURE,
+    F_TLS,
+    F_BODY,
+    F_PARAMS,
+};
+static const char *const fields[] = {"method", "path", "query",        "host",     "tenant",
+                                     "ip",     "port", "subprotocols", "listener", "secure",
+                                     "tls",    "body", "params",       NULL};
+
+static size_t tls_bytes(const struct bh_request_tls *t) {
+    size_t n = t->version.n + t->cipher.n + t->sni.n + t->subject.n;
+    for (size_t i = 0; i < t->san_count; i++)
+        n += t->sans[i].n;
+    return n;
+}
+
+static size_t total_bytes(const struct bh_request *r) {
+    size_t n = r->method.n + r->path.n + r->query.n + r->host.n + r->peer_ip.n + r->listener.n;
+    for (size_t i = 0; i < r->header_count; i++)
+        n += r->headers[i].name.n + r->headers[i].value.n;
+    for (size_t i = 0; i < r->param_count; i++)
+        n += r->params[i].name.n + r->params[i].value.n;
+    return n + (r->tls ? tls_bytes(r->tls) : 0);
+}
+
+static struct bh_slice place(char **at, struct bh_slice s) {
+    struct bh_slice placed = bh_slice(*at, s.n);
+    if (s.n)
+        memcpy(*at, s.p, s.n);
+    *at += s.n;
+    return placed;
+}
+
+static void place_tls(struct bh_lua_request *req, const struct bh_request_tls *from,
+                      struct bh_slice *sans, char **at) {
+    req->tls = *from;
+    req->tls.version = place(at, from->version);
+    req->tls.cipher = place(at, from->cipher);
+    req->tls.sni = place(at, from->sni);
+    req->tls.subject = place(at, from->subject);
+    for (size_t i = 0; i < from->san_count; i++)
+        sans[i] = place(at, from->sans[i]);
+    req->tls.sans = sans;
+    req->request.tls = &req->tls;
+}
+
+struct bh_lua_request *bh_request_push(lua_State *L, const struct bh_request *from,
+                                       const struct bh_slice *body) {
+    size_t san_count = from->tls ? from->tls->san_count : 0;
+    size_t array = from->header_count * sizeof(struct bh_header);
+    array += from->param_count * sizeof(struct bh_path_param);
+    array += san_count * sizeof(struct bh_slice);
+    struct bh_lua_request *req =
+        lua_newuserdatauv(L, sizeof *req + array + total_bytes(from), VALUE_COUNT);
+    struct bh_header *headers = (struct bh_header *)(req + 1);
+    struct bh_path_param *params = (struct bh_path_param *)(headers + from->header_count);
+    char *at = (char *)(req + 1) + array;
+    req->request = *from;
+    req->tenant_len = 0;
+    req->request.method = place(&at, from->method);
+    req->request.path = place(&at, from->path);
+    req->request.query = place(&at, from->query);
+    req->request.host = place(&at, from->host);
+    req->request.peer_ip = place(&at, from->peer_ip);
+    req->request.listener = place(&at, from->listener);
+    for (size_t i = 0; i < from->header_count; i++) {
+        headers[i].name = place(&at, from->headers[i].name);
+        headers[i].value = place(&at, from->headers[i].value);
+    }
+    req->request.headers = headers;
+    for (size_t i = 0; i < from->param_count; i++) {
+        params[i].name = place(&at, from->params[i].name);
+        params[i].value = place(&at, from->params[i].value);
+    }
+    req->request.params = params;
+    if (from->tls)
+        place_tls(req, from->tls, (struct bh_slice *)(params + from->param_count), &at);
+    if (body) {
+        bh_bind_push_slice(L, *body);
+        lua_setiuservalue(L, -2, BODY_VALUE);
+    }
+    luaL_setmetatable(L, REQUEST_MT);
+    return req;
+}
+
+static const struct bh_lua_request *self(lua_State *L) {
+    return bh_bind_self(L, bh_script_of(L)->request_class, REQUEST_MT);
+}
+
+static const struct bh_request *check(lua_State *L) {
+    return &self(L)->request;
+}
+
+/* --- fields --- */
+
+static void push_subprotocols(lua_State *L, const struct bh_request *r) {
+    lua_Integer n = 0;
+    lua_newtable(L);
+    for (size_t i = 0; i < r->header_count; i++) {
+        struct bh_slice rest = r->headers[i].value, part;
+        if (!bh_slice_caseeq(r->headers[i].name, BH_SLICE("Sec-WebSocket-Protocol")))
+            continue;
+        while (bh_slice_split(&rest, ',', &part)) {
+            bh_bind_push_slice(L, bh_slice_trim(part));
+            lua_rawseti(L, -2, ++n);
+        }
+    }
+}
+
+static void set_slice(lua_State *L, const char *name, struct bh_slice value) {
+    bh_bind_push_optional(L, value);
+    lua_setfield(L, -2, name);
+}
+
+static void push_tls(lua_State *L, const struct bh_request_tls *t) {
+    if (!t) {
+        lua_pushnil(L);
+        return;
+    }
+    lua_createtable(L, 0, 6);
+    set_slice(L, "version", t->version);
+    set_slice(L, "cipher", t->cipher);
+    set_slice(L, "sni", t->sni);
+    set_slice(L, "subject", t->subject);
+    lua_pushboolean(L, t->verified);
+    lua_setfield(L, -2, "verified");
+    lua_createtable(L, (int)t->san_count, 0);
+    for (size_t i = 0; i < t->san_count; i++) {
+        bh_bind_push_slice(L, t->sans[i]);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_setfield(L, -2, "san");
+}
+
+static bool is_escaped(struct bh_slice raw) {
+    return raw.n && (memchr(raw.p, '%', raw.n) || memchr(raw.p, '+', raw.n));
+}
+
+/* Decodes into the state's scratch, when there is something to decode; false on a bad escape. */
+static bool decode(struct bh_script *s, struct bh_slice raw, bool plus_is_space,
+                   struct bh_slice *out) {
+    *out = raw;
+    if (!is_escaped(raw))
+        return true;
+    bh_bytes_clear(&s->scratch);
+    bh_bytes_reserve(&s->scratch, raw.n + 1);
+    int n = bh_slice_urldecode(raw, plus_is_space, s->scratch.p);
+    *out = bh_slice(s->scratch.p, n > 0 ? (size_t)n : 0);
+    return n >= 0;
+}
+
+/* Made when it is first asked for, and kept. */
+static void push_params(lua_State *L, const struct bh_request *r) {
+    struct bh_slice value;
+    if (lua_getiuservalue(L, 1, PARAMS_VALUE) != LUA_TNIL)
+        return;
+    lua_createtable(L, 0, (int)r->param_count);
+    for (size_t i = 0; i < r->param_count; i++) {
+        bh_bind_push_slice(L, r->params[i].name);
+        decode(bh_script_of(L), r->params[i].value, false, &value);
+        bh_bind_push_slice(L, value);
+        lua_rawset(L, -3);
+    }
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, PARAMS_VALUE);
+}
+
+/* The req is argument 1. */
+static void push_field(lua_State *L, const struct bh_lua_request *req, int field) {
+    const struct bh_request *r = &req->request;
+    switch (field) {
+    case F_METHOD:
+        bh_bind_push_slice(L, r->method);
+        return;
+    case F_PATH:
+        bh_bind_push_slice(L, r->path);
+        return;
+    case F_QUERY:
+        bh_bind_push_slice(L, r->query);
+        return;
+    case F_HOST:
+        bh_bind_push_slice(L, r->host);
+        return;
+    case F_TENANT:
+        bh_bind_push_optional(L, bh_slice(req->tenant, req->tenant_len));
+        return;
+    case F_IP:
+        bh_bind_push_slice(L, r->peer_ip);
+        return;
+    case F_PORT:
+        lua_pushinteger(L, r->peer_port);
+        return;
+    case F_SUBPROTOCOLS:
+        push_subprotocols(L, r);
+        return;
+    case F_LISTENER:
+        bh_bind_push_slice(L, r->listener);
+        return;
+    case F_SECURE:
+        lua_pushboolean(L, r->secure);
+        return;
+    case F_TLS:
+        push_tls(L, r->tls);
+        return;
+    case F_BODY:
+        lua_getiuservalue(L, 1, BODY_VALUE);
+        return;
+    case F_PARAMS:
+        push_params(L, r);
+        return;
+    default:
+        lua_pushnil(L);
+        return;
+    }
+}
+
+/* A method checks what it is called with; it is what is asked for most. */
+static int request_index(lua_State *L) {
+    int field = bh_bind_member(L);
+    if (field >= 0)
+        push_field(L, self(L), field);
+    return 1;
+}
+
+/* --- methods --- */
+
+/* The raw value of the next argument with this name. */
+static bool next_arg(struct bh_script *s, struct bh_slice *rest, struct bh_slice name,
+                     struct bh_slice *value) {
+    struct bh_slice pair, key;
+    while (bh_slice_split(rest, '&', &pair)) {
+        struct bh_slice raw = pair, decoded;
+        if (!bh_slice_split(&raw, '=', &key))
+            continue;
+        *value = raw.p ? raw : bh_slice("", 0);
+        if (key.n >= name.n && decode(s, key, true, &decoded) && bh_slice_eq(decoded, name))
+            return true;
+    }
+    return false;
+}
+
+static int request_arg(lua_State *L) {
+    struct bh_slice rest = check(L)->query, value;
+    struct bh_script *s = bh_script_of(L);
+    if (!next_arg(s, &rest, bh_bind_slice(L, 2), &value) || !decode(s, value, true, &value))
+        return 0;
+    bh_bind_push_slice(L, value);
+    return 1;
+}
+
+static int request_args(lua_State *L) {
+    struct bh_slice rest = check(L)->query, name = bh_bind_slice(L, 2), value;
+    struct bh_script *s = bh_script_of(L);
+    lua_Integer n = 0;
+    lua_newtable(L);
+    while (next_arg(s, &rest, name, &value)) {
+        if (!decode(s, value, true, &value))
+            continue;
+        bh_bind_push_slice(L, value);
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
+}
+
+/* Several of one name are one, with commas (RFC 9110, 5.3). */
+static int request_header(lua_State *L) {
+    const struct bh_request *r = check(L);
+    struct bh_slice name = bh_bind_slice(L, 2);
+    int found = 0;
+    for (size_t i = 0; i < r->header_count; i++) {
+        if (!bh_slice_caseeq(r->headers[i].name, name))
+            continue;
+        if (found++)
+            lua_pushliteral(L, ", ");
+        bh_bind_push_slice(L, r->headers[i].value);
+        if (found > 1)
+            lua_concat(L, 3);
+    }
+    return found ? 1 : 0;
+}
+
+static bool find_cookie(struct bh_slice header, struct bh_slice name, struct bh_slice *value) {
+    struct bh_slice pair, key;
+    while (bh_slice_split(&header, ';', &pair)) {
+        struct bh_slice rest = bh_slice_trim(pair);
+        if (!bh_slice_split(&rest, '=', &key) || !rest.p || !bh_slice_eq(key, name))
+            continue;
+        *value = rest;
+        if (rest.n >= 2 && rest.p[0] == '"' && rest.p[rest.n - 1] == '"')
+            *value = bh_slice(rest.p + 1, rest.n - 2);
+        return true;
+    }
+    return false;
+}
+
+static int request_cookie(lua_State *L) {
+    const struct bh_request *r = check(L);
+    struct bh_slice name = bh_bind_slice(L, 2), value;
+    for (size_t i = 0; i < r->header_count; i++) {
+        if (bh_slice_caseeq(r->headers[i].name, BH_SLICE("Cookie")) &&
+            find_cookie(r->headers[i].value, name, &value)) {
+            bh_bind_push_slice(L, value);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int request_json(lua_State *L) {
+    check(L);
+    if (lua_getiuservalue(L, 1, BODY_VALUE) != LUA_TSTRING)
+        return bh_bind_error(L, "this request shows no body");
+    return bh_json_decode(L, bh_bind_slice(L, -1));
+}
+
+static const luaL_Reg methods[] = {
+    {"arg", request_arg},       {"args", request_args}, {"header", request_header},
+    {"cookie", request_cookie}, {"json", request_json}, {NULL, NULL},
+};
+
+void bh_bind_request(lua_State *L) {
+    bh_bind_class(L, REQUEST_MT, methods, fields, request_index, NULL);
+    bh_script_of(L)->request_class = lua_topointer(L, -1);
+    lua_pop(L, 1);
+}

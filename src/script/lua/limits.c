@@ -1,0 +1,235 @@
+/* limits.c - the watchdog of CPU time and the accounting of memory.
+ *
+ * The timer runs on the thread's own CPU clock, so a machine that stands still blames no script,
+ * and an idle worker is not woken. The handler runs on the thread that runs Lua, interrupts it
+ * anywhere, and does what lua.c's own handler does: lua_sethook, which is made for that.
+ *
+ * The hook yields, out of the whole task; inside a metamethod or the like, where that is not
+ * possible, it raises, again at each instruction, so whoever catches the error meets the next one.
+ * (Errors alone would do, but one that is caught by each of 50,000 nested pcall takes seconds.)
+ * Coroutines on the chain each have a hook of their own. One that
+ * stays armed by mistake (a pooled coroutine, one that was left suspended) takes its hook off at
+ * its next instruction.
+ *
+ * Where hooks do not reach: message handlers run by an error that was raised in a hook, and
+ * finalizers. Hence the xpcall and the setmetatable of escapes.c; long loops in C call
+ * bh_limits_check. */
+
+#include "lua/limits.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
+#include "bellhop/base/mem.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define TICK_MS       5
+#define LARGE         (1024u * 1024) /* blocks that are refused beyond the limit */
+#define RESERVE       (16u * 1024 * 1024)
+#define THRESHOLD_MIN (32u * 1024 * 1024)
+#define KIB           1024
+
+/* The allocator's ud is the one thing that every state has of its own. */
+static struct bh_memory *memory_of(lua_State *L) {
+    void *ud;
+    lua_getallocf(L, &ud);
+    return ud;
+}
+
+struct bh_limits *bh_limits_of(lua_State *L) {
+    return memory_of(L)->limits;
+}
+
+/* --- the hook --- */
+
+static int raise_at(lua_State *L, lua_Debug *ar, const char *what) {
+    lua_getinfo(L, "Sl", ar);
+    lua_pushfstring(L, "%s:%d: %s", ar->short_src, ar->currentline, what);
+    return lua_error(L);
+}
+
+void bh_limits_text(const struct bh_limits *l, char text[BH_LIMITS_TEXT_MAX]) {
+    snprintf(text, BH_LIMITS_TEXT_MAX, "%s ran for more than %d ms%s", l->what, l->cpu_ms, l->hint);
+}
+
+/* A yield leaves all at once, and cannot be caught. Where it is not possible the error is, and the
+ * yield follows as soon as it is. */
+static void stop(lua_State *L, lua_Debug *ar) {
+    char text[BH_LIMITS_TEXT_MAX];
+    if (lua_isyieldable(L)) {
+        lua_yield(L, 0);
+        return;
+    }
+    bh_limits_text(bh_limits_of(L), text);
+    raise_at(L, ar, text);
+}
+
+/* Twice the present size is when to look again: what lives is not collected over and over. */
+static void set_threshold(struct bh_memory *m) {
+    m->threshold = m->used * 2 > THRESHOLD_MIN ? m->used * 2 : THRESHOLD_MIN;
+    if (m->limit && m->threshold > m->limit)
+        m->threshold = m->limit;
+}
+
+static void collect(lua_State *L, lua_Debug *ar) {
+    struct bh_memory *m = memory_of(L);
+    m->wanted = false;
+    lua_gc(L, LUA_GCCOLLECT);
+    set_threshold(m);
+    if (m->limit && m->used > m->limit - m->limit / 16)
+        raise_at(L, ar, "not enough memory: all that may be held is held (script.memory_limit)");
+}
+
+static void on_hook(lua_State *L, lua_Debug *ar) {
+    if (bh_limits_of(L)->tripped) {
+        stop(L, ar);
+        return;
+    }
+    lua_sethook(L, NULL, 0, 0);
+    if (memory_of(L)->wanted)
+        collect(L, ar);
+}
+
+static void arm(const struct bh_level *level) {
+    for (; level; level = level->outer)
+        lua_sethook(level->L, on_hook, LUA_MASKCOUNT, 1);
+}
+
+/* --- the watchdog --- */
+
+static void on_tick(int signo, siginfo_t *info, void *context) {
+    struct bh_limits *l = info->si_value.sival_ptr;
+    if (info->si_code != SI_TIMER || !l->level)
+        return;
+    if (l->seen != l->entries) {
+        l->seen = l->entries;
+        l->ticks = 0;
+    } else if (++l->ticks * TICK_MS >= l->cpu_ms) {
+        l->tripped = 1;
+        arm(l->level);
+    }
+}
+
+static int watchdog_signal(void) {
+    return SIGRTMIN + 1;
+}
+
+static void mask_signal(int how) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, watchdog_signal());
+    pthread_sigmask(how, &set, NULL);
+}
+
+void bh_limits_start(struct bh_limits *l, int cpu_ms, const char *what, const char *hint) {
+    struct sigaction action = {.sa_sigaction = on_tick, .sa_flags = SA_SIGINFO | SA_RESTART};
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = watchdog_signal()};
+    struct itimerspec every = {{0, TICK_MS * 1000000}, {0, TICK_MS * 1000000}};
+    *l = (struct bh_limits){.cpu_ms = cpu_ms, .what = what, .hint = hint};
+    if (cpu_ms == 0)
+        return;
+    event.sigev_value.sival_ptr = l;
+    event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+    sigaction(watchdog_signal(), &action, NULL);
+    mask_signal(SIG_UNBLOCK);
+    l->timed = timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &l->timer) == 0;
+    if (!l->timed || timer_settime(l->timer, 0, &every, NULL))
+        bh_warn("no CPU limit for scripts: this system has no timer for it",
+                bh_kv_str("error", strerror(errno)));
+}
+
+/* A signal that is still pending names the struct, so it is taken out. */
+void bh_limits_stop(struct bh_limits *l) {
+    static const struct timespec now;
+    sigset_t set;
+    if (!l->timed)
+        return;
+    mask_signal(SIG_BLOCK);
+    timer_delete(l->timer);
+    sigemptyset(&set);
+    sigaddset(&set, watchdog_signal());
+    while (sigtimedwait(&set, NULL, &now) > 0) {
+    }
+    l->timed = false;
+}
+
+void bh_limits_enter_again(struct bh_limits *l, struct bh_level *level, lua_State *L) {
+    level->L = L;
+    level->outer = l->level;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    l->level = level;
+}
+
+void bh_limits_enter(struct bh_limits *l, struct bh_level *level, lua_State *L) {
+    if (!l->level)
+        l->entries = (l->entries + 1) & 0xffffff;
+    bh_limits_enter_again(l, level, L);
+}
+
+bool bh_limits_leave(struct bh_limits *l, struct bh_level *level) {
+    l->level = level->outer;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    bool tripped = !level->outer && l->tripped;
+    if (tripped)
+        l->tripped = 0;
+    return tripped;
+}
+
+void bh_limits_check(lua_State *L) {
+    char text[BH_LIMITS_TEXT_MAX];
+    if (!bh_limits_of(L)->tripped)
+        return;
+    bh_limits_text(bh_limits_of(L), text);
+    luaL_error(L, "%s", text);
+}
+
+/* --- memory --- */
+
+void bh_memory_init(struct bh_memory *m, size_t limit, struct bh_limits *limits) {
+    *m = (struct bh_memory){.limit = limit, .limits = limits};
+    set_threshold(m);
+}
+
+/* A single block is bounded, too: what goes through a string in C cannot be stopped, and takes as
+ * long as the string is. */
+static bool may_grow(struct bh_memory *m, size_t size, size_t growth) {
+    if (m->limit && growth >= LARGE && size > m->limit / 4)
+        return false;
+    if (m->limit && growth >= LARGE && m->used + growth > m->limit + RESERVE)
+        return false;
+    m->grown += growth;
+    if (m->used + growth > m->threshold && !m->wanted && m->limits->level) {
+        m->wanted = true;
+        arm(m->limits->level);
+    }
+    return true;
+}
+
+void *bh_memory_allocate(void *ud, void *p, size_t old_size, size_t size) {
+    struct bh_memory *m = ud;
+    size_t old = p ? old_size : 0;
+    if (size == 0) {
+        m->used -= old;
+        bh_free(p);
+        return NULL;
+    }
+    if (size > old && !may_grow(m, size, size - old))
+        return NULL;
+    void *q = bh_try_realloc(p, size);
+    if (q)
+        m->used = m->used - old + size;
+    return q;
+}
+
+void bh_memory_step(struct bh_memory *m, lua_State *L) {
+    int kib = (int)(m->grown / KIB);
+    m->grown = 0;
+    if (lua_gc(L, LUA_GCSTEP, kib))
+        m->cycle = m->used * 2;
+}

@@ -1,0 +1,142 @@
+/* jwks_file.c - a key set in a file, read again when the file changes.
+ *
+ * Who publishes keys rotates them, and some tool of the operator's writes the file anew; tokens
+ * must go on being checked meanwhile. So each look is one stat, at most once a second, and each
+ * state of the file is read once. A state is known by all that a write, a rename or a chmod moves:
+ * device, inode, size, and both times. It is noted before reading, so that a file which grows
+ * under our hands has another one at the next look.
+ *
+ * A bad file never takes good keys away, since a half-written one would lock everybody out; to
+ * withdraw all keys, write an empty set. The worker owns it; nothing here may wait: only regular
+ * files are read, and no more of them than a set may have. */
+#include "run/jwks_file.h"
+
+#include "bellhop/base/clock.h"
+#include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
+#include "bellhop/base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOOK_MS 1000
+
+struct bh_jwks_file {
+    char *path;
+    struct bh_jwks *keys; /* NULL: no good file yet */
+    bool looked;
+    uint64_t looked_ms;
+    struct stat state; /* of the last try; zeros: there was no file */
+    bool unreadable;   /* and it has been said */
+    char why[512];     /* the last try went wrong */
+};
+
+struct bh_jwks_file *bh_jwks_file_new(const char *path) {
+    struct bh_jwks_file *f = bh_calloc(1, sizeof *f);
+    f->path = bh_strdup(path);
+    return f;
+}
+
+void bh_jwks_file_free(struct bh_jwks_file *f) {
+    if (!f)
+        return;
+    bh_jwks_free(f->keys);
+    bh_free(f->path);
+    bh_free(f);
+}
+
+static bool same_time(struct timespec a, struct timespec b) {
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+static bool same_state(const struct stat *a, const struct stat *b) {
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           same_time(a->st_mtim, b->st_mtim) && same_time(a->st_ctim, b->st_ctim);
+}
+
+static int fail(struct bh_jwks_file *f, const char *why) {
+    snprintf(f->why, sizeof f->why, "%s: %s", f->path, why);
+    return BH_EIO;
+}
+
+/* Reads one byte more than a set may have, so that the parser sees a file that is too large. */
+static int read_all(struct bh_jwks_file *f, int fd, struct bh_bytes *text) {
+    bh_bytes_reserve(text, BH_JWKS_MAX + 1);
+    while (text->len <= BH_JWKS_MAX) {
+        ssize_t n = read(fd, text->p + text->len, BH_JWKS_MAX + 1 - text->len);
+        if (n == 0)
+            break;
+        if (n < 0 && errno != EINTR)
+            return fail(f, strerror(errno));
+        text->len += n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}
+
+/* Notes the file's state as that of this try. */
+static int read_file(struct bh_jwks_file *f, struct bh_bytes *text) {
+    int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO would wait */
+    if (fd < 0)
+        return fail(f, strerror(errno));
+    int error;
+    if (fstat(fd, &f->state) != 0)
+        error = fail(f, strerror(errno));
+    else if (!S_ISREG(f->state.st_mode))
+        error = fail(f, "not a regular file");
+    else
+        error = read_all(f, fd, text);
+    close(fd);
+    return error;
+}
+
+static void take_keys(struct bh_jwks_file *f, struct bh_slice text) {
+    struct bh_jwks *keys;
+    const char *why;
+    if (bh_jwks_parse(text, &keys, &why)) {
+        fail(f, why);
+        bh_warn("the new key set is not used", bh_kv_str("file", f->path), bh_kv_str("why", why));
+        return;
+    }
+    bh_jwks_free(f->keys);
+    f->keys = keys;
+    size_t count = bh_jwks_count(keys), skipped = bh_jwks_skipped(keys, &why);
+    BH_LOG(count ? BH_LOG_INFO : BH_LOG_WARN, NULL, "key set read", bh_kv_str("file", f->path),
+           bh_kv_int("usable", (int64_t)count), bh_kv_int("skipped", (int64_t)skipped),
+           bh_kv_str("skipped_why", why));
+}
+
+/* What is wrong with reading may pass (no descriptors left), so it is tried at each look, but said
+ * once. What is wrong with the text only another state of the file can put right. */
+static void try_again(struct bh_jwks_file *f) {
+    struct bh_bytes text = {0};
+    if (read_file(f, &text) == 0) {
+        f->unreadable = false;
+        take_keys(f, bh_bytes_slice(&text));
+    } else {
+        f->state = (struct stat){0};
+        if (!f->unreadable)
+            bh_warn("the key set cannot be read", bh_kv_str("why", f->why));
+        f->unreadable = true;
+    }
+    bh_bytes_free(&text);
+}
+
+static void look(struct bh_jwks_file *f) {
+    struct stat now;
+    if (f->looked && bh_clock_ms() - f->looked_ms < LOOK_MS)
+        return;
+    f->looked = true;
+    f->looked_ms = bh_clock_ms();
+    if (stat(f->path, &now) != 0 || !same_state(&now, &f->state))
+        try_again(f);
+}
+
+const struct bh_jwks *bh_jwks_file_keys(struct bh_jwks_file *f, const char **why) {
+    look(f);
+    if (!f->keys)
+        *why = f->why;
+    return f->keys;
+}

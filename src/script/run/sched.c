@@ -1,0 +1,440 @@
+/* sched.c - where Lua is entered.
+ *
+ * A fresh coroutine costs twice a used one, so tasks and their coroutines are pooled. `enter` is
+ * the only place that resumes Lua; everything that must hold while a script runs belongs there.
+ * Tasks nest on the C stack (a hook publishes, which shows the message to on_deliver), hence
+ * `current`, which `enter` sets and restores.
+ *
+ * A task's stack holds the hook's arguments for the whole chain; each function gets copies. The
+ * conn argument there is what keeps a connection's Lua object alive while its hook runs.
+ *
+ * A coroutine that failed or was cancelled is reset, which runs its to-be-closed variables; they
+ * must not wait. The answer is gone then, so `end` uses only what is in the task. */
+#include "run/sched.h"
+
+#include "run/lua_conn.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
+#include "bellhop/base/mem.h"
+#include "bellhop/base/metrics.h"
+
+#include <stdio.h>
+
+#define POOL_MAX    64
+#define PLACE_MAX   (LUA_IDSIZE + 16)
+#define STACK_SPARE 32 /* more than any hook's arguments, twice */
+
+static bool has_chain(const struct bh_task *t) {
+    return t->hook != HOOK_NONE && t->hook != HOOK_TIMER && t->hook != HOOK_HTTP;
+}
+
+static const char *file_of(const struct bh_task *t) {
+    if (has_chain(t))
+        return t->script->chains[t->hook].files[t->link];
+    if (t->hook == HOOK_HTTP)
+        return t->u.http.route->file;
+    return t->hook == HOOK_TIMER ? t->u.timer->file : "";
+}
+
+static int ref_of(const struct bh_task *t) {
+    if (has_chain(t))
+        return t->script->chains[t->hook].refs[t->link];
+    return t->hook == HOOK_HTTP ? t->u.http.route->ref : t->u.timer->ref;
+}
+
+/* Of a task of the script's own no reference is kept: its outermost frame tells. */
+static bool find_function(const struct bh_task *t, lua_Debug *ar) {
+    lua_State *L = t->script->L;
+    int level = 0;
+    if (t->hook != HOOK_NONE) {
+        lua_checkstack(L, STACK_SPARE);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, ref_of(t));
+        return lua_getinfo(L, ">S", ar) != 0;
+    }
+    while (lua_getstack(t->co, level, ar))
+        level++;
+    return level > 0 && lua_getinfo(t->co, "S", ar) != 0;
+}
+
+/* Where the hook's function begins: what is wrong with its answer has no line. */
+static const char *place_of(const struct bh_task *t, char place[PLACE_MAX]) {
+    lua_Debug ar;
+    if (!find_function(t, &ar))
+        return "";
+    snprintf(place, PLACE_MAX, "%s:%d", ar.short_src, ar.linedefined);
+    return place;
+}
+
+void bh_task_complain(struct bh_task *t, const char *error) {
+    char place[PLACE_MAX];
+    bh_script_count_error(t->hook);
+    BH_LOG_LIMITED(BH_LOG_ERROR, "script failed", bh_kv_str("hook", bh_script_hook_name(t->hook)),
+                   bh_kv_str("script", file_of(t)), bh_kv_str("function", place_of(t, place)),
+                   bh_kv_int("generation", t->script->generation), bh_kv_str("error", error));
+}
+
+/* --- pool --- */
+
+static void on_deadline(struct bh_timer *timer);
+
+static void push_base(struct bh_task *t) {
+    lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->script->conns_ref);
+    lua_pushliteral(t->co, "text");
+    lua_pushliteral(t->co, "binary");
+}
+
+static struct bh_task *create(struct bh_script *s) {
+    struct bh_task *t = bh_calloc(1, sizeof *t);
+    t->script = s;
+    t->co = lua_newthread(s->L);
+    t->co_ref = luaL_ref(s->L, LUA_REGISTRYINDEX);
+    lua_checkstack(t->co, STACK_SPARE);
+    push_base(t);
+    bh_list_init(&t->node);
+    bh_list_init(&t->in_nested);
+    bh_list_init(&t->in_joining);
+    bh_timer_init(&t->timer, s->worker->loop, NULL);
+    bh_timer_init(&t->deadline, s->worker->loop, on_deadline);
+    return t;
+}
+
+struct bh_task *bh_task_new(struct bh_script *s, enum bh_script_hook hook, bh_task_end end) {
+    struct bh_list *pooled = bh_list_shift(&s->pool);
+    struct bh_task *t = pooled ? BH_CONTAINER_OF(pooled, struct bh_task, node) : create(s);
+    s->pooled -= pooled != NULL;
+    bh_list_append(&s->live, &t->node);
+    s->live_count++;
+    t->hook = (uint8_t)hook;
+    t->end = end;
+    t->link = 0;
+    t->sync = hook == HOOK_TENANT || hook == HOOK_DELIVER || hook == HOOK_SLOW;
+    return t;
+}
+
+static void destroy(struct bh_task *t) {
+    luaL_unref(t->script->L, LUA_REGISTRYINDEX, t->co_ref);
+    bh_free(t);
+}
+
+static void begin(struct bh_task *t) {
+    t->script->lane->current = t;
+    t->running = true;
+}
+
+static void leave(struct bh_task *t, struct bh_level *level, struct bh_task *outer) {
+    struct bh_script *s = t->script;
+    if (bh_limits_leave(&s->lane->limits, level))
+        bh_script_count_limit();
+    t->running = false;
+    s->lane->current = outer;
+    if (!outer && bh_memory_due(&s->memory))
+        bh_defer(s->worker->loop, BH_PHASE_REAP, &s->step);
+}
+
+/* What to-be-closed variables of a failed task do counts with what it has done. */
+static void reset(struct bh_task *t, bool again) {
+    struct bh_limits *limits = &t->script->lane->limits;
+    struct bh_task *outer = t->script->lane->current;
+    struct bh_level level;
+    begin(t);
+    t->sync = true;
+    if (again)
+        bh_limits_enter_again(limits, &level, t->co);
+    else
+        bh_limits_enter(limits, &level, t->co);
+#if LUA_VERSION_RELEASE_NUM >= 50406
+    lua_closethread(t->co, outer ? outer->co : NULL);
+#else
+    lua_resetthread(t->co);
+#endif
+    leave(t, &level, outer);
+    lua_settop(t->co, 0);
+    push_base(t);
+}
+
+static void forget_wait(struct bh_task *t) {
+    if (!t->wait)
+        return;
+    bh_slots_remove(&t->script->lane->slots, t->wait);
+    bh_timer_cancel(&t->timer);
+    bh_list_unlink(&t->in_joining);
+    t->wait = 0;
+}
+
+static void release(struct bh_task *t) {
+    struct bh_script *s = t->script;
+    forget_wait(t);
+    bh_timer_cancel(&t->timer); /* of a task that has not begun */
+    bh_timer_cancel(&t->deadline);
+    bh_slots_remove(&s->lane->slots, t->ticket);
+    bh_list_unlink(&t->in_nested);
+    lua_settop(t->co, BH_TASK_BASE);
+    bh_list_unlink(&t->node);
+    s->live_count--;
+    bh_script_let_go(s);
+    t->ticket = 0;
+    t->conn = NULL;
+    t->nested = t->doomed = t->answered = false;
+    if (s->pooled >= POOL_MAX) {
+        destroy(t);
+        return;
+    }
+    s->pooled++;
+    bh_list_append(&s->pool, &t->node);
+}
+
+void bh_task_pool_free(struct bh_script *s) {
+    struct bh_list *node;
+    while ((node = bh_list_shift(&s->pool)))
+        destroy(BH_CONTAINER_OF(node, struct bh_task, node));
+}
+
+/* --- running --- */
+
+/* What to-be-closed variables do comes before what the outcome does. */
+static void ended(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+    struct bh_conn *c = t->conn;
+    bool nested = t->nested;
+    if (error)
+        bh_task_complain(t, error);
+    if (outcome == BH_FAILED || outcome == BH_CANCELLED) {
+        if (t->conn)
+            bh_conn_keep(t->conn); /* only the stack that is emptied now may have held it */
+        forget_wait(t);
+        reset(t, outcome == BH_FAILED);
+    }
+    t->end(t, outcome, error);
+    release(t);
+    if (c && nested)
+        bh_conn_settle(c);
+    else if (c)
+        bh_conn_next(c);
+}
+
+static int enter(struct bh_task *t, int nargs, bool *over) {
+    struct bh_lane *lane = t->script->lane;
+    struct bh_task *outer = lane->current;
+    struct bh_level level;
+    int nresults;
+    begin(t);
+    bh_limits_enter(&lane->limits, &level, t->co);
+    int status = lua_resume(t->co, outer ? outer->co : NULL, nargs, &nresults);
+    *over = lane->limits.tripped;
+    leave(t, &level, outer);
+    return status;
+}
+
+/* Pushes the function and copies of the arguments: the chain's function, or the one at the bottom.
+ * Returns the number of arguments for the resume. */
+static int load(struct bh_task *t) {
+    bool chain = has_chain(t);
+    if (chain)
+        lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->script->chains[t->hook].refs[t->link]);
+    for (int i = BH_TASK_BASE + 1; i <= t->argc; i++)
+        lua_pushvalue(t->co, i);
+    return t->argc - BH_TASK_BASE - !chain;
+}
+
+static void failed(struct bh_task *t, const char *message) {
+    lua_State *L = t->script->L;
+    int top = lua_gettop(L);
+    lua_checkstack(L, STACK_SPARE);
+    if (!message)
+        message = lua_pushfstring(L, "(an error object: a %s value)", luaL_typename(t->co, -1));
+    luaL_traceback(L, t->co, message, 0);
+    ended(t, BH_FAILED, lua_tostring(L, -1));
+    lua_settop(L, top);
+}
+
+static void took_too_long(struct bh_task *t) {
+    char text[BH_LIMITS_TEXT_MAX];
+    bh_limits_text(&t->script->lane->limits, text);
+    failed(t, text);
+}
+
+/* on_init and on_shutdown are no questions: each script's runs, unless on_init refuses. */
+static bool decided(const struct bh_task *t) {
+    int first = t->argc + 1;
+    if (t->hook == HOOK_SHUTDOWN)
+        return false;
+    if (t->hook == HOOK_INIT)
+        return lua_isboolean(t->co, first) && !lua_toboolean(t->co, first);
+    return !lua_isnoneornil(t->co, first);
+}
+
+static void on_deadline(struct bh_timer *timer) {
+    struct bh_task *t = BH_CONTAINER_OF(timer, struct bh_task, deadline);
+    char why[128];
+    snprintf(why, sizeof why, "the hook has not ended within %.3g s (script.hook_timeout)",
+             (double)t->script->config->hook_timeout_ms / 1000);
+    ended(t, BH_FAILED, why);
+}
+
+/* The script's own may last. */
+static bool is_own(const struct bh_task *t) {
+    return t->hook == HOOK_NONE || t->hook == HOOK_TIMER;
+}
+
+static void waits(struct bh_task *t) {
+    uint64_t most = t->script->config->hook_timeout_ms;
+    if (most && !is_own(t) && !bh_timer_pending(&t->deadline))
+        bh_timer_set(&t->deadline, most);
+}
+
+static void run(struct bh_task *t, int nargs) {
+    for (;;) {
+        bool over;
+        int status = enter(t, nargs, &over);
+        if (status == LUA_YIELD && over && !t->doomed) {
+            took_too_long(t);
+            return;
+        }
+        if (status == LUA_YIELD && t->wait && !t->doomed) {
+            waits(t);
+            return;
+        }
+        if (t->doomed) {
+            ended(t, BH_CANCELLED, NULL);
+            return;
+        }
+        if (status == LUA_YIELD) {
+            ended(t, BH_FAILED,
+                  "a hook must not call coroutine.yield itself; only coroutines that "
+                  "it has made may yield");
+            return;
+        }
+        if (status != LUA_OK) {
+            failed(t, lua_type(t->co, -1) == LUA_TSTRING ? lua_tostring(t->co, -1) : NULL);
+            return;
+        }
+        bool has_answer = decided(t);
+        if (has_answer || !has_chain(t) || t->link + 1u >= t->script->chains[t->hook].count) {
+            ended(t, has_answer ? BH_DECIDED : BH_NO_OPINION, NULL);
+            return;
+        }
+        lua_settop(t->co, t->argc);
+        t->link++;
+        nargs = load(t);
+    }
+}
+
+bool bh_task_room(const struct bh_script *s) {
+    return s->config->max_tasks == 0 || s->live_count < s->config->max_tasks;
+}
+
+/* A hook that must not wait is over before another one could begin. */
+void bh_task_run(struct bh_task *t, int argc) {
+    const struct bh_script *s = t->script;
+    t->argc = (uint8_t)(BH_TASK_BASE + argc);
+    if (s->config->max_tasks && s->live_count > s->config->max_tasks && !t->sync)
+        ended(t, BH_FAILED,
+              "too many hooks and tasks wait at the same time (script.max_tasks); wait for less, "
+              "or for a shorter time");
+    else
+        run(t, load(t));
+}
+
+bh_handle bh_task_ticket(struct bh_task *t) {
+    t->ticket = bh_slots_add(&t->script->lane->slots, t);
+    return t->ticket;
+}
+
+static void end_nothing(struct bh_task *t, enum bh_outcome outcome, const char *error) {}
+
+void bh_task_cancel_all(struct bh_script *s) {
+    while (!bh_list_empty(&s->live)) {
+        struct bh_task *t = BH_CONTAINER_OF(s->live.next, struct bh_task, node);
+        t->end = end_nothing;
+        ended(t, BH_CANCELLED, NULL);
+    }
+}
+
+void bh_task_cancel_own(struct bh_script *s) {
+    struct bh_list *node = s->live.next;
+    while (node != &s->live) {
+        struct bh_task *t = BH_CONTAINER_OF(node, struct bh_task, node);
+        node = node->next;
+        if (!is_own(t))
+            continue;
+        ended(t, BH_CANCELLED, NULL);
+        node = s->live.next; /* what was next may have ended with it */
+    }
+}
+
+void bh_task_cancel(struct bh_task *t) {
+    if (t->running)
+        t->doomed = true;
+    else
+        ended(t, BH_CANCELLED, NULL);
+}
+
+/* --- waiting --- */
+
+struct bh_task *bh_task_may_wait(lua_State *L, const char *what) {
+    struct bh_task *t = bh_script_current(bh_script_of(L));
+    if (!t)
+        luaL_error(L, "%s waits, so it works inside hooks only, not while the script is loaded",
+                   what);
+    if (t->sync)
+        luaL_error(L, "%s waits, and %s must not wait", what, bh_script_hook_name(t->hook));
+    if (t->co != L)
+        luaL_error(L,
+                   "%s waits, so call it from the hook itself (or from bh.spawn), not from a "
+                   "coroutine of your own",
+                   what);
+    if (!lua_isyieldable(L))
+        luaL_error(L,
+                   "%s waits, which is not possible inside a function that table.sort, "
+                   "string.gsub, require or the like calls",
+                   what);
+    return t;
+}
+
+bh_handle bh_task_wait(struct bh_task *t, uint64_t timeout_ms,
+                       void (*on_timeout)(struct bh_timer *)) {
+    t->wait = bh_slots_add(&t->script->lane->slots, t);
+    t->answered = false;
+    t->timer.fn = on_timeout;
+    if (on_timeout)
+        bh_timer_set(&t->timer, timeout_ms);
+    return t->wait;
+}
+
+int bh_task_yield(lua_State *L, struct bh_task *t) {
+    if (t->answered) {
+        t->answered = false;
+        return t->answers;
+    }
+    return lua_yield(L, 0);
+}
+
+int bh_task_yieldk(lua_State *L, struct bh_task *t, lua_KFunction k) {
+    if (t->answered) {
+        t->answered = false;
+        return k(L, LUA_OK, lua_gettop(L) - t->answers);
+    }
+    return lua_yieldk(L, 0, lua_gettop(L), k);
+}
+
+struct bh_task *bh_task_waiting(const struct bh_worker *worker, bh_handle wait) {
+    const struct bh_lane *lane = bh_lane_of(worker);
+    struct bh_task *t = lane ? bh_slots_get(&lane->slots, wait) : NULL;
+    return t && t->wait == wait ? t : NULL;
+}
+
+void bh_task_answer(struct bh_task *t, int answers) {
+    forget_wait(t);
+    if (t->running) {
+        t->answered = true;
+        t->answers = answers;
+        return;
+    }
+    run(t, answers);
+}
+
+void bh_task_answer_error(struct bh_task *t, const char *why) {
+    lua_pushnil(t->co);
+    lua_pushstring(t->co, why);
+    bh_task_answer(t, 2);
+}
