@@ -37,7 +37,7 @@ char *bh_app_lua_dir(const struct bh_config *config) {
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
     if (n > 0) {
         exe[n] = '\0';
-        char *dir = join(dirname(exe), "../share/bellhop/lua");
+        char *dir = join(dirname(exe), BELLHOP_INSTALLED_LUA);
         if (has_policy(dir))
             return dir;
         bh_free(dir);
