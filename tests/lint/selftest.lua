@@ -1,8 +1,8 @@
--- Proof that the lints can fail: each line below is put into a tree of its own, and the lint must
+-- Proof that the lints can fail: each case below is put into a tree of its own, and the lint must
 -- refuse it with that word, or let it pass. Usage: lua5.4 selftest.lua
 local here = arg[0]:match("^(.-)[^/]*$")
 
--- lint, file, content, a word of the complaint (nil: it must pass)
+-- lint, file, content, a word of the complaint (nil: it must pass), another file or a table of others
 local cases = {
     { "includes", "src/base/a.c", '#include "bellhop/base/mem.h"\n#include <string.h>\n#include <sys/socket.h>' },
     { "includes", "src/base/a.c", '#include "bellhop/io/loop.h"', "base may not include io" },
@@ -49,6 +49,27 @@ local cases = {
     { "includes", "src/spec/a.c", '#include "run/b.h"', nil, "src/script/run/b.h" },
     { "includes", "src/script/run/a.c", '#include "bellhop/spec/b.h"', "script may not include spec" },
     { "includes", "tests/unit/memory/test_a.c", '#include "bellhop/core/broker.h"' },
+    { "circles", "src/base/a.c", "int a(void); int b(void); int a(void) { return b(); }", "src/base/b.c: b",
+        { ["src/base/b.c"] = "int a(void); int b(void); int b(void) { return a(); }" } },
+    { "circles", "src/base/a.c", "int b(void); int a(void); int a(void) { return b(); }", nil,
+        { ["src/base/b.c"] = "int b(void); int b(void) { return 0; }" } },
+    { "circles", "src/base/a.c", "extern int c; int a(void); int a(void) { return c; }", "circle of 3 files",
+        { ["src/base/b.c"] = "int a(void); int b(void); int b(void) { return a(); }",
+            ["src/io/c.c"] = "int b(void); int c; int d(void); int d(void) { return b(); }" } },
+    { "circles", "src/base/a.c", "static int b(void) { return 0; } int a(void); int a(void) { return b(); }", nil,
+        { ["src/base/b.c"] = "int a(void); int b(void); int b(void) { return a(); }" } },
+    { "circles", "src/base/x/a.c", "int b(void); int a(void); int a(void) { return b(); }", "src/base/y: b",
+        { ["src/base/y/b.c"] = "int b(void); int b(void) { return 0; }",
+            ["src/base/y/c.c"] = "int a(void); int c(void); int c(void) { return a(); }" } },
+    { "circles", "src/base/x/a.c", '#include "y/b.h"\nint a(void) { return 0; }', "#include y/b.h",
+        { ["src/base/y/b.h"] = "int a(void);", ["src/base/y/c.c"] = "int a(void); int c = sizeof(a());",
+            ["src/base/y/d.c"] = "int a(void); int d(void); int d(void) { return a(); }" } },
+    { "circles", "src/base/x/a.c", '#include "y/b.h"\nint a(void) { return 0; }', nil,
+        { ["src/base/y/b.h"] = "int a(void);" } },
+    { "circles", "src/base/a.c", '#include "y/b.h"\nint a;', "#include z.h",
+        { ["src/base/y/b.h"] = '#include "z.h"', ["src/base/z.h"] = "extern int z;" } },
+    { "circles", "include/bellhop/base/a.h", '#include "bellhop/io/b.h"', "circle of 2 folders",
+        { ["include/bellhop/io/b.h"] = '#include "bellhop/base/c.h"', ["src/base/a.c"] = "int a;" } },
     { "text", "src/a.c", "int a; /* TO" .. "DO later */", "without a reason" },
     { "text", "src/a.c", "int a; /* TO" .. "DO(waits for the next protocol) */" },
     { "text", "src/a.c", "int auto_todos;" },
@@ -74,18 +95,34 @@ local function write(path, content)
     file:close()
 end
 
+-- The objects of a tree, where a build has them.
+local function compile(root)
+    local command = [[cd '%s/src' && find . -name '*.c' | sed 's|^%%./||' | while read -r source; do
+        object=../build/src/CMakeFiles/x.dir/$source.o
+        mkdir -p "${object%%/*}" && cc -I../include -Ibase -c -o "$object" "$source" || exit 1
+    done]]
+    local ok, output = run(command:format(root))
+    assert(ok, output)
+end
+
+local function write_tree(root, path, content, others)
+    write(root .. "/src/keep", "")
+    write(root .. "/" .. path, content)
+    if type(others) == "string" then others = { [others] = "" } end
+    for other, text in pairs(others or {}) do write(root .. "/" .. other, text) end
+end
+
 local _, base = run("mktemp -d")
 base = base:gsub("%s+$", "")
 local failures = 0
 for number, case in ipairs(cases) do
-    local lint, path, content, complaint, neighbour = table.unpack(case, 1, 5)
+    local lint, path, content, complaint, others = table.unpack(case, 1, 5)
     local root = base .. "/" .. number
-    write(root .. "/src/keep", "")
-    write(root .. "/" .. path, content)
-    if neighbour then write(root .. "/" .. neighbour, "") end
-    local ok, output = run(("lua5.4 '%s%s.lua' '%s'"):format(here, lint, root))
-    local as_wanted = ok == (complaint == nil)
-        and (not complaint or output:find(path, 1, true) and output:find(complaint, 1, true))
+    write_tree(root, path, content, others)
+    if lint == "circles" then compile(root) end
+    local ok, output = run(("lua5.4 '%s%s.lua' '%s' '%s/build'"):format(here, lint, root, root))
+    local as_wanted = ok == (complaint == nil) and (not complaint or output:find(complaint, 1, true)
+        and (output:find(path, 1, true) or lint == "circles"))
     if not as_wanted then
         failures = failures + 1
         print(("case %d: %s in %s\n  %s\n  wanted: %s\n  got: %s"):format(
