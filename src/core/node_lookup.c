@@ -40,7 +40,7 @@ static void add_connection(struct bh_subscriber *s, void *ud) {
         all = bh_realloc(all, (p->count ? p->count * 2 : 1) * sizeof *all);
     p->connections = (struct bh_connection_info *)all;
     struct info *i = &all[p->count++];
-    *i = (struct info){.info = {.instance = bh_node_instance(s->worker->node),
+    *i = (struct info){.info = {.instance = bh_slice_cstr(s->worker->node->instance),
                                 .number = s->number,
                                 .opened_at = s->opened_at}};
     i->info.tenant.n = s->identity->tenant.n;

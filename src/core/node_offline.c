@@ -6,6 +6,7 @@
 #include "node_internal.h"
 
 #include "bellhop/base/mem.h"
+#include "metrics.h"
 
 #define ATTEMPTS_MAX 10
 #define WAITING_MAX  10000

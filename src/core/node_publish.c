@@ -9,6 +9,7 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/base/utf8.h"
+#include "metrics.h"
 
 #define ASK_AGAIN_MS 200
 
@@ -51,6 +52,18 @@ static void finish(struct op *op, struct bh_publish_result result) {
 
 static void fail(struct op *op, int error, const char *why) {
     finish(op, (struct bh_publish_result){.error = error, .why = why});
+}
+
+static void settle(struct op *op);
+
+/* A worker has delivered the message. */
+static void on_receipt(struct bh_worker *home, bh_handle handle, unsigned sockets) {
+    struct op *op = bh_slots_get(&home->ops, handle);
+    if (!op)
+        return;
+    op->reported++;
+    op->local += sockets;
+    settle(op);
 }
 
 /* --- mail between worker and bus --- */
@@ -104,7 +117,7 @@ static bool counts_only(struct bh_plan plan) {
 }
 
 static struct bh_receipt receipt_for(struct bh_worker *home, bh_handle op, struct bh_plan plan) {
-    return (struct bh_receipt){home, op, counts_only(plan)};
+    return (struct bh_receipt){home, op, counts_only(plan), on_receipt};
 }
 
 static void fan_out(struct bh_node *n, struct note *note, uint64_t skip) {
@@ -166,7 +179,7 @@ static void conclude(struct op *op) {
                     : others > 0  ? BH_PUBLISH_PUBLISHED
                                   : BH_PUBLISH_OFFLINE;
     if (result.status == BH_PUBLISH_OFFLINE && op->message->kind == BH_MESSAGE_DATA)
-        bh_node_offline(op->worker, op->message, op->publish.attempt);
+        op->worker->node->on_unreached(op->worker, op->message, op->publish.attempt);
     finish(op, result);
 }
 
@@ -212,15 +225,6 @@ static void settle(struct op *op) {
         return;
     }
     conclude(op);
-}
-
-void bh_publish_counted(struct bh_worker *home, bh_handle handle, unsigned sockets) {
-    struct op *op = bh_slots_get(&home->ops, handle);
-    if (!op)
-        return;
-    op->reported++;
-    op->local += sockets;
-    settle(op);
 }
 
 static void on_broker(void *ud, bh_handle handle, int error, int64_t receivers, const char *why) {

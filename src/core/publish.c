@@ -1,6 +1,6 @@
-/* publish.c - what a publish holds, and the words for what became of it, which are the same in HTTP
- * and in Lua. */
-#include "bellhop/core/publish.h"
+/* publish.c - what HTTP and Lua agree on: the words for the result of a publish, and the headers
+ * that an answer may carry. */
+#include "bellhop/core/hooks.h"
 
 static const char *const names[] = {
     [BH_PUBLISH_DELIVERED] = "delivered",
@@ -15,4 +15,15 @@ void bh_publish_release(struct bh_publish *p) {
 
 const char *bh_publish_status_name(const struct bh_publish_result *result) {
     return names[result->duplicate ? BH_PUBLISH_PUBLISHED : result->status];
+}
+
+bool bh_response_header_ok(struct bh_slice name) {
+    static const struct bh_slice of_the_connection[] = {
+        BH_SLICE("Connection"), BH_SLICE("Content-Length"),    BH_SLICE("Date"),
+        BH_SLICE("Keep-Alive"), BH_SLICE("Transfer-Encoding"), BH_SLICE("Upgrade"),
+    };
+    for (size_t i = 0; i < sizeof of_the_connection / sizeof *of_the_connection; i++)
+        if (bh_slice_caseeq(name, of_the_connection[i]))
+            return false;
+    return true;
 }
