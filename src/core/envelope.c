@@ -44,9 +44,9 @@ size_t bh_envelope_head(const struct bh_message *m, uint64_t now_ms, char *out) 
     put_be(h + 12, m->except, 8);
     put_be(h + 20, ttl_left(m, now_ms), 4);
     char *at = out + BH_ENVELOPE_HEAD;
-    bh_slice_place(&at, m->origin);
-    bh_slice_place(&at, m->id);
-    bh_slice_place(&at, m->filter);
+    bh_slice_pack(&at, m->origin);
+    bh_slice_pack(&at, m->id);
+    bh_slice_pack(&at, m->filter);
     return bh_envelope_head_len(m);
 }
 

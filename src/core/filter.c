@@ -43,12 +43,12 @@ int bh_filter_add(struct bh_buf **filter, struct bh_slice name, struct bh_slice 
         return BH_EINVAL;
     struct bh_buf *longer = bh_buf_new(before.n + HEAD + name.n + value.n);
     char *at = (char *)longer->data;
-    bh_slice_place(&at, before);
+    bh_slice_pack(&at, before);
     *at++ = (char)name.n;
     *at++ = (char)(value.n >> 8);
     *at++ = (char)value.n;
-    bh_slice_place(&at, name);
-    bh_slice_place(&at, value);
+    bh_slice_pack(&at, name);
+    bh_slice_pack(&at, value);
     bh_buf_unref(*filter);
     *filter = longer;
     return 0;

@@ -11,10 +11,10 @@ struct bh_message *bh_message_new(const struct bh_message *parts) {
     memcpy(m, parts, sizeof *m);
     atomic_init(&m->refs, 1);
     char *at = m->bytes;
-    m->id = bh_slice_place(&at, parts->id);
-    m->origin = bh_slice_place(&at, parts->origin);
-    m->filter = bh_slice_place(&at, parts->filter);
-    m->payload = bh_slice_place(&at, parts->payload);
+    m->id = bh_slice_pack(&at, parts->id);
+    m->origin = bh_slice_pack(&at, parts->origin);
+    m->filter = bh_slice_pack(&at, parts->filter);
+    m->payload = bh_slice_pack(&at, parts->payload);
     return m;
 }
 

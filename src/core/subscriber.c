@@ -59,14 +59,14 @@ int bh_identity_new(const struct bh_identity *parts, struct bh_identity **out, c
     struct bh_tag *tags = (struct bh_tag *)(topics + parts->topic_count);
     char *at = (char *)(id + 1) + arrays;
     *id = *parts;
-    id->user = bh_slice_place(&at, parts->user);
-    id->tenant = bh_slice_place(&at, parts->tenant);
-    id->device = bh_slice_place(&at, parts->device);
+    id->user = bh_slice_pack(&at, parts->user);
+    id->tenant = bh_slice_pack(&at, parts->tenant);
+    id->device = bh_slice_pack(&at, parts->device);
     for (size_t i = 0; i < parts->topic_count; i++)
-        topics[i] = bh_slice_place(&at, parts->topics[i]);
+        topics[i] = bh_slice_pack(&at, parts->topics[i]);
     for (size_t i = 0; i < parts->tag_count; i++) {
-        tags[i].name = bh_slice_place(&at, parts->tags[i].name);
-        tags[i].value = bh_slice_place(&at, parts->tags[i].value);
+        tags[i].name = bh_slice_pack(&at, parts->tags[i].name);
+        tags[i].value = bh_slice_pack(&at, parts->tags[i].value);
     }
     id->topics = topics;
     id->tags = tags;

@@ -29,19 +29,19 @@ static bool is_welcome(const struct bh_conn *c) {
     return bh_origin_in(config->cors, config->cors_count, origin_of(bh_conn_request(c)));
 }
 
-size_t bh_cors_headers(const struct bh_conn *c, struct bh_http_header out[BH_CORS_HEADERS_MAX]) {
+size_t bh_cors_headers(const struct bh_conn *c, struct bh_header out[BH_CORS_HEADERS_MAX]) {
     size_t n = 0;
     if (c->edge->config->cors_count == 0 || !is_ours(c))
         return 0;
-    out[n++] = (struct bh_http_header){BH_SLICE("Vary"), BH_SLICE("Origin")};
+    out[n++] = (struct bh_header){BH_SLICE("Vary"), BH_SLICE("Origin")};
     if (is_welcome(c))
-        out[n++] = (struct bh_http_header){BH_SLICE("Access-Control-Allow-Origin"),
-                                           origin_of(bh_conn_request(c))};
+        out[n++] = (struct bh_header){BH_SLICE("Access-Control-Allow-Origin"),
+                                      origin_of(bh_conn_request(c))};
     return n;
 }
 
 static void answer_preflight(struct bh_conn *c, const char *allow) {
-    const struct bh_http_header headers[] = {
+    const struct bh_header headers[] = {
         {BH_SLICE("Access-Control-Allow-Methods"),
          is_script(c) ? bh_slice_cstr(allow) : BH_SLICE(METHODS)},
         {BH_SLICE("Access-Control-Allow-Headers"), BH_SLICE(ALLOWED)},

@@ -12,6 +12,6 @@
  * its endpoint, which then answers a preflight itself. */
 bool bh_cors_answer(struct bh_conn *c, const char *allow);
 /* What the answer to any request has to say to the browser; how many headers. */
-size_t bh_cors_headers(const struct bh_conn *c, struct bh_http_header out[BH_CORS_HEADERS_MAX]);
+size_t bh_cors_headers(const struct bh_conn *c, struct bh_header out[BH_CORS_HEADERS_MAX]);
 
 #endif

@@ -108,7 +108,7 @@ static struct bh_tls_peer *lay_out(const struct answer *a, bool verified) {
     char *at = (char *)(san + sans);
     const char *from = a->text.p;
     for (size_t i = 0; i < a->count; from += a->lengths[i], i++)
-        *(i < 4 ? all[i] : &san[i - 4]) = bh_slice_place(&at, bh_slice(from, a->lengths[i]));
+        *(i < 4 ? all[i] : &san[i - 4]) = bh_slice_pack(&at, bh_slice(from, a->lengths[i]));
     peer->verified = verified;
     peer->sans = san;
     peer->san_count = sans;

@@ -31,7 +31,7 @@ struct bh_http1 {
     struct bh_bytes head;
     size_t line_start; /* of the line at hand, in head */
     size_t lines;      /* complete ones, the request line included */
-    struct bh_http_header *headers;
+    struct bh_header *headers;
     struct bh_http_request request;
     struct bh_http1_framing framing;
     struct bh_http1_chunked chunked;

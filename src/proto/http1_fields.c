@@ -8,7 +8,7 @@ static struct bh_slice none(void) {
     return bh_slice(NULL, 0);
 }
 
-struct bh_slice bh_http_header(const struct bh_http_header *headers, size_t count,
+struct bh_slice bh_http_header(const struct bh_header *headers, size_t count,
                                struct bh_slice name) {
     for (size_t i = 0; i < count; i++)
         if (bh_slice_caseeq(headers[i].name, name))
@@ -17,7 +17,7 @@ struct bh_slice bh_http_header(const struct bh_http_header *headers, size_t coun
 }
 
 /* The next part of a list, through all lines of that name. */
-static bool next_part(const struct bh_http_header *headers, size_t count, struct bh_slice name,
+static bool next_part(const struct bh_header *headers, size_t count, struct bh_slice name,
                       char separator, struct bh_http_list *at, struct bh_slice *part) {
     while (!bh_slice_split(&at->rest, separator, part)) {
         while (at->line < count && !bh_slice_caseeq(headers[at->line].name, name))
@@ -30,7 +30,7 @@ static bool next_part(const struct bh_http_header *headers, size_t count, struct
     return true;
 }
 
-bool bh_http_next_element(const struct bh_http_header *headers, size_t count, struct bh_slice name,
+bool bh_http_next_element(const struct bh_header *headers, size_t count, struct bh_slice name,
                           struct bh_http_list *at, struct bh_slice *element) {
     while (next_part(headers, count, name, ',', at, element))
         if (element->n)
@@ -38,7 +38,7 @@ bool bh_http_next_element(const struct bh_http_header *headers, size_t count, st
     return false;
 }
 
-bool bh_http_has_token(const struct bh_http_header *headers, size_t count, struct bh_slice name,
+bool bh_http_has_token(const struct bh_header *headers, size_t count, struct bh_slice name,
                        struct bh_slice token) {
     struct bh_http_list at = {0};
     struct bh_slice element;
@@ -74,7 +74,7 @@ struct bh_slice bh_http_arg(struct bh_slice query, struct bh_slice name) {
     return none();
 }
 
-struct bh_slice bh_http_cookie(const struct bh_http_header *headers, size_t count,
+struct bh_slice bh_http_cookie(const struct bh_header *headers, size_t count,
                                struct bh_slice name) {
     struct bh_http_list at = {0};
     struct bh_slice pair, found, value;

@@ -46,7 +46,7 @@ int bh_http1_check_request_line(struct bh_slice line, struct bh_http1_refusal *r
 
 struct split {
     struct bh_http_request *request;
-    struct bh_http_header *headers;
+    struct bh_header *headers;
     size_t room;
     size_t count;
 };
@@ -61,7 +61,7 @@ static int on_name(http_parser *parser, const char *at, size_t n) {
     struct split *split = parser->data;
     if (split->count == split->room)
         return -1;
-    split->headers[split->count++] = (struct bh_http_header){
+    split->headers[split->count++] = (struct bh_header){
         .name = bh_slice(at, n),
         .value = bh_slice(at + n, 0),
     };
@@ -237,7 +237,7 @@ static void read_wishes(struct bh_http_request *request, const struct bh_http1_f
         modern && body && wants(request, BH_SLICE("Expect"), BH_SLICE("100-continue"));
 }
 
-int bh_http1_parse_head(struct bh_slice head, struct bh_http_header *headers, size_t count,
+int bh_http1_parse_head(struct bh_slice head, struct bh_header *headers, size_t count,
                         struct bh_http_request *request, struct bh_http1_framing *framing,
                         struct bh_http1_refusal *refusal) {
     struct split split = {.request = request, .headers = headers, .room = count};

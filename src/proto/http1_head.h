@@ -16,7 +16,7 @@ int bh_http1_check_request_line(struct bh_slice line, struct bh_http1_refusal *r
 
 /* Parses a head whose lines have been checked, without its last, empty one. Fills in the request
  * (its body excepted) and `headers`, which has room for `count`, the number of header lines. */
-int bh_http1_parse_head(struct bh_slice head, struct bh_http_header *headers, size_t count,
+int bh_http1_parse_head(struct bh_slice head, struct bh_header *headers, size_t count,
                         struct bh_http_request *request, struct bh_http1_framing *framing,
                         struct bh_http1_refusal *refusal);
 

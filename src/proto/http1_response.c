@@ -17,7 +17,7 @@ const char *bh_http_reason(int status) {
     return reason[0] == '<' ? "Unknown" : reason;
 }
 
-bool bh_http1_may_send(const struct bh_http_header *headers, size_t count) {
+bool bh_http1_may_send(const struct bh_header *headers, size_t count) {
     for (size_t i = 0; i < count; i++)
         if (!bh_http1_is_token(headers[i].name) || !bh_http1_is_value(headers[i].value))
             return false;
@@ -31,8 +31,7 @@ void bh_http1_write_header(struct bh_bytes *out, struct bh_slice name, struct bh
     bh_bytes_add(out, BH_SLICE("\r\n"));
 }
 
-void bh_http1_write_headers(struct bh_bytes *out, const struct bh_http_header *headers,
-                            size_t count) {
+void bh_http1_write_headers(struct bh_bytes *out, const struct bh_header *headers, size_t count) {
     for (size_t i = 0; i < count; i++)
         bh_http1_write_header(out, headers[i].name, headers[i].value);
 }
@@ -56,14 +55,14 @@ static struct bh_slice date(int64_t wall_ms) {
     return bh_slice_cstr(text);
 }
 
-static bool frames_body(const struct bh_http_header *headers, size_t count) {
+static bool frames_body(const struct bh_header *headers, size_t count) {
     return bh_http_header(headers, count, BH_SLICE("Content-Length")).p ||
            bh_http_header(headers, count, BH_SLICE("Transfer-Encoding")).p;
 }
 
 int bh_http_response(struct bh_bytes *out, int status, const char *content_type,
-                     const struct bh_http_header *headers, size_t header_count,
-                     struct bh_slice body, bool keep_alive, bool head_only, int64_t wall_ms) {
+                     const struct bh_header *headers, size_t header_count, struct bh_slice body,
+                     bool keep_alive, bool head_only, int64_t wall_ms) {
     struct bh_slice type = bh_slice_cstr(content_type);
     if (status < 100 || status > 599 || !bh_http1_is_value(type) ||
         !bh_http1_may_send(headers, header_count) || frames_body(headers, header_count))

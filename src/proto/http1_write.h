@@ -5,10 +5,9 @@
 #include "bellhop/proto/http1.h"
 
 /* True when all names are tokens and no value holds a control character. */
-bool bh_http1_may_send(const struct bh_http_header *headers, size_t count);
+bool bh_http1_may_send(const struct bh_header *headers, size_t count);
 /* Appends "name: value\r\n". */
 void bh_http1_write_header(struct bh_bytes *out, struct bh_slice name, struct bh_slice value);
-void bh_http1_write_headers(struct bh_bytes *out, const struct bh_http_header *headers,
-                            size_t count);
+void bh_http1_write_headers(struct bh_bytes *out, const struct bh_header *headers, size_t count);
 
 #endif

@@ -136,7 +136,7 @@ static bool first_in_line(struct bh_slice line, struct offer *offer) {
     return false;
 }
 
-bool bh_ws_deflate_negotiate(const struct bh_http_header *headers, size_t count,
+bool bh_ws_deflate_negotiate(const struct bh_header *headers, size_t count,
                              const struct bh_ws_deflate_config *config, struct bh_ws_deflate *out,
                              struct bh_bytes *answer) {
     *out = (struct bh_ws_deflate){0};

@@ -48,7 +48,7 @@ static void accept_key(struct bh_slice key, char accept[ACCEPT]) {
 }
 
 int bh_ws_handshake_check(const struct bh_http_request *request, int *status, const char **why) {
-    const struct bh_http_header *headers = request->headers;
+    const struct bh_header *headers = request->headers;
     size_t count = request->header_count;
     if (!bh_slice_eq(request->method, BH_SLICE("GET")))
         return refuse(status, why, 405, "a WebSocket is opened with GET");
@@ -79,7 +79,7 @@ bool bh_ws_handshake_offers(const struct bh_http_request *request, struct bh_sli
 
 int bh_ws_handshake_answer(struct bh_bytes *out, const struct bh_http_request *request,
                            struct bh_slice protocol, struct bh_slice extensions,
-                           const struct bh_http_header *headers, size_t header_count) {
+                           const struct bh_header *headers, size_t header_count) {
     if (!bh_http1_is_value(protocol) || !bh_http1_is_value(extensions) ||
         !bh_http1_may_send(headers, header_count))
         return BH_EINVAL;

@@ -78,7 +78,7 @@ static const struct bh_fetch_vt vt = {on_call, on_cancel};
 
 /* --- responses: their strings stay in the table at index --- */
 
-static size_t read_headers(lua_State *L, int index, struct bh_fetch_header *out) {
+static size_t read_headers(lua_State *L, int index, struct bh_header *out) {
     size_t n = 0;
     if (lua_getfield(L, index, "headers") == LUA_TTABLE)
         for (lua_pushnil(L); n < HEADERS_MAX && lua_next(L, -2); lua_pop(L, 1)) {
@@ -93,7 +93,7 @@ static size_t read_headers(lua_State *L, int index, struct bh_fetch_header *out)
 }
 
 static void answer(lua_State *L, int first, const struct call *c) {
-    struct bh_fetch_header headers[HEADERS_MAX];
+    struct bh_header headers[HEADERS_MAX];
     struct bh_fetch_response r = {.status = 200, .headers = headers};
     if (!lua_istable(L, first)) {
         const char *why = lua_tostring(L, first + 1);

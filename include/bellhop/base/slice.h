@@ -44,14 +44,14 @@ static inline int bh_hex_digit(char c) {
     return l >= 'a' && l <= 'f' ? l - 'a' + 10 : -1;
 }
 
-/* Copies s to *at, moves *at behind it, and returns the copy (p == NULL when empty): for objects
- * that keep their strings in one block. */
-static inline struct bh_slice bh_slice_place(char **at, struct bh_slice s) {
-    struct bh_slice placed = bh_slice(*at, s.n);
+/* Copies s to *at, advances *at past it, and returns the copy: for objects that keep their strings
+ * in one block. */
+static inline struct bh_slice bh_slice_pack(char **at, struct bh_slice s) {
+    struct bh_slice copy = bh_slice(*at, s.n);
     if (s.n)
         memcpy(*at, s.p, s.n);
     *at += s.n;
-    return placed;
+    return copy;
 }
 
 /* Of n bytes each. */

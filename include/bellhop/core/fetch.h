@@ -3,22 +3,18 @@
 #ifndef BELLHOP_CORE_FETCH_H
 #define BELLHOP_CORE_FETCH_H
 
-#include "bellhop/base/slice.h"
+#include "bellhop/base/header.h"
 #include "bellhop/base/slots.h"
 
 #define BH_FETCH_BYTES_MAX      ((size_t)64 * 1024 * 1024) /* no max_bytes is larger */
 #define BH_FETCH_TIMEOUT_MAX_MS ((uint64_t)600 * 1000)
 #define BH_FETCH_REDIRECTS_MAX  10
 
-struct bh_fetch_header {
-    struct bh_slice name, value;
-};
-
 /* Borrowed during the call. Numbers of 0 mean the configured default, and no redirect. */
 struct bh_fetch_request {
     struct bh_slice url;
     struct bh_slice method; /* empty: GET, or POST with a body */
-    const struct bh_fetch_header *headers;
+    const struct bh_header *headers;
     size_t header_count;
     struct bh_slice body;
     bool has_body;       /* it may be empty */
@@ -30,7 +26,7 @@ struct bh_fetch_request {
 struct bh_fetch_response {
     int status;
     /* Names in lower case; in the order they came, so one name may be there several times. */
-    const struct bh_fetch_header *headers;
+    const struct bh_header *headers;
     size_t header_count;
     struct bh_slice body;
 };

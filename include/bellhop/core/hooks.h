@@ -7,6 +7,7 @@
 #ifndef BELLHOP_CORE_HOOKS_H
 #define BELLHOP_CORE_HOOKS_H
 
+#include "bellhop/base/header.h"
 #include "bellhop/core/path.h"
 #include "bellhop/core/publish.h"
 #include "bellhop/core/subscriber.h"
@@ -39,10 +40,6 @@ struct bh_request_tls {
 };
 
 /* A request in neutral terms; all slices are borrowed for the call. */
-struct bh_header {
-    struct bh_slice name, value;
-};
-
 struct bh_request {
     struct bh_slice method, path, query, host;
     const struct bh_header *headers;

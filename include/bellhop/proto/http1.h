@@ -11,6 +11,7 @@
 #define BELLHOP_PROTO_HTTP1_H
 
 #include "bellhop/base/buf.h"
+#include "bellhop/base/header.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,11 +22,6 @@ struct bh_http_limits {
     size_t body_bytes;   /* default 1 MiB + some */
 };
 
-struct bh_http_header {
-    struct bh_slice name; /* as sent */
-    struct bh_slice value;
-};
-
 /* Slices point into the parser's memory and live until the next bh_http1_feed or _reset. */
 struct bh_http_request {
     struct bh_slice method; /* "GET" */
@@ -33,7 +29,7 @@ struct bh_http_request {
     struct bh_slice path;   /* "/ws", not decoded */
     struct bh_slice query;  /* "user=42", without '?' */
     struct bh_slice host;   /* of an absolute-form target, otherwise of the Host header */
-    const struct bh_http_header *headers;
+    const struct bh_header *headers; /* names as sent */
     size_t header_count;
     struct bh_slice body;
     uint8_t minor;        /* HTTP/1.minor */
@@ -67,24 +63,22 @@ bool bh_http1_idle(const struct bh_http1 *h);
 /* --- request helpers --- */
 
 /* The first header with this name (case-insensitive), or an empty slice with p == NULL. */
-struct bh_slice bh_http_header(const struct bh_http_header *headers, size_t count,
-                               struct bh_slice name);
+struct bh_slice bh_http_header(const struct bh_header *headers, size_t count, struct bh_slice name);
 /* Iterates the elements of a comma-separated header through all its lines; *at starts zeroed.
  * Elements are trimmed and never empty. */
 struct bh_http_list {
     size_t line;
     struct bh_slice rest;
 };
-bool bh_http_next_element(const struct bh_http_header *headers, size_t count, struct bh_slice name,
+bool bh_http_next_element(const struct bh_header *headers, size_t count, struct bh_slice name,
                           struct bh_http_list *at, struct bh_slice *element);
 /* True when a comma-separated header has this token, in any of its lines, ignoring case. */
-bool bh_http_has_token(const struct bh_http_header *headers, size_t count, struct bh_slice name,
+bool bh_http_has_token(const struct bh_header *headers, size_t count, struct bh_slice name,
                        struct bh_slice token);
 /* The first query argument (or cookie) with this name, still encoded; p == NULL when absent. A
  * name is compared as it was sent. */
 struct bh_slice bh_http_arg(struct bh_slice query, struct bh_slice name);
-struct bh_slice bh_http_cookie(const struct bh_http_header *headers, size_t count,
-                               struct bh_slice name);
+struct bh_slice bh_http_cookie(const struct bh_header *headers, size_t count, struct bh_slice name);
 /* Iterates query arguments: *rest starts as the query. */
 bool bh_http_next_arg(struct bh_slice *rest, struct bh_slice *name, struct bh_slice *value);
 
@@ -96,7 +90,7 @@ const char *bh_http_reason(int status);
  * one that frames the body, or a value holds control characters, or the status is not 100..599.
  * content_type NULL: none. For HEAD pass head_only: the length is told, the body is not sent. */
 int bh_http_response(struct bh_bytes *out, int status, const char *content_type,
-                     const struct bh_http_header *headers, size_t header_count,
-                     struct bh_slice body, bool keep_alive, bool head_only, int64_t wall_ms);
+                     const struct bh_header *headers, size_t header_count, struct bh_slice body,
+                     bool keep_alive, bool head_only, int64_t wall_ms);
 
 #endif

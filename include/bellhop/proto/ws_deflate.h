@@ -31,7 +31,7 @@ struct bh_ws_deflate {
  * with unknown, repeated or ill-valued parameters, are passed over (7.1.1, 5.1). True when one was
  * accepted: `answer` (appended) is the extension as it goes into the 101. False leaves *out zero
  * and `answer` as it was. */
-bool bh_ws_deflate_negotiate(const struct bh_http_header *headers, size_t count,
+bool bh_ws_deflate_negotiate(const struct bh_header *headers, size_t count,
                              const struct bh_ws_deflate_config *config, struct bh_ws_deflate *out,
                              struct bh_bytes *answer);
 

@@ -17,6 +17,6 @@ bool bh_ws_handshake_offers(const struct bh_http_request *request, struct bh_sli
  * empty; headers are further ones. 0, or BH_EINVAL for control characters in a header. */
 int bh_ws_handshake_answer(struct bh_bytes *out, const struct bh_http_request *request,
                            struct bh_slice protocol, struct bh_slice extensions,
-                           const struct bh_http_header *headers, size_t header_count);
+                           const struct bh_header *headers, size_t header_count);
 
 #endif

@@ -32,7 +32,7 @@ static struct bh_http_host *get_host(struct bh_http *h, const struct bh_http_cal
     if (!host) {
         host = bh_calloc(1, sizeof *host + key.len);
         char *at = (char *)(host + 1);
-        host->key = bh_slice_place(&at, bh_bytes_slice(&key));
+        host->key = bh_slice_pack(&at, bh_bytes_slice(&key));
         bh_list_init(&host->in_turns);
         bh_list_init(&host->waiting);
         bh_map_put(&h->hosts, host);
@@ -125,7 +125,7 @@ static void end_well(struct bh_http_call *c) {
     bh_metric_inc(&bh_http_metrics[BH_HTTP_OK]);
     take_out(c);
     take_turns(c->http);
-    struct bh_fetch_header *headers = bh_http_response_headers(c);
+    struct bh_header *headers = bh_http_response_headers(c);
     struct bh_fetch_response response = {(int)status, headers, c->field_count,
                                          bh_bytes_slice(&c->answer)};
     c->done(c->ud, c->waiter, 0, NULL, &response);

@@ -106,7 +106,7 @@ void bh_http_request_free(struct bh_http_call *c);
 size_t bh_http_on_head(char *data, size_t size, size_t count, void *ud);
 size_t bh_http_on_body(char *data, size_t size, size_t count, void *ud);
 /* The headers point into the call; the caller frees them with bh_free. */
-struct bh_fetch_header *bh_http_response_headers(const struct bh_http_call *c);
+struct bh_header *bh_http_response_headers(const struct bh_http_call *c);
 void bh_http_response_free(struct bh_http_call *c);
 
 /* --- explain.c --- */

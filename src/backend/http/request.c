@@ -123,7 +123,7 @@ static bool is_reserved(struct bh_slice name) {
     return false;
 }
 
-static int check_header(const struct bh_fetch_header *h, char *why) {
+static int check_header(const struct bh_header *h, char *why) {
     if (!is_token(h->name))
         return refuse(why, "headers: a name has characters that no name has");
     if (has_control(h->value)) {

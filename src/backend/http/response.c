@@ -65,8 +65,8 @@ size_t bh_http_on_body(char *data, size_t size, size_t count, void *ud) {
     return n;
 }
 
-struct bh_fetch_header *bh_http_response_headers(const struct bh_http_call *c) {
-    struct bh_fetch_header *headers = bh_calloc(c->field_count + 1, sizeof *headers);
+struct bh_header *bh_http_response_headers(const struct bh_http_call *c) {
+    struct bh_header *headers = bh_calloc(c->field_count + 1, sizeof *headers);
     for (size_t i = 0; i < c->field_count; i++) {
         const struct bh_http_field *f = &c->fields[i];
         headers[i].name = bh_slice(c->head.p + f->name, f->name_len);

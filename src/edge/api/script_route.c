@@ -33,10 +33,7 @@ static void on_response(void *ud, bh_handle handle, const struct bh_response *r)
         bh_conn_fail(c, 500, "internal_error", "the endpoint's answer cannot be sent");
         return;
     }
-    struct bh_http_header headers[BH_CONN_HEADERS_MAX];
-    for (size_t i = 0; i < r->header_count; i++)
-        headers[i] = (struct bh_http_header){r->headers[i].name, r->headers[i].value};
-    bh_conn_answer(c, r->status, NULL, headers, r->header_count, r->body);
+    bh_conn_answer(c, r->status, NULL, r->headers, r->header_count, r->body);
 }
 
 static void begin(struct bh_conn *c) {

@@ -17,9 +17,6 @@ static void tls_to_neutral(const struct bh_tls_peer *p, struct bh_request_tls *o
 
 void bh_conn_to_neutral(const struct bh_conn *c, struct bh_conn_neutral *out) {
     const struct bh_http_request *r = bh_conn_request(c);
-    size_t n = r->header_count < BH_CONN_HEADERS_MAX ? r->header_count : BH_CONN_HEADERS_MAX;
-    for (size_t i = 0; i < n; i++)
-        out->headers[i] = (struct bh_header){r->headers[i].name, r->headers[i].value};
     bh_ip_format(&c->peer.ip, out->ip);
     out->tls_peer = bh_tls_peer(&c->stream);
     if (out->tls_peer)
@@ -29,8 +26,8 @@ void bh_conn_to_neutral(const struct bh_conn *c, struct bh_conn_neutral *out) {
         .path = r->path,
         .query = r->query,
         .host = r->host,
-        .headers = out->headers,
-        .header_count = n,
+        .headers = r->headers,
+        .header_count = r->header_count,
         .peer_ip = bh_slice_cstr(out->ip),
         .peer_port = c->peer.forwarded ? 0 : c->remote_port,
         .listener = bh_slice_cstr(c->listener->text),

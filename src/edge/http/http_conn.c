@@ -142,8 +142,8 @@ static void on_reap(struct bh_defer *d) {
 /* --- answers --- */
 
 static void respond(struct bh_conn *c, int status, const char *type,
-                    const struct bh_http_header *headers, size_t count, struct bh_slice body,
-                    bool keep, bool head_only) {
+                    const struct bh_header *headers, size_t count, struct bh_slice body, bool keep,
+                    bool head_only) {
     int64_t now = bh_clock_wall_ms();
     if (bh_http_response(&c->out, status, type, headers, count, body, keep, head_only, now) != 0) {
         bh_warn_limited("an answer's headers were left out: they hold control characters");
@@ -154,23 +154,22 @@ static void respond(struct bh_conn *c, int status, const char *type,
     bh_defer(c->edge->loop, BH_PHASE_FLUSH, &c->flush);
 }
 
-static bool has_header(const struct bh_http_header *headers, size_t count, struct bh_slice name) {
+static bool has_header(const struct bh_header *headers, size_t count, struct bh_slice name) {
     return bh_http_header(headers, count, name).p != NULL;
 }
 
 void bh_conn_answer(struct bh_conn *c, int status, const char *content_type,
-                    const struct bh_http_header *headers, size_t header_count,
-                    struct bh_slice body) {
+                    const struct bh_header *headers, size_t header_count, struct bh_slice body) {
     if (c->state != BH_CONN_BUSY)
         return;
-    struct bh_http_header all[BH_CONN_HEADERS_MAX + BH_CORS_HEADERS_MAX];
+    struct bh_header all[BH_CONN_HEADERS_MAX + BH_CORS_HEADERS_MAX];
     size_t n = 0;
     for (; n < header_count && n < BH_CONN_HEADERS_MAX - 1; n++)
         all[n] = headers[n];
     if (!has_header(all, n, BH_SLICE("Access-Control-Allow-Origin")))
         n += bh_cors_headers(c, all + n);
     if (status == 401 && !has_header(all, n, BH_SLICE("WWW-Authenticate")))
-        all[n++] = (struct bh_http_header){BH_SLICE("WWW-Authenticate"), BH_SLICE("Bearer")};
+        all[n++] = (struct bh_header){BH_SLICE("WWW-Authenticate"), BH_SLICE("Bearer")};
     const struct bh_http_request *request = bh_conn_request(c);
     /* Behind an upgrade that is refused there may be frames, which are no request. */
     bool keep = request->keep_alive && !request->upgrade && !c->edge->draining;
@@ -233,7 +232,7 @@ static const char *code_of(int status) {
 }
 
 void bh_conn_refuse(struct bh_conn *c, int status, struct bh_slice body,
-                    const struct bh_http_header *headers, size_t header_count) {
+                    const struct bh_header *headers, size_t header_count) {
     if (status < 300 || status > 599)
         status = 403;
     struct bh_bytes wrapped = {0};
@@ -270,7 +269,7 @@ static void decode_param(struct bh_conn *c, struct bh_slice param) {
 static void answer_wrong_method(struct bh_conn *c, const char *allow) {
     struct bh_bytes body = {0};
     error_body(&body, "method_not_allowed", BH_SLICE("this path takes the methods in Allow"));
-    struct bh_http_header header = {BH_SLICE("Allow"), bh_slice_cstr(allow)};
+    struct bh_header header = {BH_SLICE("Allow"), bh_slice_cstr(allow)};
     bh_conn_answer(c, 405, "application/json", &header, 1, bh_bytes_slice(&body));
     bh_bytes_free(&body);
 }

@@ -85,7 +85,6 @@ static inline const struct bh_http_request *bh_conn_request(const struct bh_conn
 /* The request in the hooks' terms; the memory is the caller's. */
 struct bh_conn_neutral {
     struct bh_request request;
-    struct bh_header headers[BH_CONN_HEADERS_MAX];
     struct bh_path_params params; /* for those who match a path; not filled */
     struct bh_request_tls tls;
     struct bh_tls_peer *tls_peer; /* owned */
@@ -97,8 +96,7 @@ void bh_conn_neutral_free(struct bh_conn_neutral *n);
 /* --- answers --- */
 
 void bh_conn_answer(struct bh_conn *c, int status, const char *content_type,
-                    const struct bh_http_header *headers, size_t header_count,
-                    struct bh_slice body);
+                    const struct bh_header *headers, size_t header_count, struct bh_slice body);
 void bh_conn_answer_json(struct bh_conn *c, int status, struct bh_slice body);
 /* {"error":{"code":...,"message":...}} */
 void bh_conn_fail(struct bh_conn *c, int status, const char *code, const char *format, ...)
@@ -106,7 +104,7 @@ void bh_conn_fail(struct bh_conn *c, int status, const char *code, const char *f
 /* A script's refusal: a body that is a JSON object goes as it is, any other one becomes the message
  * of an error. */
 void bh_conn_refuse(struct bh_conn *c, int status, struct bh_slice body,
-                    const struct bh_http_header *headers, size_t header_count);
+                    const struct bh_header *headers, size_t header_count);
 /* The error object alone, for answers that hold several. */
 void bh_conn_error_object(struct bh_bytes *out, const char *code, struct bh_slice message);
 

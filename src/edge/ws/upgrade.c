@@ -49,14 +49,14 @@ static void negotiate_deflate(struct bh_conn *c, struct bh_bytes *extensions) {
 
 static struct bh_buf *switching_protocols(struct bh_conn *c, const struct bh_welcome *welcome,
                                           struct bh_slice protocol) {
-    struct bh_http_header headers[BH_CONN_HEADERS_MAX];
+    struct bh_header headers[BH_CONN_HEADERS_MAX];
     struct bh_bytes answer = {0}, extensions = {0};
     char id[BH_CONNECTION_ID_LEN + 1];
     bh_connection_id(c->ws->subscriber.number, id);
-    headers[0] = (struct bh_http_header){BH_SLICE(ID_HEADER), bh_slice_cstr(id)};
+    headers[0] = (struct bh_header){BH_SLICE(ID_HEADER), bh_slice_cstr(id)};
     size_t n = 1;
     for (size_t i = 0; i < welcome->header_count && n < BH_CONN_HEADERS_MAX; i++)
-        headers[n++] = (struct bh_http_header){welcome->headers[i].name, welcome->headers[i].value};
+        headers[n++] = welcome->headers[i];
     negotiate_deflate(c, &extensions);
     struct bh_slice agreed = bh_bytes_slice(&extensions);
     if (bh_ws_handshake_answer(&answer, bh_conn_request(c), protocol, agreed, headers, n) != 0) {
@@ -132,12 +132,12 @@ static void on_welcome(void *ud, bh_handle handle, const struct bh_welcome *welc
         open_connection(c, welcome);
         return;
     }
-    struct bh_http_header headers[BH_CONN_HEADERS_MAX];
+    struct bh_header headers[BH_CONN_HEADERS_MAX];
     size_t n = 0;
     for (size_t i = 0; i < welcome->header_count && n < BH_CONN_HEADERS_MAX; i++) {
         const struct bh_header *h = &welcome->headers[i];
         if (!bh_slice_caseeq(h->name, BH_SLICE("Content-Type"))) /* a refusal is JSON, always */
-            headers[n++] = (struct bh_http_header){h->name, h->value};
+            headers[n++] = *h;
     }
     bh_edge_count(BH_EDGE_HANDSHAKES_REFUSED, 1);
     bh_info_limited("websocket handshake refused", bh_kv_int("status", welcome->status));
@@ -203,8 +203,8 @@ static void welcome_developer(struct bh_conn *c) {
 
 static void refuse_handshake(struct bh_conn *c, int status, const char *why) {
     bh_edge_count(BH_EDGE_HANDSHAKES_REFUSED, 1);
-    struct bh_http_header version = {BH_SLICE("Sec-WebSocket-Version"), BH_SLICE("13")};
-    struct bh_http_header allow = {BH_SLICE("Allow"), BH_SLICE("GET")};
+    struct bh_header version = {BH_SLICE("Sec-WebSocket-Version"), BH_SLICE("13")};
+    struct bh_header allow = {BH_SLICE("Allow"), BH_SLICE("GET")};
     struct bh_bytes body = {0};
     bh_bytes_adds(&body, "{\"error\":");
     bh_conn_error_object(&body, "bad_handshake", bh_slice_cstr(why));

@@ -173,15 +173,14 @@ static struct bh_slice slice_at(lua_State *L, lua_Integer i) {
 static void take_headers(lua_State *L, struct options *o) {
     lua_Integer count = (lua_Integer)lua_rawlen(L, FLAT) / 2;
     bool typed = false;
-    struct bh_fetch_header *all = lua_newuserdatauv(L, (size_t)(count + 1) * sizeof *all, 0);
+    struct bh_header *all = lua_newuserdatauv(L, (size_t)(count + 1) * sizeof *all, 0);
     for (lua_Integer i = 0; i < count; i++) {
         all[i].name = slice_at(L, 2 * i + 1);
         all[i].value = slice_at(L, 2 * i + 2);
         typed = typed || bh_slice_caseeq(all[i].name, BH_SLICE("content-type"));
     }
     if (o->has_json && !typed)
-        all[count++] =
-            (struct bh_fetch_header){BH_SLICE("Content-Type"), BH_SLICE("application/json")};
+        all[count++] = (struct bh_header){BH_SLICE("Content-Type"), BH_SLICE("application/json")};
     o->request.headers = all;
     o->request.header_count = (size_t)count;
 }
@@ -232,7 +231,7 @@ static struct guard *push_guard(lua_State *L, struct bh_fetch *fetch) {
 
 /* The value of a name that is there already: ", " between them, but for cookies, in which a comma
  * may be part of a date. The table of headers is on top. */
-static void push_header(lua_State *L, const struct bh_fetch_header *h) {
+static void push_header(lua_State *L, const struct bh_header *h) {
     bh_bind_push_slice(L, h->name);
     lua_pushvalue(L, -1);
     bool there = lua_rawget(L, -3) != LUA_TNIL;

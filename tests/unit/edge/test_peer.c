@@ -13,12 +13,12 @@ static int set_up(void **state) {
 
 /* The lines are separate headers; NULL ends them. */
 static struct bh_peer find(const char *from, const char *first, const char *second) {
-    struct bh_http_header headers[3] = {{BH_SLICE("Host"), BH_SLICE("x")}};
+    struct bh_header headers[3] = {{BH_SLICE("Host"), BH_SLICE("x")}};
     struct bh_http_request request = {.headers = headers, .header_count = 1};
     const char *lines[] = {first, second};
     for (int i = 0; i < 2; i++)
         if (lines[i])
-            headers[request.header_count++] = (struct bh_http_header){
+            headers[request.header_count++] = (struct bh_header){
                 BH_SLICE("x-forwarded-for"), test_exact(bh_slice_cstr(lines[i]))};
     struct bh_ip ip;
     struct bh_peer peer;
@@ -72,7 +72,7 @@ static void test_nonsense_ends_the_walk(void **state) {
 }
 
 static void test_https(void **state) {
-    struct bh_http_header header = {BH_SLICE("X-Forwarded-Proto"), BH_SLICE("https")};
+    struct bh_header header = {BH_SLICE("X-Forwarded-Proto"), BH_SLICE("https")};
     struct bh_http_request request = {.headers = &header, .header_count = 1};
     struct bh_ip ip;
     struct bh_peer peer;

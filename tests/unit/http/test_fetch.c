@@ -24,7 +24,7 @@ static const char *last(struct test_world *w) {
 
 #define FETCH(w, ...) test_fetch(w, &(struct bh_fetch_request){__VA_ARGS__})
 #define WITH(name_, value_)                                                                        \
-    .headers = &(struct bh_fetch_header){BH_SLICE(name_), BH_SLICE(value_)}, .header_count = 1
+    .headers = &(struct bh_header){BH_SLICE(name_), BH_SLICE(value_)}, .header_count = 1
 
 static void test_get(void **state) {
     struct test_world *w = *state;
@@ -119,12 +119,12 @@ static void test_bodies_of_other_forms(void **state) {
 
 static void test_headers(void **state) {
     struct test_world *w = *state;
-    struct bh_fetch_header headers[] = {{BH_SLICE("X-A"), BH_SLICE("1")},
-                                        {BH_SLICE("X-A"), BH_SLICE("2\t3")},
-                                        {BH_SLICE("Authorization"), BH_SLICE("Bearer t")},
-                                        {BH_SLICE("Host"), BH_SLICE("other")},
-                                        {BH_SLICE("User-Agent"), BH_SLICE("mine")},
-                                        {BH_SLICE("X-Empty"), BH_SLICE("")}};
+    struct bh_header headers[] = {{BH_SLICE("X-A"), BH_SLICE("1")},
+                                  {BH_SLICE("X-A"), BH_SLICE("2\t3")},
+                                  {BH_SLICE("Authorization"), BH_SLICE("Bearer t")},
+                                  {BH_SLICE("Host"), BH_SLICE("other")},
+                                  {BH_SLICE("User-Agent"), BH_SLICE("mine")},
+                                  {BH_SLICE("X-Empty"), BH_SLICE("")}};
     FETCH(w, .url = test_plain(w, "/"), .headers = headers, .header_count = COUNT(headers));
     assert_contains(last(w), "X-A: 1\r\nX-A: 2\t3\r\nAuthorization: Bearer t\r\n");
     assert_contains(last(w), "Host: other\r\n");
@@ -134,10 +134,10 @@ static void test_headers(void **state) {
 
 static void test_what_is_refused(void **state) {
     struct test_world *w = *state;
-    struct bh_fetch_header many[101];
+    struct bh_header many[101];
     struct bh_slice url = test_plain(w, "/"), get = {0};
     for (size_t i = 0; i < COUNT(many); i++)
-        many[i] = (struct bh_fetch_header){BH_SLICE("x"), BH_SLICE("y")};
+        many[i] = (struct bh_header){BH_SLICE("x"), BH_SLICE("y")};
     const struct {
         struct bh_fetch_request request;
         const char *why;

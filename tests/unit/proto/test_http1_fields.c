@@ -9,7 +9,7 @@
         }                                                                                          \
     }
 
-static const struct bh_http_header headers[] = {
+static const struct bh_header headers[] = {
     H("Host", "h"),       H("X-List", "one,Two , ,, three"),
     H("Empty", ""),       H("Cookie", "a=1; b=x=y ;c"),
     H("x-list", " four"), H("cookie", "a=2;d=; e = spaced "),

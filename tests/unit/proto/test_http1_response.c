@@ -15,7 +15,7 @@
 #define DATE    "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 
 static void an_answer_with_everything(void **state) {
-    static const struct bh_http_header headers[] = {H("X-One", "1"), H("Empty", "")};
+    static const struct bh_header headers[] = {H("X-One", "1"), H("Empty", "")};
     struct bh_bytes out = {0};
     bh_bytes_adds(&out, "before|");
     assert_int_equal(bh_http_response(&out, 200, "text/plain", headers, COUNT(headers),
@@ -86,7 +86,7 @@ static void dates(void **state) {
     }
 }
 
-static void assert_refused(int status, const char *type, struct bh_http_header header) {
+static void assert_refused(int status, const char *type, struct bh_header header) {
     struct bh_bytes out = {0};
     assert_int_equal(
         bh_http_response(&out, status, type, &header, 1, BH_SLICE("body"), true, false, WALL_MS),
@@ -96,7 +96,7 @@ static void assert_refused(int status, const char *type, struct bh_http_header h
 }
 
 static void headers_that_must_not_be_sent(void **state) {
-    static const struct bh_http_header bad[] = {
+    static const struct bh_header bad[] = {
         H("A", "b\r\nc: d"),
         H("A", "b\n"),
         H("A", "b\0"),
@@ -110,7 +110,7 @@ static void headers_that_must_not_be_sent(void **state) {
     };
     for (size_t i = 0; i < COUNT(bad); i++)
         assert_refused(200, NULL, bad[i]);
-    static const struct bh_http_header good = H("A", "tab\t\xc3\xa4");
+    static const struct bh_header good = H("A", "tab\t\xc3\xa4");
     assert_refused(200, "text/plain\r\nA: b", good);
     assert_refused(99, NULL, good);
     assert_refused(600, NULL, good);

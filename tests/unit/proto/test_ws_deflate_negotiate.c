@@ -18,14 +18,14 @@ static const struct bh_ws_deflate_config takeover_9 = {BH_WS_DEFLATE_TAKEOVER, 9
 /* Each line of `offers` is a header line. The answer, or "" when there is none. */
 static void negotiate(const char *offers, const struct bh_ws_deflate_config *config,
                       struct bh_ws_deflate *out, struct bh_bytes *answer) {
-    struct bh_http_header headers[10] = {{BH_SLICE("Upgrade"), BH_SLICE("websocket")}};
+    struct bh_header headers[10] = {{BH_SLICE("Upgrade"), BH_SLICE("websocket")}};
     size_t size = strlen(offers);
     char *exact = test_exact(offers, size);
     struct bh_slice rest = bh_slice(exact, size), line;
     size_t n = 1;
     while (bh_slice_split(&rest, '\n', &line)) {
-        headers[n++] = (struct bh_http_header){BH_SLICE("sec-websocket-EXTENSIONS"), line};
-        headers[n++] = (struct bh_http_header){BH_SLICE("X-Other"), BH_SLICE(PMD)};
+        headers[n++] = (struct bh_header){BH_SLICE("sec-websocket-EXTENSIONS"), line};
+        headers[n++] = (struct bh_header){BH_SLICE("X-Other"), BH_SLICE(PMD)};
     }
     memset(out, 0xff, sizeof *out);
     bool accepted = bh_ws_deflate_negotiate(headers, n, config, out, answer);
@@ -224,7 +224,7 @@ static void nothing_is_agreed_on_when_switched_off(void **state) {
 }
 
 static void the_answer_is_appended(void **state) {
-    const struct bh_http_header header = {BH_SLICE("Sec-WebSocket-Extensions"), BH_SLICE(PMD)};
+    const struct bh_header header = {BH_SLICE("Sec-WebSocket-Extensions"), BH_SLICE(PMD)};
     struct bh_ws_deflate out;
     struct bh_bytes answer = {0};
     bh_bytes_adds(&answer, "before ");

@@ -81,7 +81,7 @@ static void other_refusals(void **state) {
 }
 
 static void what_the_client_offers(void **state) {
-    static const struct bh_http_header headers[] = {
+    static const struct bh_header headers[] = {
         H("Upgrade", "WebSocket"),
         H("Connection", "Upgrade"),
         H("Sec-WebSocket-Version", "13"),
@@ -109,7 +109,7 @@ static void what_the_client_offers(void **state) {
     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"            \
     "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
 
-static const struct bh_http_header key_line = H("Sec-WebSocket-Key", KEY);
+static const struct bh_header key_line = H("Sec-WebSocket-Key", KEY);
 static const struct bh_http_request asked = {.headers = &key_line, .header_count = 1};
 
 static void answers(void **state) {
@@ -118,7 +118,7 @@ static void answers(void **state) {
     assert_int_equal(bh_ws_handshake_answer(&out, &asked, none, none, NULL, 0), 0);
     assert_bytes(&out, ANSWER "\r\n");
     bh_bytes_clear(&out);
-    static const struct bh_http_header more[] = {H("X-Id", "7")};
+    static const struct bh_header more[] = {H("X-Id", "7")};
     assert_int_equal(bh_ws_handshake_answer(&out, &asked, BH_SLICE("chat"),
                                             BH_SLICE("permessage-deflate"), more, 1),
                      0);
@@ -130,7 +130,7 @@ static void answers(void **state) {
 static void answers_that_must_not_be_sent(void **state) {
     struct bh_bytes out = {0};
     struct bh_slice none = bh_slice(NULL, 0), bad = BH_SLICE("a\r\nb: c");
-    static const struct bh_http_header bad_value = H("A", "b\r\nc: d"), bad_name = H("A\n", "b");
+    static const struct bh_header bad_value = H("A", "b\r\nc: d"), bad_name = H("A\n", "b");
     assert_int_equal(bh_ws_handshake_answer(&out, &asked, bad, none, NULL, 0), BH_EINVAL);
     assert_int_equal(bh_ws_handshake_answer(&out, &asked, none, bad, NULL, 0), BH_EINVAL);
     assert_int_equal(bh_ws_handshake_answer(&out, &asked, none, none, &bad_value, 1), BH_EINVAL);

@@ -44,7 +44,7 @@ static void test_no_client(void **state) {
 static void test_response(void **state) {
     struct world *w = *state;
     struct phone p;
-    struct bh_fetch_header headers[] = {
+    struct bh_header headers[] = {
         {BH_SLICE("vary"), BH_SLICE("a")}, {BH_SLICE("set-cookie"), BH_SLICE("x=1")},
         {BH_SLICE("vary"), BH_SLICE("b")}, {BH_SLICE("set-cookie"), BH_SLICE("y=2")},
         {BH_SLICE("vary"), BH_SLICE("c")}, {BH_SLICE("empty"), BH_SLICE("")}};
