@@ -25,29 +25,30 @@ static bool is_known(const struct bh_edge_config *config, struct bh_slice token)
     return known && token.n > 0;
 }
 
-static void log_refusal(const struct bh_conn *c, const char *cause) {
+static void log_refusal(const struct bh_http_conn *c, const char *cause) {
     char ip[BH_ADDR_TEXT_MAX];
     bh_ip_format(&c->peer.ip, ip);
     bh_info_limited("api request refused", bh_kv_str("cause", cause), bh_kv_str("ip", ip));
 }
 
-static void ask_keys(struct bh_conn *c) {
+static void ask_keys(struct bh_http_conn *c) {
     const struct bh_edge_config *config = c->edge->config;
-    if (config->dev || is_known(config, bearer_token(bh_conn_request(c)))) {
+    if (config->dev || is_known(config, bearer_token(bh_http_conn_request(c)))) {
         c->route->endpoint(c);
         return;
     }
     log_refusal(c, "key");
     if (config->api_key_count == 0)
-        bh_conn_fail(c, 401, "unauthorized",
-                     "the API is closed: no API key is configured and no on_api hook consents");
+        bh_http_conn_fail(
+            c, 401, "unauthorized",
+            "the API is closed: no API key is configured and no on_api hook consents");
     else
-        bh_conn_fail(c, 401, "unauthorized",
-                     "send a valid key in the header Authorization: Bearer <key>");
+        bh_http_conn_fail(c, 401, "unauthorized",
+                          "send a valid key in the header Authorization: Bearer <key>");
 }
 
 static void on_allowed(void *ud, bh_handle handle, bool allowed, int status, struct bh_slice body) {
-    struct bh_conn *c = bh_conn_find(ud, handle);
+    struct bh_http_conn *c = bh_http_conn_find(ud, handle);
     if (!c)
         return;
     c->ticket = 0;
@@ -57,21 +58,21 @@ static void on_allowed(void *ud, bh_handle handle, bool allowed, int status, str
         ask_keys(c);
     } else {
         log_refusal(c, "hook");
-        bh_conn_refuse(c, status, body, NULL, 0);
+        bh_http_conn_refuse(c, status, body, NULL, 0);
     }
 }
 
-void bh_auth_begin(struct bh_conn *c) {
+void bh_auth_begin(struct bh_http_conn *c) {
     struct bh_hooks *hooks = c->edge->worker->hooks;
     if (!bh_hooks_has(hooks, BH_HOOK_API)) {
         ask_keys(c);
         return;
     }
-    struct bh_conn_neutral neutral;
-    bh_conn_to_neutral(c, &neutral);
+    struct bh_hook_request hook_request;
+    bh_hook_request_init(c, &hook_request);
     bh_handle request = c->request;
-    bh_handle ticket = hooks->vt->api(hooks, &neutral.request, on_allowed, c->edge, request);
-    bh_conn_neutral_free(&neutral);
+    bh_handle ticket = hooks->vt->api(hooks, &hook_request.request, on_allowed, c->edge, request);
+    bh_hook_request_deinit(&hook_request);
     if (c->request == request)
         c->ticket = ticket;
 }

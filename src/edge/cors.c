@@ -12,35 +12,35 @@
 #define METHODS "GET, POST, DELETE"
 #define ALLOWED "Authorization, Content-Type"
 
-static bool is_script(const struct bh_conn *c) {
+static bool is_script(const struct bh_http_conn *c) {
     return c->route == &bh_script_route;
 }
 
-static bool is_ours(const struct bh_conn *c) {
-    return is_script(c) || bh_slice_starts(bh_conn_request(c)->path, BH_SLICE("/api/"));
+static bool is_ours(const struct bh_http_conn *c) {
+    return is_script(c) || bh_slice_starts(bh_http_conn_request(c)->path, BH_SLICE("/api/"));
 }
 
 static struct bh_slice origin_of(const struct bh_http_request *r) {
     return bh_http_header(r->headers, r->header_count, BH_SLICE("Origin"));
 }
 
-static bool is_welcome(const struct bh_conn *c) {
+static bool is_welcome(const struct bh_http_conn *c) {
     const struct bh_edge_config *config = c->edge->config;
-    return bh_origin_in(config->cors, config->cors_count, origin_of(bh_conn_request(c)));
+    return bh_origin_in(config->cors, config->cors_count, origin_of(bh_http_conn_request(c)));
 }
 
-size_t bh_cors_headers(const struct bh_conn *c, struct bh_header out[BH_CORS_HEADERS_MAX]) {
+size_t bh_cors_headers(const struct bh_http_conn *c, struct bh_header out[BH_CORS_HEADERS_MAX]) {
     size_t n = 0;
     if (c->edge->config->cors_count == 0 || !is_ours(c))
         return 0;
     out[n++] = (struct bh_header){BH_SLICE("Vary"), BH_SLICE("Origin")};
     if (is_welcome(c))
         out[n++] = (struct bh_header){BH_SLICE("Access-Control-Allow-Origin"),
-                                      origin_of(bh_conn_request(c))};
+                                      origin_of(bh_http_conn_request(c))};
     return n;
 }
 
-static void answer_preflight(struct bh_conn *c, const char *allow) {
+static void answer_preflight(struct bh_http_conn *c, const char *allow) {
     const struct bh_header headers[] = {
         {BH_SLICE("Access-Control-Allow-Methods"),
          is_script(c) ? bh_slice_cstr(allow) : BH_SLICE(METHODS)},
@@ -48,14 +48,15 @@ static void answer_preflight(struct bh_conn *c, const char *allow) {
         {BH_SLICE("Access-Control-Max-Age"), BH_SLICE("600")},
     };
     if (is_welcome(c))
-        bh_conn_answer(c, 204, NULL, headers, sizeof headers / sizeof *headers, bh_slice(NULL, 0));
+        bh_http_conn_answer(c, 204, NULL, headers, sizeof headers / sizeof *headers,
+                            bh_slice(NULL, 0));
     else
-        bh_conn_fail(c, 403, "forbidden", "api.cors_origins does not name this origin");
+        bh_http_conn_fail(c, 403, "forbidden", "api.cors_origins does not name this origin");
 }
 
-bool bh_cors_answer(struct bh_conn *c, const char *allow) {
+bool bh_cors_answer(struct bh_http_conn *c, const char *allow) {
     const struct bh_edge_config *config = c->edge->config;
-    const struct bh_http_request *r = bh_conn_request(c);
+    const struct bh_http_request *r = bh_http_conn_request(c);
     if (!is_ours(c) || origin_of(r).n == 0)
         return false;
     bool preflight =
@@ -70,8 +71,8 @@ bool bh_cors_answer(struct bh_conn *c, const char *allow) {
     if (!config->dev || known || is_welcome(c))
         return false;
     bh_edge_count(BH_EDGE_LIMIT_ORIGIN, 1);
-    bh_conn_fail(c, 403, "forbidden",
-                 "pages of this origin may not use the API of a development server; "
-                 "name it in api.cors_origins");
+    bh_http_conn_fail(c, 403, "forbidden",
+                      "pages of this origin may not use the API of a development server; "
+                      "name it in api.cors_origins");
     return true;
 }

@@ -10,8 +10,8 @@
 /* True when the request was answered: a preflight, or a page that has no business here. The route
  * is known; allow: the methods that the path takes ("": no path), NULL when the request has found
  * its endpoint, which then answers a preflight itself. */
-bool bh_cors_answer(struct bh_conn *c, const char *allow);
+bool bh_cors_answer(struct bh_http_conn *c, const char *allow);
 /* What the answer to any request has to say to the browser; how many headers. */
-size_t bh_cors_headers(const struct bh_conn *c, struct bh_header out[BH_CORS_HEADERS_MAX]);
+size_t bh_cors_headers(const struct bh_http_conn *c, struct bh_header out[BH_CORS_HEADERS_MAX]);
 
 #endif

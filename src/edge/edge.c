@@ -60,7 +60,7 @@ static size_t address_limit(const struct bh_edge *e, const struct bh_ip *ip) {
 }
 
 bool bh_edge_take_address(const struct bh_edge *e, const struct bh_ip *ip) {
-    if (bh_quota_take(BH_QUOTA_IP, address_key(ip), address_limit(e, ip)))
+    if (bh_quota_acquire(BH_QUOTA_IP, address_key(ip), address_limit(e, ip)))
         return true;
     char text[BH_ADDR_TEXT_MAX];
     bh_ip_format(ip, text);
@@ -70,7 +70,7 @@ bool bh_edge_take_address(const struct bh_edge *e, const struct bh_ip *ip) {
 }
 
 void bh_edge_give_address(const struct bh_edge *e, const struct bh_ip *ip) {
-    bh_quota_give(BH_QUOTA_IP, address_key(ip), address_limit(e, ip));
+    bh_quota_release(BH_QUOTA_IP, address_key(ip), address_limit(e, ip));
 }
 
 static void on_accept(void *ud, int fd, const struct bh_addr *peer) {
@@ -82,7 +82,7 @@ static void on_accept(void *ud, int fd, const struct bh_addr *peer) {
         return;
     }
     e->refusing += refuse;
-    bh_conn_new(e, l, fd, peer, refuse);
+    bh_http_conn_new(e, l, fd, peer, refuse);
 }
 
 int bh_edge_listen(struct bh_edge *e, const struct bh_edge_listen *listen, size_t count,
@@ -132,10 +132,10 @@ static void on_drain_step(struct bh_timer *t) {
     int closed = 0;
     struct bh_list *node = e->wsconns.next;
     for (; node != &e->wsconns && closed < DRAIN_SLICE; node = node->next) {
-        struct bh_wsconn *ws = BH_CONTAINER_OF(node, struct bh_wsconn, node);
-        if (ws->state != BH_WSCONN_OPEN)
+        struct bh_ws_conn *ws = BH_CONTAINER_OF(node, struct bh_ws_conn, node);
+        if (ws->state != BH_WS_CONN_OPEN)
             continue;
-        bh_wsconn_close(ws, 1001, BH_SLICE("the instance is shutting down"));
+        bh_ws_conn_close(ws, 1001, BH_SLICE("the instance is shutting down"));
         closed++;
     }
     if (node != &e->wsconns)
@@ -148,7 +148,7 @@ void bh_edge_drain(struct bh_edge *e, void (*on_drained)(void *ud), void *ud) {
     e->drained_ud = ud;
     stop_accepting(e);
     for (struct bh_list *n = e->conns.next; n != &e->conns; n = n->next)
-        bh_conn_drain(BH_CONTAINER_OF(n, struct bh_conn, node));
+        bh_http_conn_drain(BH_CONTAINER_OF(n, struct bh_http_conn, node));
     on_drain_step(&e->drain_step);
     bh_edge_check_drained(e);
 }
@@ -157,10 +157,10 @@ void bh_edge_abort(struct bh_edge *e) {
     stop_accepting(e);
     bh_timer_cancel(&e->drain_step);
     for (struct bh_list *n = e->conns.next; n != &e->conns; n = n->next)
-        bh_conn_drop(BH_CONTAINER_OF(n, struct bh_conn, node));
+        bh_http_conn_drop(BH_CONTAINER_OF(n, struct bh_http_conn, node));
     for (struct bh_list *n = e->wsconns.next; n != &e->wsconns; n = n->next)
-        bh_wsconn_drop(BH_CONTAINER_OF(n, struct bh_wsconn, node), 1001,
-                       BH_SLICE("the instance has shut down"));
+        bh_ws_conn_drop(BH_CONTAINER_OF(n, struct bh_ws_conn, node), 1001,
+                        BH_SLICE("the instance has shut down"));
 }
 
 /* --- life --- */
@@ -171,7 +171,7 @@ struct bh_edge *bh_edge_new(const struct bh_edge_config *config, struct bh_worke
     e->worker = worker;
     e->loop = worker->loop;
     e->http_limits = (struct bh_http_limits){.head_bytes = config->http_head_bytes,
-                                             .header_count = BH_CONN_HEADERS_MAX,
+                                             .header_count = BH_HTTP_HEADERS_MAX,
                                              .body_bytes = config->http_body_bytes};
     e->ws_limits = (struct bh_ws_limits){config->message_bytes, config->fragments};
     bh_list_init(&e->conns);
@@ -195,9 +195,9 @@ void bh_edge_free(struct bh_edge *e) {
     e->on_drained = NULL;
     bh_edge_abort(e);
     while (!bh_list_empty(&e->conns))
-        bh_conn_free(BH_CONTAINER_OF(e->conns.next, struct bh_conn, node));
+        bh_http_conn_free(BH_CONTAINER_OF(e->conns.next, struct bh_http_conn, node));
     while (!bh_list_empty(&e->wsconns))
-        bh_wsconn_free(BH_CONTAINER_OF(e->wsconns.next, struct bh_wsconn, node));
+        bh_ws_conn_free(BH_CONTAINER_OF(e->wsconns.next, struct bh_ws_conn, node));
     bh_frames_deinit(&e->frames);
     bh_tls_unref(e->tls);
     bh_api_batches_free(e);

@@ -30,10 +30,10 @@ struct bh_edge {
     struct bh_edge_listener *listeners;
     size_t listener_count;
 
-    struct bh_list conns;     /* struct bh_conn, HTTP */
-    struct bh_list wsconns;   /* struct bh_wsconn */
+    struct bh_list conns;     /* struct bh_http_conn, HTTP */
+    struct bh_list wsconns;   /* struct bh_ws_conn */
     size_t refusing;          /* connections over a limit that are being told so */
-    struct bh_slots requests; /* HTTP requests under way -> struct bh_conn */
+    struct bh_slots requests; /* HTTP requests under way -> struct bh_http_conn */
     struct bh_slots items;    /* items of batches under way */
     struct bh_list batches;
 

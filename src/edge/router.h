@@ -4,13 +4,13 @@
 
 #include "bellhop/base/slice.h"
 
-struct bh_conn;
+struct bh_http_conn;
 
 struct bh_route {
     const char *method;
     const char *prefix; /* the whole path when suffix is NULL */
     const char *suffix; /* what stands between the two is the parameter */
-    void (*endpoint)(struct bh_conn *c);
+    void (*endpoint)(struct bh_http_conn *c);
     bool guarded;  /* needs a key or a hook's consent */
     bool dev_only; /* not there otherwise */
     bool slashes;  /* the parameter may hold '/' */

@@ -52,7 +52,7 @@ void bh_api_batches_free(struct bh_edge *e) {
 }
 
 static void answer(struct batch *b) {
-    struct bh_conn *c = bh_conn_find(b->edge, b->request);
+    struct bh_http_conn *c = bh_http_conn_find(b->edge, b->request);
     if (!c)
         return;
     struct bh_bytes body = {0};
@@ -63,7 +63,7 @@ static void answer(struct batch *b) {
         bh_bytes_add(&body, bh_bytes_slice(&b->items[i].result));
     }
     bh_bytes_adds(&body, "]\n");
-    bh_conn_answer_json(c, 200, bh_bytes_slice(&body));
+    bh_http_conn_answer_json(c, 200, bh_bytes_slice(&body));
     bh_bytes_free(&body);
 }
 
@@ -76,7 +76,7 @@ static void settle(struct batch *b) {
 
 static void item_failed(struct item *item, const char *code, struct bh_slice message) {
     bh_bytes_adds(&item->result, "{\"error\":");
-    bh_conn_error_object(&item->result, code, message);
+    bh_http_conn_error_object(&item->result, code, message);
     bh_bytes_addc(&item->result, '}');
 }
 
@@ -240,7 +240,7 @@ static void publish_item(struct item *item, struct bh_json_value object) {
 
 /* --- the request --- */
 
-static struct batch *batch_new(struct bh_conn *c, size_t count) {
+static struct batch *batch_new(struct bh_http_conn *c, size_t count) {
     struct batch *b = bh_calloc(1, sizeof *b + count * sizeof(struct item));
     b->edge = c->edge;
     b->request = c->request;
@@ -260,22 +260,22 @@ static size_t count_elements(struct bh_json_value array) {
     return n;
 }
 
-void bh_api_batch(struct bh_conn *c) {
-    struct bh_slice body = bh_conn_request(c)->body;
+void bh_api_batch(struct bh_http_conn *c) {
+    struct bh_slice body = bh_http_conn_request(c)->body;
     struct bh_json_error error;
-    if (bh_conn_request(c)->query.n) {
-        bh_conn_fail(c, 400, "unknown_option", "a batch takes its options in the items");
+    if (bh_http_conn_request(c)->query.n) {
+        bh_http_conn_fail(c, 400, "unknown_option", "a batch takes its options in the items");
         return;
     }
     if (bh_json_check(body, &error) != 0) {
-        bh_conn_fail(c, 400, "invalid_json", "at byte %zu: %s", error.offset, error.why);
+        bh_http_conn_fail(c, 400, "invalid_json", "at byte %zu: %s", error.offset, error.why);
         return;
     }
     struct bh_json_value array = bh_json_root(body), element;
     size_t count = array.type == BH_JSON_ARRAY ? count_elements(array) : 0;
     if (array.type != BH_JSON_ARRAY || count > ITEMS_MAX) {
-        bh_conn_fail(c, 400, "invalid_request", "the body is an array of at most %d objects",
-                     ITEMS_MAX);
+        bh_http_conn_fail(c, 400, "invalid_request", "the body is an array of at most %d objects",
+                          ITEMS_MAX);
         return;
     }
     struct batch *b = batch_new(c, count);

@@ -76,8 +76,8 @@ int bh_api_take_option(struct bh_publish *p, struct bh_slice name, struct bh_sli
 }
 
 /* False after answering. */
-static bool take_query(struct bh_conn *c, struct bh_publish *p) {
-    struct bh_slice query = bh_conn_request(c)->query, name, value;
+static bool take_query(struct bh_http_conn *c, struct bh_publish *p) {
+    struct bh_slice query = bh_http_conn_request(c)->query, name, value;
     while (bh_http_next_arg(&query, &name, &value)) {
         char decoded[VALUE_MAX];
         const char *why = "the value is too long or holds a bad escape";
@@ -85,8 +85,8 @@ static bool take_query(struct bh_conn *c, struct bh_publish *p) {
         int error = n < 0 ? n : bh_api_take_option(p, name, bh_slice(decoded, (size_t)n), &why);
         if (error == 0)
             continue;
-        bh_conn_fail(c, 400, error == BH_ENOTFOUND ? "unknown_option" : "invalid_option",
-                     "query \"%.*s\": %s", BH_SLICE_ARG(name), why);
+        bh_http_conn_fail(c, 400, error == BH_ENOTFOUND ? "unknown_option" : "invalid_option",
+                          "query \"%.*s\": %s", BH_SLICE_ARG(name), why);
         return false;
     }
     return true;
@@ -141,7 +141,7 @@ void bh_api_published(const struct bh_publish_result *r, struct bh_bytes *out) {
 }
 
 static void on_published(void *ud, bh_handle handle, const struct bh_publish_result *result) {
-    struct bh_conn *c = bh_conn_find(ud, handle);
+    struct bh_http_conn *c = bh_http_conn_find(ud, handle);
     if (!c)
         return;
     struct bh_bytes body = {0};
@@ -149,11 +149,11 @@ static void on_published(void *ud, bh_handle handle, const struct bh_publish_res
     const char *code;
     if (result->error) {
         bh_api_outcome(result, &status, &code, &body);
-        bh_conn_fail(c, status, code, "%.*s", BH_SLICE_ARG(bh_bytes_slice(&body)));
+        bh_http_conn_fail(c, status, code, "%.*s", BH_SLICE_ARG(bh_bytes_slice(&body)));
     } else {
         bh_api_published(result, &body);
         bh_bytes_addc(&body, '\n');
-        bh_conn_answer_json(c, 200, bh_bytes_slice(&body));
+        bh_http_conn_answer_json(c, 200, bh_bytes_slice(&body));
     }
     bh_bytes_free(&body);
 }
@@ -167,12 +167,12 @@ static bool is_binary(const struct bh_http_request *r) {
            bh_slice_caseeq(bh_slice_trim(type), BH_SLICE("application/octet-stream"));
 }
 
-static void publish(struct bh_conn *c, enum bh_topic_kind kind, const char *bad_id) {
-    const struct bh_http_request *r = bh_conn_request(c);
+static void publish(struct bh_http_conn *c, enum bh_topic_kind kind, const char *bad_id) {
+    const struct bh_http_request *r = bh_http_conn_request(c);
     struct bh_publish p = {.source = BH_SOURCE_HTTP};
     const char *why;
     if (bh_topic_make(kind, c->param, &p.topic, &why) != 0) {
-        bh_conn_fail(c, 400, bad_id, "%s", why);
+        bh_http_conn_fail(c, 400, bad_id, "%s", why);
         return;
     }
     if (!take_query(c, &p)) {
@@ -181,9 +181,9 @@ static void publish(struct bh_conn *c, enum bh_topic_kind kind, const char *bad_
     }
     p.opcode = is_binary(r) ? BH_BINARY : BH_TEXT;
     if (p.opcode == BH_TEXT && !bh_utf8_valid(r->body)) {
-        bh_conn_fail(c, 400, "invalid_utf8",
-                     "a text message must be valid UTF-8; send Content-Type: "
-                     "application/octet-stream for a binary one");
+        bh_http_conn_fail(c, 400, "invalid_utf8",
+                          "a text message must be valid UTF-8; send Content-Type: "
+                          "application/octet-stream for a binary one");
         bh_publish_release(&p);
         return;
     }
@@ -191,18 +191,18 @@ static void publish(struct bh_conn *c, enum bh_topic_kind kind, const char *bad_
     bh_node_publish(c->edge->worker, &p, on_published, c->edge, c->request);
 }
 
-void bh_api_user_message(struct bh_conn *c) {
+void bh_api_user_message(struct bh_http_conn *c) {
     publish(c, BH_TOPIC_USER, "invalid_user");
 }
 
-void bh_api_tenant_message(struct bh_conn *c) {
+void bh_api_tenant_message(struct bh_http_conn *c) {
     publish(c, BH_TOPIC_TENANT, "invalid_tenant");
 }
 
-void bh_api_topic_message(struct bh_conn *c) {
+void bh_api_topic_message(struct bh_http_conn *c) {
     publish(c, BH_TOPIC_TOPIC, "invalid_topic");
 }
 
-void bh_api_broadcast(struct bh_conn *c) {
+void bh_api_broadcast(struct bh_http_conn *c) {
     publish(c, BH_TOPIC_ALL, "invalid_request");
 }

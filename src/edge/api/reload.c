@@ -9,26 +9,26 @@
 
 #include <stdio.h>
 
-void bh_api_reload(struct bh_conn *c) {
+void bh_api_reload(struct bh_http_conn *c) {
     const struct bh_edge_config *config = c->edge->config;
     if (!config->reload)
-        bh_conn_fail(c, 501, "not_available", "this instance cannot reload its scripts");
+        bh_http_conn_fail(c, 501, "not_available", "this instance cannot reload its scripts");
     else
         config->reload(config->reload_ud, c->edge->worker, c->request);
 }
 
 void bh_edge_reloaded(struct bh_edge *e, bh_handle handle, int error, unsigned generation,
                       struct bh_slice why) {
-    struct bh_conn *c = bh_conn_find(e, handle);
+    struct bh_http_conn *c = bh_http_conn_find(e, handle);
     char body[64];
     if (!c)
         return;
     if (error == BH_EEXIST) {
-        bh_conn_fail(c, 409, "reload_in_progress", "another reload is under way");
+        bh_http_conn_fail(c, 409, "reload_in_progress", "another reload is under way");
     } else if (error) {
-        bh_conn_fail(c, 500, "reload_failed", "%.*s", BH_SLICE_ARG(why));
+        bh_http_conn_fail(c, 500, "reload_failed", "%.*s", BH_SLICE_ARG(why));
     } else {
         int n = snprintf(body, sizeof body, "{\"generation\":%u}\n", generation);
-        bh_conn_answer_json(c, 200, bh_slice(body, (size_t)n));
+        bh_http_conn_answer_json(c, 200, bh_slice(body, (size_t)n));
     }
 }

@@ -14,7 +14,7 @@
 #include <stdio.h>
 
 static bool may_send(const struct bh_response *r) {
-    if (r->status < 200 || r->status > 599 || r->header_count >= BH_CONN_HEADERS_MAX)
+    if (r->status < 200 || r->status > 599 || r->header_count >= BH_HTTP_HEADERS_MAX)
         return false;
     for (size_t i = 0; i < r->header_count; i++)
         if (!bh_response_header_ok(r->headers[i].name))
@@ -23,36 +23,37 @@ static bool may_send(const struct bh_response *r) {
 }
 
 static void on_response(void *ud, bh_handle handle, const struct bh_response *r) {
-    struct bh_conn *c = bh_conn_find(ud, handle);
+    struct bh_http_conn *c = bh_http_conn_find(ud, handle);
     if (!c)
         return;
     c->ticket = 0;
     if (!may_send(r)) {
         bh_warn_limited("a script's answer was not sent: no such status, or a header that is not "
                         "its own");
-        bh_conn_fail(c, 500, "internal_error", "the endpoint's answer cannot be sent");
+        bh_http_conn_fail(c, 500, "internal_error", "the endpoint's answer cannot be sent");
         return;
     }
-    bh_conn_answer(c, r->status, NULL, r->headers, r->header_count, r->body);
+    bh_http_conn_answer(c, r->status, NULL, r->headers, r->header_count, r->body);
 }
 
-static void begin(struct bh_conn *c) {
+static void begin(struct bh_http_conn *c) {
     struct bh_hooks *hooks = c->edge->worker->hooks;
-    struct bh_conn_neutral neutral;
+    struct bh_hook_request hook_request;
     bh_handle request = c->request;
-    bh_conn_to_neutral(c, &neutral);
-    bh_handle ticket = hooks->vt->http(hooks, &neutral.request, bh_conn_request(c)->body,
+    bh_hook_request_init(c, &hook_request);
+    bh_handle ticket = hooks->vt->http(hooks, &hook_request.request, bh_http_conn_request(c)->body,
                                        on_response, c->edge, request);
-    bh_conn_neutral_free(&neutral);
+    bh_hook_request_deinit(&hook_request);
     if (c->request == request)
         c->ticket = ticket;
 }
 
 const struct bh_route bh_script_route = {.endpoint = begin};
 
-enum bh_route_result bh_script_route_find(const struct bh_conn *c, struct bh_route_match *out) {
+enum bh_route_result bh_script_route_find(const struct bh_http_conn *c,
+                                          struct bh_route_match *out) {
     struct bh_hooks *hooks = c->edge->worker->hooks;
-    const struct bh_http_request *r = bh_conn_request(c);
+    const struct bh_http_request *r = bh_http_conn_request(c);
     const char *allow = "";
     *out = (struct bh_route_match){0};
     int error = bh_hooks_has(hooks, BH_HOOK_HTTP)

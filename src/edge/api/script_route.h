@@ -9,6 +9,6 @@
 extern const struct bh_route bh_script_route;
 
 /* Asks the scripts; out->route is set also when only the method is wrong. */
-enum bh_route_result bh_script_route_find(const struct bh_conn *c, struct bh_route_match *out);
+enum bh_route_result bh_script_route_find(const struct bh_http_conn *c, struct bh_route_match *out);
 
 #endif

@@ -34,25 +34,25 @@ static const char *boolean(bool b) {
     return b ? "true" : "false";
 }
 
-static void fail_lookup(struct bh_conn *c, int error) {
-    bh_conn_fail(c, 503, "tracker_unavailable", "the tracker did not answer: %s",
-                 bh_strerror(error));
+static void fail_lookup(struct bh_http_conn *c, int error) {
+    bh_http_conn_fail(c, 503, "tracker_unavailable", "the tracker did not answer: %s",
+                      bh_strerror(error));
 }
 
-static bool refuse_query(struct bh_conn *c) {
-    if (bh_conn_request(c)->query.n == 0)
+static bool refuse_query(struct bh_http_conn *c) {
+    if (bh_http_conn_request(c)->query.n == 0)
         return false;
-    bh_conn_fail(c, 400, "unknown_option", "this path takes no query");
+    bh_http_conn_fail(c, 400, "unknown_option", "this path takes no query");
     return true;
 }
 
 /* Puts the id of the path to *id, or answers. */
-static bool take_id(struct bh_conn *c, enum bh_id_kind kind, struct bh_slice *id) {
+static bool take_id(struct bh_http_conn *c, enum bh_id_kind kind, struct bh_slice *id) {
     const char *why;
     *id = c->param;
     if (bh_id_check(kind, c->param, &why) == 0)
         return true;
-    bh_conn_fail(c, 400, kind == BH_ID_USER ? "invalid_user" : "invalid_tenant", "%s", why);
+    bh_http_conn_fail(c, 400, kind == BH_ID_USER ? "invalid_user" : "invalid_tenant", "%s", why);
     return false;
 }
 
@@ -75,7 +75,7 @@ static void add_connection(struct bh_bytes *out, const struct bh_connection_info
 
 static void on_user(void *ud, bh_handle handle, int error, const struct bh_presence *users,
                     size_t count, int64_t as_of) {
-    struct bh_conn *c = bh_conn_find(ud, handle);
+    struct bh_http_conn *c = bh_http_conn_find(ud, handle);
     if (!c)
         return;
     if (error || count != 1) {
@@ -92,11 +92,11 @@ static void on_user(void *ud, bh_handle handle, int error, const struct bh_prese
     bh_bytes_adds(&body, "],\"as_of\":");
     add_time(&body, as_of);
     bh_bytes_adds(&body, "}\n");
-    bh_conn_answer_json(c, 200, bh_bytes_slice(&body));
+    bh_http_conn_answer_json(c, 200, bh_bytes_slice(&body));
     bh_bytes_free(&body);
 }
 
-void bh_api_user(struct bh_conn *c) {
+void bh_api_user(struct bh_http_conn *c) {
     struct bh_slice user;
     if (!refuse_query(c) && take_id(c, BH_ID_USER, &user))
         bh_node_lookup(c->edge->worker, BH_LOOKUP_CONNECTIONS, &user, 1, on_user, c->edge,
@@ -107,7 +107,7 @@ void bh_api_user(struct bh_conn *c) {
 
 static void on_tenant(void *ud, bh_handle handle, int error, const struct bh_presence *tenants,
                       size_t count, int64_t as_of) {
-    struct bh_conn *c = bh_conn_find(ud, handle);
+    struct bh_http_conn *c = bh_http_conn_find(ud, handle);
     if (!c)
         return;
     if (error || count != 1) {
@@ -118,11 +118,11 @@ static void on_tenant(void *ud, bh_handle handle, int error, const struct bh_pre
     bh_bytes_addf(&body, "{\"connections\":%zu,\"as_of\":", tenants->count);
     add_time(&body, as_of);
     bh_bytes_adds(&body, "}\n");
-    bh_conn_answer_json(c, 200, bh_bytes_slice(&body));
+    bh_http_conn_answer_json(c, 200, bh_bytes_slice(&body));
     bh_bytes_free(&body);
 }
 
-void bh_api_tenant(struct bh_conn *c) {
+void bh_api_tenant(struct bh_http_conn *c) {
     struct bh_slice tenant;
     if (!refuse_query(c) && take_id(c, BH_ID_TENANT, &tenant))
         bh_node_lookup(c->edge->worker, BH_LOOKUP_TENANTS, &tenant, 1, on_tenant, c->edge,
@@ -135,7 +135,7 @@ void bh_api_tenant(struct bh_conn *c) {
  * hold; the answer comes in their order. */
 static void on_users(void *ud, bh_handle handle, int error, const struct bh_presence *users,
                      size_t count, int64_t as_of) {
-    struct bh_conn *c = bh_conn_find(ud, handle);
+    struct bh_http_conn *c = bh_http_conn_find(ud, handle);
     if (!c)
         return;
     if (error) {
@@ -154,7 +154,7 @@ static void on_users(void *ud, bh_handle handle, int error, const struct bh_pres
     bh_bytes_adds(&body, "},\"as_of\":");
     add_time(&body, as_of);
     bh_bytes_adds(&body, "}\n");
-    bh_conn_answer_json(c, 200, bh_bytes_slice(&body));
+    bh_http_conn_answer_json(c, 200, bh_bytes_slice(&body));
     bh_bytes_free(&body);
 }
 
@@ -174,17 +174,17 @@ static int add_user(struct bh_json_value value, struct bh_bytes *out, const char
 }
 
 /* Fills the scratch memory; the number of users, or -1 after answering. */
-static int collect_users(struct bh_conn *c) {
-    struct bh_slice body = bh_conn_request(c)->body;
+static int collect_users(struct bh_http_conn *c) {
+    struct bh_slice body = bh_http_conn_request(c)->body;
     struct bh_json_error error;
     if (bh_json_check(body, &error) != 0) {
-        bh_conn_fail(c, 400, "invalid_json", "at byte %zu: %s", error.offset, error.why);
+        bh_http_conn_fail(c, 400, "invalid_json", "at byte %zu: %s", error.offset, error.why);
         return -1;
     }
     struct bh_json_value root = bh_json_root(body), array, value;
     if (root.type != BH_JSON_OBJECT || !bh_json_member(root, BH_SLICE("users"), &array) ||
         array.type != BH_JSON_ARRAY) {
-        bh_conn_fail(c, 400, "invalid_request", "the body is {\"users\":[...]}");
+        bh_http_conn_fail(c, 400, "invalid_request", "the body is {\"users\":[...]}");
         return -1;
     }
     size_t cursor = 0;
@@ -193,17 +193,17 @@ static int collect_users(struct bh_conn *c) {
         if (!bh_json_next(array, &cursor, NULL, &value))
             return n;
         if (n == BH_LOOKUP_MAX) {
-            bh_conn_fail(c, 400, "invalid_request", "at most %d users", BH_LOOKUP_MAX);
+            bh_http_conn_fail(c, 400, "invalid_request", "at most %d users", BH_LOOKUP_MAX);
             return -1;
         }
         if (add_user(value, &c->scratch, &why) != 0) {
-            bh_conn_fail(c, 400, "invalid_user", "users[%d]: %s", n, why);
+            bh_http_conn_fail(c, 400, "invalid_user", "users[%d]: %s", n, why);
             return -1;
         }
     }
 }
 
-void bh_api_users_online(struct bh_conn *c) {
+void bh_api_users_online(struct bh_http_conn *c) {
     int n = refuse_query(c) ? -1 : collect_users(c);
     if (n < 0)
         return;
@@ -248,23 +248,23 @@ static int take_argument(struct farewell *f, struct bh_slice name, struct bh_sli
 }
 
 /* False after answering. */
-static bool take_query(struct bh_conn *c, struct farewell *f) {
-    struct bh_slice query = bh_conn_request(c)->query, name, value;
+static bool take_query(struct bh_http_conn *c, struct farewell *f) {
+    struct bh_slice query = bh_http_conn_request(c)->query, name, value;
     *f = (struct farewell){DISCONNECT_CODE, DISCONNECT_REASON, sizeof DISCONNECT_REASON - 1};
     while (bh_http_next_arg(&query, &name, &value)) {
         const char *why;
         int error = take_argument(f, name, value, &why);
         if (error == 0)
             continue;
-        bh_conn_fail(c, 400, error == BH_ENOTFOUND ? "unknown_option" : "invalid_option",
-                     "query \"%.*s\": %s", BH_SLICE_ARG(name), why);
+        bh_http_conn_fail(c, 400, error == BH_ENOTFOUND ? "unknown_option" : "invalid_option",
+                          "query \"%.*s\": %s", BH_SLICE_ARG(name), why);
         return false;
     }
     return true;
 }
 
 static void on_disconnected(void *ud, bh_handle handle, const struct bh_publish_result *result) {
-    struct bh_conn *c = bh_conn_find(ud, handle);
+    struct bh_http_conn *c = bh_http_conn_find(ud, handle);
     if (!c)
         return;
     if (result->error) {
@@ -272,14 +272,14 @@ static void on_disconnected(void *ud, bh_handle handle, const struct bh_publish_
         int status;
         const char *code;
         bh_api_outcome(result, &status, &code, &message);
-        bh_conn_fail(c, status, code, "%.*s", BH_SLICE_ARG(bh_bytes_slice(&message)));
+        bh_http_conn_fail(c, status, code, "%.*s", BH_SLICE_ARG(bh_bytes_slice(&message)));
         bh_bytes_free(&message);
         return;
     }
-    bh_conn_answer_json(c, 200, BH_SLICE("{\"status\":\"disconnecting\"}\n"));
+    bh_http_conn_answer_json(c, 200, BH_SLICE("{\"status\":\"disconnecting\"}\n"));
 }
 
-void bh_api_disconnect(struct bh_conn *c) {
+void bh_api_disconnect(struct bh_http_conn *c) {
     struct bh_slice user;
     struct farewell f;
     if (take_id(c, BH_ID_USER, &user) && take_query(c, &f))

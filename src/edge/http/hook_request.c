@@ -15,8 +15,8 @@ static void tls_to_neutral(const struct bh_tls_peer *p, struct bh_request_tls *o
                                    .san_count = p->san_count};
 }
 
-void bh_conn_to_neutral(const struct bh_conn *c, struct bh_conn_neutral *out) {
-    const struct bh_http_request *r = bh_conn_request(c);
+void bh_hook_request_init(const struct bh_http_conn *c, struct bh_hook_request *out) {
+    const struct bh_http_request *r = bh_http_conn_request(c);
     bh_ip_format(&c->peer.ip, out->ip);
     out->tls_peer = bh_tls_peer(&c->stream);
     if (out->tls_peer)
@@ -36,6 +36,6 @@ void bh_conn_to_neutral(const struct bh_conn *c, struct bh_conn_neutral *out) {
     };
 }
 
-void bh_conn_neutral_free(struct bh_conn_neutral *n) {
+void bh_hook_request_deinit(struct bh_hook_request *n) {
     bh_free(n->tls_peer);
 }

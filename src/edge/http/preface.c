@@ -12,42 +12,43 @@
 #include "bellhop/base/log.h"
 #include "bellhop/proto/proxy.h"
 
-static bool is_trusted(const struct bh_conn *c) {
+static bool is_trusted(const struct bh_http_conn *c) {
     const struct bh_edge_config *config = c->edge->config;
     return bh_cidr_any(config->trusted, config->trusted_count, &c->remote);
 }
 
-static bool admit(struct bh_conn *c) {
+static bool admit(struct bh_http_conn *c) {
     if (is_trusted(c))
         return true;
     c->counted_ip = bh_edge_take_address(c->edge, &c->remote);
     return c->counted_ip;
 }
 
-static void begin_http(struct bh_conn *c) {
+static void begin_http(struct bh_http_conn *c) {
     const struct bh_edge_listener *l = c->listener;
     if (!admit(c)) {
-        bh_conn_turn_away(c, 429, "too_many_connections", "this address has as many as it may");
+        bh_http_conn_turn_away(c, 429, "too_many_connections",
+                               "this address has as many as it may");
         return;
     }
     if (!l->tls) {
-        bh_conn_begin(c);
+        bh_http_conn_begin(c);
         return;
     }
     bh_tls_accept(&c->stream, c->edge->tls, bh_bytes_slice(&c->in));
     bh_bytes_free(&c->in);
 }
 
-static void refuse_proxy(struct bh_conn *c, const char *why) {
+static void refuse_proxy(struct bh_http_conn *c, const char *why) {
     char ip[BH_ADDR_TEXT_MAX];
     bh_ip_format(&c->remote, ip);
     bh_edge_count(BH_EDGE_LIMIT_PROXY, 1);
     bh_info_limited("connection refused on a PROXY protocol listener", bh_kv_str("reason", why),
                     bh_kv_str("ip", ip));
-    bh_conn_drop(c);
+    bh_http_conn_drop(c);
 }
 
-void bh_greet(struct bh_conn *c) {
+void bh_greet(struct bh_http_conn *c) {
     if (!c->listener->proxy)
         begin_http(c);
     else if (!is_trusted(c))
@@ -55,7 +56,7 @@ void bh_greet(struct bh_conn *c) {
 }
 
 /* By way of a socket address, because that is where IPv4 in IPv6 clothes is recognised. */
-static void take_source(struct bh_conn *c, const struct bh_proxy *proxy) {
+static void take_source(struct bh_http_conn *c, const struct bh_proxy *proxy) {
     struct bh_addr source;
     struct bh_ip ip = {.family = proxy->family};
     memcpy(ip.bytes, proxy->source, sizeof ip.bytes);
@@ -64,7 +65,7 @@ static void take_source(struct bh_conn *c, const struct bh_proxy *proxy) {
     c->remote_port = proxy->source_port;
 }
 
-void bh_greet_data(struct bh_conn *c, struct bh_slice data) {
+void bh_greet_data(struct bh_http_conn *c, struct bh_slice data) {
     struct bh_proxy proxy;
     const char *why;
     bh_bytes_add(&c->in, data);

@@ -6,8 +6,8 @@
 #include "http/http_conn.h"
 
 /* Begins; afterwards the connection is greeting, speaks HTTP, or is being refused. */
-void bh_greet(struct bh_conn *c);
+void bh_greet(struct bh_http_conn *c);
 /* Bytes while it is greeting. */
-void bh_greet_data(struct bh_conn *c, struct bh_slice data);
+void bh_greet_data(struct bh_http_conn *c, struct bh_slice data);
 
 #endif

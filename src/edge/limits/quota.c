@@ -78,7 +78,7 @@ static uint64_t hash_of(enum bh_quota kind, struct bh_slice name) {
     return hash ? hash : 1;
 }
 
-bool bh_quota_take(enum bh_quota kind, struct bh_slice name, size_t limit) {
+bool bh_quota_acquire(enum bh_quota kind, struct bh_slice name, size_t limit) {
     if (limit == 0 || name.n == 0)
         return true;
     uint64_t hash = hash_of(kind, name);
@@ -97,7 +97,7 @@ bool bh_quota_take(enum bh_quota kind, struct bh_slice name, size_t limit) {
     return taken;
 }
 
-void bh_quota_give(enum bh_quota kind, struct bh_slice name, size_t limit) {
+void bh_quota_release(enum bh_quota kind, struct bh_slice name, size_t limit) {
     if (limit == 0 || name.n == 0)
         return;
     uint64_t hash = hash_of(kind, name);

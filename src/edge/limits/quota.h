@@ -12,7 +12,7 @@ enum bh_quota { BH_QUOTA_IP, BH_QUOTA_USER, BH_QUOTA_TENANT };
 
 /* True when there were fewer than `limit` (then it counts now, to be given back by the same name).
  * A limit of 0 counts nothing, and neither does an empty name: true. */
-bool bh_quota_take(enum bh_quota kind, struct bh_slice name, size_t limit);
-void bh_quota_give(enum bh_quota kind, struct bh_slice name, size_t limit);
+bool bh_quota_acquire(enum bh_quota kind, struct bh_slice name, size_t limit);
+void bh_quota_release(enum bh_quota kind, struct bh_slice name, size_t limit);
 
 #endif

@@ -15,8 +15,8 @@ static void pay_back(struct bh_rate *r, uint32_t now_ms) {
         r->owed_us[i] -= r->owed_us[i] < paid_us ? r->owed_us[i] : paid_us;
 }
 
-uint32_t bh_rate_take(struct bh_rate *r, enum bh_rate_of what, uint64_t n, uint64_t per_second,
-                      uint64_t now_ms) {
+uint32_t bh_rate_charge(struct bh_rate *r, enum bh_rate_of what, uint64_t n, uint64_t per_second,
+                        uint64_t now_ms) {
     if (per_second == 0)
         return 0;
     if ((uint32_t)now_ms != r->at_ms)

@@ -17,7 +17,7 @@ struct bh_rate {
 
 /* Books n units at per_second (0: no limit). Returns in how many milliseconds to go on, 0: at
  * once. What a single call may owe is bounded by some seconds. */
-uint32_t bh_rate_take(struct bh_rate *r, enum bh_rate_of what, uint64_t n, uint64_t per_second,
-                      uint64_t now_ms);
+uint32_t bh_rate_charge(struct bh_rate *r, enum bh_rate_of what, uint64_t n, uint64_t per_second,
+                        uint64_t now_ms);
 
 #endif

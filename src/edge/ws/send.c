@@ -15,44 +15,44 @@
 #include "bellhop/base/log.h"
 #include "bellhop/base/utf8.h"
 
-bool bh_wsconn_is_drowning(const struct bh_wsconn *ws) {
-    return ws->out.bytes > BH_WSCONN_LIMIT(ws, queue_bytes) / 2;
+bool bh_ws_conn_above_high_water(const struct bh_ws_conn *ws) {
+    return ws->out.bytes > BH_WS_CONN_LIMIT(ws, queue_bytes) / 2;
 }
 
-void bh_wsconn_enqueue(struct bh_wsconn *ws, struct bh_buf *frame) {
+void bh_ws_conn_enqueue(struct bh_ws_conn *ws, struct bh_buf *frame) {
     bh_outq_push(&ws->out, frame);
-    if (ws->state != BH_WSCONN_OPENING)
+    if (ws->state != BH_WS_CONN_OPENING)
         bh_defer(ws->edge->loop, BH_PHASE_FLUSH, &ws->flush);
 }
 
 /* --- slow clients --- */
 
-static bool fits(const struct bh_wsconn *ws, size_t n) {
-    return ws->out.count == 0 || ws->out.bytes + n <= BH_WSCONN_LIMIT(ws, queue_bytes);
+static bool fits(const struct bh_ws_conn *ws, size_t n) {
+    return ws->out.count == 0 || ws->out.bytes + n <= BH_WS_CONN_LIMIT(ws, queue_bytes);
 }
 
-static void forget_context(struct bh_wsconn *ws) {
+static void forget_context(struct bh_ws_conn *ws) {
     if (ws->deflater)
         bh_deflater_reset(ws->deflater);
 }
 
 /* Frames that refer to one another go together. */
-static void drop_oldest(struct bh_wsconn *ws, size_t n) {
+static void drop_oldest(struct bh_ws_conn *ws, size_t n) {
     bool all = ws->deflate.server_takeover;
     while ((all || !fits(ws, n)) && bh_outq_drop_oldest(&ws->out))
         bh_edge_count(BH_EDGE_MESSAGES_DROPPED, 1);
     forget_context(ws);
 }
 
-static void give_up(struct bh_wsconn *ws) {
+static void give_up(struct bh_ws_conn *ws) {
     bh_edge_count(BH_EDGE_SLOW_CONSUMERS, 1);
-    bh_wsconn_log_end(ws, "slow consumer", 1008, bh_slice(NULL, 0));
+    bh_ws_conn_log_end(ws, "slow consumer", 1008, bh_slice(NULL, 0));
     bh_outq_drop_unsent(&ws->out);
     ws->reset = true;
-    bh_wsconn_close(ws, 1008, BH_SLICE("slow consumer"));
+    bh_ws_conn_close(ws, 1008, BH_SLICE("slow consumer"));
 }
 
-static enum bh_slow decide(struct bh_wsconn *ws) {
+static enum bh_slow decide(struct bh_ws_conn *ws) {
     struct bh_hooks *hooks = ws->edge->worker->hooks;
     enum bh_slow slow = ws->edge->config->on_slow;
     if (ws->asking) /* the hook itself sends */
@@ -65,14 +65,15 @@ static enum bh_slow decide(struct bh_wsconn *ws) {
     return slow;
 }
 
-static bool takes_messages(const struct bh_wsconn *ws) {
-    return ws->state == BH_WSCONN_OPEN || (ws->state == BH_WSCONN_OPENING && !ws->opening.farewell);
+static bool takes_messages(const struct bh_ws_conn *ws) {
+    return ws->state == BH_WS_CONN_OPEN ||
+           (ws->state == BH_WS_CONN_OPENING && !ws->opening.farewell);
 }
 
 /* 0 when n bytes may be queued. */
-static int make_room(struct bh_wsconn *ws, size_t n) {
-    if (!fits(ws, n) && ws->state == BH_WSCONN_OPEN)
-        bh_wsconn_flush(ws);
+static int make_room(struct bh_ws_conn *ws, size_t n) {
+    if (!fits(ws, n) && ws->state == BH_WS_CONN_OPEN)
+        bh_ws_conn_flush(ws);
     if (!takes_messages(ws))
         return BH_ECLOSED; /* the write found it broken */
     if (fits(ws, n))
@@ -99,12 +100,12 @@ static int make_room(struct bh_wsconn *ws, size_t n) {
 /* --- frames --- */
 
 /* The window bits to compress with, 0: as it is. */
-static unsigned compression_for(const struct bh_wsconn *ws, struct bh_slice payload) {
+static unsigned compression_for(const struct bh_ws_conn *ws, struct bh_slice payload) {
     bool wanted = ws->deflate.agreed && payload.n >= ws->edge->config->deflate_threshold;
     return wanted ? ws->deflate.server_bits : 0;
 }
 
-static struct bh_buf *own_frame(struct bh_wsconn *ws, uint8_t opcode, struct bh_slice payload) {
+static struct bh_buf *own_frame(struct bh_ws_conn *ws, uint8_t opcode, struct bh_slice payload) {
     if (!ws->deflater)
         ws->deflater = bh_deflater_new(ws->deflate.server_bits, ws->edge->config->deflate.level);
     struct bh_buf *frame =
@@ -117,7 +118,7 @@ static struct bh_buf *own_frame(struct bh_wsconn *ws, uint8_t opcode, struct bh_
     return bh_ws_frame_new(opcode, payload);
 }
 
-static struct bh_buf *frame_of_message(struct bh_wsconn *ws, struct bh_message *m) {
+static struct bh_buf *frame_of_message(struct bh_ws_conn *ws, struct bh_message *m) {
     unsigned bits = compression_for(ws, m->payload);
     bool compressed;
     if (bits && ws->deflate.server_takeover && m->topic.kind == BH_TOPIC_USER)
@@ -128,7 +129,7 @@ static struct bh_buf *frame_of_message(struct bh_wsconn *ws, struct bh_message *
     return frame;
 }
 
-static struct bh_buf *frame_of_bytes(struct bh_wsconn *ws, uint8_t opcode, struct bh_slice data) {
+static struct bh_buf *frame_of_bytes(struct bh_ws_conn *ws, uint8_t opcode, struct bh_slice data) {
     unsigned bits = compression_for(ws, data);
     if (bits && ws->deflate.server_takeover)
         return own_frame(ws, opcode, data);
@@ -137,7 +138,7 @@ static struct bh_buf *frame_of_bytes(struct bh_wsconn *ws, uint8_t opcode, struc
 
 /* --- sending --- */
 
-int bh_wsconn_send_message(struct bh_wsconn *ws, struct bh_message *m) {
+int bh_ws_conn_send_message(struct bh_ws_conn *ws, struct bh_message *m) {
     if (!takes_messages(ws))
         return BH_ECLOSED;
     if (bh_message_expired(m, bh_loop_now(ws->edge->loop))) {
@@ -148,11 +149,11 @@ int bh_wsconn_send_message(struct bh_wsconn *ws, struct bh_message *m) {
     if (error)
         return error;
     bh_edge_count(BH_EDGE_MESSAGES_OUT, 1);
-    bh_wsconn_enqueue(ws, frame_of_message(ws, m));
+    bh_ws_conn_enqueue(ws, frame_of_message(ws, m));
     return 0;
 }
 
-int bh_wsconn_send_data(struct bh_wsconn *ws, enum bh_opcode opcode, struct bh_slice data) {
+int bh_ws_conn_send_data(struct bh_ws_conn *ws, enum bh_opcode opcode, struct bh_slice data) {
     if (!takes_messages(ws))
         return BH_ECLOSED;
     if (opcode == BH_TEXT && !bh_utf8_valid(data))
@@ -161,15 +162,15 @@ int bh_wsconn_send_data(struct bh_wsconn *ws, enum bh_opcode opcode, struct bh_s
     if (error)
         return error;
     bh_edge_count(BH_EDGE_MESSAGES_OUT, 1);
-    bh_wsconn_enqueue(ws, frame_of_bytes(ws, (uint8_t)opcode, data));
+    bh_ws_conn_enqueue(ws, frame_of_bytes(ws, (uint8_t)opcode, data));
     return 0;
 }
 
-int bh_wsconn_send_control(struct bh_wsconn *ws, uint8_t opcode, struct bh_slice data) {
+int bh_ws_conn_send_control(struct bh_ws_conn *ws, uint8_t opcode, struct bh_slice data) {
     if (!takes_messages(ws))
         return BH_ECLOSED;
     int error = make_room(ws, data.n + BH_WS_HEADER_OUT_MAX);
     if (!error)
-        bh_wsconn_enqueue(ws, bh_ws_frame_new(opcode, data));
+        bh_ws_conn_enqueue(ws, bh_ws_frame_new(opcode, data));
     return error;
 }

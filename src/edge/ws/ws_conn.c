@@ -29,17 +29,17 @@
 static const struct bh_subscriber_vt subscriber_vt;
 static const struct bh_stream_callbacks stream_callbacks;
 
-static void arm(struct bh_wsconn *ws, uint64_t delay);
-static void read_held(struct bh_wsconn *ws);
+static void arm(struct bh_ws_conn *ws, uint64_t delay);
+static void read_held(struct bh_ws_conn *ws);
 
-static struct bh_wsconn *of(struct bh_subscriber *s) {
-    return BH_CONTAINER_OF(s, struct bh_wsconn, subscriber);
+static struct bh_ws_conn *of(struct bh_subscriber *s) {
+    return BH_CONTAINER_OF(s, struct bh_ws_conn, subscriber);
 }
 
 /* --- the end --- */
 
-void bh_wsconn_log_end(struct bh_wsconn *ws, const char *cause, unsigned code,
-                       struct bh_slice why) {
+void bh_ws_conn_log_end(struct bh_ws_conn *ws, const char *cause, unsigned code,
+                        struct bh_slice why) {
     char buffer[64];
     const struct bh_identity *identity = ws->subscriber.identity;
     bh_info_limited("websocket connection ends", bh_kv_str("cause", cause), bh_kv_int("code", code),
@@ -48,14 +48,15 @@ void bh_wsconn_log_end(struct bh_wsconn *ws, const char *cause, unsigned code,
                     bh_kv_slice("ip", subscriber_vt.ip(&ws->subscriber, buffer)));
 }
 
-static void leave_node(struct bh_wsconn *ws, unsigned code, struct bh_slice reason) {
+static void leave_node(struct bh_ws_conn *ws, unsigned code, struct bh_slice reason) {
     if (!ws->registered)
         return;
     ws->registered = false;
     const struct bh_identity *identity = ws->subscriber.identity;
     if (identity) {
-        bh_quota_give(BH_QUOTA_USER, identity->user, ws->edge->config->connections_per_user);
-        bh_quota_give(BH_QUOTA_TENANT, identity->tenant, ws->edge->config->connections_per_tenant);
+        bh_quota_release(BH_QUOTA_USER, identity->user, ws->edge->config->connections_per_user);
+        bh_quota_release(BH_QUOTA_TENANT, identity->tenant,
+                         ws->edge->config->connections_per_tenant);
     }
     if (ws->counted) {
         bh_edge_count(BH_EDGE_CONNECTIONS, -1);
@@ -64,7 +65,7 @@ static void leave_node(struct bh_wsconn *ws, unsigned code, struct bh_slice reas
     bh_node_close(ws->edge->worker, &ws->subscriber, code, reason);
 }
 
-void bh_wsconn_free(struct bh_wsconn *ws) {
+void bh_ws_conn_free(struct bh_ws_conn *ws) {
     bh_timer_cancel(&ws->timer);
     bh_defer_cancel(&ws->flush);
     bh_list_unlink(&ws->node);
@@ -82,16 +83,16 @@ void bh_wsconn_free(struct bh_wsconn *ws) {
 }
 
 static void on_reap(struct bh_defer *d) {
-    struct bh_wsconn *ws = BH_CONTAINER_OF(d, struct bh_wsconn, flush);
+    struct bh_ws_conn *ws = BH_CONTAINER_OF(d, struct bh_ws_conn, flush);
     struct bh_edge *e = ws->edge;
-    bh_wsconn_free(ws);
+    bh_ws_conn_free(ws);
     bh_edge_check_drained(e);
 }
 
-static void finish(struct bh_wsconn *ws) {
-    if (ws->state == BH_WSCONN_CLOSED)
+static void finish(struct bh_ws_conn *ws) {
+    if (ws->state == BH_WS_CONN_CLOSED)
         return;
-    ws->state = BH_WSCONN_CLOSED;
+    ws->state = BH_WS_CONN_CLOSED;
     if (ws->reset)
         bh_stream_reset(&ws->stream);
     else
@@ -103,29 +104,29 @@ static void finish(struct bh_wsconn *ws) {
     bh_defer(ws->edge->loop, BH_PHASE_REAP, &ws->flush);
 }
 
-void bh_wsconn_drop(struct bh_wsconn *ws, unsigned code, struct bh_slice reason) {
+void bh_ws_conn_drop(struct bh_ws_conn *ws, unsigned code, struct bh_slice reason) {
     leave_node(ws, code, reason);
     finish(ws);
 }
 
 /* --- sending --- */
 
-static void update_reading(struct bh_wsconn *ws) {
-    bool unwanted = ws->hook_paused || ws->open.resume_ms || bh_wsconn_is_drowning(ws);
-    bh_stream_read(&ws->stream, ws->state != BH_WSCONN_OPEN || !unwanted);
+static void update_reading(struct bh_ws_conn *ws) {
+    bool unwanted = ws->hook_paused || ws->open.resume_ms || bh_ws_conn_above_high_water(ws);
+    bh_stream_read(&ws->stream, ws->state != BH_WS_CONN_OPEN || !unwanted);
 }
 
-void bh_wsconn_flush(struct bh_wsconn *ws) {
+void bh_ws_conn_flush(struct bh_ws_conn *ws) {
     size_t before = ws->out.bytes;
     int error = bh_outq_flush(&ws->out, &ws->stream);
     bh_edge_count(BH_EDGE_BYTES_OUT, (int64_t)(before - ws->out.bytes));
     if (error == BH_ECLOSED) {
-        bh_wsconn_drop(ws, 1006, BH_SLICE("the connection broke off"));
+        bh_ws_conn_drop(ws, 1006, BH_SLICE("the connection broke off"));
         return;
     }
     if (error)
         bh_stream_want_write(&ws->stream);
-    else if (ws->state == BH_WSCONN_LEAVING && !ws->fin_sent) {
+    else if (ws->state == BH_WS_CONN_LEAVING && !ws->fin_sent) {
         ws->fin_sent = true;
         bh_stream_shutdown(&ws->stream);
     }
@@ -133,23 +134,23 @@ void bh_wsconn_flush(struct bh_wsconn *ws) {
 }
 
 static void on_flush(struct bh_defer *d) {
-    bh_wsconn_flush(BH_CONTAINER_OF(d, struct bh_wsconn, flush));
+    bh_ws_conn_flush(BH_CONTAINER_OF(d, struct bh_ws_conn, flush));
 }
 
-static void begin_close(struct bh_wsconn *ws, enum bh_wsconn_state next, unsigned code,
+static void begin_close(struct bh_ws_conn *ws, enum bh_ws_conn_state next, unsigned code,
                         struct bh_slice reason) {
     leave_node(ws, code, reason);
-    if (ws->state != BH_WSCONN_OPEN)
+    if (ws->state != BH_WS_CONN_OPEN)
         return; /* the hooks' on_close may have dropped it */
     ws->state = (unsigned char)next;
-    bh_wsconn_enqueue(ws, bh_ws_close_frame_new(code, reason));
+    bh_ws_conn_enqueue(ws, bh_ws_close_frame_new(code, reason));
     bh_timer_set(&ws->timer, ws->edge->config->close_timeout_ms);
     if (ws->open.held)
         read_held(ws); /* the peer's close frame may be in it */
 }
 
 /* Before the 101 there is nothing to close; the upgrade is hurried to its end instead. */
-static void close_later(struct bh_wsconn *ws, unsigned code, struct bh_slice reason) {
+static void close_later(struct bh_ws_conn *ws, unsigned code, struct bh_slice reason) {
     if (ws->opening.farewell)
         return;
     ws->opening.farewell = bh_ws_close_frame_new(code, reason);
@@ -157,35 +158,35 @@ static void close_later(struct bh_wsconn *ws, unsigned code, struct bh_slice rea
     bh_defer(ws->edge->loop, BH_PHASE_FLUSH, ws->opening.opener);
 }
 
-void bh_wsconn_close(struct bh_wsconn *ws, unsigned code, struct bh_slice reason) {
+void bh_ws_conn_close(struct bh_ws_conn *ws, unsigned code, struct bh_slice reason) {
     if (!bh_ws_close_code_valid(code))
         code = 1011;
-    if (ws->state == BH_WSCONN_OPENING)
+    if (ws->state == BH_WS_CONN_OPENING)
         close_later(ws, code, reason);
-    else if (ws->state == BH_WSCONN_OPEN)
-        begin_close(ws, BH_WSCONN_CLOSING, code, reason);
+    else if (ws->state == BH_WS_CONN_OPEN)
+        begin_close(ws, BH_WS_CONN_CLOSING, code, reason);
 }
 
 static int on_deliver(struct bh_subscriber *s, struct bh_message *m) {
-    return bh_wsconn_send_message(of(s), m);
+    return bh_ws_conn_send_message(of(s), m);
 }
 
 static int on_send(struct bh_subscriber *s, enum bh_opcode opcode, struct bh_slice data) {
-    return bh_wsconn_send_data(of(s), opcode, data);
+    return bh_ws_conn_send_data(of(s), opcode, data);
 }
 
 static void on_close(struct bh_subscriber *s, unsigned code, struct bh_slice reason) {
-    bh_wsconn_close(of(s), code, reason);
+    bh_ws_conn_close(of(s), code, reason);
 }
 
 static size_t on_queued(const struct bh_subscriber *s) {
-    return BH_CONTAINER_OF(s, const struct bh_wsconn, subscriber)->out.bytes;
+    return BH_CONTAINER_OF(s, const struct bh_ws_conn, subscriber)->out.bytes;
 }
 
 static void on_read(struct bh_subscriber *s, bool on) {
-    struct bh_wsconn *ws = of(s);
+    struct bh_ws_conn *ws = of(s);
     ws->hook_paused = !on;
-    if (ws->state == BH_WSCONN_OPEN)
+    if (ws->state == BH_WS_CONN_OPEN)
         update_reading(ws);
 }
 
@@ -197,7 +198,7 @@ static struct bh_slice on_ip(struct bh_subscriber *s, char buffer[64]) {
 }
 
 static struct bh_slice on_protocol(const struct bh_subscriber *s) {
-    return bh_slice_cstr(BH_CONTAINER_OF(s, const struct bh_wsconn, subscriber)->protocol);
+    return bh_slice_cstr(BH_CONTAINER_OF(s, const struct bh_ws_conn, subscriber)->protocol);
 }
 
 static const struct bh_subscriber_vt subscriber_vt = {
@@ -212,43 +213,43 @@ static const struct bh_subscriber_vt subscriber_vt = {
 
 /* --- receiving --- */
 
-static void on_message(struct bh_wsconn *ws, uint8_t opcode, struct bh_slice data) {
+static void on_message(struct bh_ws_conn *ws, uint8_t opcode, struct bh_slice data) {
     struct bh_hooks *hooks = ws->edge->worker->hooks;
     bh_edge_count(BH_EDGE_MESSAGES_IN, 1);
     if (bh_hooks_has(hooks, BH_HOOK_MESSAGE))
         hooks->vt->message(hooks, &ws->subscriber, (enum bh_opcode)opcode, data);
     else if (ws->edge->config->client_messages_refused)
-        bh_wsconn_close(ws, 1008, BH_SLICE(NOT_TAKEN));
+        bh_ws_conn_close(ws, 1008, BH_SLICE(NOT_TAKEN));
 }
 
-static void on_peer_close(struct bh_wsconn *ws, unsigned code, struct bh_slice reason) {
-    if (ws->state == BH_WSCONN_OPEN) {
-        begin_close(ws, BH_WSCONN_LEAVING, code, reason);
+static void on_peer_close(struct bh_ws_conn *ws, unsigned code, struct bh_slice reason) {
+    if (ws->state == BH_WS_CONN_OPEN) {
+        begin_close(ws, BH_WS_CONN_LEAVING, code, reason);
         return;
     }
-    ws->state = BH_WSCONN_LEAVING;
+    ws->state = BH_WS_CONN_LEAVING;
     bh_defer(ws->edge->loop, BH_PHASE_FLUSH, &ws->flush);
 }
 
-static void on_violation(struct bh_wsconn *ws, unsigned code, const char *why) {
-    if (ws->state == BH_WSCONN_OPEN) {
+static void on_violation(struct bh_ws_conn *ws, unsigned code, const char *why) {
+    if (ws->state == BH_WS_CONN_OPEN) {
         bh_edge_count(BH_EDGE_PROTOCOL_ERRORS, 1);
         if (code == 1009 || code == 1008) /* the reader's limits */
             bh_edge_count(code == 1009 ? BH_EDGE_LIMIT_MESSAGE_BYTES : BH_EDGE_LIMIT_FRAGMENTS, 1);
-        bh_wsconn_log_end(ws, "protocol error", code, bh_slice_cstr(why));
+        bh_ws_conn_log_end(ws, "protocol error", code, bh_slice_cstr(why));
     }
     on_peer_close(ws, code, bh_slice_cstr(why));
 }
 
-static void on_event(struct bh_wsconn *ws, const struct bh_ws_event *event) {
+static void on_event(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
     switch (event->type) {
     case BH_WS_EV_MESSAGE:
-        if (ws->state == BH_WSCONN_OPEN)
+        if (ws->state == BH_WS_CONN_OPEN)
             on_message(ws, event->opcode, event->data);
         break;
     case BH_WS_EV_PING:
-        if (ws->state == BH_WSCONN_OPEN)
-            bh_wsconn_send_control(ws, BH_WS_PONG, event->data);
+        if (ws->state == BH_WS_CONN_OPEN)
+            bh_ws_conn_send_control(ws, BH_WS_PONG, event->data);
         break;
     case BH_WS_EV_CLOSE:
         on_peer_close(ws, event->code, event->data);
@@ -264,7 +265,7 @@ static void on_event(struct bh_wsconn *ws, const struct bh_ws_event *event) {
 
 /* Keeps what has not been looked at, and the socket unread, until the bucket has filled up again.
  */
-static void throttle(struct bh_wsconn *ws, uint32_t wait_ms, struct bh_slice rest) {
+static void throttle(struct bh_ws_conn *ws, uint32_t wait_ms, struct bh_slice rest) {
     if (rest.n)
         ws->open.held = bh_buf_copy(rest);
     ws->open.resume_ms = bh_loop_now(ws->edge->loop) + wait_ms;
@@ -273,31 +274,31 @@ static void throttle(struct bh_wsconn *ws, uint32_t wait_ms, struct bh_slice res
 }
 
 /* In how many milliseconds the client may go on; 0: at once. */
-static uint32_t book(struct bh_wsconn *ws, const struct bh_ws_event *event) {
+static uint32_t book(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
     const struct bh_edge_config *config = ws->edge->config;
     uint64_t now = bh_loop_now(ws->edge->loop);
     uint32_t wait_ms = 0;
-    if (ws->state != BH_WSCONN_OPEN)
+    if (ws->state != BH_WS_CONN_OPEN)
         return 0;
     if (event->type == BH_WS_EV_MESSAGE) {
-        wait_ms = bh_rate_take(&ws->rate, BH_RATE_MESSAGES, 1,
-                               BH_WSCONN_LIMIT(ws, messages_per_second), now);
+        wait_ms = bh_rate_charge(&ws->rate, BH_RATE_MESSAGES, 1,
+                                 BH_WS_CONN_LIMIT(ws, messages_per_second), now);
         if (wait_ms)
             bh_edge_count(BH_EDGE_LIMIT_MESSAGE_RATE, 1);
-    } else if (bh_rate_take(&ws->rate, BH_RATE_CONTROL, 1, config->control_per_second, now)) {
+    } else if (bh_rate_charge(&ws->rate, BH_RATE_CONTROL, 1, config->control_per_second, now)) {
         bh_edge_count(BH_EDGE_LIMIT_CONTROL_RATE, 1);
-        bh_wsconn_log_end(ws, "too many pings or pongs", 1008, bh_slice(NULL, 0));
-        bh_wsconn_close(ws, 1008, BH_SLICE("too many pings or pongs"));
+        bh_ws_conn_log_end(ws, "too many pings or pongs", 1008, bh_slice(NULL, 0));
+        bh_ws_conn_close(ws, 1008, BH_SLICE("too many pings or pongs"));
     }
     return wait_ms;
 }
 
-static void note_life(struct bh_wsconn *ws) {
+static void note_life(struct bh_ws_conn *ws) {
     ws->since_ms = bh_loop_now(ws->edge->loop);
     ws->pinged = false;
 }
 
-static void read_frames(struct bh_wsconn *ws, unsigned char *data, size_t n) {
+static void read_frames(struct bh_ws_conn *ws, unsigned char *data, size_t n) {
     struct bh_ws_event event;
     uint32_t wait_ms = 0;
     do { /* until NONE, which lets the reader give back what it has gathered */
@@ -305,12 +306,12 @@ static void read_frames(struct bh_wsconn *ws, unsigned char *data, size_t n) {
         on_event(ws, &event);
         if (event.type != BH_WS_EV_NONE)
             wait_ms = book(ws, &event);
-    } while (event.type != BH_WS_EV_NONE && ws->state < BH_WSCONN_LEAVING && !wait_ms);
-    if (wait_ms && ws->state == BH_WSCONN_OPEN)
+    } while (event.type != BH_WS_EV_NONE && ws->state < BH_WS_CONN_LEAVING && !wait_ms);
+    if (wait_ms && ws->state == BH_WS_CONN_OPEN)
         throttle(ws, wait_ms, bh_slice((const char *)data, n));
 }
 
-static void read_held(struct bh_wsconn *ws) {
+static void read_held(struct bh_ws_conn *ws) {
     struct bh_buf *held = ws->open.held;
     ws->open.held = NULL;
     ws->open.resume_ms = 0;
@@ -319,47 +320,47 @@ static void read_held(struct bh_wsconn *ws) {
     bh_buf_unref(held);
 }
 
-static void book_bytes(struct bh_wsconn *ws, size_t n) {
+static void book_bytes(struct bh_ws_conn *ws, size_t n) {
     uint32_t wait_ms =
-        bh_rate_take(&ws->rate, BH_RATE_BYTES, n, BH_WSCONN_LIMIT(ws, bytes_per_second),
-                     bh_loop_now(ws->edge->loop));
-    if (!wait_ms || ws->state != BH_WSCONN_OPEN || ws->open.resume_ms)
+        bh_rate_charge(&ws->rate, BH_RATE_BYTES, n, BH_WS_CONN_LIMIT(ws, bytes_per_second),
+                       bh_loop_now(ws->edge->loop));
+    if (!wait_ms || ws->state != BH_WS_CONN_OPEN || ws->open.resume_ms)
         return;
     bh_edge_count(BH_EDGE_LIMIT_BYTE_RATE, 1);
     throttle(ws, wait_ms, bh_slice(NULL, 0));
 }
 
 static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
-    struct bh_wsconn *ws = BH_CONTAINER_OF(s, struct bh_wsconn, stream);
+    struct bh_ws_conn *ws = BH_CONTAINER_OF(s, struct bh_ws_conn, stream);
     note_life(ws);
     bh_edge_count(BH_EDGE_BYTES_IN, (int64_t)n);
-    if (ws->state >= BH_WSCONN_LEAVING)
+    if (ws->state >= BH_WS_CONN_LEAVING)
         return;
     read_frames(ws, data, n);
     book_bytes(ws, n);
-    if (ws->state == BH_WSCONN_OPEN && bh_wsconn_is_drowning(ws))
-        bh_wsconn_flush(ws); /* before the next buffer of this very tick */
+    if (ws->state == BH_WS_CONN_OPEN && bh_ws_conn_above_high_water(ws))
+        bh_ws_conn_flush(ws); /* before the next buffer of this very tick */
 }
 
 static void on_end(struct bh_stream *s, int error) {
-    struct bh_wsconn *ws = BH_CONTAINER_OF(s, struct bh_wsconn, stream);
-    if (error == 0 && ws->state >= BH_WSCONN_CLOSING)
-        bh_wsconn_flush(ws); /* the close frame may still be queued */
-    bh_wsconn_drop(ws, 1006, BH_SLICE("the connection broke off"));
+    struct bh_ws_conn *ws = BH_CONTAINER_OF(s, struct bh_ws_conn, stream);
+    if (error == 0 && ws->state >= BH_WS_CONN_CLOSING)
+        bh_ws_conn_flush(ws); /* the close frame may still be queued */
+    bh_ws_conn_drop(ws, 1006, BH_SLICE("the connection broke off"));
 }
 
 /* Room again means that the peer's kernel has acknowledged something: it is alive. */
 static void on_writable(struct bh_stream *s) {
-    struct bh_wsconn *ws = BH_CONTAINER_OF(s, struct bh_wsconn, stream);
+    struct bh_ws_conn *ws = BH_CONTAINER_OF(s, struct bh_ws_conn, stream);
     note_life(ws);
-    bh_wsconn_flush(ws);
+    bh_ws_conn_flush(ws);
 }
 
 static const struct bh_stream_callbacks stream_callbacks = {on_data, on_end, on_writable};
 
 /* --- heartbeat and expiry --- */
 
-static uint64_t expires_in(const struct bh_wsconn *ws) {
+static uint64_t expires_in(const struct bh_ws_conn *ws) {
     const struct bh_identity *identity = ws->subscriber.identity;
     if (!identity || identity->expires == 0)
         return UINT64_MAX;
@@ -377,7 +378,7 @@ static uint64_t left(uint64_t now, uint64_t due) {
 
 /* Does what the heartbeat asks for now; returns when to look again, 0 when the connection is dead.
  */
-static uint64_t beat(struct bh_wsconn *ws) {
+static uint64_t beat(struct bh_ws_conn *ws) {
     const struct bh_edge_config *config = ws->edge->config;
     uint64_t now = bh_loop_now(ws->edge->loop);
     if (config->ping_interval_ms == 0)
@@ -390,12 +391,12 @@ static uint64_t beat(struct bh_wsconn *ws) {
         return left(now, ws->since_ms + config->ping_interval_ms);
     ws->pinged = true;
     ws->since_ms = now;
-    bh_wsconn_send_control(ws, BH_WS_PING, bh_slice(NULL, 0));
+    bh_ws_conn_send_control(ws, BH_WS_PING, bh_slice(NULL, 0));
     return config->pong_timeout_ms < config->ping_interval_ms ? config->pong_timeout_ms
                                                               : config->ping_interval_ms;
 }
 
-static void arm(struct bh_wsconn *ws, uint64_t delay) {
+static void arm(struct bh_ws_conn *ws, uint64_t delay) {
     uint64_t expiry = ws->expiring ? UINT64_MAX : expires_in(ws);
     uint64_t resume =
         ws->open.resume_ms ? left(bh_loop_now(ws->edge->loop), ws->open.resume_ms) : UINT64_MAX;
@@ -405,19 +406,19 @@ static void arm(struct bh_wsconn *ws, uint64_t delay) {
         bh_timer_set(&ws->timer, delay);
 }
 
-static void watch(struct bh_wsconn *ws);
+static void watch(struct bh_ws_conn *ws);
 
 /* A new expiry that is over already ends the connection; the hook is not asked again and again. */
 static void on_expiry(void *ud, bh_handle handle, int64_t expires) {
     struct bh_subscriber *s = bh_worker_subscriber(ud, handle);
     if (!s)
         return;
-    struct bh_wsconn *ws = BH_CONTAINER_OF(s, struct bh_wsconn, subscriber);
-    if (ws->state != BH_WSCONN_OPEN)
+    struct bh_ws_conn *ws = BH_CONTAINER_OF(s, struct bh_ws_conn, subscriber);
+    if (ws->state != BH_WS_CONN_OPEN)
         return;
     ws->subscriber.identity->expires = expires;
     if (expires == 0 || expires_in(ws) == 0) {
-        bh_wsconn_close(ws, 4401, BH_SLICE("expired"));
+        bh_ws_conn_close(ws, 4401, BH_SLICE("expired"));
         return;
     }
     ws->expiring = false;
@@ -425,7 +426,7 @@ static void on_expiry(void *ud, bh_handle handle, int64_t expires) {
 }
 
 /* False: there is nobody to ask. */
-static bool ask_for_more(struct bh_wsconn *ws) {
+static bool ask_for_more(struct bh_ws_conn *ws) {
     struct bh_hooks *hooks = ws->edge->worker->hooks;
     if (!bh_hooks_has(hooks, BH_HOOK_EXPIRE))
         return false;
@@ -434,35 +435,35 @@ static bool ask_for_more(struct bh_wsconn *ws) {
     return true;
 }
 
-static void watch(struct bh_wsconn *ws) {
+static void watch(struct bh_ws_conn *ws) {
     if (ws->open.resume_ms && left(bh_loop_now(ws->edge->loop), ws->open.resume_ms) == 0) {
         read_held(ws);
-        if (ws->state == BH_WSCONN_CLOSED)
+        if (ws->state == BH_WS_CONN_CLOSED)
             return;
         update_reading(ws);
     }
     if (expires_in(ws) == 0 && !ws->expiring && !ask_for_more(ws)) {
-        bh_wsconn_close(ws, 4401, BH_SLICE("expired"));
+        bh_ws_conn_close(ws, 4401, BH_SLICE("expired"));
         return;
     }
-    if (ws->state != BH_WSCONN_OPEN)
+    if (ws->state != BH_WS_CONN_OPEN)
         return; /* it was refused at once */
     uint64_t again = beat(ws);
-    if (ws->state != BH_WSCONN_OPEN)
+    if (ws->state != BH_WS_CONN_OPEN)
         return; /* the ping found a full queue */
     if (again) {
         arm(ws, again);
         return;
     }
     bh_edge_count(BH_EDGE_HALF_OPEN, 1);
-    bh_wsconn_log_end(ws, "no answer to a ping", 1006, bh_slice(NULL, 0));
+    bh_ws_conn_log_end(ws, "no answer to a ping", 1006, bh_slice(NULL, 0));
     ws->reset = true;
-    bh_wsconn_drop(ws, 1006, BH_SLICE("no answer to a ping"));
+    bh_ws_conn_drop(ws, 1006, BH_SLICE("no answer to a ping"));
 }
 
 static void on_timer(struct bh_timer *t) {
-    struct bh_wsconn *ws = BH_CONTAINER_OF(t, struct bh_wsconn, timer);
-    if (ws->state == BH_WSCONN_OPEN) {
+    struct bh_ws_conn *ws = BH_CONTAINER_OF(t, struct bh_ws_conn, timer);
+    if (ws->state == BH_WS_CONN_OPEN) {
         watch(ws);
         return;
     }
@@ -472,9 +473,9 @@ static void on_timer(struct bh_timer *t) {
 
 /* --- opening --- */
 
-struct bh_wsconn *bh_wsconn_new(struct bh_edge *e, const struct bh_ip *ip, struct bh_slice protocol,
-                                struct bh_defer *opener) {
-    struct bh_wsconn *ws = bh_calloc(1, BH_SIZE_WITH(struct bh_wsconn, protocol, protocol.n + 1));
+struct bh_ws_conn *bh_ws_conn_new(struct bh_edge *e, const struct bh_ip *ip,
+                                  struct bh_slice protocol, struct bh_defer *opener) {
+    struct bh_ws_conn *ws = bh_calloc(1, BH_SIZE_WITH(struct bh_ws_conn, protocol, protocol.n + 1));
     ws->edge = e;
     ws->opening.opener = opener;
     ws->ip = *ip;
@@ -490,11 +491,11 @@ struct bh_wsconn *bh_wsconn_new(struct bh_edge *e, const struct bh_ip *ip, struc
     return ws;
 }
 
-bool bh_wsconn_wants_close(const struct bh_wsconn *ws) {
+bool bh_ws_conn_wants_close(const struct bh_ws_conn *ws) {
     return ws->opening.farewell != NULL;
 }
 
-static void start_heartbeat(struct bh_wsconn *ws) {
+static void start_heartbeat(struct bh_ws_conn *ws) {
     uint64_t interval = ws->edge->config->ping_interval_ms;
     uint64_t now = bh_loop_now(ws->edge->loop);
     /* As if heard earlier, so that those who came together do not beat together. */
@@ -503,12 +504,12 @@ static void start_heartbeat(struct bh_wsconn *ws) {
     arm(ws, interval ? interval - jitter : UINT64_MAX);
 }
 
-static void say_farewell(struct bh_wsconn *ws, struct bh_buf *frame) {
-    begin_close(ws, BH_WSCONN_CLOSING, ws->code, bh_slice(frame->data + 4, frame->len - 4));
+static void say_farewell(struct bh_ws_conn *ws, struct bh_buf *frame) {
+    begin_close(ws, BH_WS_CONN_CLOSING, ws->code, bh_slice(frame->data + 4, frame->len - 4));
     bh_buf_unref(frame);
 }
 
-void bh_wsconn_set_deflate(struct bh_wsconn *ws, const struct bh_ws_deflate *deflate) {
+void bh_ws_conn_set_deflate(struct bh_ws_conn *ws, const struct bh_ws_deflate *deflate) {
     struct bh_inflater *inflater = deflate->client_takeover
                                        ? bh_inflater_new(deflate->client_bits, true)
                                        : bh_frames_inflater(&ws->edge->frames);
@@ -516,12 +517,12 @@ void bh_wsconn_set_deflate(struct bh_wsconn *ws, const struct bh_ws_deflate *def
     bh_ws_reader_init(&ws->reader, inflater);
 }
 
-void bh_wsconn_start(struct bh_wsconn *ws, struct bh_stream *from, struct bh_buf *answer,
-                     struct bh_slice held) {
+void bh_ws_conn_start(struct bh_ws_conn *ws, struct bh_stream *from, struct bh_buf *answer,
+                      struct bh_slice held) {
     struct bh_buf *farewell = ws->opening.farewell;
     bh_stream_move(&ws->stream, from, &stream_callbacks);
     memset(&ws->open, 0, sizeof ws->open);
-    ws->state = BH_WSCONN_OPEN;
+    ws->state = BH_WS_CONN_OPEN;
     ws->has_socket = true;
     ws->counted = true;
     bh_edge_count(BH_EDGE_CONNECTIONS, 1);
@@ -534,8 +535,8 @@ void bh_wsconn_start(struct bh_wsconn *ws, struct bh_stream *from, struct bh_buf
         hooks->vt->open(hooks, &ws->subscriber);
     if (farewell)
         say_farewell(ws, farewell);
-    if (held.n && ws->state != BH_WSCONN_CLOSED)
+    if (held.n && ws->state != BH_WS_CONN_CLOSED)
         on_data(&ws->stream, (unsigned char *)held.p, held.n);
-    if (ws->state != BH_WSCONN_CLOSED)
+    if (ws->state != BH_WS_CONN_CLOSED)
         update_reading(ws);
 }

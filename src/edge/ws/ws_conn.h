@@ -10,18 +10,18 @@
 #include "limits/rate.h"
 #include "ws/outq.h"
 
-enum bh_wsconn_state {
-    BH_WSCONN_OPENING, /* without a socket; registered with the node */
-    BH_WSCONN_OPEN,
-    BH_WSCONN_CLOSING, /* our close frame is queued, the peer's is awaited */
-    BH_WSCONN_LEAVING, /* nothing more to say or hear: flush, FIN, the peer's FIN */
-    BH_WSCONN_CLOSED,
+enum bh_ws_conn_state {
+    BH_WS_CONN_OPENING, /* without a socket; registered with the node */
+    BH_WS_CONN_OPEN,
+    BH_WS_CONN_CLOSING, /* our close frame is queued, the peer's is awaited */
+    BH_WS_CONN_LEAVING, /* nothing more to say or hear: flush, FIN, the peer's FIN */
+    BH_WS_CONN_CLOSED,
 };
 
 /* In the order of heat: a delivery touches the stream's end and what stands from the subscriber's
  * end to the flags, a frame from the client little more, and whoever is idle is not touched between
  * two heartbeats. */
-struct bh_wsconn {
+struct bh_ws_conn {
     struct bh_stream stream;
     struct bh_subscriber subscriber;
     struct bh_outq out;
@@ -62,29 +62,30 @@ struct bh_wsconn {
 };
 
 /* opener is queued (flush phase) if the connection is told to close before it has started. */
-struct bh_wsconn *bh_wsconn_new(struct bh_edge *e, const struct bh_ip *ip, struct bh_slice protocol,
-                                struct bh_defer *opener);
+struct bh_ws_conn *bh_ws_conn_new(struct bh_edge *e, const struct bh_ip *ip,
+                                  struct bh_slice protocol, struct bh_defer *opener);
 /* Opening only: it has been told to close. */
-bool bh_wsconn_wants_close(const struct bh_wsconn *ws);
+bool bh_ws_conn_wants_close(const struct bh_ws_conn *ws);
 /* Opening only: the compression that the 101 announces. */
-void bh_wsconn_set_deflate(struct bh_wsconn *ws, const struct bh_ws_deflate *deflate);
+void bh_ws_conn_set_deflate(struct bh_ws_conn *ws, const struct bh_ws_deflate *deflate);
 /* Takes the descriptor of `from`, sends answer (a reference) before anything else, and reads `held`
  * as the first bytes from the client. */
-void bh_wsconn_start(struct bh_wsconn *ws, struct bh_stream *from, struct bh_buf *answer,
-                     struct bh_slice held);
+void bh_ws_conn_start(struct bh_ws_conn *ws, struct bh_stream *from, struct bh_buf *answer,
+                      struct bh_slice held);
 /* The identity's limit, or else the configured one. */
-#define BH_WSCONN_LIMIT(ws, name)                                                                  \
+#define BH_WS_CONN_LIMIT(ws, name)                                                                 \
     ((ws)->limited && (ws)->subscriber.identity && (ws)->subscriber.identity->limits.name          \
          ? (ws)->subscriber.identity->limits.name                                                  \
          : (ws)->edge->config->name)
 /* Starts the close handshake. */
-void bh_wsconn_close(struct bh_wsconn *ws, unsigned code, struct bh_slice reason);
+void bh_ws_conn_close(struct bh_ws_conn *ws, unsigned code, struct bh_slice reason);
 /* Ends it now, without a word to the peer. */
-void bh_wsconn_drop(struct bh_wsconn *ws, unsigned code, struct bh_slice reason);
+void bh_ws_conn_drop(struct bh_ws_conn *ws, unsigned code, struct bh_slice reason);
 /* Writes what is queued, now. The connection may be closed afterwards. */
-void bh_wsconn_flush(struct bh_wsconn *ws);
-void bh_wsconn_log_end(struct bh_wsconn *ws, const char *cause, unsigned code, struct bh_slice why);
+void bh_ws_conn_flush(struct bh_ws_conn *ws);
+void bh_ws_conn_log_end(struct bh_ws_conn *ws, const char *cause, unsigned code,
+                        struct bh_slice why);
 /* Frees it; for bh_edge_free, when no tick will. */
-void bh_wsconn_free(struct bh_wsconn *ws);
+void bh_ws_conn_free(struct bh_ws_conn *ws);
 
 #endif

@@ -6,22 +6,22 @@
 static void test_a_second_at_once(void **state) {
     struct bh_rate r = {0};
     for (int i = 0; i < 100; i++)
-        assert_int_equal(bh_rate_take(&r, BH_RATE_MESSAGES, 1, 100, 5000), 0);
-    assert_true(bh_rate_take(&r, BH_RATE_MESSAGES, 1, 100, 5000) > 0);
-    assert_int_equal(bh_rate_take(&r, BH_RATE_CONTROL, 1, 100, 5000), 0); /* its own bucket */
+        assert_int_equal(bh_rate_charge(&r, BH_RATE_MESSAGES, 1, 100, 5000), 0);
+    assert_true(bh_rate_charge(&r, BH_RATE_MESSAGES, 1, 100, 5000) > 0);
+    assert_int_equal(bh_rate_charge(&r, BH_RATE_CONTROL, 1, 100, 5000), 0); /* its own bucket */
 }
 
 static void test_no_limit(void **state) {
     struct bh_rate r = {0};
     for (int i = 0; i < 1000; i++)
-        assert_int_equal(bh_rate_take(&r, BH_RATE_BYTES, UINT64_MAX, 0, 1), 0);
+        assert_int_equal(bh_rate_charge(&r, BH_RATE_BYTES, UINT64_MAX, 0, 1), 0);
 }
 
 static void test_over_time_the_rate_is_kept(void **state) {
     struct bh_rate r = {0};
     uint64_t now = 1, passed = 0;
     while (now < 100000) {
-        uint32_t wait = bh_rate_take(&r, BH_RATE_MESSAGES, 1, 50, now);
+        uint32_t wait = bh_rate_charge(&r, BH_RATE_MESSAGES, 1, 50, now);
         passed++;
         now += wait;
     }
@@ -32,23 +32,23 @@ static void test_after_the_wait_there_is_room(void **state) {
     struct bh_rate r = {0};
     uint32_t wait = 0;
     while (!wait)
-        wait = bh_rate_take(&r, BH_RATE_MESSAGES, 1, 10, 7000);
-    assert_int_equal(bh_rate_take(&r, BH_RATE_MESSAGES, 1, 10, 7000 + wait), 0);
+        wait = bh_rate_charge(&r, BH_RATE_MESSAGES, 1, 10, 7000);
+    assert_int_equal(bh_rate_charge(&r, BH_RATE_MESSAGES, 1, 10, 7000 + wait), 0);
 }
 
 static void test_a_huge_piece_is_forgiven(void **state) {
     struct bh_rate r = {0};
-    uint32_t wait = bh_rate_take(&r, BH_RATE_BYTES, UINT64_MAX, 1, 1000);
+    uint32_t wait = bh_rate_charge(&r, BH_RATE_BYTES, UINT64_MAX, 1, 1000);
     assert_in_range(wait, 1000, 11000);
-    assert_int_equal(bh_rate_take(&r, BH_RATE_BYTES, 0, 1, 1000 + wait), 0);
+    assert_int_equal(bh_rate_charge(&r, BH_RATE_BYTES, 0, 1, 1000 + wait), 0);
 }
 
 static void test_clock_wraps(void **state) {
     struct bh_rate r = {.at_ms = UINT32_MAX - 10};
     uint64_t before = (uint64_t)UINT32_MAX - 5;
-    while (!bh_rate_take(&r, BH_RATE_MESSAGES, 1, 10, before))
+    while (!bh_rate_charge(&r, BH_RATE_MESSAGES, 1, 10, before))
         ;
-    assert_int_equal(bh_rate_take(&r, BH_RATE_MESSAGES, 1, 10, before + 2000), 0);
+    assert_int_equal(bh_rate_charge(&r, BH_RATE_MESSAGES, 1, 10, before + 2000), 0);
 }
 
 int main(void) {

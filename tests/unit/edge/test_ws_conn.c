@@ -761,8 +761,8 @@ static void test_abort(void **state) {
 
 static void test_size(void **state) {
     /* The whole of an idle connection is to stay below 1 KiB, hub entries and all. */
-    print_message("sizeof(struct bh_wsconn) = %zu\n", sizeof(struct bh_wsconn));
-    assert_true(sizeof(struct bh_wsconn) <= 640);
+    print_message("sizeof(struct bh_ws_conn) = %zu\n", sizeof(struct bh_ws_conn));
+    assert_true(sizeof(struct bh_ws_conn) <= 640);
 }
 
 int main(void) {
