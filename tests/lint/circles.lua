@@ -1,11 +1,10 @@
 -- No circles: a .c file that uses a symbol of another depends on it, and a folder depends on the
 -- folders whose symbols it uses and whose headers it includes. Following these arrows must never lead
 -- back to the start, else none of the files in between can be understood, tested or moved alone.
--- Symbols are read from the objects of a build without link-time optimisation; objects whose source is
--- not in the tree (generated, or left over from before a move) are skipped.
 -- Usage: lua5.4 circles.lua ROOT BUILD
 package.path = arg[0]:match("^(.-)[^/]*$") .. "?.lua;" .. package.path
 local files = require "files"
+local symbols = require "symbols"
 local root, build = arg[1], arg[2]
 
 -- Layers that still have circles; they are printed and do not fail. To be empty.
@@ -27,29 +26,15 @@ local function folder_of(path)
     return path:match("^(.*)/")
 end
 
--- Calls fn(source, symbol, type) for each global symbol of each object.
-local function each_symbol(fn)
-    local folder = build .. "/src/CMakeFiles/"
-    local pipe = assert(io.popen(("find '%s' -name '*.c.o' -print0 | LC_ALL=C sort -z | xargs -0r nm -gAP")
-        :format(folder)))
-    for line in pipe:lines() do
-        local object, symbol, kind = line:match("^(.-): (%S+) (%a)")
-        local source = object and "src/" .. object:sub(#folder + 1):match("^[^/]+%.dir/(.*)%.o$")
-        if source and files.exists(root .. "/" .. source) then fn(source, symbol, kind) end
-    end
-    assert(pipe:close(), "nm failed for the objects of " .. build)
-end
-
 local function add_symbols(graph, folders)
     local owner, uses = {}, {}
-    each_symbol(function(source, symbol, kind)
+    symbols.each(root, build, function(source, symbol, kind)
         if kind == "U" then
             uses[#uses + 1] = { source, symbol }
         elseif kind ~= "w" then
             owner[symbol] = source
         end
     end)
-    assert(next(owner), "no objects with symbols in " .. build)
     for _, use in ipairs(uses) do
         local user, symbol = use[1], use[2]
         if owner[symbol] then
