@@ -11,10 +11,10 @@ end
 
 local function say(text, room) return { type = "say", room = room or "lobby", text = text } end
 
--- The values of a field in all that a phone was sent.
-local function all(phone, field)
+-- The values of a field in all that a client was sent.
+local function all(client, field)
     local list = {}
-    for i, text in ipairs(phone.sent) do list[i] = bellhop.decode(text)[field] or false end
+    for i, text in ipairs(client.sent) do list[i] = bellhop.decode(text)[field] or false end
     return list
 end
 

@@ -19,15 +19,15 @@ describe("an HTTP service that says who it is", function()
     local function connect(token) return t.connect { query = "token=" .. (token or "abc") } end
 
     it("is asked with the token, and believed", function()
-        local phone = connect()
-        assert.same({ 101, "42", "7", { "news" } }, { phone.status, phone.user, phone.tenant, phone.topics })
+        local client = connect()
+        assert.same({ 101, "42", "7", { "news" } }, { client.status, client.user, client.tenant, client.topics })
         assert.equal("POST", asked[1].method)
         assert.equal("http://auth.test/whois", asked[1].url)
         assert.same({ token = "abc" }, bellhop.decode(asked[1].body))
         t.advance(599)
-        assert.is_nil(phone.closed)
+        assert.is_nil(client.closed)
         t.advance(2)
-        assert.equal(4401, phone.closed)
+        assert.equal(4401, client.closed)
     end)
 
     it("gets the token from the header and from the cookie, too", function()
@@ -52,8 +52,8 @@ describe("an HTTP service that says who it is", function()
     it("is not asked again for a short while when it says no", function()
         respond = function() return answer(401, "") end
         for _ = 1, 5 do
-            local phone = connect()
-            assert.same({ 401, "unauthorized" }, { phone.status, phone.json.error.code })
+            local client = connect()
+            assert.same({ 401, "unauthorized" }, { client.status, client.json.error.code })
         end
         assert.equal(1, #asked)
         respond = function() return answer(200, { user = 42 }) end
@@ -81,8 +81,8 @@ describe("an HTTP service that says who it is", function()
     } do
         it("lets nobody in when it " .. what, function()
             respond = broken
-            local phone = connect()
-            assert.same({ 503, "unavailable" }, { phone.status, phone.json.error.code })
+            local client = connect()
+            assert.same({ 503, "unavailable" }, { client.status, client.json.error.code })
         end)
     end
 
@@ -107,9 +107,9 @@ describe("an HTTP service that says who it is", function()
 
     it("may leave everything out but the user", function()
         respond = function() return answer(200, '{"user":7,"tenant":null,"topics":null,"ttl":null}') end
-        local phone = connect()
-        assert.same({ 101, "7", bellhop.now + 3600 }, { phone.status, phone.user, phone.expires })
-        assert.is_nil(phone.tenant)
+        local client = connect()
+        assert.same({ 101, "7", bellhop.now + 3600 }, { client.status, client.user, client.expires })
+        assert.is_nil(client.tenant)
     end)
 
     it("must be named", function()

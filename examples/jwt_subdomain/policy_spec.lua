@@ -17,9 +17,9 @@ describe("tenants by sub-domain", function()
     end
 
     it("admits a token of the sub-domain's tenant", function()
-        local phone = connect("acme.example.com", { sub = 42, tenant = "acme", topics = { "news" } })
+        local client = connect("acme.example.com", { sub = 42, tenant = "acme", topics = { "news" } })
         assert.same({ 101, "acme.42", "acme", { "acme/news" } },
-            { phone.status, phone.user, phone.tenant, phone.topics })
+            { client.status, client.user, client.tenant, client.topics })
     end)
 
     it("takes the token from a cookie and from the query", function()
@@ -42,18 +42,18 @@ describe("tenants by sub-domain", function()
     end)
 
     it("closes the connection when the token ends", function()
-        local phone = connect("acme.example.com", { sub = "1", tenant = "acme", exp = bellhop.now + 60 })
+        local client = connect("acme.example.com", { sub = "1", tenant = "acme", exp = bellhop.now + 60 })
         t.advance(59)
-        assert.is_nil(phone.closed)
+        assert.is_nil(client.closed)
         t.advance(2)
-        assert.equal(4401, phone.closed)
+        assert.equal(4401, client.closed)
     end)
 
     local function refused(what, status, code, host, claims, secret)
         it("refuses " .. what, function()
-            local phone = connect(host, claims, secret)
-            assert.equal(status, phone.status)
-            assert.equal(code, phone.json.error.code)
+            local client = connect(host, claims, secret)
+            assert.equal(status, client.status)
+            assert.equal(code, client.json.error.code)
         end)
     end
     local ann = { sub = "1", tenant = "acme" }

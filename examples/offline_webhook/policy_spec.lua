@@ -59,14 +59,14 @@ describe("a webhook for users who are away", function()
     end)
 
     it("is not asked for who is there, nor for topics, tenants and broadcasts", function()
-        local phone = t.connect { query = "token=" .. t.jwt { sub = "42" } }
+        local client = t.connect { query = "token=" .. t.jwt { sub = "42" } }
         t.publish { user = "42", data = "hello" }
         t.publish { topic = "news", data = "x" }
         t.publish { tenant = "7", data = "x" }
         t.publish { all = true, data = "x" }
         t.advance(60)
         assert.equal(0, #calls)
-        assert.same({ "hello", "x" }, phone.sent)
+        assert.same({ "hello", "x" }, client.sent)
     end)
 
     it("is asked again, less and less often, and 10 times at most", function()
@@ -118,9 +118,9 @@ describe("a webhook for users who are away", function()
         respond = status(503)
         t.publish { user = "42", data = "hello" }
         t.advance(0)
-        local phone = t.connect { query = "token=" .. t.jwt { sub = "42" } }
+        local client = t.connect { query = "token=" .. t.jwt { sub = "42" } }
         t.advance(3)
-        assert.same({ "hello" }, phone.sent)
+        assert.same({ "hello" }, client.sent)
         assert.equal(1, #calls)
     end)
 end)

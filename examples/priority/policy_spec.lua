@@ -3,22 +3,22 @@ local bellhop = require "bellhop.test"
 local KiB, MiB = 1024, 1024 * 1024
 
 describe("priorities on delivery", function()
-    local t, phone
+    local t, client
     before_each(function()
         t = bellhop.load "policy.lua"
-        phone = t.connect { query = "token=" .. t.jwt { sub = "42" } }
+        client = t.connect { query = "token=" .. t.jwt { sub = "42" } }
     end)
 
     -- The priorities that reach a client for which so much waits already.
     local function reaching(queued)
-        phone:slow(queued)
-        phone:clear()
+        client:slow(queued)
+        client:clear()
         for _, priority in ipairs { "low", "normal", "high" } do
             t.publish { user = "42", data = { priority = priority } }
         end
         t.publish { user = "42", data = "no JSON" }
         local list = {}
-        for i, data in ipairs(phone.sent) do
+        for i, data in ipairs(client.sent) do
             local json = bellhop.decode(data)
             list[i] = json and json.priority or data
         end
@@ -37,13 +37,13 @@ describe("priorities on delivery", function()
     end)
 
     it("counts binary messages as normal", function()
-        phone:slow(100 * KiB)
+        client:slow(100 * KiB)
         t.publish { user = "42", data = '{"priority":"low"}', opcode = "binary" }
-        assert.equal(1, #phone.sent)
+        assert.equal(1, #client.sent)
     end)
 
     it("drops a dashboard's oldest message, and closes others", function()
-        assert.equal("close", phone:slow(5 * MiB))
+        assert.equal("close", client:slow(5 * MiB))
         local dashboard = t.connect { query = "kind=dashboard&token=" .. t.jwt { sub = "42" } }
         assert.equal("drop_oldest", dashboard:slow(5 * MiB))
         assert.equal("close", t.connect({ query = "kind=x&token=" .. t.jwt { sub = "42" } }):slow(5 * MiB))
@@ -55,7 +55,7 @@ describe("priorities on delivery", function()
             assert.is_nil(result)
             assert.equal("`priority` is high, normal or low", why)
         end
-        assert.same({}, phone.sent)
+        assert.same({}, client.sent)
     end)
 
     it("lets nobody in without a token", function()
@@ -78,21 +78,21 @@ local probe = [[
     }]]
 
 describe("priorities on publish", function()
-    local t, phone, path
+    local t, client, path
     before_each(function()
         path = os.tmpname()
         local file = assert(io.open(path, "w"))
         file:write(probe)
         file:close()
         t = bellhop.load { path, "policy.lua" }
-        phone = t.connect { query = "token=" .. t.jwt { sub = "42" } }
+        client = t.connect { query = "token=" .. t.jwt { sub = "42" } }
     end)
     after_each(function() os.remove(path) end)
 
     local function decided(message)
         message.user = "42"
         t.publish(message)
-        local last = phone:last()
+        local last = client:last()
         return last.strategy .. " " .. last.ttl
     end
 

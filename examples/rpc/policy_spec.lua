@@ -7,7 +7,7 @@ local config = {
 local function connect(t) return t.connect { query = "token=" .. t.jwt { sub = "42", tenant = "7" } } end
 
 describe("calls of a backend", function()
-    local t, phone, calls, respond
+    local t, client, calls, respond
     before_each(function()
         calls = {}
         respond = function(request) return { status = 200, headers = {}, body = request.body } end
@@ -15,7 +15,7 @@ describe("calls of a backend", function()
             calls[#calls + 1] = request
             return respond(request)
         end })
-        phone = connect(t)
+        client = connect(t)
     end)
 
     local function header(request, wanted)
@@ -25,33 +25,33 @@ describe("calls of a backend", function()
     end
 
     it("carry params there and the result back, byte for byte", function()
-        phone:recv '{"id":1,"method":"echo","params":{"n": 9007199254740993.10, "l":[ ]}}'
-        assert.same({ '{"id":1,"result":{"n": 9007199254740993.10, "l":[ ]}}' }, phone.sent)
+        client:recv '{"id":1,"method":"echo","params":{"n": 9007199254740993.10, "l":[ ]}}'
+        assert.same({ '{"id":1,"result":{"n": 9007199254740993.10, "l":[ ]}}' }, client.sent)
         assert.same({ "POST", "http://api.test/v1/echo" }, { calls[1].method, calls[1].url })
         assert.same({ "42", "7", "Bearer k" },
             { header(calls[1], "x-user"), header(calls[1], "x-tenant"), header(calls[1], "authorization") })
     end)
 
     it("take a list, or nothing, as params, and any text as id", function()
-        phone:recv '{"method":"echo","id":"a\\"b","params":[1,2]}':recv '{"id":2,"method":"echo"}'
-        assert.same({ '{"id":"a\\"b","result":[1,2]}', '{"id":2,"result":{}}' }, phone.sent)
+        client:recv '{"method":"echo","id":"a\\"b","params":[1,2]}':recv '{"id":2,"method":"echo"}'
+        assert.same({ '{"id":"a\\"b","result":[1,2]}', '{"id":2,"result":{}}' }, client.sent)
     end)
 
     it("may have any JSON as their result", function()
         for _, body in ipairs { "null", "false", "0", '"x"', " [] " } do
             respond = function() return { status = 200, headers = {}, body = body } end
-            phone:recv '{"id":1,"method":"echo"}'
-            assert.equal('{"id":1,"result":' .. body .. "}", phone.sent[#phone.sent])
+            client:recv '{"id":1,"method":"echo"}'
+            assert.equal('{"id":1,"result":' .. body .. "}", client.sent[#client.sent])
         end
     end)
 
     local function refused(what, data, id, code)
         it("are refused: " .. what, function()
-            phone:recv(data)
-            local answer = phone:last()
+            client:recv(data)
+            local answer = client:last()
             assert.same({ id, code }, { answer.id, answer.error.code })
             assert.equal(0, #calls)
-            assert.is_nil(phone.closed)
+            assert.is_nil(client.closed)
         end)
     end
     refused("a method that there is not", '{"id":1,"method":"../admin"}', 1, "no_method")
@@ -68,8 +68,8 @@ describe("calls of a backend", function()
         ["a list"] = "[1]",
     } do
         it("are refused: " .. what, function()
-            phone:recv(data)
-            local answer = phone:last()
+            client:recv(data)
+            local answer = client:last()
             assert.equal("bad_request", answer.error and answer.error.code or "a call was made")
             assert.equal(0, #calls)
         end)
@@ -88,16 +88,16 @@ describe("calls of a backend", function()
                 if not answer then return nil, "timed out" end
                 return answer
             end
-            phone:recv '{"id":1,"method":"echo"}'
-            local last = phone:last()
+            client:recv '{"id":1,"method":"echo"}'
+            local last = client:last()
             assert.same({ 1, what:match "%a+" }, { last.id, last.error.code })
         end)
     end
 
     it("come at most so fast", function()
-        for i = 1, 41 do phone:recv { id = i, method = "echo" } end
+        for i = 1, 41 do client:recv { id = i, method = "echo" } end
         assert.equal(40, #calls)
-        assert.same({ 41, "too_fast" }, { phone:last().id, phone:last().error.code })
+        assert.same({ 41, "too_fast" }, { client:last().id, client:last().error.code })
     end)
 
     it("are for those who have a token", function()
@@ -125,22 +125,22 @@ local slow = [[
     return {}]]
 
 describe("calls that take their time", function()
-    local t, phone, path
+    local t, client, path
     before_each(function()
         path = os.tmpname()
         local file = assert(io.open(path, "w"))
         file:write(slow)
         file:close()
         t = bellhop.load({ path, "policy.lua" }, { config = config })
-        phone = connect(t)
+        client = connect(t)
     end)
     after_each(function() os.remove(path) end)
 
-    local function ask(id, seconds) phone:recv { id = id, method = "echo", params = { seconds = seconds } } end
+    local function ask(id, seconds) client:recv { id = id, method = "echo", params = { seconds = seconds } } end
 
     local function answers()
         local list = {}
-        for i, text in ipairs(phone.sent) do
+        for i, text in ipairs(client.sent) do
             local answer = bellhop.decode(text)
             list[i] = answer.id .. (answer.error and " " .. answer.error.code or "")
         end
@@ -172,9 +172,9 @@ describe("calls that take their time", function()
     it("end quietly when the client has gone, and give their place back", function()
         ask(1, 5)
         ask(2, 5)
-        phone:close()
+        client:close()
         t.advance(6)
-        phone = connect(t)
+        client = connect(t)
         ask(3, 1)
         t.advance(2)
         assert.same({ "3" }, answers())

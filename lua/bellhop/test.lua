@@ -1,73 +1,73 @@
--- bellhop.test - specs of policies, run by `bellhop test SPEC...`.
+-- bellhop.test - the API for specs of policies, run by `bellhop test SPEC...`.
 --
 --     local t = require("bellhop.test").load "policy.lua"
 --     it("answers ping", function()
---         local phone = t.connect { headers = { authorization = "Bearer " .. t.jwt { sub = "u1" } } }
---         phone:recv '{"type":"ping"}'
---         assert.same({ '{"type":"pong"}' }, phone.sent)
+--         local client = t.connect { headers = { authorization = "Bearer " .. t.jwt { sub = "u1" } } }
+--         client:recv '{"type":"ping"}'
+--         assert.same({ '{"type":"pong"}' }, client.sent)
 --     end)
 --
--- The policy runs in the real core with the real runtime. What is not real is outside of it: the
--- clients (a phone says what the spec says and keeps what it is sent), Redis (a function of the
--- spec, or a small one that keeps values), HTTP servers, and the clock, which stands still until
--- t.advance moves it.
+-- The policy runs in the real core and script runtime. Everything outside of them is fake: clients
+-- send what the spec says and record what they receive, Redis and HTTP servers are functions of the
+-- spec (or a small built-in Redis), and the clock moves only by t.advance.
+--
+-- An environment (env) is one such set. Only the newest one is open, unless `keep` is given.
 local core = require "bellhop.test.core"
 local redis_server = require "bellhop.test.redis"
 
 ---@class bellhop.test
 local test = { now = core.now, secret = ("k"):rep(32), encode = core.encode, decode = core.decode }
 
--- --- phones ---
+-- --- clients ---
 
-local phone_methods = {}
+local client_methods = {}
 
--- What the client says: text, or binary when the second argument is true.
-function phone_methods:recv(data, binary)
+-- A message from the client: text, or binary when the second argument is true.
+function client_methods:recv(data, binary)
     self.handle:recv(type(data) == "table" and core.encode(data) or data, binary)
     return self
 end
 
--- The client goes.
-function phone_methods:close(code, reason) self.handle:close(code, reason) end
+function client_methods:close(code, reason) self.handle:close(code, reason) end
 
--- on_slow's word when so many bytes wait for this client.
-function phone_methods:slow(queued) return self.handle:slow(queued) end
+-- The decision of on_slow when so many bytes are queued.
+function client_methods:slow(queued) return self.handle:slow(queued) end
 
--- The last message it was sent, decoded from JSON.
-function phone_methods:last()
+-- The last message that the client received, decoded from JSON.
+function client_methods:last()
     local sent = self.sent
     return #sent > 0 and core.decode(sent[#sent]) or nil
 end
 
--- Forgets what it was sent so far.
-function phone_methods:clear() self.from = self.from + #self.sent end
+-- `sent` starts again with the next message.
+function client_methods:clear() self.from = self.from + #self.sent end
 
-local phone_fields = {}
+local client_fields = {}
 
-function phone_fields.sent(handle, from) return (handle:sent(from)) end
-function phone_fields.opcodes(handle, from) return select(2, handle:sent(from)) end
-function phone_fields.closed(handle) return (handle:closed()) end
-function phone_fields.reason(handle) return select(2, handle:closed()) end
+function client_fields.sent(handle, from) return (handle:sent(from)) end
+function client_fields.opcodes(handle, from) return select(2, handle:sent(from)) end
+function client_fields.closed(handle) return (handle:closed()) end
+function client_fields.reason(handle) return select(2, handle:closed()) end
 
-local phone_class = {
-    __index = function(phone, name)
-        if phone_methods[name] then return phone_methods[name] end
-        local handle = rawget(phone, "handle")
+local client_class = {
+    __index = function(client, name)
+        if client_methods[name] then return client_methods[name] end
+        local handle = rawget(client, "handle")
         if not handle then return nil end
-        local field = phone_fields[name]
-        return field and field(handle, phone.from)
+        local field = client_fields[name]
+        return field and field(handle, client.from)
     end,
 }
 
-local function new_phone(handle, answer)
-    local phone = answer
-    phone.from = 0
-    if phone.status == 0 then
-        phone.handle, phone.id, phone.status = handle, handle:id(), 101
-    elseif phone.body ~= "" then
-        phone.json = core.decode(phone.body)
+local function new_client(handle, answer)
+    local client = answer
+    client.from = 0
+    if client.status == 0 then
+        client.handle, client.id, client.status = handle, handle:id(), 101
+    elseif client.body ~= "" then
+        client.json = core.decode(client.body)
     end
-    return setmetatable(phone, phone_class)
+    return setmetatable(client, client_class)
 end
 
 -- --- loading ---
@@ -78,7 +78,7 @@ local function exists(path)
     return file ~= nil
 end
 
--- A path as it stands, beside the spec, in the folder above it, or in bellhop's own Lua folder.
+-- Looks for a file at its path, in the folder of the spec, in the folder above, and in the Lua folder of bellhop.
 local function find_file(name)
     if name:sub(1, 1) == "/" then return name end
     local places = { name }
@@ -94,7 +94,7 @@ local function find_file(name)
     for _, path in ipairs(places) do
         if exists(path) then return path end
     end
-    error(("no policy %s: looked for %s"):format(name, table.concat(places, ", ")), 3)
+    error(("no policy %s; searched %s"):format(name, table.concat(places, ", ")), 3)
 end
 
 local function merge(base, over)
@@ -107,32 +107,34 @@ local function merge(base, over)
     return result
 end
 
--- A token with exactly these claims (a table or JSON), for the secret that try and load configure.
+-- A token with exactly these claims (a table or JSON), signed with the secret that try and load configure.
 function test.jwt(claims, secret)
     return core.jwt(type(claims) == "string" and claims or core.encode(claims), secret or test.secret)
 end
 
-local function no_server(request) return nil, "no server answers " .. request.url .. ": give the spec one by http =" end
+local function no_server(request)
+    return nil, ("no server for %s; pass one to load: { http = function(request) ... end }"):format(request.url)
+end
 
-local worlds, phones = {}, {}
+local envs, clients = {}, {}
 
--- Closes what was loaded before. `load` does it by itself for the spec before it.
+-- Closes all environments and their clients. `load` and `try` call it first.
 function test.close()
-    for _, phone in ipairs(phones) do phone:free() end
-    for _, world in ipairs(worlds) do world:close() end
-    worlds, phones = {}, {}
+    for _, client in ipairs(clients) do client:free() end
+    for _, env in ipairs(envs) do env:close() end
+    envs, clients = {}, {}
 end
 
--- Another Redis that keeps values: a function(command, ...) for the option `redis`, for specs that let
--- some commands fail.
+-- A new fake Redis, a function(command, ...). A spec that wants some commands to fail wraps it and passes
+-- the wrapper as the option `redis`.
 function test.redis()
-    return redis_server.new(function() return #worlds > 0 and worlds[#worlds]:time() or core.now end)
+    return redis_server.new(function() return #envs > 0 and envs[#envs]:time() or core.now end)
 end
 
--- The policies (a path or a list) with options: config (merged over bellhop's own), redis (a
--- function(command, ...), or false for none), http (a function(request) that returns { status =,
--- headers =, body = }, or nil and why: all servers that bh.http.fetch reaches), keep (leave earlier
--- ones open). nil and the error when it does not start.
+-- Starts policies (a path or a list) in a new environment. Options: config (merged over the configuration
+-- of bellhop), redis (a function(command, ...), or false for none), http (a function(request) that returns
+-- { status =, headers =, body = }, or nil and an error: every server for bh.http.fetch), keep (do not close
+-- earlier environments). Returns nil and the error when the policies do not start.
 function test.try(files, options)
     options = options or {}
     if type(files) == "string" then files = { files } end
@@ -142,23 +144,23 @@ function test.try(files, options)
     local config = merge(core.config, merge({ auth = { jwt = { secret = test.secret } } }, options.config or {}))
     local time = core.now
     local redis = options.redis
-    local world, why
-    local function now() return world and world:time() or time end
+    local env, why
+    local function now() return env and env:time() or time end
     if redis == nil then redis = redis_server.new(now) end
-    world, why = core.world(core.encode(config), redis or nil, options.http or no_server, table.unpack(paths))
-    if not world then return nil, why end
-    worlds[#worlds + 1] = world
+    env, why = core.env(core.encode(config), redis or nil, options.http or no_server, table.unpack(paths))
+    if not env then return nil, why end
+    envs[#envs + 1] = env
 
     local t = { secret = test.secret }
 
     function t.connect(request)
         request = request or {}
-        local handle, answer = world:connect(request)
-        phones[#phones + 1] = handle
-        return new_phone(handle, answer)
+        local handle, answer = env:connect(request)
+        clients[#clients + 1] = handle
+        return new_client(handle, answer)
     end
 
-    -- A token for the secret of auth.jwt; valid for an hour unless exp says otherwise.
+    -- A token for the secret of auth.jwt, valid for an hour unless exp is given.
     function t.jwt(claims, secret)
         local all = merge({ exp = math.floor(now()) + 3600 }, claims)
         if claims.exp == false then all.exp = nil end
@@ -166,14 +168,14 @@ function test.try(files, options)
         return test.jwt(all, secret or configured ~= "" and configured or nil)
     end
 
-    -- A phone with a token of these claims; a string is the user.
+    -- A client with a token of these claims; a string is the user.
     function t.user(claims, secret)
         if type(claims) == "string" then claims = { sub = claims } end
         return t.connect { headers = { authorization = "Bearer " .. t.jwt(claims, secret) } }
     end
 
     -- publish { user =, tenant =, topic =, all =, data =, strategy =, ttl =, id =, priority = } as a
-    -- backend does: what became of it (status, local, instances, id), or nil and why.
+    -- backend does. Returns the result (status, local, instances, id), or nil and the reason.
     function t.publish(message)
         local target = message.all and "all"
         for _, kind in ipairs { "user", "tenant", "topic" } do
@@ -181,29 +183,29 @@ function test.try(files, options)
         end
         local data = message.data
         if type(data) == "table" then data = core.encode(data) end
-        return world:publish(target or "", data or "", message)
+        return env:publish(target or "", data or "", message)
     end
 
-    -- To an endpoint of the policy: status, headers, body, json.
+    -- A request to an endpoint of the policy. Returns status, headers, body, json.
     function t.request(request)
-        local answer = world:request(request)
+        local answer = env:request(request)
         answer.json = core.decode(answer.body)
         return answer
     end
 
-    -- What on_api says: status 200 is yes, 0 no opinion.
-    function t.api(request) return world:api(request or {}) end
+    -- The decision of on_api: status 200 allows the request, 0 is no decision.
+    function t.api(request) return env:api(request or {}) end
 
-    function t.advance(seconds) world:advance(seconds) end
-    function t.time() return world:time() end
-    function t.reload() return world:reload() end
-    function t.shutdown() return world:shutdown() end
+    function t.advance(seconds) env:advance(seconds) end
+    function t.time() return env:time() end
+    function t.reload() return env:reload() end
+    function t.shutdown() return env:shutdown() end
     function t.redis(...) return redis(...) end
 
     return t
 end
 
--- Like try, but what does not start is an error.
+-- Like try, but raises the error.
 function test.load(files, options)
     local t, why = test.try(files, options)
     return t or error(why, 2)

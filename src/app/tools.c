@@ -122,7 +122,7 @@ int bh_app_test(const struct bh_config *config, int argc, char **argv) {
                                         .tracker = bh_memory_tracker_new,
                                         .debounce_ms = config->tracking_debounce,
                                         .payload_max = (size_t)config->payload_bytes};
-    int status = bh_script_run_specs(&spec, argc, argv);
+    int status = bh_spec_run(&spec, argc, argv);
     bh_strings_free(&files);
     bh_free(lua_dir);
     return status;

@@ -1,5 +1,7 @@
-/* spec_phone.c - a connection without a socket: what it is sent is written down, what it says is
- * said by the spec. Expiry is what the edge does in production, on the same clock. */
+/* client.c - a connection without a socket.
+ *
+ * It is a subscriber of the core like a WebSocket of the edge. It records what it is sent and how
+ * it was asked to close; the spec sends its messages. Its expiry timer does what the edge does. */
 #include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
@@ -10,35 +12,35 @@
 
 #define EXPIRED 4401
 
-static struct bh_spec_phone *of(const struct bh_subscriber *s) {
-    return BH_CONTAINER_OF((struct bh_subscriber *)s, struct bh_spec_phone, subscriber);
+static struct bh_spec_client *of(const struct bh_subscriber *s) {
+    return BH_CONTAINER_OF((struct bh_subscriber *)s, struct bh_spec_client, subscriber);
 }
 
-static int write_down(struct bh_spec_phone *p, unsigned opcode, struct bh_slice data) {
-    if (!p->open || p->code)
+static int record(struct bh_spec_client *c, unsigned opcode, struct bh_slice data) {
+    if (!c->open || c->code)
         return BH_ECLOSED;
-    p->sent = bh_realloc(p->sent, (p->sent_count + 1) * sizeof *p->sent);
-    p->sent[p->sent_count++] =
+    c->sent = bh_realloc(c->sent, (c->sent_count + 1) * sizeof *c->sent);
+    c->sent[c->sent_count++] =
         (struct bh_spec_sent){(uint8_t)opcode, data.n, bh_strndup(data.p, data.n)};
     return 0;
 }
 
 static int on_deliver(struct bh_subscriber *s, struct bh_message *m) {
-    return write_down(of(s), m->opcode, m->payload);
+    return record(of(s), m->opcode, m->payload);
 }
 
 static int on_send(struct bh_subscriber *s, enum bh_opcode opcode, struct bh_slice data) {
     if (opcode == BH_TEXT && !bh_utf8_valid(data))
         return BH_EUTF8;
-    return write_down(of(s), opcode, data);
+    return record(of(s), opcode, data);
 }
 
 static void on_close(struct bh_subscriber *s, unsigned code, struct bh_slice reason) {
-    struct bh_spec_phone *p = of(s);
-    if (p->code)
+    struct bh_spec_client *c = of(s);
+    if (c->code)
         return;
-    p->code = code;
-    snprintf(p->reason, sizeof p->reason, "%.*s", BH_SLICE_ARG(reason));
+    c->code = code;
+    snprintf(c->reason, sizeof c->reason, "%.*s", BH_SLICE_ARG(reason));
 }
 
 static size_t on_queued(const struct bh_subscriber *s) {
@@ -60,10 +62,10 @@ static const struct bh_subscriber_vt vt = {on_deliver, on_send, on_close,   on_q
 
 /* --- expiry --- */
 
-static void watch_expiry(struct bh_spec_phone *p) {
-    int64_t expires = p->subscriber.identity->expires, now = bh_clock_wall_ms();
+static void set_expiry_timer(struct bh_spec_client *c) {
+    int64_t expires = c->subscriber.identity->expires, now = bh_clock_wall_ms();
     if (expires && expires <= INT64_MAX / 1000)
-        bh_timer_set(&p->expiry, expires * 1000 > now ? (uint64_t)(expires * 1000 - now) : 0);
+        bh_timer_set(&c->expiry, expires * 1000 > now ? (uint64_t)(expires * 1000 - now) : 0);
 }
 
 static void on_expiry(void *ud, bh_handle handle, int64_t expires) {
@@ -74,64 +76,65 @@ static void on_expiry(void *ud, bh_handle handle, int64_t expires) {
     if (expires * 1000 <= bh_clock_wall_ms())
         on_close(s, EXPIRED, BH_SLICE("expired"));
     else
-        watch_expiry(of(s));
+        set_expiry_timer(of(s));
 }
 
 static void on_expiry_timer(struct bh_timer *t) {
-    struct bh_spec_phone *p = BH_CONTAINER_OF(t, struct bh_spec_phone, expiry);
-    struct bh_worker *w = p->world->worker;
-    int64_t expires = p->subscriber.identity->expires;
+    struct bh_spec_client *c = BH_CONTAINER_OF(t, struct bh_spec_client, expiry);
+    struct bh_worker *w = c->env->worker;
+    int64_t expires = c->subscriber.identity->expires;
     if (expires == 0 || expires * 1000 > bh_clock_wall_ms())
-        watch_expiry(p); /* it was set anew meanwhile */
+        set_expiry_timer(c); /* it was changed meanwhile */
     else if (bh_hooks_has(w->hooks, BH_HOOK_EXPIRE))
-        w->hooks->vt->expire(w->hooks, &p->subscriber, on_expiry, w, p->subscriber.handle);
+        w->hooks->vt->expire(w->hooks, &c->subscriber, on_expiry, w, c->subscriber.handle);
     else
-        on_close(&p->subscriber, EXPIRED, BH_SLICE("expired"));
+        on_close(&c->subscriber, EXPIRED, BH_SLICE("expired"));
 }
 
-/* --- life --- */
+/* --- open, message, close --- */
 
 static void on_open(void *ud, bh_handle handle, int error) {
-    struct bh_spec_phone *p = ud;
-    struct bh_hooks *h = p->world->worker->hooks;
-    p->open = error == 0;
-    if (p->open && bh_hooks_has(h, BH_HOOK_OPEN))
-        h->vt->open(h, &p->subscriber);
+    struct bh_spec_client *c = ud;
+    struct bh_hooks *h = c->env->worker->hooks;
+    c->open = error == 0;
+    if (c->open && bh_hooks_has(h, BH_HOOK_OPEN))
+        h->vt->open(h, &c->subscriber);
 }
 
-void bh_spec_phone_open(struct bh_spec_phone *p, struct bh_spec_world *w,
-                        struct bh_identity *identity) {
-    p->subscriber.vt = &vt;
-    p->world = w;
-    w->phones++;
-    bh_timer_init(&p->expiry, w->loop, on_expiry_timer);
-    bh_node_open(w->worker, &p->subscriber, identity, on_open, p, 0);
-    bh_spec_world_settle(w);
-    watch_expiry(p);
+void bh_spec_client_open(struct bh_spec_client *c, struct bh_spec_env *env,
+                         struct bh_identity *identity) {
+    c->subscriber.vt = &vt;
+    c->env = env;
+    c->accepted = true;
+    env->clients++;
+    bh_timer_init(&c->expiry, env->loop, on_expiry_timer);
+    bh_node_open(env->worker, &c->subscriber, identity, on_open, c, 0);
+    bh_spec_env_run_due(env);
+    set_expiry_timer(c);
 }
 
-void bh_spec_phone_says(struct bh_spec_phone *p, unsigned opcode, struct bh_slice data) {
-    struct bh_hooks *h = p->world->worker->hooks;
+void bh_spec_client_message(struct bh_spec_client *c, unsigned opcode, struct bh_slice data) {
+    struct bh_hooks *h = c->env->worker->hooks;
     if (bh_hooks_has(h, BH_HOOK_MESSAGE))
-        h->vt->message(h, &p->subscriber, opcode, data);
-    else if (!p->world->script_config.client_messages)
-        on_close(&p->subscriber, 1008, BH_SLICE("messages from clients are not accepted"));
-    bh_spec_world_settle(p->world);
+        h->vt->message(h, &c->subscriber, opcode, data);
+    else if (!c->env->script_config.client_messages)
+        on_close(&c->subscriber, 1008, BH_SLICE("messages from clients are not accepted"));
+    bh_spec_env_run_due(c->env);
 }
 
-void bh_spec_phone_close(struct bh_spec_phone *p, unsigned code, struct bh_slice reason) {
-    if (!p->open)
+void bh_spec_client_close(struct bh_spec_client *c, unsigned code, struct bh_slice reason) {
+    if (!c->open)
         return;
-    p->open = false;
-    bh_timer_cancel(&p->expiry);
-    bh_node_close(p->world->worker, &p->subscriber, code, reason);
-    p->world->phones--;
-    bh_spec_world_settle(p->world);
+    c->open = false;
+    bh_timer_cancel(&c->expiry);
+    bh_node_close(c->env->worker, &c->subscriber, code, reason);
+    c->env->clients--;
+    bh_spec_env_run_due(c->env);
 }
 
-void bh_spec_phone_free(struct bh_spec_phone *p) {
-    bh_spec_phone_close(p, 1000, bh_slice(NULL, 0));
-    for (size_t i = 0; i < p->sent_count; i++)
-        bh_free(p->sent[i].data);
-    bh_free(p->sent);
+void bh_spec_client_free(struct bh_spec_client *c) {
+    bh_spec_client_close(c, 1000, bh_slice(NULL, 0));
+    for (size_t i = 0; i < c->sent_count; i++)
+        bh_free(c->sent[i].data);
+    bh_free(c->sent);
 }

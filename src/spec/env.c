@@ -1,4 +1,7 @@
-/* spec_world.c - a node, a worker and a policy on one loop, with a clock that stands still. */
+/* env.c - an environment: a node, one worker and a policy on one loop, with a fake clock.
+ *
+ * The clock moves only in bh_spec_env_advance, in small steps, so that timers run in their order.
+ * After each tick the spec's functions answer the Redis commands and HTTP requests that came up. */
 #include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
@@ -9,119 +12,127 @@
 
 #define STEP_MIN_MS  5
 #define STEP_MAX_MS  1000
-#define STEPS        2000 /* about so many for one advance */
-#define TICKS        8
+#define STEPS        2000 /* about so many in one advance, which bounds its cost */
+#define TICKS        8    /* a hook may wait again after each answer */
+#define WAIT_MS      20
+#define WAITS        2000
 #define INIT_WAIT_MS 50
 #define SHARED_BYTES (16u << 20)
 
-void bh_spec_world_settle(struct bh_spec_world *w) {
-    for (int i = 0; i < TICKS; i++) {
-        bh_loop_tick(w->loop, false);
-        bh_spec_redis_answer(w);
-        bh_spec_fetch_answer(w);
-    }
+static void tick(struct bh_spec_env *env) {
+    bh_loop_tick(env->loop, false);
+    bh_spec_redis_answer(env);
+    bh_spec_fetch_answer(env);
 }
 
-void bh_spec_world_advance(struct bh_spec_world *w, uint64_t ms) {
+void bh_spec_env_run_due(struct bh_spec_env *env) {
+    for (int i = 0; i < TICKS; i++)
+        tick(env);
+}
+
+void bh_spec_env_advance(struct bh_spec_env *env, uint64_t ms) {
     uint64_t step = ms / STEPS < STEP_MIN_MS ? STEP_MIN_MS : ms / STEPS;
     step = step < STEP_MAX_MS ? step : STEP_MAX_MS;
-    bh_spec_world_settle(w);
+    bh_spec_env_run_due(env);
     for (uint64_t left = ms; left > 0; left -= step < left ? step : left) {
         bh_clock_fake_advance(step < left ? step : left);
-        bh_loop_tick(w->loop, false);
-        bh_spec_redis_answer(w);
-        bh_spec_fetch_answer(w);
+        tick(env);
     }
-    bh_spec_world_settle(w);
+    bh_spec_env_run_due(env);
+}
+
+void bh_spec_env_wait(struct bh_spec_env *env, const bool *done) {
+    for (int i = 0; i < WAITS && !*done; i++)
+        bh_spec_env_advance(env, i < 10 ? 0 : WAIT_MS);
 }
 
 static void on_init_done(void *ud, int error, const char *why) {
-    struct bh_spec_world *w = ud;
-    w->started = error == 0;
+    struct bh_spec_env *env = ud;
+    env->started = error == 0;
     if (error)
-        w->error = bh_strdup(why);
+        env->error = bh_strdup(why);
 }
 
-static int start_script(struct bh_spec_world *w, unsigned generation, struct bh_script **out) {
-    bh_free(w->error);
-    w->error = NULL;
-    w->started = false;
-    int rc = bh_script_new(&w->script_config, w->worker, generation, out, &w->error);
+static int start_script(struct bh_spec_env *env, unsigned generation, struct bh_script **out) {
+    bh_free(env->error);
+    env->error = NULL;
+    env->started = false;
+    int rc = bh_script_new(&env->script_config, env->worker, generation, out, &env->error);
     if (rc)
         return rc;
-    bh_script_start(*out, on_init_done, w);
-    bh_spec_world_advance(w, INIT_WAIT_MS);
-    for (int i = 0; i < 1000 && !w->started && !w->error; i++)
-        bh_spec_world_advance(w, 100); /* on_init waits */
-    if (!w->started && !w->error)
-        w->error = bh_strdup("on_init has not ended");
-    return w->started ? 0 : BH_ESCRIPT;
+    bh_script_start(*out, on_init_done, env);
+    bh_spec_env_advance(env, INIT_WAIT_MS);
+    for (int i = 0; i < 1000 && !env->started && !env->error; i++)
+        bh_spec_env_advance(env, 100);
+    if (!env->started && !env->error)
+        env->error = bh_strdup("on_init did not finish");
+    return env->started ? 0 : BH_ESCRIPT;
 }
 
-static void make_node(struct bh_spec_world *w) {
+static void make_node(struct bh_spec_env *env) {
     struct bh_node_config node = {.instance = BH_SLICE("test"),
                                   .strategy = BH_STRATEGY_LOCAL_FIRST,
-                                  .payload_max = w->config->payload_max,
+                                  .payload_max = env->config->payload_max,
                                   .seen_max = 10000,
                                   .seen_ms = 300000};
-    w->loop = bh_loop_new();
-    w->mailbox = bh_mailbox_new(w->loop);
-    w->broker = w->config->broker();
-    w->tracker = w->config->tracker(w->config->debounce_ms);
-    w->node = bh_node_new(&node, w->broker, w->tracker, w->loop, w->mailbox);
-    w->worker = bh_node_add_worker(w->node, w->loop, w->mailbox);
-    bh_node_start(w->node);
-    w->broker->vt->worker_start(w->broker, 0, w->loop);
-    bh_spec_redis_init(w);
-    bh_spec_fetch_init(w);
+    env->loop = bh_loop_new();
+    env->mailbox = bh_mailbox_new(env->loop);
+    env->broker = env->config->broker();
+    env->tracker = env->config->tracker(env->config->debounce_ms);
+    env->node = bh_node_new(&node, env->broker, env->tracker, env->loop, env->mailbox);
+    env->worker = bh_node_add_worker(env->node, env->loop, env->mailbox);
+    bh_node_start(env->node);
+    env->broker->vt->worker_start(env->broker, 0, env->loop);
+    bh_spec_redis_init(env);
+    bh_spec_fetch_init(env);
 }
 
-int bh_spec_world_open(struct bh_spec_world *w, const struct bh_spec_config *config,
-                       struct bh_json *tree, size_t files) {
+int bh_spec_env_open(struct bh_spec_env *env, const struct bh_spec_config *config,
+                     struct bh_json *tree, size_t files) {
     bh_clock_fake(1000, BH_SPEC_WALL_MS);
-    w->config = config;
-    w->tree = tree;
-    make_node(w);
-    bh_spec_world_settle(w);
-    w->script_config = *config->script;
-    w->script_config.config = tree;
-    w->script_config.files = (const char *const *)w->files;
-    w->script_config.file_count = files;
-    w->script_config.shared = bh_shared_new(SHARED_BYTES);
-    return start_script(w, 1, &w->script);
+    env->config = config;
+    env->tree = tree;
+    make_node(env);
+    bh_spec_env_run_due(env);
+    env->script_config = *config->script;
+    env->script_config.config = tree;
+    env->script_config.files = (const char *const *)env->files;
+    env->script_config.file_count = files;
+    env->script_config.shared = bh_shared_new(SHARED_BYTES);
+    return start_script(env, 1, &env->script);
 }
 
-const char *bh_spec_world_reload(struct bh_spec_world *w) {
+const char *bh_spec_env_reload(struct bh_spec_env *env) {
     struct bh_script *next = NULL;
-    if (start_script(w, bh_script_generation(w->script) + 1, &next)) {
+    if (start_script(env, bh_script_generation(env->script) + 1, &next)) {
         if (next)
             bh_script_free(next);
-        return w->error;
+        return env->error;
     }
     bh_script_flip(next);
-    w->script = next;
-    bh_spec_world_settle(w);
+    env->script = next;
+    bh_spec_env_run_due(env);
     return NULL;
 }
 
-void bh_spec_world_close(struct bh_spec_world *w) {
-    bh_spec_world_settle(w);
-    if (w->script)
-        bh_script_free(w->script);
-    bh_spec_redis_clear(w);
-    bh_spec_fetch_clear(w);
-    bh_node_stop(w->node);
-    bh_loop_tick(w->loop, false);
-    bh_mailbox_close(w->mailbox);
-    w->broker->vt->worker_stop(w->broker, 0);
-    bh_mailbox_free(w->mailbox);
-    bh_node_free(w->node);
-    w->broker->vt->free(w->broker);
-    w->tracker->vt->free(w->tracker);
-    bh_loop_free(w->loop);
-    bh_json_free(w->tree);
-    bh_shared_free(w->script_config.shared);
+void bh_spec_env_close(struct bh_spec_env *env) {
+    bh_spec_env_run_due(env);
+    if (env->script)
+        bh_script_free(env->script);
+    bh_spec_redis_clear(env);
+    bh_spec_fetch_clear(env);
+    bh_node_stop(env->node);
+    bh_loop_tick(env->loop, false);
+    bh_mailbox_close(env->mailbox);
+    env->broker->vt->worker_stop(env->broker, 0);
+    bh_mailbox_free(env->mailbox);
+    bh_node_free(env->node);
+    env->broker->vt->free(env->broker);
+    env->tracker->vt->free(env->tracker);
+    bh_loop_free(env->loop);
+    bh_json_free(env->tree);
+    bh_shared_free(env->script_config.shared);
     for (size_t i = 0; i < BH_SPEC_FILES; i++)
-        bh_free(w->files[i]);
-    bh_free(w->error);
+        bh_free(env->files[i]);
+    bh_free(env->error);
 }

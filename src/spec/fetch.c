@@ -1,6 +1,8 @@
-/* spec_fetch.c - the HTTP servers of a world: a function of the spec, which gets a request as a
- * table (url, method, headers, body) and returns a response as one (status, headers, body), or nil
- * and why there is none. Like Redis it is called between ticks, so a script that asks waits. */
+/* fetch.c - the HTTP servers of an environment: one function of the spec.
+ *
+ * The function gets a request as a table (url, method, headers, body, timeout) and returns a
+ * response as a table (status, headers, body), or nil and an error. It is called between ticks, so
+ * a hook that fetches waits as in production. */
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 #include "spec_internal.h"
@@ -15,7 +17,7 @@ struct call {
     bh_fetch_cb done;
     void *ud;
     bh_handle handle;
-    int request_ref; /* the table that the function will be given */
+    int request_ref; /* the table for the function */
 };
 
 static void set_slice(lua_State *L, const char *name, struct bh_slice s) {
@@ -46,29 +48,29 @@ static void push_request(lua_State *L, const struct bh_fetch_request *r) {
 
 static bh_handle on_call(struct bh_fetch *f, const struct bh_fetch_request *request,
                          bh_fetch_cb done, void *ud, bh_handle handle) {
-    struct bh_spec_world *w = BH_CONTAINER_OF(f, struct bh_spec_world, fetch);
+    struct bh_spec_env *env = BH_CONTAINER_OF(f, struct bh_spec_env, fetch);
     struct call *c = bh_malloc(sizeof *c);
-    *c = (struct call){.number = ++w->fetch_number, .done = done, .ud = ud, .handle = handle};
+    *c = (struct call){.number = ++env->fetch_number, .done = done, .ud = ud, .handle = handle};
     bh_list_init(&c->node);
-    push_request(w->L, request);
-    c->request_ref = luaL_ref(w->L, LUA_REGISTRYINDEX);
-    bh_list_append(&w->fetches, &c->node);
+    push_request(env->L, request);
+    c->request_ref = luaL_ref(env->L, LUA_REGISTRYINDEX);
+    bh_list_append(&env->fetches, &c->node);
     return c->number;
 }
 
-static void drop(struct bh_spec_world *w, struct call *c) {
+static void drop(struct bh_spec_env *env, struct call *c) {
     bh_list_unlink(&c->node);
-    if (w->L)
-        luaL_unref(w->L, LUA_REGISTRYINDEX, c->request_ref);
+    if (env->L)
+        luaL_unref(env->L, LUA_REGISTRYINDEX, c->request_ref);
     bh_free(c);
 }
 
 static void on_cancel(struct bh_fetch *f, bh_handle number) {
-    struct bh_spec_world *w = BH_CONTAINER_OF(f, struct bh_spec_world, fetch);
-    for (struct bh_list *at = w->fetches.next; at != &w->fetches; at = at->next) {
+    struct bh_spec_env *env = BH_CONTAINER_OF(f, struct bh_spec_env, fetch);
+    for (struct bh_list *at = env->fetches.next; at != &env->fetches; at = at->next) {
         struct call *c = BH_CONTAINER_OF(at, struct call, node);
         if (c->number == number) {
-            drop(w, c);
+            drop(env, c);
             return;
         }
     }
@@ -76,7 +78,7 @@ static void on_cancel(struct bh_fetch *f, bh_handle number) {
 
 static const struct bh_fetch_vt vt = {on_call, on_cancel};
 
-/* --- responses: their strings stay in the table at index --- */
+/* --- responses: the table on the stack keeps their strings alive --- */
 
 static size_t read_headers(lua_State *L, int index, struct bh_header *out) {
     size_t n = 0;
@@ -97,7 +99,7 @@ static void answer(lua_State *L, int first, const struct call *c) {
     struct bh_fetch_response r = {.status = 200, .headers = headers};
     if (!lua_istable(L, first)) {
         const char *why = lua_tostring(L, first + 1);
-        c->done(c->ud, c->handle, BH_EUNAVAIL, why ? why : "the spec has no answer", NULL);
+        c->done(c->ud, c->handle, BH_EUNAVAIL, why ? why : "the spec has no response", NULL);
         return;
     }
     if (lua_getfield(L, first, "status") == LUA_TNUMBER)
@@ -108,40 +110,40 @@ static void answer(lua_State *L, int first, const struct call *c) {
     c->done(c->ud, c->handle, 0, NULL, &r);
 }
 
-/* On a stack of its own: what the response leads to (a handshake that ends, say) leaves its results
- * on the spec's. */
-static void ask(struct bh_spec_world *w, const struct call *c) {
-    lua_State *L = w->L, *own = lua_newthread(L);
+/* On a stack of its own, because the callback may push results on the spec's stack: a handshake
+ * that ends, for example. */
+static void ask(struct bh_spec_env *env, const struct call *c) {
+    lua_State *L = env->L, *own = lua_newthread(L);
     int anchor = luaL_ref(L, LUA_REGISTRYINDEX);
     luaL_checkstack(own, 16, "a request");
-    lua_rawgeti(own, LUA_REGISTRYINDEX, w->fetch_ref);
+    lua_rawgeti(own, LUA_REGISTRYINDEX, env->fetch_ref);
     lua_rawgeti(own, LUA_REGISTRYINDEX, c->request_ref);
     if (lua_pcall(own, 1, 2, 0) != LUA_OK) {
         lua_pushnil(own);
         lua_insert(own, -2);
     }
-    w->L = L; /* the function may have used the world itself */
+    env->L = L; /* the function may have called the environment */
     answer(own, 1, c);
     luaL_unref(L, LUA_REGISTRYINDEX, anchor);
 }
 
-void bh_spec_fetch_answer(struct bh_spec_world *w) {
+void bh_spec_fetch_answer(struct bh_spec_env *env) {
     struct bh_list *node;
-    while (w->L && (node = bh_list_shift(&w->fetches))) {
+    while (env->L && (node = bh_list_shift(&env->fetches))) {
         struct call *c = BH_CONTAINER_OF(node, struct call, node);
-        ask(w, c);
-        drop(w, c);
+        ask(env, c);
+        drop(env, c);
     }
 }
 
-void bh_spec_fetch_init(struct bh_spec_world *w) {
-    w->fetch.vt = &vt;
-    bh_list_init(&w->fetches);
-    if (w->fetch_ref != LUA_NOREF)
-        w->worker->fetch = &w->fetch;
+void bh_spec_fetch_init(struct bh_spec_env *env) {
+    env->fetch.vt = &vt;
+    bh_list_init(&env->fetches);
+    if (env->fetch_ref != LUA_NOREF)
+        env->worker->fetch = &env->fetch;
 }
 
-void bh_spec_fetch_clear(struct bh_spec_world *w) {
-    while (!bh_list_empty(&w->fetches))
-        drop(w, BH_CONTAINER_OF(w->fetches.next, struct call, node));
+void bh_spec_fetch_clear(struct bh_spec_env *env) {
+    while (!bh_list_empty(&env->fetches))
+        drop(env, BH_CONTAINER_OF(env->fetches.next, struct call, node));
 }

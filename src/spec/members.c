@@ -1,9 +1,9 @@
-/* spec_members.c - what there is for scripts, as names: the documentation is held against it.
+/* members.c - what scripts can use, as names: tests compare the documentation with it.
  *
- * Objects do not list their members, and options are known to their readers only, so a test asks
- * here: core.names() for hooks and options, world:members() for the classes of a running state.
- * Whatever luaL_newmetatable has made and scripts can index is among them, so that no class is
- * forgotten. L is the spec's state; the script's is only read. */
+ * Objects do not list their members, and only the code that reads options knows their names. So
+ * core.names() lists hooks and options, and env:members() lists the classes of a running state:
+ * every class made by luaL_newmetatable that scripts can index, so that none is forgotten. L is the
+ * spec's state; the script's state is only read. */
 #include "bind/bind.h"
 #include "hooks/hooks_private.h"
 #include "hooks/identity.h"
@@ -56,7 +56,8 @@ int bh_spec_names(lua_State *L) {
 
 /* --- classes --- */
 
-/* Pushes the map of the class on top of `from`: its __index, or that function's upvalue. */
+/* The class is on top of `from`. Pushes its members: its __index, or the upvalue of that function.
+ */
 static bool push_map(lua_State *from) {
     if (lua_getfield(from, -1, "__index") == LUA_TFUNCTION && lua_getupvalue(from, -1, 1))
         lua_remove(from, -2);

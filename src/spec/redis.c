@@ -1,8 +1,8 @@
-/* spec_redis.c - the Redis of a world: a function of the spec, which gets the words of a command.
+/* redis.c - the Redis of an environment: one function of the spec.
  *
- * Its result becomes the reply: a string, an integer, a list, nil; nil and a text is Redis' error;
- * false and a text is a link that is down. It is called between ticks, so a script that asks waits
- * as it does in production. */
+ * The function gets the words of a command. Its result becomes the reply: a string, an integer, a
+ * list or nil; `nil, text` is an error reply; false means that the link is down. It is called
+ * between ticks, so a hook that asks Redis waits as in production. */
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 #include "spec_internal.h"
@@ -15,12 +15,12 @@ struct call {
     void *ud;
     bh_handle handle;
     size_t argc;
-    struct bh_slice *argv; /* and their bytes behind */
+    struct bh_slice *argv; /* followed by their bytes */
 };
 
 static void on_call(struct bh_redis *r, unsigned worker, size_t argc, const struct bh_slice *argv,
                     bh_reply_cb done, void *ud, bh_handle handle) {
-    struct bh_spec_world *w = BH_CONTAINER_OF(r, struct bh_spec_world, redis);
+    struct bh_spec_env *env = BH_CONTAINER_OF(r, struct bh_spec_env, redis);
     size_t bytes = 0;
     for (size_t i = 0; i < argc; i++)
         bytes += argv[i].n;
@@ -35,12 +35,12 @@ static void on_call(struct bh_redis *r, unsigned worker, size_t argc, const stru
             memcpy(at, argv[i].p, argv[i].n);
         at += argv[i].n;
     }
-    bh_list_append(&w->calls, &c->node);
+    bh_list_append(&env->calls, &c->node);
 }
 
 static const struct bh_redis_vt vt = {on_call};
 
-/* --- replies: strings stay on the stack as long as the reply is used --- */
+/* --- replies: the stack keeps their strings alive --- */
 
 static struct bh_slice string_at(lua_State *L, int index) {
     struct bh_slice s;
@@ -98,45 +98,45 @@ static void answer(lua_State *L, int first, const struct call *c) {
     free_reply(&reply);
 }
 
-/* On a stack of its own: what the reply leads to (a handshake that ends, say) leaves its results on
- * the spec's. */
-static void ask(struct bh_spec_world *w, const struct call *c) {
-    lua_State *L = w->L, *own = lua_newthread(L);
+/* On a stack of its own, because the callback may push results on the spec's stack: a handshake
+ * that ends, for example. */
+static void ask(struct bh_spec_env *env, const struct call *c) {
+    lua_State *L = env->L, *own = lua_newthread(L);
     int anchor = luaL_ref(L, LUA_REGISTRYINDEX);
     luaL_checkstack(own, (int)c->argc + 8, "a command");
-    lua_rawgeti(own, LUA_REGISTRYINDEX, w->redis_ref);
+    lua_rawgeti(own, LUA_REGISTRYINDEX, env->redis_ref);
     for (size_t i = 0; i < c->argc; i++)
         lua_pushlstring(own, c->argv[i].p, c->argv[i].n);
     if (lua_pcall(own, (int)c->argc, 2, 0) != LUA_OK) {
         lua_pushnil(own);
-        lua_insert(own, -2); /* the error is the server's */
+        lua_insert(own, -2); /* an error reply */
     }
-    w->L = L; /* the function may have used the world itself */
+    env->L = L; /* the function may have called the environment */
     answer(own, 1, c);
     luaL_unref(L, LUA_REGISTRYINDEX, anchor);
 }
 
-void bh_spec_redis_answer(struct bh_spec_world *w) {
+void bh_spec_redis_answer(struct bh_spec_env *env) {
     struct bh_list *node;
-    while (w->L && (node = bh_list_shift(&w->calls))) {
+    while (env->L && (node = bh_list_shift(&env->calls))) {
         struct call *c = BH_CONTAINER_OF(node, struct call, node);
-        if (w->redis_ref == LUA_NOREF)
+        if (env->redis_ref == LUA_NOREF)
             c->done(c->ud, c->handle, BH_EUNAVAIL, NULL);
         else
-            ask(w, c);
+            ask(env, c);
         bh_free(c);
     }
 }
 
-void bh_spec_redis_init(struct bh_spec_world *w) {
-    w->redis.vt = &vt;
-    bh_list_init(&w->calls);
-    if (w->redis_ref != LUA_NOREF)
-        w->worker->redis = &w->redis;
+void bh_spec_redis_init(struct bh_spec_env *env) {
+    env->redis.vt = &vt;
+    bh_list_init(&env->calls);
+    if (env->redis_ref != LUA_NOREF)
+        env->worker->redis = &env->redis;
 }
 
-void bh_spec_redis_clear(struct bh_spec_world *w) {
+void bh_spec_redis_clear(struct bh_spec_env *env) {
     struct bh_list *node;
-    while ((node = bh_list_shift(&w->calls)))
+    while ((node = bh_list_shift(&env->calls)))
         bh_free(BH_CONTAINER_OF(node, struct call, node));
 }

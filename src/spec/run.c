@@ -1,12 +1,10 @@
-/* spec_run.c - busted in a Lua state of its own.
+/* run.c - runs busted in its own Lua state.
  *
- * busted reads its arguments from the global `arg` and ends the process by os.exit, so the exit
- * status is its own; what it leaves open (worlds, phones) the state's end closes. */
-#include "bellhop/base/log.h"
+ * busted reads its arguments from the global `arg` and calls os.exit, so the exit status is usually
+ * its own. Closing the state closes the environments and clients that the specs left open. */
+#include "bridge.h"
 #include "sandbox.h"
-#include "spec_internal.h"
 
-#include <lauxlib.h>
 #include <lualib.h>
 #include <stdio.h>
 
@@ -25,14 +23,14 @@ static void set_arguments(lua_State *L, int argc, char **argv) {
 
 static void add_core(lua_State *L, const struct bh_spec_config *config) {
     lua_pushlightuserdata(L, (void *)config);
-    lua_setfield(L, LUA_REGISTRYINDEX, "bellhop.test.world.config");
+    lua_setfield(L, LUA_REGISTRYINDEX, BH_SPEC_CONFIG_KEY);
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
     lua_pushcfunction(L, bh_spec_open_core);
     lua_setfield(L, -2, "bellhop.test.core");
     lua_pop(L, 1);
 }
 
-int bh_script_run_specs(const struct bh_spec_config *config, int argc, char **argv) {
+int bh_spec_run(const struct bh_spec_config *config, int argc, char **argv) {
     static const char run[] = "local ok, runner = pcall(require, 'busted.runner')\n"
                               "if not ok then return runner end\n"
                               "runner { standalone = false }";
@@ -41,17 +39,17 @@ int bh_script_run_specs(const struct bh_spec_config *config, int argc, char **ar
     if (!L)
         return 1;
     luaL_openlibs(L);
-    bh_put_in_path(L, config->script->lua_dir); /* specs find bellhop.test there */
+    bh_put_in_path(L, config->script->lua_dir); /* for bellhop.test */
     add_core(L, config);
     set_arguments(L, argc, argv);
     if (luaL_dostring(L, run) != LUA_OK) {
         fprintf(stderr, "bellhop: test: %s\n", lua_tostring(L, -1));
         status = 1;
     } else if (lua_isstring(L, -1)) {
-        fprintf(
-            stderr,
-            "bellhop: test: busted is not installed for Lua 5.4: apt-get install lua-busted\n%s\n",
-            lua_tostring(L, -1));
+        fprintf(stderr,
+                "bellhop: test: busted is not installed for Lua 5.4; run apt-get install "
+                "lua-busted\n%s\n",
+                lua_tostring(L, -1));
         status = MISSING;
     }
     lua_close(L);

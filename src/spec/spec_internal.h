@@ -1,6 +1,10 @@
-/* spec_private.h - the parts of `bellhop test`: worlds, phones, and the bridge to Lua. */
-#ifndef BELLHOP_SCRIPT_SPEC_PRIVATE_H
-#define BELLHOP_SCRIPT_SPEC_PRIVATE_H
+/* spec_internal.h - the parts of `bellhop test`: environments, clients, and the fake servers.
+ *
+ * An environment owns everything that a policy runs in. Clients belong to the spec and must be
+ * closed before their environment. All functions are called on the only thread, with the spec's
+ * Lua state in env->L. */
+#ifndef BELLHOP_SPEC_SPEC_INTERNAL_H
+#define BELLHOP_SPEC_SPEC_INTERNAL_H
 
 #include "bellhop/base/json.h"
 #include "bellhop/io/timer.h"
@@ -8,10 +12,10 @@
 
 #include <lua.h>
 
-#define BH_SPEC_WALL_MS INT64_C(1700000000000) /* when each world begins */
+#define BH_SPEC_WALL_MS INT64_C(1700000000000) /* the time at which each environment starts */
 #define BH_SPEC_FILES   8
 
-struct bh_spec_world {
+struct bh_spec_env {
     const struct bh_spec_config *config;
     struct bh_loop *loop;
     struct bh_mailbox *mailbox;
@@ -24,32 +28,35 @@ struct bh_spec_world {
     struct bh_script *script;
     char *files[BH_SPEC_FILES];
     char *error; /* of the load or of on_init */
+    bool open;
     bool started;
-    struct bh_redis redis; /* answers come from the spec */
-    lua_State *L;          /* the spec's, while it calls */
-    int redis_ref;         /* its function; LUA_NOREF: there is no Redis */
-    struct bh_list calls;  /* to Redis, not yet answered */
-    struct bh_fetch fetch;
+    lua_State *L; /* the state or coroutine of the spec that makes the current call */
+    struct bh_redis redis;
+    int redis_ref;         /* the spec's function; LUA_NOREF: no Redis is configured */
+    struct bh_list calls;  /* Redis commands without a reply */
+    struct bh_fetch fetch; /* the HTTP client */
     int fetch_ref;
     bh_handle fetch_number;
     struct bh_list fetches;
-    int phones; /* open ones: the world must outlive them */
+    int clients; /* open ones */
 };
 
-/* --- spec_world.c --- */
+/* --- env.c --- */
 
-/* tree: taken over. 0, or the error is in w->error; close it in both cases. */
-int bh_spec_world_open(struct bh_spec_world *w, const struct bh_spec_config *config,
-                       struct bh_json *tree, size_t files);
-/* The same files anew; NULL or the error, which is the world's. */
-const char *bh_spec_world_reload(struct bh_spec_world *w);
-void bh_spec_world_close(struct bh_spec_world *w);
-/* Lets time go by, and everything happen that is due. */
-void bh_spec_world_advance(struct bh_spec_world *w, uint64_t ms);
-/* Everything that is due now. */
-void bh_spec_world_settle(struct bh_spec_world *w);
+/* Takes ownership of tree. On error env->error says why. Close it in both cases. */
+int bh_spec_env_open(struct bh_spec_env *env, const struct bh_spec_config *config,
+                     struct bh_json *tree, size_t files);
+/* Loads the files again. Returns NULL, or the error, which the environment owns. */
+const char *bh_spec_env_reload(struct bh_spec_env *env);
+void bh_spec_env_close(struct bh_spec_env *env);
+/* Moves the clock and runs everything that becomes due. */
+void bh_spec_env_advance(struct bh_spec_env *env, uint64_t ms);
+/* Runs everything that is due now. */
+void bh_spec_env_run_due(struct bh_spec_env *env);
+/* Moves the clock until *done, for 40 s at most. */
+void bh_spec_env_wait(struct bh_spec_env *env, const bool *done);
 
-/* --- spec_phone.c --- */
+/* --- client.c --- */
 
 struct bh_spec_sent {
     uint8_t opcode;
@@ -57,50 +64,48 @@ struct bh_spec_sent {
     char *data;
 };
 
-struct bh_spec_phone {
+struct bh_spec_client {
     struct bh_subscriber subscriber;
-    struct bh_spec_world *world;
+    struct bh_spec_env *env;
     struct bh_timer expiry;
     struct bh_spec_sent *sent;
     size_t sent_count;
-    size_t queued; /* as the spec says */
-    unsigned code; /* of the close that the policy or the core has asked for; 0: none */
+    size_t queued; /* the spec sets it */
+    unsigned code; /* of the close that the policy or the core requested; 0: none */
     char reason[128];
     char ip[64], protocol[64];
+    bool accepted; /* by the handshake */
     bool open;
 };
 
-/* identity: taken over. */
-void bh_spec_phone_open(struct bh_spec_phone *p, struct bh_spec_world *w,
-                        struct bh_identity *identity);
-void bh_spec_phone_says(struct bh_spec_phone *p, unsigned opcode, struct bh_slice data);
-/* The client goes, or what was asked for is done. */
-void bh_spec_phone_close(struct bh_spec_phone *p, unsigned code, struct bh_slice reason);
-void bh_spec_phone_free(struct bh_spec_phone *p);
+/* Takes ownership of identity. */
+void bh_spec_client_open(struct bh_spec_client *client, struct bh_spec_env *env,
+                         struct bh_identity *identity);
+/* A message from the client. */
+void bh_spec_client_message(struct bh_spec_client *client, unsigned opcode, struct bh_slice data);
+/* The client disconnects. */
+void bh_spec_client_close(struct bh_spec_client *client, unsigned code, struct bh_slice reason);
+void bh_spec_client_free(struct bh_spec_client *client);
 
-/* --- spec_redis.c --- */
+/* --- redis.c --- */
 
-void bh_spec_redis_init(struct bh_spec_world *w);
-/* Answers what has been asked, by the spec's function. */
-void bh_spec_redis_answer(struct bh_spec_world *w);
-void bh_spec_redis_clear(struct bh_spec_world *w);
+void bh_spec_redis_init(struct bh_spec_env *env);
+/* Calls the spec's function for each waiting command. */
+void bh_spec_redis_answer(struct bh_spec_env *env);
+void bh_spec_redis_clear(struct bh_spec_env *env);
 
-/* --- spec_members.c --- */
+/* --- fetch.c --- */
 
-/* core.names(): lists of names by what they are of. */
+void bh_spec_fetch_init(struct bh_spec_env *env);
+/* Calls the spec's function for each waiting request. */
+void bh_spec_fetch_answer(struct bh_spec_env *env);
+void bh_spec_fetch_clear(struct bh_spec_env *env);
+
+/* --- members.c --- */
+
+/* core.names(): for each kind of name (hooks, options) the list of names. */
 int bh_spec_names(lua_State *L);
-/* On L: for each class of the script's state a table, member = "function" or "field". */
+/* Pushes on L, for each class of the script's state, {member = "function" or "field"}. */
 void bh_spec_push_members(lua_State *L, const struct bh_script *s);
-
-/* --- spec_fetch.c --- */
-
-void bh_spec_fetch_init(struct bh_spec_world *w);
-void bh_spec_fetch_answer(struct bh_spec_world *w);
-void bh_spec_fetch_clear(struct bh_spec_world *w);
-
-/* --- spec_bridge.c --- */
-
-/* luaopen of bellhop.test.core; its upvalue is the struct bh_spec_config. */
-int bh_spec_open_core(lua_State *L);
 
 #endif

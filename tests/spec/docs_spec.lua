@@ -130,7 +130,7 @@ describe("meta.lua", function()
     }
 
     it("has every class of objects, with every member", function()
-        local handle = core.world(core.encode(core.config), nil, nil, write "return {}")
+        local handle = core.env(core.encode(core.config), nil, nil, write "return {}")
         local there = handle:members()
         handle:close()
         for name in pairs(classes) do assert(there[name], name .. " is not there") end
@@ -167,19 +167,19 @@ describe("meta.lua", function()
             if req.query == "" then return false, 403, "{}" end
             return { user = "u", tenant = "t", device = "d", expires = os.time() + 60, protocol = "p" } end }]])
         same("bellhop.test", kinds(test), documented "test")
-        same("what load gives", kinds(t), documented "test.World")
-        local phone = t.connect { query = "x", headers = { ["Sec-WebSocket-Protocol"] = "p" } }
-        local members = kinds(phone)
+        same("what load gives", kinds(t), documented "test.Env")
+        local client = t.connect { query = "x", headers = { ["Sec-WebSocket-Protocol"] = "p" } }
+        local members = kinds(client)
         for name in pairs(t.connect()) do members[name] = "field" end
-        local class = debug.getmetatable(phone).__index
+        local class = debug.getmetatable(client).__index
         for i = 1, 10 do
             local of, values = debug.getupvalue(class, i)
-            if of == "phone_methods" or of == "phone_fields" then
-                for name in pairs(values) do members[name] = of == "phone_methods" and "function" or "field" end
+            if of == "client_methods" or of == "client_fields" then
+                for name in pairs(values) do members[name] = of == "client_methods" and "function" or "field" end
             end
         end
         members.handle, members.from = nil, nil -- its own business
-        same("a phone", members, documented "test.Phone")
+        same("a client", members, documented "test.Client")
     end)
 
     it("has the options of load", function()
@@ -206,9 +206,9 @@ describe("meta.lua", function()
                 :format(call, arguments, name)
         end
         local t = test.load(write(source .. "return bh.json.encode(said) end }"))
-        local phone = t.connect()
+        local client = t.connect()
         t.publish { user = "u", data = "x" }
-        local said = phone:last()
+        local said = client:last()
         for _, name in ipairs(calls) do assert.equal(name .. tostring(waiting[name]), name .. tostring(said[name])) end
     end)
 end)

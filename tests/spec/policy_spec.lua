@@ -12,12 +12,12 @@ describe("the policy with a secret", function()
     after_each(test.close)
 
     it("admits a valid token in the header", function()
-        local phone = t.user { sub = "u1", tenant = "t1", exp = now + 60, topics = { "news", "a/b" } }
-        assert.equal(101, phone.status)
-        assert.equal("u1", phone.user)
-        assert.equal("t1", phone.tenant)
-        assert.equal(now + 60, phone.expires)
-        assert.same({ "news", "a/b" }, phone.topics)
+        local client = t.user { sub = "u1", tenant = "t1", exp = now + 60, topics = { "news", "a/b" } }
+        assert.equal(101, client.status)
+        assert.equal("u1", client.user)
+        assert.equal("t1", client.tenant)
+        assert.equal(now + 60, client.expires)
+        assert.same({ "news", "a/b" }, client.topics)
     end)
 
     it("admits it in the query and in the cookie", function()
@@ -32,24 +32,24 @@ describe("the policy with a secret", function()
     end)
 
     it("takes integers as ids", function()
-        local phone = t.user { sub = 42, tenant = 7 }
-        assert.equal("42", phone.user)
-        assert.equal("7", phone.tenant)
+        local client = t.user { sub = 42, tenant = 7 }
+        assert.equal("42", client.user)
+        assert.equal("7", client.tenant)
     end)
 
     it("delivers to the user and to the topics of the token", function()
-        local phone = t.user { sub = "u1", topics = { "news" } }
+        local client = t.user { sub = "u1", topics = { "news" } }
         t.publish { user = "u1", data = "hello" }
         t.publish { topic = "news", data = "extra" }
         t.publish { user = "u2", data = "not mine" }
-        assert.same({ "hello", "extra" }, phone.sent)
+        assert.same({ "hello", "extra" }, client.sent)
     end)
 
     it("refuses a connection without token, and says what to do", function()
-        local phone = t.connect()
-        assert.equal(401, phone.status)
-        assert.equal("unauthorized", phone.json.error.code)
-        assert.matches("Authorization: Bearer", phone.json.error.message, nil, true)
+        local client = t.connect()
+        assert.equal(401, client.status)
+        assert.equal("unauthorized", client.json.error.code)
+        assert.matches("Authorization: Bearer", client.json.error.message, nil, true)
     end)
 
     it("believes no query", function()
@@ -59,11 +59,11 @@ describe("the policy with a secret", function()
     local function refused(what, claims, secret)
         it("refuses " .. what, function()
             local token = test.jwt(claims, secret)
-            local phone = t.connect { headers = { Authorization = "Bearer " .. token } }
-            assert.equal(401, phone.status)
-            assert.equal("unauthorized", phone.json.error.code)
-            assert.is_nil(phone.body:find(token, 1, true))
-            assert.is_nil(phone.body:find("secret-claim", 1, true))
+            local client = t.connect { headers = { Authorization = "Bearer " .. token } }
+            assert.equal(401, client.status)
+            assert.equal("unauthorized", client.json.error.code)
+            assert.is_nil(client.body:find(token, 1, true))
+            assert.is_nil(client.body:find("secret-claim", 1, true))
         end)
     end
     refused("another secret", { sub = "u1" }, ("x"):rep(32))
@@ -107,11 +107,11 @@ describe("the policy's settings", function()
         local t = test.try("policy.lua", config {
             secret = test.secret, user_claim = "uid", tenant_claim = "org", cookie = "session",
         })
-        local phone = t.connect {
+        local client = t.connect {
             headers = { Cookie = "session=" .. test.jwt { uid = "u1", org = "o1", sub = "no" } },
         }
-        assert.equal("u1", phone.user)
-        assert.equal("o1", phone.tenant)
+        assert.equal("u1", client.user)
+        assert.equal("o1", client.tenant)
     end)
 
     it("allow some leeway", function()
@@ -191,10 +191,10 @@ describe("the policy with a key set", function()
         it("admits a token signed with " .. alg, function()
             write { rsa_key, ed25519_key }
             local t = assert(load())
-            local phone = t.connect { headers = { Authorization = "Bearer " .. signed[alg] } }
-            assert.equal(101, phone.status)
-            assert.equal("u1", phone.user)
-            assert.equal("t1", phone.tenant)
+            local client = t.connect { headers = { Authorization = "Bearer " .. signed[alg] } }
+            assert.equal(101, client.status)
+            assert.equal("u1", client.user)
+            assert.equal("t1", client.tenant)
             assert.equal(401, status(t, (signed[alg]:gsub("^(.-%.)(.)", "%1Z"))))
         end)
     end
@@ -246,27 +246,27 @@ describe("the policy in development", function()
     after_each(test.close)
 
     it("believes the query", function()
-        local phone = t.connect { query = "user=42&tenant=7&topic=news&topic=a%2Fb" }
-        assert.equal(101, phone.status)
-        assert.equal("42", phone.user)
-        assert.equal("7", phone.tenant)
-        assert.same({ "news", "a/b" }, phone.topics)
+        local client = t.connect { query = "user=42&tenant=7&topic=news&topic=a%2Fb" }
+        assert.equal(101, client.status)
+        assert.equal("42", client.user)
+        assert.equal("7", client.tenant)
+        assert.same({ "news", "a/b" }, client.topics)
     end)
 
     it("admits anonymous connections, to broadcasts only", function()
-        local phone = t.connect()
-        assert.equal(101, phone.status)
-        assert.is_nil(phone.user)
+        local client = t.connect()
+        assert.equal(101, client.status)
+        assert.is_nil(client.user)
         t.publish { all = true, data = "to all" }
         t.publish { user = "u1", data = "to one" }
-        assert.same({ "to all" }, phone.sent)
+        assert.same({ "to all" }, client.sent)
     end)
 
     it("refuses what is no id", function()
         for _, query in ipairs { "user=a:b", "user=broadcast", "tenant=a%20b", "topic=a:b" } do
-            local phone = t.connect { query = query }
-            assert.equal(400, phone.status)
-            assert.equal("bad_request", phone.json.error.code)
+            local client = t.connect { query = query }
+            assert.equal(400, client.status)
+            assert.equal("bad_request", client.json.error.code)
         end
     end)
 

@@ -66,11 +66,11 @@ local client_methods = {}
 -- The frames since the last call, with data decoded.
 function client_methods:frames()
     local frames = {}
-    for i, text in ipairs(self.phone.sent) do
+    for i, text in ipairs(self.ws.sent) do
         frames[i] = assert(test.decode(text))
         if type(frames[i].data) == "string" then frames[i].data = test.decode(frames[i].data) or frames[i].data end
     end
-    self.phone:clear()
+    self.ws:clear()
     return frames
 end
 
@@ -82,7 +82,7 @@ function client_methods:frame()
 end
 
 function client_methods:say(event, data, channel)
-    self.phone:recv { event = event, data = data, channel = channel }
+    self.ws:recv { event = event, data = data, channel = channel }
     return self
 end
 
@@ -105,8 +105,8 @@ function client_methods:join(channel, user, info)
 end
 
 local function connect(query, key)
-    local phone = t.connect { path = "/app/" .. (key or KEY), query = query or "protocol=7&client=js&version=8.4.0" }
-    local client = setmetatable({ phone = phone }, { __index = client_methods })
+    local ws = t.connect { path = "/app/" .. (key or KEY), query = query or "protocol=7&client=js&version=8.4.0" }
+    local client = setmetatable({ ws = ws }, { __index = client_methods })
     local hello = client:frames()[1]
     client.hello = hello
     client.socket = hello and type(hello.data) == "table" and hello.data.socket_id
@@ -198,9 +198,9 @@ describe("a Pusher connection", function()
         local function refused(query, key)
             local client = connect(query, key)
             assert.equal("pusher:error", client.hello.event)
-            assert.equal(client.hello.data.code, client.phone.closed)
-            assert.equal(client.hello.data.message, client.phone.reason)
-            return client.phone.closed
+            assert.equal(client.hello.data.code, client.ws.closed)
+            assert.equal(client.hello.data.message, client.ws.reason)
+            return client.ws.closed
         end
         assert.equal(4001, refused("protocol=7", "unknown"))
         assert.equal(4003, refused("protocol=7", "off-key"))
@@ -218,7 +218,7 @@ describe("a Pusher connection", function()
     it("says what it does not understand", function()
         local client = connect()
         local function complaint(text, binary)
-            client.phone:recv(text, binary)
+            client.ws:recv(text, binary)
             local frame = client:frame()
             assert.equal("pusher:error", frame.event)
             return frame.data.message
@@ -229,7 +229,7 @@ describe("a Pusher connection", function()
         assert.matches("JSON object", complaint('{"event":"pusher:ping"}', true))
         assert.matches("pusher: and client%-", complaint '{"event":"hello"}')
         assert.matches("pusher: and client%-", complaint '{"event":"pusher_internal:member_added","channel":"presence-a"}')
-        assert.is_nil(client.phone.closed)
+        assert.is_nil(client.ws.closed)
     end)
 
     it("by another path is none of its business", function()
@@ -241,10 +241,10 @@ describe("a Pusher connection", function()
                 if answer == nil then return "not Pusher's" end
                 return answer
             end]])
-        local phone = t.connect { path = "/ws" }
-        phone:recv '{"event":"pusher:ping"}'
-        assert.same({ "not Pusher's" }, phone.sent)
-        phone:close()
+        local ws = t.connect { path = "/ws" }
+        ws:recv '{"event":"pusher:ping"}'
+        assert.same({ "not Pusher's" }, ws.sent)
+        ws:close()
         assert.equal("pusher:pong", connect():say("pusher:ping"):frame().event)
     end)
 
@@ -257,10 +257,10 @@ describe("a Pusher connection", function()
         assert.equal("pusher:signin_success", user:frame().event)
         idle:join "public"
         t.advance(12)
-        assert.equal(4009, idle.phone.closed)
+        assert.equal(4009, idle.ws.closed)
         assert.equal(4009, idle:frame().data.code)
-        assert.is_nil(private.phone.closed)
-        assert.is_nil(user.phone.closed)
+        assert.is_nil(private.ws.closed)
+        assert.is_nil(user.ws.closed)
     end)
 end)
 
@@ -382,12 +382,12 @@ describe("subscriptions", function()
             local right = data ~= '{"id":"u1"}'
             client:say("pusher:signin",
                 { auth = right and client:auth(":user::" .. data) or KEY .. ":00", user_data = data })
-            assert.equal(4009, client.phone.closed)
+            assert.equal(4009, client.ws.closed)
             assert.equal(4009, client:frame().data.code)
         end
         local client = connect()
         client:say("pusher:signin", {})
-        assert.equal(4009, client.phone.closed)
+        assert.equal(4009, client.ws.closed)
     end)
 
     it("may be refused by a hook", function()
@@ -483,7 +483,7 @@ describe("client events", function()
         alice:join("presence-a", "alice")
         bob:join("presence-a", "bob")
         alice:frames()
-        alice.phone:recv([[{"event":"client-x","channel":"presence-a","user_id":"root",]]
+        alice.ws:recv([[{"event":"client-x","channel":"presence-a","user_id":"root",]]
             .. [["data":"1},\"user_id\":\"root\"","data":{"a":1}}]])
         for _, frame in ipairs(bob:frames()) do assert.equal("alice", frame.user_id) end
     end)
@@ -553,10 +553,10 @@ local function presence_specs(options)
         assert.same(both, bob2:join("presence-a", "bob"))
         bob:say("pusher:unsubscribe", { channel = "presence-a" })
         assert.same({}, alice:frames())
-        bob2.phone:close()
+        bob2.ws:close()
         assert.same({ event = "pusher_internal:member_removed", channel = "presence-a", data = { user_id = "bob" } },
             alice:frame())
-        alice2.phone:close()
+        alice2.ws:close()
         assert.same({}, alice:frames())
         alice:say("pusher:unsubscribe", { channel = "presence-a" })
         assert.same({ presence = { count = 1, ids = { "bob" }, hash = { bob = test.decode "null" } } },
@@ -585,9 +585,9 @@ local function presence_specs(options)
         assert.same({}, three:frames())
         assert.equal("e", one:frame().event)
         three:join("presence-a", "2")
-        two.phone:close()
+        two.ws:close()
         assert.same({}, one:frames())
-        three.phone:close()
+        three.ws:close()
         assert.equal("member_removed 2", names(one:frames()))
     end)
 
@@ -615,7 +615,7 @@ local function presence_specs(options)
         local told = { ["presence-a"] = { user_count = 2, subscription_count = 2 }, news = { subscription_count = 1 } }
         assert.same({ channels = told },
             trigger({ name = "e", channels = { "presence-a", "news" }, data = "", info = "user_count,subscription_count" }).json)
-        alice.phone:close()
+        alice.ws:close()
         bob:say("pusher:unsubscribe", { channel = "presence-b=c" })
         t.advance(0.2)
         assert.same({ channels = { ["presence-a"] = {}, [long] = {} } }, get("/apps/3/channels").json)
@@ -665,7 +665,7 @@ describe("presence channels with Redis", function()
         t.advance(1)
         local _, holder = next(t.redis("ZRANGE", "ws:pusher:leases", "0", "-1"))
         assert.is_true(t.shutdown())
-        alice.phone:close()
+        alice.ws:close()
         t.advance(6)
         assert.equal("0", (t.redis("ZSCORE", "ws:pusher:leases", holder)))
         assert.equal(0, t.redis("EXISTS", "ws:pusher:n:3:" .. holder))
@@ -693,7 +693,7 @@ describe("presence channels with Redis", function()
         assert.equal('{"n":1}', (t.redis("HGET", "ws:pusher:i:3:presence-a", "alice")))
         assert.equal(1, get("/apps/3/channels/news", { info = "subscription_count" }).json.subscription_count)
         assert.equal("member_added", alice:frame().event:match ":(.*)")
-        alice.phone:close()
+        alice.ws:close()
         assert.same({ users = {} }, get("/apps/3/channels/presence-a/users").json)
     end)
 
@@ -728,7 +728,7 @@ describe("presence channels with Redis", function()
         assert.equal(503, carol:frame().data.status)
         assert.equal(503, get("/apps/3/channels/presence-a/users").status)
         assert.equal(503, get("/apps/3/channels").status)
-        bob.phone:close()
+        bob.ws:close()
         t.advance(6)
         assert.same({}, alice:frames())
         down = false

@@ -36,28 +36,28 @@ describe("bellhop.test", function()
                 if data == "bye" then return false, 4000, "as you like" end
                 return opcode .. " " .. data
             end }]]))
-        local phone = t.connect { query = "user=42" }
-        assert.equal(101, phone.status)
-        assert.equal("42", phone.user)
-        phone:recv("a"):recv("b", true):recv { n = 1 }
-        assert.same({ "text a", "binary b", 'text {"n":1}' }, phone.sent)
-        assert.same({ "text", "binary", "text" }, phone.opcodes)
-        phone:clear()
-        assert.same({}, phone.sent)
-        phone:recv "bye"
-        assert.equal(4000, phone.closed)
-        assert.equal("as you like", phone.reason)
-        assert.has_error(function() phone:recv "more" end)
+        local client = t.connect { query = "user=42" }
+        assert.equal(101, client.status)
+        assert.equal("42", client.user)
+        client:recv("a"):recv("b", true):recv { n = 1 }
+        assert.same({ "text a", "binary b", 'text {"n":1}' }, client.sent)
+        assert.same({ "text", "binary", "text" }, client.opcodes)
+        client:clear()
+        assert.same({}, client.sent)
+        client:recv "bye"
+        assert.equal(4000, client.closed)
+        assert.equal("as you like", client.reason)
+        assert.has_error(function() client:recv "more" end)
     end)
 
     it("publishes as a backend does", function()
         local t = test.load(policy("return { " .. ANYONE .. [[,
             on_publish = function(msg) if msg.user == "evil" then return false, "not to evil" end end }]]))
-        local phone = t.connect { query = "user=42" }
+        local client = t.connect { query = "user=42" }
         local result = t.publish { user = "42", data = { n = 1 } }
         assert.equal("delivered", result.status)
         assert.equal(1, result["local"])
-        assert.same({ n = 1 }, phone:last())
+        assert.same({ n = 1 }, client:last())
         assert.equal("offline", t.publish({ user = "nobody", data = "x" }).status)
         assert.same({ nil, "not to evil" }, { t.publish { user = "evil", data = "x" } })
         assert.equal("duplicate", (function()
@@ -74,12 +74,12 @@ describe("bellhop.test", function()
                 if data == "sleep" then bh.sleep(3600) end
                 return ticks .. " " .. os.time()
             end }]]))
-        local phone = t.connect()
-        phone:recv "x"
-        assert.same({ "0 " .. test.now }, phone.sent)
+        local client = t.connect()
+        client:recv "x"
+        assert.same({ "0 " .. test.now }, client.sent)
         t.advance(90)
-        phone:recv "x"
-        assert.same({ "0 " .. test.now, "1 " .. test.now + 90 }, phone.sent)
+        client:recv "x"
+        assert.same({ "0 " .. test.now, "1 " .. test.now + 90 }, client.sent)
         assert.equal(test.now + 90, math.floor(t.time()))
     end)
 
@@ -90,11 +90,11 @@ describe("bellhop.test", function()
                 conn.vars.n = (conn.vars.n or 0) + 1
                 return conn.vars.n < 2 and os.time() + 10
             end }]])
-        local phone = t.connect()
+        local client = t.connect()
         t.advance(15)
-        assert.is_nil(phone.closed)
+        assert.is_nil(client.closed)
         t.advance(10)
-        assert.equal(4401, phone.closed)
+        assert.equal(4401, client.closed)
     end)
 
     it("has a Redis that keeps values", function()
@@ -105,10 +105,10 @@ describe("bellhop.test", function()
                 local value, why = bh.redis.call(table.unpack(words))
                 return bh.json.encode { value = value, why = why }
             end }]]))
-        local phone = t.connect()
+        local client = t.connect()
         local function redis(command)
-            phone:recv(command)
-            local answer = phone:last()
+            client:recv(command)
+            local answer = client:last()
             return answer.value, answer.why
         end
         assert.equal("OK", redis "SET a 1 EX 10")
@@ -168,8 +168,8 @@ describe("bellhop.test", function()
                 return tostring(value) .. " " .. tostring(why)
             end }]]
         local function answer(redis)
-            local phone = test.load(policy(source), { redis = redis }).connect()
-            return phone:recv("k").sent[1]
+            local client = test.load(policy(source), { redis = redis }).connect()
+            return client:recv("k").sent[1]
         end
         assert.equal("k! nil", answer(function(_, key) return key .. "!" end))
         assert.equal("nil ERR no", answer(function() return nil, "ERR no" end))
@@ -216,11 +216,11 @@ describe("bellhop.test", function()
             if request.url == "http://backend/down" then return nil, "connection refused" end
             return { status = 201, headers = { ["x-a"] = "1" }, body = "made" }
         end })
-        local phone = t.connect():recv("it"):recv("down")
-        assert.same({ "201 made 1", "connection refused" }, phone.sent)
+        local client = t.connect():recv("it"):recv("down")
+        assert.same({ "201 made 1", "connection refused" }, client.sent)
         assert.equal("POST", asked.method)
         assert.equal('["down"]', asked.body)
-        assert.matches("no server answers http://backend/x", test.load(policy(source)).connect():recv("x").sent[1])
+        assert.matches("no server for http://backend/x", test.load(policy(source)).connect():recv("x").sent[1])
     end)
 
     it("asks the policy's endpoints, and on_api", function()
@@ -243,21 +243,21 @@ describe("bellhop.test", function()
         local path = policy("return { " .. ANYONE .. [[, on_message = function(conn)
             conn.vars.n = (conn.vars.n or 0) + 1 return "one " .. conn.vars.n end }]])
         local t = test.load(path)
-        local phone = t.connect():recv "x"
+        local client = t.connect():recv "x"
         local file = assert(io.open(path, "w"))
         file:write [[return { on_message = function(conn) return "two " .. conn.vars.n end,
             on_shutdown = function(reason) require "bellhop".publish { all = true, data = reason } end }]]
         file:close()
         assert.is_true(t.reload())
-        phone:recv "x"
+        client:recv "x"
         assert.is_true(t.shutdown())
-        assert.same({ "one 1", "two 1", "stop" }, phone.sent)
+        assert.same({ "one 1", "two 1", "stop" }, client.sent)
         file = assert(io.open(path, "w"))
         file:write "return {"
         file:close()
         assert.matches("expected", select(2, t.reload()))
-        phone:recv "x"
-        assert.equal("two 1", phone.sent[4])
+        client:recv "x"
+        assert.equal("two 1", client.sent[4])
     end)
 
     it("asks on_slow, and ends connections from the client's side", function()
@@ -266,10 +266,10 @@ describe("bellhop.test", function()
             on_close = function(conn, info)
                 bh.publish { user = "log", data = conn.user .. " " .. info.code .. " " .. info.reason }
             end }]]))
-        local log, phone = t.connect { query = "user=log" }, t.connect { query = "user=42" }
-        assert.equal("drop_oldest", phone:slow(10))
-        assert.equal("close", phone:slow(2000))
-        phone:close(1001, "gone")
+        local log, client = t.connect { query = "user=log" }, t.connect { query = "user=42" }
+        assert.equal("drop_oldest", client:slow(10))
+        assert.equal("close", client:slow(2000))
+        client:close(1001, "gone")
         assert.same({ "42 1001 gone" }, log.sent)
     end)
 
@@ -279,9 +279,9 @@ describe("bellhop.test", function()
                 bh.publish { user = "log", data = event.user .. (event.online and " on" or " off") }
             end }]]))
         local log = t.connect { query = "user=log" }
-        local phone = t.connect { query = "user=42" }
+        local client = t.connect { query = "user=42" }
         t.advance(5)
-        phone:close()
+        client:close()
         t.advance(5)
         local text = table.concat(log.sent, ",")
         assert.matches("42 on", text)
@@ -301,9 +301,9 @@ describe("a hundred cases", function()
     teardown(test.close)
     for i = 1, 100 do
         it("number " .. i, function()
-            local phone = t.user("u" .. i)
+            local client = t.user("u" .. i)
             t.publish { user = "u" .. i, data = tostring(i) }
-            assert.same({ tostring(i) }, phone.sent)
+            assert.same({ tostring(i) }, client.sent)
         end)
     end
 end)

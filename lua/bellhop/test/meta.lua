@@ -1,58 +1,61 @@
 ---@meta bellhop.test
--- What specs have, like lua/bellhop/meta.lua for scripts: for editors, for the page testing.md, and
--- held against what is there by tests/spec/docs_spec.lua. Nothing here runs.
-assert(not ..., "bellhop.test.meta is for editors to read; specs say require \"bellhop.test\"")
+-- The API of specs, as lua/bellhop/meta.lua is the API of scripts: for editors (LuaLS) and for the page
+-- testing.md. tests/spec/docs_spec.lua compares it with the implementation. Nothing here runs.
+assert(not ..., "bellhop.test.meta is only for editors; use require \"bellhop.test\"")
 
 -- # testing.md: Testing a policy
 --
--- `bellhop test [-c FILE] SPEC...` runs [busted](https://lunarmodules.github.io/busted/) (`apt-get install lua-busted`) inside
--- the real core: what a spec tests is what production runs. Not real are the clients, Redis, HTTP servers, and the
--- clock, which stands still until the spec moves it. All that follows the specs goes to busted (`--filter`, `-t`, ...).
+-- Write a spec beside the policy and run it with `bellhop test`. This is `policy_minimal_spec.lua`, for
+-- [policy_minimal.lua](../../examples/policy_minimal.lua):
 --
 -- ```lua
 -- local t = require("bellhop.test").load "policy_minimal.lua"
 --
 -- it("answers ping", function()
---     local phone = t.connect { headers = { cookie = "token=" .. t.jwt { sub = "u1" } } }
---     phone:recv "ping"
---     assert.same({ "pong" }, phone.sent)
+--     local client = t.connect { headers = { cookie = "token=" .. t.jwt { sub = "u1" } } }
+--     client:recv "ping"
+--     assert.same({ "pong" }, client.sent)
 --     t.publish { topic = "news", data = "hello" }
---     assert.equal("hello", phone.sent[2])
+--     assert.equal("hello", client.sent[2])
 --     t.advance(3600)
---     assert.equal(4401, phone.closed) -- the token has expired
+--     assert.equal(4401, client.closed) -- the token has expired
 -- end)
 -- ```
 --
--- There is one worker and one instance, called `test`. Limits hold as in production, `script.cpu_limit` too. What a
--- hook that waits is waiting for happens while the spec calls something: connecting, talking, publishing and
--- `t.advance` let everything happen that is due. What fails in a hook is on stderr, as in the log of a server.
+-- `bellhop test [-c FILE] SPEC...` runs [busted](https://lunarmodules.github.io/busted/) (`apt-get install lua-busted`)
+-- inside the real core, so a spec tests the code that runs in production. Only the clients, Redis, HTTP servers and the
+-- clock are fake. Options after the specs are passed to busted (`--filter`, `-t`, ...).
 --
--- A spec has all of Lua, `io` and `debug` included; the policy has what policies have, in a state of its own.
+-- - An environment has one worker and one instance, named `test`. All limits apply, `script.cpu_limit` too.
+-- - The clock stands still until the spec calls `t.advance`.
+-- - Work that is due runs while the spec calls something: connecting, sending, publishing and `t.advance` all run it.
+-- - Errors in hooks are written to stderr, in the format of the server's log.
+-- - A spec can use all of Lua, `io` and `debug` included. The policy runs in its own, sandboxed state.
 
----What `require "bellhop.test"` gives.
+---The result of `require "bellhop.test"`.
 ---@class bellhop.test
----@field now integer When each world begins, in Unix seconds.
----@field secret string What `load` and `try` configure as `auth.jwt.secret`.
+---@field now integer The time at which each environment starts, in Unix seconds.
+---@field secret string The value of `auth.jwt.secret` that `load` and `try` configure.
 local test = {}
 
----Starts the policies, in a world of their own; what was loaded before is closed.
----@param files string|string[] a path as it stands, beside the spec (`*_spec.lua`), in the folder above it, or in bellhop's own Lua folder
+---Starts policies in a new environment and closes the previous one. Raises an error when they do not start.
+---@param files string|string[] searched as a path, in the folder of the spec (`*_spec.lua`), in the folder above it, and in bellhop's Lua folder
 ---@param options? bellhop.test.Options
----@return bellhop.test.World t what does not start is an error
+---@return bellhop.test.Env t
 function test.load(files, options) end
 
----The same, for policies that are to be refused.
+---Like `load`, but returns the error: for policies that must not start.
 ---@param files string|string[]
 ---@param options? bellhop.test.Options
----@return bellhop.test.World? t
----@return string? why the error of the load, or of `on_init`
+---@return bellhop.test.Env? t
+---@return string? why the error of loading, or of `on_init`
 function test.try(files, options) end
 
----Closes what was loaded: for the end of a spec. `load` and `try` do it by themselves.
+---Closes the environment. `load` and `try` call it first.
 function test.close() end
 
----A token (HS256) with exactly these claims.
----@param claims table|string a table, or the JSON text
+---Makes a token (HS256) with exactly these claims.
+---@param claims table|string a table, or JSON text
 ---@param secret? string
 ---@return string token
 function test.jwt(claims, secret) end
@@ -62,70 +65,73 @@ function test.jwt(claims, secret) end
 function test.encode(value) end
 
 ---@param json string
----@return any value or nil and why
+---@return any value or nil and the reason
 ---@return string? why
 function test.decode(json) end
 
----Another Redis that keeps values, for the option `redis`: wrap it to let some commands fail.
+---Creates a fake Redis for the option `redis`. Wrap it to make some commands fail.
 ---@return fun(command: string, ...: string): any redis
 function test.redis() end
 
 ---@class bellhop.test.Options
----@field config? table Merged over bellhop's own: `{ app = { greeting = "hi" } }`.
----False: there is no Redis. A function is Redis: it returns a string, an integer, a list (false in it is nil) or nil; `nil, text` is an error of Redis, false a link that is down. Without either there is one that keeps values and knows `PING SET GET DEL EXISTS INCR INCRBY DECR EXPIRE PEXPIRE TTL PTTL HSET HGET HMGET HGETALL HDEL HLEN HEXISTS HINCRBY HSETNX SADD SREM SMEMBERS SRANDMEMBER SISMEMBER SCARD RPUSH LPUSH LLEN LRANGE LTRIM ZADD ZREM ZSCORE ZCARD ZRANGE ZRANGEBYSCORE ZLEXCOUNT TIME FLUSHALL EVAL EVALSHA`; its scripts run in Lua 5.4.
+---@field config? table Merged over the default configuration: `{ app = { greeting = "hi" } }`.
+---False: no Redis is configured. A function is called with each command and returns the reply: a string, an integer, a list (false in it is nil) or nil; `nil, text` is an error reply, false is a connection that is down. Without this option a fake Redis stores values; it knows `PING SET GET DEL EXISTS INCR INCRBY DECR EXPIRE PEXPIRE TTL PTTL HSET HGET HMGET HGETALL HDEL HLEN HEXISTS HINCRBY HSETNX SADD SREM SMEMBERS SRANDMEMBER SISMEMBER SCARD RPUSH LPUSH LLEN LRANGE LTRIM ZADD ZREM ZSCORE ZCARD ZRANGE ZRANGEBYSCORE ZLEXCOUNT TIME FLUSHALL EVAL EVALSHA` and runs scripts in Lua 5.4.
 ---@field redis? false|fun(command: string, ...: string): any, string?
----All HTTP servers that `bh.http.fetch` reaches: a function is given the request, and returns `{ status =, headers =, body = }`
----(200 unless it says otherwise), or nil and why there is no response. Without it no server answers.
+---The HTTP servers for `bh.http.fetch`: a function is called with each request and returns `{ status =, headers =, body = }`
+---(status 200 by default), or nil and an error. Without this option every request fails.
 ---@field http? fun(request: bellhop.test.Fetch): table?, string?
----@field keep? boolean Leave what was loaded before open.
+---@field keep? boolean Do not close the previous environment.
 
----What `test.load` gives: the policies at work, in a world with its own clock.
----@class bellhop.test.World
----@field secret string As `test.secret`.
+---The result of `test.load`: an environment, in which the policies run with their own clock.
+---@class bellhop.test.Env
+---@field secret string The same as `test.secret`.
 local t = {}
 
----A client opens a WebSocket. With a policy that refuses it, `status` is not 101, and `body` and `json` say why.
----@param request? bellhop.test.Request its path is `/ws` unless you name another
----@return bellhop.test.Phone phone
+---The former name of `bellhop.test.Env`, for one release.
+---@alias bellhop.test.World bellhop.test.Env
+
+---Opens a WebSocket. When the policy rejects it, `status` is not 101, and `body` and `json` say why.
+---@param request? bellhop.test.Request its path is `/ws` by default
+---@return bellhop.test.Client client
 function t.connect(request) end
 
----The same with a token in its `Authorization` header, for policies that take one there, such as bellhop's own.
+---Like `connect`, with a token in the header `Authorization`.
 ---@param claims table|string a string is the user (`sub`)
 ---@param secret? string
----@return bellhop.test.Phone phone
+---@return bellhop.test.Client client
 function t.user(claims, secret) end
 
----A token for the configured secret, which lasts for an hour of the world's clock unless you name an `exp` (false: none).
+---Makes a token for the configured secret. It expires after an hour, unless `exp` is given (false: never).
 ---@param claims table
 ---@param secret? string
 ---@return string token
 function t.jwt(claims, secret) end
 
----Publishes as a backend does: `{ user =, tenant =, topic =, all =, data =, opcode =, strategy =, ttl =, id =, priority = }`. A table as
----data becomes JSON.
+---Publishes as a backend does: `{ user =, tenant =, topic =, all =, data =, opcode =, strategy =, ttl =, id =, priority = }`. A
+---table in `data` is encoded as JSON.
 ---@param message table
----@return bellhop.test.Result? result or nil and why: what the policy said, say
+---@return bellhop.test.Result? result or nil and the reason, such as that of `on_publish`
 ---@return string? why
 function t.publish(message) end
 
----A request to an endpoint of the policy.
+---Sends a request to an endpoint of the policy.
 ---@param request bellhop.test.Request
----@return bellhop.test.Answer answer 404 where there is none, 405 where it has other methods
+---@return bellhop.test.Answer answer 404 when there is no such endpoint, 405 when it has other methods
 function t.request(request) end
 
----What `on_api` says to a request.
+---Calls `on_api` with a request.
 ---@param request? bellhop.test.Request
----@return bellhop.test.Answer answer status 200 is yes, 0 no opinion
+---@return bellhop.test.Answer answer status 200: allowed, 0: no decision
 function t.api(request) end
 
----Moves the clock: timers, waits, expiry and lives run as they would.
+---Moves the clock. Timers, waits, expiries and TTLs run as in production.
 ---@param seconds number
 function t.advance(seconds) end
 
----@return number now in Unix seconds: what `os.time()` is in the policy
+---@return number now in Unix seconds, as `os.time()` in the policy
 function t.time() end
 
----Reads the files again, as SIGHUP does.
+---Reloads the files, as SIGHUP does.
 ---@return true? done
 ---@return string? why
 function t.reload() end
@@ -134,34 +140,34 @@ function t.reload() end
 ---@return boolean ended
 function t.shutdown() end
 
----Asks the world's Redis, as another program would.
+---Sends a command to the environment's Redis, as another program would.
 ---@param command string
 ---@param ... string
 ---@return any reply
 ---@return string? why
 function t.redis(command, ...) end
 
----What the function `http` is given.
+---The argument of the function in the option `http`.
 ---@class bellhop.test.Fetch
 ---@field url string
 ---@field method string
 ---@field headers table<string, string>
 ---@field body? string
----@field timeout number 0: the configured one.
+---@field timeout number In seconds; 0: the configured one.
 
 ---@class bellhop.test.Result
 ---@field status "delivered"|"published"|"offline"|"duplicate"
----@field local integer How many connections got it.
+---@field local integer The number of connections that received it.
 ---@field instances integer
 ---@field id string
 
 ---@class bellhop.test.Request
----@field method? string GET unless you say otherwise.
+---@field method? string GET by default.
 ---@field path? string
 ---@field query? string Without the `?`.
 ---@field host? string
 ---@field ip? string The client's address.
----@field secure? boolean Did it come by TLS?
+---@field secure? boolean Whether it came over TLS.
 ---@field headers? table<string, string>
 ---@field body? string For endpoints.
 
@@ -169,48 +175,51 @@ function t.redis(command, ...) end
 ---@field status integer
 ---@field headers table<string, string>
 ---@field body string
----@field json any The body, decoded; nil when it is no JSON.
+---@field json any The decoded body; nil when it is not JSON.
 
----A client. What it is sent is kept; nothing is lost by reading it.
----@class bellhop.test.Phone
----@field status integer 101: it is connected. Else what it was refused with.
----@field body string Of a refusal.
----@field json any The body of a refusal, decoded.
----@field headers table<string, string> Of the answer, those of the policy.
----@field id string The connection's id.
----@field user? string Of its identity,
----@field tenant? string likewise,
----@field device? string likewise,
----@field expires? integer likewise,
----@field topics string[] likewise,
----@field tags table<string, string> likewise,
----@field protocol? string likewise.
----@field sent string[] What it has been sent, since `clear`.
----@field opcodes bellhop.Opcode[] And of what kind.
----@field closed? integer The close code, once the policy (or the core) has closed it.
----@field reason? string And the reason.
-local phone = {}
+---A client. It records what it receives; reading does not remove it.
+---@class bellhop.test.Client
+---@field status integer 101: connected. Otherwise the status of the rejection.
+---@field body string Body of a rejection.
+---@field json any The decoded body of a rejection.
+---@field headers table<string, string> Headers that the policy added to the answer.
+---@field id string Connection id.
+---@field user? string Of the identity.
+---@field tenant? string Of the identity.
+---@field device? string Of the identity.
+---@field expires? integer Of the identity.
+---@field topics string[] Of the identity.
+---@field tags table<string, string> Of the identity.
+---@field protocol? string Subprotocol.
+---@field sent string[] The messages sent to this client since `clear`.
+---@field opcodes bellhop.Opcode[] The opcode of each.
+---@field closed? integer The close code, after the policy (or the core) has closed the connection.
+---@field reason? string The close reason.
+local client = {}
 
----The client says something; a table becomes JSON.
+---The former name of `bellhop.test.Client`, for one release.
+---@alias bellhop.test.Phone bellhop.test.Client
+
+---The client sends a message. A table is encoded as JSON.
 ---@param data string|table
 ---@param binary? boolean
----@return bellhop.test.Phone self so that calls can be chained
-function phone:recv(data, binary) end
+---@return bellhop.test.Client self so that calls can be chained
+function client:recv(data, binary) end
 
----The client goes.
+---The client disconnects.
 ---@param code? integer
 ---@param reason? string
-function phone:close(code, reason) end
+function client:close(code, reason) end
 
----What becomes of a message while so many bytes wait for this client: what `on_slow` says.
+---Calls `on_slow` as if so many bytes were queued for this client.
 ---@param queued integer
 ---@return "drop_oldest"|"drop_newest"|"close"
-function phone:slow(queued) end
+function client:slow(queued) end
 
----@return any value the last message that it was sent, decoded from JSON
-function phone:last() end
+---@return any value the last message sent to this client, decoded from JSON
+function client:last() end
 
----Forgets what it was sent so far.
-function phone:clear() end
+---Removes the recorded messages from `sent` and `opcodes`.
+function client:clear() end
 
 return test

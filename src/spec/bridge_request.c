@@ -1,0 +1,263 @@
+/* bridge_request.c - what comes from outside: handshakes, requests to endpoints of the policy and
+ * to the API, and publishes of a backend.
+ *
+ * Each function starts the operation, then moves the clock until its callback has left the result
+ * on the stack of L. */
+#include "bellhop/base/error.h"
+#include "bridge.h"
+
+#define HEADERS_MAX 64
+
+struct request {
+    struct bh_request r;
+    struct bh_header headers[HEADERS_MAX];
+    struct bh_path_params params;
+};
+
+struct answer {
+    lua_State *L;
+    struct bh_identity *identity;
+    bool done;
+};
+
+/* --- requests --- */
+
+static void read_headers(lua_State *L, int index, struct request *q) {
+    if (lua_getfield(L, index, "headers") == LUA_TTABLE)
+        for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+            if (q->r.header_count == HEADERS_MAX || lua_type(L, -2) != LUA_TSTRING ||
+                lua_type(L, -1) != LUA_TSTRING)
+                luaL_error(L, "headers: at most 64, names and values must be strings");
+            struct bh_header *h = &q->headers[q->r.header_count++];
+            h->name.p = lua_tolstring(L, -2, &h->name.n);
+            h->value.p = lua_tolstring(L, -1, &h->value.n);
+        }
+    lua_pop(L, 1);
+}
+
+/* Pushes the request. Its strings stay in the table at index, which must stay on the stack. */
+static struct request *read_request(lua_State *L, int index, const char *path) {
+    struct request *q = lua_newuserdatauv(L, sizeof *q, 0);
+    luaL_checktype(L, index, LUA_TTABLE);
+    q->r = (struct bh_request){.method = bh_spec_field(L, index, "method", "GET"),
+                               .path = bh_spec_field(L, index, "path", path),
+                               .query = bh_spec_field(L, index, "query", ""),
+                               .host = bh_spec_field(L, index, "host", "localhost"),
+                               .peer_ip = bh_spec_field(L, index, "ip", "192.0.2.1"),
+                               .peer_port = 50000,
+                               .listener = BH_SLICE("127.0.0.1:8080"),
+                               .headers = q->headers};
+    lua_getfield(L, index, "secure");
+    q->r.secure = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    read_headers(L, index, q);
+    return q;
+}
+
+/* Matches the path with the patterns of websocket.paths, as the edge does. */
+static bool find_path(const struct bh_spec_env *env, struct request *q) {
+    const struct bh_json *section = bh_json_get(env->tree, "websocket");
+    const struct bh_json *paths = section ? bh_json_get(section, "paths") : NULL;
+    if (!paths)
+        return bh_slice_eq(q->r.path, BH_SLICE("/ws"));
+    for (const struct bh_json *p = bh_json_child(paths); p; p = bh_json_sibling(p)) {
+        const char *pattern = bh_json_str(p);
+        if (!pattern || !bh_path_match(bh_slice_cstr(pattern), q->r.path, &q->params))
+            continue;
+        q->r.params = q->params.list;
+        q->r.param_count = q->params.count;
+        return true;
+    }
+    return false;
+}
+
+/* --- answers --- */
+
+static void push_answer(struct answer *a, int status, struct bh_slice body) {
+    a->done = true;
+    lua_newtable(a->L);
+    lua_pushinteger(a->L, status);
+    lua_setfield(a->L, -2, "status");
+    lua_pushlstring(a->L, body.n ? body.p : "", body.n);
+    lua_setfield(a->L, -2, "body");
+}
+
+static void set_headers(lua_State *L, const struct bh_header *headers, size_t count) {
+    lua_createtable(L, 0, (int)count);
+    for (size_t i = 0; i < count; i++) {
+        lua_pushlstring(L, headers[i].name.p, headers[i].name.n);
+        lua_pushlstring(L, headers[i].value.n ? headers[i].value.p : "", headers[i].value.n);
+        lua_rawset(L, -3);
+    }
+    lua_setfield(L, -2, "headers");
+}
+
+static void set_identity(lua_State *L, const struct bh_identity *id) {
+    bh_spec_set_slice(L, "user", id->user);
+    bh_spec_set_slice(L, "tenant", id->tenant);
+    bh_spec_set_slice(L, "device", id->device);
+    if (id->expires) {
+        lua_pushinteger(L, id->expires);
+        lua_setfield(L, -2, "expires");
+    }
+    lua_newtable(L);
+    for (size_t i = 0; i < id->topic_count; i++) {
+        lua_pushlstring(L, id->topics[i].p, id->topics[i].n);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_setfield(L, -2, "topics");
+    lua_newtable(L);
+    for (size_t i = 0; i < id->tag_count; i++) {
+        lua_pushlstring(L, id->tags[i].name.p, id->tags[i].name.n);
+        lua_pushlstring(L, id->tags[i].value.p, id->tags[i].value.n);
+        lua_rawset(L, -3);
+    }
+    lua_setfield(L, -2, "tags");
+}
+
+static int finish(struct bh_spec_env *env, const struct answer *a, const char *what) {
+    bh_spec_env_wait(env, &a->done);
+    return a->done ? 1 : luaL_error(a->L, "%s did not finish within 40 s", what);
+}
+
+/* --- handshakes --- */
+
+static void on_handshake(void *ud, bh_handle handle, const struct bh_welcome *result) {
+    struct answer *a = ud;
+    a->identity = result->identity;
+    push_answer(a, result->status, result->body);
+    set_headers(a->L, result->headers, result->header_count);
+    bh_spec_set_slice(a->L, "protocol", result->protocol);
+    if (result->identity)
+        set_identity(a->L, result->identity);
+}
+
+int bh_spec_env_connect(lua_State *L) {
+    struct bh_spec_env *env = bh_spec_check_env(L);
+    struct bh_hooks *h = env->worker->hooks;
+    struct answer a = {.L = L};
+    struct request *q = read_request(L, 2, "/ws");
+    struct bh_spec_client *client = bh_spec_new_client(L);
+    snprintf(client->ip, sizeof client->ip, "%.*s", BH_SLICE_ARG(q->r.peer_ip));
+    if (!find_path(env, q))
+        push_answer(&a, 404, BH_SLICE("no WebSocket at this path"));
+    else if (!bh_hooks_has(h, BH_HOOK_HANDSHAKE))
+        push_answer(&a, 401, BH_SLICE("the policy has no on_handshake"));
+    else
+        h->vt->handshake(h, &q->r, on_handshake, &a, 0);
+    finish(env, &a, "on_handshake");
+    if (a.identity) {
+        struct bh_slice protocol = bh_spec_field(L, -1, "protocol", "");
+        snprintf(client->protocol, sizeof client->protocol, "%.*s", BH_SLICE_ARG(protocol));
+        bh_spec_client_open(client, env, a.identity);
+    }
+    return 2;
+}
+
+/* --- endpoints and the API --- */
+
+static void on_response(void *ud, bh_handle handle, const struct bh_response *response) {
+    struct answer *a = ud;
+    push_answer(a, response->status, response->body);
+    set_headers(a->L, response->headers, response->header_count);
+}
+
+int bh_spec_env_request(lua_State *L) {
+    struct bh_spec_env *env = bh_spec_check_env(L);
+    struct bh_hooks *h = env->worker->hooks;
+    struct answer a = {.L = L};
+    const char *allow = "";
+    struct request *q = read_request(L, 2, "/");
+    int error = bh_hooks_has(h, BH_HOOK_HTTP) ? h->vt->route(h, q->r.method, q->r.path, &allow)
+                                              : BH_ENOTFOUND;
+    if (error)
+        push_answer(&a, error == BH_EINVAL ? 405 : 404, bh_slice_cstr(allow));
+    else
+        h->vt->http(h, &q->r, bh_spec_field(L, 2, "body", ""), on_response, &a, 0);
+    return finish(env, &a, "the endpoint");
+}
+
+static void on_api(void *ud, bh_handle handle, bool allowed, int status, struct bh_slice body) {
+    push_answer(ud, allowed ? 200 : status, body);
+}
+
+int bh_spec_env_api(lua_State *L) {
+    struct bh_spec_env *env = bh_spec_check_env(L);
+    struct bh_hooks *h = env->worker->hooks;
+    struct answer a = {.L = L};
+    struct request *q = read_request(L, 2, "/api/broadcast");
+    if (!bh_hooks_has(h, BH_HOOK_API))
+        push_answer(&a, 0, BH_SLICE(""));
+    else
+        h->vt->api(h, &q->r, on_api, &a, 0);
+    return finish(env, &a, "on_api");
+}
+
+/* --- publishes --- */
+
+/* Leaves two values: the result and nil, or nil and the reason. */
+static void on_published(void *ud, bh_handle handle, const struct bh_publish_result *r) {
+    static const char *const statuses[] = {[BH_PUBLISH_DELIVERED] = "delivered",
+                                           [BH_PUBLISH_PUBLISHED] = "published",
+                                           [BH_PUBLISH_OFFLINE] = "offline"};
+    struct answer *a = ud;
+    lua_State *L = a->L;
+    a->done = true;
+    if (r->error) {
+        lua_pushnil(L);
+        lua_pushstring(L, r->why ? r->why : bh_strerror(r->error));
+        return;
+    }
+    lua_newtable(L);
+    lua_pushstring(L, r->duplicate ? "duplicate" : statuses[r->status]);
+    lua_setfield(L, -2, "status");
+    lua_pushinteger(L, r->local);
+    lua_setfield(L, -2, "local");
+    lua_pushinteger(L, r->instances);
+    lua_setfield(L, -2, "instances");
+    bh_spec_set_slice(L, "id", r->id);
+    lua_pushnil(L);
+}
+
+static int read_publish(lua_State *L, struct bh_publish *p, const char **why) {
+    struct bh_slice id = bh_spec_field(L, 4, "id", "");
+    struct bh_slice strategy = bh_spec_field(L, 4, "strategy", "");
+    struct bh_slice opcode = bh_spec_field(L, 4, "opcode", "text");
+    enum bh_strategy parsed = BH_STRATEGY_DEFAULT;
+    if (bh_topic_parse(bh_spec_check_slice(L, 2), &p->topic)) {
+        *why = "the target must be user:ID, tenant:ID, topic:NAME or all";
+        return BH_EINVAL;
+    }
+    if (strategy.n && bh_strategy_parse(strategy, &parsed, why))
+        return BH_EINVAL;
+    p->strategy = (uint8_t)parsed;
+    p->opcode = bh_slice_eq(opcode, BH_SLICE("binary")) ? BH_BINARY : BH_TEXT;
+    lua_getfield(L, 4, "ttl");
+    p->ttl_s = (uint32_t)lua_tointeger(L, -1);
+    lua_getfield(L, 4, "priority");
+    p->priority = (uint8_t)lua_tointeger(L, -1);
+    lua_pop(L, 2);
+    if (id.n > BH_MESSAGE_ID_MAX) {
+        *why = "the id is too long";
+        return BH_EINVAL;
+    }
+    memcpy(p->id, id.p, id.n);
+    p->id_len = (uint8_t)id.n;
+    p->id_given = id.n > 0;
+    return 0;
+}
+
+int bh_spec_env_publish(lua_State *L) {
+    struct bh_spec_env *env = bh_spec_check_env(L);
+    struct bh_publish p = {.source = BH_SOURCE_HTTP};
+    struct answer a = {.L = L};
+    const char *why = NULL;
+    struct bh_slice data = bh_spec_check_slice(L, 3);
+    luaL_checktype(L, 4, LUA_TTABLE);
+    if (read_publish(L, &p, &why))
+        return luaL_error(L, "publish: %s", why);
+    p.data = bh_buf_copy(data);
+    bh_node_publish(env->worker, &p, on_published, &a, 0);
+    finish(env, &a, "on_publish");
+    return 2;
+}
