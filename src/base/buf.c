@@ -93,6 +93,28 @@ void bh_bytes_add(struct bh_bytes *b, struct bh_slice s) {
     b->len += s.n;
 }
 
+static int grow_within(struct bh_bytes *b, size_t want, size_t most) {
+    size_t cap = b->cap > most / 2 ? most : b->cap * 2;
+    if (cap < want)
+        cap = want;
+    char *p = bh_try_realloc(b->p, cap);
+    if (!p)
+        return BH_ENOMEM;
+    b->p = p;
+    b->cap = cap;
+    return 0;
+}
+
+int bh_bytes_try_add(struct bh_bytes *b, struct bh_slice s, size_t most) {
+    if (s.n == 0)
+        return 0;
+    if (s.n > b->cap - b->len && grow_within(b, b->len + s.n, most))
+        return BH_ENOMEM;
+    memcpy(b->p + b->len, s.p, s.n);
+    b->len += s.n;
+    return 0;
+}
+
 void bh_bytes_addc(struct bh_bytes *b, char c) {
     bh_bytes_reserve(b, 1);
     b->p[b->len++] = c;

@@ -10,8 +10,8 @@
 
 #include "bellhop/base/list.h"
 #include "bellhop/base/mem.h"
+#include "bellhop/base/prometheus.h"
 
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -106,17 +106,6 @@ int64_t bh_metric_read(const struct bh_metric *m) {
     return total;
 }
 
-static void render_one(struct bh_bytes *out, const struct bh_metric *m, bool first_of_name,
-                       int64_t value) {
-    if (first_of_name)
-        bh_bytes_addf(out, "# HELP %s %s\n# TYPE %s %s\n", m->name, m->help, m->name,
-                      m->type == BH_COUNTER ? "counter" : "gauge");
-    bh_bytes_adds(out, m->name);
-    if (m->labels)
-        bh_bytes_addf(out, "{%s}", m->labels);
-    bh_bytes_addf(out, " %" PRId64 "\n", value);
-}
-
 void bh_metrics_add_source(void (*render)(struct bh_bytes *out)) {
     pthread_mutex_lock(&lock);
     if (source_count == SOURCES_MAX)
@@ -130,7 +119,10 @@ void bh_metrics_render(struct bh_bytes *out) {
     const char *previous = "";
     for (unsigned cell = 1; cell <= last_cell; cell++) {
         const struct bh_metric *m = registered[cell];
-        render_one(out, m, strcmp(previous, m->name) != 0, sum(cell));
+        if (strcmp(previous, m->name) != 0)
+            bh_prometheus_describe(out, m->name, m->type == BH_COUNTER ? "counter" : "gauge",
+                                   m->help);
+        bh_prometheus_int(out, m->name, bh_slice_cstr(m->labels), sum(cell));
         previous = m->name;
     }
     unsigned count = source_count;

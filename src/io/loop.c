@@ -1,7 +1,7 @@
 /* loop.c - one libevent base, driven tick by tick.
  *
  * libevent waits and runs the callbacks of descriptors, once for each tick; the timers, the flush
- * phase and the reap phase follow. Timers are not libevent's: they live on the wheel (timer.c), and
+ * phase and the reap phase follow. Timers are not libevent's: they live on the wheel (wheel.c), and
  * a single libevent timer, set before each wait, bounds the waiting.
  *
  * libevent hands over up to 4,096 events at once. When they take long, as the end of thousands of
@@ -84,7 +84,7 @@ struct bh_loop *bh_loop_new(void) {
     loop->tls_budget_us = TLS_BUDGET_US;
     bh_list_init(&loop->phases[BH_PHASE_FLUSH]);
     bh_list_init(&loop->phases[BH_PHASE_REAP]);
-    bh_list_init(&loop->mail);
+    bh_list_init(&loop->runnable);
     bh_wheel_init(&loop->wheel);
     evtimer_assign(&loop->wake_timer, loop->base, on_wake_timer, loop);
     return loop;
@@ -98,7 +98,7 @@ static void run(struct bh_list *node) {
 static void serve_mail(struct bh_loop *loop) {
     struct bh_list boxes, *node;
     bh_list_init(&boxes);
-    while ((node = bh_list_shift(&loop->mail)))
+    while ((node = bh_list_shift(&loop->runnable)))
         bh_list_append(&boxes, node);
     while ((node = bh_list_shift(&boxes)))
         run(node);
@@ -125,7 +125,7 @@ void bh_loop_free(struct bh_loop *loop) {
         return;
     run_phases(loop);
     if (loop->resolver)
-        bh_resolver_free(loop->resolver);
+        loop->free_resolver(loop->resolver);
     event_del(&loop->wake_timer);
     event_base_free(loop->base);
     bh_free(loop->tls_buffer);
@@ -177,7 +177,7 @@ struct bh_loop *bh_loop_current(void) {
 
 static bool is_idle(const struct bh_loop *loop) {
     return bh_list_empty(&loop->phases[BH_PHASE_FLUSH]) &&
-           bh_list_empty(&loop->phases[BH_PHASE_REAP]) && bh_list_empty(&loop->mail);
+           bh_list_empty(&loop->phases[BH_PHASE_REAP]) && bh_list_empty(&loop->runnable);
 }
 
 void bh_loop_tick(struct bh_loop *loop, bool may_block) {

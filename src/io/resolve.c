@@ -152,19 +152,8 @@ static int start_helper(struct bh_resolver *resolver) {
     return 0;
 }
 
-static struct bh_resolver *resolver_of(struct bh_loop *loop) {
-    if (loop->resolver)
-        return loop->resolver;
-    struct bh_resolver *resolver = bh_calloc(1, sizeof *resolver);
-    pthread_mutex_init(&resolver->lock, NULL);
-    bh_list_init(&resolver->queued);
-    resolver->refs = 1;
-    resolver->mailbox = bh_mailbox_new(loop);
-    loop->resolver = resolver;
-    return resolver;
-}
-
-void bh_resolver_free(struct bh_resolver *resolver) {
+/* Drops every request; a helper that is still looking up a name frees its own. */
+static void free_resolver(struct bh_resolver *resolver) {
     struct bh_list *node;
     pthread_mutex_lock(&resolver->lock);
     struct bh_mailbox *mailbox = resolver->mailbox;
@@ -175,6 +164,19 @@ void bh_resolver_free(struct bh_resolver *resolver) {
     bh_mailbox_free(mailbox); /* no helper posts any more */
     pthread_mutex_lock(&resolver->lock);
     release_and_unlock(resolver);
+}
+
+static struct bh_resolver *resolver_of(struct bh_loop *loop) {
+    if (loop->resolver)
+        return loop->resolver;
+    struct bh_resolver *resolver = bh_calloc(1, sizeof *resolver);
+    pthread_mutex_init(&resolver->lock, NULL);
+    bh_list_init(&resolver->queued);
+    resolver->refs = 1;
+    resolver->mailbox = bh_mailbox_new(loop);
+    loop->resolver = resolver;
+    loop->free_resolver = free_resolver;
+    return resolver;
 }
 
 /* --- requests, on the loop's thread --- */

@@ -22,24 +22,6 @@
 
 #define LIFETIME_MAX_S (7 * 24 * 3600) /* RFC 8446, 4.6.1 */
 
-const char *bh_tls_reason(void) {
-    unsigned long error = ERR_peek_error();
-    ERR_clear_error();
-    const char *text = error ? ERR_reason_error_string(error) : NULL;
-    return text ? text : "unknown reason";
-}
-
-int bh_tls_fail(char **error, const char *format, ...) {
-    struct bh_bytes text = {0};
-    va_list args;
-    va_start(args, format);
-    bh_bytes_vaddf(&text, format, args);
-    va_end(args);
-    bh_bytes_addc(&text, '\0');
-    *error = text.p;
-    return BH_EINVAL;
-}
-
 /* --- callbacks --- */
 
 static int on_servername(SSL *ssl, int *alert, void *arg) {
@@ -225,4 +207,19 @@ void bh_tls_unref(struct bh_tls *tls) {
     bh_tls_ring_unref(tls->ring);
     bh_free(tls->contexts);
     bh_free(tls);
+}
+
+/* --- connections --- */
+
+static void release(struct bh_tls_conn *c) {
+    bh_tls_unref(c->owner);
+}
+
+void bh_tls_accept(struct bh_stream *s, struct bh_tls *tls, struct bh_slice early) {
+    SSL *ssl = SSL_new(tls->contexts[0]);
+    if (ssl)
+        SSL_set_accept_state(ssl);
+    struct bh_tls_conn *conn = bh_tls_transport(s, ssl, early);
+    conn->owner = bh_tls_ref(tls);
+    conn->release = release;
 }

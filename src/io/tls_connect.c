@@ -126,9 +126,15 @@ static SSL *new_ssl(const struct bh_tls_connector *c, const char *host) {
     return NULL;
 }
 
+static void release(struct bh_tls_conn *conn) {
+    bh_tls_connector_unref(conn->owner);
+}
+
 void bh_tls_connect(struct bh_stream *s, struct bh_tls_connector *c, const char *host) {
     struct bh_tls_conn *conn = bh_tls_transport(s, new_ssl(c, host), bh_slice(NULL, 0));
-    conn->connector = bh_tls_connector_ref(c);
+    conn->owner = bh_tls_connector_ref(c);
+    conn->release = release;
+    conn->client = true;
     conn->first = conn->ssl != NULL;
     s->has_input = 1; /* something to do even if the socket says nothing */
 }

@@ -30,9 +30,9 @@ struct bh_tls {
 /* Behind bh_stream.tls. It knows the socket and the loop but not the stream, so it may move from
  * one to another. */
 struct bh_tls_conn {
-    SSL *ssl;                           /* NULL without memory */
-    struct bh_tls *tls;                 /* NULL: we are the client */
-    struct bh_tls_connector *connector; /* NULL: we are the server */
+    SSL *ssl;    /* NULL without memory */
+    void *owner; /* the object that it was made with; `release` drops that reference at the end */
+    void (*release)(struct bh_tls_conn *c);
     struct bh_loop *loop;
     int fd;
     int outcome;             /* what reading tells from now on, if `over` */
@@ -42,6 +42,7 @@ struct bh_tls_conn {
     struct bh_bytes pending; /* ciphertext that the kernel has not taken yet */
     uint32_t barren;         /* bytes of ciphertext in a row that held no plaintext */
     const char *failure;     /* why it is over; NULL: not for a reason of TLS */
+    bool client;             /* we connected */
     bool first;              /* we have to speak first, and have not */
     bool begun;              /* the peer has said something */
     bool established;
@@ -51,14 +52,18 @@ struct bh_tls_conn {
     bool fin_due; /* behind `pending` */
 };
 
-/* The transport of a stream, for an SSL that knows its side (NULL without memory; taken over). The
- * caller sets `tls` or `connector`. */
-struct bh_tls_conn *bh_tls_transport(struct bh_stream *s, SSL *ssl, struct bh_slice early);
+/* --- tls_error.c --- */
 
-/* OpenSSL's own words for the first error in its queue, which is empty afterwards. */
+/* OpenSSL's text for the first error in its queue, which is empty afterwards. */
 const char *bh_tls_reason(void);
 /* *error (bh_free) gets the text; BH_EINVAL. */
 int bh_tls_fail(char **error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* --- tls_stream.c --- */
+
+/* Makes TLS the transport of a stream. Takes over ssl, which has its side set (NULL: no memory).
+ * The caller sets `owner` and `release`, a client also `client`. */
+struct bh_tls_conn *bh_tls_transport(struct bh_stream *s, SSL *ssl, struct bh_slice early);
 
 /* --- tls_files.c: each returns 0 or BH_EINVAL with *error --- */
 

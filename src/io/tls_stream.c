@@ -202,7 +202,7 @@ static const char *describe_failure(const struct bh_tls_conn *c) {
     const char *text = bh_tls_reason();
     if (reason == SSL_R_HTTP_REQUEST)
         return "plain HTTP where TLS is spoken";
-    if (reason == SSL_R_WRONG_VERSION_NUMBER && c->connector && !c->established)
+    if (reason == SSL_R_WRONG_VERSION_NUMBER && c->client && !c->established)
         return "the server does not speak TLS here, or an old version only";
     if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
         return X509_verify_cert_error_string(SSL_get_verify_result(c->ssl));
@@ -375,7 +375,7 @@ static void tls_flush(struct bh_stream *s) {
     tell_stream(s, s->tls);
 }
 
-static void say_goodbye(struct bh_tls_conn *c) {
+static void send_close_notify(struct bh_tls_conn *c) {
     if (!c->established || c->broken || SSL_get_shutdown(c->ssl) & SSL_SENT_SHUTDOWN)
         return;
     ERR_clear_error();
@@ -385,7 +385,7 @@ static void say_goodbye(struct bh_tls_conn *c) {
 
 static void tls_shutdown(struct bh_stream *s) {
     struct bh_tls_conn *c = s->tls;
-    say_goodbye(c);
+    send_close_notify(c);
     c->fin_due = true;
     flush_pending(c);
     tell_stream(s, c);
@@ -394,15 +394,14 @@ static void tls_shutdown(struct bh_stream *s) {
 static void tls_close(struct bh_stream *s, bool abrupt) {
     struct bh_tls_conn *c = s->tls;
     if (!abrupt) {
-        say_goodbye(c);
+        send_close_notify(c);
         flush_pending(c);
     }
     if (c->begun && !c->established)
         bh_metric_inc(&metrics[FAILED]);
     close(c->fd);
     SSL_free(c->ssl);
-    bh_tls_unref(c->tls);
-    bh_tls_connector_unref(c->connector);
+    c->release(c);
     bh_bytes_free(&c->early);
     bh_bytes_free(&c->pending);
     bh_free(c);
@@ -434,13 +433,6 @@ struct bh_tls_conn *bh_tls_transport(struct bh_stream *s, SSL *ssl, struct bh_sl
     s->handshaking = 1;
     tell_stream(s, c);
     return c;
-}
-
-void bh_tls_accept(struct bh_stream *s, struct bh_tls *tls, struct bh_slice early) {
-    SSL *ssl = SSL_new(tls->contexts[0]);
-    if (ssl)
-        SSL_set_accept_state(ssl);
-    bh_tls_transport(s, ssl, early)->tls = bh_tls_ref(tls);
 }
 
 const char *bh_tls_failure(const struct bh_stream *s) {

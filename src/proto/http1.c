@@ -9,7 +9,6 @@
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
-#include "gather.h"
 #include "http1_chunked.h"
 #include "http1_head.h"
 #include "http1_line.h"
@@ -139,7 +138,7 @@ static int take_head(struct bh_http1 *h, struct bh_slice *in) {
 static int take_counted(struct bh_http1 *h, struct bh_slice *in) {
     size_t total = (size_t)h->framing.length, left = total - h->body.len;
     size_t n = left < in->n ? left : in->n;
-    if (bh_gather_add(&h->body, bh_slice(in->p, n), total))
+    if (bh_bytes_try_add(&h->body, bh_slice(in->p, n), total))
         return bh_http1_refuse(&h->refusal, 503, "no memory for the request");
     *in = bh_slice(in->p + n, in->n - n);
     return n == left;

@@ -7,7 +7,6 @@
 #include "http1_chunked.h"
 
 #include "bellhop/base/error.h"
-#include "gather.h"
 
 #define CRLF          2
 #define SIZE_DIGITS   16
@@ -51,7 +50,7 @@ static int read_trailer(struct bh_http1_chunked *c, const struct bh_http_limits 
 static int take_data(struct bh_http1_chunked *c, const struct bh_http_limits *limits,
                      struct bh_slice *in, struct bh_bytes *body, struct bh_http1_refusal *refusal) {
     size_t n = c->left < in->n ? (size_t)c->left : in->n;
-    if (bh_gather_add(body, bh_slice(in->p, n), limits->body_bytes))
+    if (bh_bytes_try_add(body, bh_slice(in->p, n), limits->body_bytes))
         return bh_http1_refuse(refusal, 503, "no memory for the request");
     *in = bh_slice(in->p + n, in->n - n);
     c->left -= n;

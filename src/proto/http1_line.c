@@ -7,7 +7,6 @@
 #include "http1_line.h"
 
 #include "bellhop/base/error.h"
-#include "gather.h"
 
 /* Most heads need no more: one allocation, and still one of malloc's small ones. */
 #define FIRST_GATHER 1000
@@ -53,7 +52,7 @@ int bh_http1_take_line(struct bh_bytes *to, size_t start, struct bh_slice *in, s
         return BH_ETOOBIG;
     if (!to->p)
         bh_bytes_reserve(to, most < FIRST_GATHER ? most : FIRST_GATHER);
-    if (bh_gather_add(to, piece, most))
+    if (bh_bytes_try_add(to, piece, most))
         return bh_http1_refuse(refusal, 503, "no memory for the request");
     *in = bh_slice(in->p + piece.n, in->n - piece.n);
     if (!lf)

@@ -13,7 +13,6 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/proto/ws_frame.h"
-#include "gather.h"
 
 #define ZLIB_CONST /* input is const */
 #include <zlib.h>
@@ -99,7 +98,7 @@ static int deflate_piece(z_stream *z, int flush, size_t most, struct bh_bytes *o
         size_t n = sizeof chunk - z->avail_out;
         if (n > most - out->len)
             return BH_ETOOBIG;
-        if (bh_gather_add(out, bh_slice(chunk, n), most))
+        if (bh_bytes_try_add(out, bh_slice(chunk, n), most))
             return BH_ENOMEM;
     } while (z->avail_out == 0);
     return 0;
@@ -178,7 +177,7 @@ static int inflate_chunk(z_stream *z, size_t most, struct bh_bytes *out) {
     size_t n = sizeof chunk - z->avail_out;
     if (n > most - out->len)
         return BH_ETOOBIG;
-    if (bh_gather_add(out, bh_slice(chunk, n), most))
+    if (bh_bytes_try_add(out, bh_slice(chunk, n), most))
         return BH_ENOMEM;
     /* A final block ends zlib's stream, not ours (7.2.3.4): the next byte begins another block,
      * which may refer to what was before. Setting the window anew would cost its size for each

@@ -17,7 +17,6 @@
 #include "bellhop/base/mem.h"
 #include "bellhop/base/utf8.h"
 #include "bellhop/proto/ws_deflate.h"
-#include "gather.h"
 
 #define CONTROL_MAX      125
 #define CLOSE_REASON_MAX (CONTROL_MAX - 2)
@@ -205,7 +204,7 @@ static unsigned add_piece(struct bh_ws_partial *p, const struct bh_ws_limits *li
     uint64_t most = limits->message_bytes;
     if (p->frame.fin)
         most = p->message.len + piece.n + (p->frame.length - p->taken);
-    if (bh_gather_add(&p->message, piece, most)) {
+    if (bh_bytes_try_add(&p->message, piece, most)) {
         *why = "no memory for the message";
         return INTERNAL_ERROR;
     }

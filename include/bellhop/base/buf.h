@@ -42,6 +42,10 @@ void bh_bytes_reserve(struct bh_bytes *b, size_t extra);
 /* For sizes that a peer chose: BH_ENOMEM instead of abort. */
 int bh_bytes_try_reserve(struct bh_bytes *b, size_t extra);
 void bh_bytes_add(struct bh_bytes *b, struct bh_slice s);
+/* For bytes that a peer sends: BH_ENOMEM instead of abort, and the capacity doubles but never
+ * exceeds `most`, so that a limit costs the memory that the configuration says. The caller has
+ * checked b->len + s.n against `most`. */
+int bh_bytes_try_add(struct bh_bytes *b, struct bh_slice s, size_t most);
 void bh_bytes_addc(struct bh_bytes *b, char c);
 void bh_bytes_adds(struct bh_bytes *b, const char *s);
 void bh_bytes_addf(struct bh_bytes *b, const char *format, ...)

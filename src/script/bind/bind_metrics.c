@@ -3,19 +3,17 @@
  * A metric is declared while the script is loaded, with its name, its help and the names of its
  * labels; each combination of label values is a series, bounded in number, because values that come
  * from clients would grow without end. Metrics belong to the process: all workers and generations
- * that declare the same one count together. One lock guards them, held for one addition.
- *
- * Text format: Prometheus 0.0.4. */
+ * that declare the same one count together. One lock guards them, held for one addition. */
 #include "bind/bind.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/map.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/base/metrics.h"
+#include "bellhop/base/prometheus.h"
 
 #include <math.h>
 #include <pthread.h>
-#include <stdio.h>
 
 #define METRIC_MT    "bellhop.metric"
 #define METRICS_MAX  200
@@ -57,41 +55,18 @@ static struct bh_slice key_of(const void *value) {
 
 /* --- /metrics --- */
 
-static void render_value(struct bh_bytes *out, const struct metric *m, const char *suffix,
-                         const struct series *s, const char *more, double value) {
-    bh_bytes_addf(out, "%s%s", m->name, suffix);
-    if (s->len || *more)
-        bh_bytes_addf(out, "{%.*s%s%s}", (int)s->len, s->labels, s->len && *more ? "," : "", more);
-    bh_bytes_addf(out, " %.17g\n", value);
-}
-
-static void render_histogram(struct bh_bytes *out, const struct metric *m, const struct series *s) {
-    uint64_t total = 0;
-    char le[32];
-    for (size_t i = 0; i <= BOUNDS; i++) {
-        total += s->buckets[i];
-        if (i < BOUNDS)
-            snprintf(le, sizeof le, "le=\"%g\"", bounds[i]);
-        else
-            snprintf(le, sizeof le, "le=\"+Inf\"");
-        render_value(out, m, "_bucket", s, le, (double)total);
-    }
-    render_value(out, m, "_sum", s, "", s->value);
-    render_value(out, m, "_count", s, "", (double)total);
-}
-
 static void render(struct bh_bytes *out) {
     pthread_mutex_lock(&lock);
     for (size_t i = 0; i < metric_count; i++) {
         const struct metric *m = metrics[i];
         size_t cursor = 0;
-        bh_bytes_addf(out, "# HELP %s %s\n# TYPE %s %s\n", m->name, m->help, m->name,
-                      type_names[m->type]);
+        bh_prometheus_describe(out, m->name, type_names[m->type], m->help);
         for (const struct series *s; (s = bh_map_next(&m->series, &cursor));) {
             if (m->type == HISTOGRAM)
-                render_histogram(out, m, s);
+                bh_prometheus_histogram(out, m->name, key_of(s), bounds, s->buckets, BOUNDS,
+                                        s->value);
             else
-                render_value(out, m, "", s, "", s->value);
+                bh_prometheus_double(out, m->name, key_of(s), s->value);
         }
     }
     pthread_mutex_unlock(&lock);
@@ -206,18 +181,6 @@ static int metrics_histogram(lua_State *L) {
 
 /* --- counting --- */
 
-static void add_escaped(struct bh_bytes *out, struct bh_slice value) {
-    for (size_t i = 0; i < value.n && i < VALUE_MAX; i++) {
-        char c = value.p[i];
-        if (c == '\\' || c == '"')
-            bh_bytes_addc(out, '\\');
-        if (c == '\n')
-            bh_bytes_adds(out, "\\n");
-        else
-            bh_bytes_addc(out, c);
-    }
-}
-
 /* The label values are the arguments from 3 on, in the order of their names. */
 static struct bh_slice read_values(lua_State *L, const struct metric *m) {
     struct bh_bytes *out = &bh_script_of(L)->scratch;
@@ -230,9 +193,9 @@ static struct bh_slice read_values(lua_State *L, const struct metric *m) {
     bh_bytes_clear(out);
     for (size_t i = 0; i < m->label_count; i++) {
         struct bh_slice value = bh_bind_slice(L, 3 + (int)i);
-        bh_bytes_addf(out, "%s%s=\"", i ? "," : "", m->labels[i]);
-        add_escaped(out, value);
-        bh_bytes_addc(out, '"');
+        if (value.n > VALUE_MAX)
+            value.n = VALUE_MAX;
+        bh_prometheus_label(out, m->labels[i], value);
     }
     return bh_bytes_slice(out);
 }

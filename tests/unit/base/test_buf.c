@@ -137,6 +137,39 @@ static void a_failed_reserve_changes_nothing(void **state) {
     bh_bytes_free(&b);
 }
 
+static void memory_doubles_up_to_the_limit(void **state) {
+    struct bh_bytes b = {0};
+    size_t grown = 0;
+    for (size_t i = 0; i < 1000; i++) {
+        size_t cap = b.cap;
+        assert_int_equal(bh_bytes_try_add(&b, bh_slice("x", 1), 1000), 0);
+        assert_true(b.cap <= 1000 && b.cap <= 2 * b.len);
+        grown += b.cap != cap;
+    }
+    assert_true(grown <= 11);
+    assert_int_equal(b.len, 1000);
+    assert_int_equal(b.cap, 1000);
+    bh_bytes_free(&b);
+}
+
+static void a_first_piece_takes_exactly_its_size(void **state) {
+    struct bh_bytes b = {0};
+    assert_int_equal(bh_bytes_try_add(&b, BH_SLICE("0123456789"), SIZE_MAX), 0);
+    assert_int_equal(b.cap, 10);
+    assert_int_equal(bh_bytes_try_add(&b, bh_slice(NULL, 0), SIZE_MAX), 0);
+    assert_slice(bh_bytes_slice(&b), "0123456789");
+    bh_bytes_free(&b);
+}
+
+static void a_failed_try_add_changes_nothing(void **state) {
+    struct bh_bytes b = {0};
+    assert_int_equal(bh_bytes_try_add(&b, BH_SLICE("abc"), 100), 0);
+    bh_mem_fail_nth(1);
+    assert_int_equal(bh_bytes_try_add(&b, BH_SLICE("def"), 100), BH_ENOMEM);
+    assert_slice(bh_bytes_slice(&b), "abc");
+    bh_bytes_free(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_buffer_keeps_its_bytes),
@@ -148,6 +181,9 @@ int main(void) {
         cmocka_unit_test(grows_geometrically),
         cmocka_unit_test(formats_at_every_fill),
         cmocka_unit_test(a_failed_reserve_changes_nothing),
+        cmocka_unit_test(memory_doubles_up_to_the_limit),
+        cmocka_unit_test(a_first_piece_takes_exactly_its_size),
+        cmocka_unit_test(a_failed_try_add_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
