@@ -10,6 +10,7 @@
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
+#include "bellhop/base/prefetch.h"
 
 #include <assert.h>
 
@@ -179,13 +180,6 @@ static void close_holes(struct bh_hub *hub, struct bh_hub_topic *t) {
         shrink(t);
 }
 
-/* Thousands of connections are in no cache. What a delivery needs of one stands at the end of its
- * subscriber and behind it. */
-static void prefetch(const struct bh_subscriber *s) {
-    for (size_t line = 0; line < 3; line++)
-        __builtin_prefetch((const char *)s + offsetof(struct bh_subscriber, number) + line * 64);
-}
-
 int bh_hub_walk(struct bh_hub *hub, struct bh_slice topic,
                 void (*fn)(struct bh_subscriber *s, void *ud), void *ud) {
     if (hub->delivering)
@@ -199,7 +193,7 @@ int bh_hub_walk(struct bh_hub *hub, struct bh_slice topic,
     for (uint32_t i = 0; i < end; i++) {
         struct bh_subscriber *s = members(t)[i];
         if (i + AHEAD < end)
-            prefetch(members(t)[i + AHEAD]);
+            bh_prefetch(members(t)[i + AHEAD], BH_SUBSCRIBER_HOT_FROM, BH_SUBSCRIBER_HOT_TO);
         if (s) {
             fn(s, ud);
             visited++;

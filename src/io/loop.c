@@ -21,6 +21,7 @@
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/base/metrics.h"
+#include "bellhop/base/prefetch.h"
 #include "loop_internal.h"
 
 #include <event2/event.h>
@@ -104,18 +105,11 @@ static void serve_mail(struct bh_loop *loop) {
         run(node);
 }
 
-/* The owners of what is deferred lie all over the heap: the next one comes while this one runs.
- * What it needs stands around its node. */
-static void prefetch(const struct bh_list *node) {
-    for (ptrdiff_t at = -192; at <= 64; at += 64)
-        __builtin_prefetch((const char *)node + at);
-}
-
 static void run_phases(struct bh_loop *loop) {
     struct bh_list *node;
     while ((node = bh_list_shift(&loop->phases[BH_PHASE_FLUSH])) ||
            (node = bh_list_shift(&loop->phases[BH_PHASE_REAP]))) {
-        prefetch(loop->phases[BH_PHASE_FLUSH].next);
+        bh_prefetch(loop->phases[BH_PHASE_FLUSH].next, BH_DEFER_HOT_FROM, BH_DEFER_HOT_TO);
         run(node);
     }
 }

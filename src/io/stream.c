@@ -11,6 +11,7 @@
 #include "bellhop/io/stream.h"
 
 #include "bellhop/base/error.h"
+#include "bellhop/base/prefetch.h"
 #include "loop_internal.h"
 #include "stream_ops.h"
 
@@ -142,15 +143,9 @@ static void finish_connect(struct bh_stream *s) {
         tell_writable(s);
 }
 
-/* The owner, of which the stream is the first part, is cold: it comes while the kernel works. */
-static void prefetch_owner(const struct bh_stream *s) {
-    for (size_t at = 192; at < 512; at += 64)
-        __builtin_prefetch((const char *)s + at);
-}
-
 static void read_some(struct bh_stream *s) {
     unsigned char *buffer = bh_loop_read_buffer(s->loop);
-    prefetch_owner(s);
+    bh_prefetch(s, BH_STREAM_HOT_FROM, BH_STREAM_HOT_TO); /* while the kernel copies */
     for (int round = 0; round < READ_ROUNDS && bh_stream_is_open(s) && s->reading; round++) {
         bool handshaking = s->handshaking;
         ssize_t n = s->ops->read(s, buffer, BH_LOOP_READ_BUFFER);

@@ -84,6 +84,10 @@ struct bh_subscriber {
     const struct bh_subscriber_vt *vt;
 };
 
+/* What is prefetched of its owner, counted from the subscriber, before a delivery. */
+#define BH_SUBSCRIBER_HOT_FROM ((ptrdiff_t)offsetof(struct bh_subscriber, number))
+#define BH_SUBSCRIBER_HOT_TO   (BH_SUBSCRIBER_HOT_FROM + 192)
+
 /* The topics that it is in, link_count of them. */
 static inline const struct bh_link *bh_subscriber_links(const struct bh_subscriber *s) {
     return s->link_cap ? s->many : s->few;

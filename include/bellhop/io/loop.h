@@ -27,6 +27,10 @@ struct bh_defer {
     void (*fn)(struct bh_defer *);
 };
 
+/* What is prefetched of its owner, counted from the bh_defer, while the one before it runs. */
+#define BH_DEFER_HOT_FROM (-192)
+#define BH_DEFER_HOT_TO   128
+
 #define BH_LOOP_READ_BUFFER (64 * 1024)
 
 void bh_loop_metrics_register(void);

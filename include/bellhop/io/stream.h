@@ -36,6 +36,10 @@ struct bh_stream_callbacks {
 
 struct bh_stream_ops; /* private to io */
 
+/* What is prefetched of the owner, counted from the stream, before the owner gets data. */
+#define BH_STREAM_HOT_FROM 192
+#define BH_STREAM_HOT_TO   512
+
 struct bh_stream {
     struct event event;
     struct bh_loop *loop;

@@ -61,6 +61,21 @@ struct bh_ws_conn {
     char protocol[]; /* NUL-terminated; empty: none */
 };
 
+/* The loop, the stream and the hub prefetch what is needed next; see base/prefetch.h. */
+#define BH_WS_CONN_HOT(member, part, range)                                                        \
+    _Static_assert((ptrdiff_t)offsetof(struct bh_ws_conn, member) >=                               \
+                           (ptrdiff_t)offsetof(struct bh_ws_conn, part) + range##_FROM &&          \
+                       (ptrdiff_t)offsetof(struct bh_ws_conn, member) <                            \
+                           (ptrdiff_t)offsetof(struct bh_ws_conn, part) + range##_TO,              \
+                   #member " is prefetched with " #part)
+BH_WS_CONN_HOT(state, stream, BH_STREAM_HOT);
+BH_WS_CONN_HOT(reader, stream, BH_STREAM_HOT);
+BH_WS_CONN_HOT(timer, stream, BH_STREAM_HOT);
+BH_WS_CONN_HOT(out, subscriber, BH_SUBSCRIBER_HOT);
+BH_WS_CONN_HOT(state, subscriber, BH_SUBSCRIBER_HOT);
+BH_WS_CONN_HOT(out, flush, BH_DEFER_HOT);
+BH_WS_CONN_HOT(state, flush, BH_DEFER_HOT);
+
 /* opener is queued (flush phase) if the connection is told to close before it has started. */
 struct bh_ws_conn *bh_ws_conn_new(struct bh_edge *e, const struct bh_ip *ip,
                                   struct bh_slice protocol, struct bh_defer *opener);
