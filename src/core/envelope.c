@@ -1,5 +1,5 @@
-/* envelope.c - see the layout in the header. Everything here may come from a hostile publisher:
- * each length is checked against what is there before it is used. */
+/* envelope.c - encoding and decoding of the layout in the header. The bytes may come from a hostile
+ * publisher: each length is checked before it is used. */
 #include "bellhop/core/envelope.h"
 
 #include "bellhop/base/error.h"
@@ -26,7 +26,7 @@ static uint32_t ttl_left(const struct bh_message *m, uint64_t now_ms) {
     if (m->expires_ms == 0)
         return 0;
     if (m->expires_ms <= now_ms)
-        return 1; /* 0 would mean for ever */
+        return 1; /* 0 would mean no expiry */
     uint64_t left = m->expires_ms - now_ms;
     return left > UINT32_MAX ? UINT32_MAX : (uint32_t)left;
 }
@@ -53,7 +53,7 @@ size_t bh_envelope_head(const struct bh_message *m, uint64_t now_ms, char *out) 
 static const char *read_head(struct bh_slice bytes, uint64_t now_ms, struct bh_message *m) {
     const unsigned char *h = (const unsigned char *)bytes.p;
     if (bytes.n < BH_ENVELOPE_HEAD)
-        return "envelope: the head is cut short";
+        return "envelope: truncated head";
     m->kind = h[4];
     m->opcode = h[5];
     m->flags = h[6];
@@ -65,7 +65,7 @@ static const char *read_head(struct bh_slice bytes, uint64_t now_ms, struct bh_m
     if ((m->flags & ~KNOWN_FLAGS) || h[9])
         return "envelope: unknown flags";
     if (bytes.n < BH_ENVELOPE_HEAD + origin + id + filter)
-        return "envelope: the ids or the filter are cut short";
+        return "envelope: truncated ids or filter";
     m->except = get_be(h + 12, 8);
     uint64_t ttl = get_be(h + 20, 4);
     m->expires_ms = ttl ? now_ms + ttl : 0;
@@ -75,13 +75,13 @@ static const char *read_head(struct bh_slice bytes, uint64_t now_ms, struct bh_m
     m->filter = bh_slice(at + origin + id, filter);
     m->payload = bh_slice(at + origin + id + filter, bytes.n - bh_envelope_head_len(m));
     if (bh_id_check(BH_ID_INSTANCE, m->origin, NULL))
-        return "envelope: the origin is no instance id";
+        return "envelope: the origin is not a valid instance id";
     if (bh_id_check(BH_ID_MESSAGE, m->id, NULL))
-        return "envelope: the message id has bytes that no id has";
+        return "envelope: the message id is not a valid id";
     if (bh_filter_check(m->filter) || (filter && m->kind != BH_MESSAGE_DATA))
-        return "envelope: the filter is malformed";
+        return "envelope: malformed filter";
     if (m->opcode == BH_TEXT && !bh_utf8_valid(m->payload))
-        return "envelope: a text payload is not UTF-8";
+        return "envelope: the text payload is not valid UTF-8";
     return NULL;
 }
 

@@ -1,7 +1,7 @@
-/* filter.c - packed pairs: put together by the publisher, compared in place for each receiver.
+/* filter.c - packed tags: built by the publisher, compared in place for each receiver.
  *
- * They are few and short, so nothing is sorted or hashed: most comparisons end at the length. What
- * cannot be read never matches, because a filter must not let through by mistake. */
+ * They are few and short, so nothing is sorted or hashed: most comparisons end at the length. A
+ * malformed filter matches nobody, because it must never widen the receivers. */
 #include "bellhop/core/filter.h"
 
 #include "bellhop/base/error.h"
@@ -21,24 +21,24 @@ bool bh_filter_next(struct bh_slice *rest, struct bh_tag *pair) {
     return true;
 }
 
-/* Why this pair cannot follow those before it, or NULL. */
-static const char *trouble(struct bh_slice before, struct bh_slice name, struct bh_slice value) {
+/* Why this tag cannot be added to those before it, or NULL. */
+static const char *check_tag(struct bh_slice before, struct bh_slice name, struct bh_slice value) {
     struct bh_tag other;
     size_t count = 0;
     if (name.n == 0 || name.n > BH_FILTER_NAME_MAX)
-        return "the name of a filter's tag has 1 to 64 bytes";
+        return "the name of a filter's tag must have 1 to 64 bytes";
     if (value.n > BH_FILTER_VALUE_MAX)
-        return "the value of a filter's tag has at most 256 bytes";
+        return "the value of a filter's tag must have at most 256 bytes";
     for (; bh_filter_next(&before, &other); count++)
         if (bh_slice_eq(other.name, name))
-            return "a filter names each tag once: a receiver must have all of its tags";
-    return count < BH_FILTER_TAGS_MAX ? NULL : "a filter has at most 8 tags";
+            return "a filter may name each tag only once: a receiver must have all of its tags";
+    return count < BH_FILTER_TAGS_MAX ? NULL : "a filter can have at most 8 tags";
 }
 
 int bh_filter_add(struct bh_buf **filter, struct bh_slice name, struct bh_slice value,
                   const char **why) {
     struct bh_slice before = bh_buf_slice(*filter);
-    *why = trouble(before, name, value);
+    *why = check_tag(before, name, value);
     if (*why)
         return BH_EINVAL;
     struct bh_buf *longer = bh_buf_new(before.n + HEAD + name.n + value.n);
@@ -59,7 +59,7 @@ int bh_filter_check(struct bh_slice bytes) {
     struct bh_tag pair;
     while (rest.n) {
         struct bh_slice before = bh_slice(bytes.p, bytes.n - rest.n);
-        if (!bh_filter_next(&rest, &pair) || trouble(before, pair.name, pair.value))
+        if (!bh_filter_next(&rest, &pair) || check_tag(before, pair.name, pair.value))
             return BH_EPROTO;
     }
     return 0;

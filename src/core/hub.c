@@ -1,11 +1,11 @@
 /* hub.c - topic -> subscribers and back, on one worker.
  *
- * Most topics are a user with one device, so a topic of one keeps its subscriber in place and costs
- * one small allocation; larger ones have an array, so that a walk over thousands reads memory in
- * order. A subscriber's link knows its index in that array: leaving swaps the last one in, O(1) in
- * the topic and O(own topics) in the subscriber, which keeps a few links in place, too. While a
- * topic is being walked, leaving writes NULL instead, and the walk closes the holes when it ends.
- */
+ * Most topics are a user with one device, so a topic with one subscriber stores it in place and
+ * costs one small allocation; larger ones have an array, so that a loop over thousands reads memory
+ * in order. A subscriber's link holds its index in that array: leaving moves the last one into its
+ * slot, O(1) in the topic and O(own topics) in the subscriber, which stores a few links in place,
+ * too. During a loop over a topic, leaving writes NULL instead, and the loop closes these holes
+ * when it ends. Thread: the worker's. */
 #include "bellhop/core/hub.h"
 
 #include "bellhop/base/error.h"
@@ -14,7 +14,7 @@
 
 #include <assert.h>
 
-#define AHEAD 4 /* subscribers in a walk */
+#define AHEAD 4 /* subscribers that a loop prefetches */
 
 static struct bh_slice key_of(const void *value) {
     return bh_hub_topic_name(value);
@@ -90,7 +90,7 @@ static void shrink(struct bh_hub_topic *t) {
 }
 
 static void add_link(struct bh_subscriber *s, struct bh_hub_topic *t, uint32_t index) {
-    assert(s->link_count < BH_SUBSCRIBER_TOPICS_MAX); /* else link_cap overflows one day */
+    assert(s->link_count < BH_SUBSCRIBER_TOPICS_MAX); /* link_cap has 16 bits */
     if (s->link_count == (s->link_cap ? s->link_cap : BH_SUBSCRIBER_TOPICS_FEW)) {
         unsigned cap = s->link_count * 2u;
         struct bh_link *many = bh_malloc(cap * sizeof *many);
@@ -127,7 +127,7 @@ struct bh_hub_topic *bh_hub_join(struct bh_hub *hub, struct bh_subscriber *s, st
     return t;
 }
 
-/* Puts the last member into the place at `index`. */
+/* Moves the last member into the slot `index`. */
 static void close_hole(struct bh_hub_topic *t, uint32_t index) {
     struct bh_subscriber **all = members(t);
     struct bh_subscriber *moved = all[--t->used];
@@ -165,7 +165,7 @@ int bh_hub_leave(struct bh_hub *hub, struct bh_subscriber *s, struct bh_slice to
     return 0;
 }
 
-void bh_hub_leave_newest(struct bh_hub *hub, struct bh_subscriber *s, bool *last) {
+void bh_hub_leave_last(struct bh_hub *hub, struct bh_subscriber *s, bool *last) {
     leave(hub, s, &links(s)[s->link_count - 1], last);
 }
 
@@ -180,8 +180,8 @@ static void close_holes(struct bh_hub *hub, struct bh_hub_topic *t) {
         shrink(t);
 }
 
-int bh_hub_walk(struct bh_hub *hub, struct bh_slice topic,
-                void (*fn)(struct bh_subscriber *s, void *ud), void *ud) {
+int bh_hub_foreach(struct bh_hub *hub, struct bh_slice topic,
+                   void (*fn)(struct bh_subscriber *s, void *ud), void *ud) {
     if (hub->delivering)
         return BH_EAGAIN;
     struct bh_hub_topic *t = bh_hub_find(hub, topic);

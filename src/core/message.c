@@ -1,10 +1,13 @@
-/* message.c - one allocation: the struct, then id, origin, filter and payload. */
+/* message.c - one allocation: the struct, then id, origin and filter, then the payload unless it
+ * has a buffer of its own. */
 #include "bellhop/core/message.h"
 
 #include "bellhop/base/mem.h"
 
 struct bh_message *bh_message_new(const struct bh_message *parts) {
-    size_t bytes = parts->id.n + parts->origin.n + parts->filter.n + parts->payload.n;
+    size_t bytes = parts->id.n + parts->origin.n + parts->filter.n;
+    if (!parts->buf)
+        bytes += parts->payload.n;
     struct bh_message *m = bh_try_malloc(sizeof *m + bytes);
     if (!m)
         return NULL;
@@ -14,7 +17,8 @@ struct bh_message *bh_message_new(const struct bh_message *parts) {
     m->id = bh_slice_pack(&at, parts->id);
     m->origin = bh_slice_pack(&at, parts->origin);
     m->filter = bh_slice_pack(&at, parts->filter);
-    m->payload = bh_slice_pack(&at, parts->payload);
+    if (!m->buf)
+        m->payload = bh_slice_pack(&at, parts->payload);
     return m;
 }
 
@@ -24,6 +28,8 @@ struct bh_message *bh_message_ref(struct bh_message *m) {
 }
 
 void bh_message_unref(struct bh_message *m) {
-    if (m && atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1)
-        bh_free(m);
+    if (!m || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    bh_buf_unref(m->buf);
+    bh_free(m);
 }

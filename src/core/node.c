@@ -1,7 +1,7 @@
 /* node.c - the instance: its parts, their start and stop, and what the broker brings.
  *
- * The bus alone touches the directory and the seen ids; each worker alone touches its hub. They
- * exchange mails only. */
+ * Only the bus touches the interest map and the seen ids; only its worker touches a hub. They
+ * exchange mails. */
 #include "node_internal.h"
 
 #include "bellhop/base/crypto.h"
@@ -18,7 +18,7 @@ static void on_message(void *ud, struct bh_message *m) {
     struct bh_node *n = ud;
     bool own = bh_slice_eq(m->origin, bh_slice_cstr(n->origin));
     if (own && !(m->flags & BH_MESSAGE_ECHO))
-        return; /* its sockets here had it at once */
+        return; /* delivered to the local sockets at once */
     if (m->flags & BH_MESSAGE_DEDUP) {
         struct bh_seen_entry *seen =
             bh_seen_note(&n->seen, bh_topic_name(&m->topic), m->id, bh_loop_now(n->bus_loop));
@@ -34,12 +34,12 @@ static void on_message(void *ud, struct bh_message *m) {
 
 static void on_subscribed(void *ud, struct bh_slice topic) {
     struct bh_node *n = ud;
-    bh_directory_live(&n->directory, topic);
+    bh_interest_map_live(&n->interest, topic);
 }
 
 static void on_state(void *ud, unsigned shard, bool up) {
     struct bh_node *n = ud;
-    bh_directory_state(&n->directory, shard, up);
+    bh_interest_map_state(&n->interest, shard, up);
 }
 
 /* --- life --- */
@@ -58,7 +58,7 @@ struct bh_node *bh_node_new(const struct bh_node_config *config, struct bh_broke
     n->bus_loop = bus_loop;
     n->bus = bus_mailbox;
     n->on_unreached = bh_node_offline;
-    bh_directory_init(&n->directory, broker, bus_loop, config->linger_ms);
+    bh_interest_map_init(&n->interest, broker, bus_loop, config->linger_ms);
     bh_seen_init(&n->seen, config->seen_max, config->seen_ms);
     n->sink = (struct bh_broker_sink){on_message, on_subscribed, on_state, n};
     return n;
@@ -81,7 +81,7 @@ int bh_node_start(struct bh_node *n) {
     int error = n->broker->vt->start(n->broker, n->bus_loop, n->bus, &n->sink);
     if (error)
         return error;
-    bh_directory_pin(&n->directory, BH_SLICE("all"));
+    bh_interest_map_pin(&n->interest, BH_SLICE("all"));
     return bh_node_track_start(n);
 }
 
@@ -91,7 +91,7 @@ void bh_node_stop(struct bh_node *n) {
     atomic_store(&n->stopped, true);
     for (unsigned i = 0; i < n->worker_count; i++)
         bh_node_track_stop(n->workers[i]);
-    bh_directory_stop(&n->directory);
+    bh_interest_map_stop(&n->interest);
 }
 
 void bh_node_free(struct bh_node *n) {
@@ -106,7 +106,7 @@ void bh_node_free(struct bh_node *n) {
         bh_hub_deinit(&w->hub);
         bh_free(w);
     }
-    bh_directory_deinit(&n->directory);
+    bh_interest_map_deinit(&n->interest);
     bh_seen_deinit(&n->seen);
     bh_free(n);
 }

@@ -35,9 +35,9 @@ static int post_delivery(struct bh_worker *w, struct bh_message *m, struct bh_re
     return error;
 }
 
-struct walk {
+struct pass {
     struct bh_message *message;
-    unsigned sockets; /* that took it */
+    unsigned sockets; /* that accepted it */
 };
 
 static bool is_for(const struct bh_subscriber *s, const struct bh_message *m) {
@@ -46,14 +46,14 @@ static bool is_for(const struct bh_subscriber *s, const struct bh_message *m) {
     return !m->filter.n || bh_filter_matches(m->filter, s->identity);
 }
 
-static void count_it(struct bh_subscriber *s, void *ud) {
-    struct walk *walk = ud;
-    walk->sockets += is_for(s, walk->message);
+static void count_socket(struct bh_subscriber *s, void *ud) {
+    struct pass *pass = ud;
+    pass->sockets += is_for(s, pass->message);
 }
 
 static void deliver_to(struct bh_subscriber *s, void *ud) {
-    struct walk *walk = ud;
-    struct bh_message *m = walk->message;
+    struct pass *pass = ud;
+    struct bh_message *m = pass->message;
     struct bh_hooks *hooks = s->worker->hooks;
     if (!is_for(s, m))
         return;
@@ -72,33 +72,33 @@ static void deliver_to(struct bh_subscriber *s, void *ud) {
             error = s->vt->deliver(s, m);
         }
     }
-    walk->sockets += error == 0;
+    pass->sockets += error == 0;
 }
 
-static void disconnect_it(struct bh_subscriber *s, void *ud) {
-    struct walk *walk = ud;
-    struct bh_slice reason = walk->message->payload, code_text;
+static void disconnect(struct bh_subscriber *s, void *ud) {
+    struct pass *pass = ud;
+    struct bh_slice reason = pass->message->payload, code_text;
     uint64_t code = 1000;
     if (bh_slice_split(&reason, ' ', &code_text))
         bh_slice_u64(code_text, 4999, &code);
-    walk->sockets++;
+    pass->sockets++;
     s->vt->close(s, (unsigned)code, reason);
 }
 
-/* How many sockets, or BH_EAGAIN inside another delivery. */
+/* The number of sockets, or BH_EAGAIN inside another delivery. */
 static int deliver_now(struct bh_worker *w, struct bh_message *m, bool only_count) {
-    struct walk walk = {.message = m};
+    struct pass pass = {.message = m};
     if (bh_message_expired(m, bh_loop_now(w->loop))) {
         bh_metric_inc(&bh_core_metrics[BH_CORE_EXPIRED]);
         return 0;
     }
-    void (*visit)(struct bh_subscriber *, void *) = only_count ? count_it : deliver_to;
+    void (*visit)(struct bh_subscriber *, void *) = only_count ? count_socket : deliver_to;
     if (m->kind == BH_MESSAGE_DISCONNECT && !only_count)
-        visit = disconnect_it;
-    int error = bh_hub_walk(&w->hub, bh_topic_name(&m->topic), visit, &walk);
+        visit = disconnect;
+    int error = bh_hub_foreach(&w->hub, bh_topic_name(&m->topic), visit, &pass);
     if (visit == deliver_to)
-        bh_metric_add(&bh_core_metrics[BH_CORE_DELIVERED], walk.sockets);
-    return error == BH_EAGAIN ? BH_EAGAIN : (int)walk.sockets;
+        bh_metric_add(&bh_core_metrics[BH_CORE_DELIVERED], pass.sockets);
+    return error == BH_EAGAIN ? BH_EAGAIN : (int)pass.sockets;
 }
 
 static void on_receipt(struct bh_mail *mail) {
@@ -110,7 +110,7 @@ static void on_receipt(struct bh_mail *mail) {
 
 static void on_delivery(struct bh_mail *mail) {
     struct delivery *d = BH_CONTAINER_OF(mail, struct delivery, mail);
-    if (bh_node_stopped(d->worker->node)) { /* other workers' mailboxes may have gone */
+    if (bh_node_stopped(d->worker->node)) { /* other workers' mailboxes may be freed */
         delivery_free(d);
         return;
     }
@@ -139,7 +139,7 @@ void bh_worker_deliver(struct bh_worker *w, struct bh_message *m, struct bh_rece
 
 unsigned bh_node_dispatch(struct bh_node *n, struct bh_message *m, uint64_t skip,
                           struct bh_receipt receipt) {
-    uint64_t workers = bh_directory_workers(&n->directory, bh_topic_name(&m->topic)) & ~skip;
+    uint64_t workers = bh_interest_map_workers(&n->interest, bh_topic_name(&m->topic)) & ~skip;
     unsigned count = 0;
     while (workers) {
         unsigned index = (unsigned)__builtin_ctzll(workers);

@@ -5,31 +5,32 @@
 
 #include "bellhop/core/node.h"
 
-#include "directory.h"
+#include "interest_map.h"
 #include "seen.h"
 
 struct bh_node {
     struct bh_node_config config;
     char instance[BH_ID_MAX + 1];
-    char origin[BH_UNIQUE_ID_LEN + 1]; /* of this process: two with one instance id still differ */
+    char origin[BH_UNIQUE_ID_LEN +
+                1]; /* of this process: unique even when two have the same instance id */
     struct bh_broker *broker;
     struct bh_tracker *tracker;
     struct bh_loop *bus_loop;
     struct bh_mailbox *bus;
-    struct bh_directory directory; /* bus only, like seen */
+    struct bh_interest_map interest; /* bus only, like seen */
     struct bh_seen seen;
     struct bh_broker_sink sink;
-    unsigned restore_number; /* of the restore under way; bus only, like the next */
-    unsigned restoring;      /* workers that have still to tell of connections */
+    unsigned restore_number; /* of the current restore; bus only, like the next */
+    unsigned restoring;      /* workers that have not yet reported all their connections */
     struct bh_worker *workers[BH_WORKERS_MAX];
     unsigned worker_count;
     /* Worker thread: a message that reached no socket on any instance; `attempt` as published. */
     void (*on_unreached)(struct bh_worker *w, struct bh_message *m, unsigned attempt);
     atomic_llong connections;
-    atomic_bool stopped; /* mails on their way are only freed: whoever waits for them has gone */
+    atomic_bool stopped; /* mails in flight are only freed, nothing completes any more */
 };
 
-/* An asynchronous verb under way, the head of what a worker's `ops` hold. */
+/* The head of each asynchronous operation in a worker's `ops`. */
 struct bh_op {
     bh_handle self;
     void (*discard)(struct bh_op *op); /* frees it without completing it */
@@ -56,10 +57,10 @@ void bh_worker_deliver(struct bh_worker *w, struct bh_message *m, struct bh_rece
 unsigned bh_node_dispatch(struct bh_node *n, struct bh_message *m, uint64_t skip,
                           struct bh_receipt receipt);
 
-/* node_track.c. Worker thread: a connection has come or is going. */
+/* node_track.c. Worker thread: a connection opened (here) or is closing. */
 void bh_node_track(struct bh_worker *w, const struct bh_subscriber *s, bool here);
 void bh_node_track_init(struct bh_worker *w);
-/* No thread runs any more, but the loops are there. */
+/* No thread runs any more, but the loops exist. */
 void bh_node_track_stop(struct bh_worker *w);
 /* Bus thread: starts the tracker. */
 int bh_node_track_start(struct bh_node *n);

@@ -1,7 +1,8 @@
-/* node_lookup.c - questions about users.
+/* node_lookup.c - which connections users and tenants have.
  *
- * A local lookup is one object that travels: from worker to worker, each adding what its hub holds,
- * and home again. Nothing is kept between questions, so nothing can be stale. */
+ * A local lookup is one object that is mailed from worker to worker, each adding what its hub
+ * holds, and back to the first. Nothing is cached between lookups, so nothing can be stale. Thread:
+ * each step on its worker's. */
 #include "node_internal.h"
 
 #include "bellhop/base/clock.h"
@@ -24,7 +25,7 @@ struct lookup {
     struct bh_presence *found;
 };
 
-struct info { /* a connection and room for its tenant */
+struct info { /* a connection with room for its tenant */
     struct bh_connection_info info;
     char tenant[BH_ID_MAX];
 };
@@ -50,9 +51,9 @@ static void add_connection(struct bh_subscriber *s, void *ud) {
 
 static void visit(struct bh_worker *w, struct lookup *l) {
     for (size_t u = 0; u < l->count; u++)
-        bh_hub_walk(&w->hub, bh_topic_name(&l->users[u]),
-                    l->what == BH_LOOKUP_CONNECTIONS ? add_connection : count_connection,
-                    &l->found[u]);
+        bh_hub_foreach(&w->hub, bh_topic_name(&l->users[u]),
+                       l->what == BH_LOOKUP_CONNECTIONS ? add_connection : count_connection,
+                       &l->found[u]);
 }
 
 static void lookup_free(struct lookup *l) {
@@ -63,18 +64,18 @@ static void lookup_free(struct lookup *l) {
     bh_free(l);
 }
 
-/* The callers see plain connection infos; the tenants stay in the wide ones behind them. */
-static struct bh_connection_info *plain(struct bh_presence *p) {
-    const struct info *wide = (const struct info *)p->connections;
+/* The array that callers see; its tenants stay in the found entries. */
+static struct bh_connection_info *public_infos(struct bh_presence *p) {
+    const struct info *all = (const struct info *)p->connections;
     struct bh_connection_info *out = bh_malloc((p->count + 1) * sizeof *out);
     for (size_t i = 0; i < p->count; i++) {
-        out[i] = wide[i].info;
-        out[i].tenant.p = wide[i].tenant;
+        out[i] = all[i].info;
+        out[i].tenant.p = all[i].tenant;
     }
     return out;
 }
 
-static void come_home(struct bh_mail *mail) {
+static void finish(struct bh_mail *mail) {
     struct lookup *l = BH_CONTAINER_OF(mail, struct lookup, mail);
     if (bh_node_stopped(l->home->node)) {
         lookup_free(l);
@@ -84,7 +85,7 @@ static void come_home(struct bh_mail *mail) {
     for (size_t u = 0; u < l->count; u++) {
         answer[u].count = l->found[u].count;
         if (l->what == BH_LOOKUP_CONNECTIONS)
-            answer[u].connections = plain(&l->found[u]);
+            answer[u].connections = public_infos(&l->found[u]);
     }
     l->done(l->ud, l->handle, 0, answer, l->count, l->as_of);
     for (size_t u = 0; u < l->count; u++)
@@ -93,7 +94,7 @@ static void come_home(struct bh_mail *mail) {
     lookup_free(l);
 }
 
-static void travel(struct lookup *l);
+static void go_on(struct lookup *l);
 
 static void on_visit(struct bh_mail *mail) {
     struct lookup *l = BH_CONTAINER_OF(mail, struct lookup, mail);
@@ -103,16 +104,16 @@ static void on_visit(struct bh_mail *mail) {
         return;
     }
     visit(n->workers[l->next++], l);
-    travel(l);
+    go_on(l);
 }
 
-static void travel(struct lookup *l) {
+static void go_on(struct lookup *l) {
     struct bh_node *n = l->home->node;
     bool more = l->next < n->worker_count;
-    l->mail.fn = more ? on_visit : come_home;
+    l->mail.fn = more ? on_visit : finish;
     struct bh_worker *to = more ? n->workers[l->next] : l->home;
     if (bh_mailbox_post(to->mailbox, &l->mail))
-        lookup_free(l); /* shutting down: whoever asked goes too */
+        lookup_free(l); /* shutting down: the caller's worker ends, too */
 }
 
 void bh_node_lookup_local(struct bh_worker *w, enum bh_lookup what, const struct bh_slice *names,
@@ -136,7 +137,7 @@ void bh_node_lookup_local(struct bh_worker *w, enum bh_lookup what, const struct
             return;
         }
     }
-    travel(l);
+    go_on(l);
 }
 
 void bh_node_lookup(struct bh_worker *w, enum bh_lookup what, const struct bh_slice *names,

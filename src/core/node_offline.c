@@ -1,15 +1,15 @@
-/* node_offline.c - a message that reached nobody: what on_offline says, and further attempts.
+/* node_offline.c - a message that reached no socket: the hook on_offline, and retries.
  *
- * The publisher has had its answer by then. An attempt is a publish of its own under the same id,
- * which the hook on_publish does not see again. Attempts and those who wait for one are bounded;
- * the rest is dropped and counted. Thread: the worker's. */
+ * The publisher has been answered by then. A retry is a publish of its own with the same id, which
+ * does not run on_publish again. The retries of one message, and the messages that wait for one,
+ * are limited; the rest is dropped and counted. Thread: the worker's. */
 #include "node_internal.h"
 
 #include "bellhop/base/mem.h"
 #include "metrics.h"
 
 #define ATTEMPTS_MAX 10
-#define WAITING_MAX  10000
+#define RETRIES_MAX  10000
 
 struct retry {
     struct bh_op op;
@@ -82,7 +82,7 @@ void bh_node_offline(struct bh_worker *w, struct bh_message *m, unsigned attempt
     bh_metric_inc(&bh_core_metrics[BH_CORE_OFFLINE]);
     if (!bh_hooks_has(w->hooks, BH_HOOK_OFFLINE) || m->topic.kind == BH_TOPIC_ALL)
         return;
-    if (w->retries >= WAITING_MAX) {
+    if (w->retries >= RETRIES_MAX) {
         bh_metric_inc(&bh_core_metrics[BH_CORE_OFFLINE_DROPPED]);
         return;
     }

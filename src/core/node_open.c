@@ -1,9 +1,9 @@
-/* node_open.c - connections come, join topics, leave.
+/* node_open.c - connections open, join topics, leave them, and close.
  *
- * Joining is one operation whether a connection opens or asks for one more topic: ask on_subscribe
- * for each topic, join the hub, then (with a broker that other instances share) wait until the bus
- * says that all is live, so that what is published after the client's `open` event arrives. The
- * operation keeps the subscriber's handle, never its pointer. */
+ * Opening and subscribing are the same operation: ask on_subscribe for each topic, join the hub,
+ * then, with a shared broker, wait until the bus reports all topics live, so that messages
+ * published after the client's `open` event arrive. The operation holds the subscriber's handle,
+ * never its pointer. Thread: the worker's, except on_interest and on_live (bus). */
 #include "node_internal.h"
 
 #include "bellhop/base/clock.h"
@@ -12,14 +12,14 @@
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 
-/* --- mail to the bus: topics of one worker that come or go --- */
+/* --- mail to the bus: topics that a worker adds or removes --- */
 
 struct interest {
     struct bh_mail mail;
-    struct bh_directory_ticket ticket;
+    struct bh_interest_ticket ticket;
     struct bh_node *node;
     struct bh_worker *worker;
-    bh_handle op; /* 0: nobody waits */
+    bh_handle op; /* the join that waits for it, or 0 */
     bool add;
     unsigned count;
     struct bh_topic topics[];
@@ -39,7 +39,7 @@ static void on_answer(struct bh_mail *mail) {
     interest_free(i);
 }
 
-static void on_live(struct bh_directory_ticket *t) {
+static void on_live(struct bh_interest_ticket *t) {
     struct interest *i = BH_CONTAINER_OF(t, struct interest, ticket);
     i->mail.fn = on_answer;
     if (bh_node_stopped(i->node) || bh_mailbox_post(i->worker->mailbox, &i->mail))
@@ -48,16 +48,16 @@ static void on_live(struct bh_directory_ticket *t) {
 
 static void on_interest(struct bh_mail *mail) {
     struct interest *i = BH_CONTAINER_OF(mail, struct interest, mail);
-    struct bh_directory *d = &i->node->directory;
+    struct bh_interest_map *map = &i->node->interest;
     if (bh_node_stopped(i->node)) {
         interest_free(i);
         return;
     }
     for (unsigned t = 0; t < i->count; t++) {
         if (i->add)
-            bh_directory_add(d, i->worker->index, bh_topic_name(&i->topics[t]));
+            bh_interest_map_add(map, i->worker->index, bh_topic_name(&i->topics[t]));
         else
-            bh_directory_remove(d, i->worker->index, bh_topic_name(&i->topics[t]));
+            bh_interest_map_remove(map, i->worker->index, bh_topic_name(&i->topics[t]));
     }
     if (!i->op) {
         interest_free(i);
@@ -68,7 +68,7 @@ static void on_interest(struct bh_mail *mail) {
         names[t] = bh_topic_name(&i->topics[t]);
     i->ticket.waiters = bh_malloc(i->count * sizeof *i->ticket.waiters);
     i->ticket.on_live = on_live;
-    bh_directory_wait(d, &i->ticket, names, i->count);
+    bh_interest_map_wait(map, &i->ticket, names, i->count);
     bh_free(names);
 }
 
@@ -92,7 +92,7 @@ struct join {
     bh_node_cb done;
     void *ud;
     bh_handle handle;
-    bool opening; /* a refused topic is left out; else it is the operation's error */
+    bool opening; /* skip refused topics; otherwise a refusal is the result */
     int error;
     unsigned asked, count;
     struct bh_topic topics[];
@@ -137,7 +137,8 @@ static void enter_hub(struct join *j, struct bh_subscriber *s) {
 
 static void ask_next(struct join *j);
 
-static void on_consent(void *ud, bh_handle handle, bool allowed, int status, struct bh_slice body) {
+static void on_hook_done(void *ud, bh_handle handle, bool allowed, int status,
+                         struct bh_slice body) {
     struct bh_worker *w = ud;
     struct join *j = bh_slots_get(&w->ops, handle);
     if (!j)
@@ -145,7 +146,7 @@ static void on_consent(void *ud, bh_handle handle, bool allowed, int status, str
     if (allowed) {
         j->asked++;
     } else {
-        bh_info_limited("subscribe refused",
+        bh_info_limited("subscription refused",
                         bh_kv_slice("topic", bh_topic_name(&j->topics[j->asked])));
         if (!j->opening)
             j->error = BH_EDENIED;
@@ -164,7 +165,7 @@ static void ask_next(struct join *j) {
     while (j->asked < j->count && j->topics[j->asked].kind != BH_TOPIC_TOPIC)
         j->asked++;
     if (j->asked < j->count && bh_hooks_has(w->hooks, BH_HOOK_SUBSCRIBE)) {
-        w->hooks->vt->subscribe(w->hooks, s, bh_topic_name(&j->topics[j->asked]), on_consent, w,
+        w->hooks->vt->subscribe(w->hooks, s, bh_topic_name(&j->topics[j->asked]), on_hook_done, w,
                                 j->op.self);
         return;
     }
@@ -234,9 +235,9 @@ void bh_node_subscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_s
 
 /* --- leaving --- */
 
-/* The hooks hear of it after the bus: they may join the topic again. */
-static void tell_hooks(struct bh_worker *w, struct bh_subscriber *s, const struct bh_topic *topic,
-                       const char *why) {
+/* After the mail to the bus: the hook may join the topic again. */
+static void run_unsubscribe_hook(struct bh_worker *w, struct bh_subscriber *s,
+                                 const struct bh_topic *topic, const char *why) {
     if (topic->kind == BH_TOPIC_TOPIC && bh_hooks_has(w->hooks, BH_HOOK_UNSUBSCRIBE))
         w->hooks->vt->unsubscribe(w->hooks, s, bh_topic_name(topic), why);
 }
@@ -253,23 +254,23 @@ int bh_node_unsubscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_
         interest_post(gone);
     }
     if (!error)
-        tell_hooks(w, s, &topic, "unsubscribed");
+        run_unsubscribe_hook(w, s, &topic, "unsubscribed");
     return error;
 }
 
-/* Of all topics. Those that the hooks have to hear of go to `told`; returns how many. */
-static unsigned leave_all(struct bh_worker *w, struct bh_subscriber *s, struct bh_topic *told) {
+/* Leaves all topics. Stores those that on_unsubscribe is called for in `left`; returns how many. */
+static unsigned leave_all(struct bh_worker *w, struct bh_subscriber *s, struct bh_topic *left) {
     struct interest *gone = interest_new(w, false, s->link_count);
     unsigned n = 0;
     while (s->link_count) {
         struct bh_topic topic;
         bool last = false;
         bh_topic_parse(bh_hub_topic_name(bh_subscriber_links(s)[s->link_count - 1].topic), &topic);
-        bh_hub_leave_newest(&w->hub, s, &last);
+        bh_hub_leave_last(&w->hub, s, &last);
         if (last)
             gone->topics[gone->count++] = topic;
-        if (told && topic.kind == BH_TOPIC_TOPIC)
-            told[n++] = topic;
+        if (left && topic.kind == BH_TOPIC_TOPIC)
+            left[n++] = topic;
     }
     interest_post(gone);
     return n;
@@ -281,13 +282,13 @@ void bh_node_close(struct bh_worker *w, struct bh_subscriber *s, unsigned code,
         return;
     s->closing = true;
     bh_node_track(w, s, false);
-    struct bh_topic *told = NULL;
+    struct bh_topic *left = NULL;
     if (bh_hooks_has(w->hooks, BH_HOOK_UNSUBSCRIBE))
-        told = bh_malloc(s->link_count * sizeof *told + 1);
-    unsigned n = leave_all(w, s, told);
+        left = bh_malloc(s->link_count * sizeof *left + 1);
+    unsigned n = leave_all(w, s, left);
     for (unsigned i = 0; i < n; i++)
-        tell_hooks(w, s, &told[i], "closed");
-    bh_free(told);
+        run_unsubscribe_hook(w, s, &left[i], "closed");
+    bh_free(left);
     if (w->hooks && (s->script || bh_hooks_has(w->hooks, BH_HOOK_CLOSE)))
         w->hooks->vt->close(w->hooks, s, code, reason);
     bh_slots_remove(&w->subscribers, s->handle);

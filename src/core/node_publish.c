@@ -11,7 +11,7 @@
 #include "bellhop/base/utf8.h"
 #include "metrics.h"
 
-#define ASK_AGAIN_MS 200
+#define RECHECK_MS 200
 
 struct op {
     struct bh_op op;
@@ -25,17 +25,17 @@ struct op {
 
     /* what it waits for: who it reached is the sum of all */
     unsigned expected, reported; /* workers, and those that have said to how many sockets */
-    bool fanned;                 /* the bus has said how many workers to expect */
+    bool fan_out_known;          /* the bus has said how many workers to expect */
     bool brokered;
     bool subscribed; /* this instance is among the broker's receivers */
     int64_t local, receivers;
-    bool doubted;          /* the tracker has been asked once */
-    struct bh_timer again; /* to ask it once more */
+    bool rechecked;                /* the tracker has been asked once */
+    struct bh_timer recheck_timer; /* to ask it once more */
 };
 
 static void discard(struct bh_op *head) {
     struct op *op = BH_CONTAINER_OF(head, struct op, op);
-    bh_timer_cancel(&op->again);
+    bh_timer_cancel(&op->recheck_timer);
     bh_publish_release(&op->publish);
     bh_message_unref(op->message);
     bh_free(op);
@@ -54,7 +54,7 @@ static void fail(struct op *op, int error, const char *why) {
     finish(op, (struct bh_publish_result){.error = error, .why = why});
 }
 
-static void settle(struct op *op);
+static void maybe_finish(struct op *op);
 
 /* A worker has delivered the message. */
 static void on_receipt(struct bh_worker *home, bh_handle handle, unsigned sockets) {
@@ -63,21 +63,21 @@ static void on_receipt(struct bh_worker *home, bh_handle handle, unsigned socket
         return;
     op->reported++;
     op->local += sockets;
-    settle(op);
+    maybe_finish(op);
 }
 
 /* --- mail between worker and bus --- */
 
 enum step {
-    FAN_OUT,   /* worker -> bus: the other workers' sockets; answers with FANNED */
-    REGISTER,  /* worker -> bus: an id that was given; answers with KNOWN or UNKNOWN */
-    PUBLISHED, /* worker -> bus: the broker has it */
-    FANNED,    /* bus -> worker, like the next */
+    FAN_OUT,    /* worker -> bus: the other workers' sockets; answers with FANNED_OUT */
+    REGISTER,   /* worker -> bus: an id that was given; answers with KNOWN or UNKNOWN */
+    PUBLISHED,  /* worker -> bus: the broker has it */
+    FANNED_OUT, /* bus -> worker, like the next */
     KNOWN,
     UNKNOWN,
 };
 
-struct note {
+struct bus_msg {
     struct bh_mail mail;
     enum step step;
     struct bh_worker *worker;
@@ -88,24 +88,24 @@ struct note {
     bool subscribed;
 };
 
-static void on_note_at_bus(struct bh_mail *mail);
-static void on_note_at_worker(struct bh_mail *mail);
+static void on_bus_msg_at_bus(struct bh_mail *mail);
+static void on_bus_msg_at_worker(struct bh_mail *mail);
 
-static void note_free(struct note *note) {
-    bh_message_unref(note->message);
-    bh_free(note);
+static void bus_msg_free(struct bus_msg *msg) {
+    bh_message_unref(msg->message);
+    bh_free(msg);
 }
 
-static void tell_bus(struct op *op, enum step step) {
-    struct note *note = bh_malloc(sizeof *note);
-    *note = (struct note){.mail.fn = on_note_at_bus,
-                          .step = step,
-                          .worker = op->worker,
-                          .op = op->op.self,
-                          .plan = op->plan,
-                          .message = bh_message_ref(op->message)};
-    if (bh_mailbox_post(op->worker->node->bus, &note->mail)) {
-        note_free(note);
+static void post_to_bus(struct op *op, enum step step) {
+    struct bus_msg *msg = bh_malloc(sizeof *msg);
+    *msg = (struct bus_msg){.mail.fn = on_bus_msg_at_bus,
+                            .step = step,
+                            .worker = op->worker,
+                            .op = op->op.self,
+                            .plan = op->plan,
+                            .message = bh_message_ref(op->message)};
+    if (bh_mailbox_post(op->worker->node->bus, &msg->mail)) {
+        bus_msg_free(msg);
         if (step != PUBLISHED)
             fail(op, BH_EUNAVAIL, "this instance is shutting down");
     }
@@ -120,56 +120,56 @@ static struct bh_receipt receipt_for(struct bh_worker *home, bh_handle op, struc
     return (struct bh_receipt){home, op, counts_only(plan), on_receipt};
 }
 
-static void fan_out(struct bh_node *n, struct note *note, uint64_t skip) {
-    struct bh_receipt receipt = receipt_for(note->worker, note->op, note->plan);
-    note->expected = bh_node_dispatch(n, note->message, skip, receipt);
+static void fan_out(struct bh_node *n, struct bus_msg *msg, uint64_t skip) {
+    struct bh_receipt receipt = receipt_for(msg->worker, msg->op, msg->plan);
+    msg->expected = bh_node_dispatch(n, msg->message, skip, receipt);
 }
 
-static void register_id(struct bh_node *n, struct note *note) {
-    struct bh_message *m = note->message;
+static void register_id(struct bh_node *n, struct bus_msg *msg) {
+    struct bh_message *m = msg->message;
     struct bh_seen_entry *seen =
         bh_seen_note(&n->seen, bh_topic_name(&m->topic), m->id, bh_loop_now(n->bus_loop));
-    note->step = seen->published ? KNOWN : UNKNOWN;
-    if (note->plan.local && !seen->delivered) {
+    msg->step = seen->published ? KNOWN : UNKNOWN;
+    if (msg->plan.local && !seen->delivered) {
         seen->delivered = true;
-        fan_out(n, note, 0);
-    } else if (counts_only(note->plan) && !seen->published) {
-        fan_out(n, note, 0);
+        fan_out(n, msg, 0);
+    } else if (counts_only(msg->plan) && !seen->published) {
+        fan_out(n, msg, 0);
     }
-    if (!note->plan.publish)
+    if (!msg->plan.publish)
         seen->published = true;
 }
 
-static void on_note_at_bus(struct bh_mail *mail) {
-    struct note *note = BH_CONTAINER_OF(mail, struct note, mail);
-    struct bh_node *n = note->worker->node;
-    struct bh_message *m = note->message;
+static void on_bus_msg_at_bus(struct bh_mail *mail) {
+    struct bus_msg *msg = BH_CONTAINER_OF(mail, struct bus_msg, mail);
+    struct bh_node *n = msg->worker->node;
+    struct bh_message *m = msg->message;
     if (bh_node_stopped(n)) {
-        note_free(note);
+        bus_msg_free(msg);
         return;
     }
-    if (note->step == PUBLISHED) {
+    if (msg->step == PUBLISHED) {
         bh_seen_note(&n->seen, bh_topic_name(&m->topic), m->id, bh_loop_now(n->bus_loop))
             ->published = true;
-        note_free(note);
+        bus_msg_free(msg);
         return;
     }
-    note->subscribed = bh_directory_subscribed(&n->directory, bh_topic_name(&m->topic));
-    if (note->step == REGISTER) {
-        register_id(n, note);
+    msg->subscribed = bh_interest_map_subscribed(&n->interest, bh_topic_name(&m->topic));
+    if (msg->step == REGISTER) {
+        register_id(n, msg);
     } else {
-        note->step = FANNED;
-        if (note->plan.local || note->plan.echo)
-            fan_out(n, note, UINT64_C(1) << note->worker->index);
+        msg->step = FANNED_OUT;
+        if (msg->plan.local || msg->plan.echo)
+            fan_out(n, msg, UINT64_C(1) << msg->worker->index);
     }
-    note->mail.fn = on_note_at_worker;
-    if (bh_mailbox_post(note->worker->mailbox, &note->mail))
-        note_free(note);
+    msg->mail.fn = on_bus_msg_at_worker;
+    if (bh_mailbox_post(msg->worker->mailbox, &msg->mail))
+        bus_msg_free(msg);
 }
 
 /* --- the steps on the worker --- */
 
-static void conclude(struct op *op) {
+static void report(struct op *op) {
     int64_t others = op->receivers - (op->subscribed ? 1 : 0);
     struct bh_publish_result result = {.local = op->local};
     if (others < 0)
@@ -188,8 +188,8 @@ static void conclude(struct op *op) {
  * yet, so it must say so twice. */
 static void ask_tracker(struct op *op);
 
-static void on_again(struct bh_timer *t) {
-    ask_tracker(BH_CONTAINER_OF(t, struct op, again));
+static void on_recheck(struct bh_timer *t) {
+    ask_tracker(BH_CONTAINER_OF(t, struct op, recheck_timer));
 }
 
 static void on_lookup(void *ud, bh_handle handle, int error, const struct bh_presence *found,
@@ -199,14 +199,14 @@ static void on_lookup(void *ud, bh_handle handle, int error, const struct bh_pre
     if (!op)
         return;
     bool nobody = !error && count == 1 && found->count == 0 && !found->uncertain;
-    if (nobody && !op->doubted) {
-        op->doubted = true;
-        bh_timer_set(&op->again, ASK_AGAIN_MS);
+    if (nobody && !op->rechecked) {
+        op->rechecked = true;
+        bh_timer_set(&op->recheck_timer, RECHECK_MS);
         return;
     }
     if (nobody)
         op->receivers = 0;
-    conclude(op);
+    report(op);
 }
 
 static void ask_tracker(struct op *op) {
@@ -214,17 +214,17 @@ static void ask_tracker(struct op *op) {
     bh_node_lookup(op->worker, BH_LOOKUP_ONLINE, &user, 1, on_lookup, op->worker, op->op.self);
 }
 
-static void settle(struct op *op) {
+static void maybe_finish(struct op *op) {
     struct bh_worker *w = op->worker;
     const struct bh_topic *topic = &op->publish.topic;
-    if (!op->fanned || !op->brokered || op->reported < op->expected)
+    if (!op->fan_out_known || !op->brokered || op->reported < op->expected)
         return;
     if (op->local == 0 && op->receivers > 0 && topic->kind == BH_TOPIC_USER &&
         bh_hooks_has(w->hooks, BH_HOOK_OFFLINE)) {
         ask_tracker(op);
         return;
     }
-    conclude(op);
+    report(op);
 }
 
 static void on_broker(void *ud, bh_handle handle, int error, int64_t receivers, const char *why) {
@@ -237,10 +237,10 @@ static void on_broker(void *ud, bh_handle handle, int error, int64_t receivers, 
         return;
     }
     if (op->publish.id_given)
-        tell_bus(op, PUBLISHED);
+        post_to_bus(op, PUBLISHED);
     op->brokered = true;
     op->receivers = receivers > 0 ? receivers : 0;
-    settle(op);
+    maybe_finish(op);
 }
 
 static void to_broker(struct op *op) {
@@ -251,27 +251,27 @@ static void to_broker(struct op *op) {
         return;
     }
     op->brokered = true;
-    settle(op);
+    maybe_finish(op);
 }
 
-static void on_note_at_worker(struct bh_mail *mail) {
-    struct note *note = BH_CONTAINER_OF(mail, struct note, mail);
+static void on_bus_msg_at_worker(struct bh_mail *mail) {
+    struct bus_msg *msg = BH_CONTAINER_OF(mail, struct bus_msg, mail);
     struct op *op = NULL;
-    if (!bh_node_stopped(note->worker->node))
-        op = bh_slots_get(&note->worker->ops, note->op);
-    if (op && note->step == KNOWN) {
+    if (!bh_node_stopped(msg->worker->node))
+        op = bh_slots_get(&msg->worker->ops, msg->op);
+    if (op && msg->step == KNOWN) {
         bh_metric_inc(&bh_core_metrics[BH_CORE_DUPLICATES]);
         finish(op, (struct bh_publish_result){.duplicate = true});
     } else if (op) {
-        op->fanned = true;
-        op->expected += note->expected;
-        op->subscribed = note->subscribed;
-        if (note->step == UNKNOWN)
+        op->fan_out_known = true;
+        op->expected += msg->expected;
+        op->subscribed = msg->subscribed;
+        if (msg->step == UNKNOWN)
             to_broker(op);
         else
-            settle(op);
+            maybe_finish(op);
     }
-    note_free(note);
+    bus_msg_free(msg);
 }
 
 /* 0, or why it cannot be published. */
@@ -281,7 +281,7 @@ static int check(const struct op *op, const char **why) {
         *why = "the payload is larger than delivery.payload_bytes allows";
         return BH_ETOOBIG;
     }
-    if (op->publish.opcode == BH_TEXT && !bh_utf8_valid(data)) {
+    if (op->publish.opcode == BH_TEXT && !op->publish.utf8_checked && !bh_utf8_valid(data)) {
         *why = "a text payload must be valid UTF-8; publish other bytes as binary "
                "(application/octet-stream)";
         return BH_EUTF8;
@@ -289,8 +289,9 @@ static int check(const struct op *op, const char **why) {
     return 0;
 }
 
-static struct bh_message *make_message(const struct op *op, enum bh_message_kind kind) {
-    const struct bh_publish *p = &op->publish;
+/* The payload moves from the publish to the message. */
+static struct bh_message *make_message(struct op *op, enum bh_message_kind kind) {
+    struct bh_publish *p = &op->publish;
     struct bh_node *n = op->worker->node;
     struct bh_message parts = {
         .kind = (uint8_t)kind,
@@ -304,11 +305,15 @@ static struct bh_message *make_message(const struct op *op, enum bh_message_kind
         .origin = bh_slice_cstr(n->origin),
         .filter = bh_buf_slice(p->filter),
         .payload = bh_buf_slice(p->data),
+        .buf = p->data,
     };
-    return bh_message_new(&parts);
+    struct bh_message *m = bh_message_new(&parts);
+    if (m)
+        p->data = NULL;
+    return m;
 }
 
-static void carry_out(struct op *op, enum bh_message_kind kind) {
+static void start(struct op *op, enum bh_message_kind kind) {
     struct bh_node *n = op->worker->node;
     enum bh_strategy strategy = (enum bh_strategy)op->publish.strategy;
     op->plan = bh_strategy_plan(strategy ? strategy : n->config.strategy, n->broker->vt->shared);
@@ -322,7 +327,7 @@ static void carry_out(struct op *op, enum bh_message_kind kind) {
         return;
     }
     if (op->publish.id_given) {
-        tell_bus(op, REGISTER);
+        post_to_bus(op, REGISTER);
         return;
     }
     struct bh_worker *w = op->worker;
@@ -332,21 +337,21 @@ static void carry_out(struct op *op, enum bh_message_kind kind) {
         bh_worker_deliver(w, op->message, receipt_for(w, self, op->plan));
     }
     if (n->worker_count > 1 || n->broker->vt->shared)
-        tell_bus(op, FAN_OUT);
+        post_to_bus(op, FAN_OUT);
     else
-        op->fanned = op->subscribed = true;
+        op->fan_out_known = op->subscribed = true;
     if (bh_slots_get(&w->ops, self) == op)
         to_broker(op);
 }
 
-static void on_consent(void *ud, int error, const char *why) {
+static void on_hook_done(void *ud, int error, const char *why) {
     struct op *op = ud;
     if (!error)
         error = check(op, &why);
     if (error)
         fail(op, error, why);
     else
-        carry_out(op, BH_MESSAGE_DATA);
+        start(op, BH_MESSAGE_DATA);
 }
 
 static struct op *op_new(struct bh_worker *w, bh_published_cb done, void *ud, bh_handle handle) {
@@ -356,7 +361,7 @@ static struct op *op_new(struct bh_worker *w, bh_published_cb done, void *ud, bh
     op->ud = ud;
     op->handle = handle;
     op->op = (struct bh_op){bh_slots_add(&w->ops, op), discard};
-    bh_timer_init(&op->again, w->loop, on_again);
+    bh_timer_init(&op->recheck_timer, w->loop, on_recheck);
     return op;
 }
 
@@ -365,9 +370,9 @@ void bh_node_publish(struct bh_worker *w, struct bh_publish *p, bh_published_cb 
     struct op *op = op_new(w, done, ud, handle);
     op->publish = *p;
     if (bh_hooks_has(w->hooks, BH_HOOK_PUBLISH) && !p->skip_hook)
-        w->hooks->vt->publish(w->hooks, &op->publish, on_consent, op);
+        w->hooks->vt->publish(w->hooks, &op->publish, on_hook_done, op);
     else
-        on_consent(op, 0, NULL);
+        on_hook_done(op, 0, NULL);
 }
 
 void bh_node_disconnect(struct bh_worker *w, struct bh_slice user, unsigned code,
@@ -386,5 +391,5 @@ void bh_node_disconnect(struct bh_worker *w, struct bh_slice user, unsigned code
     op->publish.opcode = BH_BINARY;
     op->publish.strategy = BH_STRATEGY_LOCAL_FIRST; /* the default may be one that stays here */
     bh_bytes_free(&order);
-    carry_out(op, BH_MESSAGE_DISCONNECT);
+    start(op, BH_MESSAGE_DISCONNECT);
 }

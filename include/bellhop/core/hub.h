@@ -40,13 +40,13 @@ struct bh_hub_topic *bh_hub_join(struct bh_hub *hub, struct bh_subscriber *s, st
 /* Leaves; *last tells whether the topic has gone from this worker. 0 or BH_ENOTFOUND. */
 int bh_hub_leave(struct bh_hub *hub, struct bh_subscriber *s, struct bh_slice topic, bool *last);
 /* The same with the topic of the subscriber's last link, of which there must be one. */
-void bh_hub_leave_newest(struct bh_hub *hub, struct bh_subscriber *s, bool *last);
+void bh_hub_leave_last(struct bh_hub *hub, struct bh_subscriber *s, bool *last);
 struct bh_hub_topic *bh_hub_find(const struct bh_hub *hub, struct bh_slice topic);
 
 /* Calls fn for each subscriber of the topic at the time of the call. Returns how many, or BH_EAGAIN
  * when a walk is under way (the caller queues it). */
-int bh_hub_walk(struct bh_hub *hub, struct bh_slice topic,
-                void (*fn)(struct bh_subscriber *s, void *ud), void *ud);
+int bh_hub_foreach(struct bh_hub *hub, struct bh_slice topic,
+                   void (*fn)(struct bh_subscriber *s, void *ud), void *ud);
 
 static inline struct bh_slice bh_hub_topic_name(const struct bh_hub_topic *t) {
     return bh_slice(t->name, t->len);

@@ -1,10 +1,13 @@
-/* message.h - what is delivered: immutable, atomically ref-counted, one allocation.
+/* message.h - what is delivered: immutable and atomically ref-counted.
  *
- * Built once by whoever holds all its parts (node for a publish, a broker for what comes in), then
- * only read; it crosses threads by reference. All slices point into the message itself. */
+ * Built once from all its parts (by the node for a publish, by a broker for what arrives), then
+ * only read; it crosses threads by reference. The slices point into the message itself, which is
+ * one allocation; only the payload may stay in the buffer that it came in, so that a publish copies
+ * it once. */
 #ifndef BELLHOP_CORE_MESSAGE_H
 #define BELLHOP_CORE_MESSAGE_H
 
+#include "bellhop/base/buf.h"
 #include "bellhop/core/topic.h"
 
 #include <stdatomic.h>
@@ -34,11 +37,12 @@ struct bh_message {
     struct bh_slice origin; /* instance id; may be empty (raw) */
     struct bh_slice filter; /* who gets it, packed (filter.h); empty: everybody */
     struct bh_slice payload;
+    struct bh_buf *buf; /* holds the payload; NULL: it is in `bytes` */
     char bytes[];
 };
 
-/* The parts; slices are copied. refs, bytes are ignored. NULL when payload.n was too much for the
- * machine; all other failures abort. */
+/* Copies the slices of the parts, except a payload in parts->buf, whose reference it takes over.
+ * refs and bytes are ignored. NULL when there is no memory for a payload of this size. */
 struct bh_message *bh_message_new(const struct bh_message *parts);
 struct bh_message *bh_message_ref(struct bh_message *m);
 void bh_message_unref(struct bh_message *m); /* NULL is allowed */

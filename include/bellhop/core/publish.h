@@ -17,12 +17,13 @@ enum bh_source { BH_SOURCE_HTTP, BH_SOURCE_SCRIPT, BH_SOURCE_CLIENT };
 
 struct bh_publish {
     struct bh_topic topic;
-    struct bh_buf *data;
+    struct bh_buf *data;   /* changed by bh_publish_set_data only */
     struct bh_buf *filter; /* packed (filter.h); NULL: none */
     uint8_t opcode;        /* enum bh_opcode; text must be valid UTF-8 */
     uint8_t strategy;      /* enum bh_strategy */
     uint8_t source;        /* enum bh_source */
     uint8_t priority;      /* as the publisher says; for scripts */
+    bool utf8_checked;     /* data is known to be valid UTF-8 */
     bool id_given;         /* the publisher chose the id: idempotent */
     bool skip_hook;        /* published from within on_publish: not shown to it again */
     uint32_t ttl_s;        /* 0: no expiry */
@@ -33,6 +34,12 @@ struct bh_publish {
     char id[BH_MESSAGE_ID_MAX + 1];
 };
 
+/* Takes over the reference; gives the old one back. */
+static inline void bh_publish_set_data(struct bh_publish *p, struct bh_buf *data) {
+    bh_buf_unref(p->data);
+    p->data = data;
+    p->utf8_checked = false;
+}
 /* Gives its references back, when it is not handed to the node after all. */
 void bh_publish_release(struct bh_publish *p);
 

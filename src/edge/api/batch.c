@@ -173,8 +173,7 @@ static int take_filter(struct bh_publish *p, struct bh_json_value object, struct
 static int take_member(struct bh_publish *p, bool *targeted, struct bh_slice key,
                        struct bh_json_value value, struct bh_bytes *text, struct complaint *c) {
     if (bh_slice_eq(key, BH_SLICE("data"))) {
-        bh_buf_unref(p->data);
-        p->data = bh_buf_copy(value.raw);
+        bh_publish_set_data(p, bh_buf_copy(value.raw));
         return 0;
     }
     if (bh_slice_eq(key, BH_SLICE("all"))) {

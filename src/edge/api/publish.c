@@ -187,7 +187,8 @@ static void publish(struct bh_http_conn *c, enum bh_topic_kind kind, const char 
         bh_publish_release(&p);
         return;
     }
-    p.data = bh_buf_copy(r->body);
+    bh_publish_set_data(&p, bh_buf_copy(r->body));
+    p.utf8_checked = p.opcode == BH_TEXT;
     bh_node_publish(c->edge->worker, &p, on_published, c->edge, c->request);
 }
 

@@ -136,8 +136,7 @@ static int set_data(lua_State *L, struct bh_publish_request *r, char *why) {
         return BH_EINVAL;
     }
     memcpy(data->data, text, n);
-    bh_buf_unref(r->p.data);
-    r->p.data = data;
+    bh_publish_set_data(&r->p, data);
     return 0;
 }
 

@@ -115,7 +115,7 @@ static void count_visit(struct bh_subscriber *s, void *ud) {
 
 static void assert_walk_visits_the_members(size_t t) {
     memset(visits, 0, sizeof visits);
-    assert_int_equal(bh_hub_walk(&hub, topic_name(t), count_visit, NULL), members_in_model(t));
+    assert_int_equal(bh_hub_foreach(&hub, topic_name(t), count_visit, NULL), members_in_model(t));
     for (size_t s = 0; s < SUBSCRIBERS; s++)
         assert_int_equal(visits[s], model[s][t]);
 }
@@ -130,7 +130,7 @@ static void one_joins_and_leaves(void **state) {
     leave(0, 0);
     assert_both_directions();
     assert_null(bh_hub_find(&hub, topic_name(0)));
-    assert_int_equal(bh_hub_walk(&hub, topic_name(0), count_visit, NULL), 0);
+    assert_int_equal(bh_hub_foreach(&hub, topic_name(0), count_visit, NULL), 0);
 }
 
 static void agrees_with_a_model_under_churn(void **state) {
@@ -159,7 +159,7 @@ static void join_others(struct bh_subscriber *s, void *ud) {
 static void additions_are_not_visited(void **state) {
     memset(visits, 0, sizeof visits);
     join(3, 0);
-    assert_int_equal(bh_hub_walk(&hub, topic_name(0), join_others, NULL), 1);
+    assert_int_equal(bh_hub_foreach(&hub, topic_name(0), join_others, NULL), 1);
     for (size_t i = 0; i < SUBSCRIBERS; i++)
         assert_int_equal(visits[i], i == 3);
     assert_both_directions();
@@ -177,7 +177,7 @@ static void all_leave_while_visited(void **state) {
         memset(visits, 0, sizeof visits);
         for (size_t i = 0; i < n; i++)
             join(i, 0);
-        assert_int_equal(bh_hub_walk(&hub, topic_name(0), leave_self, NULL), n);
+        assert_int_equal(bh_hub_foreach(&hub, topic_name(0), leave_self, NULL), n);
         for (size_t i = 0; i < n; i++)
             assert_int_equal(visits[i], 1);
         assert_null(bh_hub_find(&hub, topic_name(0)));
@@ -198,7 +198,7 @@ static void who_has_left_is_not_visited(void **state) {
         join(i, 0);
         join(i, 1);
     }
-    assert_int_equal(bh_hub_walk(&hub, topic_name(0), leave_everybody, NULL), 1);
+    assert_int_equal(bh_hub_foreach(&hub, topic_name(0), leave_everybody, NULL), 1);
     assert_int_equal(hub.topics.count, 0);
     assert_both_directions();
 }
@@ -215,7 +215,7 @@ static void who_leaves_and_returns_is_visited_once(void **state) {
         memset(visits, 0, sizeof visits);
         for (size_t i = 0; i < n; i++)
             join(i, 0);
-        assert_int_equal(bh_hub_walk(&hub, topic_name(0), leave_and_return, NULL), n);
+        assert_int_equal(bh_hub_foreach(&hub, topic_name(0), leave_and_return, NULL), n);
         for (size_t i = 0; i < n; i++)
             assert_int_equal(visits[i], 1);
         assert_both_directions();
@@ -224,8 +224,8 @@ static void who_leaves_and_returns_is_visited_once(void **state) {
 }
 
 static void walk_again(struct bh_subscriber *s, void *ud) {
-    assert_int_equal(bh_hub_walk(&hub, topic_name(0), count_visit, NULL), BH_EAGAIN);
-    assert_int_equal(bh_hub_walk(&hub, topic_name(1), count_visit, NULL), BH_EAGAIN);
+    assert_int_equal(bh_hub_foreach(&hub, topic_name(0), count_visit, NULL), BH_EAGAIN);
+    assert_int_equal(bh_hub_foreach(&hub, topic_name(1), count_visit, NULL), BH_EAGAIN);
 }
 
 static void a_walk_within_a_walk_is_refused(void **state) {
@@ -233,7 +233,7 @@ static void a_walk_within_a_walk_is_refused(void **state) {
     join(0, 0);
     join(1, 0);
     join(2, 1);
-    assert_int_equal(bh_hub_walk(&hub, topic_name(0), walk_again, NULL), 2);
+    assert_int_equal(bh_hub_foreach(&hub, topic_name(0), walk_again, NULL), 2);
     for (size_t i = 0; i < SUBSCRIBERS; i++)
         assert_int_equal(visits[i], 0);
     assert_walk_visits_the_members(0); /* and afterwards it goes again */
@@ -262,7 +262,7 @@ static void agrees_with_a_model_under_churn_inside_walks(void **state) {
         for (size_t i = 0; i < SUBSCRIBERS; i++)
             before[i] = model[i][t];
         memset(visits, 0, sizeof visits);
-        int visited = bh_hub_walk(&hub, topic_name(t), do_anything, &t), sum = 0;
+        int visited = bh_hub_foreach(&hub, topic_name(t), do_anything, &t), sum = 0;
         for (size_t i = 0; i < SUBSCRIBERS; i++) {
             assert_true(visits[i] <= before[i]);
             sum += visits[i];
@@ -339,7 +339,7 @@ static void leaves_what_it_is_linked_to_without_the_names(void **state) {
         size_t t = 0;
         while (!bh_slice_eq(topic_name(t), name))
             t++;
-        bh_hub_leave_newest(&hub, &subscribers[0], &last);
+        bh_hub_leave_last(&hub, &subscribers[0], &last);
         model[0][t] = false;
         assert_int_equal(last, t != 2);
         assert_both_directions();

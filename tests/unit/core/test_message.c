@@ -61,6 +61,21 @@ static void lack_of_memory_is_told(void **state) {
     bh_mem_fail_nth(0);
 }
 
+static void a_payload_in_a_buffer_is_not_copied(void **state) {
+    struct bh_buf *buf = bh_buf_copy(BH_SLICE("hello"));
+    struct bh_message parts = {
+        .topic = test_topic("user:1"), .payload = bh_buf_slice(buf), .buf = buf};
+    bh_mem_fail_nth(1);
+    assert_null(bh_message_new(&parts)); /* the reference stays here */
+    bh_mem_fail_nth(0);
+    struct bh_message *m = bh_message_new(&parts);
+    assert_ptr_equal(m->payload.p, buf->data);
+    bh_buf_ref(buf);
+    bh_message_unref(m);
+    assert_int_equal(atomic_load(&buf->refs), 1);
+    bh_buf_unref(buf);
+}
+
 static void expiry(void **state) {
     struct bh_message m = {.expires_ms = 0};
     assert_false(bh_message_expired(&m, UINT64_MAX));
@@ -89,9 +104,13 @@ static void threads_share_it(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(copies_all_parts), cmocka_unit_test(empty_parts_are_allowed),
-        cmocka_unit_test(references_count), cmocka_unit_test(lack_of_memory_is_told),
-        cmocka_unit_test(expiry),           cmocka_unit_test(threads_share_it),
+        cmocka_unit_test(copies_all_parts),
+        cmocka_unit_test(empty_parts_are_allowed),
+        cmocka_unit_test(references_count),
+        cmocka_unit_test(lack_of_memory_is_told),
+        cmocka_unit_test(a_payload_in_a_buffer_is_not_copied),
+        cmocka_unit_test(expiry),
+        cmocka_unit_test(threads_share_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -304,8 +304,7 @@ static void unfit_payloads_are_refused(void **state) {
 static void redirect(struct bh_publish *p) {
     p->topic = test_topic("user:2");
     p->strategy = BH_STRATEGY_LOCAL;
-    bh_buf_unref(p->data);
-    p->data = bh_buf_copy(BH_SLICE("changed"));
+    bh_publish_set_data(p, bh_buf_copy(BH_SLICE("changed")));
 }
 
 static void the_hook_may_change_it(void **state) {
@@ -325,14 +324,29 @@ static void the_hook_may_change_it(void **state) {
 }
 
 static void make_it_bad(struct bh_publish *p) {
-    p->data->data[0] = 0xff;
+    bh_publish_set_data(p, bh_buf_copy(BH_SLICE("\xff")));
 }
 
 static void what_the_hook_makes_is_checked(void **state) {
     with_hooks(BH_HOOK_PUBLISH);
     hooks.on_publish = make_it_bad;
-    assert_int_equal(publish_and_settle(0, publish_of("user:1", "hi")).error, BH_EUTF8);
+    struct bh_publish p = publish_of("user:1", "hi");
+    p.utf8_checked = true; /* before the hook */
+    assert_int_equal(publish_and_settle(0, p).error, BH_EUTF8);
     assert_int_equal(broker.published, 0);
+}
+
+static void what_was_checked_is_not_checked_again(void **state) {
+    struct bh_publish p = publish_of("user:1", "\xff");
+    p.utf8_checked = true;
+    assert_int_equal(publish_and_settle(0, p).error, 0);
+}
+
+static void the_payload_is_not_copied(void **state) {
+    struct bh_publish p = publish_of("user:1", "hi");
+    const void *data = p.data->data;
+    publish_and_settle(0, p);
+    assert_ptr_equal(broker.last->payload.p, data);
 }
 
 static void the_hook_may_refuse_it(void **state) {
@@ -536,6 +550,8 @@ int main(void) {
         TEST(unfit_payloads_are_refused),
         TEST(the_hook_may_change_it),
         TEST(what_the_hook_makes_is_checked),
+        TEST(what_was_checked_is_not_checked_again),
+        TEST(the_payload_is_not_copied),
         TEST(the_hook_may_refuse_it),
         TEST(the_hook_may_take_its_time),
         TEST(the_verdict_on_a_delivery),

@@ -1,6 +1,6 @@
-/* The directory with a fake broker and the fake clock: interest, linger, and tickets that complete
- * exactly once. */
-#include "directory.h"
+/* The interest map with a fake broker and the fake clock: interest, linger, and tickets that
+ * complete exactly once. */
+#include "interest_map.h"
 
 #include "core_test.h"
 
@@ -15,7 +15,7 @@ struct fake_broker {
 
 static struct fake_broker fake;
 static struct bh_loop *loop;
-static struct bh_directory d;
+static struct bh_interest_map map;
 
 static void note_call(struct bh_broker *b, char sign, struct bh_slice topic) {
     struct fake_broker *f = (struct fake_broker *)b;
@@ -49,20 +49,20 @@ static int setup(void **state) {
     bh_clock_fake(5000, 0);
     fake = (struct fake_broker){.broker.vt = &fake_vt};
     loop = bh_loop_new();
-    bh_directory_init(&d, &fake.broker, loop, LINGER);
-    bh_directory_state(&d, 0, true);
+    bh_interest_map_init(&map, &fake.broker, loop, LINGER);
+    bh_interest_map_state(&map, 0, true);
     return 0;
 }
 
 static int setup_sharded(void **state) {
     setup(state);
     fake.broker.vt = &sharded_vt;
-    bh_directory_state(&d, FAR, true);
+    bh_interest_map_state(&map, FAR, true);
     return 0;
 }
 
 static int teardown(void **state) {
-    bh_directory_deinit(&d);
+    bh_interest_map_deinit(&map);
     bh_loop_free(loop);
     bh_clock_real();
     return 0;
@@ -85,52 +85,52 @@ static const struct bh_slice one = {"user:1", 6}, two = {"user:2", 6}, all = {"a
 /* --- interest --- */
 
 static void the_first_worker_subscribes_and_no_other(void **state) {
-    assert_int_equal(bh_directory_workers(&d, one), 0);
-    bh_directory_add(&d, 3, one);
+    assert_int_equal(bh_interest_map_workers(&map, one), 0);
+    bh_interest_map_add(&map, 3, one);
     assert_calls("+user:1 ");
-    bh_directory_add(&d, 3, one);
-    bh_directory_add(&d, 63, one);
-    bh_directory_add(&d, 0, one);
+    bh_interest_map_add(&map, 3, one);
+    bh_interest_map_add(&map, 63, one);
+    bh_interest_map_add(&map, 0, one);
     assert_calls("");
-    assert_true(bh_directory_workers(&d, one) == (UINT64_C(1) << 63 | 1 << 3 | 1));
-    assert_int_equal(bh_directory_workers(&d, two), 0);
-    bh_directory_remove(&d, 3, one);
-    bh_directory_remove(&d, 63, one);
-    assert_int_equal(bh_directory_workers(&d, one), 1);
+    assert_true(bh_interest_map_workers(&map, one) == (UINT64_C(1) << 63 | 1 << 3 | 1));
+    assert_int_equal(bh_interest_map_workers(&map, two), 0);
+    bh_interest_map_remove(&map, 3, one);
+    bh_interest_map_remove(&map, 63, one);
+    assert_int_equal(bh_interest_map_workers(&map, one), 1);
     pass(10 * LINGER);
     assert_calls("");
 }
 
 static void the_last_one_unsubscribes_after_the_linger_only(void **state) {
-    bh_directory_add(&d, 0, one);
-    bh_directory_remove(&d, 0, one);
-    assert_int_equal(bh_directory_workers(&d, one), 0);
-    bh_directory_remove(&d, 0, one); /* again: nothing */
+    bh_interest_map_add(&map, 0, one);
+    bh_interest_map_remove(&map, 0, one);
+    assert_int_equal(bh_interest_map_workers(&map, one), 0);
+    bh_interest_map_remove(&map, 0, one); /* again: nothing */
     assert_calls("+user:1 ");
     pass(LINGER - 1);
     assert_calls("");
     pass(1);
     assert_calls("-user:1 ");
-    assert_int_equal(d.entries.count, 0);
+    assert_int_equal(map.entries.count, 0);
     pass(10 * LINGER);
     assert_calls("");
-    bh_directory_add(&d, 0, one);
+    bh_interest_map_add(&map, 0, one);
     assert_calls("+user:1 ");
 }
 
 static void a_return_within_the_linger_costs_nothing(void **state) {
-    bh_directory_add(&d, 0, one);
+    bh_interest_map_add(&map, 0, one);
     for (int i = 0; i < 10; i++) {
-        bh_directory_remove(&d, 0, one);
+        bh_interest_map_remove(&map, 0, one);
         pass(LINGER - 1);
-        bh_directory_add(&d, 1, one);
-        bh_directory_add(&d, 0, one);
-        bh_directory_remove(&d, 1, one);
+        bh_interest_map_add(&map, 1, one);
+        bh_interest_map_add(&map, 0, one);
+        bh_interest_map_remove(&map, 1, one);
         pass(LINGER - 1);
     }
     pass(10 * LINGER);
     assert_calls("+user:1 ");
-    bh_directory_remove(&d, 0, one); /* the whole linger begins anew */
+    bh_interest_map_remove(&map, 0, one); /* the whole linger begins anew */
     pass(LINGER - 1);
     assert_calls("");
     pass(1);
@@ -138,11 +138,11 @@ static void a_return_within_the_linger_costs_nothing(void **state) {
 }
 
 static void each_lingers_for_its_own_time(void **state) {
-    bh_directory_add(&d, 0, one);
-    bh_directory_add(&d, 0, two);
-    bh_directory_remove(&d, 0, one);
+    bh_interest_map_add(&map, 0, one);
+    bh_interest_map_add(&map, 0, two);
+    bh_interest_map_remove(&map, 0, one);
     pass(400);
-    bh_directory_remove(&d, 0, two);
+    bh_interest_map_remove(&map, 0, two);
     assert_calls("+user:1 +user:2 ");
     pass(LINGER - 400);
     assert_calls("-user:1 ");
@@ -153,38 +153,38 @@ static void each_lingers_for_its_own_time(void **state) {
 }
 
 static void the_timer_survives_the_return_of_the_eldest(void **state) {
-    bh_directory_add(&d, 0, one);
-    bh_directory_add(&d, 0, two);
-    bh_directory_remove(&d, 0, one);
+    bh_interest_map_add(&map, 0, one);
+    bh_interest_map_add(&map, 0, two);
+    bh_interest_map_remove(&map, 0, one);
     pass(400);
-    bh_directory_remove(&d, 0, two);
-    bh_directory_add(&d, 0, one);
+    bh_interest_map_remove(&map, 0, two);
+    bh_interest_map_add(&map, 0, one);
     pass(LINGER);
     assert_calls("+user:1 +user:2 -user:2 ");
-    assert_int_equal(bh_directory_workers(&d, one), 1);
+    assert_int_equal(bh_interest_map_workers(&map, one), 1);
 }
 
 static void what_is_unknown_may_be_removed(void **state) {
-    bh_directory_remove(&d, 0, one);
-    bh_directory_live(&d, one);
+    bh_interest_map_remove(&map, 0, one);
+    bh_interest_map_live(&map, one);
     assert_calls("");
-    assert_int_equal(d.entries.count, 0);
+    assert_int_equal(map.entries.count, 0);
 }
 
 static void a_pinned_topic_stays(void **state) {
-    bh_directory_pin(&d, all);
+    bh_interest_map_pin(&map, all);
     assert_calls("+all ");
-    bh_directory_add(&d, 0, all);
-    bh_directory_remove(&d, 0, all);
+    bh_interest_map_add(&map, 0, all);
+    bh_interest_map_remove(&map, 0, all);
     pass(10 * LINGER);
     assert_calls("");
-    assert_int_equal(bh_directory_workers(&d, all), 0);
+    assert_int_equal(bh_interest_map_workers(&map, all), 0);
 }
 
 static void pinning_ends_a_linger(void **state) {
-    bh_directory_add(&d, 0, all);
-    bh_directory_remove(&d, 0, all);
-    bh_directory_pin(&d, all);
+    bh_interest_map_add(&map, 0, all);
+    bh_interest_map_remove(&map, 0, all);
+    bh_interest_map_pin(&map, all);
     pass(10 * LINGER);
     assert_calls("+all ");
 }
@@ -192,41 +192,41 @@ static void pinning_ends_a_linger(void **state) {
 /* --- tickets --- */
 
 struct ticket {
-    struct bh_directory_ticket ticket;
-    struct bh_directory_waiter waiters[4];
+    struct bh_interest_ticket ticket;
+    struct bh_interest_waiter waiters[4];
     int completed;
 };
 
-static void on_live(struct bh_directory_ticket *t) {
+static void on_live(struct bh_interest_ticket *t) {
     BH_CONTAINER_OF(t, struct ticket, ticket)->completed++;
 }
 
 static void wait_for(struct ticket *t, const struct bh_slice *topics, unsigned count) {
     *t = (struct ticket){.ticket = {.on_live = on_live, .waiters = t->waiters}};
     for (unsigned i = 0; i < count; i++)
-        bh_directory_add(&d, 0, topics[i]);
-    bh_directory_wait(&d, &t->ticket, topics, count);
+        bh_interest_map_add(&map, 0, topics[i]);
+    bh_interest_map_wait(&map, &t->ticket, topics, count);
 }
 
 static void a_ticket_completes_when_all_is_live(void **state) {
     struct ticket t;
     wait_for(&t, (struct bh_slice[]){one, two, all}, 3);
-    bh_directory_live(&d, two);
-    bh_directory_live(&d, two); /* told twice counts once */
-    bh_directory_live(&d, BH_SLICE("user:other"));
-    bh_directory_live(&d, one);
+    bh_interest_map_live(&map, two);
+    bh_interest_map_live(&map, two); /* told twice counts once */
+    bh_interest_map_live(&map, BH_SLICE("user:other"));
+    bh_interest_map_live(&map, one);
     assert_int_equal(t.completed, 0);
-    bh_directory_live(&d, all);
+    bh_interest_map_live(&map, all);
     assert_int_equal(t.completed, 1);
-    bh_directory_live(&d, all);
-    bh_directory_state(&d, 0, false);
+    bh_interest_map_live(&map, all);
+    bh_interest_map_state(&map, 0, false);
     assert_int_equal(t.completed, 1);
 }
 
 static void what_is_live_is_not_waited_for(void **state) {
     struct ticket t;
-    bh_directory_add(&d, 0, one);
-    bh_directory_live(&d, one);
+    bh_interest_map_add(&map, 0, one);
+    bh_interest_map_live(&map, one);
     wait_for(&t, &one, 1);
     assert_int_equal(t.completed, 1);
     fake.live_at_once = true;
@@ -241,35 +241,35 @@ static void many_wait_for_one(void **state) {
     wait_for(&t[0], &one, 1);
     wait_for(&t[1], (struct bh_slice[]){one, two}, 2);
     wait_for(&t[2], &one, 1);
-    bh_directory_live(&d, one);
+    bh_interest_map_live(&map, one);
     assert_int_equal(t[0].completed, 1);
     assert_int_equal(t[1].completed, 0);
     assert_int_equal(t[2].completed, 1);
-    bh_directory_live(&d, two);
+    bh_interest_map_live(&map, two);
     assert_int_equal(t[1].completed, 1);
 }
 
 static void while_it_is_down_nobody_waits(void **state) {
     struct ticket t, late;
     wait_for(&t, (struct bh_slice[]){one, two}, 2);
-    bh_directory_live(&d, one);
-    bh_directory_state(&d, 0, false);
+    bh_interest_map_live(&map, one);
+    bh_interest_map_state(&map, 0, false);
     assert_int_equal(t.completed, 1);
     wait_for(&late, &one, 1);
     assert_int_equal(late.completed, 1);
-    bh_directory_state(&d, 0, false);
+    bh_interest_map_state(&map, 0, false);
     assert_int_equal(t.completed + late.completed, 2);
 }
 
 static void after_a_reconnect_live_must_be_told_again(void **state) {
     struct ticket t;
-    bh_directory_add(&d, 0, one);
-    bh_directory_live(&d, one);
-    bh_directory_state(&d, 0, false);
-    bh_directory_state(&d, 0, true);
+    bh_interest_map_add(&map, 0, one);
+    bh_interest_map_live(&map, one);
+    bh_interest_map_state(&map, 0, false);
+    bh_interest_map_state(&map, 0, true);
     wait_for(&t, &one, 1);
     assert_int_equal(t.completed, 0);
-    bh_directory_live(&d, one);
+    bh_interest_map_live(&map, one);
     assert_int_equal(t.completed, 1);
     assert_calls("+user:1 "); /* resubscribing is the broker's own affair */
 }
@@ -278,38 +278,38 @@ static void who_waits_for_a_topic_that_goes_is_released(void **state) {
     struct ticket t, both;
     wait_for(&t, &one, 1);
     wait_for(&both, (struct bh_slice[]){two, one}, 2);
-    bh_directory_remove(&d, 0, one);
+    bh_interest_map_remove(&map, 0, one);
     pass(LINGER);
     assert_int_equal(t.completed, 1);
     assert_int_equal(both.completed, 1);
-    bh_directory_live(&d, two); /* its waiter there has gone too */
+    bh_interest_map_live(&map, two); /* its waiter there has gone too */
     assert_int_equal(both.completed, 1);
 }
 
 static void after_the_stop_nothing_is_asked(void **state) {
     struct ticket t;
-    bh_directory_add(&d, 0, two);
-    bh_directory_remove(&d, 0, two);
+    bh_interest_map_add(&map, 0, two);
+    bh_interest_map_remove(&map, 0, two);
     wait_for(&t, &one, 1);
-    bh_directory_stop(&d);
+    bh_interest_map_stop(&map);
     assert_int_equal(t.completed, 1);
     pass(10 * LINGER);
     assert_calls("+user:2 +user:1 ");
-    bh_directory_stop(&d);
+    bh_interest_map_stop(&map);
 }
 
 static void deinit_completes_what_waits(void **state) {
     struct ticket t;
     wait_for(&t, (struct bh_slice[]){one, two}, 2);
-    bh_directory_deinit(&d);
+    bh_interest_map_deinit(&map);
     assert_int_equal(t.completed, 1);
-    bh_directory_init(&d, &fake.broker, loop, LINGER);
+    bh_interest_map_init(&map, &fake.broker, loop, LINGER);
 }
 
 /* Freed in its own callback, as the header allows. */
 static int freed;
 
-static void on_live_free(struct bh_directory_ticket *t) {
+static void on_live_free(struct bh_interest_ticket *t) {
     freed++;
     free(t->waiters);
     free(t);
@@ -319,18 +319,18 @@ static void a_ticket_may_be_freed_when_it_completes(void **state) {
     const struct bh_slice topics[] = {one, two, all};
     freed = 0;
     for (int i = 0; i < 50; i++) {
-        struct bh_directory_ticket *t = calloc(1, sizeof *t);
+        struct bh_interest_ticket *t = calloc(1, sizeof *t);
         t->waiters = calloc(3, sizeof *t->waiters);
         t->on_live = on_live_free;
         for (unsigned n = 0; n < 3; n++)
-            bh_directory_add(&d, 0, topics[n]);
-        bh_directory_wait(&d, t, topics, 3);
+            bh_interest_map_add(&map, 0, topics[n]);
+        bh_interest_map_wait(&map, t, topics, 3);
         if (i % 10 == 9) {
-            bh_directory_state(&d, 0, false);
-            bh_directory_state(&d, 0, true);
+            bh_interest_map_state(&map, 0, false);
+            bh_interest_map_state(&map, 0, true);
         } else if (i % 10 == 4) {
             for (unsigned n = 0; n < 3; n++)
-                bh_directory_live(&d, topics[n]);
+                bh_interest_map_live(&map, topics[n]);
         }
     }
     assert_int_equal(freed, 50);
@@ -340,32 +340,32 @@ static void a_ticket_may_be_freed_when_it_completes(void **state) {
 
 static void a_shard_takes_only_its_topics_down(void **state) {
     struct ticket t;
-    bh_directory_add(&d, 0, one);
-    bh_directory_add(&d, 0, far);
-    bh_directory_live(&d, one);
-    bh_directory_live(&d, far);
-    bh_directory_state(&d, FAR, false);
-    assert_true(bh_directory_subscribed(&d, one));
-    assert_false(bh_directory_subscribed(&d, far));
-    bh_directory_state(&d, FAR, true);
-    assert_false(bh_directory_subscribed(&d, far));
+    bh_interest_map_add(&map, 0, one);
+    bh_interest_map_add(&map, 0, far);
+    bh_interest_map_live(&map, one);
+    bh_interest_map_live(&map, far);
+    bh_interest_map_state(&map, FAR, false);
+    assert_true(bh_interest_map_subscribed(&map, one));
+    assert_false(bh_interest_map_subscribed(&map, far));
+    bh_interest_map_state(&map, FAR, true);
+    assert_false(bh_interest_map_subscribed(&map, far));
     wait_for(&t, (struct bh_slice[]){one, far}, 2);
     assert_int_equal(t.completed, 0);
-    bh_directory_live(&d, far);
+    bh_interest_map_live(&map, far);
     assert_int_equal(t.completed, 1);
-    bh_directory_state(&d, 0, false);
-    assert_false(bh_directory_subscribed(&d, one));
-    assert_true(bh_directory_subscribed(&d, far));
+    bh_interest_map_state(&map, 0, false);
+    assert_false(bh_interest_map_subscribed(&map, one));
+    assert_true(bh_interest_map_subscribed(&map, far));
 }
 
 static void only_topics_of_a_dead_shard_are_not_waited_for(void **state) {
     struct ticket t, dead;
-    bh_directory_state(&d, FAR, false);
+    bh_interest_map_state(&map, FAR, false);
     wait_for(&dead, &far, 1);
     assert_int_equal(dead.completed, 1);
     wait_for(&t, (struct bh_slice[]){far, one, far}, 3);
     assert_int_equal(t.completed, 0);
-    bh_directory_live(&d, one);
+    bh_interest_map_live(&map, one);
     assert_int_equal(t.completed, 1);
 }
 
@@ -375,14 +375,14 @@ static void a_shard_that_dies_ends_the_wait_for_its_topics(void **state) {
     wait_for(&there, &far, 1);
     wait_for(&both, (struct bh_slice[]){far, one}, 2);
     wait_for(&twice, (struct bh_slice[]){far, far}, 2);
-    bh_directory_state(&d, FAR, false);
+    bh_interest_map_state(&map, FAR, false);
     assert_int_equal(there.completed, 1);
     assert_int_equal(twice.completed, 1);
     assert_int_equal(here.completed + both.completed, 0);
-    bh_directory_live(&d, far); /* nobody waits there any more */
-    bh_directory_state(&d, FAR, false);
+    bh_interest_map_live(&map, far); /* nobody waits there any more */
+    bh_interest_map_state(&map, FAR, false);
     assert_int_equal(here.completed + both.completed, 0);
-    bh_directory_state(&d, 0, false);
+    bh_interest_map_state(&map, 0, false);
     assert_int_equal(here.completed, 1);
     assert_int_equal(both.completed, 1);
     assert_int_equal(there.completed + twice.completed, 2);
@@ -391,14 +391,14 @@ static void a_shard_that_dies_ends_the_wait_for_its_topics(void **state) {
 /* A shard that came back while another is still down is waited for again. */
 static void each_shard_has_its_own_state(void **state) {
     struct ticket t, up;
-    bh_directory_state(&d, 0, false);
-    bh_directory_state(&d, FAR, false);
+    bh_interest_map_state(&map, 0, false);
+    bh_interest_map_state(&map, FAR, false);
     wait_for(&t, (struct bh_slice[]){one, far}, 2);
     assert_int_equal(t.completed, 1);
-    bh_directory_state(&d, FAR, true);
+    bh_interest_map_state(&map, FAR, true);
     wait_for(&up, (struct bh_slice[]){one, far}, 2);
     assert_int_equal(up.completed, 0);
-    bh_directory_live(&d, far);
+    bh_interest_map_live(&map, far);
     assert_int_equal(up.completed, 1);
 }
 
@@ -407,7 +407,7 @@ static void the_stop_completes_the_tickets_of_all_shards(void **state) {
     wait_for(&here, &one, 1);
     wait_for(&there, &far, 1);
     wait_for(&both, (struct bh_slice[]){far, one}, 2);
-    bh_directory_stop(&d);
+    bh_interest_map_stop(&map);
     assert_int_equal(here.completed, 1);
     assert_int_equal(there.completed, 1);
     assert_int_equal(both.completed, 1);
