@@ -1,21 +1,21 @@
 /* test_errors.c - what the errors of a server lead to: on a link, for a publisher, in readiness. */
 #include "gateway.h"
 
-#include "broker/broker.h"
+#include "broker/shards.h"
 #include "fake_redis.h"
 #include "link/commands.h"
 #include "link/errors.h"
 
-/* --- the verdicts --- */
+/* --- classes of errors --- */
 
-static const struct bh_redis_verdict *judge(const char *text) {
-    return bh_redis_judge(bh_slice_cstr(text));
+static const struct bh_redis_error *classify(const char *text) {
+    return bh_redis_classify_error(bh_slice_cstr(text));
 }
 
-static void test_verdicts(void **state) {
+static void test_classes(void **state) {
     static const struct {
         const char *answer;
-        bool not_yet, leave;
+        bool transient, reconnect;
     } cases[] = {
         {"LOADING Redis is loading the dataset in memory", true, true},
         {"MASTERDOWN Link with MASTER is down", true, true},
@@ -35,9 +35,9 @@ static void test_verdicts(void **state) {
         {"", false, false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const struct bh_redis_verdict *v = judge(cases[i].answer);
+        const struct bh_redis_error *v = classify(cases[i].answer);
         assert_true(v->why && *v->why && v->hint && *v->hint);
-        if (v->not_yet != cases[i].not_yet || v->leave != cases[i].leave)
+        if (v->transient != cases[i].transient || v->reconnect != cases[i].reconnect)
             fail_msg("%s", cases[i].answer);
     }
 }
@@ -75,7 +75,7 @@ static int setup_link(void **state) {
                                           .probe_ms = 5000,
                                           .backoff_min_ms = 4,
                                           .backoff_max_ms = 32};
-    bh_redis_link_start(&one.link, one.loop, &one.config, "test", &callbacks);
+    bh_redis_link_start(&one.link, one.loop, &one.config, "test", &callbacks, NULL);
     return 0;
 }
 
@@ -117,9 +117,9 @@ static void check_leaves(const char *answer) {
     assert_memory_equal(first.text, answer + 1, 6);
     assert_int_equal(second.error, BH_EIO);
     assert_int_equal(one.downs, ups);
-    assert_non_null(atomic_load(&one.link.trouble));
+    assert_non_null(atomic_load(&one.link.down_reason));
     TICK_UNTIL(one.loop, fake_pump(&one.fake) && one.ups == ups + 1);
-    assert_null(atomic_load(&one.link.trouble));
+    assert_null(atomic_load(&one.link.down_reason));
 }
 
 static void test_wrong_server_is_left(void **state) {
@@ -169,7 +169,7 @@ static void test_why_it_does_not_come_up(void **state) {
         unsigned before = one.fake.accepted;
         one.fake.handshake = cases[i].handshake;
         TICK_UNTIL(one.loop, fake_pump(&one.fake) && one.fake.accepted > before + 1);
-        assert_non_null(strstr(atomic_load(&one.link.trouble), cases[i].why));
+        assert_non_null(strstr(atomic_load(&one.link.down_reason), cases[i].why));
     }
     assert_int_equal(one.ups, 0);
     one.fake.handshake = FAKE_GOOD;
@@ -319,7 +319,7 @@ int main(void) {
 #define L(name) cmocka_unit_test_setup_teardown(name, setup_link, teardown_link)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_verdicts),
+        cmocka_unit_test(test_classes),
         L(test_wrong_server_is_left),
         L(test_other_errors_are_answers),
         L(test_why_it_does_not_come_up),

@@ -54,7 +54,7 @@ static int teardown(void **state) {
 }
 
 static void start(void) {
-    bh_redis_link_start(&fx->link, fx->loop, &fx->config, "test", &callbacks);
+    bh_redis_link_start(&fx->link, fx->loop, &fx->config, "test", &callbacks, NULL);
 }
 
 static void start_well(void) {

@@ -73,7 +73,8 @@ static int teardown(void **state) {
 }
 
 static void start(void) {
-    bh_redis_link_start(&fx->link, fx->loop, &fx->config, "test", &callbacks);
+    bh_redis_link_start(&fx->link, fx->loop, &fx->config, "test", &callbacks,
+                        bh_redis_failover_locator(&fx->failover, fx->loop));
 }
 
 /* Always true. */
@@ -207,10 +208,10 @@ static void test_a_replica_will_not_do(void **state) {
     TICK_UNTIL(fx->loop, pump() && fx->redis.accepted >= 3);
     assert_int_equal(fx->ups, 0);
     assert_true(fx->sentinel.accepted >= 3); /* asked again each time */
-    assert_non_null(strstr(atomic_load(&fx->link.trouble), "no master"));
+    assert_non_null(strstr(atomic_load(&fx->link.down_reason), "no master"));
     fx->redis.handshake = ROLE_MASTER;
     TICK_UNTIL(fx->loop, pump() && is_ready());
-    assert_null(atomic_load(&fx->link.trouble));
+    assert_null(atomic_load(&fx->link.down_reason));
 }
 
 static void test_role_not_permitted(void **state) {
@@ -218,7 +219,7 @@ static void test_role_not_permitted(void **state) {
     start();
     TICK_UNTIL(fx->loop, pump() && fx->redis.accepted >= 2);
     assert_int_equal(fx->ups, 0);
-    assert_non_null(strstr(atomic_load(&fx->link.trouble), "permission"));
+    assert_non_null(strstr(atomic_load(&fx->link.down_reason), "permission"));
 }
 
 static void test_stop_while_asking(void **state) {
@@ -236,7 +237,6 @@ static void test_stop_while_asking(void **state) {
 static void start_watched(void) {
     start();
     TICK_UNTIL(fx->loop, pump() && is_ready() && fx->sentinel.fd < 0);
-    bh_redis_failover_follow(&fx->failover, &fx->link);
     snprintf(fx->list, sizeof fx->list, "127.0.0.1:%u", fx->second.port);
     bh_redis_failover_start(&fx->failover, fx->loop);
     TICK_UNTIL(fx->loop, fake_pump(&fx->second) && fake_heard(&fx->second, "+switch-master\r\n"));
@@ -356,7 +356,7 @@ static void test_stop_with_news_under_way(void **state) {
     fake_say(&fx->second, bh_slice_cstr(fx->address));
     snprintf(text, sizeof text, "mymaster x 1 127.0.0.1 %u", fx->second.port);
     say_switch(text);
-    TICK_UNTIL(fx->loop, fx->failover.watch.master_port == fx->second.port);
+    TICK_UNTIL(fx->loop, fx->failover.master.port == fx->second.port);
     bh_redis_link_stop(link);
     memset(link, 0xee, sizeof *link); /* gone, as far as anybody may know */
     for (int i = 0; i < 5; i++)

@@ -68,7 +68,7 @@ static int teardown(void **state) {
 
 static void start(void) {
     struct bh_broker_sink sink = {on_message, on_subscribed, on_state, NULL};
-    bh_redis_subscriptions_start(&fx.s, fx.loop, &sink);
+    bh_redis_subscriptions_start(&fx.s, fx.loop, &sink, NULL);
 }
 
 static void confirm(const char *kind, const char *channel) {

@@ -14,7 +14,6 @@
 #include "broker/broker.h"
 #include "broker/probe.h"
 #include "broker/publish_queue.h"
-#include "broker/shards.h"
 #include "broker/subscriptions.h"
 #include "link/commands.h"
 #include "link/config.h"
@@ -60,10 +59,10 @@ static void on_probing(struct bh_redis_subscriptions *s) {
 static int start(struct bh_broker *base, struct bh_loop *bus, struct bh_mailbox *mailbox,
                  const struct bh_broker_sink *sink) {
     struct broker *b = of(base);
-    bh_redis_probe_start(&b->probe, bus, &b->config, &b->subscriptions);
-    bh_redis_subscriptions_start(&b->subscriptions, bus, sink);
-    bh_redis_failover_follow(&b->failover, &b->probe.link);
-    bh_redis_failover_follow(&b->failover, &b->subscriptions.link);
+    bh_redis_probe_start(&b->probe, bus, &b->config, &b->subscriptions,
+                         bh_redis_failover_locator(&b->failover, bus));
+    bh_redis_subscriptions_start(&b->subscriptions, bus, sink,
+                                 bh_redis_failover_locator(&b->failover, bus));
     bh_redis_failover_start(&b->failover, bus);
     return 0;
 }
@@ -86,16 +85,16 @@ static void stop(struct bh_broker *base) {
 static const char unconfirmed[] = "Redis has not confirmed the subscriptions";
 
 /* Any thread. */
-static const char *trouble_with(const struct bh_redis_link *link, const char *otherwise) {
-    const char *trouble = atomic_load(&link->trouble);
-    return trouble ? trouble : otherwise;
+static const char *down_reason(const struct bh_redis_link *link, const char *otherwise) {
+    const char *reason = atomic_load(&link->down_reason);
+    return reason ? reason : otherwise;
 }
 
 static int ready(const struct bh_broker *base, const char **why) {
     struct broker *b = of(base);
     *why = NULL;
     if (!atomic_load(&b->subscriptions.up))
-        *why = trouble_with(&b->subscriptions.link, unconfirmed);
+        *why = down_reason(&b->subscriptions.link, unconfirmed);
     else if (atomic_load(&b->workers_down) > 0)
         *why = "not every worker is connected to Redis";
     return *why ? BH_EUNAVAIL : bh_redis_probe_ready(&b->probe, why);
@@ -118,13 +117,13 @@ static const struct bh_redis_link_callbacks worker_callbacks = {.on_up = on_work
 
 static int worker_start(struct bh_broker *base, unsigned worker, struct bh_loop *loop) {
     struct broker *b = of(base);
-    char role[24];
+    char name[24];
     if (worker >= b->worker_count)
         return BH_EINVAL;
-    snprintf(role, sizeof role, "worker-%u", worker);
+    snprintf(name, sizeof name, "worker-%u", worker);
     bh_redis_waiting_start(&b->workers[worker]->waiting, loop, &b->config);
-    bh_redis_link_start(&b->workers[worker]->link, loop, &b->config, role, &worker_callbacks);
-    bh_redis_failover_follow(&b->failover, &b->workers[worker]->link);
+    bh_redis_link_start(&b->workers[worker]->link, loop, &b->config, name, &worker_callbacks,
+                        bh_redis_failover_locator(&b->failover, loop));
     return 0;
 }
 
@@ -141,8 +140,8 @@ static void on_published(const struct bh_redis_completion *c, int error,
                          const struct bh_reply *reply) {
     int64_t receivers = -1;
     const char *why = NULL;
-    const struct bh_redis_verdict *verdict =
-        !error && reply->type == BH_REPLY_ERROR ? bh_redis_judge(reply->str) : NULL;
+    const struct bh_redis_error *e =
+        !error && reply->type == BH_REPLY_ERROR ? bh_redis_classify_error(reply->str) : NULL;
     if (error == BH_EUNAVAIL) {
         why = "the link to Redis broke before it was sent";
     } else if (error) {
@@ -150,12 +149,12 @@ static void on_published(const struct bh_redis_completion *c, int error,
         why = "the link to Redis broke before it was confirmed";
     } else if (reply->type == BH_REPLY_INTEGER) {
         receivers = reply->integer;
-    } else if (verdict && (verdict->leave || verdict->not_yet)) {
+    } else if (e && (e->reconnect || e->transient)) {
         error = BH_EUNAVAIL;
-        why = verdict->why;
+        why = e->why;
     } else {
         error = BH_EDENIED;
-        why = verdict ? reply->str.p : "an unexpected answer to PUBLISH";
+        why = e ? reply->str.p : "an unexpected answer to PUBLISH";
     }
     if (error)
         bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISH_ERRORS]);
@@ -201,12 +200,12 @@ static void give(struct worker_side *side, struct bh_message *m, bh_broker_publi
 
 /* While Redis does not bring us what it is given, it is not given anything: who waits for the echo
  * would wait in vain, and the others are just as likely not to hear of it. */
-static const char *trouble_of(const struct worker_side *side) {
+static const char *blocked_by(const struct worker_side *side) {
     const char *why = NULL;
     if (!bh_redis_link_is_ready(&side->link))
-        return trouble_with(&side->link, "not connected to Redis");
+        return down_reason(&side->link, "not connected to Redis");
     if (!atomic_load(&side->broker->subscriptions.up))
-        return trouble_with(&side->broker->subscriptions.link, unconfirmed);
+        return down_reason(&side->broker->subscriptions.link, unconfirmed);
     bh_redis_probe_ready(&side->broker->probe, &why);
     return why;
 }
@@ -214,11 +213,11 @@ static const char *trouble_of(const struct worker_side *side) {
 static void publish(struct bh_broker *base, unsigned worker, struct bh_message *m,
                     bh_broker_published_cb done, void *ud, bh_handle handle) {
     struct worker_side *side = of(base)->workers[worker];
-    const char *trouble = trouble_of(side);
-    if (!trouble && side->waiting.count == 0)
+    const char *blocked = blocked_by(side);
+    if (!blocked && side->waiting.count == 0)
         give(side, m, done, ud, handle);
     else if (!bh_redis_waiting_add(&side->waiting, m, done, ud, handle))
-        refuse(done, ud, handle, trouble ? trouble : "too many messages wait for Redis");
+        refuse(done, ud, handle, blocked ? blocked : "too many messages wait for Redis");
 }
 
 /* Those that have waited go only when a probe has come back: by then others have had a moment to
@@ -226,7 +225,7 @@ static void publish(struct bh_broker *base, unsigned worker, struct bh_message *
 static bool is_open(struct bh_redis_waiting *w) {
     struct worker_side *side = BH_CONTAINER_OF(w, struct worker_side, waiting);
     const char *why;
-    return !trouble_of(side) && ready(&side->broker->base, &why) == 0;
+    return !blocked_by(side) && ready(&side->broker->base, &why) == 0;
 }
 
 static void send_waiting(struct bh_redis_waiting *w, struct bh_message *m,
@@ -290,20 +289,15 @@ struct bh_broker *bh_redis_broker_new(const struct bh_redis_config *config, unsi
     return &b->base;
 }
 
-/* These are given whole brokers, also those over several nodes. */
-static struct broker *first_of(struct bh_broker *b) {
-    return of(bh_redis_shards_first(b));
+struct bh_redis *bh_redis_node_commands(struct bh_broker *node) {
+    return &of(node)->commands;
 }
 
-struct bh_redis *bh_redis_broker_commands(struct bh_broker *broker) {
-    return &first_of(broker)->commands;
-}
-
-struct bh_redis_link *bh_redis_broker_link(struct bh_broker *broker, unsigned worker) {
-    struct broker *b = first_of(broker);
+struct bh_redis_link *bh_redis_node_link(struct bh_broker *node, unsigned worker) {
+    struct broker *b = of(node);
     return worker < b->worker_count ? &b->workers[worker]->link : NULL;
 }
 
-void bh_redis_broker_follow(struct bh_broker *broker, struct bh_redis_link *link) {
-    bh_redis_failover_follow(&first_of(broker)->failover, link);
+struct bh_redis_locator *bh_redis_node_locator(struct bh_broker *node, struct bh_loop *loop) {
+    return bh_redis_failover_locator(&of(node)->failover, loop);
 }

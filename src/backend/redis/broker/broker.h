@@ -1,15 +1,17 @@
-/* broker.h - what the backend's other modules borrow of the broker. Private to the backend. */
+/* broker.h - what other modules of the backend borrow from the broker of one node. Private to the
+ * backend; shards.h has the same for a broker over several nodes. */
 #ifndef BELLHOP_BACKEND_REDIS_BROKER_H
 #define BELLHOP_BACKEND_REDIS_BROKER_H
 
 #include "link/link.h"
 
+/* As bh_redis_broker_commands. */
+struct bh_redis *bh_redis_node_commands(struct bh_broker *node);
 /* The command link of that worker, for its thread; NULL for a worker that the broker does not know.
  * It is IDLE before worker_start and after worker_stop. */
-struct bh_redis_link *bh_redis_broker_link(struct bh_broker *broker, unsigned worker);
-
-/* Bus thread, after bh_redis_link_start: the link is told of each move of the master that a
- * Sentinel announces, until it stops, which must be before the broker is freed. */
-void bh_redis_broker_follow(struct bh_broker *broker, struct bh_redis_link *link);
+struct bh_redis_link *bh_redis_node_link(struct bh_broker *node, unsigned worker);
+/* A locator for a link on that loop and thread, which must stop before the broker is freed; NULL
+ * when the configuration names the server. */
+struct bh_redis_locator *bh_redis_node_locator(struct bh_broker *node, struct bh_loop *loop);
 
 #endif

@@ -32,11 +32,11 @@ static void on_answered(const struct bh_redis_completion *c, int error,
     if (error)
         return;
     bool refused = reply->type == BH_REPLY_ERROR;
-    const struct bh_redis_verdict *verdict = bh_redis_judge(reply->str);
-    atomic_store(&p->refusal, refused ? verdict->why : NULL);
+    const struct bh_redis_error *e = bh_redis_classify_error(reply->str);
+    atomic_store(&p->refusal, refused ? e->why : NULL);
     if (refused)
         BH_LOG_LIMITED(BH_LOG_ERROR, "Redis refuses the probe", bh_kv_slice("answer", reply->str),
-                       bh_kv_str("hint", verdict->hint));
+                       bh_kv_str("hint", e->hint));
 }
 
 static void forget(struct bh_redis_probe *p) {
@@ -103,11 +103,12 @@ static const struct bh_redis_link_callbacks link_callbacks = {.on_up = on_up, .o
 
 void bh_redis_probe_start(struct bh_redis_probe *p, struct bh_loop *loop,
                           const struct bh_redis_config *config,
-                          struct bh_redis_subscriptions *subscriptions) {
+                          struct bh_redis_subscriptions *subscriptions,
+                          struct bh_redis_locator *locator) {
     p->subscriptions = subscriptions;
     bh_timer_init(&p->timer, loop, on_timer);
     bh_timer_set(&p->timer, config->probe_ms);
-    bh_redis_link_start(&p->link, loop, config, "probe", &link_callbacks);
+    bh_redis_link_start(&p->link, loop, config, "probe", &link_callbacks, locator);
 }
 
 void bh_redis_probe_stop(struct bh_redis_probe *p) {
@@ -135,10 +136,10 @@ void bh_redis_probe_restart(struct bh_redis_probe *p) {
 
 int bh_redis_probe_ready(const struct bh_redis_probe *p, const char **why) {
     uint64_t proven_ms = atomic_load(&p->proven_ms), now_ms = bh_clock_ms();
-    const char *trouble = atomic_load(&p->link.trouble), *refusal = atomic_load(&p->refusal);
+    const char *reason = atomic_load(&p->link.down_reason), *refusal = atomic_load(&p->refusal);
     *why = NULL;
     if (!atomic_load(&p->up))
-        *why = trouble ? trouble : "the link to Redis that probes is down";
+        *why = reason ? reason : "the link to Redis that probes is down";
     else if (!proven_ms)
         *why = refusal ? refusal : "no probe has come back from Redis yet";
     else if (now_ms > proven_ms && now_ms - proven_ms > 2 * p->link.config->probe_ms + SLACK_MS)

@@ -26,7 +26,8 @@ struct bh_redis_probe {
 
 void bh_redis_probe_start(struct bh_redis_probe *p, struct bh_loop *loop,
                           const struct bh_redis_config *config,
-                          struct bh_redis_subscriptions *subscriptions);
+                          struct bh_redis_subscriptions *subscriptions,
+                          struct bh_redis_locator *locator);
 void bh_redis_probe_stop(struct bh_redis_probe *p);
 /* A token has arrived at the subscriber link. */
 void bh_redis_probe_arrived(struct bh_redis_probe *p, struct bh_slice token);

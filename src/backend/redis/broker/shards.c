@@ -16,6 +16,7 @@
 #include "bellhop/base/mem.h"
 #include "bellhop/base/metrics.h"
 #include "bellhop/io/timer.h"
+#include "broker/broker.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -336,6 +337,20 @@ struct bh_broker *bh_redis_shards_new(const struct bh_redis_config *configs, siz
     return &shards_new(configs, (unsigned)count, workers)->base;
 }
 
-struct bh_broker *bh_redis_shards_first(struct bh_broker *b) {
+/* --- what is on the first node alone --- */
+
+static struct bh_broker *first_node(struct bh_broker *b) {
     return b->vt == &shards_vt ? of(b)->first : b;
+}
+
+struct bh_redis *bh_redis_broker_commands(struct bh_broker *broker) {
+    return bh_redis_node_commands(first_node(broker));
+}
+
+struct bh_redis_link *bh_redis_broker_link(struct bh_broker *broker, unsigned worker) {
+    return bh_redis_node_link(first_node(broker), worker);
+}
+
+struct bh_redis_locator *bh_redis_broker_locator(struct bh_broker *broker, struct bh_loop *loop) {
+    return bh_redis_node_locator(first_node(broker), loop);
 }

@@ -1,15 +1,17 @@
-/* shards.h - which node a topic lives on, and the way from a broker over several nodes to the first
- * of them. Private to the backend; the hash is described in bellhop/backend/redis.h. Any thread. */
+/* shards.h - which node a topic lives on, and what a broker over one or several nodes lends to the
+ * rest of the backend. Private to the backend; bellhop/backend/redis.h describes the hash. */
 #ifndef BELLHOP_BACKEND_REDIS_SHARDS_H
 #define BELLHOP_BACKEND_REDIS_SHARDS_H
 
-#include "bellhop/backend/redis.h"
+#include "link/link.h"
 
-/* The name of the node in the hash; free it. It holds no secret. */
+/* The name of the node in the hash, without secrets; free it with bh_free. Any thread. */
 char *bh_redis_shard_name(const struct bh_redis_config *config);
-/* How much the node wants the topic. */
+/* The weight of the topic on that node. Any thread. */
 uint64_t bh_redis_shard_weight(struct bh_slice node, struct bh_slice topic);
-/* The broker of the first node; of a broker over a single one, itself. */
-struct bh_broker *bh_redis_shards_first(struct bh_broker *b);
+
+/* As bh_redis_node_link and bh_redis_node_locator (broker.h), of the first node in the list. */
+struct bh_redis_link *bh_redis_broker_link(struct bh_broker *broker, unsigned worker);
+struct bh_redis_locator *bh_redis_broker_locator(struct bh_broker *broker, struct bh_loop *loop);
 
 #endif

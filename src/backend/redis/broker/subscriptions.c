@@ -225,15 +225,15 @@ static void on_push(struct bh_redis_link *link, const struct bh_reply *reply) {
     s->heard++;
     s->pinged_ms = 0;
     if (reply->type == BH_REPLY_ERROR) {
-        const struct bh_redis_verdict *verdict = bh_redis_judge(reply->str);
-        if (s->pongs_due && s->unconfirmed == 0 && !verdict->leave) {
+        const struct bh_redis_error *err = bh_redis_classify_error(reply->str);
+        if (s->pongs_due && s->unconfirmed == 0 && !err->reconnect) {
             s->pongs_due--; /* Redis is busy, or does not permit a PING, but it is there */
             return;
         }
         BH_LOG_LIMITED(
             BH_LOG_ERROR, "Redis refuses a subscription", bh_kv_slice("answer", reply->str),
-            bh_kv_str("prefix", s->config->channel_prefix), bh_kv_str("hint", verdict->hint));
-        bh_redis_link_drop(link, BH_EDENIED, verdict->why);
+            bh_kv_str("prefix", s->config->channel_prefix), bh_kv_str("hint", err->hint));
+        bh_redis_link_drop(link, BH_EDENIED, err->why);
     } else if (s->pongs_due && is_pong(reply)) {
         s->pongs_due--;
     } else if (reply->type != BH_REPLY_ARRAY || reply->count != 3 || !is_bytes(&e[0]) ||
@@ -332,9 +332,10 @@ void bh_redis_subscriptions_deinit(struct bh_redis_subscriptions *s) {
 }
 
 void bh_redis_subscriptions_start(struct bh_redis_subscriptions *s, struct bh_loop *loop,
-                                  const struct bh_broker_sink *sink) {
+                                  const struct bh_broker_sink *sink,
+                                  struct bh_redis_locator *locator) {
     s->sink = *sink;
-    bh_redis_link_start(&s->link, loop, s->config, "bus", &link_callbacks);
+    bh_redis_link_start(&s->link, loop, s->config, "bus", &link_callbacks, locator);
 }
 
 void bh_redis_subscriptions_stop(struct bh_redis_subscriptions *s) {

@@ -35,7 +35,8 @@ void bh_redis_subscriptions_init(struct bh_redis_subscriptions *s,
                                  const struct bh_redis_config *config);
 void bh_redis_subscriptions_deinit(struct bh_redis_subscriptions *s);
 void bh_redis_subscriptions_start(struct bh_redis_subscriptions *s, struct bh_loop *loop,
-                                  const struct bh_broker_sink *sink);
+                                  const struct bh_broker_sink *sink,
+                                  struct bh_redis_locator *locator);
 void bh_redis_subscriptions_stop(struct bh_redis_subscriptions *s);
 /* To be called now and then: a link that has been silent is sent a PING, and one that owes the
  * answer for too long is dropped. */

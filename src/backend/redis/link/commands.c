@@ -7,7 +7,6 @@
 
 #include "bellhop/base/error.h"
 #include "link/metrics.h"
-#include "link/resp.h"
 
 static const char *const refused[] = {
     "SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE", "SSUBSCRIBE", "SUNSUBSCRIBE",
@@ -52,19 +51,9 @@ void bh_redis_command(struct bh_redis_link *link, size_t argc, const struct bh_s
         done(ud, handle, BH_EINVAL, NULL);
         return;
     }
-    size_t bound = BH_RESP_HEAD_MAX;
-    for (size_t i = 0; i < argc; i++)
-        bound += BH_RESP_BULK_MAX(argv[i].n);
-    const char *why;
-    char *p = bh_redis_link_begin(link, bound, &why);
-    if (!p) {
-        done(ud, handle, BH_EUNAVAIL, NULL);
-        return;
-    }
-    p = bh_resp_head(p, '*', argc);
-    for (size_t i = 0; i < argc; i++)
-        p = bh_resp_bulk(p, argv[i]);
     struct bh_redis_completion c = {.fire = on_reply, .cb.reply = done, .ud = ud, .handle = handle};
-    bh_redis_link_commit(link, p, &c);
-    bh_metric_inc(&bh_redis_metrics[BH_REDIS_COMMANDS]);
+    if (bh_redis_link_send(link, argc, argv, &c))
+        bh_metric_inc(&bh_redis_metrics[BH_REDIS_COMMANDS]);
+    else
+        done(ud, handle, BH_EUNAVAIL, NULL);
 }

@@ -10,7 +10,7 @@
 
 #include <stddef.h>
 
-static const struct bh_redis_verdict verdicts[] = {
+static const struct bh_redis_error errors[] = {
     {"LOADING ", "Redis is loading its data", "it serves when it has loaded", true, true},
     {"MASTERDOWN ", "this Redis is a replica that has lost its master",
      "bring the master back, or point the Redis URL at it", true, true},
@@ -51,8 +51,8 @@ static const struct bh_redis_verdict verdicts[] = {
     {"", "Redis answers with an error", "see its answer in the log", false, false},
 };
 
-const struct bh_redis_verdict *bh_redis_judge(struct bh_slice answer) {
-    const struct bh_redis_verdict *v = verdicts;
+const struct bh_redis_error *bh_redis_classify_error(struct bh_slice answer) {
+    const struct bh_redis_error *v = errors;
     while (!bh_slice_starts(answer, bh_slice_cstr(v->starts)))
         v++;
     return v;

@@ -1,21 +1,21 @@
-/* errors.h - what an error of the server means for a link. Private to the backend. Thread: any. */
+/* errors.h - what an error reply of the server means for a link. Private to the backend.
+ * Thread: any. */
 #ifndef BELLHOP_BACKEND_REDIS_ERRORS_H
 #define BELLHOP_BACKEND_REDIS_ERRORS_H
 
 #include "bellhop/base/slice.h"
 
-struct bh_redis_verdict {
+struct bh_redis_error {
     const char *starts; /* how the server's text begins */
-    const char *why;    /* a sentence for whoever looks at the readiness */
-    const char *hint;   /* what to do about it */
-    /* A state that passes, and nobody's mistake. */
-    bool not_yet;
-    /* On a link that is up: the wrong server, or one that no longer knows us. The command was
-     * surely not executed; the link begins anew, and finds out where to. */
-    bool leave;
+    const char *why;    /* the reason that readiness shows */
+    const char *hint;   /* what the operator can do */
+    bool transient;     /* it passes without a change of the configuration */
+    /* On a link that is up: the wrong server, or one that no longer accepts this client. The
+     * command was surely not executed; the link reconnects, and locates the server again. */
+    bool reconnect;
 };
 
 /* Never NULL. */
-const struct bh_redis_verdict *bh_redis_judge(struct bh_slice answer);
+const struct bh_redis_error *bh_redis_classify_error(struct bh_slice answer);
 
 #endif

@@ -1,16 +1,16 @@
 /* link.c - the life of one connection: states, output, replies, deadlines.
  *
- * One timer serves the state at hand: from RESOLVING to AUTH it is the connect deadline (asking the
- * Sentinels has deadlines of its own and no end), in READY
- * it looks at the age of the oldest command (and sends a PING when there is none, so that a dead
- * peer shows on an idle link, too), in BACKOFF it ends the pause. There is one way down, `drop`: it
- * closes, tells the owner, completes what was pending and arms the pause. Completions may queue new
- * commands or stop the link; whoever calls one looks at `connections` before going on.
+ * One timer serves the current state. From RESOLVING to AUTH it is the connect deadline (ASKING has
+ * none: the locator tries until it succeeds). In READY it checks the age of the oldest command, and
+ * sends a PING when there is none, so that a dead peer is noticed on an idle link too. In BACKOFF
+ * it ends the pause. There is one way down, `drop`: it closes, completes what was pending, calls
+ * the owner and arms the pause. Completions may queue new commands or stop the link; after calling
+ * one, compare `connections` before going on.
  *
  * Pending commands are a ring in the order of sending. Each remembers the offset of its first byte,
- * so that a drop can tell commands that surely never left from those that perhaps were executed.
- * The reader is reset at the next connect and not in `drop`, because a drop may happen while a
- * reply of it is being looked at. */
+ * so that a drop can tell commands that surely were not sent from those that may have been
+ * executed. The reader is reset at the next connect and not in `drop`, because a drop may happen
+ * inside a callback that still uses a reply of it. */
 #include "link/link.h"
 
 #include "bellhop/base/clock.h"
@@ -21,7 +21,6 @@
 #include "bellhop/io/tls.h"
 #include "link/config.h"
 #include "link/errors.h"
-#include "link/failover.h"
 #include "link/handshake.h"
 #include "link/metrics.h"
 #include "link/resp.h"
@@ -29,7 +28,7 @@
 #include <stdio.h>
 
 #define RING_MIN 64
-/* A buffer that has grown beyond this is given back when it is empty. */
+/* A larger buffer is freed when it is empty. */
 #define KEEP_MAX        (1024 * 1024)
 #define SERVER_TEXT_MAX 300
 
@@ -42,7 +41,7 @@ static uint64_t backoff(const struct bh_redis_link *link) {
     return delay / 2 + bh_random_below((uint32_t)(delay / 2) + 1);
 }
 
-static uint64_t watch_pause(const struct bh_redis_link *link) {
+static uint64_t check_interval(const struct bh_redis_link *link) {
     const struct bh_redis_config *c = link->config;
     return c->probe_ms < c->command_timeout_ms ? c->probe_ms : c->command_timeout_ms;
 }
@@ -64,13 +63,13 @@ static void set_state(struct bh_redis_link *link, enum bh_redis_link_state state
         break; /* the deadline of the whole attempt stays */
     case BH_REDIS_READY:
         link->ready_ms = bh_loop_now(link->loop);
-        atomic_store(&link->trouble, NULL);
+        atomic_store(&link->down_reason, NULL);
         bh_metric_inc(&bh_redis_metrics[BH_REDIS_LINKS_UP]);
         bh_metric_inc(&bh_redis_metrics[BH_REDIS_CONNECTS]);
         if (link->callbacks->on_push)
             bh_timer_cancel(&link->timer);
         else
-            bh_timer_set(&link->timer, watch_pause(link));
+            bh_timer_set(&link->timer, check_interval(link));
         break;
     case BH_REDIS_BACKOFF:
         bh_timer_set(&link->timer, backoff(link));
@@ -120,8 +119,8 @@ static void complete_all(struct bh_redis_link *link, uint64_t sent, int error) {
 
 static void disconnect(struct bh_redis_link *link) {
     link->connections++;
-    if (link->sentinel)
-        bh_redis_sentinel_stop(link->sentinel);
+    if (link->locator)
+        link->locator->vt->stop(link->locator);
     if (link->resolve)
         bh_resolve_cancel(link->resolve);
     link->resolve = NULL;
@@ -152,14 +151,14 @@ void bh_redis_link_drop(struct bh_redis_link *link, int error, const char *why) 
     bool was_ready = link->state == BH_REDIS_READY;
     uint64_t up_ms = was_ready ? bh_loop_now(link->loop) - link->ready_ms : 0;
     disconnect(link);
-    atomic_store(&link->trouble, why);
-    /* A server that lets us in only to throw us out again does not reset the pace. */
+    atomic_store(&link->down_reason, why);
+    /* A server that accepts a connection only to close it soon does not reset the back-off. */
     link->attempts = up_ms >= link->config->backoff_max_ms ? 1 : link->attempts + 1;
     set_state(link, BH_REDIS_BACKOFF);
     if (was_ready)
         bh_metric_inc(&bh_redis_metrics[BH_REDIS_DROPS]);
     bh_warn_limited(was_ready ? "Redis link lost" : "no link to Redis",
-                    bh_kv_str("link", link->role), bh_kv_str("server", server(link, text)),
+                    bh_kv_str("link", link->name), bh_kv_str("server", server(link, text)),
                     bh_kv_str("error", bh_strerror(error)), bh_kv_str("reason", why),
                     bh_kv_int("attempt", link->attempts),
                     bh_kv_int("next_attempt_ms", (int64_t)time_left(link)));
@@ -174,7 +173,7 @@ void bh_redis_link_drop(struct bh_redis_link *link, int error, const char *why) 
 
 /* --- output --- */
 
-/* The clock and not the tick's time: a long tick of our own is no silence of Redis. */
+/* By the clock and not by the tick's time: a long tick of this process is no silence of Redis. */
 static void wait_from_now(struct bh_redis_link *link) {
     link->waiting = link->pending.count > 0;
     link->waiting_ms = bh_clock_ms();
@@ -240,9 +239,25 @@ void bh_redis_link_commit(struct bh_redis_link *link, const char *end,
                                                       .offset = link->sent + link->out.len -
                                                                 link->out_head});
     link->out.len = (size_t)(end - link->out.p);
-    /* While the kernel takes nothing, its readiness brings us back and not the tick's end. */
+    /* A socket that is not writable calls on_writable; the end of the tick would be too early. */
     if (!link->stream.writing)
         bh_defer(link->loop, BH_PHASE_FLUSH, &link->flush);
+}
+
+bool bh_redis_link_send(struct bh_redis_link *link, size_t argc, const struct bh_slice *argv,
+                        const struct bh_redis_completion *completion) {
+    const char *why;
+    size_t bound = BH_RESP_HEAD_MAX;
+    for (size_t i = 0; i < argc; i++)
+        bound += BH_RESP_BULK_MAX(argv[i].n);
+    char *p = bh_redis_link_begin(link, bound, &why);
+    if (!p)
+        return false;
+    p = bh_resp_head(p, '*', argc);
+    for (size_t i = 0; i < argc; i++)
+        p = bh_resp_bulk(p, argv[i]);
+    bh_redis_link_commit(link, p, completion);
+    return true;
 }
 
 /* --- replies --- */
@@ -250,12 +265,12 @@ void bh_redis_link_commit(struct bh_redis_link *link, const char *end,
 static void take_answer(struct bh_redis_link *link, const struct bh_reply *reply) {
     unsigned connection = link->connections;
     bool was_ready = link->state == BH_REDIS_READY;
-    const struct bh_redis_verdict *verdict =
-        reply->type == BH_REPLY_ERROR ? bh_redis_judge(reply->str) : NULL;
+    const struct bh_redis_error *e =
+        reply->type == BH_REPLY_ERROR ? bh_redis_classify_error(reply->str) : NULL;
     struct bh_redis_pending p = pending_shift(link);
     p.completion.fire(&p.completion, 0, reply);
-    if (verdict && verdict->leave && was_ready && link->connections == connection)
-        bh_redis_link_drop(link, BH_EUNAVAIL, verdict->why);
+    if (e && e->reconnect && was_ready && link->connections == connection)
+        bh_redis_link_drop(link, BH_EUNAVAIL, e->why);
 }
 
 static void take_reply(struct bh_redis_link *link, const struct bh_reply *reply) {
@@ -268,9 +283,9 @@ static void take_reply(struct bh_redis_link *link, const struct bh_reply *reply)
     }
 }
 
-/* What the reader says about it may be its own text, which does not last. */
-static void drop_for_nonsense(struct bh_redis_link *link, int error) {
-    bh_warn_limited("what Redis sends is no reply", bh_kv_str("link", link->role),
+/* The reader's reason may be text of the reader itself, so it is logged and not kept. */
+static void drop_malformed(struct bh_redis_link *link, int error) {
+    bh_warn_limited("what Redis sends is no reply", bh_kv_str("link", link->name),
                     bh_kv_str("reason", link->reader.why));
     bh_redis_link_drop(link, error, "what Redis sends is no reply");
 }
@@ -289,14 +304,14 @@ static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
             return;
     }
     if (got < 0)
-        drop_for_nonsense(link, got);
+        drop_malformed(link, got);
     else if (answered)
         wait_from_now(link);
 }
 
-/* The files may be put right: the next attempt reads them again. */
+/* The next attempt reads the files again: they may have been corrected. */
 static void tls_failed(struct bh_redis_link *link) {
-    bh_warn_limited("TLS to Redis failed", bh_kv_str("link", link->role),
+    bh_warn_limited("TLS to Redis failed", bh_kv_str("link", link->name),
                     bh_kv_str("reason", bh_tls_failure(&link->stream)));
     bh_tls_connector_unref(link->tls);
     link->tls = NULL;
@@ -314,6 +329,41 @@ static void on_end(struct bh_stream *s, int error) {
                                    : "Redis closed the connection");
 }
 
+/* --- the handshake --- */
+
+static void become_ready(struct bh_redis_link *link) {
+    char text[SERVER_TEXT_MAX];
+    set_state(link, BH_REDIS_READY);
+    BH_LOG(link->callbacks->quiet ? BH_LOG_DEBUG : BH_LOG_INFO, NULL, "Redis link up",
+           bh_kv_str("link", link->name), bh_kv_str("server", server(link, text)));
+    link->callbacks->on_up(link);
+}
+
+static void on_step(const struct bh_redis_completion *c, int error, const struct bh_reply *reply) {
+    struct bh_redis_link *link = c->ud;
+    enum bh_redis_step step = (enum bh_redis_step)c->handle;
+    const char *why;
+    if (error)
+        return; /* the link has been dropped */
+    error = bh_redis_handshake_check(step, link->config, link->name, reply, &why);
+    if (error)
+        bh_redis_link_drop(link, error, why);
+    else if (step == BH_REDIS_STEP_PING)
+        become_ready(link);
+}
+
+static void send_handshake(struct bh_redis_link *link) {
+    for (int step = 0; step < BH_REDIS_STEPS; step++) {
+        struct bh_slice argv[BH_REDIS_STEP_ARGS];
+        char text[BH_REDIS_STEP_TEXT];
+        struct bh_redis_completion c = {.fire = on_step, .ud = link, .handle = (bh_handle)step};
+        size_t argc = bh_redis_handshake_command((enum bh_redis_step)step, link->config, link->name,
+                                                 link->locator != NULL, argv, text);
+        if (argc)
+            bh_redis_link_send(link, argc, argv, &c);
+    }
+}
+
 static void on_writable(struct bh_stream *s) {
     struct bh_redis_link *link = BH_CONTAINER_OF(s, struct bh_redis_link, stream);
     if (link->state != BH_REDIS_CONNECTING) {
@@ -322,19 +372,19 @@ static void on_writable(struct bh_stream *s) {
     }
     set_state(link, BH_REDIS_AUTH);
     bh_stream_read(&link->stream, true);
-    bh_redis_handshake(link);
+    send_handshake(link);
 }
 
 static const struct bh_stream_callbacks stream_callbacks = {on_data, on_end, on_writable};
 
 /* --- up --- */
 
-/* 0, or BH_EINVAL: the files of TLS are of no use. */
+/* 0, or BH_EINVAL: the TLS files cannot be used. */
 static int read_tls_files(struct bh_redis_link *link) {
     char *error;
     if (link->tls || bh_redis_config_tls(link->config, &link->tls, &error) == 0)
         return 0;
-    BH_LOG_LIMITED(BH_LOG_ERROR, "no TLS to Redis", bh_kv_str("link", link->role),
+    BH_LOG_LIMITED(BH_LOG_ERROR, "no TLS to Redis", bh_kv_str("link", link->name),
                    bh_kv_str("reason", error));
     bh_free(error);
     return BH_EINVAL;
@@ -382,58 +432,43 @@ static void go_to(struct bh_redis_link *link, const char *host, uint16_t port) {
     link->resolve = bh_resolve(link->loop, host, port, on_resolved, link);
 }
 
-static void on_found(struct bh_redis_sentinel *s, const char *host, uint16_t port) {
-    struct bh_redis_link *link = s->asker;
-    bh_redis_sentinel_note(s, host, port);
-    go_to(link, s->master_host, s->master_port);
-}
-
-static void ask_sentinel(struct bh_redis_link *link) {
+/* With TLS the locator needs the files, too. */
+static void ask_locator(struct bh_redis_link *link) {
     set_state(link, BH_REDIS_ASKING);
     link->host = NULL;
     if (link->config->tls && read_tls_files(link) != 0)
         bh_redis_link_drop(link, BH_EINVAL, "the files for TLS to Redis cannot be used");
     else
-        bh_redis_sentinel_ask(link->sentinel, link->loop, link->tls, on_found);
+        link->locator->vt->ask(link->locator, link);
 }
 
 static void try_connect(struct bh_redis_link *link) {
     const struct bh_redis_config *c = link->config;
-    bool told = link->told;
-    link->told = false;
-    if (told)
-        go_to(link, link->sentinel->master_host, link->sentinel->master_port);
-    else if (link->sentinel)
-        ask_sentinel(link);
+    if (link->locator)
+        ask_locator(link);
     else if (c->unix_path)
         connect_to_path(link);
     else
         go_to(link, c->host, c->port);
 }
 
-void bh_redis_link_tell_master(struct bh_redis_link *link, const char *host, uint16_t port) {
-    if (link->state == BH_REDIS_IDLE || !link->sentinel)
+void bh_redis_link_found(struct bh_redis_link *link, const char *host, uint16_t port) {
+    go_to(link, host, port);
+}
+
+void bh_redis_link_move(struct bh_redis_link *link, const char *host, uint16_t port) {
+    bool paused = link->state == BH_REDIS_BACKOFF;
+    if (link->state == BH_REDIS_IDLE)
         return;
-    bool waits = link->state == BH_REDIS_BACKOFF;
-    if (!waits && link->host && link->port == port && strcmp(link->host, host) == 0)
+    if (!paused && link->host && link->port == port && strcmp(link->host, host) == 0)
         return; /* it is there, or on its way */
     link->attempts = 0;
-    if (waits)
+    if (paused)
         bh_timer_set(&link->timer, backoff(link));
     else
         bh_redis_link_drop(link, BH_EUNAVAIL, "the master has moved");
-    if (link->state != BH_REDIS_BACKOFF)
-        return;
-    bh_redis_sentinel_note(link->sentinel, host, port);
-    link->told = true;
-}
-
-void bh_redis_link_ready(struct bh_redis_link *link) {
-    char text[SERVER_TEXT_MAX];
-    set_state(link, BH_REDIS_READY);
-    BH_LOG(link->callbacks->brief ? BH_LOG_DEBUG : BH_LOG_INFO, NULL, "Redis link up",
-           bh_kv_str("link", link->role), bh_kv_str("server", server(link, text)));
-    link->callbacks->on_up(link);
+    if (link->state == BH_REDIS_BACKOFF)
+        link->locator->vt->note(link->locator, host, port);
 }
 
 /* --- deadlines --- */
@@ -449,10 +484,10 @@ static void send_ping(struct bh_redis_link *link) {
         bh_redis_link_commit(link, bh_resp_bytes(p, ping), &completion);
 }
 
-static void watch(struct bh_redis_link *link) {
+static void check_deadline(struct bh_redis_link *link) {
     uint64_t now = bh_loop_now(link->loop), limit = link->config->command_timeout_ms;
     uint64_t waited = link->waiting && now > link->waiting_ms ? now - link->waiting_ms : 0;
-    uint64_t pause = watch_pause(link);
+    uint64_t pause = check_interval(link);
     if (waited >= limit) {
         bh_redis_link_drop(link, BH_ETIMEDOUT, "Redis does not answer");
         return;
@@ -465,7 +500,7 @@ static void watch(struct bh_redis_link *link) {
 static void on_timer(struct bh_timer *t) {
     struct bh_redis_link *link = BH_CONTAINER_OF(t, struct bh_redis_link, timer);
     if (link->state == BH_REDIS_READY)
-        watch(link);
+        check_deadline(link);
     else if (link->state == BH_REDIS_BACKOFF)
         try_connect(link);
     else
@@ -475,18 +510,18 @@ static void on_timer(struct bh_timer *t) {
 /* --- life --- */
 
 void bh_redis_link_start(struct bh_redis_link *link, struct bh_loop *loop,
-                         const struct bh_redis_config *config, const char *role,
-                         const struct bh_redis_link_callbacks *callbacks) {
-    *link = (struct bh_redis_link){
-        .config = config, .callbacks = callbacks, .loop = loop, .stream = {.fd = -1}};
-    snprintf(link->role, sizeof link->role, "%s", role);
+                         const struct bh_redis_config *config, const char *name,
+                         const struct bh_redis_link_callbacks *callbacks,
+                         struct bh_redis_locator *locator) {
+    *link = (struct bh_redis_link){.config = config,
+                                   .callbacks = callbacks,
+                                   .locator = locator,
+                                   .loop = loop,
+                                   .stream = {.fd = -1}};
+    snprintf(link->name, sizeof link->name, "%s", name);
     bh_timer_init(&link->timer, loop, on_timer);
     bh_defer_init(&link->flush, on_flush);
     bh_redis_reader_init(&link->reader);
-    if (config->sentinels) {
-        link->sentinel = bh_malloc(sizeof *link->sentinel);
-        bh_redis_sentinel_init(link->sentinel, config, link);
-    }
     try_connect(link);
 }
 
@@ -500,11 +535,9 @@ void bh_redis_link_stop(struct bh_redis_link *link) {
     complete_all(link, link->sent, BH_EIO);
     bh_redis_reader_deinit(&link->reader);
     bh_tls_connector_unref(link->tls);
-    if (link->sentinel)
-        bh_redis_sentinel_free(link->sentinel, link->loop);
-    bh_redis_failover_leave(link->follower);
+    if (link->locator)
+        link->locator->vt->free(link->locator);
     link->tls = NULL;
-    link->sentinel = NULL;
-    link->follower = NULL;
+    link->locator = NULL;
     link->host = NULL;
 }

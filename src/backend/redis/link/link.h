@@ -1,12 +1,10 @@
-/* link.h - one connection to Redis that keeps coming back.
+/* link.h - one connection to Redis that reconnects by itself. Private to the backend.
  *
- * A link asks the Sentinels where Redis is, if there are any, resolves, connects, authenticates,
- * selects its database, names itself and makes sure that the server serves (PING: LOADING and
- * MASTERDOWN count as down; with Sentinels ROLE: only a master will do); then it is READY. When
- * anything fails, or the server says that it is not the one to talk to (READONLY and the like), it
- * completes every pending command exactly once and tries again after a capped, jittered back-off,
- * for ever. Commands are gathered and written once at the end of the tick; replies
- * complete them in order.
+ * A link locates its server, resolves, connects and does the handshake (handshake.h); then it is
+ * READY. When a step fails, the connection breaks, or the server answers that it is the wrong one
+ * (READONLY and the like), the link completes every pending command exactly once and tries again
+ * after a capped, jittered back-off, until it is stopped. Commands are gathered and written once at
+ * the end of the tick; replies complete them in order.
  *
  * Embed it in an owner that lives until the tick after bh_redis_link_stop. Thread: the loop's. */
 #ifndef BELLHOP_BACKEND_REDIS_LINK_H
@@ -16,20 +14,21 @@
 #include "bellhop/base/buf.h"
 #include "bellhop/io/stream.h"
 #include "bellhop/io/timer.h"
+#include "link/locator.h"
 #include "link/reply.h"
 
 #include <stdatomic.h>
 
-/* A link that holds more does not take another command. */
+/* Bytes and commands that a link may hold; beyond, it accepts no command. */
 #define BH_REDIS_OUT_MAX     (64u * 1024 * 1024)
 #define BH_REDIS_PENDING_MAX (1u << 20)
 
 enum bh_redis_link_state {
     BH_REDIS_IDLE,   /* never started, or stopped */
-    BH_REDIS_ASKING, /* the Sentinels */
+    BH_REDIS_ASKING, /* the locator */
     BH_REDIS_RESOLVING,
     BH_REDIS_CONNECTING,
-    BH_REDIS_AUTH, /* connected; authenticating, selecting, asking whether it serves */
+    BH_REDIS_AUTH, /* connected; the handshake is under way */
     BH_REDIS_READY,
     BH_REDIS_BACKOFF,
 };
@@ -47,20 +46,18 @@ struct bh_redis_completion {
 };
 
 struct bh_redis_link;
-struct bh_redis_sentinel;
-struct bh_redis_follower;
 struct bh_tls_connector;
 
 struct bh_redis_link_callbacks {
     void (*on_up)(struct bh_redis_link *link);
     /* Only after on_up; everything pending has been completed. Not called by _stop. */
     void (*on_down)(struct bh_redis_link *link);
-    /* A reply that no command waits for; NULL when that breaks the protocol. Valid during the
-     * call. A link with on_push is the subscriber's: it sends no PING of its own. */
+    /* A reply without a pending command; NULL when that is a protocol error. Valid during the call.
+     * A link with on_push is a subscriber's: it sends no PING of its own. */
     void (*on_push)(struct bh_redis_link *link, const struct bh_reply *reply);
     /* An attempt to come up has failed; may be NULL. */
     void (*on_failed)(struct bh_redis_link *link);
-    bool brief; /* it is for one question: that it comes up is no news for the log */
+    bool quiet; /* coming up is logged at level debug only */
 };
 
 struct bh_redis_pending {
@@ -71,47 +68,50 @@ struct bh_redis_pending {
 struct bh_redis_link {
     const struct bh_redis_config *config;
     const struct bh_redis_link_callbacks *callbacks;
+    struct bh_redis_locator *locator; /* owned; NULL: the configuration names the server */
     struct bh_loop *loop;
-    char role[24]; /* "bus", "probe", "worker-3": in the log and in CLIENT LIST */
+    char name[24]; /* "bus", "probe", "worker-3": in the log and in CLIENT LIST */
     enum bh_redis_link_state state;
     unsigned attempts;    /* failed ones since the link last proved stable */
-    unsigned connections; /* also counts drops: so a callback's caller sees that it moved on */
+    unsigned connections; /* also counts drops, so a caller sees that a callback has dropped it */
     uint64_t ready_ms;    /* when it became READY */
-    _Atomic(const char *) trouble; /* why it is not up, a constant sentence; NULL: READY, or new */
-    struct bh_redis_sentinel *sentinel; /* NULL: the configuration says where Redis is */
-    struct bh_redis_follower *follower; /* NULL: nobody tells it of failovers (failover.h) */
-    const char *host;                   /* where to, or NULL: not known yet, or a unix socket */
+    _Atomic(const char *)
+        down_reason;  /* why it is down, a constant sentence; NULL: READY, or new */
+    const char *host; /* where to, or NULL: not known yet, or a unix socket; of the locator */
     uint16_t port;
-    bool told;                    /* host and port have been told: ask nobody */
     struct bh_tls_connector *tls; /* NULL: plain, or to be made from the files */
     struct bh_resolve *resolve;
     struct bh_stream stream;
-    struct bh_timer timer; /* what it is for depends on the state */
+    struct bh_timer timer; /* the deadline, check or pause of the current state */
     struct bh_defer flush;
     struct bh_redis_reader reader;
     struct bh_bytes out;
-    size_t out_head;     /* bytes of out that the kernel has taken */
-    uint64_t sent;       /* bytes of this connection that the kernel has taken */
+    size_t out_head;     /* bytes of out that the kernel has accepted */
+    uint64_t sent;       /* bytes of this connection that the kernel has accepted */
     bool waiting;        /* for a reply */
-    uint64_t waiting_ms; /* since the command was sent or the last reply came, whatever is later */
+    uint64_t waiting_ms; /* since the command was sent or the last reply came, whichever is later */
     struct {
         struct bh_redis_pending *ring;
         size_t mask, head, count;
     } pending;
 };
 
-/* The link starts at once. config and callbacks are borrowed. */
+/* Starts to connect at once. config and callbacks are borrowed; the locator (or NULL) is the link's
+ * from now on. */
 void bh_redis_link_start(struct bh_redis_link *link, struct bh_loop *loop,
-                         const struct bh_redis_config *config, const char *role,
-                         const struct bh_redis_link_callbacks *callbacks);
-/* Tries to hand what is gathered to the kernel, closes, completes what is pending, and gives the
- * memory back. Harmless on a link that is IDLE. */
+                         const struct bh_redis_config *config, const char *name,
+                         const struct bh_redis_link_callbacks *callbacks,
+                         struct bh_redis_locator *locator);
+/* Tries to hand the gathered commands to the kernel, closes, completes what is pending, and frees
+ * the memory. Harmless on a link that is IDLE. */
 void bh_redis_link_stop(struct bh_redis_link *link);
-/* The connection is of no use: begin anew. why: a constant sentence. */
+/* Closes the connection and begins again after a pause. why: a constant sentence. */
 void bh_redis_link_drop(struct bh_redis_link *link, int error, const char *why);
 
-/* Sentinel tells that the master is there: a link that is elsewhere goes there at once. */
-void bh_redis_link_tell_master(struct bh_redis_link *link, const char *host, uint16_t port);
+/* For the locator. The result of `ask`; host is borrowed until the next `ask`. */
+void bh_redis_link_found(struct bh_redis_link *link, const char *host, uint16_t port);
+/* The server has moved: a link that is elsewhere reconnects there at once. */
+void bh_redis_link_move(struct bh_redis_link *link, const char *host, uint16_t port);
 
 static inline bool bh_redis_link_is_ready(const struct bh_redis_link *link) {
     return link->state == BH_REDIS_READY;
@@ -123,5 +123,8 @@ char *bh_redis_link_begin(struct bh_redis_link *link, size_t bound, const char *
 /* end: behind the last byte written. completion NULL: its replies come by on_push. */
 void bh_redis_link_commit(struct bh_redis_link *link, const char *end,
                           const struct bh_redis_completion *completion);
+/* Both, for a command of these arguments. False: as NULL above. */
+bool bh_redis_link_send(struct bh_redis_link *link, size_t argc, const struct bh_slice *argv,
+                        const struct bh_redis_completion *completion);
 
 #endif

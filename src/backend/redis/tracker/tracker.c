@@ -23,7 +23,7 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
-#include "broker/broker.h"
+#include "broker/shards.h"
 #include "link/config.h"
 #include "link/metrics.h"
 
@@ -407,8 +407,8 @@ static int start(struct bh_tracker *base, struct bh_loop *bus, const struct bh_t
     bh_redis_tenants_init(t, bus);
     bh_redis_events_init(t);
     t->state = BH_TRACKER_DOWN;
-    bh_redis_link_start(&t->link, bus, &t->config, "tracker", &link_callbacks);
-    bh_redis_broker_follow(t->broker, &t->link);
+    bh_redis_link_start(&t->link, bus, &t->config, "tracker", &link_callbacks,
+                        bh_redis_broker_locator(t->broker, bus));
     return 0;
 }
 

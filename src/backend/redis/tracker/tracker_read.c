@@ -7,7 +7,7 @@
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/core/node.h"
-#include "broker/broker.h"
+#include "broker/shards.h"
 #include "tracker/tracker.h"
 
 #define HEAD          2 /* elements of lookup.lua's reply before those of the names */
