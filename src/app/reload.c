@@ -93,7 +93,7 @@ static void on_flip(struct bh_mail *mail) {
     struct bh_server_lane *l = bh_order_open(mail).lane;
     if (l->aborted)
         return;
-    bh_script_flip(l->next);
+    bh_script_activate(l->next);
     l->script = l->next;
     l->next = NULL;
     bh_order_post(l->server->mailbox, l, on_lane_done, 0, NULL);

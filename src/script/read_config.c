@@ -7,6 +7,7 @@
 
 #include "lua/json_value.h"
 #include "lua/limits.h"
+#include "sandbox/safe_base.h"
 #include "sandbox/safe_strings.h"
 #include "sandbox/safe_tables.h"
 
@@ -51,7 +52,7 @@ static void open_libraries(lua_State *L) {
     lua_settop(L, 0);
     lua_pushglobaltable(L);
     remove_fields(L, globals);
-    bh_limits_open(L);
+    bh_safe_base_open(L);
     bh_safe_strings_open(L);
     bh_safe_tables_open(L);
     lua_newtable(L);

@@ -5,7 +5,9 @@
  * leave those folders. A trusted script gets all of Lua, with the same places put in front. */
 #include "sandbox.h"
 
-#include "bind/bind.h"
+#include "bind_all.h"
+#include "run/state.h"
+#include "sandbox/safe_base.h"
 #include "sandbox/safe_strings.h"
 #include "sandbox/safe_tables.h"
 
@@ -260,7 +262,7 @@ static void open_sandboxed(lua_State *L) {
     lua_setglobal(L, "collectgarbage");
     restrict_os(L);
     restrict_strings(L);
-    bh_limits_open(L);
+    bh_safe_base_open(L);
     bh_safe_strings_open(L);
     bh_safe_tables_open(L);
     lua_newtable(L); /* of the modules that are loaded */

@@ -2,7 +2,7 @@
 #ifndef BELLHOP_SCRIPT_SANDBOX_H
 #define BELLHOP_SCRIPT_SANDBOX_H
 
-#include "state.h"
+#include "run/state.h"
 
 /* Opens the libraries into a fresh state, `bh` included. Errors are raised: call it protected. */
 void bh_sandbox_open(lua_State *L);

@@ -1,18 +1,17 @@
-/* state.c - a worker's Lua state: made, loaded, started, replaced, closed.
+/* state.c - a worker's Lua state: created, loaded, started, replaced, destroyed.
  *
- * Everything that can raise while a state is built runs inside one protected call, so that a bad
- * script stops the start with a message and nothing else. The hooks of each script are looked up
- * once, here, and become registry references in chains; a key that is no hook is an error, because
- * a hook with a typing error would be a filter that never filters.
+ * All that may raise while a state is built runs inside one protected call, so a broken script
+ * stops the start with a message and nothing else. The hooks of each script are looked up once,
+ * here, and become registry references in chains. A key that is not a hook is an error: a hook with
+ * a spelling mistake would never run.
  *
- * A reload builds another state beside the one that serves. Both hang on the worker's lane. When
- * they change places, the connections are handed over (handover.c), and the old one is retired: it
- * goes when its last hook has ended. */
-#include "state.h"
+ * A reload builds a second state beside the one that serves. Activating it hands the connections
+ * over (handover.c) and retires the old one, which is destroyed when its last task has finished. */
+#include "run/state.h"
 
+#include "bind/bind_cache.h"
 #include "bind/bind_message.h"
-#include "hooks/hooks_private.h"
-#include "run/lua_conn.h"
+#include "hooks/hooks.h"
 #include "run/sched.h"
 #include "sandbox.h"
 
@@ -24,20 +23,9 @@
 #include <stdio.h>
 
 #define LOAD_CPU_MS 2000
-#define CPU_HINT    " (script.cpu_limit); do less at once, or wait in between (bh.sleep)"
-#define END_STEPS   8
-#define END_KIB     32
-#define GRACE_MS    10000 /* for tasks of a retired state, where hooks have no deadline */
-
-struct bh_lane *bh_lane_of(const struct bh_worker *worker) {
-    return worker->script;
-}
-
-void bh_script_check_started(lua_State *L, const char *what) {
-    if (!bh_script_of(L)->started)
-        luaL_error(L, "%s works inside hooks only; use on_init for what is to happen at start",
-                   what);
-}
+#define GC_STEPS    8     /* of a slice before the state is destroyed, */
+#define GC_STEP_KIB 32    /* and how much each collects */
+#define GRACE_MS    10000 /* for background tasks of a retired state, if hooks have no time-out */
 
 /* --- hooks of a script --- */
 
@@ -105,39 +93,25 @@ static void load_file(lua_State *L, struct bh_script *s, const char *file) {
     lua_pop(L, 1);
 }
 
-/* --- one after the other --- */
+/* --- life --- */
 
 static struct bh_limits no_limits; /* of a state that runs nothing */
 
-static void on_handover(struct bh_timer *t);
-
-static void join_lane(struct bh_script *s) {
-    struct bh_lane *lane = s->worker->script;
-    if (!lane) {
-        lane = s->worker->script = bh_calloc(1, sizeof *lane);
-        bh_list_init(&lane->states);
-        bh_list_init(&lane->joining);
-        bh_slots_init(&lane->slots);
-        bh_timer_init(&lane->handover, s->worker->loop, on_handover);
-        bh_limits_start(&lane->limits, s->config->cpu_limit_ms, "the script", CPU_HINT);
-    }
-    bh_list_append(&lane->states, &s->in_lane);
-    s->lane = lane;
-    s->memory.limits = &lane->limits;
+static void join_worker(struct bh_script *s) {
+    struct bh_script_worker *sw = bh_script_worker_of(s->worker);
+    if (!sw)
+        sw = bh_script_worker_new(s->worker, s->config->cpu_limit_ms);
+    bh_list_append(&sw->states, &s->in_worker);
+    s->script_worker = sw;
+    s->memory.limits = &sw->limits;
 }
 
-static void leave_lane(struct bh_script *s) {
-    struct bh_lane *lane = s->lane;
-    if (!lane)
+static void leave_worker(struct bh_script *s) {
+    if (!s->script_worker)
         return;
-    bh_list_unlink(&s->in_lane);
-    if (!bh_list_empty(&lane->states))
-        return;
-    bh_timer_cancel(&lane->handover);
-    bh_limits_stop(&lane->limits);
-    bh_slots_deinit(&lane->slots);
-    bh_free(lane);
-    s->worker->script = NULL;
+    bh_list_unlink(&s->in_worker);
+    if (bh_list_empty(&s->script_worker->states))
+        bh_script_worker_free(s->script_worker);
 }
 
 static void destroy(struct bh_script *s) {
@@ -145,21 +119,21 @@ static void destroy(struct bh_script *s) {
     if (s->worker)
         bh_timer_cancel(&s->grace);
     bh_script_timers_stop(s);
-    if (s->lane) {
+    if (s->script_worker) {
         bh_task_cancel_all(s);
         bh_task_pool_free(s);
     }
-    bh_defer_cancel(&s->step); /* the last task may have asked for these */
+    bh_defer_cancel(&s->gc_step); /* the last task may have set these */
     if (s->worker)
-        bh_timer_cancel(&s->end);
+        bh_timer_cancel(&s->destroy_timer);
     if (s->L)
         lua_close(s->L);
     if (s->worker && s->worker->hooks == &s->hooks)
         s->worker->hooks = NULL;
-    bh_cache_deinit(&s->cache);
+    bh_cache_free(s->cache);
     bh_script_timers_free(&s->timers);
     bh_routes_free(&s->routes);
-    leave_lane(s);
+    leave_worker(s);
     for (int hook = 0; hook < HOOK_COUNT; hook++) {
         bh_free(s->chains[hook].refs);
         bh_free(s->chains[hook].files);
@@ -168,24 +142,29 @@ static void destroy(struct bh_script *s) {
     bh_free(s);
 }
 
-/* Closing a state frees all that is in it, in one go; so most is collected before. */
-static void on_end(struct bh_timer *t) {
-    struct bh_script *s = BH_CONTAINER_OF(t, struct bh_script, end);
-    for (int i = 0; i < END_STEPS && s->cycles < 2; i++)
-        s->cycles += (unsigned)lua_gc(s->L, LUA_GCSTEP, END_KIB);
-    if (s->cycles < 2)
+/* lua_close frees all at once, so most of it is collected in slices first. */
+static void on_destroy_timer(struct bh_timer *t) {
+    struct bh_script *s = BH_CONTAINER_OF(t, struct bh_script, destroy_timer);
+    for (int i = 0; i < GC_STEPS && s->gc_cycles < 2; i++)
+        s->gc_cycles += (unsigned)lua_gc(s->L, LUA_GCSTEP, GC_STEP_KIB);
+    if (s->gc_cycles < 2)
         bh_timer_set(t, 1);
     else
         destroy(s);
 }
 
-/* Hooks have a deadline of their own; what a script has started by itself may go on for ever. */
-static void on_grace(struct bh_timer *t) {
-    bh_task_cancel_own(BH_CONTAINER_OF(t, struct bh_script, grace));
+static void maybe_destroy(struct bh_script *s) {
+    if (s->retired && s->live_count == 0 && !s->script_worker->handover.active)
+        bh_timer_set(&s->destroy_timer, 0);
 }
 
-static void on_step(struct bh_defer *d) {
-    struct bh_script *s = BH_CONTAINER_OF(d, struct bh_script, step);
+/* Hooks have a time-out of their own; background tasks could run for ever. */
+static void on_grace(struct bh_timer *t) {
+    bh_task_cancel_background(BH_CONTAINER_OF(t, struct bh_script, grace));
+}
+
+static void on_gc_step(struct bh_defer *d) {
+    struct bh_script *s = BH_CONTAINER_OF(d, struct bh_script, gc_step);
     bh_memory_step(&s->memory, s->L);
 }
 
@@ -197,31 +176,11 @@ static void retire(struct bh_script *s) {
         bh_timer_set(&s->grace, grace_ms ? grace_ms : GRACE_MS);
 }
 
-void bh_script_let_go(struct bh_script *s) {
-    if (s->retired && s->live_count == 0 && !s->lane->handing_over)
-        bh_timer_set(&s->end, 0);
-}
-
-static void on_handover(struct bh_timer *t) {
-    struct bh_lane *lane = BH_CONTAINER_OF(t, struct bh_lane, handover);
-    struct bh_script *last = BH_CONTAINER_OF(lane->states.prev, struct bh_script, in_lane);
-    struct bh_script *s = (struct bh_script *)last->worker->hooks;
-    lane->handing_over = bh_conn_hand_over_some(s, &lane->handover_cursor);
-    if (lane->handing_over) {
-        bh_timer_set(t, 1);
-        return;
-    }
-    for (struct bh_list *at = lane->states.next; at != &lane->states; at = at->next)
-        bh_script_let_go(BH_CONTAINER_OF(at, struct bh_script, in_lane));
-}
-
-void bh_script_flip(struct bh_script *s) {
-    struct bh_script *before = (struct bh_script *)s->worker->hooks;
+void bh_script_activate(struct bh_script *s) {
+    struct bh_script *previous = (struct bh_script *)s->worker->hooks;
     s->worker->hooks = &s->hooks;
-    retire(before);
-    s->lane->handing_over = true;
-    s->lane->handover_cursor = 0;
-    bh_timer_set(&s->lane->handover, 0);
+    retire(previous);
+    bh_handover_start(s->script_worker);
     bh_script_timers_start(s);
 }
 
@@ -242,7 +201,7 @@ static int build(lua_State *L) {
     struct bh_script *s = bh_script_of(L);
     bh_sandbox_open(L);
     s->conns_ref = new_conn_table(L, true);
-    s->kept_ref = new_conn_table(L, false);
+    s->pinned_ref = new_conn_table(L, false);
     bh_delivery_push_new(L);
     s->delivery_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     for (size_t i = 0; i < s->config->file_count; i++)
@@ -263,7 +222,8 @@ static int with_traceback(lua_State *L) {
 
 static int on_panic(lua_State *L) {
     const char *message = lua_tostring(L, -1);
-    bh_error("Lua failed where nothing may fail", bh_kv_str("error", message ? message : ""));
+    bh_error("Lua failed outside of any protected call",
+             bh_kv_str("error", message ? message : ""));
     return 0; /* and abort */
 }
 
@@ -274,14 +234,15 @@ static struct bh_script *create(const struct bh_script_config *config, struct bh
     s->config = config;
     s->worker = worker;
     s->generation = generation;
-    bh_list_init(&s->in_lane);
+    bh_list_init(&s->in_worker);
     bh_list_init(&s->live);
     bh_list_init(&s->pool);
-    bh_cache_init(&s->cache);
-    bh_defer_init(&s->step, on_step);
+    s->on_idle = maybe_destroy;
+    s->cache = bh_cache_new();
+    bh_defer_init(&s->gc_step, on_gc_step);
     if (worker) {
         bh_timer_init(&s->grace, worker->loop, on_grace);
-        bh_timer_init(&s->end, worker->loop, on_end);
+        bh_timer_init(&s->destroy_timer, worker->loop, on_destroy_timer);
     }
     return s;
 }
@@ -291,7 +252,7 @@ static int build_limited(struct bh_script *s) {
     struct bh_limits limits;
     struct bh_level level;
     bh_limits_start(&limits, s->config->cpu_limit_ms ? LOAD_CPU_MS : 0, "loading the script",
-                    "; it must come to an end");
+                    "; it must finish");
     bh_memory_init(&s->memory, s->config->memory_limit, &limits);
     s->L = lua_newstate(bh_memory_allocate, &s->memory);
     if (!s->L) {
@@ -331,27 +292,27 @@ static void init_refused(struct bh_task *t) {
     const char *why = lua_tostring(t->co, t->argc + 2);
     char text[512];
     snprintf(text, sizeof text, "%s: on_init refused: %s",
-             t->script->chains[HOOK_INIT].files[t->link], why ? why : "(no reason given)");
+             t->script->chains[HOOK_INIT].files[t->chain_index], why ? why : "(no reason given)");
     t->script->init_done(t->script->init_ud, BH_ESCRIPT, text);
 }
 
-static void ready(struct bh_script *s) {
+static void on_ready(struct bh_script *s) {
     if (s->worker->hooks == &s->hooks)
         bh_script_timers_start(s);
     s->init_done(s->init_ud, 0, NULL);
 }
 
-static void init_end(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+static void init_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     struct bh_script *s = t->script;
     if (outcome == BH_NO_OPINION)
-        ready(s);
+        on_ready(s);
     else if (outcome == BH_DECIDED)
         init_refused(t);
     else
         s->init_done(s->init_ud, BH_ESCRIPT, error ? error : "on_init was cancelled");
 }
 
-/* The state that serves while this one starts, or NULL. */
+/* The state that serves while this one starts; NULL for the first. */
 static const struct bh_script *serving(const struct bh_script *s) {
     struct bh_hooks *h = s->worker->hooks;
     return h == &s->hooks ? NULL : (struct bh_script *)h;
@@ -359,7 +320,7 @@ static const struct bh_script *serving(const struct bh_script *s) {
 
 static void push_context(lua_State *L, const struct bh_script *s) {
     const struct bh_worker *w = s->worker;
-    const struct bh_script *before = serving(s);
+    const struct bh_script *previous = serving(s);
     lua_createtable(L, 0, 5);
     lua_pushinteger(L, (lua_Integer)w->index + 1);
     lua_setfield(L, -2, "worker");
@@ -367,27 +328,27 @@ static void push_context(lua_State *L, const struct bh_script *s) {
     lua_setfield(L, -2, "workers");
     lua_pushinteger(L, s->generation);
     lua_setfield(L, -2, "generation");
-    lua_pushboolean(L, before != NULL);
+    lua_pushboolean(L, previous != NULL);
     lua_setfield(L, -2, "reload");
-    if (before) {
-        lua_pushinteger(L, before->generation);
+    if (previous) {
+        lua_pushinteger(L, previous->generation);
         lua_setfield(L, -2, "previous");
     }
 }
 
 void bh_script_start(struct bh_script *s, void (*done)(void *ud, int error, const char *why),
                      void *ud) {
-    join_lane(s);
+    join_worker(s);
     if (!s->worker->hooks)
         s->worker->hooks = &s->hooks;
     s->started = true;
     s->init_done = done;
     s->init_ud = ud;
     if (!bh_script_has(s, HOOK_INIT)) {
-        ready(s);
+        on_ready(s);
         return;
     }
-    struct bh_task *t = bh_task_new(s, HOOK_INIT, init_end);
+    struct bh_task *t = bh_task_new(s, HOOK_INIT, init_done);
     push_context(t->co, s);
     bh_task_run(t, 1);
 }
@@ -401,19 +362,19 @@ unsigned bh_script_generation(const struct bh_script *s) {
 }
 
 size_t bh_script_state_count(const struct bh_worker *worker) {
-    const struct bh_lane *lane = bh_lane_of(worker);
+    const struct bh_script_worker *sw = bh_script_worker_of(worker);
     size_t n = 0;
-    for (struct bh_list *at = lane ? lane->states.next : NULL; lane && at != &lane->states;
-         at = at->next)
+    for (struct bh_list *at = sw ? sw->states.next : NULL; sw && at != &sw->states; at = at->next)
         n++;
     return n;
 }
 
-/* Those before it go first: what waits for their connections' hooks is in the one that serves. */
+/* The retired ones are destroyed first: what waits for the hooks of their connections is in the one
+ * that serves. */
 void bh_script_free(struct bh_script *s) {
     s->started = false;
-    if (s->lane && s->worker->hooks == &s->hooks)
-        for (struct bh_list *node; (node = s->lane->states.next) != &s->in_lane;)
-            destroy(BH_CONTAINER_OF(node, struct bh_script, in_lane));
+    if (s->script_worker && s->worker->hooks == &s->hooks)
+        for (struct bh_list *node; (node = s->script_worker->states.next) != &s->in_worker;)
+            destroy(BH_CONTAINER_OF(node, struct bh_script, in_worker));
     destroy(s);
 }

@@ -109,7 +109,7 @@ const char *bh_spec_env_reload(struct bh_spec_env *env) {
             bh_script_free(next);
         return env->error;
     }
-    bh_script_flip(next);
+    bh_script_activate(next);
     env->script = next;
     bh_spec_env_run_due(env);
     return NULL;

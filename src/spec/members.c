@@ -5,8 +5,8 @@
  * every class made by luaL_newmetatable that scripts can index, so that none is forgotten. L is the
  * spec's state; the script's state is only read. */
 #include "bind/bind.h"
-#include "hooks/hooks_private.h"
 #include "hooks/identity.h"
+#include "run/hook_table.h"
 #include "spec_internal.h"
 
 /* --- names --- */

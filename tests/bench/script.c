@@ -239,7 +239,7 @@ static void json(const char *what, const char *expression) {
 /* The longest time for which nobody else is served. */
 static double change(struct world *w, struct bh_script *next) {
     double longest = 0;
-    bh_script_flip(next);
+    bh_script_activate(next);
     w->script = next;
     for (int i = 0; bh_script_state_count(w->worker) > 1 && i < 10000; i++) {
         bh_clock_fake_advance(4);

@@ -24,6 +24,13 @@ local may_include = {
 -- The rooms of a layer and which of the others each may include. The files beside the rooms are the
 -- layer's roof: they may include all of them, and no room includes the roof.
 local rooms_of = {
+    script = {
+        hooks = set "hooks bind run lua",
+        bind = set "bind run lua",
+        run = set "run lua",
+        sandbox = set "sandbox lua",
+        lua = set "lua",
+    },
     ["backend/redis"] = {
         link = set "link",
         broker = set "broker link",

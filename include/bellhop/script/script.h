@@ -40,13 +40,13 @@ struct bh_script; /* opaque */
 int bh_script_new(const struct bh_script_config *config, struct bh_worker *worker,
                   unsigned generation, struct bh_script **out, char **error);
 /* Runs on_init on the worker's thread; done(0) or BH_ESCRIPT with the error. The first of a worker
- * sets worker->hooks; any further one is for bh_script_flip, after done(0). */
+ * sets worker->hooks; any further one is for bh_script_activate, after done(0). */
 void bh_script_start(struct bh_script *s, void (*done)(void *ud, int error, const char *why),
                      void *ud);
 /* On the worker's thread, outside of any hook: s serves from now on. The one that served finishes
  * what is under way, then frees itself. Hooks of one connection still run one at a time; its
  * conn.vars go with it as far as they are data. Connections that no hook needs follow in slices. */
-void bh_script_flip(struct bh_script *s);
+void bh_script_activate(struct bh_script *s);
 /* Runs on_shutdown; done, maybe at once, when it has ended, well or not. */
 void bh_script_shutdown(struct bh_script *s, const char *reason, uint64_t grace_ms,
                         void (*done)(void *ud), void *ud);

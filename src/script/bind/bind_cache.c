@@ -7,11 +7,14 @@
  * gets the error itself. When that task is cancelled, the others get an error too. Of each state:
  * workers do not share values, nor does a reload keep them. At most CACHE_MAX keys; the one that
  * was used longest ago goes first. */
+#include "bind/bind_cache.h"
+
 #include "bind/bind.h"
-#include "bind/cache.h"
+#include "lua/args.h"
 #include "run/sched.h"
 
-#include "bellhop/base/error.h"
+#include "bellhop/base/list.h"
+#include "bellhop/base/map.h"
 #include "bellhop/base/mem.h"
 
 #include <math.h>
@@ -19,6 +22,11 @@
 #define CACHE_MAX 10000
 #define TTL_MAX   (30 * 86400.0)
 #define FLIGHT_MT "bellhop.cache.flight"
+
+struct bh_cache {
+    struct bh_map map;
+    struct bh_list used; /* the entry that was used longest ago is the first */
+};
 
 struct entry {
     struct bh_list used;    /* in cache->used, the latest at the end; not in it while in flight */
@@ -46,9 +54,11 @@ static struct bh_slice key_of(const void *value) {
     return bh_slice(e->key, e->key_len);
 }
 
-void bh_cache_init(struct bh_cache *c) {
+struct bh_cache *bh_cache_new(void) {
+    struct bh_cache *c = bh_calloc(1, sizeof *c);
     bh_map_init(&c->map, key_of);
     bh_list_init(&c->used);
+    return c;
 }
 
 static void entry_free(struct entry *e) {
@@ -59,11 +69,12 @@ static void entry_free(struct entry *e) {
     bh_free(e);
 }
 
-void bh_cache_deinit(struct bh_cache *c) {
+void bh_cache_free(struct bh_cache *c) {
     size_t cursor = 0;
     for (struct entry *e; (e = bh_map_next(&c->map, &cursor));)
         entry_free(e);
     bh_map_deinit(&c->map);
+    bh_free(c);
 }
 
 static void forget(lua_State *L, struct bh_cache *c, struct entry *e) {
@@ -95,12 +106,12 @@ static void land(lua_State *L, struct entry *e, int index) {
     while ((node = bh_list_shift(&e->waiting)))
         bh_list_append(&waiting, node);
     if (lua_isnil(L, index)) {
-        forget(L, &s->cache, e);
+        forget(L, s->cache, e);
     } else {
         lua_pushvalue(L, index);
         e->ref = luaL_ref(L, LUA_REGISTRYINDEX);
         e->flying = false;
-        bh_list_append(&s->cache.used, &e->used);
+        bh_list_append(&s->cache->used, &e->used);
     }
     while ((node = bh_list_shift(&waiting))) {
         struct waiter *w = BH_CONTAINER_OF(node, struct waiter, node);
@@ -192,7 +203,7 @@ static struct entry *find(lua_State *L, struct bh_cache *c, struct bh_slice key,
 static int cache(lua_State *L) {
     struct bh_script *s = bh_script_of(L);
     struct bh_task *t = bh_task_may_wait(L, "bh.cache");
-    struct bh_slice name = bh_bind_slice(L, NAMESPACE), key = bh_bind_slice(L, KEY);
+    struct bh_slice name = bh_check_slice(L, NAMESPACE), key = bh_check_slice(L, KEY);
     check_ttl(L, TTL);
     luaL_checktype(L, FUNCTION, LUA_TFUNCTION);
     lua_settop(L, FUNCTION);
@@ -201,15 +212,15 @@ static int cache(lua_State *L) {
     bh_bytes_add(&s->scratch, name);
     bh_bytes_add(&s->scratch, key);
     struct bh_slice whole = bh_bytes_slice(&s->scratch);
-    struct entry *e = find(L, &s->cache, whole, bh_loop_now(s->worker->loop));
+    struct entry *e = find(L, s->cache, whole, bh_loop_now(s->worker->loop));
     if (e && e->flying && e->fetcher == t)
         return luaL_error(L, "bh.cache: fn asks for the key that it is to fetch");
     if (e && e->flying)
         return wait_for(L, t, e);
     if (!e)
-        return take_off(L, new_entry(L, &s->cache, whole), t);
+        return take_off(L, new_entry(L, s->cache, whole), t);
     bh_list_unlink(&e->used);
-    bh_list_append(&s->cache.used, &e->used);
+    bh_list_append(&s->cache->used, &e->used);
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->ref);
     return 1;
 }

@@ -1,6 +1,8 @@
 /* bind_config.c - bh.config("a.b"): any value of the configuration, as Lua values; null is nil. */
 #include "bind/bind.h"
+#include "lua/args.h"
 #include "lua/json_value.h"
+#include "run/state.h"
 
 static const struct bh_json *element(const struct bh_json *array, struct bh_slice index) {
     uint64_t n;
@@ -21,7 +23,7 @@ static const struct bh_json *member(const struct bh_json *object, struct bh_slic
 
 static int config(lua_State *L) {
     const struct bh_json *node = bh_script_of(L)->config->config;
-    struct bh_slice rest = bh_bind_slice(L, 1), part;
+    struct bh_slice rest = bh_check_slice(L, 1), part;
     while (node && bh_slice_split(&rest, '.', &part)) {
         enum bh_json_type type = bh_json_type(node);
         node = type == BH_JSON_OBJECT  ? member(node, part)

@@ -2,7 +2,8 @@
  * readable (from the snapshot that conn.c takes). */
 #include "bind/bind.h"
 #include "bind/bind_publish.h"
-#include "hooks/hooks_private.h"
+#include "lua/args.h"
+#include "lua/class.h"
 #include "lua/json_value.h"
 #include "run/lua_conn.h"
 
@@ -28,12 +29,12 @@ static const char *const fields[] = {"id",     "tenant",    "user",    "device",
                                      "ip",     "opened_at", "expires", "tags",   "vars",
                                      "queued", "closed",    NULL};
 
-static struct bh_conn *check(lua_State *L) {
-    return luaL_checkudata(L, 1, BH_CONN_MT);
+static struct bh_lua_conn *check(lua_State *L) {
+    return luaL_checkudata(L, 1, BH_LUA_CONN_MT);
 }
 
 static int closed(lua_State *L) {
-    return bh_bind_error(L, "closed");
+    return bh_push_error(L, "closed");
 }
 
 /* --- fields --- */
@@ -41,14 +42,14 @@ static int closed(lua_State *L) {
 static void push_tags(lua_State *L, const struct bh_identity *id) {
     lua_createtable(L, 0, (int)id->tag_count);
     for (size_t i = 0; i < id->tag_count; i++) {
-        bh_bind_push_slice(L, id->tags[i].name);
-        bh_bind_push_slice(L, id->tags[i].value);
+        bh_push_slice(L, id->tags[i].name);
+        bh_push_slice(L, id->tags[i].value);
         lua_rawset(L, -3);
     }
 }
 
 /* The one part of a conn that is the script's; from here on the object stays until the end. */
-static void push_vars(lua_State *L, struct bh_conn *c) {
+static void push_vars(lua_State *L, struct bh_lua_conn *c) {
     if (lua_getiuservalue(L, 1, 1) == LUA_TTABLE)
         return;
     lua_pop(L, 1);
@@ -57,25 +58,25 @@ static void push_vars(lua_State *L, struct bh_conn *c) {
     lua_setiuservalue(L, 1, 1);
     c->vars = true;
     if (!c->closed)
-        bh_conn_keep(c);
+        bh_lua_conn_pin(c);
 }
 
-static void push_ip(lua_State *L, const struct bh_conn *c, struct bh_subscriber *sub) {
+static void push_ip(lua_State *L, const struct bh_lua_conn *c, struct bh_subscriber *sub) {
     char buffer[64];
     if (sub)
-        bh_bind_push_optional(L, sub->vt->ip(sub, buffer));
+        bh_push_optional(L, sub->vt->ip(sub, buffer));
     else
-        bh_bind_push_optional(L, c->closed ? c->closed->ip : bh_slice(NULL, 0));
+        bh_push_optional(L, c->closed ? c->closed->ip : bh_slice(NULL, 0));
 }
 
-static void push_protocol(lua_State *L, const struct bh_conn *c, struct bh_subscriber *sub) {
+static void push_protocol(lua_State *L, const struct bh_lua_conn *c, struct bh_subscriber *sub) {
     if (sub)
-        bh_bind_push_optional(L, sub->vt->protocol(sub));
+        bh_push_optional(L, sub->vt->protocol(sub));
     else
-        bh_bind_push_optional(L, c->closed ? c->closed->protocol : bh_slice(NULL, 0));
+        bh_push_optional(L, c->closed ? c->closed->protocol : bh_slice(NULL, 0));
 }
 
-static void push_id(lua_State *L, const struct bh_conn *c) {
+static void push_id(lua_State *L, const struct bh_lua_conn *c) {
     char id[BH_CONNECTION_ID_LEN + 1];
     bh_connection_id(c->number, id);
     lua_pushlstring(L, id, BH_CONNECTION_ID_LEN);
@@ -88,21 +89,21 @@ static void push_expires(lua_State *L, const struct bh_identity *id) {
         lua_pushnil(L);
 }
 
-static void push_field(lua_State *L, struct bh_conn *c, int field) {
-    struct bh_subscriber *sub = bh_conn_seen(c);
-    const struct bh_identity *id = bh_conn_identity(c);
+static void push_field(lua_State *L, struct bh_lua_conn *c, int field) {
+    struct bh_subscriber *sub = bh_lua_conn_readable(c);
+    const struct bh_identity *id = bh_lua_conn_identity(c);
     switch (field) {
     case F_ID:
         push_id(L, c);
         return;
     case F_TENANT:
-        bh_bind_push_optional(L, id->tenant);
+        bh_push_optional(L, id->tenant);
         return;
     case F_USER:
-        bh_bind_push_optional(L, id->user);
+        bh_push_optional(L, id->user);
         return;
     case F_DEVICE:
-        bh_bind_push_optional(L, id->device);
+        bh_push_optional(L, id->device);
         return;
     case F_PROTOCOL:
         push_protocol(L, c, sub);
@@ -126,7 +127,7 @@ static void push_field(lua_State *L, struct bh_conn *c, int field) {
         lua_pushinteger(L, sub ? (lua_Integer)sub->vt->queued(sub) : 0);
         return;
     case F_CLOSED:
-        lua_pushboolean(L, !bh_conn_subscriber(c));
+        lua_pushboolean(L, !bh_lua_conn_subscriber(c));
         return;
     default:
         lua_pushnil(L);
@@ -135,8 +136,8 @@ static void push_field(lua_State *L, struct bh_conn *c, int field) {
 }
 
 static int conn_index(lua_State *L) {
-    struct bh_conn *c = check(L);
-    int field = bh_bind_member(L);
+    struct bh_lua_conn *c = check(L);
+    int field = bh_class_member(L);
     if (field >= 0)
         push_field(L, c, field);
     return 1;
@@ -157,29 +158,29 @@ static enum bh_opcode check_opcode(lua_State *L, int arg) {
 }
 
 static int conn_send(lua_State *L) {
-    struct bh_subscriber *sub = bh_conn_subscriber(check(L));
+    struct bh_subscriber *sub = bh_lua_conn_subscriber(check(L));
     if (lua_istable(L, 2))
         return luaL_error(L, "conn:send wants a string; use conn:send_json for a table");
-    struct bh_slice data = bh_bind_slice(L, 2);
+    struct bh_slice data = bh_check_slice(L, 2);
     enum bh_opcode opcode = check_opcode(L, 3);
-    return sub ? bh_bind_result(L, sub->vt->send(sub, opcode, data)) : closed(L);
+    return sub ? bh_push_result(L, sub->vt->send(sub, opcode, data)) : closed(L);
 }
 
 static int conn_send_json(lua_State *L) {
     struct bh_script *s = bh_script_of(L);
-    struct bh_subscriber *sub = bh_conn_subscriber(check(L));
+    struct bh_subscriber *sub = bh_lua_conn_subscriber(check(L));
     char why[BH_JSON_WHY_MAX];
     luaL_checkany(L, 2);
     bh_bytes_clear(&s->scratch);
     if (bh_json_encode(L, 2, &s->scratch, why))
-        return bh_bind_error(L, why);
+        return bh_push_error(L, why);
     if (!sub)
         return closed(L);
-    return bh_bind_result(L, sub->vt->send(sub, BH_TEXT, bh_bytes_slice(&s->scratch)));
+    return bh_push_result(L, sub->vt->send(sub, BH_TEXT, bh_bytes_slice(&s->scratch)));
 }
 
 static int conn_close(lua_State *L) {
-    struct bh_subscriber *sub = bh_conn_subscriber(check(L));
+    struct bh_subscriber *sub = bh_lua_conn_subscriber(check(L));
     lua_Integer code = luaL_optinteger(L, 2, 1000);
     struct bh_slice reason;
     reason.p = luaL_optlstring(L, 3, "", &reason.n);
@@ -188,7 +189,7 @@ static int conn_close(lua_State *L) {
     if (!sub)
         return closed(L);
     sub->vt->close(sub, (unsigned)code, reason);
-    return bh_bind_result(L, 0);
+    return bh_push_result(L, 0);
 }
 
 static struct bh_slice check_topic(lua_State *L, int arg) {
@@ -212,27 +213,27 @@ static void on_joined(void *ud, bh_handle wait, int error) {
 }
 
 static int conn_subscribe(lua_State *L) {
-    struct bh_conn *c = check(L);
-    struct bh_subscriber *sub = bh_conn_subscriber(c);
+    struct bh_lua_conn *c = check(L);
+    struct bh_subscriber *sub = bh_lua_conn_subscriber(c);
     struct bh_slice topic = check_topic(L, 2);
     struct bh_task *t = bh_task_may_wait(L, "conn:subscribe");
     if (!sub)
         return closed(L);
     bh_handle wait = bh_task_wait(t, 0, NULL);
     t->joining = c->handle;
-    bh_list_append(&c->script->lane->joining, &t->in_joining);
+    bh_list_append(&c->script->script_worker->joining, &t->in_joining);
     bh_node_subscribe(sub->worker, sub, topic, on_joined, sub->worker, wait);
     return bh_task_yield(L, t);
 }
 
 static int conn_unsubscribe(lua_State *L) {
-    struct bh_subscriber *sub = bh_conn_subscriber(check(L));
+    struct bh_subscriber *sub = bh_lua_conn_subscriber(check(L));
     struct bh_slice topic = check_topic(L, 2);
-    return sub ? bh_bind_result(L, bh_node_unsubscribe(sub->worker, sub, topic)) : closed(L);
+    return sub ? bh_push_result(L, bh_node_unsubscribe(sub->worker, sub, topic)) : closed(L);
 }
 
 static int conn_topics(lua_State *L) {
-    struct bh_subscriber *sub = bh_conn_subscriber(check(L));
+    struct bh_subscriber *sub = bh_lua_conn_subscriber(check(L));
     struct bh_slice prefix = BH_SLICE("topic:");
     lua_Integer n = 0;
     if (!sub)
@@ -249,26 +250,26 @@ static int conn_topics(lua_State *L) {
 }
 
 static int conn_set_expiry(lua_State *L) {
-    struct bh_subscriber *sub = bh_conn_subscriber(check(L));
+    struct bh_subscriber *sub = bh_lua_conn_subscriber(check(L));
     lua_Number at = luaL_optnumber(L, 2, 0);
     luaL_argcheck(L, at >= 0 && at < 1e12, 2, "a time in Unix seconds, or nil for never");
     if (!sub || !sub->identity)
         return closed(L);
     sub->identity->expires = (int64_t)at;
-    return bh_bind_result(L, 0);
+    return bh_push_result(L, 0);
 }
 
 static int conn_allow(lua_State *L) {
-    struct bh_conn *c = check(L);
-    struct bh_slice name = bh_bind_slice(L, 2);
+    struct bh_lua_conn *c = check(L);
+    struct bh_slice name = bh_check_slice(L, 2);
     lua_Number rate = luaL_checknumber(L, 3), burst = luaL_optnumber(L, 4, fmax(rate, 1));
     bool allowed = false;
     luaL_argcheck(L, name.n <= 64, 2, "a name of at most 64 bytes");
     luaL_argcheck(L, rate >= 0 && rate <= 1e9, 3, "how many a second");
     luaL_argcheck(L, burst >= 1 && burst <= 1e9, 4, "how many at once, at least 1");
-    if (!bh_conn_subscriber(c))
+    if (!bh_lua_conn_subscriber(c))
         return closed(L);
-    if (bh_conn_allow(c, name, rate, burst, &allowed))
+    if (bh_lua_conn_allow(c, name, rate, burst, &allowed))
         return luaL_error(L, "conn:allow: a connection has at most 16 names; do not make them of "
                              "what clients send");
     lua_pushboolean(L, allowed);
@@ -289,9 +290,9 @@ static const luaL_Reg methods[] = {
 };
 
 void bh_bind_conn(lua_State *L) {
-    bh_bind_class(L, BH_CONN_MT, methods, fields, conn_index, conn_newindex);
+    bh_class_new(L, BH_LUA_CONN_MT, methods, fields, conn_index, conn_newindex);
     lua_pushcfunction(L, conn_tostring);
     lua_setfield(L, -2, "__tostring");
-    bh_conn_set_gc(L);
+    bh_lua_conn_set_gc(L);
     lua_pop(L, 1);
 }

@@ -1,5 +1,7 @@
 /* bind_crypto.c - bh.crypto: digests, encodings, randomness. Results are raw bytes; hex them. */
 #include "bind/bind.h"
+#include "lua/args.h"
+#include "lua/class.h"
 
 #include "bellhop/base/crypto.h"
 #include "bellhop/base/error.h"
@@ -18,18 +20,18 @@ static int push_digest(lua_State *L, int n, const unsigned char *digest) {
 static int crypto_hash(lua_State *L) {
     unsigned char digest[BH_DIGEST_MAX];
     const char *name = luaL_checkstring(L, 1);
-    return push_digest(L, bh_digest(name, bh_bind_slice(L, 2), digest), digest);
+    return push_digest(L, bh_digest(name, bh_check_slice(L, 2), digest), digest);
 }
 
 static int crypto_hmac(lua_State *L) {
     unsigned char digest[BH_DIGEST_MAX];
     const char *name = luaL_checkstring(L, 1);
-    struct bh_slice key = bh_bind_slice(L, 2), data = bh_bind_slice(L, 3);
+    struct bh_slice key = bh_check_slice(L, 2), data = bh_check_slice(L, 3);
     return push_digest(L, bh_hmac(name, key, data, digest), digest);
 }
 
 static int crypto_base64(lua_State *L) {
-    struct bh_slice data = bh_bind_slice(L, 1);
+    struct bh_slice data = bh_check_slice(L, 1);
     luaL_Buffer b;
     char *out = luaL_buffinitsize(L, &b, bh_base64_len(data.n) + 1);
     luaL_pushresultsize(&b, bh_base64_encode(data, out));
@@ -37,7 +39,7 @@ static int crypto_base64(lua_State *L) {
 }
 
 static int crypto_base64url(lua_State *L) {
-    struct bh_slice data = bh_bind_slice(L, 1);
+    struct bh_slice data = bh_check_slice(L, 1);
     luaL_Buffer b;
     char *out = luaL_buffinitsize(L, &b, bh_base64_len(data.n) + 1);
     luaL_pushresultsize(&b, bh_base64url_encode(data, out));
@@ -45,12 +47,12 @@ static int crypto_base64url(lua_State *L) {
 }
 
 static int decode(lua_State *L, int (*decoder)(struct bh_slice, unsigned char *), const char *why) {
-    struct bh_slice text = bh_bind_slice(L, 1);
+    struct bh_slice text = bh_check_slice(L, 1);
     luaL_Buffer b;
     char *out = luaL_buffinitsize(L, &b, 3 * (text.n + 3) / 4 + 1);
     int n = decoder(text, (unsigned char *)out);
     if (n < 0)
-        return bh_bind_error(L, why);
+        return bh_push_error(L, why);
     luaL_pushresultsize(&b, (size_t)n);
     return 1;
 }
@@ -64,7 +66,7 @@ static int crypto_unbase64url(lua_State *L) {
 }
 
 static int crypto_hex(lua_State *L) {
-    struct bh_slice data = bh_bind_slice(L, 1);
+    struct bh_slice data = bh_check_slice(L, 1);
     luaL_Buffer b;
     char *out = luaL_buffinitsize(L, &b, 2 * data.n + 1);
     bh_hex_encode(data, out);
@@ -80,15 +82,15 @@ static int nibble(char c) {
 }
 
 static int crypto_unhex(lua_State *L) {
-    struct bh_slice text = bh_bind_slice(L, 1);
+    struct bh_slice text = bh_check_slice(L, 1);
     luaL_Buffer b;
     char *out = luaL_buffinitsize(L, &b, text.n / 2 + 1);
     if (text.n % 2)
-        return bh_bind_error(L, "not valid hex: an odd number of digits");
+        return bh_push_error(L, "not valid hex: an odd number of digits");
     for (size_t i = 0; i < text.n / 2; i++) {
         int high = nibble(text.p[2 * i]), low = nibble(text.p[2 * i + 1]);
         if (high < 0 || low < 0)
-            return bh_bind_error(L, "not valid hex");
+            return bh_push_error(L, "not valid hex");
         out[i] = (char)(high << 4 | low);
     }
     luaL_pushresultsize(&b, text.n / 2);
@@ -106,7 +108,7 @@ static int crypto_random(lua_State *L) {
 }
 
 static int crypto_equal(lua_State *L) {
-    lua_pushboolean(L, bh_equal_ct(bh_bind_slice(L, 1), bh_bind_slice(L, 2)));
+    lua_pushboolean(L, bh_equal_ct(bh_check_slice(L, 1), bh_check_slice(L, 2)));
     return 1;
 }
 
@@ -125,5 +127,5 @@ static const luaL_Reg functions[] = {
 };
 
 void bh_bind_crypto(lua_State *L) {
-    bh_bind_module(L, "crypto", functions);
+    bh_set_module(L, "crypto", functions);
 }

@@ -10,6 +10,8 @@
  * An answer comes outside of any protected call and may be large, so it is made on the state's own
  * stack under one; a script without memory for it gets an error instead. */
 #include "bind/bind.h"
+#include "lua/args.h"
+#include "lua/class.h"
 #include "lua/json_value.h"
 #include "run/sched.h"
 
@@ -197,7 +199,7 @@ static bool take_json(lua_State *L, struct options *o) {
         lua_pushfstring(L, "json: %s", why);
         return false;
     }
-    bh_bind_push_slice(L, bh_bytes_slice(scratch));
+    bh_push_slice(L, bh_bytes_slice(scratch));
     o->request.body.p = lua_tolstring(L, -1, &o->request.body.n);
     o->request.has_body = true;
     return true;
@@ -232,7 +234,7 @@ static struct guard *push_guard(lua_State *L, struct bh_fetch *fetch) {
 /* The value of a name that is there already: ", " between them, but for cookies, in which a comma
  * may be part of a date. The table of headers is on top. */
 static void push_header(lua_State *L, const struct bh_header *h) {
-    bh_bind_push_slice(L, h->name);
+    bh_push_slice(L, h->name);
     lua_pushvalue(L, -1);
     bool there = lua_rawget(L, -3) != LUA_TNIL;
     if (bh_slice_eq(h->name, BH_SLICE("set-cookie"))) {
@@ -240,15 +242,15 @@ static void push_header(lua_State *L, const struct bh_header *h) {
             lua_pop(L, 1);
             lua_newtable(L);
         }
-        bh_bind_push_slice(L, h->value);
+        bh_push_slice(L, h->value);
         lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
     } else if (there) {
         lua_pushliteral(L, ", ");
-        bh_bind_push_slice(L, h->value);
+        bh_push_slice(L, h->value);
         lua_concat(L, 3);
     } else {
         lua_pop(L, 1);
-        bh_bind_push_slice(L, h->value);
+        bh_push_slice(L, h->value);
     }
     lua_rawset(L, -3);
 }
@@ -258,7 +260,7 @@ static int make_response(lua_State *L) {
     lua_createtable(L, 0, 3);
     lua_pushinteger(L, r->status);
     lua_setfield(L, -2, "status");
-    bh_bind_push_slice(L, r->body);
+    bh_push_slice(L, r->body);
     lua_setfield(L, -2, "body");
     lua_newtable(L);
     for (size_t i = 0; i < r->header_count; i++)
@@ -299,14 +301,14 @@ static void on_response(void *ud, bh_handle wait, int error, const char *why,
 static int http_fetch(lua_State *L) {
     struct bh_task *t = bh_task_may_wait(L, "bh.http.fetch");
     struct bh_worker *w = t->script->worker;
-    struct options o = {.request.url = bh_bind_slice(L, URL)};
+    struct options o = {.request.url = bh_check_slice(L, URL)};
     lua_settop(L, OPTIONS);
     lua_newtable(L);
     read_options(L, &o);
     if (!w->fetch)
-        return bh_bind_error(L, "there is no HTTP client here");
+        return bh_push_error(L, "there is no HTTP client here");
     if (!take_json(L, &o))
-        return bh_bind_error(L, lua_tostring(L, -1));
+        return bh_push_error(L, lua_tostring(L, -1));
     take_headers(L, &o);
     struct guard *guard = push_guard(L, w->fetch);
     bh_handle wait = bh_task_wait(t, 0, NULL);
@@ -323,5 +325,5 @@ void bh_bind_http(lua_State *L) {
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
     lua_pop(L, 1);
-    bh_bind_module(L, "http", functions);
+    bh_set_module(L, "http", functions);
 }

@@ -5,7 +5,8 @@
  * count them without making an object for each. close_user reaches the user everywhere. */
 #include "bind/bind.h"
 #include "bind/bind_publish.h"
-#include "hooks/hooks_private.h"
+#include "lua/args.h"
+#include "lua/class.h"
 #include "run/lua_conn.h"
 
 #include "bellhop/base/error.h"
@@ -37,13 +38,13 @@ static int list_topic(lua_State *L, enum bh_topic_kind kind) {
     const char *why = "";
     lua_Integer n = 0;
     if (find_topic(L, kind, &t, &why))
-        return bh_bind_error(L, why);
+        return bh_push_error(L, why);
     lua_newtable(L);
     for (uint32_t i = 0; t && i < t->used; i++) {
         struct bh_subscriber *sub = t->cap == 1 ? t->one : t->many[i];
         if (!sub)
             continue;
-        bh_conn_push(L, s, sub);
+        bh_lua_conn_push(L, s, sub);
         lua_rawseti(L, -2, ++n);
     }
     return 1;
@@ -61,7 +62,7 @@ static int hub_subscribers(lua_State *L) {
     const struct bh_hub_topic *t;
     const char *why = "";
     if (find_topic(L, BH_TOPIC_TOPIC, &t, &why))
-        return bh_bind_error(L, why);
+        return bh_push_error(L, why);
     lua_pushinteger(L, t ? t->count : 0);
     return 1;
 }
@@ -72,7 +73,7 @@ static int hub_topics(lua_State *L) {
     const struct bh_hub_topic *t;
     size_t cursor = 0;
     if (!lua_isnoneornil(L, 1))
-        prefix = bh_bind_slice(L, 1);
+        prefix = bh_check_slice(L, 1);
     bh_script_check_started(L, "bh.hub");
     lua_newtable(L);
     while ((t = bh_map_next(&bh_script_of(L)->worker->hub.topics, &cursor))) {
@@ -82,7 +83,7 @@ static int hub_topics(lua_State *L) {
         name = bh_slice(name.p + space.n, name.n - space.n);
         if (!bh_slice_starts(name, prefix))
             continue;
-        bh_bind_push_slice(L, name);
+        bh_push_slice(L, name);
         lua_pushinteger(L, t->count);
         lua_rawset(L, -3);
     }
@@ -103,9 +104,9 @@ static int hub_close_user(lua_State *L) {
     if (!bh_id_from_lua(L, &user))
         return luaL_typeerror(L, 1, "id (a string or an integer)");
     if (bh_id_check(BH_ID_USER, user, &why))
-        return bh_bind_error(L, why);
+        return bh_push_error(L, why);
     bh_node_disconnect(s->worker, user, (unsigned)code, reason, ignore_result, NULL, 0);
-    return bh_bind_result(L, 0);
+    return bh_push_result(L, 0);
 }
 
 static const luaL_Reg functions[] = {
@@ -119,5 +120,5 @@ static const luaL_Reg functions[] = {
 };
 
 void bh_bind_hub(lua_State *L) {
-    bh_bind_module(L, "hub", functions);
+    bh_set_module(L, "hub", functions);
 }

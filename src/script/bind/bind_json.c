@@ -1,6 +1,8 @@
 /* bind_json.c - bh.json: encode, decode, peek, null, and the marks for arrays and objects. */
 #include "bind/bind.h"
+#include "lua/args.h"
 #include "lua/json_value.h"
+#include "run/state.h"
 
 #include "bellhop/base/error.h"
 
@@ -10,8 +12,8 @@ static int json_encode(lua_State *L) {
     luaL_checkany(L, 1);
     bh_bytes_clear(&s->scratch);
     if (bh_json_encode(L, 1, &s->scratch, why))
-        return bh_bind_error(L, why);
-    bh_bind_push_slice(L, bh_bytes_slice(&s->scratch));
+        return bh_push_error(L, why);
+    bh_push_slice(L, bh_bytes_slice(&s->scratch));
     return 1;
 }
 
@@ -31,7 +33,7 @@ int bh_json_decode(lua_State *L, struct bh_slice text) {
     struct bh_json_error error;
     struct bh_json *root;
     if (text.n > BH_JSON_TEXT_MAX)
-        return bh_bind_error(L, "the text is larger than 16 MiB");
+        return bh_push_error(L, "the text is larger than 16 MiB");
     if (bh_json_parse(text, &root, &error))
         return syntax_error(L, &error);
     lua_pushcfunction(L, push_tree);
@@ -42,7 +44,7 @@ int bh_json_decode(lua_State *L, struct bh_slice text) {
 }
 
 static int json_decode(lua_State *L) {
-    return bh_json_decode(L, bh_bind_slice(L, 1));
+    return bh_json_decode(L, bh_check_slice(L, 1));
 }
 
 static void push_number(lua_State *L, struct bh_json_value v) {
@@ -60,12 +62,12 @@ static void push_string(lua_State *L, struct bh_json_value v) {
     struct bh_script *s = bh_script_of(L);
     bh_bytes_clear(&s->scratch);
     bh_json_string(v, &s->scratch);
-    bh_bind_push_slice(L, bh_bytes_slice(&s->scratch));
+    bh_push_slice(L, bh_bytes_slice(&s->scratch));
 }
 
 /* Looks without building tables: scalars as values, containers as their text and what they are. */
 static int json_peek(lua_State *L) {
-    struct bh_slice text = bh_bind_slice(L, 1), path = bh_bind_slice(L, 2);
+    struct bh_slice text = bh_check_slice(L, 1), path = bh_check_slice(L, 2);
     struct bh_json_error error;
     struct bh_json_value v;
     if (bh_json_check(text, &error))
@@ -89,7 +91,7 @@ static int json_peek(lua_State *L) {
         push_string(L, v);
         return 1;
     default:
-        bh_bind_push_slice(L, v.raw);
+        bh_push_slice(L, v.raw);
         lua_pushstring(L, v.type == BH_JSON_ARRAY ? "array" : "object");
         return 2;
     }

@@ -8,8 +8,11 @@
  * Parsed keys are cached, since parsing a PEM costs more than a verification; files are kept, each
  * with the time of its last look. Both caches are tables of the Lua state and go with it. */
 #include "bind/bind.h"
+#include "lua/args.h"
+#include "lua/class.h"
 #include "lua/json_value.h"
 #include "run/jwks_file.h"
+#include "run/state.h"
 
 #include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
@@ -224,7 +227,7 @@ static lua_Integer optional_leeway(lua_State *L) {
 
 static int jwt_verify(lua_State *L) {
     struct bh_script *s = bh_script_of(L);
-    struct bh_slice token = bh_bind_slice(L, 1);
+    struct bh_slice token = bh_check_slice(L, 1);
     struct bh_jwt_rules rules = {0};
     const char *why = "";
     check_option_names(L, bh_jwt_verify_options);
@@ -238,9 +241,9 @@ static int jwt_verify(lua_State *L) {
     check_keys(L, &rules); /* last: reading an option may run Lua, and that may renew the set */
     bh_bytes_clear(&s->scratch);
     if (bh_jwt_verify(token, &rules, &s->scratch, &why))
-        return bh_bind_error(L, why);
-    bh_bind_push_slice(L, bh_bytes_slice(&s->scratch)); /* decoding may use the scratch */
-    return bh_json_decode(L, bh_bind_slice(L, -1));
+        return bh_push_error(L, why);
+    bh_push_slice(L, bh_bytes_slice(&s->scratch)); /* decoding may use the scratch */
+    return bh_json_decode(L, bh_check_slice(L, -1));
 }
 
 static int jwt_sign(lua_State *L) {
@@ -254,13 +257,13 @@ static int jwt_sign(lua_State *L) {
     const struct bh_jwt_key *key = check_key(L, true);
     bh_bytes_clear(&s->scratch);
     if (bh_json_encode(L, 1, &s->scratch, why))
-        return bh_bind_error(L, why);
-    bh_bind_push_slice(L, bh_bytes_slice(&s->scratch));
+        return bh_push_error(L, why);
+    bh_push_slice(L, bh_bytes_slice(&s->scratch));
     bh_bytes_clear(&s->scratch);
-    int error = bh_jwt_sign(algs, key, bh_bind_slice(L, -1), &s->scratch);
+    int error = bh_jwt_sign(algs, key, bh_check_slice(L, -1), &s->scratch);
     if (error)
-        return bh_bind_error(L, bh_strerror(error));
-    bh_bind_push_slice(L, bh_bytes_slice(&s->scratch));
+        return bh_push_error(L, bh_strerror(error));
+    bh_push_slice(L, bh_bytes_slice(&s->scratch));
     return 1;
 }
 
@@ -280,5 +283,5 @@ void bh_bind_jwt(lua_State *L) {
     lua_rawsetp(L, LUA_REGISTRYINDEX, &keys_cache_key);
     lua_newtable(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &files_cache_key);
-    bh_bind_module(L, "jwt", functions);
+    bh_set_module(L, "jwt", functions);
 }

@@ -3,6 +3,8 @@
  * The message and every field pass the log's own quoting and masking. A level that is off costs a
  * call and a comparison. */
 #include "bind/bind.h"
+#include "lua/class.h"
+#include "run/state.h"
 
 #include "bellhop/base/log.h"
 
@@ -85,7 +87,7 @@ static const luaL_Reg functions[] = {
 };
 
 void bh_bind_log(lua_State *L) {
-    bh_bind_module(L, "log", functions);
+    bh_set_module(L, "log", functions);
     lua_pushcfunction(L, print);
     lua_setglobal(L, "print");
 }

@@ -3,9 +3,11 @@
  * Both are windows and no copies: what a hook does not look at costs nothing. Outside of its hook a
  * msg is shut and says so. */
 #include "bind/bind_message.h"
+
 #include "bind/bind.h"
 #include "bind/bind_publish.h"
-#include "hooks/hooks_private.h"
+#include "lua/args.h"
+#include "lua/class.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/core/filter.h"
@@ -45,7 +47,7 @@ static void push_target(lua_State *L, const struct bh_topic *topic, enum bh_topi
     else if (kind == BH_TOPIC_ALL)
         lua_pushboolean(L, 1);
     else
-        bh_bind_push_slice(L, bh_topic_id(topic));
+        bh_push_slice(L, bh_topic_id(topic));
 }
 
 static void push_except(lua_State *L, uint64_t number) {
@@ -67,8 +69,8 @@ static void push_filter(lua_State *L, struct bh_slice filter) {
     }
     lua_newtable(L);
     while (bh_filter_next(&filter, &pair)) {
-        bh_bind_push_slice(L, pair.name);
-        bh_bind_push_slice(L, pair.value);
+        bh_push_slice(L, pair.name);
+        bh_push_slice(L, pair.value);
         lua_rawset(L, -3);
     }
 }
@@ -100,13 +102,13 @@ static bool push_common(lua_State *L, int field, const struct common *c) {
         push_target(L, c->topic, BH_TOPIC_ALL);
         return true;
     case F_DATA:
-        bh_bind_push_slice(L, c->data);
+        bh_push_slice(L, c->data);
         return true;
     case F_OPCODE:
         bh_push_opcode(L, c->opcode);
         return true;
     case F_ID:
-        bh_bind_push_optional(L, c->id);
+        bh_push_optional(L, c->id);
         return true;
     case F_EXCEPT:
         push_except(L, c->except);
@@ -139,7 +141,7 @@ static int msg_index(lua_State *L) {
     static const char *const sources[] = {
         [BH_SOURCE_HTTP] = "http", [BH_SOURCE_SCRIPT] = "script", [BH_SOURCE_CLIENT] = "client"};
     const struct bh_publish *p = check_msg(L);
-    int field = bh_bind_member(L);
+    int field = bh_class_member(L);
     const struct common c = {.topic = &p->topic,
                              .data = bh_buf_slice(p->data),
                              .id = bh_slice(p->id, p->id_len),
@@ -172,7 +174,7 @@ static int msg_newindex(lua_State *L) {
     const char *name = luaL_checkstring(L, 2);
     char why[BH_WHY_MAX];
     struct bh_publish_request r = {.p = *p};
-    int field = bh_bind_member(L);
+    int field = bh_class_member(L);
     lua_settop(L, 3);
     if (field == F_KIND || field == F_SOURCE || strcmp(name, "conn") == 0)
         return luaL_error(L, "msg.%s cannot be changed", name);
@@ -202,7 +204,7 @@ static int delivery_index(lua_State *L) {
                              .filter = m->filter,
                              .opcode = m->opcode,
                              .except = m->except};
-    if (!push_common(L, bh_bind_member(L), &c))
+    if (!push_common(L, bh_class_member(L), &c))
         lua_pushnil(L);
     return 1;
 }
@@ -215,8 +217,8 @@ static int delivery_gc(lua_State *L) {
 }
 
 void bh_bind_message(lua_State *L) {
-    bh_bind_class(L, MSG_MT, NULL, fields, msg_index, msg_newindex);
-    bh_bind_class(L, DELIVERY_MT, NULL, fields, delivery_index, NULL);
+    bh_class_new(L, MSG_MT, NULL, fields, msg_index, msg_newindex);
+    bh_class_new(L, DELIVERY_MT, NULL, fields, delivery_index, NULL);
     lua_pushcfunction(L, delivery_gc);
     lua_setfield(L, -2, "__gc");
     lua_pop(L, 2);

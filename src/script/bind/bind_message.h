@@ -3,7 +3,7 @@
 #ifndef BELLHOP_SCRIPT_BIND_MESSAGE_H
 #define BELLHOP_SCRIPT_BIND_MESSAGE_H
 
-#include "state.h"
+#include "run/state.h"
 
 struct bh_lua_msg {
     struct bh_publish *p; /* NULL when the hook is over */

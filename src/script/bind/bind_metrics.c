@@ -5,6 +5,9 @@
  * from clients would grow without end. Metrics belong to the process: all workers and generations
  * that declare the same one count together. One lock guards them, held for one addition. */
 #include "bind/bind.h"
+#include "lua/args.h"
+#include "lua/class.h"
+#include "run/state.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/map.h"
@@ -192,7 +195,7 @@ static struct bh_slice read_values(lua_State *L, const struct metric *m) {
                    given);
     bh_bytes_clear(out);
     for (size_t i = 0; i < m->label_count; i++) {
-        struct bh_slice value = bh_bind_slice(L, 3 + (int)i);
+        struct bh_slice value = bh_check_slice(L, 3 + (int)i);
         if (value.n > VALUE_MAX)
             value.n = VALUE_MAX;
         bh_prometheus_label(out, m->labels[i], value);
@@ -236,8 +239,8 @@ static int count(lua_State *L, enum type of, const char *method, double n, bool 
     if (s)
         apply(m, s, n, set);
     pthread_mutex_unlock(&lock);
-    return s ? bh_bind_result(L, 0)
-             : bh_bind_error(L, "too many label values: at most 1000 series a metric");
+    return s ? bh_push_result(L, 0)
+             : bh_push_error(L, "too many label values: at most 1000 series a metric");
 }
 
 static int metric_inc(lua_State *L) {
@@ -260,6 +263,6 @@ static const luaL_Reg functions[] = {{"counter", metrics_counter},
                                      {NULL, NULL}};
 
 void bh_bind_metrics(lua_State *L) {
-    bh_bind_methods(L, METRIC_MT, methods);
-    bh_bind_module(L, "metrics", functions);
+    bh_class_new_methods(L, METRIC_MT, methods);
+    bh_set_module(L, "metrics", functions);
 }

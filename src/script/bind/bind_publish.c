@@ -9,6 +9,7 @@
 #include "bind/bind_publish.h"
 
 #include "bind/bind.h"
+#include "lua/args.h"
 #include "run/lua_conn.h"
 #include "run/sched.h"
 
@@ -19,25 +20,6 @@
 
 #include <math.h>
 #include <stdio.h>
-
-bool bh_id_from_lua(lua_State *L, struct bh_slice *out) {
-    if (lua_type(L, -1) != LUA_TSTRING && !lua_isinteger(L, -1))
-        return false;
-    out->p = lua_tolstring(L, -1, &out->n);
-    return true;
-}
-
-bool bh_text_from_lua(lua_State *L, struct bh_slice *out) {
-    int type = lua_type(L, -1);
-    if (type == LUA_TBOOLEAN) {
-        *out = bh_slice_cstr(lua_toboolean(L, -1) ? "true" : "false");
-        return true;
-    }
-    if (type != LUA_TSTRING && type != LUA_TNUMBER)
-        return false;
-    out->p = lua_tolstring(L, -1, &out->n);
-    return true;
-}
 
 /* --- fields: each reads the value on top --- */
 
@@ -86,8 +68,8 @@ static int set_all(lua_State *L, struct bh_publish_request *r, char *why) {
     return set_target(L, r, BH_TOPIC_ALL, why);
 }
 
-static struct bh_conn *conn_on_top(lua_State *L) {
-    return luaL_testudata(L, -1, BH_CONN_MT);
+static struct bh_lua_conn *conn_on_top(lua_State *L) {
+    return luaL_testudata(L, -1, BH_LUA_CONN_MT);
 }
 
 static struct bh_subscriber *find_number(struct bh_worker *w, uint64_t number) {
@@ -101,11 +83,11 @@ static struct bh_subscriber *find_number(struct bh_worker *w, uint64_t number) {
 
 static int set_conn(lua_State *L, struct bh_publish_request *r, char *why) {
     struct bh_slice id;
-    struct bh_conn *c = conn_on_top(L);
+    struct bh_lua_conn *c = conn_on_top(L);
     uint64_t number;
     r->targets++;
     if (c) {
-        r->to = bh_conn_subscriber(c);
+        r->to = bh_lua_conn_subscriber(c);
     } else if (bh_id_from_lua(L, &id)) {
         if (bh_connection_number(id, &number)) {
             snprintf(why, BH_WHY_MAX, "conn: not a connection id");
@@ -197,7 +179,7 @@ static int set_id(lua_State *L, struct bh_publish_request *r, char *why) {
 
 static int set_except(lua_State *L, struct bh_publish_request *r, char *why) {
     struct bh_slice id;
-    struct bh_conn *c = conn_on_top(L);
+    struct bh_lua_conn *c = conn_on_top(L);
     if (c) {
         r->p.except = c->number;
         return 0;
@@ -351,8 +333,8 @@ static void log_failure(const struct bh_publish_result *result) {
 }
 
 static void on_published(void *ud, bh_handle serial, const struct bh_publish_result *result) {
-    const struct bh_lane *lane = bh_lane_of(ud);
-    struct bh_publish_call *call = lane ? lane->publishes : NULL;
+    const struct bh_script_worker *sw = bh_script_worker_of(ud);
+    struct bh_publish_call *call = sw ? sw->publish_calls : NULL;
     while (call && call->serial != serial)
         call = call->outer;
     if (!result->error) {
@@ -372,16 +354,17 @@ static void on_published(void *ud, bh_handle serial, const struct bh_publish_res
 
 /* What on_publish publishes is not shown to it again. */
 static bool is_inside_hook(const struct bh_script *s) {
-    return s->lane->current && s->lane->current->hook == HOOK_PUBLISH;
+    const struct bh_task *t = bh_script_current(s);
+    return t && t->hook == HOOK_PUBLISH;
 }
 
 static int send_to_node(struct bh_script *s, struct bh_publish_request *r, char *why) {
-    struct bh_lane *lane = s->lane;
-    struct bh_publish_call call = {lane->publishes, ++lane->publish_serial, 0, &r->p, why};
+    struct bh_script_worker *sw = s->script_worker;
+    struct bh_publish_call call = {sw->publish_calls, ++sw->publish_serial, 0, &r->p, why};
     r->p.skip_hook = is_inside_hook(s);
-    lane->publishes = &call;
+    sw->publish_calls = &call;
     bh_node_publish(s->worker, &r->p, on_published, s->worker, call.serial);
-    lane->publishes = call.outer;
+    sw->publish_calls = call.outer;
     return call.error;
 }
 
@@ -423,7 +406,7 @@ static int publish(lua_State *L) {
     char why[BH_WHY_MAX];
     bh_script_check_started(L, "bh.publish");
     if (read_argument(L, "bh.publish", &r, why) || bh_publish_send(bh_script_of(L), &r, why))
-        return bh_bind_error(L, why);
+        return bh_push_error(L, why);
     lua_pushlstring(L, r.p.id, r.p.id_len);
     return 1;
 }
@@ -432,7 +415,7 @@ static int publish(lua_State *L) {
 
 static void push_result(lua_State *L, const struct bh_publish_result *result) {
     lua_createtable(L, 0, 4);
-    bh_bind_push_slice(L, result->id);
+    bh_push_slice(L, result->id);
     lua_setfield(L, -2, "id");
     lua_pushstring(L, bh_publish_status_name(result));
     lua_setfield(L, -2, "status");
@@ -465,7 +448,7 @@ static void on_result(void *ud, bh_handle wait, const struct bh_publish_result *
 static int wait_for_conn(lua_State *L, struct bh_publish_request *r, char *why) {
     bool sent;
     if (send_to_conn(r, &sent, why))
-        return bh_bind_error(L, why);
+        return bh_push_error(L, why);
     struct bh_publish_result result = {.id = bh_slice(r->p.id, r->p.id_len),
                                        .status = sent ? BH_PUBLISH_DELIVERED : BH_PUBLISH_OFFLINE,
                                        .instances = sent,
@@ -480,7 +463,7 @@ static int publish_wait(lua_State *L) {
     struct bh_task *t = bh_task_may_wait(L, "bh.publish_wait");
     struct bh_worker *w = t->script->worker;
     if (read_argument(L, "bh.publish_wait", &r, why))
-        return bh_bind_error(L, why);
+        return bh_push_error(L, why);
     make_id(&r.p);
     if (r.to)
         return wait_for_conn(L, &r, why);

@@ -2,7 +2,7 @@
 #ifndef BELLHOP_SCRIPT_BIND_PUBLISH_H
 #define BELLHOP_SCRIPT_BIND_PUBLISH_H
 
-#include "state.h"
+#include "run/state.h"
 
 #define BH_WHY_MAX 256
 
@@ -25,11 +25,5 @@ int bh_publish_set(lua_State *L, const char *field, struct bh_publish_request *r
 
 /* Their names, from 0; NULL at the end. */
 const char *bh_publish_field(size_t i);
-
-/* Ids in Lua: strings, or integers as their decimal text. The value on top is replaced by the
- * string. False for anything else. */
-bool bh_id_from_lua(lua_State *L, struct bh_slice *out);
-/* The same for values of tags: strings, numbers, and booleans as "true" and "false". */
-bool bh_text_from_lua(lua_State *L, struct bh_slice *out);
 
 #endif

@@ -6,6 +6,8 @@
  * Replies become strings, integers and lists; nil is nil at the top and bh.json.null in a list,
  * which must not have holes. An error reply, a broken link and a timeout are nil and the text. */
 #include "bind/bind.h"
+#include "lua/args.h"
+#include "lua/class.h"
 #include "run/sched.h"
 
 #include "bellhop/base/crypto.h"
@@ -31,7 +33,7 @@ static void push_reply(lua_State *L, const struct bh_reply *reply, unsigned dept
     case BH_REPLY_STRING:
     case BH_REPLY_STATUS:
     case BH_REPLY_ERROR:
-        bh_bind_push_slice(L, reply->str);
+        bh_push_slice(L, reply->str);
         return;
     case BH_REPLY_ARRAY:
         break;
@@ -83,7 +85,7 @@ static bool has_redis(const struct bh_task *t) {
 }
 
 static int no_redis(lua_State *L) {
-    return bh_bind_error(L, "no Redis is configured (see --redis)");
+    return bh_push_error(L, "no Redis is configured (see --redis)");
 }
 
 /* --- call, must --- */
@@ -102,7 +104,7 @@ static struct bh_task *begin_call(lua_State *L, const char *name) {
         return NULL;
     struct bh_slice *argv = lua_newuserdatauv(L, (size_t)argc * sizeof *argv, 0);
     for (int i = 0; i < argc; i++)
-        argv[i] = bh_bind_slice(L, i + 1);
+        argv[i] = bh_check_slice(L, i + 1);
     send(t, (size_t)argc, argv, wait_for_reply(t));
     return t;
 }
@@ -152,7 +154,7 @@ static void take_piped(struct bh_task *t, const struct piped *one, int error,
         if (error)
             lua_pushstring(L, bh_strerror(error));
         else
-            bh_bind_push_slice(L, reply->str);
+            bh_push_slice(L, reply->str);
         lua_setfield(L, -2, "error");
     } else {
         push_reply(L, reply, 0);
@@ -291,7 +293,7 @@ static int redis_eval(lua_State *L) {
     struct bh_task *t = bh_task_may_wait(L, "bh.redis.eval");
     char sha[2 * BH_DIGEST_MAX + 1];
     unsigned char digest[BH_DIGEST_MAX];
-    struct bh_slice script = bh_bind_slice(L, EVAL_SCRIPT);
+    struct bh_slice script = bh_check_slice(L, EVAL_SCRIPT);
     lua_settop(L, 3);
     copy_list(L, EVAL_KEYS);
     copy_list(L, EVAL_ARGS);
@@ -311,5 +313,5 @@ static const luaL_Reg functions[] = {{"call", redis_call},
                                      {NULL, NULL}};
 
 void bh_bind_redis(lua_State *L) {
-    bh_bind_module(L, "redis", functions);
+    bh_set_module(L, "redis", functions);
 }

@@ -3,7 +3,11 @@
  * One userdata holds a copy of everything, so a script may keep req, over a wait or for ever. What
  * costs something (arguments, cookies) is taken apart when it is asked for. */
 #include "bind/bind_request.h"
+
 #include "bind/bind.h"
+#include "lua/args.h"
+#include "lua/class.h"
+#include "run/state.h"
 
 #define REQUEST_MT "bellhop.request"
 
@@ -97,7 +101,7 @@ struct bh_lua_request *bh_request_push(lua_State *L, const struct bh_request *fr
     if (from->tls)
         place_tls(req, from->tls, (struct bh_slice *)(params + from->param_count), &at);
     if (body) {
-        bh_bind_push_slice(L, *body);
+        bh_push_slice(L, *body);
         lua_setiuservalue(L, -2, BODY_VALUE);
     }
     luaL_setmetatable(L, REQUEST_MT);
@@ -105,7 +109,7 @@ struct bh_lua_request *bh_request_push(lua_State *L, const struct bh_request *fr
 }
 
 static const struct bh_lua_request *self(lua_State *L) {
-    return bh_bind_self(L, bh_script_of(L)->request_class, REQUEST_MT);
+    return bh_class_self(L, bh_script_of(L)->request_class, REQUEST_MT);
 }
 
 static const struct bh_request *check(lua_State *L) {
@@ -122,14 +126,14 @@ static void push_subprotocols(lua_State *L, const struct bh_request *r) {
         if (!bh_slice_caseeq(r->headers[i].name, BH_SLICE("Sec-WebSocket-Protocol")))
             continue;
         while (bh_slice_split(&rest, ',', &part)) {
-            bh_bind_push_slice(L, bh_slice_trim(part));
+            bh_push_slice(L, bh_slice_trim(part));
             lua_rawseti(L, -2, ++n);
         }
     }
 }
 
 static void set_slice(lua_State *L, const char *name, struct bh_slice value) {
-    bh_bind_push_optional(L, value);
+    bh_push_optional(L, value);
     lua_setfield(L, -2, name);
 }
 
@@ -147,7 +151,7 @@ static void push_tls(lua_State *L, const struct bh_request_tls *t) {
     lua_setfield(L, -2, "verified");
     lua_createtable(L, (int)t->san_count, 0);
     for (size_t i = 0; i < t->san_count; i++) {
-        bh_bind_push_slice(L, t->sans[i]);
+        bh_push_slice(L, t->sans[i]);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
     lua_setfield(L, -2, "san");
@@ -177,9 +181,9 @@ static void push_params(lua_State *L, const struct bh_request *r) {
         return;
     lua_createtable(L, 0, (int)r->param_count);
     for (size_t i = 0; i < r->param_count; i++) {
-        bh_bind_push_slice(L, r->params[i].name);
+        bh_push_slice(L, r->params[i].name);
         decode(bh_script_of(L), r->params[i].value, false, &value);
-        bh_bind_push_slice(L, value);
+        bh_push_slice(L, value);
         lua_rawset(L, -3);
     }
     lua_pushvalue(L, -1);
@@ -191,22 +195,22 @@ static void push_field(lua_State *L, const struct bh_lua_request *req, int field
     const struct bh_request *r = &req->request;
     switch (field) {
     case F_METHOD:
-        bh_bind_push_slice(L, r->method);
+        bh_push_slice(L, r->method);
         return;
     case F_PATH:
-        bh_bind_push_slice(L, r->path);
+        bh_push_slice(L, r->path);
         return;
     case F_QUERY:
-        bh_bind_push_slice(L, r->query);
+        bh_push_slice(L, r->query);
         return;
     case F_HOST:
-        bh_bind_push_slice(L, r->host);
+        bh_push_slice(L, r->host);
         return;
     case F_TENANT:
-        bh_bind_push_optional(L, bh_slice(req->tenant, req->tenant_len));
+        bh_push_optional(L, bh_slice(req->tenant, req->tenant_len));
         return;
     case F_IP:
-        bh_bind_push_slice(L, r->peer_ip);
+        bh_push_slice(L, r->peer_ip);
         return;
     case F_PORT:
         lua_pushinteger(L, r->peer_port);
@@ -215,7 +219,7 @@ static void push_field(lua_State *L, const struct bh_lua_request *req, int field
         push_subprotocols(L, r);
         return;
     case F_LISTENER:
-        bh_bind_push_slice(L, r->listener);
+        bh_push_slice(L, r->listener);
         return;
     case F_SECURE:
         lua_pushboolean(L, r->secure);
@@ -237,7 +241,7 @@ static void push_field(lua_State *L, const struct bh_lua_request *req, int field
 
 /* A method checks what it is called with; it is what is asked for most. */
 static int request_index(lua_State *L) {
-    int field = bh_bind_member(L);
+    int field = bh_class_member(L);
     if (field >= 0)
         push_field(L, self(L), field);
     return 1;
@@ -263,21 +267,21 @@ static bool next_arg(struct bh_script *s, struct bh_slice *rest, struct bh_slice
 static int request_arg(lua_State *L) {
     struct bh_slice rest = check(L)->query, value;
     struct bh_script *s = bh_script_of(L);
-    if (!next_arg(s, &rest, bh_bind_slice(L, 2), &value) || !decode(s, value, true, &value))
+    if (!next_arg(s, &rest, bh_check_slice(L, 2), &value) || !decode(s, value, true, &value))
         return 0;
-    bh_bind_push_slice(L, value);
+    bh_push_slice(L, value);
     return 1;
 }
 
 static int request_args(lua_State *L) {
-    struct bh_slice rest = check(L)->query, name = bh_bind_slice(L, 2), value;
+    struct bh_slice rest = check(L)->query, name = bh_check_slice(L, 2), value;
     struct bh_script *s = bh_script_of(L);
     lua_Integer n = 0;
     lua_newtable(L);
     while (next_arg(s, &rest, name, &value)) {
         if (!decode(s, value, true, &value))
             continue;
-        bh_bind_push_slice(L, value);
+        bh_push_slice(L, value);
         lua_rawseti(L, -2, ++n);
     }
     return 1;
@@ -286,14 +290,14 @@ static int request_args(lua_State *L) {
 /* Several of one name are one, with commas (RFC 9110, 5.3). */
 static int request_header(lua_State *L) {
     const struct bh_request *r = check(L);
-    struct bh_slice name = bh_bind_slice(L, 2);
+    struct bh_slice name = bh_check_slice(L, 2);
     int found = 0;
     for (size_t i = 0; i < r->header_count; i++) {
         if (!bh_slice_caseeq(r->headers[i].name, name))
             continue;
         if (found++)
             lua_pushliteral(L, ", ");
-        bh_bind_push_slice(L, r->headers[i].value);
+        bh_push_slice(L, r->headers[i].value);
         if (found > 1)
             lua_concat(L, 3);
     }
@@ -316,11 +320,11 @@ static bool find_cookie(struct bh_slice header, struct bh_slice name, struct bh_
 
 static int request_cookie(lua_State *L) {
     const struct bh_request *r = check(L);
-    struct bh_slice name = bh_bind_slice(L, 2), value;
+    struct bh_slice name = bh_check_slice(L, 2), value;
     for (size_t i = 0; i < r->header_count; i++) {
         if (bh_slice_caseeq(r->headers[i].name, BH_SLICE("Cookie")) &&
             find_cookie(r->headers[i].value, name, &value)) {
-            bh_bind_push_slice(L, value);
+            bh_push_slice(L, value);
             return 1;
         }
     }
@@ -330,8 +334,8 @@ static int request_cookie(lua_State *L) {
 static int request_json(lua_State *L) {
     check(L);
     if (lua_getiuservalue(L, 1, BODY_VALUE) != LUA_TSTRING)
-        return bh_bind_error(L, "this request shows no body");
-    return bh_json_decode(L, bh_bind_slice(L, -1));
+        return bh_push_error(L, "this request shows no body");
+    return bh_json_decode(L, bh_check_slice(L, -1));
 }
 
 static const luaL_Reg methods[] = {
@@ -340,7 +344,7 @@ static const luaL_Reg methods[] = {
 };
 
 void bh_bind_request(lua_State *L) {
-    bh_bind_class(L, REQUEST_MT, methods, fields, request_index, NULL);
+    bh_class_new(L, REQUEST_MT, methods, fields, request_index, NULL);
     bh_script_of(L)->request_class = lua_topointer(L, -1);
     lua_pop(L, 1);
 }

@@ -3,7 +3,7 @@
 #ifndef BELLHOP_SCRIPT_BIND_REQUEST_H
 #define BELLHOP_SCRIPT_BIND_REQUEST_H
 
-#include "state.h"
+#include "run/state.h"
 
 struct bh_lua_request {
     struct bh_request request; /* its slices point behind this struct */

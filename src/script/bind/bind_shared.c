@@ -1,7 +1,10 @@
 /* bind_shared.c - bh.shared.NAME:get, set, add, incr, cas: what the workers of an instance share.
  */
 #include "bind/bind.h"
+#include "lua/args.h"
+#include "lua/class.h"
 #include "run/shared.h"
+#include "run/state.h"
 
 #include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
@@ -21,7 +24,7 @@ struct store {
 /* "<name>\0<key>" in a buffer of the caller's. */
 static struct bh_slice check_key(lua_State *L, char buffer[STORE_NAME_MAX + 1 + KEY_MAX]) {
     const struct store *store = luaL_checkudata(L, 1, STORE_MT);
-    struct bh_slice key = bh_bind_slice(L, 2);
+    struct bh_slice key = bh_check_slice(L, 2);
     luaL_argcheck(L, key.n <= KEY_MAX, 2, "a key of at most 512 bytes");
     memcpy(buffer, store->name, store->len + 1);
     memcpy(buffer + store->len + 1, key.p, key.n);
@@ -36,7 +39,7 @@ static struct bh_shared_value check_value(lua_State *L, int arg) {
         break;
     case LUA_TSTRING:
         v.type = BH_SHARED_STRING;
-        v.string = bh_bind_slice(L, arg);
+        v.string = bh_check_slice(L, arg);
         break;
     case LUA_TBOOLEAN:
         v.type = BH_SHARED_BOOL;
@@ -65,7 +68,7 @@ static uint64_t check_ttl(lua_State *L, int arg) {
 static void push_value(lua_State *L, const struct bh_shared_value *v) {
     switch (v->type) {
     case BH_SHARED_STRING:
-        bh_bind_push_slice(L, v->string);
+        bh_push_slice(L, v->string);
         return;
     case BH_SHARED_INTEGER:
         lua_pushinteger(L, v->integer);
@@ -84,20 +87,20 @@ static void push_value(lua_State *L, const struct bh_shared_value *v) {
 static int failed(lua_State *L, int error) {
     switch (error) {
     case BH_ENOMEM:
-        return bh_bind_error(L, "the shared memory is full (script.shared_memory)");
+        return bh_push_error(L, "the shared memory is full (script.shared_memory)");
     case BH_EEXIST:
-        return bh_bind_error(L, "exists");
+        return bh_push_error(L, "exists");
     case BH_ENOTFOUND:
-        return bh_bind_error(L, "changed");
+        return bh_push_error(L, "changed");
     case BH_EINVAL:
-        return bh_bind_error(L, "not an integer");
+        return bh_push_error(L, "not an integer");
     default:
-        return bh_bind_error(L, "out of range");
+        return bh_push_error(L, "out of range");
     }
 }
 
 static int result(lua_State *L, int error) {
-    return error ? failed(L, error) : bh_bind_result(L, 0);
+    return error ? failed(L, error) : bh_push_result(L, 0);
 }
 
 static struct bh_shared *shared_of(lua_State *L) {
@@ -156,7 +159,7 @@ static const luaL_Reg methods[] = {
 
 /* bh.shared.NAME: made once, then a plain field. */
 static int shared_index(lua_State *L) {
-    struct bh_slice name = bh_bind_slice(L, 2);
+    struct bh_slice name = bh_check_slice(L, 2);
     if (name.n == 0 || name.n > STORE_NAME_MAX || memchr(name.p, '\0', name.n))
         return luaL_error(L, "the name of a shared store has 1 to 64 bytes");
     struct store *store = lua_newuserdatauv(L, sizeof *store, 0);
@@ -171,7 +174,7 @@ static int shared_index(lua_State *L) {
 }
 
 void bh_bind_shared(lua_State *L) {
-    bh_bind_methods(L, STORE_MT, methods);
+    bh_class_new_methods(L, STORE_MT, methods);
     lua_newtable(L);
     lua_createtable(L, 0, 2);
     lua_pushcfunction(L, shared_index);

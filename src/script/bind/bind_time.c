@@ -3,6 +3,7 @@
  * A spawned function starts at once, inside the caller, and goes on by itself when it first waits.
  * Its failure is logged and hurts nobody else. */
 #include "bind/bind.h"
+#include "lua/args.h"
 #include "run/sched.h"
 
 #define SECONDS_MAX (30 * 86400.0)
@@ -31,7 +32,7 @@ static void task_end(struct bh_task *t, enum bh_outcome outcome, const char *err
 static struct bh_task *new_task(lua_State *L, int arg, const char *what) {
     luaL_checktype(L, arg, LUA_TFUNCTION);
     bh_script_check_started(L, what);
-    if (!bh_task_room(bh_script_of(L)))
+    if (!bh_task_has_room(bh_script_of(L)))
         return NULL;
     struct bh_task *t = bh_task_new(bh_script_of(L), HOOK_NONE, task_end);
     lua_pushvalue(L, arg);
@@ -40,7 +41,7 @@ static struct bh_task *new_task(lua_State *L, int arg, const char *what) {
 }
 
 static int too_many(lua_State *L) {
-    return bh_bind_error(L, "too many tasks (script.max_tasks)");
+    return bh_push_error(L, "too many tasks (script.max_tasks)");
 }
 
 static int time_spawn(lua_State *L) {
@@ -48,7 +49,7 @@ static int time_spawn(lua_State *L) {
     if (!t)
         return too_many(L);
     bh_task_run(t, 1);
-    return bh_bind_result(L, 0);
+    return bh_push_result(L, 0);
 }
 
 static void on_due(struct bh_timer *timer) {
@@ -62,7 +63,7 @@ static int time_after(lua_State *L) {
         return too_many(L);
     t->timer.fn = on_due;
     bh_timer_set(&t->timer, ms);
-    return bh_bind_result(L, 0);
+    return bh_push_result(L, 0);
 }
 
 static const luaL_Reg functions[] = {

@@ -2,6 +2,8 @@
  * tenant. All functions wait. */
 #include "bind/bind.h"
 #include "bind/bind_publish.h"
+#include "lua/args.h"
+#include "lua/class.h"
 #include "run/sched.h"
 
 #include "bellhop/base/error.h"
@@ -10,11 +12,11 @@ static void push_connection(lua_State *L, const struct bh_connection_info *c) {
     char id[BH_CONNECTION_ID_LEN + 1];
     bh_connection_id(c->number, id);
     lua_createtable(L, 0, 4);
-    bh_bind_push_slice(L, c->instance);
+    bh_push_slice(L, c->instance);
     lua_setfield(L, -2, "instance");
     lua_pushlstring(L, id, BH_CONNECTION_ID_LEN);
     lua_setfield(L, -2, "id");
-    bh_bind_push_optional(L, c->tenant);
+    bh_push_optional(L, c->tenant);
     lua_setfield(L, -2, "tenant");
     lua_pushnumber(L, (double)c->opened_at / 1000);
     lua_setfield(L, -2, "opened_at");
@@ -76,7 +78,7 @@ static int lookup(lua_State *L, const char *name, enum bh_lookup what, bh_tracke
     if (!bh_id_from_lua(L, &id))
         return luaL_typeerror(L, 1, "id (a string or an integer)");
     if (bh_id_check(kind, id, &why))
-        return bh_bind_error(L, why);
+        return bh_push_error(L, why);
     bh_node_lookup(w, what, &id, 1, done, w, bh_task_wait(t, 0, NULL));
     return bh_task_yield(L, t);
 }
@@ -101,5 +103,5 @@ static const luaL_Reg functions[] = {
 };
 
 void bh_bind_tracker(lua_State *L) {
-    bh_bind_module(L, "tracker", functions);
+    bh_set_module(L, "tracker", functions);
 }

@@ -4,7 +4,8 @@
  * The msg of on_offline is cut off from the message when the hook ends, like that of on_publish. */
 #include "bind/bind.h"
 #include "bind/bind_message.h"
-#include "hooks/hooks_private.h"
+#include "hooks/hooks.h"
+#include "lua/args.h"
 #include "run/sched.h"
 
 #define RETRY_MIN_MS     100
@@ -18,7 +19,7 @@ static void presence_end(struct bh_task *t, enum bh_outcome outcome, const char 
 void bh_hook_presence(struct bh_hooks *h, struct bh_slice user, bool online, int64_t at) {
     struct bh_task *t = bh_task_new((struct bh_script *)h, HOOK_PRESENCE, presence_end);
     lua_createtable(t->co, 0, 3);
-    bh_bind_push_slice(t->co, user);
+    bh_push_slice(t->co, user);
     lua_setfield(t->co, -2, "user");
     lua_pushboolean(t->co, online);
     lua_setfield(t->co, -2, "online");
@@ -52,7 +53,7 @@ static enum bh_offline offline_decided(struct bh_task *t, uint64_t *retry_ms) {
         return BH_OFFLINE_DROP;
     if (read_retry(t->co, first, retry_ms))
         return BH_OFFLINE_RETRY;
-    bh_task_complain(t, "on_offline must return true, \"drop\", {retry = seconds}, or nil");
+    bh_task_log_error(t, "on_offline must return true, \"drop\", {retry = seconds}, or nil");
     return BH_OFFLINE_DROP;
 }
 

@@ -1,62 +1,16 @@
-/* hooks_conn.c - the ordered hooks of a connection: what each is given, and what its answer does.
+/* hooks_conn.c - the ordered hooks of a connection: their arguments, and what their results do.
  *
- * `prepare` pushes the arguments after the conn; `end` acts on the outcome. Failures close or
- * refuse; nothing falls through. The connection may have gone meanwhile: then sub is NULL and the
- * answer has no effect, but hooks that publish still do. */
+ * A verb of the port describes the job; lua_conn.c decides when it runs. `prepare` pushes the
+ * arguments after the conn; `on_done` acts on the outcome. Failures close or refuse. The connection
+ * may have closed meanwhile: then the subscriber is NULL and the result has no effect on it, but a
+ * publish is still sent. */
 #include "bind/bind_publish.h"
-#include "hooks/hooks_private.h"
+#include "hooks/hooks.h"
+#include "lua/args.h"
 #include "run/lua_conn.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
-
-void bh_push_opcode(lua_State *L, unsigned opcode) {
-    if (opcode == BH_TEXT)
-        lua_pushliteral(L, "text");
-    else
-        lua_pushliteral(L, "binary");
-}
-
-static void push_close_info(lua_State *L, const struct bh_job *job) {
-    lua_createtable(L, 0, 2);
-    lua_pushinteger(L, job->code);
-    lua_setfield(L, -2, "code");
-    lua_pushlstring(L, job->data.p, job->data.n);
-    lua_setfield(L, -2, "reason");
-}
-
-void bh_conn_hook_prepare(struct bh_task *t, const struct bh_job *job) {
-    lua_State *L = t->co;
-    switch (job->hook) {
-    case HOOK_MESSAGE:
-        t->u.opcode = job->opcode;
-        lua_pushlstring(L, job->data.p, job->data.n);
-        lua_pushvalue(L, job->opcode == BH_TEXT ? BH_TASK_TEXT : BH_TASK_BINARY);
-        return;
-    case HOOK_SUBSCRIBE:
-        t->u.allowed.done = job->done;
-        t->u.allowed.ud = job->ud;
-        t->u.allowed.handle = job->handle;
-        lua_pushlstring(L, job->data.p, job->data.n);
-        return;
-    case HOOK_EXPIRE:
-        t->u.expiry.done = job->expired;
-        t->u.expiry.ud = job->ud;
-        t->u.expiry.handle = job->handle;
-        return;
-    case HOOK_UNSUBSCRIBE:
-        lua_pushlstring(L, job->data.p, job->data.n);
-        lua_pushstring(L, job->why);
-        return;
-    case HOOK_CLOSE:
-        push_close_info(L, job);
-        return;
-    default:
-        return;
-    }
-}
-
-/* --- answers --- */
 
 static struct bh_slice string_at(lua_State *L, int index) {
     struct bh_slice s = bh_slice(NULL, 0);
@@ -69,35 +23,49 @@ static bool is_false(lua_State *L, int index) {
     return lua_isboolean(L, index) && !lua_toboolean(L, index);
 }
 
-bool bh_close_code_ok(lua_Integer code) {
-    bool standard = code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006;
-    return standard || (code >= 3000 && code <= 4999);
-}
-
 /* `false, code, reason` */
-static void close_as_told(struct bh_task *t, struct bh_subscriber *sub) {
+static void close_with_result(struct bh_task *t, struct bh_subscriber *sub) {
     int first = t->argc + 1;
     lua_Integer code = 1008;
     if (lua_gettop(t->co) > first && !lua_isnil(t->co, first + 1))
         code = lua_isinteger(t->co, first + 1) ? lua_tointeger(t->co, first + 1) : 0;
     if (!bh_close_code_ok(code)) {
-        bh_task_complain(t, "false, code, reason: the close code must be 1000 to 1014 or 3000 to "
-                            "4999 (and not 1004, 1005, 1006); 1008 was used");
+        bh_task_log_error(t, "false, code, reason: the close code must be 1000 to 1014 or 3000 to "
+                             "4999 (and not 1004, 1005, 1006); 1008 was used");
         code = 1008;
     }
     if (sub)
         sub->vt->close(sub, (unsigned)code, string_at(t->co, first + 2));
 }
 
-static void open_end(struct bh_task *t, enum bh_outcome outcome) {
-    struct bh_subscriber *sub = bh_conn_subscriber(t->conn);
+static void prepare_nothing(struct bh_task *t, const struct bh_job *job) {}
+static void ignore_outcome(struct bh_task *t, enum bh_outcome outcome, const char *error) {}
+
+/* --- on_open --- */
+
+static void open_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+    struct bh_subscriber *sub = bh_lua_conn_subscriber(t->conn);
     if (outcome == BH_FAILED && sub)
         sub->vt->close(sub, 1011, BH_SLICE("on_open failed"));
     if (outcome == BH_DECIDED && is_false(t->co, t->argc + 1))
-        close_as_told(t, sub);
+        close_with_result(t, sub);
 }
 
-/* Text that is not text goes out as binary. */
+static const struct bh_job_ops open_ops = {HOOK_OPEN, prepare_nothing, open_done};
+
+void bh_hook_open(struct bh_hooks *h, struct bh_subscriber *sub) {
+    bh_lua_conn_submit((struct bh_script *)h, sub, &(struct bh_job){.ops = &open_ops});
+}
+
+/* --- on_message --- */
+
+static void message_prepare(struct bh_task *t, const struct bh_job *job) {
+    t->u.opcode = job->opcode;
+    lua_pushlstring(t->co, job->data.p, job->data.n);
+    lua_pushvalue(t->co, job->opcode == BH_TEXT ? BH_TASK_TEXT : BH_TASK_BINARY);
+}
+
+/* Data that is not valid UTF-8 is sent as binary. */
 static void reply(struct bh_subscriber *sub, unsigned opcode, struct bh_slice data) {
     if (sub && sub->vt->send(sub, opcode, data) == BH_EUTF8)
         sub->vt->send(sub, BH_BINARY, data);
@@ -107,17 +75,17 @@ static void publish_for_client(struct bh_task *t, int index) {
     struct bh_publish_request r;
     char why[BH_WHY_MAX];
     if (bh_publish_read(t->co, index, &r, why)) {
-        bh_task_complain(t, why);
+        bh_task_log_error(t, why);
         return;
     }
     struct bh_script *s = t->script;
-    bh_handle outer = s->lane->publisher;
+    bh_handle outer = s->script_worker->publisher;
     r.p.source = BH_SOURCE_CLIENT;
     r.p.from = t->conn->number;
-    s->lane->publisher = t->conn->handle;
+    s->script_worker->publisher = t->conn->handle;
     if (bh_publish_send(s, &r, why))
         bh_info_limited("publish refused", bh_kv_str("why", why));
-    s->lane->publisher = outer;
+    s->script_worker->publisher = outer;
 }
 
 static void message_default(struct bh_task *t, struct bh_subscriber *sub) {
@@ -136,20 +104,43 @@ static void message_decided(struct bh_task *t, struct bh_subscriber *sub) {
         return;
     case LUA_TBOOLEAN:
         if (!lua_toboolean(t->co, first))
-            close_as_told(t, sub);
+            close_with_result(t, sub);
         return;
     default:
-        bh_task_complain(t, "on_message must return true, a string (the reply), a table (to be "
-                            "published), false with code and reason, or nil");
+        bh_task_log_error(t, "on_message must return true, a string (the reply), a table (to be "
+                             "published), false with code and reason, or nil");
     }
 }
 
-static void message_end(struct bh_task *t, enum bh_outcome outcome) {
-    struct bh_subscriber *sub = bh_conn_subscriber(t->conn);
+static void message_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+    struct bh_subscriber *sub = bh_lua_conn_subscriber(t->conn);
     if (outcome == BH_DECIDED)
         message_decided(t, sub);
     else if (outcome == BH_NO_OPINION)
         message_default(t, sub);
+}
+
+static const struct bh_job_ops message_ops = {HOOK_MESSAGE, message_prepare, message_done};
+
+void bh_hook_message(struct bh_hooks *h, struct bh_subscriber *sub, enum bh_opcode opcode,
+                     struct bh_slice data) {
+    bh_lua_conn_submit((struct bh_script *)h, sub,
+                       &(struct bh_job){.ops = &message_ops, .opcode = opcode, .data = data});
+}
+
+/* --- on_subscribe, on_unsubscribe --- */
+
+/* The topic's id, without its name space: scripts name topics as they publish to them. */
+static struct bh_slice topic_id(struct bh_slice name) {
+    struct bh_slice prefix = BH_SLICE("topic:");
+    return bh_slice_starts(name, prefix) ? bh_slice(name.p + prefix.n, name.n - prefix.n) : name;
+}
+
+static void subscribe_prepare(struct bh_task *t, const struct bh_job *job) {
+    t->u.allowed.done = job->done;
+    t->u.allowed.ud = job->ud;
+    t->u.allowed.handle = job->handle;
+    lua_pushlstring(t->co, job->data.p, job->data.n);
 }
 
 static void subscribe_refused(struct bh_task *t, lua_Integer status, struct bh_slice body) {
@@ -165,12 +156,12 @@ static void subscribe_decided(struct bh_task *t) {
                           lua_isinteger(t->co, first + 1) ? lua_tointeger(t->co, first + 1) : 403,
                           string_at(t->co, first + 2));
     else {
-        bh_task_complain(t, "on_subscribe must return true, a table, false with a code, or nil");
+        bh_task_log_error(t, "on_subscribe must return true, a table, false with a code, or nil");
         subscribe_refused(t, 503, BH_SLICE("on_subscribe failed"));
     }
 }
 
-static void subscribe_end(struct bh_task *t, enum bh_outcome outcome) {
+static void subscribe_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     if (outcome == BH_DECIDED)
         subscribe_decided(t);
     else if (outcome == BH_NO_OPINION)
@@ -181,7 +172,42 @@ static void subscribe_end(struct bh_task *t, enum bh_outcome outcome) {
         subscribe_refused(t, 0, BH_SLICE("closed"));
 }
 
-static void expire_end(struct bh_task *t, enum bh_outcome outcome) {
+static const struct bh_job_ops subscribe_ops = {HOOK_SUBSCRIBE, subscribe_prepare, subscribe_done};
+
+void bh_hook_subscribe(struct bh_hooks *h, struct bh_subscriber *sub, struct bh_slice topic,
+                       bh_allowed_cb done, void *ud, bh_handle handle) {
+    bh_lua_conn_submit((struct bh_script *)h, sub,
+                       &(struct bh_job){.ops = &subscribe_ops,
+                                        .done = done,
+                                        .ud = ud,
+                                        .handle = handle,
+                                        .data = topic_id(topic)});
+}
+
+static void unsubscribe_prepare(struct bh_task *t, const struct bh_job *job) {
+    lua_pushlstring(t->co, job->data.p, job->data.n);
+    lua_pushstring(t->co, job->why);
+}
+
+static const struct bh_job_ops unsubscribe_ops = {HOOK_UNSUBSCRIBE, unsubscribe_prepare,
+                                                  ignore_outcome};
+
+void bh_hook_unsubscribe(struct bh_hooks *h, struct bh_subscriber *sub, struct bh_slice topic,
+                         const char *why) {
+    bh_lua_conn_submit(
+        (struct bh_script *)h, sub,
+        &(struct bh_job){.ops = &unsubscribe_ops, .why = why, .data = topic_id(topic)});
+}
+
+/* --- on_expire --- */
+
+static void expire_prepare(struct bh_task *t, const struct bh_job *job) {
+    t->u.expiry.done = job->expired;
+    t->u.expiry.ud = job->ud;
+    t->u.expiry.handle = job->handle;
+}
+
+static void expire_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     int first = t->argc + 1;
     int64_t expires = 0;
     if (outcome == BH_DECIDED) {
@@ -189,19 +215,35 @@ static void expire_end(struct bh_task *t, enum bh_outcome outcome) {
         if (at > 0 && at < 1e12)
             expires = (int64_t)at;
         else if (!is_false(t->co, first))
-            bh_task_complain(t, "on_expire must return the new expiry in Unix seconds, false, or "
-                                "nil");
+            bh_task_log_error(t, "on_expire must return the new expiry in Unix seconds, false, or "
+                                 "nil");
     }
     t->u.expiry.done(t->u.expiry.ud, t->u.expiry.handle, expires);
 }
 
-void bh_conn_hook_end(struct bh_task *t, enum bh_outcome outcome, const char *error) {
-    if (t->hook == HOOK_OPEN)
-        open_end(t, outcome);
-    else if (t->hook == HOOK_MESSAGE)
-        message_end(t, outcome);
-    else if (t->hook == HOOK_SUBSCRIBE)
-        subscribe_end(t, outcome);
-    else if (t->hook == HOOK_EXPIRE)
-        expire_end(t, outcome);
+static const struct bh_job_ops expire_ops = {HOOK_EXPIRE, expire_prepare, expire_done};
+
+void bh_hook_expire(struct bh_hooks *h, struct bh_subscriber *sub, bh_expiry_cb done, void *ud,
+                    bh_handle handle) {
+    bh_lua_conn_submit(
+        (struct bh_script *)h, sub,
+        &(struct bh_job){.ops = &expire_ops, .expired = done, .ud = ud, .handle = handle});
+}
+
+/* --- on_close --- */
+
+static void close_prepare(struct bh_task *t, const struct bh_job *job) {
+    lua_createtable(t->co, 0, 2);
+    lua_pushinteger(t->co, job->code);
+    lua_setfield(t->co, -2, "code");
+    lua_pushlstring(t->co, job->data.p, job->data.n);
+    lua_setfield(t->co, -2, "reason");
+}
+
+static const struct bh_job_ops close_ops = {HOOK_CLOSE, close_prepare, ignore_outcome};
+
+void bh_hook_close(struct bh_hooks *h, struct bh_subscriber *sub, unsigned code,
+                   struct bh_slice reason) {
+    bh_lua_conn_closed((struct bh_script *)h, sub,
+                       &(struct bh_job){.ops = &close_ops, .code = code, .data = reason});
 }

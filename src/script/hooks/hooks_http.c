@@ -6,7 +6,7 @@
  * to the connection is the script's mistake, logged, and 500 for the client, who is told no more
  * than that. nil is 404, so that a function can say that there is no such thing. */
 #include "bind/bind_request.h"
-#include "hooks/hooks_private.h"
+#include "hooks/hooks.h"
 #include "hooks/identity.h"
 #include "lua/json_value.h"
 #include "run/sched.h"
@@ -136,7 +136,7 @@ static int read_answer(struct reader *r, int first) {
 static void answer(struct bh_task *t) {
     struct reader r = {.L = t->co};
     if (read_answer(&r, t->argc + 1)) {
-        bh_task_complain(t, r.why);
+        bh_task_log_error(t, r.why);
         fail(t);
     } else {
         respond(t, &r.response);
@@ -222,7 +222,7 @@ static bh_handle run_route(struct bh_script *s, const struct bh_script_route *ro
     lua_xmove(s->L, t->co, 1);
     bh_handle ticket = bh_task_ticket(t);
     bh_task_run(t, 2);
-    return bh_slots_get(&s->lane->slots, ticket) ? ticket : 0;
+    return bh_slots_get(&s->script_worker->slots, ticket) ? ticket : 0;
 }
 
 bh_handle bh_hook_http(struct bh_hooks *h, const struct bh_request *request, struct bh_slice body,

@@ -5,7 +5,7 @@
  * the hook ends, so a script that keeps msg cannot reach freed memory. on_deliver is the hot path:
  * it shows every receiver the same msg object, and must not wait. */
 #include "bind/bind_message.h"
-#include "hooks/hooks_private.h"
+#include "hooks/hooks.h"
 #include "run/lua_conn.h"
 
 #include "bellhop/base/error.h"
@@ -20,7 +20,7 @@ static void publish_decided(struct bh_task *t, struct bh_publish *p, int *error,
         name.p = lua_tolstring(t->co, first, &name.n);
         *error = bh_strategy_parse(name, &strategy, why) ? BH_ESCRIPT : 0;
         if (*error)
-            bh_task_complain(t, *why);
+            bh_task_log_error(t, *why);
         else
             p->strategy = (uint8_t)strategy;
     } else if (lua_isboolean(t->co, first)) {
@@ -29,8 +29,8 @@ static void publish_decided(struct bh_task *t, struct bh_publish *p, int *error,
             *why = lua_tostring(t->co, first + 1);
     } else {
         *error = BH_ESCRIPT;
-        bh_task_complain(t, "on_publish must return a strategy's name, true, false with a reason, "
-                            "or nil");
+        bh_task_log_error(t, "on_publish must return a strategy's name, true, false with a reason, "
+                             "or nil");
     }
 }
 
@@ -53,13 +53,13 @@ static void publish_end(struct bh_task *t, enum bh_outcome outcome, const char *
 
 static void push_publisher(lua_State *L, struct bh_script *s, const struct bh_publish *p) {
     char id[BH_CONNECTION_ID_LEN + 1];
-    struct bh_subscriber *sub = bh_worker_subscriber(s->worker, s->lane->publisher);
+    struct bh_subscriber *sub = bh_worker_subscriber(s->worker, s->script_worker->publisher);
     bh_connection_id(p->from, id);
     lua_pushstring(L, id);
     lua_setfield(L, -2, "id");
     if (!sub || sub->number != p->from)
         return;
-    bh_conn_push(L, s, sub);
+    bh_lua_conn_push(L, s, sub);
     lua_setfield(L, -2, "conn");
 }
 
@@ -107,7 +107,7 @@ static void deliver_decided(struct bh_task *t) {
         lua_rawsetp(t->co, LUA_REGISTRYINDEX, &replacement_key);
     } else {
         call->verdict = BH_DELIVER_SKIP;
-        bh_task_complain(t, "on_deliver must return true, false, a string, or nil");
+        bh_task_log_error(t, "on_deliver must return true, false, a string, or nil");
     }
 }
 
@@ -124,7 +124,7 @@ enum bh_verdict bh_hook_deliver(struct bh_hooks *h, struct bh_subscriber *sub, s
     struct bh_deliver_call call = {.verdict = BH_DELIVER_SKIP};
     struct bh_task *t = bh_task_new(s, HOOK_DELIVER, deliver_end);
     t->u.deliver = &call;
-    bh_conn_push(t->co, s, sub);
+    bh_lua_conn_push(t->co, s, sub);
     lua_rawgeti(t->co, LUA_REGISTRYINDEX, s->delivery_ref);
     struct bh_lua_delivery *delivery = lua_touserdata(t->co, -1);
     struct bh_message *outer = delivery->m;
@@ -153,7 +153,7 @@ static void slow_end(struct bh_task *t, enum bh_outcome outcome, const char *err
             return;
         }
     }
-    bh_task_complain(t, "on_slow must return \"drop_oldest\", \"drop_newest\", \"close\", or nil");
+    bh_task_log_error(t, "on_slow must return \"drop_oldest\", \"drop_newest\", \"close\", or nil");
 }
 
 enum bh_slow bh_hook_slow(struct bh_hooks *h, struct bh_subscriber *sub, size_t queued,
@@ -161,7 +161,7 @@ enum bh_slow bh_hook_slow(struct bh_hooks *h, struct bh_subscriber *sub, size_t 
     struct bh_script *s = (struct bh_script *)h;
     struct bh_task *t = bh_task_new(s, HOOK_SLOW, slow_end);
     t->u.slow = &otherwise;
-    bh_conn_push(t->co, s, sub);
+    bh_lua_conn_push(t->co, s, sub);
     lua_pushinteger(t->co, (lua_Integer)queued);
     bh_task_run(t, 2);
     return otherwise;

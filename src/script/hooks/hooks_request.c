@@ -5,8 +5,9 @@
  * others see. The request is copied into the req object, so the hooks may wait. */
 #include "bind/bind_publish.h"
 #include "bind/bind_request.h"
-#include "hooks/hooks_private.h"
+#include "hooks/hooks.h"
 #include "hooks/identity.h"
+#include "lua/args.h"
 #include "run/sched.h"
 
 #include "bellhop/base/error.h"
@@ -74,7 +75,7 @@ static void tenant_decided(struct bh_task *t) {
             return;
         }
     }
-    bh_task_complain(t, why);
+    bh_task_log_error(t, why);
     call->ok = false;
 }
 
@@ -111,7 +112,7 @@ static void refuse(struct bh_task *t, int status, struct bh_slice body,
         welcome.headers = headers->list;
         welcome.header_count = headers->count;
     }
-    t->u.welcome.done(t->u.welcome.ud, t->u.welcome.handle, &welcome);
+    t->u.handshake.done(t->u.handshake.ud, t->u.handshake.handle, &welcome);
 }
 
 static void welcome(struct bh_task *t, int index) {
@@ -119,7 +120,7 @@ static void welcome(struct bh_task *t, int index) {
     char why[BH_WHY_MAX];
     const struct bh_lua_request *req = lua_touserdata(t->co, BH_TASK_BASE + 1);
     if (bh_admission_read(t->co, index, &req->request, &admission, why)) {
-        bh_task_complain(t, why);
+        bh_task_log_error(t, why);
         refuse(t, 503, failed_body, NULL);
         return;
     }
@@ -127,7 +128,7 @@ static void welcome(struct bh_task *t, int index) {
                            .protocol = admission.protocol,
                            .headers = admission.headers.list,
                            .header_count = admission.headers.count};
-    t->u.welcome.done(t->u.welcome.ud, t->u.welcome.handle, &w);
+    t->u.handshake.done(t->u.handshake.ud, t->u.handshake.handle, &w);
 }
 
 /* `false, status, body, headers` */
@@ -142,7 +143,7 @@ static void handshake_refused(struct bh_task *t, int first) {
              bh_answer_headers_read(t->co, first + 3, &headers, why))
         error = why;
     if (error) {
-        bh_task_complain(t, error);
+        bh_task_log_error(t, error);
         refuse(t, 503, failed_body, NULL);
         return;
     }
@@ -162,8 +163,8 @@ static void handshake_end(struct bh_task *t, enum bh_outcome outcome, const char
     else if (is_boolean(t->co, first, false))
         handshake_refused(t, first);
     else {
-        bh_task_complain(t, "on_handshake must return an identity table (or {} for an anonymous "
-                            "connection), false with status and body, or nil");
+        bh_task_log_error(t, "on_handshake must return an identity table (or {} for an anonymous "
+                             "connection), false with status and body, or nil");
         refuse(t, 503, failed_body, NULL);
     }
 }
@@ -173,7 +174,7 @@ static bh_handle run_with_req(struct bh_script *s, struct bh_task *t) {
     lua_xmove(s->L, t->co, 1);
     bh_handle ticket = bh_task_ticket(t);
     bh_task_run(t, 1);
-    return bh_slots_get(&s->lane->slots, ticket) ? ticket : 0;
+    return bh_slots_get(&s->script_worker->slots, ticket) ? ticket : 0;
 }
 
 bh_handle bh_hook_handshake(struct bh_hooks *h, const struct bh_request *request,
@@ -191,9 +192,9 @@ bh_handle bh_hook_handshake(struct bh_hooks *h, const struct bh_request *request
         return 0;
     }
     struct bh_task *t = bh_task_new(s, HOOK_HANDSHAKE, handshake_end);
-    t->u.welcome.done = done;
-    t->u.welcome.ud = ud;
-    t->u.welcome.handle = handle;
+    t->u.handshake.done = done;
+    t->u.handshake.ud = ud;
+    t->u.handshake.handle = handle;
     return run_with_req(s, t);
 }
 
@@ -217,8 +218,8 @@ static void api_end(struct bh_task *t, enum bh_outcome outcome, const char *erro
     else if (is_boolean(t->co, first, false) && read_refusal(t->co, first, 403, &refusal))
         allow(t, false, refusal.status, refusal.body);
     else {
-        bh_task_complain(t, "on_api must return true, false with status (300 to 599) and body, or "
-                            "nil");
+        bh_task_log_error(t, "on_api must return true, false with status (300 to 599) and body, or "
+                             "nil");
         allow(t, false, 503, failed_body);
     }
 }

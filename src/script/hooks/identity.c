@@ -5,6 +5,8 @@
  * the coroutine's stack until the task ends. */
 #include "hooks/identity.h"
 
+#include "lua/args.h"
+
 #include "bellhop/base/error.h"
 #include "bellhop/base/suggest.h"
 

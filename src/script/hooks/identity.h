@@ -3,7 +3,7 @@
 #define BELLHOP_SCRIPT_IDENTITY_H
 
 #include "bind/bind_publish.h"
-#include "state.h"
+#include "run/state.h"
 
 #define BH_ANSWER_HEADERS_MAX 32
 

@@ -12,7 +12,7 @@
  * its next instruction.
  *
  * Where hooks do not reach: message handlers run by an error that was raised in a hook, and
- * finalizers. Hence the xpcall and the setmetatable of escapes.c; long loops in C call
+ * finalizers. Hence the xpcall and the setmetatable of sandbox/safe_base.c; long loops in C call
  * bh_limits_check. */
 
 #include "lua/limits.h"

@@ -77,9 +77,4 @@ static inline bool bh_memory_due(const struct bh_memory *m) {
 }
 void bh_memory_step(struct bh_memory *m, lua_State *L);
 
-/* coroutine.resume, wrap, close and xpcall that keep the chain and hold nothing back, and a
- * setmetatable that takes no __gc: finalizers run where no hook can end them. Replaces the
- * globals. */
-void bh_limits_open(lua_State *L);
-
 #endif

@@ -1,13 +1,12 @@
 /* handover.c - connections change from one generation of the scripts to the next.
  *
- * No object of Lua passes from one state to another. Each open connection that has something to
- * remember gets an object in the new state: a copy of its vars (as far as they are data) and the
- * jobs that wait. Where a hook is under way in the old state, the new object waits for it, so that
- * the hooks of one connection still run one at a time; when it ends, its vars win, for they are
- * the later ones.
- *
- * A connection is handed over when the new state first needs it; all others follow in slices, so
- * that nobody waits for 50,000. */
+ * No Lua object passes from one state to another. A connection with something to carry over gets a
+ * conn in the new state: a copy of its vars (as far as they are data), its buckets, and the jobs
+ * that wait. While one of its hooks still runs in the old state, the new conn waits for it, so that
+ * the hooks of one connection still run one at a time; when that hook has finished, the vars are
+ * copied again, since the hook may have changed them. */
+#include "run/handover.h"
+
 #include "lua/json_value.h"
 #include "run/lua_conn.h"
 
@@ -17,17 +16,17 @@
 #define DEPTH_MAX   16
 #define VALUES_MAX  10000 /* of the vars of one connection */
 #define SLICE_MOVED 500   /* about a millisecond */
-#define SLICE_SEEN  20000 /* without anything to move */
+#define SLICE_SEEN  20000 /* when there is nothing to move */
 #define STACK_SPARE 8
 
 /* --- data from one state to another --- */
 
 struct copier {
     lua_State *from, *to;
-    unsigned left; /* values; a table that is referred to twice is two copies */
+    unsigned left; /* values; a table that is referred to twice is copied twice */
 };
 
-/* An empty list that says so stays a list. */
+/* The marks of bh.json.array and bh.json.object. */
 static void copy_mark(const struct copier *c, int table, const void *key) {
     if (!lua_getmetatable(c->from, table))
         return;
@@ -60,7 +59,7 @@ static bool copy_table(struct copier *c, int index, int depth) {
     return true;
 }
 
-/* Pushes a copy on `to`; false, and nothing is pushed, for what is no data. */
+/* Pushes a copy on `to`. False for a value that is not data; then nothing is pushed. */
 static bool copy(struct copier *c, int index, int depth) {
     struct bh_slice s;
     if (c->left == 0)
@@ -91,105 +90,137 @@ static bool copy(struct copier *c, int index, int depth) {
 }
 
 /* Both objects are on top of their states. */
-static void copy_vars(lua_State *from, lua_State *to, struct bh_conn *heir) {
+static void copy_vars(lua_State *from, lua_State *to, struct bh_lua_conn *newer) {
     struct copier c = {from, to, VALUES_MAX};
     if (lua_getiuservalue(from, -1, 1) == LUA_TTABLE && copy(&c, -1, DEPTH_MAX)) {
         lua_setiuservalue(to, -2, 1);
-        heir->vars = true;
+        newer->vars = true;
     }
     lua_pop(from, 1);
     if (c.left == 0)
-        bh_warn_limited("conn.vars are too many to go along in a reload: some are left behind",
-                        bh_kv_slice("user", bh_conn_identity(heir)->user),
+        bh_warn_limited("conn.vars has too many values for a reload: some were dropped",
+                        bh_kv_slice("user", bh_lua_conn_identity(newer)->user),
                         bh_kv_int("values", VALUES_MAX));
 }
 
 /* --- one connection --- */
 
-static void move_jobs(struct bh_conn *c, struct bh_conn *heir) {
+static void move_jobs(struct bh_lua_conn *c, struct bh_lua_conn *newer) {
     struct bh_list *node;
     while ((node = bh_list_shift(&c->jobs)))
-        bh_list_append(&heir->jobs, node);
-    heir->messages = c->messages;
-    heir->bytes = c->bytes;
-    heir->paused = c->paused;
+        bh_list_append(&newer->jobs, node);
+    newer->messages = c->messages;
+    newer->bytes = c->bytes;
+    newer->paused = c->paused;
     c->messages = 0;
     c->bytes = 0;
     c->paused = false;
 }
 
-static bool is_busy(const struct bh_conn *c) {
+static bool is_busy(const struct bh_lua_conn *c) {
     return c->running || !bh_list_empty(&c->nested);
 }
 
-/* The elder is c, or whom c itself waits for. */
-static void succeed(struct bh_conn *c, struct bh_conn *heir) {
-    struct bh_conn *elder = is_busy(c) ? c : c->elder;
-    c->elder = NULL;
-    heir->elder = elder;
-    if (!elder)
+/* newer waits for c, or, when c has no running hook, for the conn that c itself waits for. */
+static void link_generations(struct bh_lua_conn *c, struct bh_lua_conn *newer) {
+    struct bh_lua_conn *older = is_busy(c) ? c : c->older;
+    c->older = NULL;
+    newer->older = older;
+    if (!older)
         return;
-    elder->heir = heir;
-    bh_conn_keep(elder); /* its vars are to be read when its hook has ended */
+    older->newer = newer;
+    bh_lua_conn_pin(older); /* its vars are read when its hook has finished */
 }
 
-static void make_heir(struct bh_conn *c, struct bh_script *to, struct bh_subscriber *sub) {
+static void make_newer(struct bh_lua_conn *c, struct bh_script *to, struct bh_subscriber *sub) {
     lua_checkstack(to->L, STACK_SPARE);
-    struct bh_conn *heir = bh_conn_push(to->L, to, sub);
-    copy_vars(c->script->L, to->L, heir);
-    move_jobs(c, heir);
-    heir->buckets = c->buckets;
+    struct bh_lua_conn *newer = bh_lua_conn_push(to->L, to, sub);
+    copy_vars(c->script->L, to->L, newer);
+    move_jobs(c, newer);
+    newer->buckets = c->buckets;
     c->buckets = NULL;
-    succeed(c, heir);
-    bh_conn_keep(heir);
+    link_generations(c, newer);
+    bh_lua_conn_pin(newer);
     c->vars = false;
     if (!is_busy(c))
-        bh_conn_settle(c);
+        bh_lua_conn_unpin_if_idle(c);
     lua_pop(to->L, 1);
 }
 
-void bh_conn_hand_over(struct bh_subscriber *sub, struct bh_script *to) {
-    struct bh_conn *c = sub->script;
+static void move(struct bh_subscriber *sub, struct bh_script *to) {
+    struct bh_lua_conn *c = sub->script;
     lua_State *L = c->script->L;
     sub->script = NULL;
-    if (!is_busy(c) && !c->elder && !c->vars && !c->buckets)
+    if (!is_busy(c) && !c->older && !c->vars && !c->buckets)
         return;
     lua_checkstack(L, STACK_SPARE);
     lua_rawgeti(L, LUA_REGISTRYINDEX, c->script->conns_ref);
     if (lua_rawgeti(L, -1, (lua_Integer)c->handle) == LUA_TUSERDATA)
-        make_heir(c, to, sub);
+        make_newer(c, to, sub);
     lua_pop(L, 2);
 }
 
-/* --- all of them, a slice at a time --- */
+static void adopt(struct bh_lua_conn *older) {
+    struct bh_lua_conn *newer = older->newer;
+    if (is_busy(older))
+        return;
+    lua_State *from = older->script->L, *to = newer->script->L;
+    lua_checkstack(from, STACK_SPARE);
+    lua_checkstack(to, STACK_SPARE);
+    bh_lua_conn_push_pinned(from, older);
+    bh_lua_conn_push_pinned(to, newer);
+    copy_vars(from, to, newer);
+    lua_pop(from, 1);
+    lua_pop(to, 1);
+    older->newer = NULL;
+    newer->older = NULL;
+    bh_lua_conn_run_next(newer);
+}
 
-bool bh_conn_hand_over_some(struct bh_script *to, uint32_t *cursor) {
+/* --- the rest of the connections, in slices --- */
+
+/* False: those were the last. */
+static bool move_slice(struct bh_script_worker *sw) {
+    struct bh_script *to = (struct bh_script *)sw->worker->hooks;
     struct bh_subscriber *sub;
     unsigned moved = 0;
     for (unsigned seen = 0; seen < SLICE_SEEN && moved < SLICE_MOVED; seen++) {
-        if (!(sub = bh_slots_next(&to->worker->subscribers, cursor)))
+        if (!(sub = bh_slots_next(&sw->worker->subscribers, &sw->handover.cursor)))
             return false;
-        if (!bh_conn_is_elsewhere(sub, to))
+        if (!bh_lua_conn_is_elsewhere(sub, to))
             continue;
-        bh_conn_hand_over(sub, to);
+        move(sub, to);
         moved++;
     }
     return true;
 }
 
-void bh_conn_inherit(struct bh_conn *elder) {
-    struct bh_conn *heir = elder->heir;
-    if (is_busy(elder))
+static void on_slice(struct bh_timer *t) {
+    struct bh_script_worker *sw = BH_CONTAINER_OF(t, struct bh_script_worker, handover.timer);
+    sw->handover.active = move_slice(sw);
+    if (sw->handover.active) {
+        bh_timer_set(t, 1);
         return;
-    lua_State *from = elder->script->L, *to = heir->script->L;
-    lua_checkstack(from, STACK_SPARE);
-    lua_checkstack(to, STACK_SPARE);
-    bh_conn_push_kept(from, elder);
-    bh_conn_push_kept(to, heir);
-    copy_vars(from, to, heir);
-    lua_pop(from, 1);
-    lua_pop(to, 1);
-    elder->heir = NULL;
-    heir->elder = NULL;
-    bh_conn_next(heir);
+    }
+    for (struct bh_list *at = sw->states.next; at != &sw->states; at = at->next) {
+        struct bh_script *s = BH_CONTAINER_OF(at, struct bh_script, in_worker);
+        if (s->live_count == 0)
+            s->on_idle(s);
+    }
+}
+
+void bh_handover_init(struct bh_script_worker *sw) {
+    sw->handover.move = move;
+    sw->handover.adopt = adopt;
+    bh_timer_init(&sw->handover.timer, sw->worker->loop, on_slice);
+}
+
+void bh_handover_deinit(struct bh_script_worker *sw) {
+    bh_timer_cancel(&sw->handover.timer);
+}
+
+void bh_handover_start(struct bh_script_worker *sw) {
+    sw->handover.active = true;
+    sw->handover.cursor = 0;
+    bh_timer_set(&sw->handover.timer, 0);
 }

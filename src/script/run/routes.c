@@ -6,7 +6,7 @@
  */
 #include "run/routes.h"
 
-#include "state.h"
+#include "run/state.h"
 
 #include "bellhop/base/mem.h"
 #include "bellhop/base/suggest.h"

@@ -1,18 +1,16 @@
-/* sched.c - where Lua is entered.
+/* sched.c - the one place that enters Lua.
  *
- * A fresh coroutine costs twice a used one, so tasks and their coroutines are pooled. `enter` is
- * the only place that resumes Lua; everything that must hold while a script runs belongs there.
- * Tasks nest on the C stack (a hook publishes, which shows the message to on_deliver), hence
- * `current`, which `enter` sets and restores.
+ * A new coroutine costs twice a used one, so tasks and their coroutines are pooled. Only `enter`
+ * resumes Lua; what must hold while a script runs belongs there. Tasks nest on the C stack (a hook
+ * publishes, and on_deliver runs for the message), hence `current`, which `enter` sets and
+ * restores.
  *
  * A task's stack holds the hook's arguments for the whole chain; each function gets copies. The
- * conn argument there is what keeps a connection's Lua object alive while its hook runs.
+ * conn among them keeps the connection's Lua object alive while its hook runs.
  *
- * A coroutine that failed or was cancelled is reset, which runs its to-be-closed variables; they
- * must not wait. The answer is gone then, so `end` uses only what is in the task. */
+ * A coroutine that failed or was cancelled is reset, which runs its to-be-closed variables; these
+ * must not wait. Its results are gone then, so on_done uses only what is in the task. */
 #include "run/sched.h"
-
-#include "run/lua_conn.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
@@ -31,7 +29,7 @@ static bool has_chain(const struct bh_task *t) {
 
 static const char *file_of(const struct bh_task *t) {
     if (has_chain(t))
-        return t->script->chains[t->hook].files[t->link];
+        return t->script->chains[t->hook].files[t->chain_index];
     if (t->hook == HOOK_HTTP)
         return t->u.http.route->file;
     return t->hook == HOOK_TIMER ? t->u.timer->file : "";
@@ -39,11 +37,11 @@ static const char *file_of(const struct bh_task *t) {
 
 static int ref_of(const struct bh_task *t) {
     if (has_chain(t))
-        return t->script->chains[t->hook].refs[t->link];
+        return t->script->chains[t->hook].refs[t->chain_index];
     return t->hook == HOOK_HTTP ? t->u.http.route->ref : t->u.timer->ref;
 }
 
-/* Of a task of the script's own no reference is kept: its outermost frame tells. */
+/* No reference to the function of bh.spawn and bh.after is kept: its outermost frame tells. */
 static bool find_function(const struct bh_task *t, lua_Debug *ar) {
     lua_State *L = t->script->L;
     int level = 0;
@@ -57,7 +55,7 @@ static bool find_function(const struct bh_task *t, lua_Debug *ar) {
     return level > 0 && lua_getinfo(t->co, "S", ar) != 0;
 }
 
-/* Where the hook's function begins: what is wrong with its answer has no line. */
+/* Where the hook's function begins: a wrong result has no line of its own. */
 static const char *place_of(const struct bh_task *t, char place[PLACE_MAX]) {
     lua_Debug ar;
     if (!find_function(t, &ar))
@@ -66,7 +64,7 @@ static const char *place_of(const struct bh_task *t, char place[PLACE_MAX]) {
     return place;
 }
 
-void bh_task_complain(struct bh_task *t, const char *error) {
+void bh_task_log_error(struct bh_task *t, const char *error) {
     char place[PLACE_MAX];
     bh_script_count_error(t->hook);
     BH_LOG_LIMITED(BH_LOG_ERROR, "script failed", bh_kv_str("hook", bh_script_hook_name(t->hook)),
@@ -76,7 +74,7 @@ void bh_task_complain(struct bh_task *t, const char *error) {
 
 /* --- pool --- */
 
-static void on_deadline(struct bh_timer *timer);
+static void on_hook_timeout(struct bh_timer *timer);
 
 static void push_base(struct bh_task *t) {
     lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->script->conns_ref);
@@ -95,19 +93,20 @@ static struct bh_task *create(struct bh_script *s) {
     bh_list_init(&t->in_nested);
     bh_list_init(&t->in_joining);
     bh_timer_init(&t->timer, s->worker->loop, NULL);
-    bh_timer_init(&t->deadline, s->worker->loop, on_deadline);
+    bh_timer_init(&t->hook_timeout, s->worker->loop, on_hook_timeout);
     return t;
 }
 
-struct bh_task *bh_task_new(struct bh_script *s, enum bh_script_hook hook, bh_task_end end) {
+struct bh_task *bh_task_new(struct bh_script *s, enum bh_script_hook hook,
+                            bh_task_done_cb on_done) {
     struct bh_list *pooled = bh_list_shift(&s->pool);
     struct bh_task *t = pooled ? BH_CONTAINER_OF(pooled, struct bh_task, node) : create(s);
     s->pooled -= pooled != NULL;
     bh_list_append(&s->live, &t->node);
     s->live_count++;
     t->hook = (uint8_t)hook;
-    t->end = end;
-    t->link = 0;
+    t->on_done = on_done;
+    t->chain_index = 0;
     t->sync = hook == HOOK_TENANT || hook == HOOK_DELIVER || hook == HOOK_SLOW;
     return t;
 }
@@ -118,24 +117,24 @@ static void destroy(struct bh_task *t) {
 }
 
 static void begin(struct bh_task *t) {
-    t->script->lane->current = t;
+    t->script->script_worker->current = t;
     t->running = true;
 }
 
 static void leave(struct bh_task *t, struct bh_level *level, struct bh_task *outer) {
     struct bh_script *s = t->script;
-    if (bh_limits_leave(&s->lane->limits, level))
-        bh_script_count_limit();
+    if (bh_limits_leave(&s->script_worker->limits, level))
+        bh_script_count_cpu_limit();
     t->running = false;
-    s->lane->current = outer;
+    s->script_worker->current = outer;
     if (!outer && bh_memory_due(&s->memory))
-        bh_defer(s->worker->loop, BH_PHASE_REAP, &s->step);
+        bh_defer(s->worker->loop, BH_PHASE_REAP, &s->gc_step);
 }
 
-/* What to-be-closed variables of a failed task do counts with what it has done. */
+/* again: the time of to-be-closed variables counts as that of the task. */
 static void reset(struct bh_task *t, bool again) {
-    struct bh_limits *limits = &t->script->lane->limits;
-    struct bh_task *outer = t->script->lane->current;
+    struct bh_limits *limits = &t->script->script_worker->limits;
+    struct bh_task *outer = t->script->script_worker->current;
     struct bh_level level;
     begin(t);
     t->sync = true;
@@ -156,7 +155,7 @@ static void reset(struct bh_task *t, bool again) {
 static void forget_wait(struct bh_task *t) {
     if (!t->wait)
         return;
-    bh_slots_remove(&t->script->lane->slots, t->wait);
+    bh_slots_remove(&t->script->script_worker->slots, t->wait);
     bh_timer_cancel(&t->timer);
     bh_list_unlink(&t->in_joining);
     t->wait = 0;
@@ -165,17 +164,17 @@ static void forget_wait(struct bh_task *t) {
 static void release(struct bh_task *t) {
     struct bh_script *s = t->script;
     forget_wait(t);
-    bh_timer_cancel(&t->timer); /* of a task that has not begun */
-    bh_timer_cancel(&t->deadline);
-    bh_slots_remove(&s->lane->slots, t->ticket);
+    bh_timer_cancel(&t->timer); /* of bh.after */
+    bh_timer_cancel(&t->hook_timeout);
+    bh_slots_remove(&s->script_worker->slots, t->ticket);
     bh_list_unlink(&t->in_nested);
     lua_settop(t->co, BH_TASK_BASE);
     bh_list_unlink(&t->node);
-    s->live_count--;
-    bh_script_let_go(s);
+    if (--s->live_count == 0 && s->retired)
+        s->on_idle(s);
     t->ticket = 0;
     t->conn = NULL;
-    t->nested = t->doomed = t->answered = false;
+    t->nested = t->cancel_requested = t->answered = false;
     if (s->pooled >= POOL_MAX) {
         destroy(t);
         return;
@@ -192,35 +191,34 @@ void bh_task_pool_free(struct bh_script *s) {
 
 /* --- running --- */
 
-/* What to-be-closed variables do comes before what the outcome does. */
-static void ended(struct bh_task *t, enum bh_outcome outcome, const char *error) {
-    struct bh_conn *c = t->conn;
+/* To-be-closed variables run before on_done acts on the outcome. */
+static void finish(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+    struct bh_lua_conn *c = t->conn;
+    const struct bh_task_conn_ops *ops = t->conn_ops;
     bool nested = t->nested;
     if (error)
-        bh_task_complain(t, error);
+        bh_task_log_error(t, error);
     if (outcome == BH_FAILED || outcome == BH_CANCELLED) {
-        if (t->conn)
-            bh_conn_keep(t->conn); /* only the stack that is emptied now may have held it */
+        if (c)
+            ops->before_reset(c);
         forget_wait(t);
         reset(t, outcome == BH_FAILED);
     }
-    t->end(t, outcome, error);
+    t->on_done(t, outcome, error);
     release(t);
-    if (c && nested)
-        bh_conn_settle(c);
-    else if (c)
-        bh_conn_next(c);
+    if (c)
+        ops->on_finished(c, nested);
 }
 
 static int enter(struct bh_task *t, int nargs, bool *over) {
-    struct bh_lane *lane = t->script->lane;
-    struct bh_task *outer = lane->current;
+    struct bh_script_worker *sw = t->script->script_worker;
+    struct bh_task *outer = sw->current;
     struct bh_level level;
     int nresults;
     begin(t);
-    bh_limits_enter(&lane->limits, &level, t->co);
+    bh_limits_enter(&sw->limits, &level, t->co);
     int status = lua_resume(t->co, outer ? outer->co : NULL, nargs, &nresults);
-    *over = lane->limits.tripped;
+    *over = sw->limits.tripped;
     leave(t, &level, outer);
     return status;
 }
@@ -230,30 +228,31 @@ static int enter(struct bh_task *t, int nargs, bool *over) {
 static int load(struct bh_task *t) {
     bool chain = has_chain(t);
     if (chain)
-        lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->script->chains[t->hook].refs[t->link]);
+        lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->script->chains[t->hook].refs[t->chain_index]);
     for (int i = BH_TASK_BASE + 1; i <= t->argc; i++)
         lua_pushvalue(t->co, i);
     return t->argc - BH_TASK_BASE - !chain;
 }
 
-static void failed(struct bh_task *t, const char *message) {
+static void fail_with(struct bh_task *t, const char *message) {
     lua_State *L = t->script->L;
     int top = lua_gettop(L);
     lua_checkstack(L, STACK_SPARE);
     if (!message)
         message = lua_pushfstring(L, "(an error object: a %s value)", luaL_typename(t->co, -1));
     luaL_traceback(L, t->co, message, 0);
-    ended(t, BH_FAILED, lua_tostring(L, -1));
+    finish(t, BH_FAILED, lua_tostring(L, -1));
     lua_settop(L, top);
 }
 
-static void took_too_long(struct bh_task *t) {
+static void fail_cpu_limit(struct bh_task *t) {
     char text[BH_LIMITS_TEXT_MAX];
-    bh_limits_text(&t->script->lane->limits, text);
-    failed(t, text);
+    bh_limits_text(&t->script->script_worker->limits, text);
+    fail_with(t, text);
 }
 
-/* on_init and on_shutdown are no questions: each script's runs, unless on_init refuses. */
+/* on_init and on_shutdown run in every script: their results do not end the chain, unless on_init
+ * refuses. */
 static bool decided(const struct bh_task *t) {
     int first = t->argc + 1;
     if (t->hook == HOOK_SHUTDOWN)
@@ -263,113 +262,121 @@ static bool decided(const struct bh_task *t) {
     return !lua_isnoneornil(t->co, first);
 }
 
-static void on_deadline(struct bh_timer *timer) {
-    struct bh_task *t = BH_CONTAINER_OF(timer, struct bh_task, deadline);
+static void on_hook_timeout(struct bh_timer *timer) {
+    struct bh_task *t = BH_CONTAINER_OF(timer, struct bh_task, hook_timeout);
     char why[128];
-    snprintf(why, sizeof why, "the hook has not ended within %.3g s (script.hook_timeout)",
+    snprintf(why, sizeof why, "the hook did not finish within %.3g s (script.hook_timeout)",
              (double)t->script->config->hook_timeout_ms / 1000);
-    ended(t, BH_FAILED, why);
+    finish(t, BH_FAILED, why);
 }
 
-/* The script's own may last. */
-static bool is_own(const struct bh_task *t) {
+/* Background tasks have no time-out. */
+static bool is_background(const struct bh_task *t) {
     return t->hook == HOOK_NONE || t->hook == HOOK_TIMER;
 }
 
-static void waits(struct bh_task *t) {
+static void arm_hook_timeout(struct bh_task *t) {
     uint64_t most = t->script->config->hook_timeout_ms;
-    if (most && !is_own(t) && !bh_timer_pending(&t->deadline))
-        bh_timer_set(&t->deadline, most);
+    if (most && !is_background(t) && !bh_timer_pending(&t->hook_timeout))
+        bh_timer_set(&t->hook_timeout, most);
 }
 
 static void run(struct bh_task *t, int nargs) {
     for (;;) {
         bool over;
         int status = enter(t, nargs, &over);
-        if (status == LUA_YIELD && over && !t->doomed) {
-            took_too_long(t);
+        if (status == LUA_YIELD && over && !t->cancel_requested) {
+            fail_cpu_limit(t);
             return;
         }
-        if (status == LUA_YIELD && t->wait && !t->doomed) {
-            waits(t);
+        if (status == LUA_YIELD && t->wait && !t->cancel_requested) {
+            arm_hook_timeout(t);
             return;
         }
-        if (t->doomed) {
-            ended(t, BH_CANCELLED, NULL);
+        if (t->cancel_requested) {
+            finish(t, BH_CANCELLED, NULL);
             return;
         }
         if (status == LUA_YIELD) {
-            ended(t, BH_FAILED,
-                  "a hook must not call coroutine.yield itself; only coroutines that "
-                  "it has made may yield");
+            finish(
+                t, BH_FAILED,
+                "a hook must not call coroutine.yield itself; only coroutines that it has created "
+                "may yield");
             return;
         }
         if (status != LUA_OK) {
-            failed(t, lua_type(t->co, -1) == LUA_TSTRING ? lua_tostring(t->co, -1) : NULL);
+            fail_with(t, lua_type(t->co, -1) == LUA_TSTRING ? lua_tostring(t->co, -1) : NULL);
             return;
         }
         bool has_answer = decided(t);
-        if (has_answer || !has_chain(t) || t->link + 1u >= t->script->chains[t->hook].count) {
-            ended(t, has_answer ? BH_DECIDED : BH_NO_OPINION, NULL);
+        if (has_answer || !has_chain(t) ||
+            t->chain_index + 1u >= t->script->chains[t->hook].count) {
+            finish(t, has_answer ? BH_DECIDED : BH_NO_OPINION, NULL);
             return;
         }
         lua_settop(t->co, t->argc);
-        t->link++;
+        t->chain_index++;
         nargs = load(t);
     }
 }
 
-bool bh_task_room(const struct bh_script *s) {
+bool bh_task_has_room(const struct bh_script *s) {
     return s->config->max_tasks == 0 || s->live_count < s->config->max_tasks;
 }
 
-/* A hook that must not wait is over before another one could begin. */
+/* A hook that must not wait finishes before another one can begin, so the limit does not apply to
+ * it. */
 void bh_task_run(struct bh_task *t, int argc) {
     const struct bh_script *s = t->script;
     t->argc = (uint8_t)(BH_TASK_BASE + argc);
     if (s->config->max_tasks && s->live_count > s->config->max_tasks && !t->sync)
-        ended(t, BH_FAILED,
-              "too many hooks and tasks wait at the same time (script.max_tasks); wait for less, "
-              "or for a shorter time");
+        finish(t, BH_FAILED,
+               "too many hooks and tasks are waiting (script.max_tasks); wait less often or for a "
+               "shorter time");
     else
         run(t, load(t));
 }
 
 bh_handle bh_task_ticket(struct bh_task *t) {
-    t->ticket = bh_slots_add(&t->script->lane->slots, t);
+    t->ticket = bh_slots_add(&t->script->script_worker->slots, t);
     return t->ticket;
 }
 
-static void end_nothing(struct bh_task *t, enum bh_outcome outcome, const char *error) {}
+static void ignore_outcome(struct bh_task *t, enum bh_outcome outcome, const char *error) {}
 
 void bh_task_cancel_all(struct bh_script *s) {
     while (!bh_list_empty(&s->live)) {
         struct bh_task *t = BH_CONTAINER_OF(s->live.next, struct bh_task, node);
-        t->end = end_nothing;
-        ended(t, BH_CANCELLED, NULL);
+        t->on_done = ignore_outcome;
+        finish(t, BH_CANCELLED, NULL);
     }
 }
 
-void bh_task_cancel_own(struct bh_script *s) {
+void bh_task_cancel_background(struct bh_script *s) {
     struct bh_list *node = s->live.next;
     while (node != &s->live) {
         struct bh_task *t = BH_CONTAINER_OF(node, struct bh_task, node);
         node = node->next;
-        if (!is_own(t))
+        if (!is_background(t))
             continue;
-        ended(t, BH_CANCELLED, NULL);
-        node = s->live.next; /* what was next may have ended with it */
+        finish(t, BH_CANCELLED, NULL);
+        node = s->live.next; /* the next one may have finished with it */
     }
 }
 
 void bh_task_cancel(struct bh_task *t) {
     if (t->running)
-        t->doomed = true;
+        t->cancel_requested = true;
     else
-        ended(t, BH_CANCELLED, NULL);
+        finish(t, BH_CANCELLED, NULL);
 }
 
 /* --- waiting --- */
+
+void bh_script_check_started(lua_State *L, const char *what) {
+    if (!bh_script_of(L)->started)
+        luaL_error(L, "%s works inside hooks only; use on_init for work at start", what);
+}
 
 struct bh_task *bh_task_may_wait(lua_State *L, const char *what) {
     struct bh_task *t = bh_script_current(bh_script_of(L));
@@ -385,15 +392,15 @@ struct bh_task *bh_task_may_wait(lua_State *L, const char *what) {
                    what);
     if (!lua_isyieldable(L))
         luaL_error(L,
-                   "%s waits, which is not possible inside a function that table.sort, "
-                   "string.gsub, require or the like calls",
+                   "%s waits, which is not possible in a function called by table.sort, "
+                   "string.gsub, require and the like",
                    what);
     return t;
 }
 
 bh_handle bh_task_wait(struct bh_task *t, uint64_t timeout_ms,
                        void (*on_timeout)(struct bh_timer *)) {
-    t->wait = bh_slots_add(&t->script->lane->slots, t);
+    t->wait = bh_slots_add(&t->script->script_worker->slots, t);
     t->answered = false;
     t->timer.fn = on_timeout;
     if (on_timeout)
@@ -418,8 +425,8 @@ int bh_task_yieldk(lua_State *L, struct bh_task *t, lua_KFunction k) {
 }
 
 struct bh_task *bh_task_waiting(const struct bh_worker *worker, bh_handle wait) {
-    const struct bh_lane *lane = bh_lane_of(worker);
-    struct bh_task *t = lane ? bh_slots_get(&lane->slots, wait) : NULL;
+    const struct bh_script_worker *sw = bh_script_worker_of(worker);
+    struct bh_task *t = sw ? bh_slots_get(&sw->slots, wait) : NULL;
     return t && t->wait == wait ? t : NULL;
 }
 

@@ -1,27 +1,35 @@
-/* sched.h - tasks: a hook call, or a function of the script's own, in a pooled coroutine.
+/* sched.h - tasks: a hook call, or a function that a script has started, in a pooled coroutine.
  *
- * A task walks its hook's chain: while a function answers nil, the next script's is asked. `end` is
- * called once, when the chain has ended; then the coroutine goes back to the pool. A binding that
- * waits registers a wait, starts its operation and yields; the completion finds the task by the
- * wait's handle, so one that comes too late finds nothing. Thread: the worker's. */
+ * A task runs its hook's chain: while a function returns nil, the next script's is called. on_done
+ * is called once, when the chain has finished; then the coroutine goes back to the pool. A binding
+ * that waits registers a wait, starts its operation and yields. The completion finds the task by
+ * the wait's handle; one that comes too late finds nothing. Thread: the worker's. */
 #ifndef BELLHOP_SCRIPT_SCHED_H
 #define BELLHOP_SCRIPT_SCHED_H
 
-#include "state.h"
+#include "run/state.h"
 
 enum bh_outcome {
     BH_DECIDED,    /* the results are on co's stack, from index argc + 1 */
-    BH_NO_OPINION, /* every script answered nil */
+    BH_NO_OPINION, /* every script returned nil */
     BH_FAILED,     /* an error, already logged and counted; its text is given; co is empty */
     BH_CANCELLED,
 };
 
-/* What lies at the bottom of each task's stack, where nearly each hook wants it: the state's table
- * of conns, and the two opcodes. */
+/* The base of each task's stack: what nearly every hook needs. The state's table of conns, and the
+ * two opcodes. */
 enum { BH_TASK_CONNS = 1, BH_TASK_TEXT, BH_TASK_BINARY, BH_TASK_BASE = BH_TASK_BINARY };
 
-struct bh_conn;
-typedef void (*bh_task_end)(struct bh_task *t, enum bh_outcome outcome, const char *error);
+struct bh_lua_conn;
+typedef void (*bh_task_done_cb)(struct bh_task *t, enum bh_outcome outcome, const char *error);
+
+/* What a task of an ordered hook calls on its conn. */
+struct bh_task_conn_ops {
+    /* The coroutine is about to be reset; its stack may hold the last reference to the conn. */
+    void (*before_reset)(struct bh_lua_conn *c);
+    /* After on_done; the task is in the pool again. */
+    void (*on_finished)(struct bh_lua_conn *c, bool nested);
+};
 
 struct bh_task {
     struct bh_list node; /* in script->live or script->pool */
@@ -29,32 +37,33 @@ struct bh_task {
     lua_State *co; /* on its stack: the base, the function of a task without chain, and the hook's
                       arguments */
     int co_ref;
-    bh_task_end end;
-    bh_handle ticket; /* 0: nobody may cancel it from outside */
+    bh_task_done_cb on_done;
+    bh_handle ticket; /* for cancelling it from outside; 0: none */
     bh_handle wait;   /* 0: it does not wait */
     uint8_t hook;
-    uint8_t link;  /* which function of the chain */
-    uint8_t argc;  /* all of these; what the hook returns lies above */
-    bool sync;     /* must not wait */
-    bool running;  /* on the C stack */
-    bool doomed;   /* cancelled while it was running */
-    bool answered; /* its wait was answered before it could yield */
+    uint8_t chain_index;   /* which function of the chain */
+    uint8_t argc;          /* the base and the arguments; what the hook returns lies above */
+    bool sync;             /* must not wait */
+    bool running;          /* on the C stack */
+    bool cancel_requested; /* while it was running */
+    bool answered;         /* its wait was answered before it could yield */
     int answers;
-    struct bh_timer timer;    /* of the wait */
-    struct bh_timer deadline; /* of the whole; a hook that has waited once has one */
+    struct bh_timer timer;        /* of the wait */
+    struct bh_timer hook_timeout; /* set when a hook waits for the first time */
 
-    struct bh_conn *conn;     /* whose ordered hook it is, or NULL */
+    struct bh_lua_conn *conn; /* of an ordered hook, else NULL */
+    const struct bh_task_conn_ops *conn_ops;
     bool nested;              /* runs inside another hook of conn */
     struct bh_list in_nested; /* in conn->nested */
     struct bh_list in_joining;
     bh_handle joining; /* the subscriber that it waits for in conn:subscribe */
 
-    union { /* what `end` needs */
+    union { /* for on_done */
         struct {
             bh_welcome_cb done;
             void *ud;
             bh_handle handle;
-        } welcome;
+        } handshake;
         struct {
             bh_allowed_cb done;
             void *ud;
@@ -64,7 +73,7 @@ struct bh_task {
             void (*done)(void *ud, int error, const char *why);
             void *ud;
             struct bh_lua_msg *msg;
-            int msg_ref; /* keeps it until the end, come what may */
+            int msg_ref; /* keeps msg until the hook has finished */
         } publish;
         struct bh_deliver_call *deliver;
         enum bh_slow *slow;
@@ -73,7 +82,7 @@ struct bh_task {
             void *ud;
             bh_handle handle;
             struct bh_lua_delivery *msg;
-            int msg_ref; /* keeps it until the end */
+            int msg_ref; /* keeps msg until the hook has finished */
             unsigned attempt;
         } offline;
         struct bh_script_timer *timer;
@@ -97,47 +106,48 @@ struct bh_task {
     } u;
 };
 
-/* A task with nothing but the base on its coroutine; push the arguments on t->co (first the
- * function, when the hook has no chain; it counts), then run it. */
-struct bh_task *bh_task_new(struct bh_script *s, enum bh_script_hook hook, bh_task_end end);
-/* Runs until it waits or ends. The task may be gone afterwards. */
+/* A task with nothing but the base on its coroutine. Push the arguments on t->co (when the hook has
+ * no chain, first the function, which counts as one), then run it. */
+struct bh_task *bh_task_new(struct bh_script *s, enum bh_script_hook hook, bh_task_done_cb on_done);
+/* Runs it until it waits or finishes. The task may be gone afterwards. */
 void bh_task_run(struct bh_task *t, int argc);
-/* A handle by which to cancel it; get it before it runs. */
+/* A handle for cancelling it; get it before it runs. */
 bh_handle bh_task_ticket(struct bh_task *t);
-/* Ends it: to-be-closed variables run, `end` gets BH_CANCELLED. A task that is on the C stack ends
- * as soon as it comes back. */
+/* To-be-closed variables run, on_done gets BH_CANCELLED. A task on the C stack finishes as soon as
+ * it returns. */
 void bh_task_cancel(struct bh_task *t);
 
 /* In a binding: the task that L runs, or a Lua error that says why `what` cannot wait here. */
 struct bh_task *bh_task_may_wait(lua_State *L, const char *what);
-/* Begins a wait; timeout_ms 0: without limit. When the time is over, `on_timeout` answers. */
+/* In a binding that does not wait, but needs a worker: an error while the script is being loaded.
+ */
+void bh_script_check_started(lua_State *L, const char *what);
+/* Begins a wait; on_timeout NULL: without limit, else it answers the wait after timeout_ms. */
 bh_handle bh_task_wait(struct bh_task *t, uint64_t timeout_ms,
                        void (*on_timeout)(struct bh_timer *));
-/* The return value of the binding: what was answered already, or yields. */
+/* The return value of the binding: the answers when there are some already, else it yields. */
 int bh_task_yield(lua_State *L, struct bh_task *t);
 /* The same with a continuation, which gets the answers on top of the `ctx` values that are there
  * now. */
 int bh_task_yieldk(lua_State *L, struct bh_task *t, lua_KFunction k);
 
-/* In a completion: NULL when nobody waits any more. */
+/* In a completion: the task that waits, or NULL. */
 struct bh_task *bh_task_waiting(const struct bh_worker *worker, bh_handle wait);
 /* The answers have been pushed on t->co. The task may be gone afterwards. */
 void bh_task_answer(struct bh_task *t, int answers);
-/* nil and the text of an error number, or `why`. */
+/* nil, why */
 void bh_task_answer_error(struct bh_task *t, const char *why);
 
-/* Whether there may be one more. */
-bool bh_task_room(const struct bh_script *s);
-/* For the end of the state: cancels every task, without calling its `end`. No task is running. */
+/* Whether one more may be created (script.max_tasks). */
+bool bh_task_has_room(const struct bh_script *s);
+/* For freeing the state: cancels every task, without calling its on_done. No task is running. */
 void bh_task_cancel_all(struct bh_script *s);
-/* Cancels the script's own tasks (bh.spawn, bh.after, timers). No task is running. */
-void bh_task_cancel_own(struct bh_script *s);
-/* Frees the pool; every task has ended. */
+/* Cancels the background tasks (bh.spawn, bh.after, timers). No task is running. */
+void bh_task_cancel_background(struct bh_script *s);
+/* Every task has finished. */
 void bh_task_pool_free(struct bh_script *s);
 
-/* A hook answered what no hook may: logged and counted like an error. */
-void bh_task_complain(struct bh_task *t, const char *error);
-void bh_script_count_error(enum bh_script_hook hook);
-void bh_script_count_limit(void);
+/* Logs and counts an error of the hook, such as a result of the wrong type. */
+void bh_task_log_error(struct bh_task *t, const char *error);
 
 #endif

@@ -7,7 +7,6 @@
  * succeeds runs. So there is one run in each period, whoever dies; and none when Redis is away. */
 #include "run/timers.h"
 
-#include "bind/bind.h"
 #include "run/sched.h"
 
 #include "bellhop/base/error.h"

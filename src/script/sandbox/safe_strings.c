@@ -10,7 +10,7 @@
  * iterator keeps its own compiled form. Scripts ask find and match for the same few short patterns
  * again and again, so those are kept, in a userdata that is the functions' upvalue. A kept form is
  * in use by one call at most: no Lua runs within find and match (there are no finalizers in Lua,
- * see escapes.c). gsub calls back, so it does not use them. Nothing here has to be released. */
+ * see safe_base.c). gsub calls back, so it does not use them. Nothing here has to be released. */
 #include "sandbox/safe_strings.h"
 
 #include "lua/limits.h"

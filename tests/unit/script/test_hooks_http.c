@@ -2,7 +2,7 @@
  * returns. */
 #include "script_cmocka.h"
 
-#include "state.h"
+#include "run/state.h"
 
 #define BH "local bh = require 'bellhop'\n"
 

@@ -21,7 +21,7 @@ static const char *reload(struct world *w, const char *source) {
         bh_script_free(next);
         return w->error ? w->error : "on_init is not done";
     }
-    bh_script_flip(next);
+    bh_script_activate(next);
     w->script = next;
     world_ticks(w);
     return NULL;
@@ -98,7 +98,7 @@ static void test_on_init_may_wait_while_the_old_one_serves(void **state) {
     assert_string_equal(phone_last(&p), "one x");
     world_pass(w, 200);
     assert_true(w->started);
-    bh_script_flip(next);
+    bh_script_activate(next);
     w->script = next;
     phone_says(&p, "x");
     assert_string_equal(phone_last(&p), "two");
@@ -334,7 +334,7 @@ static void test_many_connections_follow(void **state) {
         assert_int_equal(bh_script_new(&w->config, w->worker, 2 + (unsigned)r, &next, &w->error),
                          0);
         bh_script_start(next, world_on_init, w);
-        bh_script_flip(next);
+        bh_script_activate(next);
         w->script = next;
         phone_says(&phones[MANY - 1 - r], "x");
         snprintf(expected, sizeof expected, "%d", MANY - r);

@@ -1,7 +1,7 @@
 /* test_routes.c - which function a request finds, and what is refused when a script is loaded. */
 #include "script_cmocka.h"
 
-#include "state.h"
+#include "run/state.h"
 
 #define HTTP(entries) "return { http = {" entries "} }"
 #define NOTHING       " = function() end,"

@@ -116,7 +116,7 @@ static void test_timers_change_with_a_reload(void **state) {
     assert_int_equal(bh_script_new(&w->config, w->worker, 2, &next, &w->error), 0);
     bh_script_start(next, world_on_init, w);
     world_pass(w, 10);
-    bh_script_flip(next);
+    bh_script_activate(next);
     w->script = next;
     world_pass(w, 320);
     assert_true(p.sent_count >= 3);
@@ -264,7 +264,7 @@ static void test_allow_stays_over_a_reload(void **state) {
     assert_string_equal(phone_last(&p), "true");
     assert_int_equal(bh_script_new(&w->config, w->worker, 2, &next, &w->error), 0);
     bh_script_start(next, world_on_init, w);
-    bh_script_flip(next);
+    bh_script_activate(next);
     w->script = next;
     world_ticks(w);
     phone_says(&p, "x");

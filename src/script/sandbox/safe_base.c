@@ -1,11 +1,12 @@
-/* escapes.c - the standard functions by which a script could get away from its limits, in a form
- * that it cannot.
+/* safe_base.c - the standard functions by which a script could get around its limits.
  *
- * A coroutine runs on a stack of its own, which the watchdog must know: resume, wrap and close put
- * it on the chain for as long as it runs. A message handler runs with hooks off when the error was
- * raised by a hook, so that of xpcall is left out then. A finalizer runs with hooks off always, so
- * setmetatable takes none. What the stock functions do otherwise they do themselves: they are
- * upvalues of these. */
+ * A coroutine runs on a stack of its own, which the watchdog must know: resume, wrap and close
+ * register it for as long as it runs. A message handler runs with hooks off when the error was
+ * raised by a hook, so xpcall's is left out then. A finalizer always runs with hooks off, so
+ * setmetatable accepts none. Everything else is done by the stock functions, which are upvalues of
+ * these. */
+#include "sandbox/safe_base.h"
+
 #include "lua/limits.h"
 
 #include <lauxlib.h>
@@ -143,7 +144,7 @@ static int safe_setmetatable(lua_State *L) {
     return 1;
 }
 
-void bh_limits_open(lua_State *L) {
+void bh_safe_base_open(lua_State *L) {
     open_coroutines(L);
     lua_pushcfunction(L, safe_xpcall);
     lua_setglobal(L, "xpcall");

@@ -1,0 +1,66 @@
+/* args.c - see args.h. */
+#include "lua/args.h"
+
+#include "bellhop/base/error.h"
+#include "bellhop/core/message.h"
+
+struct bh_slice bh_check_slice(lua_State *L, int arg) {
+    struct bh_slice s;
+    s.p = luaL_checklstring(L, arg, &s.n);
+    return s;
+}
+
+bool bh_id_from_lua(lua_State *L, struct bh_slice *out) {
+    if (lua_type(L, -1) != LUA_TSTRING && !lua_isinteger(L, -1))
+        return false;
+    out->p = lua_tolstring(L, -1, &out->n);
+    return true;
+}
+
+bool bh_text_from_lua(lua_State *L, struct bh_slice *out) {
+    int type = lua_type(L, -1);
+    if (type == LUA_TBOOLEAN) {
+        *out = bh_slice_cstr(lua_toboolean(L, -1) ? "true" : "false");
+        return true;
+    }
+    if (type != LUA_TSTRING && type != LUA_TNUMBER)
+        return false;
+    out->p = lua_tolstring(L, -1, &out->n);
+    return true;
+}
+
+bool bh_close_code_ok(lua_Integer code) {
+    bool standard = code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006;
+    return standard || (code >= 3000 && code <= 4999);
+}
+
+void bh_push_slice(lua_State *L, struct bh_slice s) {
+    lua_pushlstring(L, s.n ? s.p : "", s.n);
+}
+
+void bh_push_optional(lua_State *L, struct bh_slice s) {
+    if (s.n)
+        lua_pushlstring(L, s.p, s.n);
+    else
+        lua_pushnil(L);
+}
+
+void bh_push_opcode(lua_State *L, unsigned opcode) {
+    if (opcode == BH_TEXT)
+        lua_pushliteral(L, "text");
+    else
+        lua_pushliteral(L, "binary");
+}
+
+int bh_push_error(lua_State *L, const char *why) {
+    lua_pushnil(L);
+    lua_pushstring(L, why);
+    return 2;
+}
+
+int bh_push_result(lua_State *L, int error) {
+    if (error)
+        return bh_push_error(L, bh_strerror(error));
+    lua_pushboolean(L, 1);
+    return 1;
+}
