@@ -1,5 +1,5 @@
--- lua/bellhop/meta.lua against what is there, both ways, and the examples of docs/lua. Run by
--- `bellhop test`. A function that is added has to be written down, or this fails.
+-- Compares lua/bellhop/meta.lua (and test/meta.lua) with the implementation, both ways: a function that is
+-- added must be documented, and what is documented must exist. Run by `bellhop test`.
 local here = debug.getinfo(1, "S").source:match "^@(.-)[^/]*$"
 local root = here .. "../../"
 package.path = root .. "docs/?.lua;" .. package.path
@@ -210,63 +210,5 @@ describe("meta.lua", function()
         t.publish { user = "u", data = "x" }
         local said = client:last()
         for _, name in ipairs(calls) do assert.equal(name .. tostring(waiting[name]), name .. tostring(said[name])) end
-    end)
-end)
-
--- --- examples ---
-
-local function examples(path)
-    local list = {}
-    for text in read(path):gmatch "```lua\n(.-)```" do list[#list + 1] = text end
-    return list
-end
-
--- A part of a policy's table, or of a function, is wrapped into what is around it.
-local function compiles(text)
-    return load(text) or load("return {\n" .. text .. "\n}")
-end
-
-local function is_policy(text) return text:find "\nreturn {" and text:find "^local bh = require" end
-
-describe("the examples", function()
-    after_each(remove_all)
-
-    local files = { "README.md" }
-    for _, page in ipairs(pages) do files[#files + 1] = page.file end
-    for _, file in ipairs(files) do
-        it("of " .. file .. " are Lua, and policies load", function()
-            for _, text in ipairs(examples(root .. "docs/lua/" .. file)) do
-                assert(compiles(text), text)
-                if is_policy(text) then assert(test.try(write(text))) end
-            end
-        end)
-    end
-
-    -- Runs a spec at once, with its policies looked for in the folder.
-    local function run(text, folder)
-        local tests = 0
-        local function find() return { load = function(name) return test.load(folder .. name) end } end
-        local environment = setmetatable({
-            require = find,
-            assert = assert,
-            it = function(_, fn)
-                tests = tests + 1
-                fn()
-            end,
-        }, { __index = _G })
-        assert(load(text, "=example", "t", environment))()
-        assert.equal(1, tests)
-    end
-
-    it("of the guide runs its own spec", function()
-        local policy, spec = table.unpack(examples(root .. "docs/lua/README.md"))
-        local folder = os.tmpname()
-        write(policy, folder .. "chat.lua")
-        paths[#paths + 1] = folder
-        run(spec, folder)
-    end)
-
-    it("of the page about tests runs", function()
-        run(examples(root .. "docs/lua/testing.md")[1], root .. "examples/")
     end)
 end)
