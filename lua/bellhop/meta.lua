@@ -217,7 +217,7 @@ local bh = {}
 ---@field tenant? string From the identity (not from `on_tenant`).
 ---@field device? string From the identity.
 ---@field tags table<string, string> A copy of the identity's tags.
----@field ip? string The client's address, as far as [proxies are trusted](../../README.md#on-the-open-internet).
+---@field ip? string The client's address, as far as [proxies are trusted](../security.md#proxies).
 ---@field protocol? string The subprotocol.
 ---@field opened_at number In Unix seconds, with a fraction.
 ---@field expires? integer In Unix seconds; nil: never.
@@ -484,7 +484,7 @@ function bh.after(seconds, fn) end
 ---@field data string The payload, byte for byte. Text must be valid UTF-8.
 ---@field opcode? bellhop.Opcode `"text"` by default.
 ---@field binary? boolean The same as a boolean.
----@field strategy? bellhop.Strategy See [delivery strategies](../../README.md#delivery-strategies).
+---@field strategy? bellhop.Strategy See [delivery strategies](../delivery.md#strategies).
 ---@field ttl? number In seconds: a message that still waits then (for Redis, or for the next attempt) is dropped. 0: no limit.
 ---@field id? bellhop.Id A message id of your own makes the publish idempotent: a repetition is not delivered again. Up to 128 of `A-Z a-z 0-9 _ . @ - / : + =`.
 ---@field except? bellhop.Conn|string A connection, or its id, that does not get the message.
