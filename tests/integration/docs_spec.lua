@@ -125,6 +125,21 @@ end)
 
 -- --- lists ---
 
+describe("docs/architecture.md", function()
+    it("names files and functions that there are", function()
+        local rows = 0
+        for file, functions in read_file "docs/architecture.md":gmatch "\n| `(src/[^`]+)` | ([^|]*) |" do
+            local code = read_file(file)
+            for name in functions:gmatch "`([%w_]+)`" do
+                assert.is_truthy(code:find("%f[%w_]" .. name .. "%("), file .. " has no " .. name)
+            end
+            rows = rows + 1
+        end
+        assert.is_true(rows > 30, rows)
+        for file in read_file "docs/architecture.md":gmatch "`(%l+/[%w_/]+%.%l+)`" do read_file(file) end
+    end)
+end)
+
 describe("docs/operating.md", function()
     teardown(daemon.stop_all)
 
