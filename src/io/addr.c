@@ -21,7 +21,7 @@ static const struct sockaddr_in6 *as_v6(const struct bh_addr *a) {
     return (const struct sockaddr_in6 *)&a->storage;
 }
 
-static int refuse(const char **why, const char *reason) {
+static int fail(const char **why, const char *reason) {
     *why = reason;
     return BH_EINVAL;
 }
@@ -29,11 +29,11 @@ static int refuse(const char **why, const char *reason) {
 static int parse_unix(struct bh_slice path, struct bh_addr *out, const char **why) {
     struct sockaddr_un *un = (struct sockaddr_un *)&out->storage;
     if (path.n == 0 || path.p[0] != '/')
-        return refuse(why, "the path of a unix socket must be absolute");
+        return fail(why, "the path of a unix socket must be absolute");
     if (path.n >= sizeof un->sun_path)
-        return refuse(why, "the path of a unix socket must be shorter than 108 bytes");
+        return fail(why, "the path of a unix socket must be shorter than 108 bytes");
     if (memchr(path.p, '\0', path.n))
-        return refuse(why, "the path of a unix socket contains a NUL");
+        return fail(why, "the path of a unix socket contains a NUL");
     un->sun_family = AF_UNIX;
     memcpy(un->sun_path, path.p, path.n);
     out->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path.n + 1);
@@ -76,9 +76,9 @@ int bh_addr_parse(struct bh_slice text, struct bh_addr *out, const char **why) {
     struct bh_slice host;
     uint16_t port;
     if (bh_addr_split(text, &host, &port) != 0)
-        return refuse(why, "expected ADDRESS:PORT, [IPV6]:PORT, :PORT or unix:/PATH");
+        return fail(why, "expected ADDRESS:PORT, [IPV6]:PORT, :PORT or unix:/PATH");
     if (!parse_numeric(host, port, out))
-        return refuse(why, "the host is not a numeric address");
+        return fail(why, "the host is not a numeric address");
     return 0;
 }
 
@@ -107,8 +107,8 @@ int bh_addr_split(struct bh_slice text, struct bh_slice *host, uint16_t *port) {
     return 0;
 }
 
-/* The kernel ends a path by the address length, not always by a NUL; an unnamed socket has none,
- * an abstract name begins with a NUL. */
+/* The kernel ends a path by the address length, not always by a NUL; an unnamed socket has none, an
+ * abstract name starts with a NUL. */
 static void format_unix(const struct bh_addr *a, char out[BH_ADDR_TEXT_MAX]) {
     const struct sockaddr_un *un = (const struct sockaddr_un *)&a->storage;
     size_t max = a->len > offsetof(struct sockaddr_un, sun_path)

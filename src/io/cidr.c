@@ -1,9 +1,8 @@
 /* cidr.c - which addresses belong to a set. Pure functions; thread: any.
  *
- * A set decides whom a deployment believes, so its text is read to the letter: no leading zeros, no
- * host bits, no blanks. An IPv4 client of a dual-stack socket has an IPv4-mapped address; all such
- * are made IPv4 where they come in, so that each address has one form and is in the sets of that
- * family alone. */
+ * A set decides which peers are trusted, so its text is parsed strictly: no leading zeros, no host
+ * bits, no blanks. An IPv4 client of a dual-stack socket has an IPv4-mapped address; these become
+ * IPv4 when they are read, so that each address has one form and one family. */
 #include "bellhop/io/cidr.h"
 
 #include "bellhop/base/error.h"
@@ -13,7 +12,7 @@
 #include <stdio.h>
 
 #define MAPPED_BITS 96
-/* Of a socket that is neither: it is in no set, not even "unix". */
+/* Of any other socket: it is in no set, not even "unix". */
 #define FAMILY_NONE UINT8_MAX
 
 static const uint8_t mapped_prefix[12] = {[10] = 0xff, [11] = 0xff};
@@ -21,7 +20,7 @@ static const uint8_t mapped_prefix[12] = {[10] = 0xff, [11] = 0xff};
 static void set_ip(struct bh_ip *ip, uint8_t family, const void *bytes) {
     struct bh_ip made = {.family = family};
     memcpy(made.bytes, bytes, family == 4 ? 4 : 16);
-    *ip = made; /* at last: the bytes may be its own */
+    *ip = made; /* last: the bytes may be its own */
 }
 
 static bool is_mapped(const uint8_t bytes[16]) {
@@ -44,8 +43,8 @@ void bh_ip_of(const struct bh_addr *a, struct bh_ip *out) {
         *out = (struct bh_ip){.family = a->sa.sa_family == AF_UNIX ? 0 : FAMILY_NONE};
 }
 
-/* As written: a mapped address is still IPv6. */
-static int parse_literally(struct bh_slice text, struct bh_ip *out) {
+/* A mapped address is still IPv6. */
+static int parse_as_written(struct bh_slice text, struct bh_ip *out) {
     char copy[INET6_ADDRSTRLEN];
     uint8_t bytes[16];
     if (text.n == 0 || text.n >= sizeof copy || memchr(text.p, '\0', text.n))
@@ -63,7 +62,7 @@ static int parse_literally(struct bh_slice text, struct bh_ip *out) {
 
 int bh_ip_parse(struct bh_slice text, struct bh_ip *out) {
     struct bh_ip ip;
-    if (parse_literally(text, &ip))
+    if (parse_as_written(text, &ip))
         return BH_EINVAL;
     if (ip.family == 6)
         set_v6(out, ip.bytes);
@@ -72,7 +71,7 @@ int bh_ip_parse(struct bh_slice text, struct bh_ip *out) {
     return 0;
 }
 
-/* There is one for each connection, and inet_ntop prints it with a format. */
+/* Runs for each connection, and inet_ntop uses printf. */
 static void format_v4(const uint8_t bytes[4], char *out) {
     for (int i = 0; i < 4; i++) {
         uint8_t b = bytes[i];
@@ -111,7 +110,7 @@ void bh_ip_to_addr(const struct bh_ip *ip, uint16_t port, struct bh_addr *out) {
     }
 }
 
-/* Of byte i of an address, the bits that belong to a net of so many bits. */
+/* The mask of byte i of an address, for a prefix of that many bits. */
 static uint8_t mask_of(unsigned bits, size_t i) {
     if (bits >= 8 * (i + 1))
         return 0xff;
@@ -125,18 +124,18 @@ static bool has_host_bits(const struct bh_ip *ip, unsigned bits) {
     return false;
 }
 
-static int refuse(const char **why, const char *reason) {
+static int fail(const char **why, const char *reason) {
     *why = reason;
     return BH_EINVAL;
 }
 
-/* Text without a slash is one address, and *bits stays. */
+/* Text without a slash is one address: *bits stays as it is. */
 static int read_bits(struct bh_slice text, uint64_t *bits, const char **why) {
     if (!text.p)
         return 0;
     bool zeros = text.n > 1 && text.p[0] == '0';
     if (zeros || bh_slice_u64(text, *bits, bits) != 0)
-        return refuse(why, "the prefix length must be a number from 0 to 32 (IPv4) or 128 (IPv6)");
+        return fail(why, "the prefix length must be a number from 0 to 32 (IPv4) or 128 (IPv6)");
     return 0;
 }
 
@@ -151,14 +150,14 @@ int bh_cidr_parse(struct bh_slice text, struct bh_cidr *out, const char **why) {
     struct bh_slice rest = text, address = {0};
     struct bh_ip net;
     bh_slice_split(&rest, '/', &address);
-    if (parse_literally(address, &net))
-        return refuse(why, "expected ADDRESS, ADDRESS/BITS or unix");
+    if (parse_as_written(address, &net))
+        return fail(why, "expected ADDRESS, ADDRESS/BITS or unix");
     uint64_t bits = net.family == 4 ? 32 : 128;
     if (read_bits(rest, &bits, why))
         return BH_EINVAL;
     if (has_host_bits(&net, (unsigned)bits))
-        return refuse(why, "the address has bits beyond the prefix length");
-    /* A mapped net has at least its prefix, or it would have had host bits. */
+        return fail(why, "the address has bits beyond the prefix length");
+    /* A mapped net has at least the mapped prefix, otherwise it has host bits. */
     if (net.family == 6 && is_mapped(net.bytes)) {
         set_v6(&net, net.bytes);
         bits -= MAPPED_BITS;

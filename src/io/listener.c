@@ -1,12 +1,10 @@
 /* listener.c - from a listening socket to accepted descriptors.
  *
- * The socket is level-triggered, so what the budget of one tick leaves in the backlog comes back in
- * the next. Without a descriptor for a connection that waits, level-triggering would spin; so the
- * listener steps back for a moment and tries again.
+ * The socket is level-triggered, so connections beyond the budget of one tick are reported again in
+ * the next. Without a free descriptor that would spin, so the listener pauses and tries again.
  *
- * A unix socket is a file: one that a dead process has left behind is removed before binding, and
- * our own is removed at the end, unless somebody else has put another in its place.
- * Thread: the loop's. */
+ * A unix socket is a file: one that a dead process left behind is removed before binding. Our own
+ * is removed at the end, unless another process has replaced it. Thread: the loop's. */
 #include "bellhop/io/listener.h"
 
 #include "bellhop/base/error.h"
@@ -36,9 +34,9 @@ struct bh_listener {
     dev_t dev; /* the file of a unix socket */
     ino_t ino;
     int fd;
-    uint64_t quiet_until_ms;
+    uint64_t next_log_ms;
     uint64_t rate; /* accepts a second, 0: no limit */
-    uint64_t left; /* of them; what a second brings is the most */
+    uint64_t left; /* accepts left; at most `rate` */
     uint64_t filled_ms;
     bh_accept_cb on_accept;
     void *ud;
@@ -51,7 +49,7 @@ static struct bh_metric metrics[] = {
     {"bellhop_io_accepts_delayed_total", NULL,
      "times that accepts_per_second left connections in the backlog", BH_COUNTER, 0},
     {"bellhop_io_accept_failures_total", NULL,
-     "times that accepting paused for want of descriptors or memory", BH_COUNTER, 0},
+     "times that accepting paused for lack of descriptors or memory", BH_COUNTER, 0},
 };
 enum { ACCEPTED, DELAYED, FAILED };
 
@@ -59,23 +57,23 @@ void bh_listener_metrics_register(void) {
     bh_metrics_register(metrics, sizeof metrics / sizeof *metrics);
 }
 
-static void rest(struct bh_listener *l, uint64_t ms) {
+static void pause_for(struct bh_listener *l, uint64_t ms) {
     event_del(&l->event);
     bh_timer_set(&l->resume, ms);
 }
 
 static void pause_accepting(struct bh_listener *l, int error) {
     uint64_t now = bh_loop_now(l->loop);
-    if (now >= l->quiet_until_ms) {
-        l->quiet_until_ms = now + LOG_INTERVAL_MS;
+    if (now >= l->next_log_ms) {
+        l->next_log_ms = now + LOG_INTERVAL_MS;
         bh_warn("cannot accept connections", bh_kv_str("reason", strerror(error)),
                 bh_kv_int("pause_ms", PAUSE_MS));
     }
     bh_metric_inc(&metrics[FAILED]);
-    rest(l, PAUSE_MS);
+    pause_for(l, PAUSE_MS);
 }
 
-/* How many may be accepted now. */
+/* The number of connections that may be accepted now. */
 static uint64_t allowance(struct bh_listener *l) {
     if (l->rate == 0)
         return ACCEPT_BUDGET;
@@ -97,13 +95,13 @@ static void on_resume(struct bh_timer *t) {
     event_add(&BH_CONTAINER_OF(t, struct bh_listener, resume)->event, NULL);
 }
 
-/* accept(2) also reports what has gone wrong with one connection; the next one may be well. */
+/* accept(2) also reports errors of a single connection; the next one may be fine. */
 static bool concerns_one_connection(int error) {
     switch (error) {
     case EINTR:
     case ECONNABORTED:
     case EPROTO:
-    case EPERM: /* a firewall's verdict */
+    case EPERM: /* a firewall */
     case ENETDOWN:
     case ENETUNREACH:
     case EHOSTDOWN:
@@ -123,7 +121,7 @@ static void on_event(evutil_socket_t listening, short what, void *arg) {
     uint64_t budget = allowance(l);
     if (budget == 0) {
         bh_metric_inc(&metrics[DELAYED]);
-        rest(l, l->rate < 1000 ? 1000 / l->rate : 1);
+        pause_for(l, l->rate < 1000 ? 1000 / l->rate : 1);
         return;
     }
     for (; budget > 0; budget--) {
@@ -159,7 +157,7 @@ static bool is_refused(const struct bh_addr *a) {
     return refused;
 }
 
-/* True if the path was a socket that nobody listens on any more. Else errno is EADDRINUSE. */
+/* True if the path was a socket without a listener. Else errno is EADDRINUSE. */
 static bool remove_stale_socket(const struct bh_addr *a) {
     struct stat st;
     bool removed = lstat(path_of(a), &st) == 0 && S_ISSOCK(st.st_mode) && is_refused(a) &&
@@ -168,7 +166,7 @@ static bool remove_stale_socket(const struct bh_addr *a) {
     return removed;
 }
 
-/* Whatever is at the path by now, only the file that we have made is removed. */
+/* Removes only the file that we created, not one that has replaced it. */
 static void remove_own_socket(const struct bh_listener *l) {
     struct stat st;
     if (lstat(path_of(&l->addr), &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)

@@ -4,17 +4,18 @@
  * phase and the reap phase follow. Timers are not libevent's: they live on the wheel (wheel.c), and
  * a single libevent timer, set before each wait, bounds the waiting.
  *
- * libevent hands over up to 4,096 events at once. When they take long, as the end of thousands of
- * connections does, the tick ends in between: what has been answered so far is written, and the
- * others, which libevent keeps, are the next tick's.
+ * libevent hands over up to 4,096 events at once. When their callbacks take long, as when thousands
+ * of connections end, the tick is cut short: the output so far is written, and libevent keeps the
+ * other events for the next tick.
  *
- * Mail is served once in a tick, between the callbacks and the phases. What those mails post to
- * their own loop is for the next tick, which does not wait then.
+ * Mail is served once per tick, between the callbacks and the phases. Mail that those mails post to
+ * their own loop is served in the next tick, which then does not wait.
  *
- * The base has no locks, because one thread owns a loop with all that is attached to it; the
- * mailbox wakes it through a descriptor.
+ * The base has no locks, because one thread owns a loop and everything attached to it; a mailbox
+ * wakes it through a descriptor.
  *
- * A loop owns its base, its buffers and its resolver; never what is queued or armed on it. */
+ * A loop owns its base, its buffers and its resolver, but not the timers and the work queued on it.
+ */
 #include "bellhop/io/loop.h"
 
 #include "bellhop/base/clock.h"
@@ -31,13 +32,13 @@
 #define TLS_BUDGET_US 5000
 #define SLOW_TICK_US  20000
 #define CALLBACKS_US  4000
-#define CALLBACKS_RUN 16 /* the clock is looked at once in so many */
+#define CALLBACKS_RUN 16 /* the clock is read once per this many */
 
 static _Thread_local struct bh_loop *current;
 
 static struct bh_metric metrics[] = {
     {"bellhop_io_slow_ticks_total", NULL,
-     "turns of a worker's loop that took over 20 ms, during which its connections waited",
+     "ticks of a worker's loop that took over 20 ms, during which its connections waited",
      BH_COUNTER, 0},
 };
 
@@ -50,23 +51,24 @@ static void on_libevent_log(int severity, const char *message) {
         bh_warn_limited("libevent", bh_kv_str("message", message));
 }
 
-/* What libevent allocates is small and sized by us, so it follows the same rule: abort. */
-static void adopt_libevent(void) {
+/* libevent's allocations are small and their sizes are ours, so they follow the same rule: abort.
+ */
+static void set_up_libevent(void) {
     event_set_mem_functions(bh_malloc, bh_realloc, bh_free);
     event_set_log_callback(on_libevent_log);
 }
 
 static struct event_base *new_base(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, adopt_libevent);
+    pthread_once(&once, set_up_libevent);
     struct event_config *config = event_config_new();
-    /* No changelist: it would take a descriptor out of epoll after its close, when its number may
-     * already be another worker's. */
+    /* No changelist: it would remove a descriptor from epoll after its close, when another worker
+     * may already have its number. */
     event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV);
     struct event_base *base = event_base_new_with_config(config);
     event_config_free(config);
     if (!base) {
-        bh_error("no event loop: out of file descriptors?");
+        bh_error("cannot create an event loop: out of file descriptors?");
         abort();
     }
     return base;
@@ -159,7 +161,7 @@ static void set_wake_timer(struct bh_loop *loop) {
     event_add(&loop->wake_timer, &tv);
 }
 
-static void account(struct bh_loop *loop) {
+static void count_slow_tick(struct bh_loop *loop) {
     uint64_t took = bh_clock_us() - loop->tick_began_us;
     if (took > SLOW_TICK_US)
         bh_metric_inc(&metrics[0]);
@@ -187,7 +189,7 @@ void bh_loop_tick(struct bh_loop *loop, bool may_block) {
     bh_wheel_sweep(&loop->wheel, loop->now_ms);
     serve_mail(loop);
     run_phases(loop);
-    account(loop);
+    count_slow_tick(loop);
     loop->in_tick = false;
     current = outer;
 }

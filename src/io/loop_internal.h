@@ -16,7 +16,7 @@ struct bh_resolver;
 struct bh_loop {
     struct event_base *base;
     struct event wake_timer;
-    uint64_t wake_ms; /* what wake_timer is set to, or BH_WHEEL_NEVER */
+    uint64_t wake_ms; /* the time of wake_timer, or BH_WHEEL_NEVER */
     struct bh_list phases[2];
     struct bh_list runnable; /* mailboxes with mail */
     bool in_tick;            /* callbacks and phases are running */
@@ -24,18 +24,18 @@ struct bh_loop {
     unsigned callbacks; /* of this tick */
     uint64_t now_ms;
     uint64_t tick_began_us;
-    uint64_t tls_budget_us;       /* for the handshakes of one tick */
+    uint64_t tls_budget_us;       /* for the TLS handshakes of one tick */
     uint64_t tls_spent_us;        /* of it, in this tick */
     unsigned char *tls_buffer;    /* BH_LOOP_TLS_BUFFER bytes of ciphertext; NULL until needed */
-    struct bh_resolver *resolver; /* NULL until the first bh_resolve, which sets its free, too */
+    struct bh_resolver *resolver; /* NULL until the first bh_resolve */
     void (*free_resolver)(struct bh_resolver *);
     struct bh_wheel wheel;
     unsigned char read_buffer[BH_LOOP_READ_BUFFER];
     unsigned char write_buffer[BH_LOOP_WRITE_BUFFER];
 };
 
-/* Each event callback of io calls this first: the waiting is over, the clock of this tick is read.
- * libevent 2.1 has no hook for it. */
+/* Every event callback of io calls this first: it begins the tick and reads its clock. libevent 2.1
+ * has no hook for it. */
 void bh_loop_enter(struct bh_loop *loop);
 
 /* The loop that this thread is ticking, or NULL. */

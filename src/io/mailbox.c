@@ -1,15 +1,15 @@
-/* mailbox.c - the one door between threads.
+/* mailbox.c - a queue of mails between threads.
  *
  * A mutex guards a singly linked list; posting is a few instructions under the lock, and the
  * receiver takes the whole list at once and runs it outside. Only the post that finds the box empty
- * writes to the eventfd, so a storm of mails costs one wake-up; one from the receiver's own thread,
- * which is awake, queues the box in the loop instead.
+ * writes to the eventfd, so a burst of mails costs one wake-up; a post from the receiver's own
+ * thread queues the box in the loop instead.
  *
  * The eventfd is watched edge-triggered and never read: each write is an edge, and the counter
- * would overflow after 2^64 wake-ups. What is posted while the receiver runs mails waits for the
- * next tick, therefore no sender can hold a loop.
+ * overflows only after 2^64 wake-ups. Mail posted while the receiver runs mails waits for the next
+ * tick, so no sender can block a loop.
  *
- * The box owns the mails between post and run, and nothing of what they contain. */
+ * The box owns a mail between post and run, but not what it contains. */
 #include "mailbox_internal.h"
 
 #include "bellhop/base/error.h"
@@ -76,7 +76,7 @@ struct bh_mailbox *bh_mailbox_new(struct bh_loop *loop) {
     bh_defer_init(&box->runnable, on_runnable);
     box->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (box->wake_fd < 0) {
-        bh_error("no mailbox", bh_kv_str("reason", strerror(errno)));
+        bh_error("cannot create a mailbox", bh_kv_str("reason", strerror(errno)));
         abort();
     }
     event_assign(&box->event, bh_loop_base(loop), box->wake_fd, EV_READ | EV_PERSIST | EV_ET,

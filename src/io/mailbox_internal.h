@@ -4,7 +4,7 @@
 
 #include "bellhop/io/mailbox.h"
 
-/* Posts also to a closed box: a thread must be stoppable after its box has been closed. */
+/* Posts even to a closed box, so that a thread can be stopped after its box was closed. */
 void bh_mailbox_post_always(struct bh_mailbox *box, struct bh_mail *mail);
 
 #endif

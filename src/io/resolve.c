@@ -1,16 +1,16 @@
-/* resolve.c - names to addresses, without holding the loop.
+/* resolve.c - host names to addresses, without blocking the loop.
  *
- * The system's own resolver (getaddrinfo) blocks, but it is the one that knows /etc/hosts,
- * nsswitch.conf, search domains and a resolv.conf that changes under a running daemon. So it runs
- * on helper threads: at most four for each loop, started when there is something to look up, ended
- * when there is nothing left. An idle process has none.
+ * getaddrinfo blocks, but only it honours /etc/hosts, nsswitch.conf, search domains and a
+ * resolv.conf that changes while the daemon runs. So it runs on helper threads: at most four per
+ * loop, started when there is something to look up, ended when there is nothing left. An idle
+ * process has none.
  *
- * A lookup can take half a minute when the name servers are gone, and nobody may wait for that: the
- * helpers are detached and share the resolver with the loop by a reference count. A request has one
- * owner at any time, told by its state: QUEUED in the list and RUNNING on a helper (both under the
- * lock), DONE in the mailbox of the loop. A cancelled request that runs or is done loses its
- * callback, which only the loop's thread reads, and is freed on arrival; after the loop has gone
- * the helper frees it. */
+ * A lookup can take half a minute when the name servers are down, and neither the loop nor the exit
+ * may wait for it: helpers are detached and share the resolver with the loop by a reference count.
+ * A request has one owner at any time, given by its state: QUEUED in the list, RUNNING on a helper
+ * (both under the lock), DONE in the mailbox of the loop. Cancelling a request that is RUNNING or
+ * DONE clears its callback, which only the loop's thread reads; it is freed on arrival, or by the
+ * helper when the loop no longer exists. */
 #include "bellhop/io/addr.h"
 
 #include "bellhop/base/error.h"
@@ -32,7 +32,7 @@ struct bh_resolver {
     struct bh_list queued;
     unsigned helpers;
     unsigned refs;              /* the loop and each helper */
-    struct bh_mailbox *mailbox; /* NULL when the loop has gone */
+    struct bh_mailbox *mailbox; /* NULL once the loop is freed */
 };
 
 struct bh_resolve {
@@ -66,8 +66,8 @@ static const struct addrinfo *first_with_route(const struct addrinfo *list, int 
     return NULL;
 }
 
-/* The caller tries one address only, and a service on "localhost" may well listen on 127.0.0.1 and
- * not on ::1, never the other way round; hence IPv4 first. */
+/* The caller tries one address only. A service on "localhost" may listen on 127.0.0.1 and not on
+ * ::1, but hardly the other way round, so IPv4 comes first. */
 static const struct addrinfo *pick(const struct addrinfo *list) {
     const struct addrinfo *best = first_with_route(list, AF_INET);
     if (!best)
@@ -115,13 +115,13 @@ static void release_and_unlock(struct bh_resolver *resolver) {
 }
 
 /* Called with the lock held. */
-static void deliver(struct bh_resolver *resolver, struct bh_resolve *r) {
+static void finish(struct bh_resolver *resolver, struct bh_resolve *r) {
     r->state = DONE;
     if (!resolver->mailbox || bh_mailbox_post(resolver->mailbox, &r->mail) != 0)
         bh_free(r);
 }
 
-static void *help(void *arg) {
+static void *run_helper(void *arg) {
     struct bh_resolver *resolver = arg;
     struct bh_list *node;
     pthread_setname_np(pthread_self(), "bh-resolve");
@@ -132,19 +132,19 @@ static void *help(void *arg) {
         pthread_mutex_unlock(&resolver->lock);
         look_up(r);
         pthread_mutex_lock(&resolver->lock);
-        deliver(resolver, r);
+        finish(resolver, r);
     }
     resolver->helpers--;
     release_and_unlock(resolver);
     return NULL;
 }
 
-/* Called with the lock held. A helper that runs already will come to what is queued. */
+/* Called with the lock held. When no helper can be started, a running one takes what is queued. */
 static int start_helper(struct bh_resolver *resolver) {
     pthread_t helper;
     if (resolver->helpers == HELPERS_MAX)
         return 0;
-    if (bh_thread_spawn(&helper, help, resolver) != 0)
+    if (bh_thread_spawn(&helper, run_helper, resolver) != 0)
         return resolver->helpers ? 0 : BH_EUNAVAIL;
     pthread_detach(helper);
     resolver->helpers++;
@@ -189,8 +189,8 @@ static void on_arrival(struct bh_mail *mail) {
     bh_free(r);
 }
 
-/* True when there is nothing to look up: r->addr or r->error is set. */
-static bool answer_at_once(struct bh_resolve *r, const char *host) {
+/* True when no lookup is needed: r->addr or r->error is set. */
+static bool resolve_at_once(struct bh_resolve *r, const char *host) {
     char text[HOST_MAX + 16];
     const char *why;
     size_t n = strlen(host);
@@ -211,7 +211,7 @@ struct bh_resolve *bh_resolve(struct bh_loop *loop, const char *host, uint16_t p
     *r = (struct bh_resolve){
         .mail.fn = on_arrival, .resolver = resolver, .on_done = on_done, .ud = ud, .port = port};
     bh_list_init(&r->node);
-    bool answered = answer_at_once(r, host);
+    bool answered = resolve_at_once(r, host);
     pthread_mutex_lock(&resolver->lock);
     if (!answered) {
         bh_list_append(&resolver->queued, &r->node);
@@ -219,7 +219,7 @@ struct bh_resolve *bh_resolve(struct bh_loop *loop, const char *host, uint16_t p
     }
     if (answered || r->error) {
         bh_list_unlink(&r->node);
-        deliver(resolver, r);
+        finish(resolver, r);
     }
     pthread_mutex_unlock(&resolver->lock);
     return r;

@@ -1,7 +1,7 @@
 /* signal.c - signals as events of a loop.
  *
- * libevent's handler writes the number into a pipe of the loop, whichever thread the kernel has
- * picked; nothing of ours runs in signal context. libevent keeps one such loop for the process.
+ * libevent's handler writes the number into a pipe of the loop, on whichever thread the kernel
+ * picks; our code never runs in signal context. libevent supports one such loop per process.
  * Thread: the loop's. */
 #include "bellhop/io/signal.h"
 

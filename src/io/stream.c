@@ -1,13 +1,12 @@
 /* stream.c - a socket as a stream of bytes.
  *
- * One libevent event in each stream is registered for what the stream wants at the moment: reading,
- * writing, both or nothing; `update_interest` is the only place that changes it. A connection in
- * progress wants writing only. The bytes pass through the loop's one read buffer, so an idle stream
- * costs no memory beyond itself.
+ * Each stream has one libevent event, registered for what the stream currently waits for: reading,
+ * writing, both or nothing; only `update_interest` changes it. A connection in progress waits for
+ * writing only. Data passes through the loop's read buffer, so an idle stream costs no memory
+ * beyond itself.
  *
- * Any callback may close the stream, pause it, or write. After each one the stream is looked at
- * afresh; its memory is still there, because owners free in the reap phase.
- * Thread: the loop's. */
+ * Any callback may close the stream, pause it, or write. Its state is checked again after each one;
+ * its memory is still valid, because owners free in the reap phase. Thread: the loop's. */
 #include "bellhop/io/stream.h"
 
 #include "bellhop/base/error.h"
@@ -28,8 +27,8 @@
 
 /* --- plain sockets --- */
 
-/* libc's recv and send are cancellation points, which costs a process with threads two locked
- * instructions a call; nothing here is ever cancelled. */
+/* libc's recv and send are cancellation points, which cost a process with threads two locked
+ * instructions per call; our threads are never cancelled. */
 static ssize_t plain_read(struct bh_stream *s, void *p, size_t n) {
     ssize_t got;
     do
@@ -40,9 +39,8 @@ static ssize_t plain_read(struct bh_stream *s, void *p, size_t n) {
     return errno == EAGAIN ? BH_EAGAIN : BH_EIO;
 }
 
-/* Small pieces are put together: copying them costs less than the kernel's walk over an iovec. */
-static ssize_t send_together(struct bh_stream *s, const struct iovec *iov, int count,
-                             size_t total) {
+/* Copying small pieces together costs less than the kernel's walk over an iovec. */
+static ssize_t send_joined(struct bh_stream *s, const struct iovec *iov, int count, size_t total) {
     unsigned char *at = s->loop->write_buffer;
     for (int i = 0; i < count; i++) {
         memcpy(at, iov[i].iov_base, iov[i].iov_len);
@@ -59,7 +57,7 @@ static ssize_t send_pieces(struct bh_stream *s, const struct iovec *iov, int cou
     for (int i = 0; i < count && total <= BH_LOOP_WRITE_BUFFER; i++)
         total += iov[i].iov_len;
     if (total <= BH_LOOP_WRITE_BUFFER)
-        return send_together(s, iov, count, total);
+        return send_joined(s, iov, count, total);
     return sendmsg(s->fd, &message, MSG_NOSIGNAL);
 }
 
@@ -109,7 +107,7 @@ static void update_interest(struct bh_stream *s) {
     short want = wanted(s);
     if (want != s->watched)
         watch(s, want);
-    if (want & EV_READ && s->has_input) /* a timeout of zero: once, in the next tick */
+    if (want & EV_READ && s->has_input) /* a zero timeout fires once, in the next tick */
         event_add(&s->event, &(struct timeval){0, 0});
 }
 
@@ -117,12 +115,12 @@ static void end(struct bh_stream *s, int error) {
     s->ended = 1;
     s->handshaking = 0;
     if (error)
-        s->writing = s->unsent = 0; /* a broken socket is always writable */
+        s->writing = s->unsent = 0; /* a broken socket always polls writable */
     update_interest(s);
     s->callbacks->on_end(s, error);
 }
 
-static void tell_writable(struct bh_stream *s) {
+static void notify_writable(struct bh_stream *s) {
     s->writing = 0;
     update_interest(s);
     s->callbacks->on_writable(s);
@@ -138,9 +136,9 @@ static void finish_connect(struct bh_stream *s) {
         return;
     }
     if (s->handshaking)
-        update_interest(s); /* what the owner waits for is the handshake's end */
+        update_interest(s); /* the owner waits for the end of the handshake */
     else
-        tell_writable(s);
+        notify_writable(s);
 }
 
 static void read_some(struct bh_stream *s) {
@@ -150,7 +148,7 @@ static void read_some(struct bh_stream *s) {
         bool handshaking = s->handshaking;
         ssize_t n = s->ops->read(s, buffer, BH_LOOP_READ_BUFFER);
         if (n == BH_EAGAIN && handshaking && !s->handshaking) {
-            tell_writable(s);
+            notify_writable(s);
             continue;
         }
         if (n == BH_EAGAIN)
@@ -169,14 +167,14 @@ static void write_some(struct bh_stream *s) {
     if (s->unsent)
         s->ops->flush(s);
     if (!s->unsent && s->writing && !s->handshaking)
-        tell_writable(s);
+        notify_writable(s);
 }
 
 static void on_event(evutil_socket_t fd, short what, void *arg) {
     struct bh_stream *s = arg;
     bh_loop_enter(s->loop);
     if (what & EV_TIMEOUT)
-        event_add(&s->event, NULL); /* a timeout takes the descriptor out as well */
+        event_add(&s->event, NULL); /* a timeout removes the descriptor, too */
     if (s->connecting) {
         finish_connect(s);
         return;
@@ -186,7 +184,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg) {
     if (what & EV_WRITE && bh_stream_is_open(s) && !s->connecting)
         write_some(s);
     if (bh_stream_is_open(s))
-        update_interest(s); /* the transport may have changed its mind */
+        update_interest(s); /* the transport may have changed its bits */
 }
 
 /* --- life --- */
@@ -271,8 +269,8 @@ void bh_stream_reset(struct bh_stream *s) {
     close_stream(s, true);
 }
 
-/* The new event is added before the old one goes: for epoll, where both are one descriptor, nothing
- * changes, and no system call is made. */
+/* The new event is added before the old one is removed: both are the same descriptor, so libevent
+ * makes no system call. */
 void bh_stream_move(struct bh_stream *to, struct bh_stream *from,
                     const struct bh_stream_callbacks *callbacks) {
     bh_stream_init(to, from->loop, from->fd, callbacks);

@@ -1,9 +1,9 @@
 /* stream_ops.h - what a transport does for a stream; private to src/io.
  *
- * None of them calls back. A transport that decrypts (TLS) fills the buffer as long as it has
- * something: the caller takes a short read for "drained" and waits for the socket.
+ * None of them calls back. A transport that decrypts (TLS) fills the buffer while it has data: for
+ * the caller a short read means "drained", and it waits for the socket.
  *
- * A transport that is more than its socket tells stream.c so by three bits of the stream, which it
+ * A transport with a state of its own reports it to stream.c by three bits of the stream, which it
  * may change inside its operations:
  *   handshaking  no data yet; cleared by the read that ends the handshake, with BH_EAGAIN
  *   unsent       has bytes of its own for the peer: flush is called when the socket has room
@@ -21,7 +21,7 @@ struct bh_stream_ops {
     ssize_t (*write)(struct bh_stream *s, const struct iovec *iov, int count);
     void (*flush)(struct bh_stream *s);
     void (*shutdown)(struct bh_stream *s);
-    /* abrupt: without a word to the peer. */
+    /* abrupt: send nothing more to the peer. */
     void (*close)(struct bh_stream *s, bool abrupt);
 };
 

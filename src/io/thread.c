@@ -1,8 +1,8 @@
 /* thread.c - a pthread that runs a loop with a mailbox.
  *
- * The creator makes loop and mailbox and may attach things to both before the start; from then on
- * until the join they belong to the new thread, and everybody else talks to the mailbox. Stopping
- * is a mail like any other, so it is served in order, after what the stopper has posted before. */
+ * The creator makes the loop and the mailbox and may use both before the start; from then until the
+ * join they belong to the new thread, and other threads only post to the mailbox. The request to
+ * stop is a mail, so it is served after what the same thread posted before. */
 #include "thread_internal.h"
 
 #include "bellhop/base/error.h"
@@ -47,7 +47,7 @@ struct bh_mailbox *bh_thread_mailbox(struct bh_thread *t) {
 }
 
 int bh_thread_spawn(pthread_t *out, void *(*run)(void *), void *ud) {
-    /* A fault must still reach its handler (the sanitizers', a crash reporter's). */
+    /* A fault must still reach its handler (of a sanitizer or a crash reporter). */
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
     sigset_t all, before;
     sigfillset(&all);

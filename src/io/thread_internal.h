@@ -6,8 +6,8 @@
 
 #include <pthread.h>
 
-/* pthread_create with the signals blocked in the new thread from its first instruction on, so that
- * they go to the thread that wants them. 0 or BH_EIO. */
+/* pthread_create with signals blocked in the new thread from its first instruction, so that they go
+ * to the thread that handles them. 0 or BH_EIO. */
 int bh_thread_spawn(pthread_t *out, void *(*run)(void *), void *ud);
 
 #endif

@@ -1,14 +1,15 @@
-/* tls.c - what a server answers with.
+/* tls.c - the TLS configuration of a server.
  *
- * Each certificate has a context of its own (OpenSSL's SSL_CTX); a connection begins with the first
- * and the servername callback moves it to the one whose certificate fits. All contexts have the
- * same settings, because OpenSSL takes some from the first and some from the last of them.
+ * Each certificate has its own context (OpenSSL's SSL_CTX). A connection begins with the first one;
+ * the servername callback switches it to the one whose certificate matches. All contexts have the
+ * same settings, because OpenSSL takes some settings from the first context and some from the
+ * second.
  *
- * Sessions are resumed by tickets only: nothing is cached. A ticket vouches for the client
- * certificate of its first connection, so the session id context names what clients are asked for:
- * with another client_ca, older tickets lead to a full handshake.
+ * Sessions are resumed by tickets only: nothing is cached. A ticket stands for the client
+ * certificate of its first connection, so the session id context includes what is required of
+ * clients: after a change of client_ca, older tickets lead to a full handshake.
  *
- * Thread: an object is complete before anybody else sees it, and only read from then on. */
+ * Thread: an object is complete before it is shared, and read-only afterwards. */
 #include "bellhop/io/tls.h"
 
 #include "bellhop/base/crypto.h"
@@ -27,7 +28,7 @@
 static int on_servername(SSL *ssl, int *alert, void *arg) {
     const struct bh_tls *tls = arg;
     const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-    size_t n = name ? strlen(name) : 0; /* OpenSSL refuses names with NULs, and long ones */
+    size_t n = name ? strlen(name) : 0; /* OpenSSL rejects names with NULs, and long ones */
     if (n == 0)
         return SSL_TLSEXT_ERR_NOACK;
     for (size_t i = 0; i < tls->count && tls->count > 1; i++)
@@ -71,7 +72,7 @@ static int read_client_settings(const struct bh_tls_config *config, struct clien
     if (config->client != BH_TLS_CLIENT_NONE) {
         if (!config->client_ca || !*config->client_ca)
             return bh_tls_fail(error,
-                               "client certificates are asked for, but client_ca is not set");
+                               "client certificates are requested, but client_ca is not set");
         if (bh_tls_read_file(config->client_ca, BH_TLS_CA_MAX, &identity, error) != 0) {
             bh_bytes_free(&identity);
             return BH_EINVAL;
@@ -86,7 +87,7 @@ static int read_client_settings(const struct bh_tls_config *config, struct clien
     return 0;
 }
 
-static int ask_clients(SSL_CTX *ctx, const struct client_settings *clients, char **error) {
+static int set_client_verify(SSL_CTX *ctx, const struct client_settings *clients, char **error) {
     SSL_CTX_set_session_id_context(ctx, clients->session_id, clients->session_id_len);
     SSL_CTX_set_verify(ctx, clients->mode, NULL);
     if (clients->mode == SSL_VERIFY_NONE)
@@ -131,7 +132,7 @@ static void set_up_sessions(SSL_CTX *ctx, const struct bh_tls_config *config,
 static SSL_CTX *new_context(struct bh_tls *tls) {
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
     if (!ctx)
-        abort(); /* small, and only without memory */
+        abort(); /* fails only without memory */
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE);
     SSL_CTX_set_tlsext_servername_callback(ctx, on_servername);
@@ -150,7 +151,7 @@ static int add_context(struct bh_tls *tls, const struct bh_tls_config *config,
     if (result == 0)
         result = bh_tls_load_pair(ctx, config->certificates[i], key, error);
     if (result == 0)
-        result = ask_clients(ctx, clients, error);
+        result = set_client_verify(ctx, clients, error);
     return result;
 }
 
@@ -158,7 +159,7 @@ static int add_context(struct bh_tls *tls, const struct bh_tls_config *config,
 
 static int check_counts(const struct bh_tls_config *config, char **error) {
     if (config->certificate_count == 0)
-        return bh_tls_fail(error, "no certificate is named");
+        return bh_tls_fail(error, "no certificate is configured");
     if (config->key_count && config->key_count != config->certificate_count)
         return bh_tls_fail(error, "%zu certificates need as many keys, not %zu",
                            config->certificate_count, config->key_count);

@@ -1,12 +1,11 @@
-/* tls_connect.c - the client's side of TLS: whom we trust, what we show, whom we expect.
+/* tls_connect.c - the client's side of TLS: trusted CAs, our certificate, the expected host.
  *
- * A client that does not check the server has no TLS to speak of, so there is no way around it: a
- * chain up to a CA that is trusted, and the name (or address) that was dialled in the leaf's
- * subjectAltName. Partial wildcards (f*.example) are not believed, and the common name is looked at
- * as OpenSSL does it: only without any DNS name beside it.
+ * The server is always verified: a chain up to a trusted CA, and the name (or address) that we
+ * connected to in the leaf's subjectAltName. Partial wildcards (f*.example) do not match. The
+ * common name counts as in OpenSSL: only when there is no DNS name.
  *
- * The handshake itself, and all that follows, is the transport's (tls_stream.c). Sessions are not
- * resumed: links live long. */
+ * The handshake and the data are the transport's work (tls_stream.c). Sessions are not resumed:
+ * links are long-lived. */
 #include "bellhop/io/tls.h"
 
 #include "bellhop/base/error.h"
@@ -30,7 +29,7 @@ static bool is_set(const char *text) {
 static SSL_CTX *new_context(void) {
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     if (!ctx)
-        abort(); /* small, and only without memory */
+        abort(); /* fails only without memory */
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
@@ -47,14 +46,14 @@ static int choose_algorithms(SSL_CTX *ctx, char **error) {
     return 0;
 }
 
-static int trust(SSL_CTX *ctx, const char *ca_file, char **error) {
+static int load_cas(SSL_CTX *ctx, const char *ca_file, char **error) {
     struct bh_bytes bytes = {0};
     if (!is_set(ca_file)) {
         if (SSL_CTX_set_default_verify_paths(ctx) == 1)
             return 0;
         return bh_tls_fail(error, "the CAs of the system cannot be read: %s", bh_tls_reason());
     }
-    /* Only to say it well when there is no such file, or it cannot be read. */
+    /* Only for a clear error when the file is missing or cannot be read. */
     int result = bh_tls_read_file(ca_file, BH_TLS_CA_MAX, &bytes, error);
     bh_bytes_free(&bytes);
     if (result != 0)
@@ -75,7 +74,7 @@ int bh_tls_connector_new(const struct bh_tls_connector_config *config,
     c->context = new_context();
     int result = choose_algorithms(c->context, error);
     if (result == 0)
-        result = trust(c->context, config->ca_file, error);
+        result = load_cas(c->context, config->ca_file, error);
     if (result == 0 && is_set(config->certificate))
         result = bh_tls_load_pair(c->context, config->certificate, key, error);
     if (result == 0)
@@ -104,8 +103,8 @@ static bool is_address(const char *host) {
     return inet_pton(AF_INET, host, ignored) == 1 || inet_pton(AF_INET6, host, ignored) == 1;
 }
 
-/* An empty name would switch the check off in OpenSSL's eyes. */
-static bool expect(SSL *ssl, const char *host) {
+/* OpenSSL takes an empty name as "do not check". */
+static bool set_expected_host(SSL *ssl, const char *host) {
     if (!*host)
         return false;
     if (is_address(host))
@@ -119,7 +118,7 @@ static SSL *new_ssl(const struct bh_tls_connector *c, const char *host) {
     if (!ssl)
         return NULL;
     SSL_set_connect_state(ssl);
-    if (expect(ssl, host))
+    if (set_expected_host(ssl, host))
         return ssl;
     ERR_clear_error();
     SSL_free(ssl);
@@ -136,5 +135,5 @@ void bh_tls_connect(struct bh_stream *s, struct bh_tls_connector *c, const char 
     conn->release = release;
     conn->client = true;
     conn->first = conn->ssl != NULL;
-    s->has_input = 1; /* something to do even if the socket says nothing */
+    s->has_input = 1; /* the handshake begins without input from the socket */
 }

@@ -1,9 +1,9 @@
-/* tls_files.c - certificates and keys from PEM files, with errors that name the file and say what
- * is wrong with it.
+/* tls_files.c - certificates and keys from PEM files, with errors that name the file and the
+ * problem.
  *
- * OpenSSL's loaders would do, but for three things: they ask the terminal for the passphrase of an
- * encrypted key, they call every trouble "PEM lib", and they are content with a key that others can
- * read. Nothing is kept here; what has been loaded belongs to the context. */
+ * OpenSSL's loaders have three shortcomings: they prompt on the terminal for the passphrase of an
+ * encrypted key, they report every problem as "PEM lib", and they accept a key that other users can
+ * read. Nothing is kept here; what is loaded belongs to the context. */
 #include "tls_internal.h"
 
 #include "bellhop/base/error.h"
@@ -52,8 +52,8 @@ void bh_tls_warn_if_exposed(const char *path) {
     if (stat(path, &st) != 0 || !(st.st_mode & (S_IROTH | S_IWGRP | S_IWOTH)))
         return;
     snprintf(mode, sizeof mode, "%04o", (unsigned)st.st_mode & 0777);
-    bh_warn("a private key can be read or changed by others", bh_kv_str("file", path),
-            bh_kv_str("mode", mode));
+    bh_warn("other users can read or change a private key; restrict its permissions",
+            bh_kv_str("file", path), bh_kv_str("mode", mode));
 }
 
 /* In place of OpenSSL's prompt. */
@@ -85,7 +85,7 @@ static int read_key(const char *path, EVP_PKEY **out, char **error) {
         return BH_EINVAL;
     *out = PEM_read_PrivateKey(file, NULL, refuse_passphrase, &encrypted);
     fclose(file);
-    ERR_clear_error(); /* a miss is described by OpenSSL's decoders in words that mislead */
+    ERR_clear_error(); /* OpenSSL's own error for a missing key is misleading */
     if (*out)
         return 0;
     if (encrypted)

@@ -1,5 +1,5 @@
-/* tls_internal.h - what the modules of TLS share: the object that a server answers with, the state
- * of one connection, the ring of ticket keys. Private to src/io/tls*.c. */
+/* tls_internal.h - shared by src/io/tls*.c: the configuration of a server, the state of one
+ * connection, the ring of ticket keys. */
 #ifndef BELLHOP_SRC_IO_TLS_INTERNAL_H
 #define BELLHOP_SRC_IO_TLS_INTERNAL_H
 
@@ -11,7 +11,7 @@
 
 struct bh_tls_ring;
 
-/* What both sides speak. All ciphers are good: Mozilla's "intermediate" without finite-field
+/* For both sides: the ciphers are Mozilla's "intermediate" ones without finite-field
  * Diffie-Hellman. */
 #define BH_TLS_CA_MAX (4 << 20) /* bytes of a file of CAs */
 #define BH_TLS_GROUPS "X25519:P-256:P-384"
@@ -22,34 +22,34 @@ struct bh_tls_ring;
 
 struct bh_tls {
     atomic_uint refs;
-    SSL_CTX **contexts; /* one for each certificate; every connection begins with the first */
+    SSL_CTX **contexts; /* one for each certificate; a connection begins with the first */
     size_t count;
     struct bh_tls_ring *ring; /* NULL: no session tickets */
 };
 
-/* Behind bh_stream.tls. It knows the socket and the loop but not the stream, so it may move from
- * one to another. */
+/* Behind bh_stream.tls. It refers to the socket and the loop but not to the stream, so it may move
+ * to another stream. */
 struct bh_tls_conn {
-    SSL *ssl;    /* NULL without memory */
-    void *owner; /* the object that it was made with; `release` drops that reference at the end */
+    SSL *ssl;    /* NULL: no memory */
+    void *owner; /* the object it was made with; `release` drops that reference */
     void (*release)(struct bh_tls_conn *c);
     struct bh_loop *loop;
     int fd;
-    int outcome;             /* what reading tells from now on, if `over` */
-    const unsigned char *in; /* the ciphertext at hand, inside of an operation only */
+    int outcome;             /* the result of reading from now on, if `over` */
+    const unsigned char *in; /* the current ciphertext, inside of an operation only */
     size_t in_left;
-    struct bh_bytes early;   /* ciphertext to be read before that of the socket */
+    struct bh_bytes early;   /* ciphertext to read before that of the socket */
     struct bh_bytes pending; /* ciphertext that the kernel has not taken yet */
-    uint32_t barren;         /* bytes of ciphertext in a row that held no plaintext */
-    const char *failure;     /* why it is over; NULL: not for a reason of TLS */
+    uint32_t no_plaintext;   /* consecutive bytes of ciphertext without plaintext */
+    const char *failure;     /* why TLS failed; NULL: it did not */
     bool client;             /* we connected */
-    bool first;              /* we have to speak first, and have not */
-    bool begun;              /* the peer has said something */
+    bool first;              /* we have to send first, and have not */
+    bool begun;              /* the peer has sent something */
     bool established;
-    bool over;    /* nothing more to read */
-    bool broken;  /* nothing more to write */
-    bool held;    /* one byte is in `pending` but was not reported as taken */
-    bool fin_due; /* behind `pending` */
+    bool over;    /* no more reading */
+    bool broken;  /* no more writing */
+    bool held;    /* one byte is in `pending` but not reported as taken */
+    bool fin_due; /* FIN follows `pending` */
 };
 
 /* --- tls_error.c --- */

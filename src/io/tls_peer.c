@@ -1,12 +1,11 @@
-/* tls_peer.c - whom one talks to.
+/* tls_peer.c - the peer of a TLS connection: its certificate, cipher and SNI.
  *
- * A certificate's names were chosen by whoever asked the CA for it, and they end up in scripts and
- * logs. So the subject comes escaped (RFC 2253: control characters and all that is not ASCII as
- * \XX), a name in the subjectAltName that is anything but printable ASCII is left out (a NUL in the
- * middle is an old trick), and number and length are bounded.
+ * The names in a certificate were chosen by its applicant, and they end up in scripts and logs. So
+ * the subject is escaped (RFC 2253: control characters and non-ASCII as \XX), a subjectAltName that
+ * is not printable ASCII is dropped (a NUL inside is a known attack), and number and length are
+ * bounded.
  *
- * The answer is gathered in one growing array, with offsets, and laid out in one block at the end.
- */
+ * The result is collected in one growing array and packed into one block at the end. */
 #include "tls_internal.h"
 
 #include "bellhop/base/mem.h"
@@ -20,19 +19,19 @@
 #define SAN_MAX     1024
 #define SUBJECT_MAX 4096
 
-struct answer {
+struct result {
     struct bh_bytes text; /* version, cipher, sni, subject, then the sans */
     size_t lengths[4 + SANS_MAX];
     size_t count;
 };
 
-static void add(struct answer *a, struct bh_slice s) {
+static void add(struct result *a, struct bh_slice s) {
     bh_bytes_add(&a->text, s);
     a->lengths[a->count++] = s.n;
 }
 
-/* Empty when it cannot be printed or is absurdly long: a part of it would be another name. */
-static void add_subject(struct answer *a, X509 *certificate) {
+/* Empty when it cannot be printed or is too long: a part of it would be another name. */
+static void add_subject(struct result *a, X509 *certificate) {
     BIO *bio = BIO_new(BIO_s_mem());
     char *p = NULL;
     long n = 0;
@@ -50,7 +49,7 @@ static bool is_printable(struct bh_slice s) {
     return s.n > 0 && s.n <= SAN_MAX;
 }
 
-static void add_text_name(struct answer *a, const char *prefix, const ASN1_STRING *value) {
+static void add_text_name(struct result *a, const char *prefix, const ASN1_STRING *value) {
     struct bh_slice name =
         bh_slice(ASN1_STRING_get0_data(value), (size_t)ASN1_STRING_length(value));
     if (!is_printable(name))
@@ -61,7 +60,7 @@ static void add_text_name(struct answer *a, const char *prefix, const ASN1_STRIN
     a->lengths[a->count++] = a->text.len - before;
 }
 
-static void add_ip(struct answer *a, const ASN1_OCTET_STRING *value) {
+static void add_ip(struct result *a, const ASN1_OCTET_STRING *value) {
     char text[3 + INET6_ADDRSTRLEN] = "IP:";
     int n = ASN1_STRING_length(value);
     int family = n == 4 ? AF_INET : AF_INET6;
@@ -70,7 +69,7 @@ static void add_ip(struct answer *a, const ASN1_OCTET_STRING *value) {
         add(a, bh_slice_cstr(text));
 }
 
-static void add_san(struct answer *a, const GENERAL_NAME *name) {
+static void add_san(struct result *a, const GENERAL_NAME *name) {
     switch (name->type) {
     case GEN_DNS:
         add_text_name(a, "DNS:", name->d.dNSName);
@@ -89,7 +88,7 @@ static void add_san(struct answer *a, const GENERAL_NAME *name) {
     }
 }
 
-static void add_sans(struct answer *a, X509 *certificate) {
+static void add_sans(struct result *a, X509 *certificate) {
     size_t most = a->count + SANS_MAX;
     GENERAL_NAMES *names =
         certificate ? X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL) : NULL;
@@ -99,7 +98,7 @@ static void add_sans(struct answer *a, X509 *certificate) {
     ERR_clear_error();
 }
 
-static struct bh_tls_peer *lay_out(const struct answer *a, bool verified) {
+static struct bh_tls_peer *pack(const struct result *a, bool verified) {
     size_t sans = a->count - 4;
     struct bh_tls_peer *peer =
         bh_malloc(sizeof *peer + sans * sizeof(struct bh_slice) + a->text.len);
@@ -119,7 +118,7 @@ struct bh_tls_peer *bh_tls_peer(const struct bh_stream *s) {
     const struct bh_tls_conn *c = s->tls;
     if (!c || !c->established)
         return NULL;
-    struct answer a = {0};
+    struct result a = {0};
     X509 *certificate = SSL_get0_peer_certificate(c->ssl);
     add(&a, bh_slice_cstr(SSL_get_version(c->ssl)));
     add(&a, bh_slice_cstr(SSL_get_cipher_name(c->ssl)));
@@ -127,7 +126,7 @@ struct bh_tls_peer *bh_tls_peer(const struct bh_stream *s) {
     add_subject(&a, certificate);
     add_sans(&a, certificate);
     bool verified = certificate && SSL_get_verify_result(c->ssl) == X509_V_OK;
-    struct bh_tls_peer *peer = lay_out(&a, verified);
+    struct bh_tls_peer *peer = pack(&a, verified);
     bh_bytes_free(&a.text);
     return peer;
 }

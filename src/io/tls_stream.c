@@ -1,27 +1,27 @@
 /* tls_stream.c - TLS as a transport of a stream, for both sides.
  *
- * OpenSSL never sees the socket. A BIO of ours stands between:
+ * OpenSSL never sees the socket, only a BIO of ours:
  *
  *     socket -> recv, one chunk -> BIO -> SSL_read -> the caller's buffer
  *     iovec -> pieces of one record -> SSL_write -> BIO -> send, the rest to `pending` -> socket
  *
- * Reading takes one recv for each wake-up into the loop's buffer for ciphertext, and OpenSSL is run
- * until it has used up the chunk. A chunk and the unfinished record before it fit into the caller's
+ * Reading does one recv per wake-up into the loop's buffer for ciphertext, and runs OpenSSL until
+ * it has consumed that chunk. A chunk and the unfinished record before it fit into the caller's
  * buffer once decrypted (48 + 16 KiB), so OpenSSL never holds plaintext back, and a short read
- * means "drained", as stream.c expects. What lies behind the last message of the handshake is kept
- * in `early`, so that the owner hears of the handshake before it gets data.
+ * means "drained", as stream.c expects. Bytes after the last message of the handshake are kept in
+ * `early`, so that the owner is notified of the handshake before it gets data.
  *
- * Writing always succeeds for OpenSSL, therefore the rule that a failed SSL_write must be repeated
- * with the same bytes never applies. What the kernel does not take waits in `pending`; as long as
- * it does, nothing more is encrypted, so it holds one record, or a flight of the handshake. The
- * bytes of that record but the last one count as taken: only when they are all with the kernel is
- * the owner told so, who may then close.
+ * Writing always succeeds for OpenSSL, so the rule that a failed SSL_write must be repeated with
+ * the same bytes never applies. What the kernel does not take waits in `pending`; meanwhile nothing
+ * more is encrypted, so it holds one record, or a flight of the handshake. All bytes of that record
+ * but one are reported as taken, the last one only when the whole record is with the kernel: then
+ * the owner may close.
  *
- * The handshake's computations are the costly part. They have a budget for each tick: beyond it, a
- * stream that is still shaking hands is not read, and its socket is reported again in the next
- * tick, in the order of arrival.
+ * The computations of handshakes are costly and have a time budget per tick. Once it is spent, a
+ * stream in its handshake is not read; its socket is reported again in the next tick, in the order
+ * of arrival.
  *
- * A broken socket is no error for OpenSSL: what it writes then is dropped, and what the peer sent
+ * A broken socket is not an error for OpenSSL: further output is dropped, and what the peer sent
  * before is still read. Thread: the loop's. */
 #include "tls_internal.h"
 
@@ -40,14 +40,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define PIECE_MAX   (16 * 1024) /* the plaintext of one record */
-#define PENDING_MAX (64 * 1024)
-#define BARREN_MAX  (256 * 1024)
+#define PIECE_MAX        (16 * 1024) /* the plaintext of one record */
+#define PENDING_MAX      (64 * 1024)
+#define NO_PLAINTEXT_MAX (256 * 1024)
 
 static struct bh_metric metrics[] = {
     {"bellhop_io_tls_handshakes_total", NULL, "TLS handshakes completed", BH_COUNTER, 0},
     {"bellhop_io_tls_handshakes_failed_total", NULL,
-     "connections that said something but did not complete the TLS handshake", BH_COUNTER, 0},
+     "connections that sent something but did not complete the TLS handshake", BH_COUNTER, 0},
     {"bellhop_io_tls_resumed_total", NULL, "TLS handshakes that resumed a session", BH_COUNTER, 0},
 };
 enum { COMPLETED, FAILED, RESUMED };
@@ -58,7 +58,7 @@ void bh_tls_metrics_register(void) {
 
 /* --- between OpenSSL and the socket --- */
 
-/* The bytes that the kernel took. */
+/* Returns the bytes that the kernel took. */
 static size_t send_some(struct bh_tls_conn *c, const char *p, size_t n) {
     ssize_t sent;
     do
@@ -96,7 +96,7 @@ static int bio_write(BIO *bio, const char *p, int n) {
     if (c->broken || sent == total)
         return n;
     if (c->pending.len + total - sent > PENDING_MAX)
-        return -1; /* a peer that makes us answer and does not read */
+        return -1; /* the peer makes us answer and does not read */
     bh_bytes_add(&c->pending, bh_slice(p + sent, total - sent));
     return n;
 }
@@ -116,7 +116,7 @@ static int bio_read(BIO *bio, char *out, int n) {
 }
 
 static long bio_ctrl(BIO *bio, int command, long number, void *p) {
-    return command == BIO_CTRL_FLUSH; /* the only one that OpenSSL insists on */
+    return command == BIO_CTRL_FLUSH; /* the only one that OpenSSL requires */
 }
 
 static BIO_METHOD *bio_method;
@@ -158,7 +158,7 @@ static ssize_t take_early(struct bh_tls_conn *c, unsigned char *buffer) {
     return (ssize_t)n;
 }
 
-/* > 0: so many bytes are at hand; 0 at the end; BH_EAGAIN; BH_EIO. */
+/* > 0: the size of the chunk; 0 at the end; BH_EAGAIN; BH_EIO. */
 static ssize_t next_chunk(struct bh_stream *s, struct bh_tls_conn *c) {
     unsigned char *buffer = buffer_of(c->loop);
     ssize_t n = c->early.len ? take_early(c, buffer)
@@ -171,7 +171,7 @@ static ssize_t next_chunk(struct bh_stream *s, struct bh_tls_conn *c) {
     return n;
 }
 
-/* The loop's buffer is for the next stream; what is left of it goes before what is early already.
+/* The next stream uses the loop's buffer: what is left of the chunk goes to the front of `early`.
  */
 static void keep_rest(struct bh_tls_conn *c) {
     struct bh_bytes rest = {0};
@@ -201,9 +201,9 @@ static const char *describe_failure(const struct bh_tls_conn *c) {
     int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
     const char *text = bh_tls_reason();
     if (reason == SSL_R_HTTP_REQUEST)
-        return "plain HTTP where TLS is spoken";
+        return "the peer sent plain HTTP to a TLS port";
     if (reason == SSL_R_WRONG_VERSION_NUMBER && c->client && !c->established)
-        return "the server does not speak TLS here, or an old version only";
+        return "the server does not speak TLS on this port, or only an old version";
     if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
         return X509_verify_cert_error_string(SSL_get_verify_result(c->ssl));
     return text;
@@ -218,8 +218,8 @@ static void log_failure(const struct bh_tls_conn *c, const char *message) {
                     bh_kv_str("reason", c->failure), bh_kv_str("peer", text));
 }
 
-/* After OpenSSL has said no: what reading tells now. */
-static ssize_t explain(struct bh_tls_conn *c, int result, const char *what) {
+/* The result of reading after OpenSSL has failed. */
+static ssize_t outcome_of(struct bh_tls_conn *c, int result, const char *what) {
     switch (SSL_get_error(c->ssl, result)) {
     case SSL_ERROR_WANT_READ:
         return BH_EAGAIN;
@@ -236,13 +236,13 @@ static ssize_t explain(struct bh_tls_conn *c, int result, const char *what) {
     }
 }
 
-static ssize_t shake_hands(struct bh_stream *s, struct bh_tls_conn *c) {
+static ssize_t do_handshake(struct bh_stream *s, struct bh_tls_conn *c) {
     ERR_clear_error();
     uint64_t began_us = bh_clock_us();
     int result = SSL_do_handshake(c->ssl);
     c->loop->tls_spent_us += bh_clock_us() - began_us;
     if (result != 1)
-        return explain(c, result, "handshake");
+        return outcome_of(c, result, "handshake");
     c->established = true;
     s->handshaking = 0;
     bh_metric_inc(&metrics[COMPLETED]);
@@ -253,7 +253,7 @@ static ssize_t shake_hands(struct bh_stream *s, struct bh_tls_conn *c) {
 
 /* --- the operations --- */
 
-static void tell_stream(struct bh_stream *s, const struct bh_tls_conn *c) {
+static void set_stream_bits(struct bh_stream *s, const struct bh_tls_conn *c) {
     s->unsent = has_unsent(c);
     s->has_input = c->early.len > 0 || c->over || c->first;
 }
@@ -265,9 +265,9 @@ static ssize_t decrypt(struct bh_tls_conn *c, unsigned char *p, size_t n) {
         total += part;
     if (total == n)
         return (ssize_t)n;
-    ssize_t outcome = explain(c, 0, "data");
-    c->barren = total ? 0 : c->barren + (uint32_t)chunk;
-    if (c->barren > BARREN_MAX)
+    ssize_t outcome = outcome_of(c, 0, "data");
+    c->no_plaintext = total ? 0 : c->no_plaintext + (uint32_t)chunk;
+    if (c->no_plaintext > NO_PLAINTEXT_MAX)
         outcome = set_over(c, BH_EIO);
     return total ? (ssize_t)total : outcome;
 }
@@ -275,14 +275,14 @@ static ssize_t decrypt(struct bh_tls_conn *c, unsigned char *p, size_t n) {
 static ssize_t read_chunk(struct bh_stream *s, struct bh_tls_conn *c, void *p, size_t n) {
     if (c->first) {
         c->first = false;
-        return shake_hands(s, c);
+        return do_handshake(s, c);
     }
     ssize_t got = next_chunk(s, c);
     if (got == BH_EAGAIN)
         return BH_EAGAIN;
     if (got <= 0)
         return set_over(c, (int)got);
-    ssize_t result = c->established ? decrypt(c, p, n) : shake_hands(s, c);
+    ssize_t result = c->established ? decrypt(c, p, n) : do_handshake(s, c);
     keep_rest(c);
     return result;
 }
@@ -296,11 +296,11 @@ static ssize_t tls_read(struct bh_stream *s, void *p, size_t n) {
         result = BH_EAGAIN;
     else
         result = read_chunk(s, c, p, n);
-    tell_stream(s, c);
+    set_stream_bits(s, c);
     return result;
 }
 
-/* Where a vector is read. */
+/* A position in a vector. */
 struct cursor {
     const struct iovec *iov;
     int count;
@@ -316,7 +316,7 @@ static void advance(struct cursor *at, size_t n) {
     }
 }
 
-/* What one record takes: bytes of the vector where they lie, or several of them put together. */
+/* The plaintext of one record: one part of the vector in place, or several copied together. */
 static struct bh_slice next_piece(const struct cursor *at, unsigned char *scratch) {
     size_t filled = 0, offset = at->offset;
     for (int i = 0; i < at->count && filled < PIECE_MAX; i++, offset = 0) {
@@ -372,7 +372,7 @@ static ssize_t tls_write(struct bh_stream *s, const struct iovec *iov, int count
 
 static void tls_flush(struct bh_stream *s) {
     flush_pending(s->tls);
-    tell_stream(s, s->tls);
+    set_stream_bits(s, s->tls);
 }
 
 static void send_close_notify(struct bh_tls_conn *c) {
@@ -388,7 +388,7 @@ static void tls_shutdown(struct bh_stream *s) {
     send_close_notify(c);
     c->fin_due = true;
     flush_pending(c);
-    tell_stream(s, c);
+    set_stream_bits(s, c);
 }
 
 static void tls_close(struct bh_stream *s, bool abrupt) {
@@ -431,7 +431,7 @@ struct bh_tls_conn *bh_tls_transport(struct bh_stream *s, SSL *ssl, struct bh_sl
     s->tls = c;
     s->ops = &tls_ops;
     s->handshaking = 1;
-    tell_stream(s, c);
+    set_stream_bits(s, c);
     return c;
 }
 

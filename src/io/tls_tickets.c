@@ -1,15 +1,15 @@
-/* tls_tickets.c - the keys that session tickets are sealed with.
+/* tls_tickets.c - the keys that encrypt session tickets.
  *
- * A ticket is the whole session, encrypted and authenticated with a key of the server's; whoever
- * has the key can read what was said in sessions of TLS 1.2. So random keys live as short as they
- * can: after one lifetime a key makes no more tickets, after two it opens none and is wiped. Keys
- * from files rotate when their owner replaces the files.
+ * A ticket is the whole session, encrypted and authenticated with a key of the server; with that
+ * key, recorded sessions of TLS 1.2 can be decrypted. So random keys are short-lived: after one
+ * lifetime a key makes no more tickets, after two it opens none and is wiped. Keys from files
+ * rotate when their owner replaces the files.
  *
- * The ring outlives the object that it was made for: the next one goes on with it, so that a reload
- * costs nobody the session. Keys are copied out under the lock and wiped after use.
+ * The ring outlives the object that it was made for: the next object shares it, so that sessions
+ * survive a reload. Keys are copied out under the lock and wiped after use.
  *
- * The form is the usual one: AES-CBC, then HMAC-SHA256. Files have the layout of nginx, whose
- * instances can therefore share them. Thread: any. */
+ * The format is the usual one: AES-CBC, then HMAC-SHA256. Key files have nginx's layout, so nginx
+ * can share them. Thread: any. */
 #include "tls_internal.h"
 
 #include "bellhop/base/clock.h"
@@ -53,7 +53,7 @@ static struct bh_tls_ring *new_ring(size_t count) {
     return ring;
 }
 
-static struct bh_tls_ring *inherit(struct bh_tls_ring *ring, uint64_t lifetime_ms) {
+static struct bh_tls_ring *share(struct bh_tls_ring *ring, uint64_t lifetime_ms) {
     atomic_fetch_add_explicit(&ring->refs, 1, memory_order_relaxed);
     pthread_mutex_lock(&ring->lock);
     ring->lifetime_ms = lifetime_ms;
@@ -65,7 +65,7 @@ static int read_key_file(const char *path, struct key *out, char **error) {
     struct bh_bytes bytes = {0};
     int result = bh_tls_read_file(path, LONG_FILE, &bytes, error);
     if (result == 0 && bytes.len != SHORT_FILE && bytes.len != LONG_FILE)
-        result = bh_tls_fail(error, "%s: a file of ticket keys has 48 or 80 bytes, not %zu", path,
+        result = bh_tls_fail(error, "%s: a ticket key file has 48 or 80 bytes, not %zu", path,
                              bytes.len);
     if (result == 0) {
         bool is_long = bytes.len == LONG_FILE;
@@ -85,7 +85,7 @@ int bh_tls_ring_new(const struct bh_tls_config *config, struct bh_tls_ring *prev
                     struct bh_tls_ring **out, char **error) {
     size_t files = config->ticket_key_count;
     if (files == 0 && previous && previous->rotates) {
-        *out = inherit(previous, config->ticket_lifetime_ms);
+        *out = share(previous, config->ticket_lifetime_ms);
         return 0;
     }
     struct bh_tls_ring *ring = *out = new_ring(files ? files : 2);
@@ -121,8 +121,8 @@ static void rotate(struct bh_tls_ring *ring) {
     current->born_ms = now;
 }
 
-/* The key of that name (NULL: the one to encrypt with) to *out and its place in the ring, or -1.
- * The copy must be wiped. */
+/* Copies the key of that name (NULL: the encrypting one) to *out and returns its index in the ring,
+ * or -1. The caller wipes the copy. */
 static int find_key(struct bh_tls_ring *ring, const unsigned char *name, struct key *out) {
     int found = -1;
     pthread_mutex_lock(&ring->lock);
@@ -148,14 +148,14 @@ static bool set_hmac(EVP_MAC_CTX *mac, struct key *key) {
     return EVP_MAC_CTX_set_params(mac, params) == 1;
 }
 
-/* Returns what OpenSSL wants: -1 error, 0 unknown key (a full handshake follows), 1 fine, 2 fine
- * but to be replaced by a ticket under the current key. */
+/* Returns what OpenSSL expects: -1 error, 0 unknown key (a full handshake follows), 1 valid, 2
+ * valid but to be replaced by a ticket under the current key. */
 static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
                      EVP_MAC_CTX *mac, int encrypt) {
     struct bh_tls_ring *ring = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
     struct key key;
-    int place = find_key(ring, encrypt ? NULL : name, &key);
-    if (place < 0)
+    int index = find_key(ring, encrypt ? NULL : name, &key);
+    if (index < 0)
         return encrypt ? -1 : 0;
     const EVP_CIPHER *aes = key.length == 32 ? EVP_aes_256_cbc() : EVP_aes_128_cbc();
     if (encrypt) {
@@ -166,7 +166,7 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
     OPENSSL_cleanse(&key, sizeof key);
     if (!good)
         return -1;
-    return place == 0 ? 1 : 2;
+    return index == 0 ? 1 : 2;
 }
 
 void bh_tls_ring_attach(struct bh_tls_ring *ring, SSL_CTX *ctx) {

@@ -1,8 +1,8 @@
-/* watch.c - one libevent event for a descriptor of somebody else's.
+/* watch.c - one libevent event for the descriptor of a library.
  *
- * The owner may close the descriptor as soon as bh_watch_close has returned, and the kernel may
- * give its number to the next one within the same tick: so the event leaves epoll at once, and only
- * the memory, which a callback may still be running from, waits for the reap phase. */
+ * The owner may close the descriptor as soon as bh_watch_close returns, and the kernel may reuse
+ * its number within the same tick. So the event leaves epoll at once; only the memory waits for the
+ * reap phase, because a callback of it may be running. */
 #include "bellhop/io/watch.h"
 
 #include "bellhop/base/error.h"

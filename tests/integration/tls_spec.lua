@@ -255,7 +255,7 @@ describe("TLS", function()
         end
         d:wait_metric("bellhop_io_tls_handshakes_failed_total", failed + #garbage)
         assert.are.equal(limit, d:limited "tls_handshake_timeout")
-        d:wait_log "plain HTTP where TLS is spoken"
+        d:wait_log "plain HTTP to a TLS port"
         assert.is_nil((http.get(d.port, "/healthz", {tls = {}})))
     end)
 
@@ -318,7 +318,7 @@ describe("new certificates", function()
         os.execute("chmod 644 " .. process.quote(key))
         local d = daemon.start {listen = LISTEN, policy = POLICY, env = env {certificates = crt, keys = key}}
         local tls, session = d.ports[2], dir:path "kept"
-        d:wait_log "private key can be read"
+        d:wait_log "read or change a private key"
         assert.matches("mode=0644", d:log())
         assert.are.equal("before", subject(dir:s_client(tls, "/healthz", {"-sess_out", session})))
         local old = ws.connect(tls, "/ws?user=42", {tls = {}})

@@ -20,9 +20,9 @@ struct bh_addr {
     };
 };
 
-/* A numeric or unix address; 0 or BH_EINVAL with *why. Host names are refused here. */
+/* A numeric or unix address; 0 or BH_EINVAL with *why. Host names are an error here. */
 int bh_addr_parse(struct bh_slice text, struct bh_addr *out, const char **why);
-/* "host:port" split without resolving; handles [v6]:port. 0 or BH_EINVAL. */
+/* Splits "host:port" or "[v6]:port" without resolving. 0 or BH_EINVAL. */
 int bh_addr_split(struct bh_slice text, struct bh_slice *host, uint16_t *port);
 /* "127.0.0.1:80", "[::1]:80", "unix:/path"; always NUL-terminated. */
 void bh_addr_format(const struct bh_addr *a, char out[BH_ADDR_TEXT_MAX]);
@@ -31,11 +31,11 @@ void bh_addr_format_ip(const struct bh_addr *a, char out[BH_ADDR_TEXT_MAX]);
 uint16_t bh_addr_port(const struct bh_addr *a);
 bool bh_addr_is_loopback(const struct bh_addr *a); /* unix sockets count as loopback */
 
-/* Resolves a host name without blocking the loop (numeric hosts answer too), as the system does it:
- * /etc/hosts, nsswitch.conf, resolv.conf. Of several addresses it is the first that has a route,
- * IPv4 before IPv6. on_done fires exactly once, never before bh_resolve returns, unless
- * cancelled first or the loop is freed; `a` is valid during the call and NULL with an error:
- * BH_EINVAL (empty or too long), BH_ENOTFOUND, BH_EUNAVAIL (no answer; worth another try). */
+/* Resolves a host name or a numeric host without blocking the loop, as the system does: /etc/hosts,
+ * nsswitch.conf, resolv.conf. Of several addresses, the first that has a route, IPv4 before IPv6.
+ * on_done fires exactly once, never before bh_resolve returns, unless cancelled before or the loop
+ * is freed; `a` is valid during the call and NULL with an error: BH_EINVAL (empty or too long),
+ * BH_ENOTFOUND, BH_EUNAVAIL (no answer; may be retried). */
 struct bh_resolve;
 struct bh_resolve *bh_resolve(struct bh_loop *loop, const char *host, uint16_t port,
                               void (*on_done)(void *ud, int error, const struct bh_addr *a),

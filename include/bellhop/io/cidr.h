@@ -27,7 +27,7 @@ void bh_ip_format(const struct bh_ip *ip, char out[BH_ADDR_TEXT_MAX]);
 void bh_ip_to_addr(const struct bh_ip *ip, uint16_t port, struct bh_addr *out);
 
 /* "10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "unix" (every unix socket). 0 or BH_EINVAL with *why;
- * host bits that are set are an error, because such a line rarely means what it says. */
+ * host bits that are set are an error, because they are usually a mistake. */
 int bh_cidr_parse(struct bh_slice text, struct bh_cidr *out, const char **why);
 bool bh_cidr_contains(const struct bh_cidr *c, const struct bh_ip *ip);
 bool bh_cidr_any(const struct bh_cidr *list, size_t count, const struct bh_ip *ip);

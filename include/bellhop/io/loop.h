@@ -1,10 +1,10 @@
 /* loop.h - the event loop of one thread, its tick, its timers and its shared read buffer.
  *
  * A tick is: wait for events, run their callbacks, then mail, then the flush phase, then the reap
- * phase. Code queues work during callbacks and does it once at the end: the flush phase writes what
- * has been queued, the reap phase frees what has been closed. That is how nothing is freed inside
- * its own callback. Everything here belongs to the thread that runs the loop; other threads reach
- * it only through a mailbox. */
+ * phase. Callbacks queue work that is done once, at the end of the tick: the flush phase writes
+ * what was queued, the reap phase frees what was closed, so nothing is freed inside its own
+ * callback. Everything here belongs to the thread that runs the loop; other threads reach it only
+ * through a mailbox. */
 #ifndef BELLHOP_IO_LOOP_H
 #define BELLHOP_IO_LOOP_H
 
@@ -17,8 +17,8 @@
 struct bh_loop; /* opaque */
 struct event_base;
 
-/* Work for the end of this tick. Embed it; queueing it twice is harmless; unlink it with
- * bh_defer_cancel before its memory goes. A deferred callback may queue more, also in its own
+/* Work for the end of this tick. Embed it; queueing it twice is harmless; cancel it with
+ * bh_defer_cancel before its memory is freed. A deferred callback may queue more, also in its own
  * phase: a phase runs until it is empty, flush before reap. */
 enum bh_phase { BH_PHASE_FLUSH, BH_PHASE_REAP };
 
@@ -35,8 +35,8 @@ struct bh_defer {
 
 void bh_loop_metrics_register(void);
 struct bh_loop *bh_loop_new(void);
-void bh_loop_free(struct bh_loop *loop); /* runs what is still deferred */
-/* Runs until bh_loop_stop; then finishes the tick at hand, flush and reap included. */
+void bh_loop_free(struct bh_loop *loop); /* runs deferred work first */
+/* Runs until bh_loop_stop; then finishes the current tick, flush and reap included. */
 void bh_loop_run(struct bh_loop *loop);
 /* One tick; waits for an event only if may_block. For tests. */
 void bh_loop_tick(struct bh_loop *loop, bool may_block);

@@ -1,10 +1,10 @@
-/* mailbox.h - the only crossing between threads: many senders, one loop that receives.
+/* mailbox.h - the only way between threads: many senders, one receiving loop.
  *
- * A mail is an intrusive node inside a heap object of the sender's making; posting hands the object
- * over, and its fn, which runs on the receiving loop, consumes (frees) it. Order is kept for each
- * sender. The receiver is woken only when the box was empty; mails run outside the lock. After
- * bh_mailbox_close, posts are refused: bh_mailbox_post returns BH_ECLOSED and the sender keeps the
- * object. Each mail that was accepted is run exactly once: bh_mailbox_free runs what is left. */
+ * A mail is an intrusive node inside a heap object of the sender. Posting hands the object over;
+ * its fn runs on the receiving loop and consumes (frees) it. The order of each sender is kept. The
+ * receiver is woken only when the box was empty; mails run outside the lock. After
+ * bh_mailbox_close, bh_mailbox_post returns BH_ECLOSED and the sender keeps the object. Every
+ * accepted mail runs exactly once: bh_mailbox_free runs the remaining ones. */
 #ifndef BELLHOP_IO_MAILBOX_H
 #define BELLHOP_IO_MAILBOX_H
 

@@ -1,5 +1,5 @@
-/* signal.h - signals delivered to a loop. (Descriptors are streams, listeners and watches.)
- * Thread: the loop's; one loop per process watches signals. */
+/* signal.h - signals delivered to a loop. (Descriptors are streams, listeners and watches.) Thread:
+ * the loop's; only one loop of the process may watch signals. */
 #ifndef BELLHOP_IO_SIGNAL_H
 #define BELLHOP_IO_SIGNAL_H
 

@@ -1,8 +1,8 @@
 /* thread.h - a thread with a loop and a mailbox: the bus and each worker are one.
  *
- * Life: _new (creates the loop and the mailbox; the creator may set both up while nothing runs),
- * _start, ... , _stop (asynchronous, from any thread), _join, _free. All signals but those of
- * faults are blocked in the started thread. */
+ * Life: _new (creates the loop and the mailbox; the creator may set up both until _start), _start,
+ * ... , _stop (asynchronous, from any thread), _join, _free. All signals except those of faults are
+ * blocked in the started thread. */
 #ifndef BELLHOP_IO_THREAD_H
 #define BELLHOP_IO_THREAD_H
 

@@ -1,6 +1,7 @@
 /* timer.h - one-shot timers on a timing wheel: O(1) to set, move and cancel, 40 bytes each, so that
  * each of 100,000 connections can own one. Resolution 4 ms; never early. Embed it; cancel it before
- * its memory goes. The callback may set its timer again or cancel any other. Thread: the loop's. */
+ * its memory is freed. The callback may set its timer again or cancel any other. Thread: the
+ * loop's. */
 #ifndef BELLHOP_IO_TIMER_H
 #define BELLHOP_IO_TIMER_H
 

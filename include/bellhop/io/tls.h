@@ -1,16 +1,15 @@
 /* tls.h - TLS 1.2 and 1.3 for streams, accepted and connecting (OpenSSL 3).
  *
- * struct bh_tls is what a server answers with: certificates and keys, versions, what it asks of
- * clients. struct bh_tls_connector is what a client trusts, and shows. Both are immutable and
- * atomically ref-counted: made on one thread, used by all. Changed files mean a new object; a
- * connection keeps the one that it began with. The one thing of a server's that changes is the ring
- * of ticket keys, behind a lock that is taken once a handshake; a new object goes on with the ring
- * of its predecessor.
+ * struct bh_tls is the configuration of a server: certificates and keys, versions, what it requires
+ * of clients. struct bh_tls_connector is that of a client: which CAs it trusts, and its own
+ * certificate. Both are immutable and atomically ref-counted: made on one thread, used by all. When
+ * files change, a new object is made; a connection keeps the object that it began with. Only a
+ * server's ring of ticket keys changes, under a lock that is taken once per handshake; a new object
+ * shares the ring of its predecessor.
  *
- * A stream that has been given TLS works as before: the handshake runs inside its reading, its
- * outcome is on_writable (once) or on_end. It costs at most a budget of each tick of the loop, so
- * that a storm of handshakes does not stall those who are connected. The owner sets the deadline.
- */
+ * A stream with TLS works like a plain one. The handshake runs while it reads and ends with
+ * on_writable (once) or on_end. Handshakes have a time budget per tick, so that a burst of them
+ * does not stall the open connections. The owner sets the deadline. */
 #ifndef BELLHOP_IO_TLS_H
 #define BELLHOP_IO_TLS_H
 
@@ -21,8 +20,8 @@ struct bh_tls; /* opaque */
 enum bh_tls_client { BH_TLS_CLIENT_NONE, BH_TLS_CLIENT_OPTIONAL, BH_TLS_CLIENT_REQUIRED };
 
 struct bh_tls_config {
-    /* PEM files, leaf first, then the chain. Which one a client gets, the names in the leaves say
-     * (SNI against subjectAltName); the first one serves the rest. */
+    /* PEM files, leaf first, then the chain. A client gets the one whose subjectAltName matches its
+     * SNI, otherwise the first. */
     char *const *certificates;
     size_t certificate_count;
     char *const *keys; /* PEM files, one for each certificate; none: keys are in those files */
@@ -32,21 +31,21 @@ struct bh_tls_config {
     enum bh_tls_client client;
     const char *client_ca;       /* PEM file; needed unless client is NONE */
     uint64_t ticket_lifetime_ms; /* also how often keys rotate; 0: no session tickets */
-    /* Files of 48 or 80 random bytes, the first encrypts, the others decrypt: for instances that
-     * share sessions. None: random keys, rotated by themselves. */
+    /* Files of 48 or 80 random bytes: the first encrypts, the others only decrypt. For instances
+     * that share sessions. None: random keys, rotated automatically. */
     char *const *ticket_keys;
     size_t ticket_key_count;
 };
 
-/* Reads all files. 0, or BH_EINVAL with *error (bh_free): the file and what is wrong. `previous`
- * may be NULL. Warns about keys that others can read. */
+/* Reads all files. 0, or BH_EINVAL with *error (bh_free): the file and what is wrong with it.
+ * `previous` may be NULL. Logs a warning about keys that other users can read. */
 int bh_tls_new(const struct bh_tls_config *config, const struct bh_tls *previous,
                struct bh_tls **out, char **error);
 struct bh_tls *bh_tls_ref(struct bh_tls *tls);
 void bh_tls_unref(struct bh_tls *tls); /* NULL is allowed */
 
-/* Right after bh_stream_init. early: bytes that were read from the socket before. Reading must be
- * on for the handshake to go on. */
+/* Right after bh_stream_init. early: bytes that were already read from the socket. Reading must be
+ * on for the handshake to proceed. */
 void bh_tls_accept(struct bh_stream *s, struct bh_tls *tls, struct bh_slice early);
 
 struct bh_tls_connector; /* opaque */
@@ -64,20 +63,20 @@ struct bh_tls_connector *bh_tls_connector_ref(struct bh_tls_connector *c);
 void bh_tls_connector_unref(struct bh_tls_connector *c); /* NULL is allowed */
 
 /* Right after bh_stream_connect, or right after bh_stream_init with a connected socket. host: the
- * name or the address that the certificate of the server must be good for; a name is also sent
- * (SNI). Reading must be on for the handshake to go on. */
+ * name or address that the certificate of the server must be valid for; a name is also sent (SNI).
+ * Reading must be on for the handshake to proceed. */
 void bh_tls_connect(struct bh_stream *s, struct bh_tls_connector *c, const char *host);
-/* Why the TLS of an open stream failed, after on_end with BH_EPROTO: a constant text, such as
+/* Why TLS failed, after on_end with BH_EPROTO and before the close: a constant text, such as
  * "hostname mismatch". Never NULL. */
 const char *bh_tls_failure(const struct bh_stream *s);
 
-/* Whom one talks to, after the handshake. One heap block, to be freed with bh_free; NULL for a
- * plain stream. */
+/* The peer, once the handshake is complete. One heap block, freed with bh_free; NULL for a plain
+ * stream. */
 struct bh_tls_peer {
     struct bh_slice version; /* "TLSv1.3" */
     struct bh_slice cipher;
-    struct bh_slice sni;         /* empty: none was named */
-    bool verified;               /* a certificate that the CA vouches for */
+    struct bh_slice sni;         /* empty: the client sent none */
+    bool verified;               /* it has a certificate of a trusted CA */
     struct bh_slice subject;     /* its subject, RFC 2253; empty without one */
     const struct bh_slice *sans; /* "DNS:a.example", "email:a@b", "URI:...", "IP:192.0.2.1" */
     size_t san_count;

@@ -301,7 +301,7 @@ static void bad_settings(void **state) {
     config.key_count = 2;
     expect_error(&config, "3 certificates", "2");
     config.certificate_count = 0;
-    expect_error(&config, "no certificate is named", "");
+    expect_error(&config, "no certificate is configured", "");
 
     config = three_certificates();
     config.client = BH_TLS_CLIENT_OPTIONAL;
@@ -322,7 +322,7 @@ static void bad_ticket_files(void **state) {
     config.ticket_keys = files;
     config.ticket_key_count = 2;
     files[1] = test_file("bad.tickets", bytes, 47, 0600);
-    expect_error(&config, "bad.tickets: a file of ticket keys has 48 or 80 bytes, not 47", "");
+    expect_error(&config, "bad.tickets: a ticket key file has 48 or 80 bytes, not 47", "");
     files[1] = test_file("bad.tickets", bytes, 64, 0600);
     expect_error(&config, "bad.tickets", "not 64");
     files[1] = test_file("bad.tickets", bytes, 81, 0600);
