@@ -8,12 +8,14 @@ usage() {
     cat <<'TEXT'
 usage: tests/run.sh [--tsan] [--repeat N] [SPEC...]
        tests/run.sh --fuzz SECONDS
+       tests/run.sh --analyze
 
   --tsan           build with the thread sanitizer instead of address and undefined behaviour
   --repeat N       run every test N times
   SPEC...          only these integration specs, and no ctest
   --fuzz SECONDS   instead of the tests, run every fuzz target with clang's libFuzzer: about SECONDS
                    in all, split evenly, two targets at a time, each at least one second
+  --analyze        instead of the tests, check the sources with clang and clang-tidy (.clang-tidy)
 TEXT
 }
 
@@ -22,6 +24,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/tests/support/fuzz.sh"
 cd "$root"
 
+mode=tests
 preset=asan
 repeat=1
 fuzz_seconds=
@@ -60,9 +63,10 @@ parse_options() {
             ;;
         --fuzz)
             [[ ${2:-} =~ ^[1-9][0-9]{0,6}$ ]] || fail "--fuzz wants a number of seconds"
-            fuzz_seconds=$2
+            mode=fuzz fuzz_seconds=$2
             shift
             ;;
+        --analyze) mode=analyze ;;
         -h | --help)
             usage
             trap - EXIT
@@ -76,9 +80,9 @@ parse_options() {
         esac
         shift
     done
-    [ -n "$fuzz_seconds" ] || return 0
-    [ "$preset$repeat${#specs[@]}" = asan10 ] || fail "--fuzz stands alone"
-    preset=fuzz
+    [ "$mode" != tests ] || return 0
+    [ "$preset$repeat${#specs[@]}" = asan10 ] || fail "--$mode stands alone"
+    preset=$mode
 }
 
 build() {
@@ -182,7 +186,13 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 parse_options "$@"
 work=$(mktemp -d)
-if [ -n "$fuzz_seconds" ]; then
+if [ "$mode" = analyze ]; then
+    install_packages "${build_packages[@]}" "${analyze_packages[@]}"
+    build
+    count analyze 1 0 0
+    exit
+fi
+if [ "$mode" = fuzz ]; then
     install_packages "${build_packages[@]}" "${fuzz_packages[@]}"
     install_fuzzer_runtime
     build

@@ -171,7 +171,8 @@ int main(int argc, char **argv) {
     a.command = argv[optind];
     if (optind + 1 < argc)
         return use_wrongly("unexpected argument ", argv[optind + 1]);
-    if (strcmp(a.command, "serve") && strcmp(a.command, "check") && strcmp(a.command, "token"))
+    if (strcmp(a.command, "serve") != 0 && strcmp(a.command, "check") != 0 &&
+        strcmp(a.command, "token") != 0)
         return use_wrongly("unknown command ", a.command);
     if (strcmp(a.command, "token") == 0 && !a.user)
         return use_wrongly("token wants --user", "");

@@ -160,7 +160,7 @@ int bh_app_token(const struct bh_config *config, const char *user, const char *t
         bh_json_quote(&claims, bh_slice_cstr(values[i]));
     }
     bh_bytes_addf(&claims, ",\"iat\":%lld,\"exp\":%lld}", (long long)now,
-                  (long long)(now + (int64_t)ttl_s));
+                  (long long)now + (long long)ttl_s);
     struct bh_jwt_key *key = bh_jwt_key_secret(bh_slice_cstr(config->jwt_secret));
     int error = bh_jwt_sign(BH_JWT_HS256, key, bh_bytes_slice(&claims), &token);
     if (error)

@@ -1,5 +1,5 @@
 /* slice.c - the few operations on borrowed bytes that are too long to be inline. Nothing here
- * allocates or keeps state. */
+ * allocates or keeps anything. */
 #include "bellhop/base/slice.h"
 
 #include "bellhop/base/error.h"

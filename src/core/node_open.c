@@ -286,7 +286,7 @@ void bh_node_close(struct bh_worker *w, struct bh_subscriber *s, unsigned code,
     if (bh_hooks_has(w->hooks, BH_HOOK_UNSUBSCRIBE))
         left = bh_malloc(s->link_count * sizeof *left + 1);
     unsigned n = leave_all(w, s, left);
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; left && i < n; i++)
         run_unsubscribe_hook(w, s, &left[i], "closed");
     bh_free(left);
     if (w->hooks && (s->script || bh_hooks_has(w->hooks, BH_HOOK_CLOSE)))

@@ -14,6 +14,8 @@ test_packages=(libcmocka-dev lua5.4:lua5.4 busted:lua-busted lua-socket lua-sec 
     clang-format:clang-format redis-server:redis-server)
 # shellcheck disable=SC2034 # clang's libFuzzer comes by version: tests/support/fuzz.sh
 fuzz_packages=(libcmocka-dev clang:clang llvm-symbolizer:llvm)
+# shellcheck disable=SC2034
+analyze_packages=(clang:clang clang-tidy:clang-tidy)
 
 say() { printf '==> %s\n' "$*"; }
 fail() {

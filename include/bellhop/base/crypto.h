@@ -1,6 +1,7 @@
-/* crypto.h - random bytes, digests, base64 and hex. Thread: any.
+/* crypto.h - what the house needs of OpenSSL's EVP, over bytes. Thread: any.
  *
- * Errors: BH_EINVAL for an unknown digest, BH_EPROTO for malformed base64. */
+ * Errors: BH_EINVAL for arguments that name nothing (an unknown digest), BH_EPROTO for data that is
+ * not what it claims to be (bad base64), BH_EDENIED for a signature that does not verify. */
 #ifndef BELLHOP_BASE_CRYPTO_H
 #define BELLHOP_BASE_CRYPTO_H
 

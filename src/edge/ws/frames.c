@@ -5,7 +5,7 @@
 #include "ws/frames.h"
 
 #include "bellhop/proto/ws_message.h"
-#include "limits/edge_metrics.h"
+#include "edge_private.h"
 
 static void forget(struct bh_frames *f) {
     bh_message_unref(f->message);

@@ -34,7 +34,7 @@ static int find_topic(lua_State *L, enum bh_topic_kind kind, const struct bh_hub
 
 static int list_topic(lua_State *L, enum bh_topic_kind kind) {
     struct bh_script *s = bh_script_of(L);
-    const struct bh_hub_topic *t;
+    const struct bh_hub_topic *t = NULL;
     const char *why = "";
     lua_Integer n = 0;
     if (find_topic(L, kind, &t, &why))
@@ -59,7 +59,7 @@ static int hub_by_topic(lua_State *L) {
 }
 
 static int hub_subscribers(lua_State *L) {
-    const struct bh_hub_topic *t;
+    const struct bh_hub_topic *t = NULL;
     const char *why = "";
     if (find_topic(L, BH_TOPIC_TOPIC, &t, &why))
         return bh_push_error(L, why);
@@ -70,7 +70,7 @@ static int hub_subscribers(lua_State *L) {
 /* The table is whole before anything else runs, so the map does not change under the cursor. */
 static int hub_topics(lua_State *L) {
     struct bh_slice space = BH_SLICE("topic:"), prefix = bh_slice("", 0);
-    const struct bh_hub_topic *t;
+    const struct bh_hub_topic *t = NULL;
     size_t cursor = 0;
     if (!lua_isnoneornil(L, 1))
         prefix = bh_check_slice(L, 1);

@@ -20,7 +20,7 @@ int bh_publish_send(struct bh_script *s, struct bh_publish_request *r, char why[
 
 /* One field from the value on top (which an id may replace by its text): as bh_publish_read. Fields
  * of bh.publish only: conn. */
-int bh_publish_set(lua_State *L, const char *field, struct bh_publish_request *r,
+int bh_publish_set(lua_State *L, const char *name, struct bh_publish_request *r,
                    char why[BH_WHY_MAX]);
 
 /* Their names, from 0; NULL at the end. */

@@ -13,7 +13,7 @@ struct bh_lua_request {
 };
 
 /* body NULL: whoever asks has none to show (handshakes, on_api). */
-struct bh_lua_request *bh_request_push(lua_State *L, const struct bh_request *request,
+struct bh_lua_request *bh_request_push(lua_State *L, const struct bh_request *from,
                                        const struct bh_slice *body);
 
 #endif

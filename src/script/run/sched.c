@@ -380,9 +380,11 @@ void bh_script_check_started(lua_State *L, const char *what) {
 
 struct bh_task *bh_task_may_wait(lua_State *L, const char *what) {
     struct bh_task *t = bh_script_current(bh_script_of(L));
-    if (!t)
+    if (!t) {
         luaL_error(L, "%s waits, so it works inside hooks only, not while the script is loaded",
                    what);
+        return NULL; /* not reached */
+    }
     if (t->sync)
         luaL_error(L, "%s waits, and %s must not wait", what, bh_script_hook_name(t->hook));
     if (t->co != L)
