@@ -5,5 +5,7 @@ files["tests/**/*_spec.lua"] = { std = "lua54+busted" }
 -- Declarations: nothing in it is used.
 files["lua/bellhop/**/meta.lua"] = { ignore = { "2..", "631" } }
 files["examples/**/*_spec.lua"] = { std = "lua54+busted" }
--- Run by Redis, which speaks Lua 5.1.
-files["lua/redis/*.lua"] = { std = "lua51", read_globals = { "redis", "cjson", "cmsgpack", "struct", "KEYS", "ARGV" } }
+-- Run by Redis, which speaks Lua 5.1. The build puts the head before the script (src/backend/redis/embed.cmake).
+local redis = { "redis", "cjson", "cmsgpack", "struct", "KEYS", "ARGV", "name", "now", "is_skipped", "skipped" }
+files["lua/redis/**/*.lua"] = { std = "lua51", read_globals = redis }
+files["lua/redis/head/*.lua"] = { ignore = { "211" } }

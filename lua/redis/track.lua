@@ -1,43 +1,24 @@
 -- track.lua - connections of one registration that came or went, in their order.
 --
+-- HEAD     write.lua
 -- KEYS     instances, instance:<name>, presence, leaving, events:<name>, pulse, arriving, then
 --          connections:<user> for each change
--- ARGV     name, debounce in ms, mode, then four for each change: user, connection,
---          "<opened_at> <tenant>" or "" when it has gone, "1" when it is known that the user had been
---          announced as online (Redis may have forgotten) or ""
---          mode: "live", or "reap" to change what belongs to a registration that has ended
--- Returns  status LOST, and nothing is changed, when the registration has ended; else
---          { now, connections of the registration, changes left out because somebody else keeps
---            another kind of key there, n, n numbers of changes that were none,
---            events that were decided... }, which stand in events:<name>, too (heartbeat.lua)
+-- ARGV     name, mode, debounce in ms, then four for each change: user, connection,
+--          "<opened_at> <tenant>" or "" when it has gone, "1" when the user is known to have been
+--          announced as online (Redis may have lost that) or ""
+-- Returns  status LOST, or { now, connections of the registration, changes skipped because their
+--          key holds another type, n, n numbers of changes without effect, events decided... }
+--          The events are also in events:<name> (heartbeat.lua).
 --
--- While Redis is being told again what it has forgotten, a user who seems to come may have been
--- announced by an instance that is not back yet: they arrive, until it has had the time to say so.
+-- After data loss, while `pulse` says so, a user who seems to come may have been announced by an
+-- instance that has not returned yet: they become `arriving`, until that instance had time to say so.
 --
--- Writes that a full Redis refuses stand where a refusal leaves the connection in instance:<name>:
--- whoever cleans up finds it there and ends what was begun.
-local instances, held, presence, leaving, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+-- A full Redis rejects writes. They are ordered so that a rejected one leaves the connection in
+-- instance:<name>, where the reaper finds it and removes the rest.
+local held, presence, leaving, events = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local pulse, arriving = KEYS[6], KEYS[7]
-local name, debounce, mode = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local debounce = tonumber(ARGV[3])
 local KEYS_BEFORE, ARGV_BEFORE, ARGV_EACH = 7, 3, 4
-
-local time = redis.call("TIME")
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-
-if mode ~= "reap" then
-    local ends = redis.call("ZSCORE", instances, name)
-    if not ends or tonumber(ends) <= now then return redis.status_reply("LOST") end
-end
-
--- Whether the command is not done, because the key is no hash. Any other error is an error.
-local strange = 0
-local function is_strange(command, key, ...)
-    local result = redis.pcall(command, key, ...)
-    if type(result) ~= "table" or not result.err then return false end
-    if redis.call("TYPE", key).ok == "hash" then redis.call(command, key, ...) end
-    strange = strange + 1
-    return true
-end
 
 local forgot = redis.call("HGET", pulse, "forgot") == "1"
 local decided = {}
@@ -60,7 +41,7 @@ end
 
 local function come(members, user, connection, value, known)
     local new = redis.call("HSET", held, connection, user) == 1
-    if is_strange("HSET", members, name .. ":" .. connection, value) then
+    if is_skipped("HSET", members, name .. ":" .. connection, value) then
         if new then redis.call("HDEL", held, connection) end
         return false
     end
@@ -70,7 +51,7 @@ local function come(members, user, connection, value, known)
 end
 
 local function go(members, user, connection)
-    if is_strange("HDEL", members, name .. ":" .. connection) then
+    if is_skipped("HDEL", members, name .. ":" .. connection) then
         return redis.call("HDEL", held, connection) == 1
     end
     if redis.call("EXISTS", members) == 0 and redis.call("HEXISTS", presence, user) == 1 then
@@ -93,7 +74,7 @@ for i = 1, #KEYS - KEYS_BEFORE do
     if not changed then none[#none + 1] = i end
 end
 
-local reply = { now, redis.call("HLEN", held), strange, #none }
+local reply = { now, redis.call("HLEN", held), skipped, #none }
 for _, i in ipairs(none) do reply[#reply + 1] = i end
 for _, event in ipairs(decided) do reply[#reply + 1] = event end
 return reply

@@ -62,6 +62,10 @@ static inline struct bh_redis_tracker *inside(struct instance *in) {
     return BH_CONTAINER_OF(in->tracker, struct bh_redis_tracker, base);
 }
 
+static inline struct bh_redis_registration *registration(struct instance *in) {
+    return &inside(in)->registration;
+}
+
 /* --- the node's part --- */
 
 static inline struct bh_track track_of(const struct connection *c) {
@@ -139,7 +143,7 @@ static inline void go(struct instance *in, size_t which) {
 /* --- life --- */
 
 static inline bool is_live(struct instance *in) {
-    return inside(in)->state == BH_TRACKER_LIVE;
+    return registration(in)->state == BH_TRACKER_LIVE;
 }
 
 /* Everything told is written. */
@@ -183,20 +187,20 @@ static inline void close_instance(struct instance *in) {
 
 /* As if the process had died: without a name there is no lease that it could end. */
 static inline void crash(struct instance *in) {
-    inside(in)->name.len = 0;
+    registration(in)->name.len = 0;
     close_instance(in);
 }
 
 /* The tracker's link breaks and cannot come back until it is told where Redis is again. */
 static inline void cut(struct instance *in) {
     struct bh_redis_tracker *t = inside(in);
-    t->config.port = test_free_port();
-    bh_redis_link_drop(&t->link, BH_EIO, "cut by the test");
-    assert_int_equal(t->state, BH_TRACKER_DOWN);
+    t->registration.config.port = test_free_port();
+    bh_redis_link_drop(&t->registration.link, BH_EIO, "cut by the test");
+    assert_int_equal(t->registration.state, BH_TRACKER_DOWN);
 }
 
 static inline void mend(struct instance *in) {
-    inside(in)->config.port = cl->redis.port;
+    registration(in)->config.port = cl->redis.port;
     TICK_UNTIL(cl->loop, is_live(in));
 }
 

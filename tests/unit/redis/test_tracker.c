@@ -80,14 +80,14 @@ static void test_what_is_told_twice_counts_once(void **state) {
     go(a, brief);
     tell(a, one);
     TICK_UNTIL(cl->loop, is_idle(a));
-    assert_int_equal(inside(a)->held, 1);
+    assert_int_equal(inside(a)->changes.held, 1);
     assert_int_equal(bh_metric_read(&bh_redis_metrics[BH_REDIS_TRACKED]), 1);
     assert_int_equal(in_tenant(a, "acme"), 1);
     assert_int_equal(online(a, "42"), 1);
     go(a, one);
     go(a, one);
     settle(a);
-    assert_int_equal(inside(a)->held, 0);
+    assert_int_equal(inside(a)->changes.held, 0);
     assert_int_equal(in_tenant(a, "acme"), 0);
     assert_int_equal(a->restores, 1);
     assert_int_equal(events("42", true), 1);
@@ -197,7 +197,7 @@ static void test_strange_members_are_left_out(void **state) {
     struct instance *a = open_live(0, "a");
     come(a, "42", "acme");
     TICK_UNTIL(cl->loop, is_idle(a));
-    struct bh_slice name = bh_tracker_name(&inside(a)->name);
+    struct bh_slice name = bh_tracker_name(&registration(a)->name);
     test_redis_do(&cl->redis, "HSET ws:connections:42 x y %b:not-an-id!! 1 %b:AAAAAAAAAAc %s",
                   name.p, name.n, name.p, name.n, "soon");
     struct answer found = ask(a, BH_LOOKUP_CONNECTIONS, "42");
@@ -288,7 +288,7 @@ static void test_stop_while_everything_is_under_way(void **state) {
         for (int i = 0; i < 700; i++)
             add_connection(a, "42", "acme");
         for (int i = 0; i < ticks; i++) {
-            TICK_UNTIL(cl->loop, ticks < 20 || inside(a)->state >= BH_TRACKER_RESTORING);
+            TICK_UNTIL(cl->loop, ticks < 20 || registration(a)->state >= BH_TRACKER_RESTORING);
             bh_loop_tick(cl->loop, false);
         }
         close_instance(a);

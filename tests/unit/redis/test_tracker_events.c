@@ -14,7 +14,7 @@ static long long command_count(const char *command) {
 static void send_batch(struct instance *in) {
     struct bh_redis_tracker *t = inside(in);
     TICK_UNTIL(cl->loop, t->changes.in_flight > 0);
-    TICK_UNTIL(cl->loop, t->link.out.len == 0);
+    TICK_UNTIL(cl->loop, t->registration.link.out.len == 0);
     assert_true(t->changes.in_flight > 0);
 }
 
@@ -126,8 +126,8 @@ static void test_who_leaves_while_it_is_down(void **state) {
     come(a, "stays", "");
     TICK_UNTIL(cl->loop, is_idle(a) && is_idle(b));
     test_redis_kill(&cl->redis);
-    TICK_UNTIL(cl->loop,
-               inside(a)->state == BH_TRACKER_DOWN && inside(b)->state == BH_TRACKER_DOWN);
+    TICK_UNTIL(cl->loop, registration(a)->state == BH_TRACKER_DOWN &&
+                             registration(b)->state == BH_TRACKER_DOWN);
     cut(b);
     uint64_t until = test_now_ms() + 2; /* whoever comes now is opened later */
     TICK_UNTIL(cl->loop, test_now_ms() > until);

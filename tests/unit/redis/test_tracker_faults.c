@@ -53,9 +53,9 @@ static void test_the_dead_do_not_count(void **state) {
     come(a, "both", "acme");
     TICK_UNTIL(cl->loop, is_idle(a));
     assert_int_equal(in_tenant(a, "acme"), 4);
-    struct bh_slice name = bh_tracker_name(&inside(a)->name);
+    struct bh_slice name = bh_tracker_name(&registration(a)->name);
     test_redis_do(&cl->redis, "SET ws:reaper:%b another", name.p, name.n);
-    inside(a)->name.len = 0; /* a's link to ask stays, its registration dies */
+    registration(a)->name.len = 0; /* a's link to ask stays, its registration dies */
     a->tracker->vt->stop(a->tracker);
     assert_int_equal(online(a, "u0"), 1);
     TICK_UNTIL(cl->loop, online(a, "u0") == 0);
@@ -93,9 +93,9 @@ static void test_a_reaper_that_dies_has_a_successor(void **state) {
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
     populate(a, "u", 10);
     TICK_UNTIL(cl->loop, is_idle(a));
-    struct bh_slice name = bh_tracker_name(&inside(a)->name);
+    struct bh_slice name = bh_tracker_name(&registration(a)->name);
     test_redis_do(&cl->redis, "SET ws:reaper:%b another", name.p, name.n);
-    struct bh_tracker_name dead = inside(a)->name;
+    struct bh_tracker_name dead = registration(a)->name;
     crash(a);
     TICK_UNTIL(cl->loop, online(b, "u0") == 0);
     settle(b);
@@ -112,7 +112,7 @@ static void test_what_cannot_be_cleaned_up_keeps_nobody(void **state) {
     populate(a, "u", 10);
     populate(c, "v", 10);
     TICK_UNTIL(cl->loop, is_idle(a) && is_idle(c));
-    struct bh_tracker_name name = inside(a)->name;
+    struct bh_tracker_name name = registration(a)->name;
     test_redis_do(&cl->redis, "SET ws:tenants:%b x", name.text, name.len);
     int64_t errors = bh_metric_read(&bh_redis_metrics[BH_REDIS_TRACK_ERRORS]);
     close_instance(a);
@@ -146,7 +146,7 @@ static void test_a_short_cut_raises_nothing(void **state) {
     populate(a, "u", 1200);
     size_t leaves = come(a, "leaves", "acme");
     TICK_UNTIL(cl->loop, is_idle(a));
-    struct bh_tracker_name old = inside(a)->name;
+    struct bh_tracker_name old = registration(a)->name;
     cut(a);
     assert_int_equal(bh_metric_read(&bh_redis_metrics[BH_REDIS_TRACKED]), 0);
     go(a, leaves);
@@ -154,7 +154,7 @@ static void test_a_short_cut_raises_nothing(void **state) {
     come(a, "u0", "acme");
     assert_int_equal(online(b, "u0"), 1);
     mend(a);
-    assert_false(bh_slice_eq(bh_tracker_name(&old), bh_tracker_name(&inside(a)->name)));
+    assert_false(bh_slice_eq(bh_tracker_name(&old), bh_tracker_name(&registration(a)->name)));
     TICK_UNTIL(cl->loop, is_idle(a) && events("leaves", false) == 1);
     settle(b);
     nothing_else_is_left(2);
@@ -166,7 +166,7 @@ static void test_a_short_cut_raises_nothing(void **state) {
     each_has("u", 1200, false, 0);
     assert_int_equal(events("new", true), 1);
     assert_int_equal(reaped(), 1201);
-    assert_int_equal(inside(a)->held, 1202);
+    assert_int_equal(inside(a)->changes.held, 1202);
 }
 
 /* Under the old name and under the new one they are the same connections. */
@@ -175,7 +175,7 @@ static void test_nobody_counts_twice_in_a_restore(void **state) {
     populate(a, "u", 10);
     TICK_UNTIL(cl->loop, is_idle(a));
     cut(a);
-    inside(a)->config.port = cl->redis.port;
+    registration(a)->config.port = cl->redis.port;
     while (!is_live(a)) {
         assert_int_equal(ask(a, BH_LOOKUP_CONNECTIONS, "u3").count, 1);
         assert_int_equal(online(a, "u3"), 1);
@@ -212,12 +212,12 @@ static void test_cut_in_the_middle_of_it_all(void **state) {
             bh_loop_tick(cl->loop, false);
         test_redis_do(&cl->redis, "CLIENT KILL TYPE normal");
         TICK_UNTIL(cl->loop,
-                   inside(a)->state >= (i % 2 ? BH_TRACKER_RESTORING : BH_TRACKER_BEGINNING));
+                   registration(a)->state >= (i % 2 ? BH_TRACKER_RESTORING : BH_TRACKER_BEGINNING));
     }
     TICK_UNTIL(cl->loop, is_idle(a) && is_live(b));
     settle(b);
     nothing_else_is_left(2);
-    assert_int_equal(inside(a)->held, 3000);
+    assert_int_equal(inside(a)->changes.held, 3000);
     assert_int_equal(in_tenant(b, "acme"), 3000);
     assert_int_equal(online(b, "u2999"), 1);
     each_has("u", 3000, true, 1);
@@ -256,14 +256,14 @@ static void test_a_restart_that_forgets(void **state) {
     populate(a, "u", 700);
     TICK_UNTIL(cl->loop, is_idle(a));
     test_redis_kill(&cl->redis);
-    TICK_UNTIL(cl->loop, inside(a)->state == BH_TRACKER_DOWN);
+    TICK_UNTIL(cl->loop, registration(a)->state == BH_TRACKER_DOWN);
     struct answer found = {0};
     struct bh_slice name = BH_SLICE("u0");
     TICK_UNTIL(cl->loop, !bh_redis_link_is_ready(bh_redis_broker_link(b->broker, 0)));
     b->tracker->vt->lookup(b->tracker, &b->worker, BH_LOOKUP_ONLINE, &name, 1, on_found, &found,
                            77);
     assert_int_equal(found.error, BH_EUNAVAIL);
-    while (bh_clock_wall_ms() <= inside(a)->announced.until)
+    while (bh_clock_wall_ms() <= inside(a)->departed.announced_until)
         bh_loop_tick(cl->loop, false);
     populate(a, "new", 5);
     test_redis_run(&cl->redis);
@@ -298,7 +298,7 @@ static void test_a_lost_lease(void **state) {
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
     populate(a, "u", 10);
     TICK_UNTIL(cl->loop, is_idle(a));
-    struct bh_slice name = bh_tracker_name(&inside(a)->name);
+    struct bh_slice name = bh_tracker_name(&registration(a)->name);
     test_redis_do(&cl->redis, "ZADD ws:instances 1 %b", name.p, name.n);
     come(a, "new", "");
     TICK_UNTIL(cl->loop, a->restores == 2 && is_idle(a));
@@ -309,7 +309,7 @@ static void test_a_lost_lease(void **state) {
     assert_int_equal(events("new", true), 1);
     assert_int_equal(online(b, "u0"), 1);
     nothing_else_is_left(2);
-    name = bh_tracker_name(&inside(a)->name);
+    name = bh_tracker_name(&registration(a)->name);
     test_redis_do(&cl->redis, "ZREM ws:instances %b", name.p, name.n);
     TICK_UNTIL(cl->loop, a->restores == 3 && is_idle(a));
     assert_int_equal(online(b, "u0"), 1);
@@ -321,7 +321,7 @@ static void test_nothing_is_written_without_a_lease(void **state) {
     struct instance *a = open_live(0, "a");
     populate(a, "u", 10);
     TICK_UNTIL(cl->loop, is_idle(a));
-    struct bh_tracker_name old = inside(a)->name;
+    struct bh_tracker_name old = registration(a)->name;
     test_redis_do(&cl->redis, "ZADD ws:instances 1 %b", old.text, old.len);
     come(a, "new", "other");
     TICK_UNTIL(cl->loop, a->restores == 2);
@@ -336,14 +336,14 @@ static void test_a_part_is_lost(void **state) {
     struct instance *a = open_live(0, "a");
     populate(a, "u", 10);
     TICK_UNTIL(cl->loop, is_idle(a));
-    struct bh_slice name = bh_tracker_name(&inside(a)->name);
+    struct bh_slice name = bh_tracker_name(&registration(a)->name);
     test_redis_do(&cl->redis, "HDEL ws:instance:%b AAAAAAAAAAE", name.p, name.n);
     TICK_UNTIL(cl->loop, a->restores == 2 && is_idle(a));
-    name = bh_tracker_name(&inside(a)->name);
+    name = bh_tracker_name(&registration(a)->name);
     test_redis_do(&cl->redis, "DEL ws:instance:%b", name.p, name.n);
     come(a, "new", "");
     TICK_UNTIL(cl->loop, a->restores == 3 && is_idle(a));
-    assert_int_equal(inside(a)->held, 11);
+    assert_int_equal(inside(a)->changes.held, 11);
     assert_int_equal(events("new", true), 1);
     assert_int_equal(events("u0", true), 1);
 }
@@ -367,7 +367,7 @@ static void test_users_keys_are_removed(void **state) {
     settle(a);
     settle(b);
     assert_int_equal(a->restores, restores); /* it has come to rest, but for u9 */
-    assert_int_equal(inside(a)->held, 1199);
+    assert_int_equal(inside(a)->changes.held, 1199);
     each_has("u", 1200, true, 1);
     each_has("u", 1200, false, 0);
 }
@@ -414,7 +414,7 @@ static void test_a_key_of_another_kind(void **state) {
     come(a, "v", "other");
     TICK_UNTIL(cl->loop, is_idle(a));
     assert_int_equal(bh_metric_read(&bh_redis_metrics[BH_REDIS_TRACK_ERRORS]), errors + 2);
-    assert_int_equal(inside(a)->held, 10);
+    assert_int_equal(inside(a)->changes.held, 10);
     assert_int_equal(in_tenant(b, "acme"), 9);
     assert_int_equal(online(b, "u6"), 1);
     assert_int_equal(online(b, "u5"), 0);
@@ -448,7 +448,7 @@ static void test_twenty_thousand(void **state) {
     assert_int_equal(online(b, "u19999"), 1);
     assert_int_equal(in_tenant(b, "acme"), 20000);
     assert_int_equal(cl->event_count, 20000);
-    struct bh_tracker_name name = inside(a)->name;
+    struct bh_tracker_name name = registration(a)->name;
     crash(a);
     test_redis_do(&cl->redis, "ZADD ws:instances XX 1 %b", name.text, name.len);
     TICK_UNTIL(cl->loop, cl->event_count == 40000);
@@ -466,11 +466,11 @@ static void test_a_queue_that_is_too_long(void **state) {
         changes[i] = (struct bh_track){.here = true, .number = 1, .user = BH_SLICE("u0")};
     for (int i = 0; i < 2001; i++)
         a->tracker->vt->changed(a->tracker, changes, 500);
-    assert_int_equal(inside(a)->state, BH_TRACKER_WAITING);
+    assert_int_equal(registration(a)->state, BH_TRACKER_WAITING);
     assert_int_equal(inside(a)->changes.count, 0);
     TICK_UNTIL(cl->loop, a->restores == 2 && is_idle(a));
     settle(a);
-    assert_int_equal(inside(a)->held, 10);
+    assert_int_equal(inside(a)->changes.held, 10);
     each_has("u", 10, true, 1);
     each_has("u", 10, false, 0);
 }

@@ -15,10 +15,6 @@ struct bh_redis_script {
     struct bh_slice body;
 };
 
-extern const struct bh_redis_script bh_redis_script_heartbeat, bh_redis_script_track,
-    bh_redis_script_presence, bh_redis_script_tenants, bh_redis_script_reap, bh_redis_script_lookup,
-    bh_redis_script_audit;
-
 struct bh_redis_call;
 
 /* prefix: of its keys; borrowed until it is sent. Send it: nothing else frees it. */

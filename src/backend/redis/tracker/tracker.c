@@ -1,66 +1,66 @@
-/* tracker.c - the tracker over Redis: its life, its registrations, its heartbeat.
+/* tracker.c - the tracker over Redis: registrations, heartbeats, and the parts that work under
+ * them.
  *
  * An instance holds its connections in Redis under a name, and the name under a lease. Nothing is
- * kept here that Redis could give back: a connection's entry is in Redis or in the queue to it, and
- * what remains is a number, how many Redis has confirmed. That number is what every batch and every
- * heartbeat is compared with. If Redis knows another one, or has no lease, or the link was gone,
- * then nobody knows what it holds; so the registration is left behind and the next one begins under
- * a new name, with a new lease, and with the node telling of all connections again. Entries of both
- * names count as one meanwhile; when all has been told, the old lease is ended, and its entries are
- * cleaned up after like those of a crash.
+ * stored here that Redis could return: a connection's entry is in Redis or in the queue to it, and
+ * what remains is a number, how many Redis has confirmed. Every batch and every heartbeat compares
+ * that number. If Redis has another one, or no lease, or the link was down, it is unknown what
+ * Redis holds; so the registration ends, and the next one begins under a new name, with a new
+ * lease, and with a restore, in which the node reports all connections again. Meanwhile the entries
+ * of both names count as one. When the restore is complete the old lease is ended, and its entries
+ * are reaped like those of a crash.
  *
- * Events: the hash `presence` holds who has been announced, so nobody is announced twice. Redis may
- * lose its memory, of that, too. It shows by the last complete registration: unless it still
- * stands, or is listed as one that others clean up after, Redis has forgotten it. So those whom
- * this instance knows as announced are put in quietly, and those who have gone meanwhile are told
- * again (tracker_departed.c). How events are raised once: tracker_events.c.
+ * Events: the hash `presence` holds who has been announced, so no user is announced twice. Redis
+ * may lose that too. It shows by the last complete registration: unless it still stands, or is
+ * listed as being reaped by others, Redis has lost its data. Then users that this instance knows as
+ * announced are entered without an event, and those who have departed meanwhile are reported again
+ * (departed.c). How events are raised once: events.c.
  *
- * Each instance asks with its heartbeat for ended leases and for users whose debounce is over; the
- * scripts see to it that only one of those who ask gets each. */
+ * With its heartbeat each instance asks for ended leases and for users whose debounce is over; the
+ * scripts give each of them to only one of those who ask. */
 #include "tracker/tracker.h"
 
 #include "bellhop/base/crypto.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
+#include "bellhop/core/node.h"
 #include "broker/shards.h"
-#include "link/config.h"
 #include "link/metrics.h"
+#include "tracker/heartbeat.h"
+#include "tracker/lookup.h"
 
-#include <stdio.h>
-
-#define LEASE_MIN_MS  1000
 #define JITTER_MS     200
 #define PAUSE_MIN_MS  250
 #define PAUSE_MAX_MS  2000
-#define DUE_MAX       100
-#define BEAT_HEAD     5 /* elements of heartbeat.lua's reply before the lists */
-#define PREFIX        "ws:"
+#define DUE_MAX       100 /* as in heartbeat.lua */
 #define NO_COMPARISON UINT64_MAX
 
 static struct bh_redis_tracker *of(struct bh_tracker *t) {
     return BH_CONTAINER_OF(t, struct bh_redis_tracker, base);
 }
 
-/* --- states --- */
-
-/* What stood under the registration is of no use any more, and its replies will not be heard. */
-static void forget(struct bh_redis_tracker *t) {
-    t->registration++;
-    bh_timer_cancel(&t->beat);
-    bh_defer_cancel(&t->restore);
-    t->beating = false;
-    t->more_due = false;
-    bh_redis_events_not_acked(t);
-    bh_redis_changes_clear(t);
-    bh_redis_tenants_clear(t);
-    bh_redis_reap_clear(t);
-    bh_redis_audit_clear(t);
-    bh_metric_add(&bh_redis_metrics[BH_REDIS_TRACKED], -t->held);
-    t->held = 0;
+static struct bh_redis_tracker *of_registration(struct bh_redis_registration *r) {
+    return BH_CONTAINER_OF(r, struct bh_redis_tracker, registration);
 }
 
-static uint64_t pause_of(const struct bh_redis_tracker *t) {
+/* --- states --- */
+
+/* The registration ends: what its parts hold is void, and replies to its calls are ignored. */
+static void end_registration(struct bh_redis_tracker *t) {
+    t->registration.number++;
+    bh_timer_cancel(&t->heartbeat_timer);
+    bh_defer_cancel(&t->restore);
+    t->heartbeat.pending = false;
+    t->more_due = false;
+    bh_redis_events_not_acked(&t->events);
+    bh_redis_changes_clear(&t->changes);
+    bh_redis_tenants_clear(&t->tenants);
+    bh_redis_reap_clear(&t->reap);
+    bh_redis_audit_clear(&t->audit);
+}
+
+static uint64_t pause_ms(const struct bh_redis_tracker *t) {
     uint64_t pause = PAUSE_MIN_MS;
     if (t->failures == 0)
         return bh_random_below(JITTER_MS);
@@ -70,304 +70,177 @@ static uint64_t pause_of(const struct bh_redis_tracker *t) {
 }
 
 static void set_state(struct bh_redis_tracker *t, enum bh_redis_tracker_state state) {
-    t->state = state;
+    t->registration.state = state;
     switch (state) {
     case BH_TRACKER_IDLE:
     case BH_TRACKER_DOWN:
-        forget(t);
+        end_registration(t);
         bh_timer_cancel(&t->pause);
         break;
     case BH_TRACKER_WAITING:
-        forget(t);
-        bh_timer_set(&t->pause, pause_of(t));
+        end_registration(t);
+        bh_timer_set(&t->pause, pause_ms(t));
         break;
     case BH_TRACKER_BEGINNING:
         break;
     case BH_TRACKER_RESTORING:
-        t->announced.next = t->announced.until;
-        bh_defer(t->link.loop, BH_PHASE_FLUSH, &t->restore);
+        bh_redis_departed_restoring(&t->departed);
+        bh_defer(t->registration.link.loop, BH_PHASE_FLUSH, &t->restore);
         break;
     case BH_TRACKER_LIVE:
-        t->announced.until = t->announced.next;
-        bh_bytes_free(&t->announced.unconfirmed);
-        t->departed.live_ms = bh_loop_now(t->link.loop);
-        t->complete = true;
+        bh_redis_departed_live(&t->departed);
+        t->registration.complete = true;
         t->failures = 0;
         break;
     }
-    bool refused = t->failures > 0 && state != BH_TRACKER_DOWN;
-    atomic_store(&t->settled, state == BH_TRACKER_LIVE || refused);
+    bool rejected = t->failures > 0 && state != BH_TRACKER_DOWN;
+    atomic_store(&t->settled, state == BH_TRACKER_LIVE || rejected);
 }
 
-void bh_redis_tracker_lost(struct bh_redis_tracker *t, const char *why) {
+/* Redis has lost the registration: begin another one. */
+static void on_lost(struct bh_redis_registration *r, const char *why) {
+    struct bh_redis_tracker *t = of_registration(r);
     bh_warn_limited("Redis has lost this instance's connections; registering them anew",
-                    bh_kv_slice("name", bh_tracker_name(&t->name)), bh_kv_str("reason", why),
-                    bh_kv_int("connections", t->held));
-    if (t->state != BH_TRACKER_LIVE)
+                    bh_kv_slice("name", bh_tracker_name(&r->name)), bh_kv_str("reason", why),
+                    bh_kv_int("connections", t->changes.held));
+    if (r->state != BH_TRACKER_LIVE)
         t->failures++;
     set_state(t, BH_TRACKER_WAITING);
 }
 
-void bh_redis_tracker_failed(struct bh_redis_tracker *t, const char *what, struct bh_slice why) {
+/* A script does not work: begin another registration after a pause that grows. */
+static void on_failed(struct bh_redis_registration *r, const char *script, struct bh_slice why) {
+    struct bh_redis_tracker *t = of_registration(r);
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_TRACK_ERRORS]);
     t->failures++;
     set_state(t, BH_TRACKER_WAITING);
     bh_warn_limited(
-        "connections cannot be tracked in Redis; registering them anew", bh_kv_str("script", what),
-        bh_kv_slice("reason", why), bh_kv_int("attempt", t->failures),
-        bh_kv_int("next_attempt_ms", (int64_t)(t->pause.due_ms - bh_loop_now(t->link.loop))));
+        "connections cannot be tracked in Redis; registering them anew",
+        bh_kv_str("script", script), bh_kv_slice("reason", why), bh_kv_int("attempt", t->failures),
+        bh_kv_int("next_attempt_ms", (int64_t)(t->pause.due_ms - bh_loop_now(r->link.loop))));
 }
 
-bool bh_redis_tracker_accepts(struct bh_redis_tracker *t, bh_handle handle, const char *what,
-                              int error, const struct bh_reply *reply) {
-    if (handle != t->registration)
-        return false;
-    if (!error && reply->type == BH_REPLY_ARRAY)
-        return true;
-    if (!error && reply->type == BH_REPLY_STATUS && bh_slice_eq(reply->str, BH_SLICE("LOST")))
-        bh_redis_tracker_lost(t, "the lease has ended");
-    else if (!error && reply->type == BH_REPLY_ERROR)
-        bh_redis_tracker_failed(t, what, reply->str);
-    else if (!error)
-        bh_redis_tracker_failed(t, what, BH_SLICE("an unexpected answer"));
-    else if (bh_redis_link_is_ready(&t->link))
-        bh_redis_tracker_failed(t, what, bh_slice_cstr(bh_strerror(error)));
-    /* else the link is being lost, and on_down follows */
-    return false;
+/* --- users to be decided on --- */
+
+static void send_heartbeat(struct bh_redis_tracker *t);
+
+/* The next heartbeat notices the same. */
+static bool is_lost(int error, const struct bh_reply *reply) {
+    return !error && reply->type == BH_REPLY_STATUS;
 }
 
-bool bh_redis_tracker_hears(const char *what, int error, const struct bh_reply *reply) {
-    if (error || reply->type == BH_REPLY_ARRAY)
-        return !error;
-    bh_metric_inc(&bh_redis_metrics[BH_REDIS_TRACK_ERRORS]);
-    bh_warn_limited("Redis does not do what the tracker asks of it", bh_kv_str("script", what),
-                    bh_kv_slice("reason", reply->type == BH_REPLY_ERROR
-                                              ? reply->str
-                                              : BH_SLICE("an unexpected answer")));
-    return false;
-}
-
-void bh_redis_tracker_left_out(const char *what, int64_t count) {
-    if (count <= 0)
-        return;
-    bh_metric_add(&bh_redis_metrics[BH_REDIS_TRACK_ERRORS], count);
-    bh_warn_limited("not tracked: somebody keeps another kind of key there in Redis",
-                    bh_kv_str("keys", what), bh_kv_int("changes", count));
-}
-
-bool bh_redis_all_strings(const struct bh_reply *r, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        if (!bh_redis_is_string(&r[i]))
-            return false;
-    return true;
-}
-
-/* --- users who are to be decided on --- */
-
-/* The next heartbeat finds out by itself. */
-static bool is_lost(int error, const struct bh_reply *r) {
-    return !error && r->type == BH_REPLY_STATUS;
-}
-
-static void on_due(void *ud, bh_handle handle, int error, const struct bh_reply *r) {
+static void on_decided(void *ud, bh_handle handle, int error, const struct bh_reply *reply) {
     struct bh_redis_tracker *t = ud;
-    if (handle != t->registration || is_lost(error, r) ||
-        !bh_redis_tracker_hears("presence", error, r))
+    if (handle != t->registration.number || is_lost(error, reply) ||
+        !bh_redis_check_reply("presence", error, reply) ||
+        !bh_redis_all_strings(reply->elements, reply->count))
         return;
-    if (!bh_redis_all_strings(r->elements, r->count))
-        return;
-    for (size_t i = 0; i < r->count; i++)
-        bh_redis_events_raise(t, r->elements[i].str);
+    bh_redis_events_raise_all(&t->events, reply->elements, reply->count);
     if (t->more_due)
-        bh_redis_tracker_beat(t);
+        send_heartbeat(t);
 }
 
 static void decide(struct bh_redis_tracker *t, const struct bh_reply *users, size_t count) {
+    struct bh_redis_registration *r = &t->registration;
     t->more_due = count >= DUE_MAX;
     if (count == 0)
         return;
-    struct bh_redis_call *call = bh_redis_call_new(&bh_redis_script_presence, t->prefix);
+    struct bh_redis_call *call = bh_redis_registration_call(r, &bh_redis_script_presence);
     bh_redis_call_key(call, "instances", BH_SLICE(""));
     bh_redis_call_key(call, "presence", BH_SLICE(""));
     bh_redis_call_key(call, "leaving", BH_SLICE(""));
-    bh_redis_call_key(call, "events:", bh_tracker_name(&t->name));
+    bh_redis_call_key(call, "events:", bh_tracker_name(&r->name));
     bh_redis_call_key(call, "arriving", BH_SLICE(""));
-    bh_redis_call_arg(call, bh_tracker_name(&t->name));
+    bh_redis_call_arg(call, bh_tracker_name(&r->name));
     for (size_t i = 0; i < count; i++) {
         bh_redis_call_key(call, "connections:", users[i].str);
         bh_redis_call_arg(call, users[i].str);
     }
-    bh_redis_call_send(call, &t->link, on_due, t, t->registration);
+    bh_redis_registration_send(r, call, on_decided, t);
 }
 
 /* --- the heartbeat --- */
 
-/* Of a registration of ours before this one. An empty name is none. */
-static void add_earlier(struct bh_redis_call *call, const struct bh_tracker_name *n, bool ended) {
-    if (!n->len)
-        return;
-    bh_redis_call_key(call, "events:", bh_tracker_name(n));
-    bh_redis_call_arg(call, bh_tracker_name(n));
-    bh_redis_call_arg(call, ended ? BH_SLICE("end") : BH_SLICE("keep"));
-}
-
-/* What nobody needs is ended: a complete registration ends its predecessor, and the next attempt
- * the one that was given up. */
-static struct bh_redis_call *heartbeat(const struct bh_redis_tracker *t, const char *mode) {
-    struct bh_redis_call *call = bh_redis_call_new(&bh_redis_script_heartbeat, t->prefix);
-    const struct bh_tracker_name *last = t->complete ? &t->name : &t->previous;
-    bool ends = t->complete || strcmp(mode, "end") == 0;
-    bh_redis_call_key(call, "instances", BH_SLICE(""));
-    bh_redis_call_key(call, "instance:", bh_tracker_name(&t->name));
-    bh_redis_call_key(call, "leaving", BH_SLICE(""));
-    bh_redis_call_key(call, "reaped", BH_SLICE(""));
-    bh_redis_call_key(call, "pulse", BH_SLICE(""));
-    bh_redis_call_key(call, "events:", bh_tracker_name(&t->name));
-    bh_redis_call_key(call, "arriving", BH_SLICE(""));
-    bh_redis_call_key(call, "restoring", BH_SLICE(""));
-    bh_redis_call_arg(call, bh_slice_cstr(mode));
-    bh_redis_call_arg(call, bh_tracker_name(&t->name));
-    bh_redis_call_arg(call, t->complete ? BH_SLICE("1") : BH_SLICE(""));
-    bh_redis_call_int(call, (int64_t)t->lease_ms);
-    bh_redis_call_int(call, (int64_t)bh_redis_gap_ms(t));
-    bh_redis_call_int(call, (int64_t)bh_redis_calm_ms(t));
-    bh_redis_call_arg(call, bh_tracker_name(last));
-    bh_redis_call_int(call, t->living);
-    add_earlier(call, &t->previous, ends);
-    add_earlier(call, &t->abandoned, true);
-    return call;
-}
-
-struct beat {
-    bool runs;
-    int64_t held;
-    enum bh_tracker_fate fate;
-    int64_t living; /* registrations; 0: not all may be back */
-    const struct bh_reply *dead, *events, *due;
-    size_t dead_count, event_count, due_count;
-};
-
-static bool parse_beat(const struct bh_reply *r, struct beat *out) {
-    if (r->type != BH_REPLY_ARRAY || r->count < BEAT_HEAD + 1)
+static bool parse(struct bh_redis_tracker *t, bh_handle handle, int error,
+                  const struct bh_reply *reply, struct bh_redis_heartbeat *out) {
+    struct bh_redis_registration *r = &t->registration;
+    if (!bh_redis_reply_ok(r, handle, "heartbeat", error, reply))
         return false;
-    const struct bh_reply *e = r->elements;
-    size_t left = r->count - BEAT_HEAD - 1;
-    if (!bh_redis_is_int(&e[0]) || !bh_redis_is_int(&e[1]) || !bh_redis_is_int(&e[2]) ||
-        !bh_redis_is_int(&e[3]) || !bh_redis_is_count(&e[4], left) || e[2].integer < 0 ||
-        e[2].integer > BH_TRACKER_FORGOTTEN)
-        return false;
-    size_t dead_count = (size_t)e[4].integer;
-    const struct bh_reply *count = &e[BEAT_HEAD + dead_count];
-    if (!bh_redis_is_count(count, left - dead_count))
-        return false;
-    *out = (struct beat){.runs = e[0].integer == 1,
-                         .held = e[1].integer,
-                         .fate = (enum bh_tracker_fate)e[2].integer,
-                         .living = e[3].integer,
-                         .dead = e + BEAT_HEAD,
-                         .dead_count = dead_count,
-                         .events = count + 1,
-                         .event_count = (size_t)count->integer};
-    out->due = out->events + out->event_count;
-    out->due_count = left - dead_count - out->event_count;
-    return bh_redis_all_strings(out->dead, dead_count) &&
-           bh_redis_all_strings(out->events, left - dead_count);
+    if (bh_redis_heartbeat_parse(reply, out))
+        return true;
+    r->on_failed(r, "heartbeat", BH_SLICE("an unexpected answer"));
+    return false;
 }
 
-static void raise_events(struct bh_redis_tracker *t, const struct beat *b) {
-    for (size_t i = 0; i < b->event_count; i++)
-        bh_redis_events_raise(t, b->events[i].str);
+/* What one instance of the cluster has to do for all. */
+static void do_duties(struct bh_redis_tracker *t, const struct bh_redis_heartbeat *h) {
+    if (t->heartbeat.ends_predecessor)
+        t->registration.predecessor.len = 0;
+    bh_redis_reap_start(&t->reap, h->dead, h->dead_count);
+    decide(t, h->due, h->due_count);
+    if (h->living && t->registration.predecessor.len == 0)
+        t->living = h->living;
+    if (h->living && !t->more_due)
+        bh_redis_departed_trim(&t->departed, t->heartbeat.sent_ms);
+    bh_redis_audit_step(&t->audit);
 }
 
-static void on_beat(void *ud, bh_handle handle, int error, const struct bh_reply *r) {
+static void on_heartbeat(void *ud, bh_handle handle, int error, const struct bh_reply *reply) {
     struct bh_redis_tracker *t = ud;
-    struct beat b;
-    if (!bh_redis_tracker_accepts(t, handle, "heartbeat", error, r))
+    struct bh_redis_heartbeat h;
+    if (!parse(t, handle, error, reply, &h))
         return;
-    t->beating = false;
-    if (!parse_beat(r, &b)) {
-        bh_redis_tracker_failed(t, "heartbeat", BH_SLICE("an unexpected answer"));
-        return;
-    }
-    raise_events(t, &b);
-    if (!b.runs) {
-        bh_redis_tracker_lost(t, "the lease has ended");
-    } else if (t->beat_batches == t->changes.sent && b.held != t->held) {
-        bh_redis_tracker_lost(t, "it holds another number of connections");
-    } else if (t->state == BH_TRACKER_LIVE) {
-        if (t->beat_ends)
-            t->previous.len = 0;
-        bh_redis_reap(t, b.dead, b.dead_count);
-        decide(t, b.due, b.due_count);
-        if (b.living && t->previous.len == 0)
-            t->living = b.living;
-        if (b.living && !t->more_due)
-            bh_redis_departed_trim(t, t->beat_ms);
-        bh_redis_audit(t);
-    }
+    t->heartbeat.pending = false;
+    bh_redis_events_raise_all(&t->events, h.events, h.event_count);
+    if (!h.runs)
+        on_lost(&t->registration, "the lease has ended");
+    else if (t->heartbeat.batches == t->changes.sent && h.held != t->changes.held)
+        on_lost(&t->registration, "it holds another number of connections");
+    else if (t->registration.state == BH_TRACKER_LIVE)
+        do_duties(t, &h);
 }
 
-void bh_redis_tracker_beat(struct bh_redis_tracker *t) {
-    if (t->beating)
+static void send_heartbeat(struct bh_redis_tracker *t) {
+    struct bh_redis_registration *r = &t->registration;
+    if (t->heartbeat.pending)
         return;
-    t->beating = true;
-    t->beat_batches = t->changes.in_flight ? NO_COMPARISON : t->changes.sent;
-    t->beat_ends = t->complete;
-    t->beat_ms = bh_loop_now(t->link.loop);
-    bh_redis_call_send(heartbeat(t, "beat"), &t->link, on_beat, t, t->registration);
+    t->heartbeat.pending = true;
+    t->heartbeat.batches = t->changes.in_flight ? NO_COMPARISON : t->changes.sent;
+    t->heartbeat.ends_predecessor = r->complete;
+    t->heartbeat.sent_ms = bh_loop_now(r->link.loop);
+    bh_redis_registration_send(r, bh_redis_heartbeat_call(r, "beat", t->living), on_heartbeat, t);
 }
 
-static void on_beat_timer(struct bh_timer *timer) {
-    struct bh_redis_tracker *t = BH_CONTAINER_OF(timer, struct bh_redis_tracker, beat);
-    bh_timer_set(timer, bh_redis_beat_ms(t));
-    bh_redis_tracker_beat(t);
+static void on_heartbeat_timer(struct bh_timer *timer) {
+    struct bh_redis_tracker *t = BH_CONTAINER_OF(timer, struct bh_redis_tracker, heartbeat_timer);
+    bh_timer_set(timer, bh_redis_heartbeat_ms(&t->registration));
+    send_heartbeat(t);
 }
 
 /* --- registering --- */
 
-/* A name under which nothing can stand yet is used again. */
-static void take_name(struct bh_redis_tracker *t) {
-    if (t->name.len && !t->begun)
-        return;
-    if (!t->complete) {
-        t->abandoned = t->name;
-    } else {
-        t->abandoned = t->previous;
-        t->previous = t->name;
-    }
-    unsigned char mark[BH_TRACKER_MARK_LEN * 3 / 4];
-    char text[BH_TRACKER_MARK_LEN + 1];
-    bh_random(mark, sizeof mark);
-    text[bh_base64url_encode(bh_slice(mark, sizeof mark), text)] = '\0';
-    int n = snprintf(t->name.text, sizeof t->name.text, "%s~%s", t->config.instance, text);
-    t->name.len = (size_t)n;
-    t->begun = t->complete = false;
-}
-
-static void on_begun(void *ud, bh_handle handle, int error, const struct bh_reply *r) {
+static void on_begun(void *ud, bh_handle handle, int error, const struct bh_reply *reply) {
     struct bh_redis_tracker *t = ud;
-    struct beat b;
-    if (!bh_redis_tracker_accepts(t, handle, "heartbeat", error, r))
+    struct bh_redis_registration *r = &t->registration;
+    struct bh_redis_heartbeat h;
+    if (!parse(t, handle, error, reply, &h))
         return;
-    if (!parse_beat(r, &b)) {
-        bh_redis_tracker_failed(t, "heartbeat", BH_SLICE("an unexpected answer"));
-        return;
-    }
-    t->abandoned.len = 0;
-    t->begun = true;
-    t->fate = b.fate;
+    r->abandoned.len = 0;
+    r->begun = true;
+    r->previous = h.previous;
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_REGISTRATIONS]);
-    bh_timer_set(&t->beat, bh_redis_beat_ms(t));
+    bh_timer_set(&t->heartbeat_timer, bh_redis_heartbeat_ms(r));
     set_state(t, BH_TRACKER_RESTORING);
-    bh_redis_events_ack(t);
-    raise_events(t, &b);
+    bh_redis_events_ack(&t->events);
+    bh_redis_events_raise_all(&t->events, h.events, h.event_count);
 }
 
 static void on_pause(struct bh_timer *timer) {
     struct bh_redis_tracker *t = BH_CONTAINER_OF(timer, struct bh_redis_tracker, pause);
-    take_name(t);
+    struct bh_redis_registration *r = &t->registration;
+    bh_redis_registration_rename(r);
     set_state(t, BH_TRACKER_BEGINNING);
-    bh_redis_call_send(heartbeat(t, "begin"), &t->link, on_begun, t, t->registration);
+    bh_redis_registration_send(r, bh_redis_heartbeat_call(r, "begin", t->living), on_begun, t);
 }
 
 static void on_restore(struct bh_defer *d) {
@@ -375,22 +248,28 @@ static void on_restore(struct bh_defer *d) {
     t->sink.on_restore(t->sink.ud);
 }
 
-void bh_redis_tracker_completed(struct bh_redis_tracker *t) {
+static void on_complete(struct bh_redis_changes *c) {
+    struct bh_redis_tracker *t = BH_CONTAINER_OF(c, struct bh_redis_tracker, changes);
     set_state(t, BH_TRACKER_LIVE);
-    bh_info("connections are tracked in Redis", bh_kv_slice("name", bh_tracker_name(&t->name)),
-            bh_kv_int("connections", t->held));
-    bh_redis_tracker_beat(t);
+    bh_info("connections are tracked in Redis",
+            bh_kv_slice("name", bh_tracker_name(&t->registration.name)),
+            bh_kv_int("connections", c->held));
+    send_heartbeat(t);
 }
 
-/* A server that refused may be another one now. */
+static void on_tenants_written(struct bh_redis_tenants *tenants) {
+    bh_redis_changes_pump(&BH_CONTAINER_OF(tenants, struct bh_redis_tracker, tenants)->changes);
+}
+
+/* The server that rejected the last registrations may be another one now. */
 static void on_up(struct bh_redis_link *link) {
-    struct bh_redis_tracker *t = BH_CONTAINER_OF(link, struct bh_redis_tracker, link);
+    struct bh_redis_tracker *t = BH_CONTAINER_OF(link, struct bh_redis_tracker, registration.link);
     t->failures = 0;
     set_state(t, BH_TRACKER_WAITING);
 }
 
 static void on_down(struct bh_redis_link *link) {
-    set_state(BH_CONTAINER_OF(link, struct bh_redis_tracker, link), BH_TRACKER_DOWN);
+    set_state(BH_CONTAINER_OF(link, struct bh_redis_tracker, registration.link), BH_TRACKER_DOWN);
 }
 
 static const struct bh_redis_link_callbacks link_callbacks = {.on_up = on_up, .on_down = on_down};
@@ -399,42 +278,52 @@ static const struct bh_redis_link_callbacks link_callbacks = {.on_up = on_up, .o
 
 static int start(struct bh_tracker *base, struct bh_loop *bus, const struct bh_tracker_sink *sink) {
     struct bh_redis_tracker *t = of(base);
+    struct bh_redis_registration *r = &t->registration;
     t->sink = *sink;
     bh_timer_init(&t->pause, bus, on_pause);
-    bh_timer_init(&t->beat, bus, on_beat_timer);
+    bh_timer_init(&t->heartbeat_timer, bus, on_heartbeat_timer);
     bh_defer_init(&t->restore, on_restore);
-    bh_redis_changes_init(t, bus);
-    bh_redis_tenants_init(t, bus);
-    bh_redis_events_init(t);
-    t->state = BH_TRACKER_DOWN;
-    bh_redis_link_start(&t->link, bus, &t->config, "tracker", &link_callbacks,
+    bh_redis_changes_init(&t->changes, bus);
+    bh_redis_tenants_init(&t->tenants, r, bus, on_tenants_written);
+    bh_redis_events_init(&t->events, r, &t->sink);
+    r->state = BH_TRACKER_DOWN;
+    bh_redis_link_start(&r->link, bus, &r->config, "tracker", &link_callbacks,
                         bh_redis_broker_locator(t->broker, bus));
     return 0;
 }
 
 static void changed(struct bh_tracker *base, const struct bh_track *changes, size_t count) {
-    bh_redis_changes_add(of(base), changes, count);
+    bh_redis_changes_add(&of(base)->changes, changes, count);
 }
 
 static void restored(struct bh_tracker *base) {
-    bh_redis_changes_told_all(of(base));
+    bh_redis_changes_restored(&of(base)->changes);
 }
 
-static void on_ended(void *ud, bh_handle handle, int error, const struct bh_reply *r) {}
+static void lookup(struct bh_tracker *base, struct bh_worker *worker, enum bh_lookup what,
+                   const struct bh_slice *names, size_t count, bh_tracker_cb done, void *ud,
+                   bh_handle handle) {
+    struct bh_redis_tracker *t = of(base);
+    struct bh_redis_link *link = bh_redis_broker_link(t->broker, worker->index);
+    bh_redis_lookup(&t->registration, link, what, names, count, done, ud, handle);
+}
 
-/* The lease is ended so that the others need not wait for it. Nobody hears the answer. */
+static void on_ended(void *ud, bh_handle handle, int error, const struct bh_reply *reply) {}
+
+/* Ends the lease, so that the others need not wait for it. The reply is ignored. */
 static void stop(struct bh_tracker *base) {
     struct bh_redis_tracker *t = of(base);
-    if (t->state == BH_TRACKER_IDLE)
+    struct bh_redis_registration *r = &t->registration;
+    if (r->state == BH_TRACKER_IDLE)
         return;
-    bh_redis_events_ack(t);
+    bh_redis_events_ack(&t->events);
     set_state(t, BH_TRACKER_IDLE);
-    if (t->name.len && bh_redis_link_is_ready(&t->link))
-        bh_redis_call_send(heartbeat(t, "end"), &t->link, on_ended, NULL, 0);
-    bh_redis_link_stop(&t->link);
+    if (r->name.len && bh_redis_link_is_ready(&r->link))
+        bh_redis_registration_send(r, bh_redis_heartbeat_call(r, "end", t->living), on_ended, NULL);
+    bh_redis_link_stop(&r->link);
 }
 
-/* A Redis that refuses to be written to still delivers messages: no reason to send clients away. */
+/* A Redis that rejects writes still delivers messages: no reason to send clients elsewhere. */
 static int ready(const struct bh_tracker *base, const char **why) {
     struct bh_redis_tracker *t = of((struct bh_tracker *)base);
     if (atomic_load(&t->settled))
@@ -445,10 +334,9 @@ static int ready(const struct bh_tracker *base, const char **why) {
 
 static void free_tracker(struct bh_tracker *base) {
     struct bh_redis_tracker *t = of(base);
-    bh_redis_events_deinit(t);
-    bh_redis_departed_deinit(t);
-    bh_free((char *)t->prefix.p);
-    bh_redis_config_free_copy(&t->config);
+    bh_redis_events_deinit(&t->events);
+    bh_redis_departed_deinit(&t->departed);
+    bh_redis_registration_deinit(&t->registration);
     bh_free(t);
 }
 
@@ -456,9 +344,23 @@ static const struct bh_tracker_vt vt = {.start = start,
                                         .changed = changed,
                                         .restored = restored,
                                         .stop = stop,
-                                        .lookup = bh_redis_tracker_lookup,
+                                        .lookup = lookup,
                                         .ready = ready,
                                         .free = free_tracker};
+
+static void compose(struct bh_redis_tracker *t) {
+    struct bh_redis_registration *r = &t->registration;
+    r->on_lost = on_lost;
+    r->on_failed = on_failed;
+    t->departed.registration = r;
+    t->audit.registration = r;
+    bh_redis_reap_init(&t->reap, r);
+    t->changes.registration = r;
+    t->changes.departed = &t->departed;
+    t->changes.events = &t->events;
+    t->changes.tenants = &t->tenants;
+    t->changes.on_complete = on_complete;
+}
 
 struct bh_tracker *bh_redis_tracker_new(const struct bh_redis_config *config,
                                         const struct bh_redis_tracker_config *tracker,
@@ -467,10 +369,7 @@ struct bh_tracker *bh_redis_tracker_new(const struct bh_redis_config *config,
     t->base.vt = &vt;
     t->base.wants_changes = true;
     t->broker = broker;
-    bh_redis_config_copy(&t->config, config);
-    t->prefix = bh_slice_cstr(bh_strdup(tracker->key_prefix ? tracker->key_prefix : PREFIX));
-    t->lease_ms = tracker->lease_ms > LEASE_MIN_MS ? tracker->lease_ms : LEASE_MIN_MS;
-    t->debounce_ms = tracker->debounce_ms;
-    bh_id_unique(t->reap.asker);
+    bh_redis_registration_init(&t->registration, config, tracker);
+    compose(t);
     return &t->base;
 }

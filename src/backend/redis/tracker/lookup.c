@@ -1,14 +1,12 @@
-/* tracker_read.c - questions: one script call over the link of the worker that asks.
+/* lookup.c - who is online, on which connections: one call of lookup.lua.
  *
- * The script knows leases and double entries; what comes back is taken over as it stands, without a
- * copy, for the time of the callback. Thread: the worker's; of the tracker only what does not
- * change after _new is touched. */
+ * The script knows leases and duplicate entries; its reply is passed on without a copy, for the
+ * time of the callback. */
+#include "tracker/lookup.h"
+
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
-#include "bellhop/core/node.h"
-#include "broker/shards.h"
-#include "tracker/tracker.h"
 
 #define HEAD          2 /* elements of lookup.lua's reply before those of the names */
 #define INFO_ELEMENTS 3 /* instance, connection, "<opened_at> <tenant>" */
@@ -31,7 +29,7 @@ static bool parse_value(struct bh_slice value, struct bh_connection_info *out) {
     return true;
 }
 
-/* A member that is none of ours is left out; others may write to Redis, too. */
+/* A member that bellhop has not written is skipped. */
 static bool parse_infos(const struct bh_reply *r, struct bh_presence *out,
                         struct bh_connection_info *infos) {
     if (r->type != BH_REPLY_ARRAY || r->count % INFO_ELEMENTS != 0 ||
@@ -106,26 +104,24 @@ static void on_answer(void *ud, bh_handle handle, int error, const struct bh_rep
     bh_free(q);
 }
 
-void bh_redis_tracker_lookup(struct bh_tracker *base, struct bh_worker *worker, enum bh_lookup what,
-                             const struct bh_slice *names, size_t count, bh_tracker_cb done,
-                             void *ud, bh_handle handle) {
+void bh_redis_lookup(const struct bh_redis_registration *r, struct bh_redis_link *link,
+                     enum bh_lookup what, const struct bh_slice *names, size_t count,
+                     bh_tracker_cb done, void *ud, bh_handle handle) {
     static const char *const words[] = {[BH_LOOKUP_ONLINE] = "online",
                                         [BH_LOOKUP_CONNECTIONS] = "connections",
                                         [BH_LOOKUP_TENANTS] = "tenants"};
-    struct bh_redis_tracker *t = BH_CONTAINER_OF(base, struct bh_redis_tracker, base);
-    struct bh_redis_link *link = bh_redis_broker_link(t->broker, worker->index);
     if (!link) {
         done(ud, handle, BH_EUNAVAIL, NULL, 0, 0);
         return;
     }
     struct question *q = bh_malloc(sizeof *q);
     *q = (struct question){what, count, done, ud, handle};
-    struct bh_redis_call *call = bh_redis_call_new(&bh_redis_script_lookup, t->prefix);
+    struct bh_redis_call *call = bh_redis_registration_call(r, &bh_redis_script_lookup);
     bh_redis_call_key(call, "instances", BH_SLICE(""));
     bh_redis_call_key(call, "pulse", BH_SLICE(""));
     for (size_t i = 0; i < count; i++)
         bh_redis_call_key(call, what == BH_LOOKUP_TENANTS ? "tenant:" : "connections:", names[i]);
     bh_redis_call_arg(call, bh_slice_cstr(words[what]));
-    bh_redis_call_int(call, (int64_t)bh_redis_gap_ms(t));
+    bh_redis_call_int(call, (int64_t)bh_redis_gap_ms(r));
     bh_redis_call_send(call, link, on_answer, q, 0);
 }

@@ -1,0 +1,44 @@
+/* calls.c - calls of track.lua and tenants.lua: their keys and arguments in the scripts' order. */
+#include "tracker/calls.h"
+
+struct bh_redis_call *bh_redis_track_call(const struct bh_redis_registration *r,
+                                          struct bh_slice name, const char *mode) {
+    struct bh_redis_call *call = bh_redis_registration_call(r, &bh_redis_script_track);
+    bh_redis_call_key(call, "instances", BH_SLICE(""));
+    bh_redis_call_key(call, "instance:", name);
+    bh_redis_call_key(call, "presence", BH_SLICE(""));
+    bh_redis_call_key(call, "leaving", BH_SLICE(""));
+    bh_redis_call_key(call, "events:", name);
+    bh_redis_call_key(call, "pulse", BH_SLICE(""));
+    bh_redis_call_key(call, "arriving", BH_SLICE(""));
+    bh_redis_call_arg(call, name);
+    bh_redis_call_arg(call, bh_slice_cstr(mode));
+    bh_redis_call_int(call, (int64_t)r->debounce_ms);
+    return call;
+}
+
+void bh_redis_track_change(struct bh_redis_call *call, struct bh_slice user,
+                           struct bh_slice connection, struct bh_slice value, bool known) {
+    bh_redis_call_key(call, "connections:", user);
+    bh_redis_call_arg(call, user);
+    bh_redis_call_arg(call, connection);
+    bh_redis_call_arg(call, value);
+    bh_redis_call_arg(call, known ? BH_SLICE("1") : BH_SLICE(""));
+}
+
+struct bh_redis_call *bh_redis_tenants_call(const struct bh_redis_registration *r,
+                                            struct bh_slice name, const char *mode) {
+    struct bh_redis_call *call = bh_redis_registration_call(r, &bh_redis_script_tenants);
+    bh_redis_call_key(call, "instances", BH_SLICE(""));
+    bh_redis_call_key(call, "tenants:", name);
+    bh_redis_call_arg(call, name);
+    bh_redis_call_arg(call, bh_slice_cstr(mode));
+    return call;
+}
+
+void bh_redis_tenants_count(struct bh_redis_call *call, struct bh_slice tenant,
+                            int64_t connections) {
+    bh_redis_call_key(call, "tenant:", tenant);
+    bh_redis_call_arg(call, tenant);
+    bh_redis_call_int(call, connections);
+}

@@ -1,0 +1,20 @@
+/* calls.h - calls of track.lua and tenants.lua, which a registration makes for itself and, in mode
+ * "reap", for one that has ended. Private to the tracker. */
+#ifndef BELLHOP_BACKEND_REDIS_CALLS_H
+#define BELLHOP_BACKEND_REDIS_CALLS_H
+
+#include "tracker/registration.h"
+
+/* mode: "live" or "reap". name: of the registration whose entries change. */
+struct bh_redis_call *bh_redis_track_call(const struct bh_redis_registration *r,
+                                          struct bh_slice name, const char *mode);
+/* value: empty when the connection has gone. known: the user has been announced as online. */
+void bh_redis_track_change(struct bh_redis_call *call, struct bh_slice user,
+                           struct bh_slice connection, struct bh_slice value, bool known);
+
+struct bh_redis_call *bh_redis_tenants_call(const struct bh_redis_registration *r,
+                                            struct bh_slice name, const char *mode);
+void bh_redis_tenants_count(struct bh_redis_call *call, struct bh_slice tenant,
+                            int64_t connections);
+
+#endif

@@ -1,0 +1,45 @@
+/* departed.h - which users Redis can be told again if it loses its data: those here who have been
+ * announced as online, and those who have departed since. Private to the tracker. Thread: the bus.
+ */
+#ifndef BELLHOP_BACKEND_REDIS_DEPARTED_H
+#define BELLHOP_BACKEND_REDIS_DEPARTED_H
+
+#include "bellhop/core/tracker.h"
+#include "tracker/registration.h"
+
+/* All zero but for the registration at first. */
+struct bh_redis_departed {
+    const struct bh_redis_registration *registration;
+    /* Each user with a connection opened until then (Unix ms) has been announced as online: as of
+     * the end of the last restore, and in the course of this one. Exceptions are the connections
+     * (their numbers) that Redis had not confirmed when a registration ended. */
+    int64_t announced_until, announced_next;
+    struct bh_bytes unconfirmed;
+    /* Recently departed users, kept so that their offline event can be re-sent. */
+    struct bh_bytes queue; /* of struct departure, each followed by the user */
+    size_t head;
+    uint64_t live_ms; /* bh_loop_now when the registration became LIVE */
+};
+
+/* The registration becomes RESTORING, LIVE. */
+void bh_redis_departed_restoring(struct bh_redis_departed *d);
+void bh_redis_departed_live(struct bh_redis_departed *d);
+void bh_redis_departed_deinit(struct bh_redis_departed *d);
+
+/* Whether the user of that connection has been announced as online. */
+bool bh_redis_was_announced(const struct bh_redis_departed *d, uint64_t number, int64_t opened_at);
+/* Redis has confirmed a connection that was opened then; _confirmed_all: and the rest of its
+ * batch. */
+void bh_redis_departed_confirmed(struct bh_redis_departed *d, int64_t opened_at);
+void bh_redis_departed_confirmed_all(struct bh_redis_departed *d);
+/* This registration will not confirm that connection. */
+void bh_redis_departed_unconfirmed(struct bh_redis_departed *d, uint64_t number, int64_t opened_at);
+
+void bh_redis_departed_add(struct bh_redis_departed *d, const struct bh_track *gone);
+/* Redis had decided on every user who was due at that time: drops those. */
+void bh_redis_departed_trim(struct bh_redis_departed *d, uint64_t decided_ms);
+/* The next departed user who had been announced; *cursor begins with 0. */
+bool bh_redis_departed_next(const struct bh_redis_departed *d, size_t *cursor, uint64_t *number,
+                            struct bh_slice *user);
+
+#endif
