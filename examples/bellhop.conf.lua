@@ -1,10 +1,10 @@
--- A complete configuration: every key there is, with its default, unless the line says otherwise.
+-- A complete configuration: every key with its default.
 --
 --     bellhop check -c bellhop.conf.lua
 --     bellhop serve -c bellhop.conf.lua
 --
--- A configuration is a Lua file that returns a table. It is evaluated once, at start, in a sandbox:
--- it can compute, and cannot act. Times are in seconds (fractions are welcome), sizes in bytes.
+-- A configuration is a Lua file that returns a table. It is evaluated once, at the start, in a sandbox:
+-- it can compute but has no side effects. Times are in seconds (fractions are allowed), sizes in bytes.
 -- Unknown keys and wrong types are refused.
 --
 -- The environment overrides each key as BELLHOP_<SECTION>_<KEY>: BELLHOP_REDIS_URL, BELLHOP_LOG_LEVEL,
@@ -15,27 +15,27 @@ local KiB, MiB = 1024, 1024 * 1024
 
 return {
     server = {
-        -- Where to listen: "ADDRESS:PORT", "[::1]:8080", "unix:/PATH"; port 0 takes a free one.
+        -- Where to listen: "ADDRESS:PORT", "[::1]:8080", "unix:/PATH"; port 0 is any free port.
         -- "tls:ADDRESS:PORT" speaks TLS; "proxy:ADDRESS:PORT" and "proxy:tls:ADDRESS:PORT" expect
         -- the header of the PROXY protocol (v1 or v2) from a load balancer.
         listen = { "127.0.0.1:8080" },
         workers = 0, -- threads with an event loop each; 0: one for each core
-        instance = "", -- this instance's name in the cluster; "": made up at each start
+        instance = "", -- this instance's name in the cluster; "": a random one at each start
         dev = false, -- loopback only: no keys, ?user= on the WebSocket, the demo page at /
         drain_timeout = 10, -- on SIGTERM: how long connections may take to close
-        connections_max = 0, -- of the process; 0: as many as there are file descriptors
-        -- From one address (IPv6: one /64); 0: 1000, and no limit for loopback.
+        connections_max = 0, -- of the process; 0: as many as file descriptors allow
+        -- From one address (an IPv6 /64 is one); 0: 1000, and no limit for loopback.
         connections_per_ip = 0,
         accepts_per_second = 50000, -- more wait in the backlog; 0: no limit
-        -- Proxies whose word about the client's address is believed, by PROXY protocol or
+        -- Proxies that are trusted to name the client's address, by PROXY protocol or
         -- X-Forwarded-For: { "10.0.0.0/8", "2001:db8::/32", "unix" }
         trusted_proxies = {},
         backlog = 1024,
     },
 
-    -- For the "tls:" addresses of server.listen. SIGHUP reads all these files anew.
+    -- For the "tls:" addresses of server.listen. SIGHUP reads all these files again.
     tls = {
-        -- PEM files, the leaf first, then its chain. A client gets the first one whose names fit the
+        -- PEM files, the leaf first, then its chain. A client gets the first one that is valid for the
         -- host that it asks for, else the first of all.
         certificates = {}, -- { "/etc/bellhop/example.com.pem", "/etc/bellhop/example.org.pem" }
         keys = {}, -- their private keys, in the same order; {}: in the certificate files
@@ -44,9 +44,9 @@ return {
         client_certificates = "none", -- "optional", "required": see req.tls in scripts
         client_ca = "", -- PEM file of the authorities that client certificates are checked against
         handshake_timeout = 10, -- PROXY header and TLS handshake
-        ticket_lifetime = 7200, -- of session tickets, whose keys rotate as often; 0: no tickets
-        -- Files of 48 or 80 random bytes, the first one encrypts, the others decrypt: for instances
-        -- that share sessions. {}: random keys that no other instance knows.
+        ticket_lifetime = 7200, -- of session tickets; their keys rotate as often; 0: no tickets
+        -- Files of 48 or 80 random bytes for instances that share sessions: the first one encrypts, the
+        -- others decrypt. {}: random keys of this instance.
         ticket_keys = {},
     },
 
@@ -54,40 +54,40 @@ return {
         head_bytes = 16 * KiB, -- request line and headers
         body_bytes = 4 * MiB, -- of a request to the API
         idle_timeout = 75, -- keep-alive
-        request_timeout = 10, -- to a connection's first byte, and from a request's first to its last
+        request_timeout = 10, -- to a connection's first byte, and from a request's first byte to its last
     },
 
     websocket = {
-        -- Where clients connect: "/app/:key" has a parameter (req.params.key), "/app/*rest" takes all below.
+        -- Where clients connect: "/app/:key" has a parameter (req.params.key), "/app/*rest" matches all below.
         paths = { "/ws" },
         message_bytes = 16 * MiB, -- largest message from a client
         fragments = 100000, -- most fragments of one message
         ping_interval = 25,
-        pong_timeout = 8, -- no answer to a ping for so long: the connection is dead
-        close_timeout = 5, -- for the client's half of the closing handshake
+        pong_timeout = 8, -- a connection that does not answer a ping within this time is dropped
+        close_timeout = 5, -- for the client's part of the closing handshake
         handshake_timeout = 10, -- from the upgrade request to the 101: hooks and subscriptions
-        queue_bytes = 4 * MiB, -- unsent bytes of one connection; beyond:
+        queue_bytes = 4 * MiB, -- unsent bytes of one connection; when it has more:
         on_slow = "close", -- with 1008, or "drop_oldest", "drop_newest" (the hook on_slow decides first)
         connections_per_user = 1000, -- on this instance; 0: no limit
         connections_per_tenant = 0,
-        -- What one connection may send, with a burst of one second; 0: no limit. Over the first two it
-        -- is read more slowly, over the third (pings and pongs) it is closed with 1008.
+        -- What one connection may send, with a burst of one second; 0: no limit. A connection over the
+        -- first two is read more slowly; over the third (pings and pongs) it is closed with 1008.
         messages_per_second = 50000,
         bytes_per_second = 64 * MiB,
         control_per_second = 100,
         -- Pages that may connect: "https://app.example.com", "*.example.com", "http://localhost:*".
-        -- {}: all, and clients that are no browsers; else a handshake without an Origin is refused.
-        -- (With dev: pages of this machine are always welcome, others only if they are named.)
+        -- {}: all, and clients that are not browsers; else a handshake without an Origin is refused.
+        -- (With dev, pages of this machine may always connect, others only if they are named.)
         origins = {},
         -- permessage-deflate: "no_takeover" compresses each message by itself, a broadcast once for
         -- all, and keeps nothing for an idle connection; "takeover" compresses small similar messages
-        -- better, and holds up to 300 KiB for each connection that uses it; "off".
+        -- better, and keeps up to 300 KiB for each connection that uses it; "off".
         compression = "no_takeover",
         compression_threshold = 1 * KiB, -- smaller messages are sent as they are
         compression_level = 1, -- 1 (fast) to 9 (small)
         compression_window_bits = 15, -- 9 to 15
-        -- What a client's message gets when no on_message hook wants it: "refuse" closes with 1008,
-        -- "ignore" drops it.
+        -- What happens to a client's message that no on_message hook handles: "refuse" closes the
+        -- connection with 1008, "ignore" drops the message.
         client_messages = "refuse",
     },
 
@@ -105,14 +105,14 @@ return {
         --   rediss://host?ca=FILE[&cert=FILE&key=FILE]    over TLS
         --   unix:///run/redis.sock[?db=N]
         --   redis+sentinel://host,host,host/master-name   the master that the Sentinels name
-        -- A list of several spreads the topics over them; trackers and scripts use the first.
+        -- A list of several spreads the topics over them; tracking and scripts use the first.
         url = {},
         channel_prefix = "notification:", -- the same on all instances and publishers
         connect_timeout = 5,
-        command_timeout = 5, -- a link whose oldest command waits longer is dropped and made anew
+        command_timeout = 5, -- a link whose oldest command waits longer reconnects
         probe_interval = 2, -- how often delivery through Redis is proven
-        -- While Redis is away a publish is refused with 503; or so many of each worker wait for it,
-        -- for so long.
+        -- While Redis is down a publish is refused with 503, or waits for it: at most so many publishes
+        -- of each worker, for at most so long.
         publish_queue = 0,
         publish_wait = 5,
         unsubscribe_linger = 5, -- how long a channel without connections stays subscribed
@@ -120,17 +120,17 @@ return {
 
     -- bh.http.fetch in scripts. Certificates are always verified.
     fetch = {
-        timeout = 5, -- of a whole request, its turn in the line included; see script.hook_timeout, too
-        connect_timeout = 3, -- until a connection stands, its name resolved and its TLS done
+        timeout = 5, -- of a whole request, waiting for its turn included; see also script.hook_timeout
+        connect_timeout = 3, -- of name resolution, connecting and the TLS handshake
         max_bytes = 1 * MiB, -- of a response; at most 64 MiB
-        per_host = 32, -- requests of one worker under way to one scheme, host and port
+        per_host = 32, -- concurrent requests of one worker to one scheme, host and port
         total = 256, -- to all hosts; as many connections are kept
-        queue = 10000, -- further ones of a worker that wait for their turn
-        ca_file = "", -- PEM: whom to trust instead of the system's
-        proxy = "", -- "http://host:port"; the environment (http_proxy, ...) is not asked
-        no_proxy = "", -- hosts without it: "localhost,.internal.example"
-        -- Addresses, after the name has been resolved, such as { "10.0.0.0/8", "169.254.0.0/16" }:
-        -- an empty allow list allows all, deny beats allow.
+        queue = 10000, -- further requests of a worker that wait for their turn
+        ca_file = "", -- PEM file of the authorities to trust instead of the system's
+        proxy = "", -- "http://host:port"; the environment (http_proxy, ...) is ignored
+        no_proxy = "", -- hosts that are reached without it: "localhost,.internal.example"
+        -- Addresses, after the name has been resolved, such as { "10.0.0.0/8", "169.254.0.0/16" }.
+        -- An empty allow list allows all; deny takes precedence over allow.
         allow = {},
         deny = {},
     },
@@ -138,7 +138,7 @@ return {
     -- Who is connected, and where: with Redis over all instances.
     tracking = {
         lease = 300, -- how long the connections of an instance that died still count
-        debounce = 3, -- how long users must be away before on_presence says so
+        debounce = 3, -- how long users must be away before on_presence reports it
         key_prefix = "ws:", -- of the keys in Redis
     },
 
@@ -150,10 +150,10 @@ return {
     },
 
     script = {
-        files = {}, -- policies, asked in this order; {}: the policy that comes with bellhop
+        files = {}, -- policies, called in this order; {}: the policy that comes with bellhop
         trusted = false, -- true: all Lua libraries (io, os, debug, C modules)
-        lua_dir = "", -- where the bellhop Lua library is; "": found by the program
-        -- What docs/lua/README.md says about limits; 0: none, but for shared_memory.
+        lua_dir = "", -- where the bellhop Lua library is; "": relative to the program
+        -- Limits, as in docs/lua/README.md; 0: no limit (not for shared_memory).
         cpu_limit = 0.05, -- of one hook, between two waits
         memory_limit = 256 * MiB, -- of the scripts of one worker
         hook_timeout = 10, -- of one hook, its waits included
@@ -164,10 +164,10 @@ return {
     -- For bh.jwt in scripts, for the shipped policy, and for `bellhop token`.
     auth = {
         jwt = {
-            algorithms = { "HS256" }, -- those accepted: HS, RS and ES with 256, 384 and 512, PS256, EdDSA
+            algorithms = { "HS256" }, -- which are accepted: HS, RS and ES with 256, 384 and 512, PS256, EdDSA
             secret = "", -- for HS*: at least as long as the hash, 32 bytes for HS256
             public_key = "", -- for all but HS*: the PEM text, or the path of its file
-            jwks = "", -- the path of a JSON Web Key Set, beside these or in their place; read again when it changes
+            jwks = "", -- the path of a JSON Web Key Set, beside or instead of these; read again when it changes
             issuer = "", -- required `iss`; "": not checked
             audience = "", -- required `aud`; "": not checked
             leeway = 0, -- for exp, nbf and iat, in whole seconds

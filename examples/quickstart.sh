@@ -7,7 +7,7 @@ usage() {
 usage: examples/quickstart.sh [--port N] [--build-only]
 
 Installs the missing Debian packages, builds bellhop (release), and serves the demo on
-127.0.0.1 until Ctrl-C. It may be run again at any time, from any directory.
+127.0.0.1 until Ctrl-C. It can be run again at any time, from any directory.
 
   --port N       the port (default: $BELLHOP_PORT, or 8080)
   --build-only   stop after the build
@@ -22,7 +22,7 @@ build_only=
 while [ $# -gt 0 ]; do
     case $1 in
     --port)
-        [ $# -ge 2 ] || fail "--port wants a number"
+        [ $# -ge 2 ] || fail "--port needs a number"
         port=$2
         shift
         ;;
@@ -40,13 +40,13 @@ while [ $# -gt 0 ]; do
     shift
 done
 if [[ ! $port =~ ^[1-9][0-9]{0,4}$ ]] || ((port > 65535)); then
-    fail "not a port: $port"
+    fail "$port is not a port number"
 fi
 
 check_port() {
     if (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-        fail "port $port is taken (something answers on 127.0.0.1:$port).
-Stop that, or take another one:  ${BASH_SOURCE[0]} --port $((port == 65535 ? 8080 : port + 1))"
+        fail "port $port is in use (something answers on 127.0.0.1:$port).
+Stop it, or use another port:  ${BASH_SOURCE[0]} --port $((port == 65535 ? 8080 : port + 1))"
     fi
 }
 

@@ -1,11 +1,11 @@
--- The policy that comes with bellhop: a JSON Web Token says who it is.
+-- The default policy: clients authenticate with a JSON Web Token.
 --
--- The token comes in `Authorization: Bearer ...`, in ?token=... or in a cookie (browsers cannot set
--- headers on a WebSocket). Its `sub` is the user, `tenant` the tenant, `topics` a list of topics to
--- join, `exp` the end of the connection. Keys and claim names: section auth.jwt of the configuration.
--- In development mode a connection without token says who it is: /ws?user=42&tenant=7&topic=news.
+-- The token is sent as `Authorization: Bearer ...`, as ?token=..., or in a cookie (browsers cannot set headers on a
+-- WebSocket). Its claim `sub` is the user, `tenant` the tenant, `topics` a list of topics to join, and `exp` the expiry of
+-- the connection. The section auth.jwt of the configuration has the keys and the names of the claims.
+-- In development mode a connection without a token takes them from the query: /ws?user=42&tenant=7&topic=news.
 --
--- It uses nothing but the API that your own scripts have: copy it and change what you like.
+-- It uses only the API that your own policies have, so you can copy and change it.
 local bh = require "bellhop"
 
 local function setting(name, default)
@@ -21,8 +21,8 @@ local dev = bh.config("dev") == true
 
 local jwks = setting("jwks")
 
--- One set of options for each source of keys: the secret verifies HS*, the public key all others,
--- and in a key set each key says what it is for.
+-- The options of bh.jwt.verify for each source of keys: the secret verifies HS*, the public key all others, and each key
+-- of a key set names its algorithm.
 local function make_verifiers()
     local algorithms = setting("algorithms", { "HS256" })
     local shared, public, list, missing = {}, {}, {}, {}
@@ -75,7 +75,7 @@ local function find_token(req)
 end
 
 local function verify(token)
-    local why = "this server has no key to check tokens with"
+    local why = "the server has no key to verify tokens"
     for _, options in ipairs(verifiers) do
         local claims
         claims, why = bh.jwt.verify(token, options)
@@ -84,7 +84,7 @@ local function verify(token)
     return nil, why
 end
 
--- The claim as an id; nil when it is absent; nil and why when it is no id.
+-- The claim as an id; nil when it is missing; nil and why when it is invalid.
 local function id_claim(claims, name, pattern)
     local value = claims[name]
     if type(value) ~= "string" then
@@ -92,20 +92,20 @@ local function id_claim(claims, name, pattern)
         value = math.type(value) == "integer" and tostring(value) or ""
     end
     if #value <= 128 and value:find(pattern) then return value end
-    return nil, ("the token's claim `%s` is no valid id: 1 to 128 of A-Z a-z 0-9 _ . @ -"):format(name)
+    return nil, ("the claim `%s` of the token is not a valid id: 1 to 128 of A-Z a-z 0-9 _ . @ -"):format(name)
 end
 
 local function topics_claim(claims)
     local topics = claims.topics
     if topics == nil or topics == bh.json.null then return nil end
     if type(topics) ~= "table" or #topics > 256 then
-        return nil, "the token's claim `topics` must be a list of at most 256 topics"
+        return nil, "the claim `topics` of the token must be a list of at most 256 topics"
     end
     if #topics == 0 then return nil end
     local list = {}
     for i = 1, #topics do
         local id = id_claim(topics, i, "^[%w_.@/%-]+$")
-        if not id then return nil, "the token's claim `topics` holds something that is no topic" end
+        if not id then return nil, "the claim `topics` of the token has an invalid topic" end
         list[i] = id
     end
     return list
@@ -117,12 +117,12 @@ local function identity_from(claims)
     local topics, bad_topics = topics_claim(claims)
     local bad = bad_user or bad_tenant or bad_topics
     if bad then return nil, bad end
-    if user == "broadcast" then return nil, "`broadcast` is no user; it is the channel of all" end
-    if not user then return nil, ("the token has no claim `%s`, which names the user"):format(user_claim) end
+    if user == "broadcast" then return nil, "`broadcast` is reserved and cannot be a user" end
+    if not user then return nil, ("the token has no claim `%s` for the user"):format(user_claim) end
     return { user = user, tenant = tenant, topics = topics, expires = claims.exp }
 end
 
--- Development only: the query says who it is.
+-- Development mode only: the query names the user.
 local function identity_from_query(req)
     local user, tenant = req:arg("user"), req:arg("tenant")
     if user == "" then user = nil end
@@ -131,19 +131,19 @@ local function identity_from_query(req)
     local _, bad_user = id_claim(given, "user", "^[%w_.@%-]+$")
     local _, bad_tenant = id_claim(given, "tenant", "^[%w_.@%-]+$")
     local _, bad_topic = topics_claim(given)
-    if bad_user or user == "broadcast" then return refuse(400, "bad_request", "?user= is no valid id") end
-    if bad_tenant then return refuse(400, "bad_request", "?tenant= is no valid id") end
-    if bad_topic then return refuse(400, "bad_request", "?topic= is no valid topic") end
+    if bad_user or user == "broadcast" then return refuse(400, "bad_request", "?user= is not a valid id") end
+    if bad_tenant then return refuse(400, "bad_request", "?tenant= is not a valid id") end
+    if bad_topic then return refuse(400, "bad_request", "?topic= is not a valid topic") end
     return given
 end
 
 return {
     on_init = function()
         for _, name in ipairs(dev and {} or missing_keys) do
-            bh.log.error("no key is configured: clients cannot connect", { setting = name })
+            bh.log.error("clients cannot connect: no key to verify tokens; set it in the configuration", { setting = name })
         end
         if jwks and not accepts_public then
-            bh.log.warn("auth.jwt.algorithms names HS* only: public keys of the key set serve no token",
+            bh.log.warn("auth.jwt.algorithms has only HS*: public keys of the key set are not used; add their algorithms",
                 { setting = "auth.jwt.jwks" })
         end
         for _, options in ipairs(verifiers) do
@@ -157,7 +157,7 @@ return {
         if not token then
             if dev then return identity_from_query(req) end
             if #verifiers == 0 then
-                return refuse(503, "unavailable", "this server has no key to check tokens with")
+                return refuse(503, "unavailable", "the server has no key to verify tokens")
             end
             return unauthorized("send a token: Authorization: Bearer <JWT>, ?token=<JWT> or a cookie")
         end

@@ -1,9 +1,9 @@
 ---@meta bellhop
--- What scripts have, for editors (LuaLS) and for people: the pages of docs/lua are made from this
--- file, and a test holds it against what is there (tests/spec/docs_spec.lua). Nothing here runs.
+-- The API of scripts, for editors (LuaLS) and for readers: the pages of docs/lua are generated from this
+-- file, and tests/spec/docs_spec.lua compares it with the implementation. Nothing here runs.
 --
--- A block of two dashes that begins with `# name.md: Title` opens a page; Markdown all over.
-assert(not ..., "bellhop.meta is for editors to read; scripts say require \"bellhop\"")
+-- A comment of two dashes that begins with `# name.md: Title` starts a page. All text is Markdown.
+assert(not ..., "bellhop.meta is only for editors; use require \"bellhop\"")
 
 ---@class bellhop
 ---@field version string The version of bellhop, such as `"0.1.0"`.
@@ -16,8 +16,7 @@ local bh = {}
 
 -- # hooks.md: Hooks
 --
--- A policy returns a table of hooks. Each one is optional, and costs nothing when it is not there; a
--- key that is no hook is an error when the policy is loaded.
+-- A policy returns a table of hooks, and bellhop calls them. All are optional; a hook that is missing costs nothing.
 --
 -- ```lua
 -- local bh = require "bellhop"
@@ -33,157 +32,157 @@ local bh = {}
 -- }
 -- ```
 --
--- Of several policies (`script.files`) each hook is asked in their order: the first value that is not
--- nil decides, and nil asks the next one, then the default that is named below. An error ends the
--- matter, too: no further policy is asked. `on_init` and `on_shutdown` are no questions, so those of
--- all policies run.
---
--- A hook that **waits** may call what waits (`bh.redis`, `bh.http.fetch`, `bh.sleep`, ...): it is
--- suspended then, and the worker goes on with others. `on_tenant`, `on_deliver` and `on_slow` must
--- not. The hooks of one connection run one after the other: while one waits, later messages of that
--- client wait in line, and beyond 32 messages or 256 KiB its socket is not read. Messages *to* the
--- client are delivered meanwhile.
+-- - An unknown key in the table is an error when the policy is loaded.
+-- - With several policies (`script.files`), each hook is called in their order. The first result that is not nil
+--   decides. If all return nil, the default applies; it is described with each hook. `on_init` and `on_shutdown` run in
+--   all policies.
+-- - An error stops the chain: no further policy is called.
+-- - A hook marked *May wait* may call functions that wait (`bh.redis`, `bh.http.fetch`, `bh.sleep`, ...). The hook is
+--   suspended meanwhile, and the worker handles other events. `on_tenant`, `on_deliver` and `on_slow` must not wait.
+-- - The hooks of one connection run one after the other. While one waits, further messages of this client are queued;
+--   when more than 32 messages or 256 KiB are queued, its socket is not read. Messages *to* the client are still
+--   delivered.
 
 ---@class bellhop.Policy
----Runs once in each worker, at the start and after each reload, before any other hook.
+---Runs once in each worker, at the start and after each reload, before all other hooks.
 ---
----**Returns** `false, why` to refuse; anything else is fine. **On failure**, and when it refuses, the
----start or the reload is refused, with this reason.
+---**Returns** `false, why` to refuse. All other results are ignored. **On failure**, and when it refuses, the start or the
+---reload is refused with this reason.
 ---@field on_init? async fun(ctx: bellhop.Init): false?, string?
----Names the tenant of whatever comes in, before anybody is asked who it is: a WebSocket, an API
----request, an endpoint. The others see it as `req.tenant`; it is not yet the connection's, which only
----the identity says.
+---Names the tenant of a request (a WebSocket, an API request, an endpoint) before it is authenticated. The other
+---hooks see it as `req.tenant`. The connection's tenant comes from the identity only.
 ---
----**Returns** an id, or `false, status, body` to refuse (404 unless you say otherwise); nil: none.
----**On failure** the client gets 503.
+---**Returns** an id, nil for no tenant, or `false, status, body` to refuse the request (404 by default). **On failure** the
+---client gets 503.
 ---@field on_tenant? fun(req: bellhop.Request): bellhop.Id|false|nil, integer?, string?
----Decides who may open a WebSocket, and who they are. When the client goes while it waits, it is
----cancelled: nothing after the wait runs, only its to-be-closed variables are closed.
+---Decides who may open a WebSocket, and as which user. When the client disconnects while the hook waits, the hook is
+---cancelled: nothing after the wait runs, except that to-be-closed variables are closed.
 ---
 ---**Returns** an [identity](#identity) (`{}` is an anonymous connection, which gets broadcasts), or
----`false, status, body, headers` to refuse: status is 300 to 599, 401 unless you say otherwise, and
----headers are as in the identity. nil is 401. **On failure** the client gets 503, and is told no more.
+---`false, status, body, headers` to refuse: the status is 300 to 599 (401 by default), and headers are as in the identity.
+---nil is 401. **On failure** the client gets 503 without the reason.
 ---@field on_handshake? async fun(req: bellhop.Request): bellhop.Identity|false|nil, integer?, string?, table<string, string|string[]>?
----Decides who may use the HTTP API (`/api/...`). It is asked before the keys of `api.keys`.
+---Decides who may use the HTTP API (`/api/...`). Runs before the keys of `api.keys` are checked.
 ---
----**Returns** true, or `false, status, body` (403 unless you say otherwise); nil leaves it to the
----keys. **On failure** the request gets 503.
+---**Returns** true to allow the request, `false, status, body` to refuse it (403 by default), or nil: the keys decide. **On
+---failure** the client gets 503.
 ---@field on_api? async fun(req: bellhop.Request): boolean?, integer?, string?
----The connection is open and in its topics; what it sends waits until this hook has ended.
+---The connection is open and has joined its topics. Messages of the client wait until this hook has finished.
 ---
----**Returns** `false, code, reason` to close it (1008 unless you say otherwise). **On failure** it is
----closed with 1011.
+---**Returns** `false, code, reason` to close the connection (1008 by default). **On failure** it is closed with 1011.
 ---@field on_open? async fun(conn: bellhop.Conn): boolean?, integer?, string?
----A message from a client.
+---A client has sent a message.
 ---
----**Returns** a string: the reply, text or binary as the message was; a table: it is
----[published](publish.md#publish), with `source.kind == "client"`, and when that is refused the log
----says so, the client nothing; true: you have done all there is to do; `false, code, reason`: the
----connection is closed (1008 unless you say otherwise). **nil is nobody's wish, and then
----`websocket.client_messages` decides: `"refuse"`, the default, closes with 1008.** So end with
----`return true` where nothing is to be sent. **On failure** the message is dropped, and the connection
----stays.
+---**Returns**
 ---
----When the connection closes while it waits, it runs to its end; `conn:send` says `nil, "closed"`.
+---- a string: it is sent to the client, with the opcode of the message;
+---- a table: it is [published](publish.md#publish) with `source.kind == "client"`; when the publish is refused, this is logged,
+---  and the client is not told;
+---- true: nothing more happens;
+---- `false, code, reason`: the connection is closed (1008 by default);
+---- **nil: `websocket.client_messages` decides. `"refuse"`, the default, closes the connection with 1008.** So end the hook
+---  with `return true` when there is no reply.
+---
+---**On failure** the message is dropped, and the connection stays open. When the connection closes while the hook waits, the
+---hook continues; `conn:send` returns `nil, "closed"`.
 ---@field on_message? async fun(conn: bellhop.Conn, data: string, opcode: bellhop.Opcode): string|bellhop.Publish|boolean|nil, integer?, string?
----Each publish, once, on the instance where it enters bellhop: by the API, by a script, by a client.
----What is published straight to Redis does not pass here (`on_deliver` sees that, too), nor what this
----hook publishes itself.
+---A message is published by the API, a script or a client. Runs once, on the instance that receives the publish. It does
+---not run for what is published straight to Redis (`on_deliver` does), nor for what this hook publishes itself.
 ---
----**Returns** the name of a strategy, true (go on), or `false, reason` to refuse, which the publisher
----is told; nil goes on. Change the message by assigning to [msg](message.md). **On failure** nothing
----is delivered, and the publisher gets an error.
+---**Returns** the name of a strategy, true or nil to go on, or `false, reason` to refuse; the publisher gets the reason.
+---Assign to fields of [msg](message.md) to change the message. **On failure** nothing is delivered, and the publisher gets an
+---error.
 ---
 ---```lua
 ---on_publish = function(msg, source)
----    if source.kind == "client" and msg.all then return false, "clients may not" end
+---    if source.kind == "client" and msg.all then return false, "clients may not broadcast" end
 ---    if msg.topic == "prices" then return "local" end
 ---    msg.ttl = 60
 ---end
 ---```
 ---@field on_publish? async fun(msg: bellhop.Msg, source: bellhop.Source): bellhop.Strategy|boolean|nil, string?
----Each delivery, to each connection: keep it short. It must not wait. msg cannot be changed, and is the
----same object for all of them.
+---A message is about to be delivered to one connection. Runs for each connection that receives it, so keep it short.
+---`msg` is read only, and the same object for all connections.
 ---
----**Returns** nil or true to deliver, false to leave this connection out, or a string: what this one
----gets instead, text or binary as the message is. **On failure** it is left out.
+---**Returns** nil or true to deliver, false to skip this connection, or a string: this connection gets it instead, with the
+---opcode of the message. **On failure** the connection is skipped.
 ---@field on_deliver? fun(conn: bellhop.Conn, msg: bellhop.Msg): boolean|string|nil
----A connection wants to join a topic: one of its identity's, or by `conn:subscribe`. Not asked for its
----user, its tenant and broadcasts.
+---A connection joins a topic: one of its identity, or by `conn:subscribe`. Does not run for its user, its tenant and
+---broadcasts.
 ---
----**Returns** true (or a table, for settings to come), or `false, code, reason` to refuse: a topic of
----the identity is left out then, and `conn:subscribe` answers `nil, "denied"`. nil lets it in. **On
----failure** it is refused. Cancelled when the connection closes.
+---**Returns** true or nil to allow it (a table, too: reserved for options), or `false, code, reason` to refuse it: a topic of
+---the identity is skipped, and `conn:subscribe` returns `nil, "denied"`. **On failure** it is refused. The hook is cancelled
+---when the connection closes.
 ---@field on_subscribe? async fun(conn: bellhop.Conn, topic: string): boolean|table|nil, integer?, string?
----A connection has left a topic: why is `"unsubscribed"` (`conn:unsubscribe`) or `"closed"`. **On
----failure** the log says so.
+---A connection has left a topic. `why` is `"unsubscribed"` (by `conn:unsubscribe`) or `"closed"`. **On failure** the error is
+---logged.
 ---@field on_unsubscribe? async fun(conn: bellhop.Conn, topic: string, why: "unsubscribed"|"closed")
----Last, exactly once, after all other hooks of that connection. Its fields are still there; whatever
----would send answers `nil, "closed"`. **On failure** the log says so.
+---The connection is closed. Runs exactly once, after all other hooks of this connection. The fields of `conn` are still
+---there; methods that send return `nil, "closed"`. **On failure** the error is logged.
 ---@field on_close? async fun(conn: bellhop.Conn, info: bellhop.CloseInfo)
----The identity has expired (`expires`, `conn:set_expiry`).
+---The identity has expired (`expires`, `conn:set_expiry`). Without this hook the connection is closed with 4401.
 ---
----**Returns** the new expiry in Unix seconds, or false. Without a time that lies ahead the connection is
----closed with 4401; without this hook, at once. **On failure** it is closed.
+---**Returns** the new expiry in Unix seconds, or false. When the expiry is not in the future, the connection is closed with
+---4401. **On failure** it is closed.
 ---@field on_expire? async fun(conn: bellhop.Conn): number|false|nil
----More than `websocket.queue_bytes` would wait for a client that does not read. It must not wait.
+---The send queue of a connection would exceed `websocket.queue_bytes`, because the client does not read.
 ---
----**Returns** `"drop_oldest"`, `"drop_newest"`, or `"close"` (1008); nil: as `websocket.on_slow` says.
----**On failure** it is closed.
+---**Returns** `"drop_oldest"`, `"drop_newest"`, `"close"` (1008), or nil: `websocket.on_slow` decides. **On failure** the
+---connection is closed.
 ---@field on_slow? fun(conn: bellhop.Conn, queued: integer): "drop_oldest"|"drop_newest"|"close"|nil
----A user has come online, or has been away from all instances for `tracking.debounce` seconds. Raised on
----one instance of the cluster. **On failure** the log says so.
+---A user has come online, or has been offline on all instances for `tracking.debounce` seconds. Runs on one instance of
+---the cluster. **On failure** the error is logged.
 ---@field on_presence? async fun(event: bellhop.Presence)
----A message reached nobody, on any instance: a push is in order, perhaps. Not for broadcasts; the
----publisher has had its answer (`"offline"`) by then. msg cannot be changed; attempt counts from 1.
+---A message was delivered to no connection on any instance, for example to send a push notification instead. Does not
+---run for broadcasts. The publisher already has its answer (`"offline"`). `msg` is read only; `attempt` counts from 1.
 ---
----**Returns** true (handled), `{ retry = seconds }` (again after so long, 0.1 s to a day; ten attempts at
----most, and not beyond the message's ttl; `on_publish` does not see it again), or `"drop"`. nil drops
----it. **On failure** it is tried again, after as many seconds as there were attempts.
+---**Returns** true (handled), `"drop"` or nil (the message is dropped), or `{ retry = seconds }` (0.1 seconds to a day): the
+---message is delivered again after this time, without `on_publish`. There are at most ten attempts, all within the `ttl` of
+---the message. **On failure** it is retried after as many seconds as there were attempts.
 ---@field on_offline? async fun(msg: bellhop.Msg, attempt: integer): true|"drop"|bellhop.Retry|nil
----The server stops: what is still to be said, before the connections are closed. reason is `"stop"`;
----grace the seconds that there are for all of this (`server.drain_timeout`). The timers have stopped.
----**On failure** the log says so.
+---The server stops; the connections are still open. `reason` is `"stop"`, `grace` is the time for the whole shutdown in seconds
+---(`server.drain_timeout`). Timers have stopped. **On failure** the error is logged.
 ---@field on_shutdown? async fun(reason: string, grace: number)
----Endpoints of your own: see [endpoints](endpoints.md).
+---HTTP endpoints of the policy: see [endpoints](endpoints.md).
 ---@field http? table<string, bellhop.Endpoint>
----What happens again and again: see [timers](timers.md).
+---Functions that run periodically: see [timers](timers.md).
 ---@field timers? table<string, bellhop.Timer>
 
----What `on_init` is told.
+---The argument of `on_init`.
 ---@class bellhop.Init
----@field worker integer Which worker this is, from 1.
----@field workers integer How many there are.
----@field generation integer 1 at the start, one more with each reload.
----@field reload boolean Is this a reload?
----@field previous? integer The generation that still serves.
+---@field worker integer The number of this worker, from 1.
+---@field workers integer The number of workers.
+---@field generation integer 1 at the start, one more after each reload.
+---@field reload boolean Whether this is a reload.
+---@field previous? integer The generation that is still serving.
 
----What `on_handshake` returns: who a connection is. An unknown key or a wrong type is a failure (503),
----because `{ tennant = "a" }` would let somebody in without a tenant.
+---The result of `on_handshake`: who the connection belongs to. An unknown key or a wrong type is a failure (503), because a
+---typo such as `{ tennant = "a" }` would admit a client without its tenant.
 ---@class bellhop.Identity
----@field user? bellhop.Id Gets what is published to this user. 1 to 128 of `A-Z a-z 0-9 _ . @ -`, not `broadcast`; leave it out rather than empty.
----@field tenant? bellhop.Id Gets what is published to this tenant. Likewise.
+---@field user? bellhop.Id The connection gets what is published to this user. 1 to 128 of `A-Z a-z 0-9 _ . @ -`, not `broadcast`. Omit it for none; `""` is an error.
+---@field tenant? bellhop.Id The connection gets what is published to this tenant. Same characters.
 ---@field device? bellhop.Id Up to 128 bytes, for scripts only.
----@field expires? number When it ends, in Unix seconds (a token's `exp`): see `on_expire`.
----@field topics? bellhop.Id[] Topics to join, 256 at most; each is shown to `on_subscribe`.
----@field tags? table<string, bellhop.Scalar> What [filters](publish.md#publish) look at, 32 at most, of up to 256 bytes; numbers and booleans become text.
----@field headers? table<string, string|string[]> Further headers of the answer, 32 at most; a list is several of one name.
+---@field expires? number When the identity expires, in Unix seconds (such as the `exp` of a token): see `on_expire`.
+---@field topics? bellhop.Id[] Topics to join, at most 256. `on_subscribe` runs for each.
+---@field tags? table<string, bellhop.Scalar> For [filters](publish.md#publish): at most 32, of up to 256 bytes each. Numbers and booleans become text.
+---@field headers? table<string, string|string[]> Further headers of the handshake's answer, at most 32. A list sends a header several times.
 ---@field protocol? string The subprotocol, one of `req.subprotocols`.
----@field limits? bellhop.Limits Other limits than those configured for all connections.
+---@field limits? bellhop.Limits Limits of this connection.
 
+---Limits that replace the configured ones for one connection.
 ---@class bellhop.Limits
----@field messages_per_second? integer Instead of `websocket.messages_per_second`.
----@field bytes_per_second? integer Instead of `websocket.bytes_per_second`.
----@field queue_bytes? integer Instead of `websocket.queue_bytes`.
+---@field messages_per_second? integer Replaces `websocket.messages_per_second`.
+---@field bytes_per_second? integer Replaces `websocket.bytes_per_second`.
+---@field queue_bytes? integer Replaces `websocket.queue_bytes`.
 
 ---Where a publish comes from.
 ---@class bellhop.Source
 ---@field kind "http"|"script"|"client"
----@field id? string The connection's id, when a client published.
----@field conn? bellhop.Conn That connection, while it is there.
+---@field id? string The connection id of the client that published.
+---@field conn? bellhop.Conn The connection of that client, while it is open.
 
 ---@class bellhop.CloseInfo
----@field code integer The close code; 1006 when the connection broke off.
+---@field code integer The close code; 1006 when the connection was lost.
 ---@field reason string
 
 ---@class bellhop.Presence
@@ -196,83 +195,84 @@ local bh = {}
 
 -- # conn.md: Connections
 --
--- A `conn` is a client's WebSocket. Hooks are given one, and `bh.hub` lists them. There is one object
--- for each connection, so it can be a key of a table; keep it as long as you like: once the
--- connection is closed, its fields stay as they were, and methods that would act on it answer
--- `nil, "closed"`. Fields are read only, but for what you keep in `conn.vars`.
+-- Use `conn` to send to a client, to let it join topics, to limit it, to store data for it and to close it. A `conn` is one
+-- WebSocket connection; hooks get it as an argument, and [bh.hub](hub.md) finds connections.
 --
 -- ```lua
 -- on_message = function(conn, data)
---     if not conn:allow("chat", 5, 10) then return false, 1008, "slow down" end
+--     if not conn:allow("chat", 5, 10) then return false, 1008, "too many messages" end
 --     conn.vars.count = (conn.vars.count or 0) + 1
---     conn:send_json { you = conn.user, said = data, so_far = conn.vars.count }
+--     conn:send_json { user = conn.user, text = data, count = conn.vars.count }
 --     return true
 -- end
 -- ```
+--
+-- - There is one object for each connection, so it can be a key of a table. You may keep it for as long as you like.
+-- - When the connection is closed, the fields keep their values, and methods return `nil, "closed"`.
+-- - Fields are read only; only `conn.vars` is yours.
 
 ---@class bellhop.Conn
----@field id string The connection's own id, 11 of `A-Z a-z 0-9 _ -`: for `except`, and in the header `Bellhop-Connection` of its handshake.
----@field user? string Of the identity.
----@field tenant? string Of the identity (not what `on_tenant` said).
----@field device? string Of the identity.
+---@field id string The connection id, 11 of `A-Z a-z 0-9 _ -`: for `except`. The client gets it in the handshake header `Bellhop-Connection`.
+---@field user? string From the identity.
+---@field tenant? string From the identity (not from `on_tenant`).
+---@field device? string From the identity.
 ---@field tags table<string, string> A copy of the identity's tags.
----@field ip? string The client's address, as far as [proxies are trusted](../../README.md#on-the-open-internet).
----@field protocol? string The subprotocol that was agreed on.
+---@field ip? string The client's address, as far as [proxies are trusted](../security.md#proxies).
+---@field protocol? string The subprotocol.
 ---@field opened_at number In Unix seconds, with a fraction.
 ---@field expires? integer In Unix seconds; nil: never.
----@field queued integer Bytes that wait for the client to read.
----@field closed boolean Is it closed, or about to be?
----@field vars table Yours, for as long as the connection lives. Of what you keep here data outlives a [reload](README.md#reloading): strings, numbers, booleans, and tables of them, up to 16 deep and 10,000 values in all.
+---@field queued integer Bytes in the send queue.
+---@field closed boolean Whether it is closed, or about to be.
+---@field vars table Your data, for the life of the connection. Plain data survives a [reload](README.md#reloading): strings, numbers, booleans, and tables of them, up to 16 deep and 10,000 values in all.
 local conn = {}
 
----Sends a message to this client. The message is queued, and written at the end of the turn.
+---Sends a message to this client. The message is queued and written at the end of the event loop's iteration.
 ---@param data string
----@param opcode? bellhop.Opcode|boolean `"text"` unless you say `"binary"` (or true)
----@return true? sent queued; nil and `"closed"`, `"not valid UTF-8"` (text must be), or `"too big"` (its queue is full: see `on_slow`)
+---@param opcode? bellhop.Opcode|boolean `"text"` by default; `"binary"` or true
+---@return true? sent it is queued; or nil and `"closed"`, `"not valid UTF-8"` (for text), or `"too big"` (the queue is full, see `on_slow`)
 ---@return string? why
 function conn:send(data, opcode) end
 
----Sends a value as JSON: see [bh.json.encode](json.md) for what can be encoded.
+---Sends a value as JSON; [bh.json.encode](json.md) says what can be encoded.
 ---@param value any
----@return true? sent or nil and why, as `conn:send`, or why there is no JSON for this value
+---@return true? sent or nil and the reason, as `conn:send`, or why the value cannot be encoded
 ---@return string? why
 function conn:send_json(value) end
 
----Closes the connection; `on_close` will run. What was sent before still goes out.
----@param code? integer 1000 to 1014 (not 1004, 1005, 1006) or 3000 to 4999; 1000 unless you name one
----@param reason? string up to 123 bytes reach the client
+---Closes the connection after the queued messages. `on_close` runs afterwards.
+---@param code? integer 1000 to 1014 (except 1004, 1005, 1006) or 3000 to 4999; 1000 by default
+---@param reason? string at most 123 bytes are sent
 ---@return true? done or nil and `"closed"`
 ---@return string? why
 function conn:close(code, reason) end
 
----Joins a topic, after `on_subscribe`'s consent, and waits until messages arrive (on Redis' word, where
----there is one). Being in it already is fine. At most 1,024 topics, those of the identity included.
+---Joins a topic: runs `on_subscribe`, then waits until Redis has confirmed the subscription (without Redis, it returns at
+---once). Joining a topic again succeeds. A connection is in at most 1,024 topics, those of its identity included.
 ---@async
 ---@param topic bellhop.Id
----@return true? joined or nil and `"denied"`, `"invalid argument"` (no id of a topic), `"too big"` (too many), `"closed"`
+---@return true? joined or nil and `"denied"`, `"invalid argument"` (not a valid topic), `"too big"` (too many topics), `"closed"`
 ---@return string? why
 function conn:subscribe(topic) end
 
 ---Leaves a topic.
 ---@param topic bellhop.Id
----@return true? left or nil and `"not found"` (it was not in it), `"invalid argument"`, `"closed"`
+---@return true? left or nil and `"not found"` (it was not in the topic), `"invalid argument"`, `"closed"`
 ---@return string? why
 function conn:unsubscribe(topic) end
 
----@return string[]? topics that it is in, without its user, its tenant and broadcasts; or nil and `"closed"`
+---@return string[]? topics the joined topics, without user, tenant and broadcasts; or nil and `"closed"`
 ---@return string? why
 function conn:topics() end
 
----A bucket of tokens, kept in C: takes one, if there is one. It fills by `rate` a second up to `burst`.
----Buckets go along with a reload.
----@param name string of the bucket; a connection has 16 at most, so do not make names of what clients send
----@param rate number how many a second
----@param burst? number how many at once; the rate, at least 1, unless you say otherwise
+---Takes one token from a token bucket, which fills with `rate` tokens per second up to `burst`. Buckets survive a reload.
+---@param name string of the bucket; a connection has at most 16, so do not build names from what clients send
+---@param rate number tokens per second
+---@param burst? number size of the bucket; by default the rate, at least 1
 ---@return boolean? allowed or nil and `"closed"`
 ---@return string? why
 function conn:allow(name, rate, burst) end
 
----Moves the end of the identity: then `on_expire` is asked, or the connection closed with 4401.
+---Changes the expiry of the identity. At that time `on_expire` runs, or the connection is closed with 4401.
 ---@param time? number in Unix seconds; nil: never
 ---@return true? done or nil and `"closed"`
 ---@return string? why
@@ -280,44 +280,45 @@ function conn:set_expiry(time) end
 
 -- # request.md: Requests
 --
--- A `req` is an HTTP request: the handshake of a WebSocket, one to the API, or one to an
--- [endpoint](endpoints.md) of yours. It is a copy, which you may keep; it is read only.
+-- Use `req` to read an HTTP request: a WebSocket handshake, an API request, or a request to an [endpoint](endpoints.md).
 --
 -- ```lua
 -- on_handshake = function(req)
---     local app = req.params.key -- websocket.paths = { "/app/:key" }
---     if req:header "Origin" ~= "https://app.example.com" then return false, 403, "wrong page" end
+--     local app = req.params.key -- from websocket.paths = { "/app/:key" }
+--     if req:header "Origin" == "https://old.example.com" then return false, 403, "this page is closed" end
 --     return { user = req:arg "user", tenant = app, device = req:cookie "device" }
 -- end
 -- ```
+--
+-- It is a copy of the request, read only. You may keep it.
 
 ---@class bellhop.Request
 ---@field method string `"GET"`, ...
 ---@field path string As sent, without the query.
 ---@field query string As sent, without the `?`; `""` when there is none.
 ---@field host string The `Host` header.
----@field params table<string, string> What the `:name` and `*name` of the path's pattern stand for, decoded.
+---@field params table<string, string> The values of `:name` and `*name` in the path's pattern, decoded.
 ---@field ip string The client's address.
----@field port integer And its port; 0 when a proxy spoke for it.
----@field tenant? string What `on_tenant` said.
----@field subprotocols string[] What the client offers in `Sec-WebSocket-Protocol`.
----@field listener string The address of `server.listen` that took it, `"127.0.0.1:8080"`.
----@field secure boolean Did it come by TLS, to us or to a trusted proxy?
----@field tls? bellhop.Tls Of the TLS connection to us; nil: plain.
----@field body? string In endpoints: all of it. nil elsewhere.
+---@field port integer The client's port; 0 when the address comes from a proxy.
+---@field tenant? string The result of `on_tenant`.
+---@field subprotocols string[] The client's `Sec-WebSocket-Protocol`.
+---@field listener string The address of `server.listen` that accepted it, such as `"127.0.0.1:8080"`.
+---@field secure boolean Whether it came over TLS, to bellhop or to a trusted proxy.
+---@field tls? bellhop.Tls The TLS connection to bellhop; nil: plain.
+---@field body? string The whole body, in endpoints; nil elsewhere.
 local req = {}
 
----The first argument of that name in the query, decoded; nil when there is none (or its escapes are broken).
+---The first argument with this name in the query, decoded; nil when it is missing or its escapes are invalid.
 ---@param name string
 ---@return string?
 function req:arg(name) end
 
----All arguments of that name: of `?topic=a&topic=b` the list `{ "a", "b" }`.
+---All arguments with this name: `{ "a", "b" }` for `?topic=a&topic=b`.
 ---@param name string
 ---@return string[]
 function req:args(name) end
 
----A header, whatever the case of its name; several of one name are joined with `", "`.
+---A header. The case of the name does not matter. Several headers with one name are joined with `", "`.
 ---@param name string
 ---@return string?
 function req:header(name) end
@@ -326,47 +327,55 @@ function req:header(name) end
 ---@return string?
 function req:cookie(name) end
 
----The body, as Lua values: see [bh.json.decode](json.md). In endpoints.
----@return any value or nil and why it is no JSON (JSON's `null` is `bh.json.null`)
+---The body, decoded from JSON, in endpoints: see [bh.json.decode](json.md).
+---@return any value or nil and why it is not JSON (JSON's `null` is `bh.json.null`)
 ---@return string? why
 function req:json() end
 
 ---@class bellhop.Tls
 ---@field version? string `"TLSv1.3"`
 ---@field cipher? string
----@field sni? string The host that the client asked for.
----@field verified boolean Has it shown a certificate of an authority in `tls.client_ca`?
----@field subject? string Of that certificate, `"CN=device-7,O=Example"`.
----@field san string[] Its names, `"DNS:device-7.example"`.
+---@field sni? string The host name that the client asked for.
+---@field verified boolean Whether the client has presented a certificate of an authority in `tls.client_ca`.
+---@field subject? string The subject of that certificate, `"CN=device-7,O=Example"`.
+---@field san string[] Its alternative names, `"DNS:device-7.example"`.
 
 -- # message.md: Messages
 --
--- A `msg` is a message on its way. In `on_publish` you may assign to all fields but `kind` and
--- `source`; a target (`user`, `tenant`, `topic`, `all = true`) replaces the one that there was. What is
--- wrong is an error at that line, with the reason. In `on_deliver` and `on_offline` it is read only, and
--- `strategy`, `ttl`, `priority` and `source` are nil. It is there while its hook runs: what you keep of
--- it, copy.
+-- Use `msg` to look at a message on its way, and in `on_publish` to change it.
+--
+-- ```lua
+-- on_publish = function(msg)
+--     if #msg.data > 4096 then return false, "at most 4,096 bytes" end
+--     if msg.user == "support" then msg.topic = "support/inbox" end -- replaces the target
+--     msg.priority = msg.topic and 1 or 100
+-- end
+-- ```
+--
+-- - In `on_publish` all fields can be assigned, except `kind` and `source`. A new target (`user`, `tenant`, `topic`,
+--   `all = true`) replaces the old one. An invalid value is an error at that line.
+-- - In `on_deliver` and `on_offline` it is read only, and `strategy`, `ttl`, `priority` and `source` are nil.
+-- - It is valid while its hook runs. Copy the fields that you want to keep.
 
 ---@class bellhop.Msg
----@field kind "user"|"tenant"|"topic"|"all" What the target is.
----@field user? string The target, if it is a user;
----@field tenant? string a tenant;
----@field topic? string a topic.
----@field all? boolean True if it is for everybody.
+---@field kind "user"|"tenant"|"topic"|"all" The kind of the target.
+---@field user? string The target, when it is a user.
+---@field tenant? string The target, when it is a tenant.
+---@field topic? string The target, when it is a topic.
+---@field all? boolean True for a broadcast.
 ---@field data string The payload.
 ---@field opcode bellhop.Opcode
----@field id? string Of the message; nil in `on_publish` while it has none.
----@field except? string The id of the connection that is left out; you may assign a conn, too.
----@field filter? table<string, string> A copy of the filter: to change it, assign a whole table, or nil.
----@field strategy bellhop.Strategy|"default" `"default"`: whatever `delivery.strategy` says.
----@field ttl integer Seconds; 0: for ever.
+---@field id? string The message id; nil in `on_publish` when the publisher gave none.
+---@field except? string The id of the connection that is left out. A conn can be assigned, too.
+---@field filter? table<string, string> A copy of the filter. To change it, assign a whole table, or nil.
+---@field strategy bellhop.Strategy|"default" `"default"`: `delivery.strategy` applies.
+---@field ttl integer In seconds; 0: no limit.
 ---@field priority integer 0 to 255, for scripts only.
----@field source "http"|"script"|"client" Who published.
+---@field source "http"|"script"|"client" Who published it.
 
 -- # endpoints.md: Endpoints
 --
--- A policy may answer HTTP requests of its own, for webhooks or for what a page asks beside its
--- WebSocket:
+-- A policy can answer HTTP requests itself: webhooks of other services, or requests of a page beside its WebSocket.
 --
 -- ```lua
 -- local bh = require "bellhop"
@@ -385,27 +394,25 @@ function req:json() end
 -- }
 -- ```
 --
--- - A key is method (`GET HEAD POST PUT PATCH DELETE OPTIONS`), one space, and a path. `:name` is one
---   segment, `*name` at the end all that is left, and `req.params` has them decoded; the rest is compared
---   as it was sent. The most specific path wins (text before `:name` before `*name`), of several policies
---   with the same endpoint the first. A path that bellhop answers itself is refused when the policy is
---   loaded.
--- - Neither API keys nor `on_api` guard them, so check who asks; `on_tenant` is asked before them.
---   `api.cors_origins` holds for them, too, unless you have `OPTIONS` of your own. `GET` answers `HEAD`. A
---   body has at most `http.body_bytes`.
--- - When the client goes while one waits, it is cancelled; what has to be done all the same belongs into
---   [bh.spawn](timers.md).
+-- - A key is a method (`GET HEAD POST PUT PATCH DELETE OPTIONS`), one space, and a path. In the path, `:name` matches one
+--   segment, and `*name` at the end matches the rest; both are decoded in `req.params`. All other text is compared as sent.
+-- - The most specific path wins: text before `:name` before `*name`. When several policies have the same endpoint, the
+--   first policy wins. A path of bellhop itself is an error when the policy is loaded.
+-- - **API keys and `on_api` do not protect endpoints: authenticate the caller yourself.** `on_tenant` runs before an endpoint.
+-- - `api.cors_origins` applies, unless the policy has an `OPTIONS` endpoint. `GET` endpoints also answer `HEAD`. The body is
+--   limited to `http.body_bytes`.
+-- - When the client disconnects while an endpoint waits, the endpoint is cancelled. Use [bh.spawn](timers.md) for work
+--   that must finish.
 
----Returns `status, headers, body`. The status is 200 to 599. The value of a header is text, or a list for
----several of one name; `Connection`, `Content-Length`, `Date`, `Keep-Alive`, `Transfer-Encoding` and
----`Upgrade` are not yours. A table as the body becomes JSON; a string is `text/plain` unless a header says
----otherwise. nil is 404. **On failure**, and for any other result, the client gets 500, and the log says why.
+---Returns `status, headers, body`. The status is 200 to 599; nil is 404. The value of a header is a string, or a list to
+---send it several times; `Connection`, `Content-Length`, `Date`, `Keep-Alive`, `Transfer-Encoding` and `Upgrade` cannot be
+---set. A table as the body is encoded as JSON; a string is `text/plain` unless a header says otherwise. **On failure**, and for
+---any other result, the client gets 500, and the error is logged.
 ---@alias bellhop.Endpoint async fun(req: bellhop.Request): integer?, table<string, string|string[]>?, string|table|nil
 
 -- # timers.md: Timers and tasks
 --
--- Timers are what a policy does again and again; tasks what it does beside its hooks. Both may wait as
--- long as they like (`script.hook_timeout` is not for them), and what fails is logged, with the line.
+-- Use timers for work that is done periodically, and tasks for work that continues after a hook has returned.
 --
 -- ```lua
 -- local bh = require "bellhop"
@@ -415,33 +422,38 @@ function req:json() end
 --         heartbeat = { every = 30, fn = function() bh.publish { all = true, data = "tick", strategy = "local" } end },
 --         cleanup = { every = 3600, scope = "cluster", fn = function() bh.redis.call("DEL", "old") end },
 --     },
+--     on_handshake = function(req)
+--         return { user = req:arg "user" }
+--     end,
 --     on_open = function(conn)
---         bh.after(60, function() conn:send "still there?" end)
+--         bh.after(60, function() conn:send "connected for a minute" end)
 --     end,
 -- }
 -- ```
+--
+-- Both may wait; `script.hook_timeout` does not apply to them. Errors are logged, with the line.
 
----A timer of the table `timers`. Its name is that of its key: the alphabet of topics, and no other policy
----may have a timer of that name. The first run is one period after the start, or the reload; when a run is
----still under way as the next one is due, that one is left out.
+---A timer of the table `timers`. Its name (the key) has the characters of topics and must be unique among all policies. It
+---runs for the first time one period after the start or the reload. When a run is still in progress as the next one is due,
+---the next one is skipped.
 ---@class bellhop.Timer
----@field every number Seconds from one start to the next, 0.05 to 30 days.
----@field scope? "worker"|"instance"|"cluster" Where: in each worker (unless you say otherwise), in one of the instance, or in one of the cluster, by a lease in Redis: while Redis is away, nowhere. Without Redis the instance is the cluster.
+---@field every number The period in seconds, 0.05 to 30 days.
+---@field scope? "worker"|"instance"|"cluster" Where it runs: in each worker (the default), in one worker of the instance, or in one of the cluster, which is chosen by a lease in Redis. While Redis is unavailable, cluster timers do not run. Without Redis, the instance is the cluster.
 ---@field fn async fun()
 
----Waits. In the middle of a hook others run, so look again at what you knew before.
+---Waits. Other hooks run meanwhile, so check again what you knew before.
 ---@async
 ---@param seconds number 0 to 30 days
 function bh.sleep(seconds) end
 
----Starts a task of your own: fn runs at once, up to its first wait, then beside whoever called. It goes on
----when the hook, the client or a request has ended; after a reload it has `script.hook_timeout` seconds.
+---Starts a task. `fn` runs at once until it first waits, then in the background. It continues when the hook, the client or
+---the request has ended. After a reload it has `script.hook_timeout` seconds to finish.
 ---@param fn async fun()
 ---@return true? started or nil and `"too many tasks (script.max_tasks)"`
 ---@return string? why
 function bh.spawn(fn) end
 
----The same, after so many seconds. A reload cancels those that have not begun, once `script.hook_timeout` has passed.
+---Starts a task after a delay. After a reload, tasks that have not started within `script.hook_timeout` are cancelled.
 ---@param seconds number 0 to 30 days
 ---@param fn async fun()
 ---@return true? planned or nil and `"too many tasks (script.max_tasks)"`
@@ -450,109 +462,118 @@ function bh.after(seconds, fn) end
 
 -- # publish.md: Publishing
 --
--- To a user, a tenant, a topic, everybody, or one connection. `on_publish` sees it first (unless it is to
--- one connection, or comes from `on_publish` itself), and may change or refuse it.
+-- Publish to a user, a tenant, a topic, everybody, or one connection.
 --
 -- ```lua
 -- local id, why = bh.publish { user = 42, data = bh.json.encode { n = 1 } }
 -- if not id then bh.log.warn("not published", { why = why }) end
--- bh.publish { topic = "news", data = "for iOS only", filter = { platform = "ios" }, ttl = 60 }
+-- bh.publish { topic = "news", data = "only for iOS", filter = { platform = "ios" }, ttl = 60 }
 -- ```
+--
+-- `on_publish` runs first and may change or refuse the message. It does not run for messages to one connection, nor for
+-- what `on_publish` publishes itself.
 
----What is published: exactly one of `user`, `tenant`, `topic`, `all` and `conn`, and `data`. Unknown fields and
----wrong types are errors; what depends on data, such as the letters of an id, is `nil, why`.
+---What to publish: `data`, and exactly one of `user`, `tenant`, `topic`, `all` and `conn`. Unknown fields and wrong types
+---raise an error; invalid values, such as an id with other characters, return `nil, why`.
 ---@class bellhop.Publish
----@field user? bellhop.Id All devices of this user, wherever they are. Ids are 1 to 128 of `A-Z a-z 0-9 _ . @ -`, those of topics also `/`.
----@field tenant? bellhop.Id All of this tenant.
----@field topic? bellhop.Id All that are in this topic.
----@field all? true Everybody.
----@field conn? bellhop.Conn|string One connection of this worker, or its id. It is sent at once, without `on_publish` and `on_deliver`.
+---@field user? bellhop.Id All connections of this user, on all instances. An id is 1 to 128 of `A-Z a-z 0-9 _ . @ -`; in topics also `/`.
+---@field tenant? bellhop.Id All connections of this tenant.
+---@field topic? bellhop.Id All connections in this topic.
+---@field all? true All connections.
+---@field conn? bellhop.Conn|string One connection of this worker, or its id. The message is sent at once, without `on_publish` and `on_deliver`.
 ---@field data string The payload, byte for byte. Text must be valid UTF-8.
----@field opcode? bellhop.Opcode `"text"` unless you say otherwise.
+---@field opcode? bellhop.Opcode `"text"` by default.
 ---@field binary? boolean The same as a boolean.
----@field strategy? bellhop.Strategy See [delivery strategies](../../README.md#delivery-strategies).
----@field ttl? number Seconds after which it is not delivered any more, where it still waits (for Redis, for the next attempt); 0: for ever.
----@field id? bellhop.Id An id of your own makes it idempotent: a repetition delivers nothing again. Up to 128 of `A-Z a-z 0-9 _ . @ - / : + =`.
----@field except? bellhop.Conn|string A connection, or its id, that is left out.
----@field filter? table<string, bellhop.Scalar> Only those whose tags have all of these values: at most 8, names of 1 to 64 bytes, values of up to 256. An empty table is an error, lest `{ platform = x }` reach everybody when x is nil.
----@field priority? integer 0 to 255: yours, `on_publish` sees it.
+---@field strategy? bellhop.Strategy See [delivery strategies](../delivery.md#strategies).
+---@field ttl? number In seconds: a message that still waits then (for Redis, or for the next attempt) is dropped. 0: no limit.
+---@field id? bellhop.Id A message id of your own makes the publish idempotent: a repetition is not delivered again. Up to 128 of `A-Z a-z 0-9 _ . @ - / : + =`.
+---@field except? bellhop.Conn|string A connection, or its id, that does not get the message.
+---@field filter? table<string, bellhop.Scalar> Only connections whose tags have all of these values: at most 8, with names of 1 to 64 bytes and values of up to 256. An empty table is an error, so that `{ platform = x }` does not reach everybody when x is nil.
+---@field priority? integer 0 to 255, for `on_publish` only.
 
----Publishes, and does not wait for what becomes of it: a refusal that is known at once is answered, a later
----one logged.
+---Publishes without waiting for the result. An error that is known at once is returned; a later one is logged.
 ---@param message bellhop.Publish
----@return string? id of the message; or nil and why: what `on_publish` said, that Redis is away (`"unavailable"`), that the payload is too large or no UTF-8, a bad id
+---@return string? id the message id; or nil and why: the reason of `on_publish`, `"unavailable"` (Redis), the payload is too large or not UTF-8, an invalid id
 ---@return string? why
 function bh.publish(message) end
 
----Publishes, and waits for what the HTTP API answers.
+---Publishes, and waits for the result that the HTTP API returns.
 ---
 ---```lua
 ---local result = bh.publish_wait { user = "42", data = "are you there?" }
----if result and result.status == "offline" then bh.log.info "not there" end
+---if result and result.status == "offline" then bh.log.info "user 42 is offline" end
 ---```
 ---@async
 ---@param message bellhop.Publish
----@return bellhop.PublishResult? result or nil and why, as above
+---@return bellhop.PublishResult? result or nil and why, as `bh.publish`
 ---@return string? why
 function bh.publish_wait(message) end
 
 ---@class bellhop.PublishResult
 ---@field id string
----@field status "delivered"|"published"|"offline" At least one connection of this instance got it; none here, but other instances took it; nobody did.
----@field instances? integer How many instances took it.
----@field local? integer How many connections of this instance got it.
+---@field status "delivered"|"published"|"offline" `"delivered"`: at least one connection of this instance received it. `"published"`: none here, but other instances accepted it. `"offline"`: nobody received it.
+---@field instances? integer Instances that accepted it.
+---@field local? integer Connections on this instance that received it.
 ---@field duplicate? true The id was known: nothing was delivered again, and the two counts are missing.
 
--- # hub.md: Who is there
+-- # hub.md: Who is connected
 --
--- `bh.hub` is about this instance, and answers at once. `bh.tracker` is about the whole cluster, asks
--- Redis, and waits.
+-- Use `bh.hub` to find the connections of this instance, and `bh.tracker` to ask about the whole cluster.
+--
+-- ```lua
+-- for _, other in ipairs(bh.hub.by_user(conn.user)) do
+--     if other ~= conn then other:close(4000, "connected elsewhere") end
+-- end
+-- if not bh.tracker.online "42" then bh.log.info "user 42 is offline" end
+-- ```
+--
+-- `bh.hub` answers at once. `bh.tracker` asks Redis, and waits.
 
 ---@class bellhop.Hub
 bh.hub = {}
 
----@return integer count of the connections of this instance
+---@return integer count connections of this instance
 function bh.hub.count() end
 
----The user's connections **of this worker**: to reach all of them, publish to the user.
+---The user's connections **of this worker**. To reach all of them, publish to the user.
 ---@param user bellhop.Id
----@return bellhop.Conn[]? conns or nil and why this is no id
+---@return bellhop.Conn[]? conns or nil and why the id is invalid
 ---@return string? why
 function bh.hub.by_user(user) end
 
----The connections in a topic, of this worker.
+---The connections of this worker that are in a topic.
 ---@param topic bellhop.Id
----@return bellhop.Conn[]? conns or nil and why this is no id
+---@return bellhop.Conn[]? conns or nil and why the id is invalid
 ---@return string? why
 function bh.hub.by_topic(topic) end
 
----How many connections of this worker are in a topic.
+---The number of connections of this worker that are in a topic.
 ---@param topic bellhop.Id
----@return integer? count or nil and why this is no id
+---@return integer? count or nil and why the id is invalid
 ---@return string? why
 function bh.hub.subscribers(topic) end
 
----The topics that connections of this worker are in, and how many. It looks at all topics of the
----worker, so ask now and then, not for each message.
----@param prefix? string only those that begin with it
+---The topics of this worker, with the number of connections in each. It walks over all topics of the worker, so do not
+---call it for each message.
+---@param prefix? string only topics that begin with it
 ---@return table<string, integer> counts
 function bh.hub.topics(prefix) end
 
----Closes all connections of a user, on every instance. It does not wait.
+---Closes all connections of a user, on all instances. It does not wait.
 ---@param user bellhop.Id
 ---@param code? integer as in `conn:close`
 ---@param reason? string
----@return true? asked or nil and why this is no id
+---@return true? asked or nil and why the id is invalid
 ---@return string? why
 function bh.hub.close_user(user, code, reason) end
 
 ---@class bellhop.Tracker
 bh.tracker = {}
 
----Is the user connected, to any instance?
+---Whether the user has a connection to any instance.
 ---@async
 ---@param user bellhop.Id
----@return boolean? online or nil and why: no id, `"unavailable"` (Redis is away)
+---@return boolean? online or nil and why: an invalid id, or `"unavailable"` (Redis)
 ---@return string? why
 function bh.tracker.online(user) end
 
@@ -563,7 +584,7 @@ function bh.tracker.online(user) end
 ---@return string? why
 function bh.tracker.connections(user) end
 
----How many connections a tenant has, on all instances.
+---The number of connections of a tenant, on all instances.
 ---@async
 ---@param tenant bellhop.Id
 ---@return integer? count or nil and why
@@ -578,29 +599,29 @@ function bh.tracker.count(tenant) end
 
 -- # redis.md: Redis
 --
--- The Redis of `redis.url` (the first one of a list), over a link that all hooks of a worker share: so no
--- command that blocks (`BLPOP`), none that changes the link (`SELECT`, `SUBSCRIBE`), and no `MULTI`: what has to
--- be one step is a script for `bh.redis.eval`. Everything here waits. `nil, why` is an error that Redis answers, a link
--- that is down (`"unavailable"`), or no reply within `redis.command_timeout` (`"timed out"`; Redis may have done it all
--- the same).
---
--- Where no Redis is configured, all of it is `nil, "no Redis is configured (see --redis)"`.
---
--- Replies become strings, integers and lists. What is missing is nil, and inside of lists `bh.json.null`, so
--- that lists have no holes.
+-- Use `bh.redis` to read and write your own data in Redis.
 --
 -- ```lua
 -- local session, why = bh.redis.call("GET", "session:" .. (req:cookie "sid" or ""))
--- if why then error(why) end -- Redis is away: fail closed
+-- if why then error(why) end -- Redis is unavailable: fail closed
 -- if not session then return false, 401, "no session" end
 -- ```
+--
+-- - All functions wait. They use the first server of `redis.url`, over a connection that all hooks of a worker share. So do
+--   not use commands that block (`BLPOP`) or change the connection (`SELECT`, `SUBSCRIBE`), and no `MULTI`; use
+--   `bh.redis.eval` for what must be atomic.
+-- - Replies are strings, integers and lists. A missing value is nil, and `bh.json.null` inside lists, so that lists have no
+--   holes.
+-- - `nil, why` is an error reply of Redis, a connection that is down (`"unavailable"`), or no reply within
+--   `redis.command_timeout` (`"timed out"`; Redis may have executed the command).
+-- - When no Redis is configured, all functions return `nil, "no Redis is configured (see --redis)"`.
 
 ---@class bellhop.Redis
 bh.redis = {}
 
 ---@alias bellhop.Reply string|integer|table|nil
 
----One command: its name and its arguments, strings and numbers, 1,023 at most.
+---Executes one command: its name and its arguments, strings and numbers, at most 1,023.
 ---@async
 ---@param command string
 ---@param ... string|number
@@ -608,28 +629,28 @@ bh.redis = {}
 ---@return string? why
 function bh.redis.call(command, ...) end
 
----The same, but what would be `nil, why` is an error, so the hook fails closed.
+---Like `call`, but raises an error instead of returning `nil, why`, so the hook fails closed.
 ---@async
 ---@param command string
 ---@param ... string|number
 ---@return bellhop.Reply reply
 function bh.redis.must(command, ...) end
 
----Several commands in one go, 1,000 at most, each a list.
+---Executes several commands in one round trip, at most 1,000, each as a list.
 ---
 ---```lua
 ---local replies = bh.redis.pipeline { { "INCR", "visits" }, { "HGET", "user:42", "name" } }
 ---```
 ---@async
 ---@param commands (string|number)[][]
----@return table? replies in that order; the place of a command that failed holds `{ error = why }`. nil and why when there is no Redis
+---@return table? replies in the same order; `{ error = why }` in place of a command that failed. nil and why when no Redis is configured
 ---@return string? why
 function bh.redis.pipeline(commands) end
 
----Runs a script in Redis, by its hash, and as a whole where Redis does not know it yet.
+---Executes a script in Redis, by its hash. When Redis does not know the script, its text is sent.
 ---
 ---```lua
----local left = bh.redis.eval([[
+---local count = bh.redis.eval([[
 ---    local n = redis.call("INCR", KEYS[1])
 ---    if n == 1 then redis.call("EXPIRE", KEYS[1], ARGV[1]) end
 ---    return n]], { "visits:42" }, { 60 })
@@ -642,7 +663,9 @@ function bh.redis.pipeline(commands) end
 ---@return string? why
 function bh.redis.eval(script, keys, args) end
 
--- # http.md: Asking other servers
+-- # http.md: HTTP requests
+--
+-- Use `bh.http.fetch` to call other HTTP services.
 --
 -- ```lua
 -- local r, why = bh.http.fetch("https://push.example/v1/send", {
@@ -651,61 +674,64 @@ function bh.redis.eval(script, keys, args) end
 --     timeout = 2,
 -- })
 -- if not r then
---     bh.log.warn("no push", { why = why })
+--     bh.log.warn("push failed", { why = why })
 -- elseif r.status ~= 200 then
---     bh.log.warn("no push", { status = r.status })
+--     bh.log.warn("push failed", { status = r.status })
 -- end
 -- ```
 --
--- Any status is a response; `nil, why` is for what brought none: a time-out, a name, a certificate, a response
--- above `max_bytes`. Only http and https; certificates are always verified, against `fetch.ca_file` where the
--- system does not know the authority. Connections are kept and shared by all hooks of a worker, HTTP/2 where
--- the server speaks it; at most `fetch.per_host` requests of a worker go to one host at the same time, and the others
--- wait their turn, which the time-out counts, too. A hook that ends early takes its request with it.
---
--- A URL that clients have a part in can reach what they cannot: name the networks in `fetch.deny` or
--- `fetch.allow`, which are held against the address that is connected to. `http_proxy` and its like are not
--- looked at: set `fetch.proxy`; then those lists mean the proxy.
+-- - Any status is a response. `nil, why` means that there was none: a timeout, an unknown name, an invalid certificate, a
+--   response larger than `max_bytes`.
+-- - Only http and https. Certificates are always verified, with the system's authorities or those of `fetch.ca_file`.
+-- - Connections are kept open and shared by all hooks of a worker, with HTTP/2 where the server supports it. At most
+--   `fetch.per_host` requests of a worker go to one host at a time; further ones are queued, and the timeout includes this time.
+-- - When a hook is cancelled, its request is cancelled, too.
+-- - **When clients can influence a URL, restrict the networks with `fetch.deny` or `fetch.allow`**, otherwise they can reach
+--   internal servers. The lists are checked against the address that is connected to. The environment (`http_proxy`, ...)
+--   is ignored; with `fetch.proxy`, the lists apply to the proxy.
 
 ---@class bellhop.Http
 bh.http = {}
 
 ---@class bellhop.FetchOptions
----@field method? string GET, or POST with a body, unless you name one.
----@field headers? table<string, string|number|(string|number)[]> A list is several of one name.
----@field body? string Sent as it is; it sets no content type.
----@field json? any Encoded, with its content type; instead of `body`.
----@field timeout? number Seconds for all of it, at most 600; `fetch.timeout` (10) unless you say otherwise. `script.hook_timeout` ends the hook before that, perhaps.
----@field max_bytes? integer Of the response's body, at most 64 MiB; `fetch.max_bytes` (1 MiB) unless you say otherwise.
----@field follow? integer How many redirects to follow, 0 to 10: GET, HEAD and POST only; after 301 to 303 a POST goes on as GET; `authorization` and `cookie` stay with the first host, your other headers go along. 0 unless you say otherwise.
+---@field method? string By default GET, or POST with a body.
+---@field headers? table<string, string|number|(string|number)[]> A list sends a header several times.
+---@field body? string Sent as it is, without a content type.
+---@field json? any Sent as JSON, with its content type; instead of `body`.
+---@field timeout? number For the whole request, in seconds, at most 600; `fetch.timeout` (5) by default. `script.hook_timeout` may end the hook earlier.
+---@field max_bytes? integer Largest response body, at most 64 MiB; `fetch.max_bytes` (1 MiB) by default.
+---@field follow? integer Redirects to follow, 0 (the default) to 10, for GET, HEAD and POST. After 301 to 303 a POST becomes a GET. `authorization` and `cookie` are sent to the first host only, other headers to all.
 
 ---@class bellhop.Response
 ---@field status integer
----@field headers table<string, string|string[]> Names in lower case; one that comes more often is joined with `", "`, but `set-cookie` is always a list.
+---@field headers table<string, string|string[]> Names are in lower case. Several headers with one name are joined with `", "`, but `set-cookie` is always a list.
 ---@field body string
 
 ---@async
 ---@param url string
----@param options? bellhop.FetchOptions an unknown one, or a wrong type, is an error
----@return bellhop.Response? response or nil and a sentence
+---@param options? bellhop.FetchOptions an unknown option or a wrong type raises an error
+---@return bellhop.Response? response or nil and the reason
 ---@return string? why
 function bh.http.fetch(url, options) end
 
 -- # cache.md: Caching
 --
--- What costs a wait is fetched once, whoever else asks meanwhile, and kept for a while: in this worker, for this
--- generation (a reload begins anew), at most 10,000 values; the one that was used longest ago goes first.
+-- Use `bh.cache` to keep a value that is slow to get. Concurrent calls for one key share one lookup.
+--
+-- ```lua
+-- local plan, why = bh.cache("plan", conn.tenant, 60, function()
+--     return bh.redis.call("HGET", "plans", conn.tenant)
+-- end)
+-- ```
+--
+-- Each worker has its own cache of at most 10,000 values; the least recently used one is removed first. A reload empties it.
 
----The value of `fn()`, from the cache if it is there. One call of fn at a time for each key; whoever asks while it is
----under way waits for its result. nil is not kept: what fn returns as `nil, why` goes to all who wait, and so does, as
----text, an error that it raises (its own caller gets the error). A number beside the value is its own life in seconds:
----`return false, 1` keeps a "no" for a second.
+---Returns the cached value, or calls `fn` and caches its result. While `fn` runs for a key, further callers wait for its
+---result.
 ---
----```lua
----local plan, why = bh.cache("plan", conn.tenant, 60, function()
----    return bh.redis.call("HGET", "plans", conn.tenant)
----end)
----```
+---- nil is not cached: all waiting callers get the `nil, why` that fn returned.
+---- When fn raises an error, its own caller gets the error, and the others get `nil` and its text.
+---- A number after the value replaces the TTL: `return false, 1` caches a "no" for one second.
 ---@async
 ---@generic T
 ---@param namespace string
@@ -716,19 +742,19 @@ function bh.http.fetch(url, options) end
 ---@return string? why
 function bh.cache(namespace, key, ttl, fn) end
 
--- # shared.md: What workers share
+-- # shared.md: Data shared by workers
 --
--- Each worker has a Lua state of its own, with its own globals. `bh.shared.NAME` is one store for all workers of
--- the instance, for any name that you like; it outlives reloads. All stores together hold `script.shared_memory`
--- (64 MiB). Nothing here waits. For what all instances share there is [Redis](redis.md).
+-- Use `bh.shared.NAME` for data that all workers of an instance share. Each name is its own store.
 --
 -- ```lua
 -- local logins = bh.shared.logins
--- local n = logins:incr(req.ip, 1, 60) -- the life counts from the first one
+-- local n = logins:incr(req.ip, 1, 60) -- the TTL starts with the first one
 -- if n and n > 10 then return false, 429, "too many attempts" end
 -- ```
 --
--- Keys are strings of up to 512 bytes, values strings, numbers and booleans; encode tables with `bh.json.encode`.
+-- - Keys are strings of up to 512 bytes. Values are strings, numbers and booleans; encode tables with `bh.json.encode`.
+-- - All stores together hold `script.shared_memory` (64 MiB). They survive reloads, not restarts.
+-- - Nothing here waits. For data that all instances share, use [Redis](redis.md).
 
 ---@class bellhop.Shared
 ---@field [string] bellhop.Store A name of 1 to 64 bytes.
@@ -738,18 +764,18 @@ bh.shared = {}
 local store = {}
 
 ---@param key string
----@return bellhop.Scalar? value nil when there is none, or its life is over
+---@return bellhop.Scalar? value nil when it is missing or has expired
 function store:get(key) end
 
 ---Sets a value; nil removes it.
 ---@param key string
 ---@param value bellhop.Scalar?
----@param ttl? number seconds; for good unless you say otherwise
+---@param ttl? number seconds; by default it does not expire
 ---@return true? done or nil and `"the shared memory is full (script.shared_memory)"`
 ---@return string? why
 function store:set(key, value, ttl) end
 
----Sets a value that is not there yet.
+---Sets a value only if the key does not exist.
 ---@param key string
 ---@param value bellhop.Scalar
 ---@param ttl? number
@@ -757,80 +783,85 @@ function store:set(key, value, ttl) end
 ---@return string? why
 function store:add(key, value, ttl) end
 
----Adds to an integer, which begins at 0.
+---Adds to an integer. A missing key starts at 0.
 ---@param key string
----@param by? integer 1 unless you say otherwise
----@param ttl? number of one that begins; it is not prolonged
----@return integer? value the new one; or nil and `"not an integer"`, `"out of range"`, or that the memory is full
+---@param by? integer 1 by default
+---@param ttl? number for a new key only; it is not extended
+---@return integer? value the new value; or nil and `"not an integer"`, `"out of range"`, or that the memory is full
 ---@return string? why
 function store:incr(key, by, ttl) end
 
----Sets a value if the present one is `expected` (nil: if there is none). 1 and 1.0 differ.
+---Compare and set: sets a value only if the current one is `expected` (nil: missing). 1 and 1.0 are different.
 ---@param key string
 ---@param expected bellhop.Scalar?
 ---@param value bellhop.Scalar? nil removes it
 ---@param ttl? number
----@return true? done or nil and `"changed"`: somebody else was faster; or that the memory is full
+---@return true? done or nil and `"changed"` (the current value is another one), or that the memory is full
 ---@return string? why
 function store:cas(key, expected, value, ttl) end
 
 -- # json.md: JSON
 --
--- Lua has one empty table where JSON has two empty containers: `{}` is encoded as an object, and
--- `bh.json.array {}` as a list. An empty list that was decoded stays one.
+-- Use `bh.json` to encode and decode JSON, and `bh.json.peek` to read one value without decoding the rest.
 --
 -- ```lua
--- bh.json.encode { id = 7, tags = bh.json.array {}, parent = bh.json.null } -- {"id":7,"tags":[],"parent":null}
--- local kind = bh.json.peek(data, "event.type")
--- local first = bh.json.peek(data, "items.0")
+-- local text = bh.json.encode { id = 7, tags = bh.json.array {}, parent = bh.json.null }
+-- assert(bh.json.decode(text).id == 7)
+-- assert(bh.json.peek(text, "id") == 7)
+-- assert(bh.json.peek('{"items":["first"]}', "items.0") == "first")
 -- ```
+--
+-- Lua has one empty table where JSON has two: `{}` is encoded as an object, `bh.json.array {}` as a list. A decoded empty
+-- list is encoded as a list again.
 
 ---@class bellhop.Json
----@field null lightuserdata JSON's `null`, for what would be a hole in a table. It is a value, and true in a condition: compare it with `==`.
+---@field null lightuserdata JSON's `null`, for tables that cannot hold nil. It counts as true in a condition: compare it with `==`.
 bh.json = {}
 
----A table is a list (without holes) or has string keys only. Integers are exact up to 2^53 and refused beyond:
----send them as strings.
+---Encodes a value. A table is a list (without holes) or has string keys only. Integers beyond 2^53 are refused, because JSON
+---numbers are not exact there: send them as strings.
 ---@param value any
 ---@return string? json or nil and why, with the path to the value: `a.b[3]: a function has no form in JSON`
 ---@return string? why
 function bh.json.encode(value) end
 
----Integers are exact up to 2^53 and refused beyond, as in encoding (`peek` has them up to 2^63); of several members with
----one name the last one counts.
+---Decodes a text. Integers beyond 2^53 are refused, as in encoding (`peek` reads them up to 2^63). Of several members with
+---one name, the last one counts.
 ---@param text string
----@return any value or nil and why, with the byte. JSON's `null` is `bh.json.null`
+---@return any value or nil and why, with the position. JSON's `null` is `bh.json.null`
 ---@return string? why
 function bh.json.decode(text) end
 
----One value of a text, without building tables for the rest: names with dots between them, and indexes from 0. Lists
----and objects are their text, and the second result is what they are. It reads the whole text, so an invalid one is
----found. Texts of more than 16 MiB are refused.
+---Reads one value of a text without building tables for the rest. A path has names and indexes (from 0), separated by dots.
+---Lists and objects are returned as text. The whole text is checked, so an invalid one is found. Texts of more than 16 MiB
+---are refused.
 ---@param text string
----@param path string `""` is the whole
----@return any value nil when it is not there; nil and why when this is no JSON; JSON's `null` is `bh.json.null`
+---@param path string `""` is the whole text
+---@return any value nil when it is missing; nil and why when the text is not JSON; JSON's `null` is `bh.json.null`
 ---@return string? what why; or `"array"`, `"object"`
 function bh.json.peek(text, path) end
 
----Marks a table (a new one, without an argument) as a list, and returns it: it is encoded as `[]` when it is empty.
+---Marks a table (or a new one) as a list, and returns it: it is encoded as `[]` when it is empty.
 ---@param list? table
 ---@return table
 function bh.json.array(list) end
 
----Marks a table as an object, and returns it: integer keys become text.
+---Marks a table (or a new one) as an object, and returns it: integer keys become strings.
 ---@param object? table
 ---@return table
 function bh.json.object(object) end
 
--- # crypto.md: Digests, encodings, random bytes
+-- # crypto.md: Hashes, encodings, random bytes
 --
--- All of it works on strings of bytes, and digests are raw bytes: `bh.crypto.hex` makes them readable. Digests are
--- `"md5"`, `"sha1"`, `"sha224"`, `"sha256"`, `"sha384"` and `"sha512"`.
+-- Use `bh.crypto` to check signatures, to hash, to encode and to make random tokens.
 --
 -- ```lua
--- local signature = bh.crypto.hex(bh.crypto.hmac("sha256", secret, req.body))
--- if not bh.crypto.equal(signature, req:header "X-Signature" or "") then return 401 end
+-- local signature = bh.crypto.hex(bh.crypto.hmac("sha256", bh.config "app.secret", data))
+-- if not bh.crypto.equal(signature, req:header "X-Signature" or "") then return false, 4401, "wrong signature" end
 -- ```
+--
+-- All functions work on strings of bytes. Digests are raw bytes; `bh.crypto.hex` makes them readable. The digests are
+-- `"md5"`, `"sha1"`, `"sha224"`, `"sha256"`, `"sha384"` and `"sha512"`.
 
 ---@class bellhop.Crypto
 bh.crypto = {}
@@ -848,12 +879,12 @@ function bh.crypto.hash(digest, data) end
 ---@return string bytes
 function bh.crypto.hmac(digest, key, data) end
 
----So many random bytes, good for secrets.
+---Random bytes from the system, suitable for secrets.
 ---@param count integer 0 to 65,536
 ---@return string bytes
 function bh.crypto.random(count) end
 
----Compares in a time that tells nothing about where they differ: for signatures and secrets.
+---Compares in constant time: use it for signatures and secrets.
 ---@param a string
 ---@param b string
 ---@return boolean
@@ -877,7 +908,7 @@ function bh.crypto.base64(bytes) end
 ---@return string? why
 function bh.crypto.unbase64(text) end
 
----The alphabet of URLs, without padding.
+---The URL-safe alphabet, without padding.
 ---@param bytes string
 ---@return string
 function bh.crypto.base64url(bytes) end
@@ -889,69 +920,71 @@ function bh.crypto.unbase64url(text) end
 
 -- # jwt.md: JSON Web Tokens
 --
+-- Use `bh.jwt.verify` to check a token.
+--
 -- ```lua
 -- local claims, why = bh.jwt.verify(token, {
---     alg = { "RS256", "ES256" }, -- must be named: there is no default
---     jwks = "/etc/bellhop/keys.json", -- or key = the secret, or the PEM text
---     issuer = "https://id.example",
---     audience = "bellhop",
+--     alg = { "HS256" }, -- required: there is no default
+--     key = bh.config "auth.jwt.secret", -- or jwks = the path of a key set
 --     leeway = 30,
 --     require_exp = true,
 -- })
 -- if not claims then return false, 401, why end
 -- ```
 --
--- The algorithms are HS, RS and ES with 256, 384 and 512, PS256 and EdDSA (Ed25519); `"none"` there is not. A key
--- serves its own kind only: a secret the HS, at least as long as the hash; a public key (PEM, RSA of 2048 to 8192
--- bits, EC or Ed25519) all others; a list that mixes both wants a key set, where each key says what it is for. Of
--- the set the token's `kid` picks the key. The file of a set is looked at once a second and read again when it has
--- changed; one that is missing or broken at the first look is an error, later it leaves the old keys in place, and a
--- line in the log.
+-- - The algorithms are HS, RS and ES with 256, 384 and 512, PS256 and EdDSA (Ed25519). `"none"` is not supported.
+-- - A secret is used for HS* only and must be at least as long as the hash. A public key (PEM: RSA of 2048 to 8192 bits, EC or
+--   Ed25519) is used for all others. To accept both kinds, use a key set, where each key names its algorithm.
+-- - In a key set, the token's `kid` selects the key. The file is checked once a second and read again when it has changed. A
+--   missing or invalid file raises an error at the first use; later the previous keys are kept, and the error is logged.
 
 ---@class bellhop.Jwt
 bh.jwt = {}
 
 ---@class bellhop.JwtVerify
----@field alg string|string[] Which algorithms are accepted. Required.
+---@field alg string|string[] The accepted algorithms. Required.
 ---@field key? string The secret, or the public key as PEM text.
 ---@field jwks? string The path of a JSON Web Key Set, instead of `key`.
----@field issuer? string The `iss` that the token must have.
----@field audience? string What must be (among) its `aud`.
----@field leeway? number Seconds that `exp`, `nbf` and `iat` may be off, at most a day.
+---@field issuer? string The required `iss`.
+---@field audience? string The required `aud`, or one of them.
+---@field leeway? number Tolerance for `exp`, `nbf` and `iat` in seconds, at most a day.
 ---@field require_exp? boolean Refuse tokens without `exp`.
 
 ---@class bellhop.JwtSign
 ---@field alg "HS256"|"HS384"|"HS512"
 ---@field key string The secret.
 
----Checks signature, `exp`, `nbf` and `iat`, and what the options ask for. A wrong token is `nil, why`; wrong options
----are an error.
+---Checks the signature, `exp`, `nbf`, `iat`, and what the options require. An invalid token is `nil, why`; invalid options
+---raise an error.
 ---@param token string
 ---@param options bellhop.JwtVerify
----@return table? claims as [bh.json.decode](json.md) makes them; or nil and why
+---@return table? claims as [bh.json.decode](json.md) returns them; or nil and why
 ---@return string? why
 function bh.jwt.verify(token, options) end
 
+---Makes a token.
 ---@param claims table
 ---@param options bellhop.JwtSign
----@return string? token or nil and why the claims are no JSON
+---@return string? token or nil and why the claims cannot be encoded
 ---@return string? why
 function bh.jwt.sign(claims, options) end
 
 -- # log.md: The log
 --
--- Lines go where the server's go (section `log`), with the generation of the script. Fields named like
--- secrets (`token`, `password`, ...) are masked. A level that is off costs next to nothing. `print` writes one of level info.
+-- Use `bh.log` to write to the server's log (section `log` of the configuration).
 --
 -- ```lua
 -- bh.log.info("order accepted", { user = conn.user, amount = 12.5 })
 -- -- level=info msg="order accepted" user=42 amount=12.5 generation=1
 -- ```
+--
+-- `generation` is the generation of the script. Fields with names of secrets (`token`, `password`, ...) are masked. A disabled
+-- level costs next to nothing. `print` logs at level info.
 
 ---@class bellhop.Log
 bh.log = {}
 
----@alias bellhop.LogFields table<string, bellhop.Scalar> 16 at most
+---@alias bellhop.LogFields table<string, bellhop.Scalar> at most 16
 
 ---@param message string
 ---@param fields? bellhop.LogFields
@@ -971,15 +1004,17 @@ function bh.log.error(message, fields) end
 
 -- # metrics.md: Metrics
 --
--- What you count appears in `/metrics`, for Prometheus. Metrics are declared while the policy is loaded, outside of
--- hooks; they belong to the process, so all workers count together, and go on after a reload.
+-- Use `bh.metrics` to add your own metrics to `/metrics`, for Prometheus.
 --
 -- ```lua
 -- local bh = require "bellhop"
--- local orders = bh.metrics.counter("shop_orders_total", "orders that came in", { "tenant" })
--- local latency = bh.metrics.histogram("shop_latency_seconds", "of the shop's answers")
+-- local orders = bh.metrics.counter("shop_orders_total", "orders received", { "tenant" })
+-- local latency = bh.metrics.histogram("shop_latency_seconds", "response time of the shop")
 --
 -- return {
+--     on_handshake = function(req)
+--         return { user = req:arg "user", tenant = req:arg "tenant" }
+--     end,
 --     on_message = function(conn)
 --         orders:inc(1, conn.tenant or "")
 --         latency:observe(0.02)
@@ -988,10 +1023,12 @@ function bh.log.error(message, fields) end
 -- }
 -- ```
 --
--- Names are letters, digits and `_`, and do not begin with `bellhop_`; the help is one line. The values of the labels
--- are arguments, in the order of their names. Each combination of values is a series: 1,000 of a metric at
--- most, then `nil, why`; so take no labels from what clients send. At most 8 labels, and 200 metrics. A metric keeps
--- its type and its labels until the server is restarted.
+-- - Declare metrics while the policy is loaded, outside of hooks. All workers count together, and counts survive a reload. A
+--   metric keeps its type and labels until the server restarts.
+-- - A name has letters, digits and `_`, and does not begin with `bellhop_`. The help is one line.
+-- - Label values are arguments, in the order of the label names. Each combination of values is a series. A metric has at most
+--   1,000 series, then methods return `nil, why`; so do not use values that clients choose. There are at most 8 labels, and 200
+--   metrics.
 
 ---@class bellhop.Metrics
 bh.metrics = {}
@@ -1008,7 +1045,7 @@ function bh.metrics.counter(name, help, labels) end
 ---@return bellhop.Gauge
 function bh.metrics.gauge(name, help, labels) end
 
----Of seconds, say: with buckets from 0.001 to 10.
+---The buckets are 0.001 to 10, for seconds.
 ---@param name string
 ---@param help? string
 ---@param labels? string[]
@@ -1018,9 +1055,9 @@ function bh.metrics.histogram(name, help, labels) end
 ---@class bellhop.Counter
 local counter = {}
 
----@param by? number 1 unless you say otherwise; not below 0
----@param ... string the values of the labels
----@return true? counted or nil and that there are too many series
+---@param by? number 1 by default; not negative
+---@param ... string label values
+---@return true? counted or nil when there are too many series
 ---@return string? why
 function counter:inc(by, ...) end
 
@@ -1028,14 +1065,14 @@ function counter:inc(by, ...) end
 local gauge = {}
 
 ---@param value number
----@param ... string
----@return true? set or nil and that there are too many series
+---@param ... string label values
+---@return true? set or nil when there are too many series
 ---@return string? why
 function gauge:set(value, ...) end
 
----@param by? number 1 unless you say otherwise; may be below 0
----@param ... string
----@return true? counted or nil and that there are too many series
+---@param by? number 1 by default; may be negative
+---@param ... string label values
+---@return true? counted or nil when there are too many series
 ---@return string? why
 function gauge:inc(by, ...) end
 
@@ -1043,24 +1080,26 @@ function gauge:inc(by, ...) end
 local histogram = {}
 
 ---@param value number
----@param ... string
----@return true? counted or nil and that there are too many series
+---@param ... string label values
+---@return true? counted or nil when there are too many series
 ---@return string? why
 function histogram:observe(value, ...) end
 
 -- # config.md: Configuration
 --
--- Everything in the configuration, by its path, after environment and command line had their say. What is yours
--- stands in the section `app`. It is read at the start: a reload of scripts does not change it. `bh.version` is the
--- version of bellhop, such as `"0.1.0"`.
+-- Use `bh.config` to read the configuration: your own section `app`, and all others.
+--
+-- ```lua
+-- local greeting = bh.config "app.greeting" or "hello"
+-- local first = bh.config "app.servers.1" -- of a list, from 1
+-- local app = bh.config "app" -- a table
+-- ```
+--
+-- Environment variables and command line options are included. The configuration is read at the start; reloading scripts
+-- does not change it. `bh.version` is the version of bellhop, such as `"0.1.0"`.
 
----```lua
----local greeting = bh.config "app.greeting" or "hello"
----local first = bh.config "app.servers.1" -- of a list, from 1
----local whole = bh.config "app" -- a table
----```
 ---@param path string
----@return any value nil when it is not there
+---@return any value nil when it is missing
 function bh.config(path) end
 
 return bh

@@ -1,40 +1,40 @@
--- bellhop.pusher - the Pusher Channels protocol (version 7), for clients such as pusher-js and
+-- bellhop.pusher - a server for the Pusher Channels protocol (version 7): for clients such as pusher-js and
 -- laravel-echo, and for Pusher's server libraries.
 --
 --     -- bellhop.conf.lua:  websocket = { paths = { "/app/:key" } }
 --     local pusher = require "bellhop.pusher"
 --     return pusher.policy { apps = { { id = "1", key = "app-key", secret = "app-secret" } } }
 --
--- Options of pusher.policy:
+-- Options of pusher.policy, with defaults:
 --     apps              a list of apps, each with
---         id, key, secret       as your Pusher libraries have them
---         client_messages       true: clients may send client-* events (default: they may not)
---         client_rate           how many a second one connection may send, 10
---         presence_members      users of one presence channel, 100
---         cache_ttl             seconds for which a cache channel remembers its last event, 1800
---         authorize_within      seconds in which a connection must have signed in or subscribed a private
---                               or presence channel, else it is closed with 4009 (default: for ever)
---         enabled               false: connections are closed with 4003, the API answers 403
---     activity_timeout  seconds of silence after which a client asks whether we are still there, 120
---     lease             seconds for which the members of an instance that died stay in presence channels
---                       (with Redis), 30
+--         id, key, secret       the same as in your Pusher libraries
+--         client_messages       false; true: clients may send client-* events
+--         client_rate           10: client events per second and connection
+--         presence_members      100: users in one presence channel
+--         cache_ttl             1800: seconds for which a cache channel keeps its last event
+--         authorize_within      none: seconds within which a connection must sign in or subscribe to a private
+--                               or presence channel, otherwise it is closed with 4009
+--         enabled               true; false: connections are closed with 4003, the API returns 403
+--     activity_timeout  120: seconds without traffic after which a client sends a ping
+--     lease             30: seconds after which the members of a crashed instance leave presence channels
+--                       (with Redis)
 --
 -- The result is a table of hooks: on_init, on_handshake, on_open, on_message, on_expire, on_close,
--- on_shutdown, http, timers. To add to one, keep it and call it:
+-- on_shutdown, http, timers. To extend a hook, wrap it:
 --
 --     local hooks = pusher.policy { ... }
 --     local on_open = hooks.on_open
 --     function hooks.on_open(conn) ... return on_open(conn) end
 --
--- Connections that came by another path have no opinion of these hooks, so other policies may stand
--- beside this one in script.files. on_subscribe(conn, topic) may refuse a channel; its topic is
--- described in bellhop/pusher/wire.lua. Scripts trigger events with
+-- The hooks return nil for connections of other paths, so script.files may list other policies as well.
+-- on_subscribe(conn, topic) of another policy may refuse a channel; bellhop/pusher/wire.lua describes the topics.
+-- Scripts trigger events with
 --
 --     pusher.trigger(app_id, channel or {channels}, event, data, except_socket_id) -> true, or nil and why
 --
--- whose data is a string, or a table that becomes JSON. It waits.
+-- where data is a string, or a table, which is encoded as JSON. It waits.
 --
--- There are no webhooks, no watch lists, no channel history, and no terminate_connections of users.
+-- Not supported: webhooks, watch lists, channel history, terminate_connections of users.
 local bh = require "bellhop"
 local channels = require "bellhop.pusher.channels"
 local rest = require "bellhop.pusher.rest"
@@ -43,13 +43,13 @@ local json = bh.json
 
 local pusher = {}
 
-local BEAT = 5
+local HEARTBEAT = 5
 local PROTOCOL_MIN, PROTOCOL_MAX = 5, 7
 local REFUSALS = {
-    unknown_app = { 4001, "There is no app with this key" },
+    unknown_app = { 4001, "Unknown app key" },
     disabled = { 4003, "The app is disabled" },
     bad_protocol = { 4007, "Unsupported protocol version" },
-    no_protocol = { 4008, "No protocol version was given" },
+    no_protocol = { 4008, "The protocol version is missing" },
 }
 
 local apps_by_id, apps_by_key = {}, {}
@@ -64,7 +64,7 @@ local OPTIONS = { apps = "table", activity_timeout = "number", lease = "number" 
 
 local function check_options(where, options, known)
     for name, value in pairs(options) do
-        if not known[name] then error(("%s: there is no option %s"):format(where, tostring(name)), 0) end
+        if not known[name] then error(("%s: unknown option %s"):format(where, tostring(name)), 0) end
         if type(value) ~= known[name] then error(("%s: %s must be a %s"):format(where, name, known[name]), 0) end
     end
 end
@@ -75,32 +75,33 @@ local function add_app(given)
     app.id = math.type(app.id) == "integer" and tostring(app.id) or app.id
     check_options("an app of pusher.policy", app, APP_OPTIONS)
     for _, name in ipairs { "id", "key", "secret" } do
-        if not app[name] or app[name] == "" then error("an app of pusher.policy has no " .. name, 0) end
+        if not app[name] or app[name] == "" then error("an app of pusher.policy: " .. name .. " is missing", 0) end
     end
     if app.id:find "[^%w_%-]" or #app.id > 40 then
-        error("an app's id has at most 40 bytes of A-Z a-z 0-9 _ -: " .. app.id, 0)
+        error("an app's id must be 1 to 40 of A-Z a-z 0-9 _ -: " .. app.id, 0)
     end
-    if apps_by_id[app.id] or apps_by_key[app.key] then error("two apps have the id or the key of " .. app.id, 0) end
+    if apps_by_id[app.id] or apps_by_key[app.key] then error("two apps have the same id or key: " .. app.id, 0) end
     apps_by_id[app.id], apps_by_key[app.key] = app, app
 end
 
--- --- what a connection is told ---
+-- --- errors ---
 
--- The connection goes on.
-local function complain(conn, message, code) conn:send(wire.error_frame(code, message)) end
+-- The connection stays open.
+local function send_error(conn, message, code) conn:send(wire.error_frame(code, message)) end
 
-local function close_for(conn, code, message)
+local function close_with(conn, code, message)
     conn:send(wire.error_frame(code, message))
     conn:close(code, message)
 end
 
-local function refuse(conn, channel, status, kind, message)
+local function refuse_channel(conn, channel, status, kind, message)
     local data = json.encode { type = kind, error = message, status = status }
     conn:send(wire.frame("pusher:subscription_error", channel, data))
 end
 
 -- --- connecting ---
 
+-- Why a connection is refused: a key of REFUSALS, or nil.
 local function refusal(req, app)
     local given = req:arg "protocol"
     local protocol = given and math.tointeger(tonumber(given))
@@ -110,7 +111,7 @@ local function refusal(req, app)
     if not protocol or protocol < PROTOCOL_MIN or protocol > PROTOCOL_MAX then return "bad_protocol" end
 end
 
--- A client hears why it is refused in a frame, so it is let in first.
+-- The protocol reports a refusal in a frame, so the connection is accepted first and closed in on_open.
 local function on_handshake(req)
     local key = req.params.key
     if not key then return nil end
@@ -127,7 +128,7 @@ local function on_open(conn, activity_timeout)
     local tags = conn.tags
     local why = REFUSALS[tags.pusher_refused]
     if why then
-        close_for(conn, why[1], why[2])
+        close_with(conn, why[1], why[2])
     elseif tags.pusher then
         conn.vars.pusher = { app = tags.pusher, channels = {} }
         local hello = { socket_id = wire.socket_id(conn.id), activity_timeout = activity_timeout }
@@ -135,34 +136,34 @@ local function on_open(conn, activity_timeout)
     end
 end
 
-local function authorized(conn, app)
+local function on_authorized(conn, app)
     if app.authorize_within then conn:set_expiry(nil) end
 end
 
 -- --- subscribing ---
 
--- The member that channel_data names, or nil and what is wrong with it.
+-- The member in channel_data, or nil and why it is invalid.
 local function read_member(text)
     local given = json.decode(text)
-    if type(given) ~= "table" then return nil, "channel_data is no JSON object" end
+    if type(given) ~= "table" then return nil, "channel_data is not a JSON object" end
     local user = given.user_id
     if math.type(user) == "integer" then user = tostring(user) end
     if type(user) ~= "string" or user == "" or #user > wire.USER_ID_MAX or user:find "%c" then
-        return nil, "channel_data has no user_id"
+        return nil, "channel_data has no valid user_id"
     end
     local info = json.encode(given.user_info or json.null)
-    if not info then return nil, "user_info cannot be sent on" end
+    if not info then return nil, "user_info cannot be encoded" end
     if #info > wire.USER_INFO_MAX then return nil, "user_info is too large" end
     return { user = user, info = info }
 end
 
--- True, and the member for a presence channel; or nil, status and why.
-local function may_join(conn, mine, app, channel, data)
+-- True, and the member of a presence channel; or nil, a status and the reason.
+local function may_join(conn, state, app, channel, data)
     local kind, user = wire.kind(channel)
     if kind == "public" then return true end
     if kind == "user" then
-        if mine.user == user then return true end
-        return nil, 401, "Only the user who has signed in may subscribe it"
+        if state.user == user then return true end
+        return nil, 401, "Only the signed-in user may subscribe"
     end
     local text = wire.socket_id(conn.id) .. ":" .. channel
     if kind == "presence" then
@@ -170,7 +171,7 @@ local function may_join(conn, mine, app, channel, data)
         text = text .. ":" .. data.channel_data
     end
     if not wire.is_signed(app, data.auth, text) then
-        return nil, 401, "The signature is not that of " .. text
+        return nil, 401, "Invalid signature: it must sign " .. text
     end
     if kind == "private" then return true end
     local member, why = read_member(data.channel_data)
@@ -182,21 +183,21 @@ local function join_topic(conn, app, channel)
     local ok, why = conn:subscribe(wire.topic(app.id, channel))
     if ok then return true end
     if why == "denied" then
-        refuse(conn, channel, 403, "AuthError", "The policy does not allow it")
+        refuse_channel(conn, channel, 403, "AuthError", "Refused by the policy")
     elseif why == "too big" then
-        refuse(conn, channel, 400, "LimitReached", "This connection has too many channels")
+        refuse_channel(conn, channel, 400, "LimitReached", "This connection has too many channels")
     elseif why ~= "closed" then
-        refuse(conn, channel, 503, "ServerError", why)
+        refuse_channel(conn, channel, 503, "ServerError", why)
     end
 end
 
-local function membership(conn, mine, channel)
-    local member = mine.channels[channel]
+local function membership(conn, state, channel)
+    local member = state.channels[channel]
     if type(member) ~= "table" then return nil end
-    return { app = mine.app, channel = channel, user = member.user, info = member.info, conn = conn.id }
+    return { app = state.app, channel = channel, user = member.user, info = member.info, conn = conn.id }
 end
 
--- The JSON text of all members.
+-- All members, as JSON.
 local function presence_data(infos)
     local ids, hash = {}, {}
     for user in pairs(infos) do ids[#ids + 1] = user end
@@ -206,16 +207,16 @@ local function presence_data(infos)
         table.concat(hash, ","))
 end
 
--- What the client is told of its success; nil: it was refused after all.
-local function join_presence(conn, mine, app, channel)
-    local infos, why = channels.join(membership(conn, mine, channel), app.presence_members)
+-- The data of subscription_succeeded; nil when the subscription was refused.
+local function join_presence(conn, state, app, channel)
+    local infos, why = channels.join(membership(conn, state, channel), app.presence_members)
     if infos then return presence_data(infos) end
-    mine.channels[channel] = nil
+    state.channels[channel] = nil
     conn:unsubscribe(wire.topic(app.id, channel))
     if why == "full" then
-        refuse(conn, channel, 403, "LimitReached", "The channel has as many members as it may have")
+        refuse_channel(conn, channel, 403, "LimitReached", "The channel has the maximum number of members")
     else
-        refuse(conn, channel, 503, "ServerError", why)
+        refuse_channel(conn, channel, 503, "ServerError", why)
     end
 end
 
@@ -226,46 +227,46 @@ end
 
 local handlers = {}
 
-handlers["pusher:subscribe"] = function(conn, mine, app, data)
+handlers["pusher:subscribe"] = function(conn, state, app, data)
     local channel = data.channel
     if not wire.kind(channel) then
-        return complain(conn, "Invalid channel name: " .. tostring(channel))
+        return send_error(conn, "Invalid channel name: " .. tostring(channel))
     end
-    if mine.channels[channel] then return complain(conn, "Existing subscription to channel " .. channel) end
-    local ok, member, why = may_join(conn, mine, app, channel, data)
-    if not ok then return refuse(conn, channel, member, member == 401 and "AuthError" or "InvalidData", why) end
+    if state.channels[channel] then return send_error(conn, "Existing subscription to channel " .. channel) end
+    local ok, member, why = may_join(conn, state, app, channel, data)
+    if not ok then return refuse_channel(conn, channel, member, member == 401 and "AuthError" or "InvalidData", why) end
     if not join_topic(conn, app, channel) then return end
-    mine.channels[channel] = member or true
-    local told = "{}"
-    if member then told = join_presence(conn, mine, app, channel) end
+    state.channels[channel] = member or true
+    local answer = "{}"
+    if member then answer = join_presence(conn, state, app, channel) end
     channels.touch(app.id, channel)
-    if not told then return end
-    if wire.kind(channel) ~= "public" then authorized(conn, app) end
-    conn:send(wire.frame("pusher_internal:subscription_succeeded", channel, told))
+    if not answer then return end
+    if wire.kind(channel) ~= "public" then on_authorized(conn, app) end
+    conn:send(wire.frame("pusher_internal:subscription_succeeded", channel, answer))
     if wire.is_cache(channel) then send_cached(conn, app, channel) end
 end
 
-handlers["pusher:unsubscribe"] = function(conn, mine, app, data)
+handlers["pusher:unsubscribe"] = function(conn, state, app, data)
     local channel = data.channel
-    if not mine.channels[channel] then return complain(conn, "No current subscription to channel " .. tostring(channel)) end
-    local m = membership(conn, mine, channel)
-    mine.channels[channel] = nil
+    if not state.channels[channel] then return send_error(conn, "No current subscription to channel " .. tostring(channel)) end
+    local m = membership(conn, state, channel)
+    state.channels[channel] = nil
     conn:unsubscribe(wire.topic(app.id, channel))
     channels.touch(app.id, channel)
     if m then channels.leave(m) end
 end
 
-handlers["pusher:signin"] = function(conn, mine, app, data)
+handlers["pusher:signin"] = function(conn, state, app, data)
     local text = data.user_data
     if type(text) ~= "string"
         or not wire.is_signed(app, data.auth, wire.socket_id(conn.id) .. "::user::" .. text) then
-        return close_for(conn, 4009, "The signature of the sign-in is not valid")
+        return close_with(conn, 4009, "Invalid signature")
     end
     local user = json.decode(text)
     local id = type(user) == "table" and user.id
-    if type(id) ~= "string" or id == "" then return close_for(conn, 4009, "user_data has no id") end
-    mine.user = id
-    authorized(conn, app)
+    if type(id) ~= "string" or id == "" then return close_with(conn, 4009, "user_data has no id") end
+    state.user = id
+    on_authorized(conn, app)
     conn:send(wire.frame("pusher:signin_success", nil, json.encode { user_data = text }))
 end
 
@@ -274,28 +275,28 @@ handlers["pusher:pong"] = function() end
 
 -- --- client events ---
 
--- What is wrong with it, and a code.
-local function client_event_fault(conn, mine, app, event, channel, data)
+-- Why the event is refused, and an error code; nil when it is allowed.
+local function client_event_fault(conn, state, app, event, channel, data)
     local kind = wire.kind(channel)
     if not app.client_messages then return "Client events are not enabled for this app" end
     if kind ~= "private" and kind ~= "presence" then
         return "Client events are for private and presence channels only"
     end
-    if wire.is_encrypted(channel) then return "There are no client events on encrypted channels" end
-    if not mine.channels[channel] then return "Client events need a subscription to their channel" end
-    if #event > wire.EVENT_MAX then return "The event's name is too long" end
-    if data and #data > wire.DATA_MAX then return "The data of the event is too large" end
+    if wire.is_encrypted(channel) then return "Client events are not supported on encrypted channels" end
+    if not state.channels[channel] then return "Client events require a subscription to the channel" end
+    if #event > wire.EVENT_MAX then return "The event name is too long" end
+    if data and #data > wire.DATA_MAX then return "The event data is too large" end
     if not conn:allow("pusher.client_events", app.client_rate, math.max(app.client_rate, 1)) then
-        return "This connection sends too many client events", 4301
+        return "Too many client events", 4301
     end
 end
 
-local function client_event(conn, mine, app, frame)
+local function client_event(conn, state, app, frame)
     local event, channel = frame.event, frame.channel
     local data = frame.data ~= nil and json.encode(frame.data) or nil
-    local fault, code = client_event_fault(conn, mine, app, event, channel, data)
-    if fault then return complain(conn, fault, code) end
-    local member = mine.channels[channel]
+    local fault, code = client_event_fault(conn, state, app, event, channel, data)
+    if fault then return send_error(conn, fault, code) end
+    local member = state.channels[channel]
     return {
         topic = wire.topic(app.id, channel),
         data = wire.client_frame(event, channel, data, type(member) == "table" and member.user or nil),
@@ -306,25 +307,25 @@ end
 -- --- hooks ---
 
 local function on_message(conn, text, opcode)
-    local mine = conn.vars.pusher
-    if not mine then return conn.tags.pusher_refused and true or nil end
-    local app = apps_by_id[mine.app]
-    if not app then -- a reload has removed it
-        close_for(conn, 4001, REFUSALS.unknown_app[2])
+    local state = conn.vars.pusher
+    if not state then return conn.tags.pusher_refused and true or nil end
+    local app = apps_by_id[state.app]
+    if not app then -- removed by a reload
+        close_with(conn, 4001, REFUSALS.unknown_app[2])
         return true
     end
     local frame = opcode == "text" and json.decode(text)
     if type(frame) ~= "table" or type(frame.event) ~= "string" then
-        complain(conn, "A message must be a JSON object with an event")
+        send_error(conn, "A message must be a JSON object with the field event")
         return true
     end
-    if frame.event:find "^client%-" then return client_event(conn, mine, app, frame) or true end
+    if frame.event:find "^client%-" then return client_event(conn, state, app, frame) or true end
     local handler = handlers[frame.event]
     local data = type(frame.data) == "string" and json.decode(frame.data) or frame.data
     if not handler then
-        complain(conn, "Clients send pusher: and client- events only")
+        send_error(conn, "Unknown event: clients may send pusher: and client- events")
     else
-        handler(conn, mine, app, type(data) == "table" and data or {})
+        handler(conn, state, app, type(data) == "table" and data or {})
     end
     return true
 end
@@ -332,19 +333,19 @@ end
 local function on_expire(conn)
     local app = apps_by_id[conn.tags.pusher]
     if not app or not app.authorize_within then return nil end
-    close_for(conn, 4009, "The connection was not authorized in time")
+    close_with(conn, 4009, "The connection was not authorized in time")
     return false
 end
 
 local function on_close(conn)
-    local mine = conn.vars.pusher
-    if not mine then return end
+    local state = conn.vars.pusher
+    if not state then return end
     local members = {}
-    for channel in pairs(mine.channels) do
-        members[#members + 1] = membership(conn, mine, channel)
-        channels.touch(mine.app, channel)
+    for channel in pairs(state.channels) do
+        members[#members + 1] = membership(conn, state, channel)
+        channels.touch(state.app, channel)
     end
-    mine.channels = {}
+    state.channels = {}
     for _, m in ipairs(members) do channels.leave(m) end
 end
 
@@ -352,7 +353,7 @@ function pusher.policy(options)
     check_options("pusher.policy", options, OPTIONS)
     if not options.apps or #options.apps == 0 then error("pusher.policy: apps is missing", 0) end
     local lease, ids = options.lease or 30, {}
-    if lease < 1 then error("pusher.policy: lease must be at least 1 s", 0) end
+    if lease < 1 then error("pusher.policy: lease must be at least 1 second", 0) end
     for _, app in ipairs(options.apps) do add_app(app) end
     for id in pairs(apps_by_id) do ids[#ids + 1] = id end
     return {
@@ -364,13 +365,13 @@ function pusher.policy(options)
         on_close = on_close,
         on_shutdown = channels.retire,
         http = rest.endpoints(function(id) return apps_by_id[id] end),
-        timers = { pusher = { every = math.min(BEAT, lease / 3), fn = channels.beat } },
+        timers = { pusher = { every = math.min(HEARTBEAT, lease / 3), fn = channels.heartbeat } },
     }
 end
 
 function pusher.trigger(app_id, names, event, data, except)
     local app = apps_by_id[tostring(app_id)]
-    if not app then return nil, "no app " .. tostring(app_id) end
+    if not app then return nil, "unknown app " .. tostring(app_id) end
     if type(data) == "table" then data = assert(json.encode(data)) end
     return rest.trigger(app, names, event, data, except)
 end

@@ -1,8 +1,8 @@
 /* buf.c - shared immutable buffers and private growable ones.
  *
  * A bh_buf is one allocation: header and bytes. The count is atomic and nothing else is, because
- * the bytes never change after the buffer has been shown to somebody; the decrement is
- * acquire-release so that the thread that frees has seen every other thread's last read.
+ * the bytes never change once the buffer is shared; the decrement is acquire-release so that the
+ * thread that frees has seen the last read of every other thread.
  *
  * A bh_bytes doubles, so appending n bytes one at a time costs O(n). */
 #include "bellhop/base/buf.h"
@@ -47,7 +47,7 @@ struct bh_buf *bh_buf_ref(struct bh_buf *b) {
     return b;
 }
 
-/* Who sees that the only reference is their own need not lock the count. */
+/* The holder of the only reference need not lock the count. */
 void bh_buf_unref(struct bh_buf *b) {
     if (b && (atomic_load_explicit(&b->refs, memory_order_acquire) == 1 ||
               atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) == 1))

@@ -1,7 +1,7 @@
 /* clock.c - time from the kernel, or from a test.
  *
- * The fake is three plain variables: single-threaded tests alone write them, so the real clock
- * pays one predictable branch and no atomics. */
+ * The fake is three plain variables that only single-threaded tests write, so the real clock pays
+ * one predictable branch and no atomics. */
 #include "bellhop/base/clock.h"
 
 #include <stdbool.h>

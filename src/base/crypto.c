@@ -1,7 +1,7 @@
 /* crypto.c - digests, random bytes and encodings.
  *
  * Digests, HMAC and randomness are OpenSSL's; the encodings are ours because EVP's decoder skips
- * blanks and forgives stray bits, and two texts for one signature must not both pass. */
+ * blanks and accepts stray bits, and a signature must have one encoding only. */
 #include "bellhop/base/crypto.h"
 
 #include "bellhop/base/error.h"
@@ -19,8 +19,8 @@
 #define RANDOM_BLOCK 1024
 #define RANDOM_SMALL 64
 
-/* An id for each message, from a generator that takes microseconds for each call: small draws are
- * cut from a block of the thread's own, and what is handed out is wiped from it. */
+/* Every message needs an id, and RAND_bytes takes microseconds per call: small draws are cut from a
+ * block per thread, and the bytes handed out are wiped from it. */
 static void draw_small(unsigned char *out, size_t n) {
     static _Thread_local unsigned char block[RANDOM_BLOCK];
     static _Thread_local size_t left;
@@ -50,7 +50,7 @@ void bh_random(void *out, size_t n) {
 }
 
 uint32_t bh_random_below(uint32_t bound) {
-    uint32_t draw, unfair = -bound % bound; /* 2^32 mod bound: the draws that would favour some */
+    uint32_t draw, unfair = -bound % bound; /* 2^32 mod bound: lower draws bias the result */
     do
         bh_random(&draw, sizeof draw);
     while (draw < unfair);
@@ -68,7 +68,7 @@ static struct {
 static void fetch_digests(void) {
     for (size_t i = 0; i < DIGESTS; i++)
         digests[i].md = EVP_MD_fetch(NULL, digests[i].name, NULL);
-    ERR_clear_error(); /* of those that this build of OpenSSL has not */
+    ERR_clear_error(); /* of the digests that this OpenSSL lacks */
 }
 
 /* Fetched once and kept: looking one up among the providers costs more than a short digest, and
@@ -87,7 +87,7 @@ static const char *not_null(struct bh_slice s) {
     return s.p ? s.p : "";
 }
 
-/* A digest that this build of OpenSSL refuses (a FIPS provider has no md5) names nothing either. */
+/* A digest that this OpenSSL rejects (a FIPS provider has no md5) counts as unknown. */
 static int length_or_error(bool good, unsigned length) {
     if (good)
         return (int)length;

@@ -1,4 +1,4 @@
-/* error.c - the texts of the error numbers, made from the same list as the numbers. */
+/* error.c - the texts of the error numbers, from the same list as the numbers. */
 #include "bellhop/base/error.h"
 
 const char *bh_strerror(int error) {

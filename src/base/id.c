@@ -1,4 +1,4 @@
-/* id.c - the rule of ids as a table of character classes, one bit for each alphabet. */
+/* id.c - the rules for ids as a table of character classes, one bit for each alphabet. */
 #include "bellhop/base/id.h"
 
 #include "bellhop/base/crypto.h"
@@ -25,7 +25,7 @@ static const struct {
     [BH_ID_MESSAGE] = {MESSAGE, "a message id may contain only A-Z a-z 0-9 _ . @ - / : + ="},
 };
 
-static const char *objection(enum bh_id_kind kind, struct bh_slice id) {
+static const char *error_of(enum bh_id_kind kind, struct bh_slice id) {
     if (id.n == 0)
         return "an id must not be empty";
     if (id.n > BH_ID_MAX)
@@ -39,7 +39,7 @@ static const char *objection(enum bh_id_kind kind, struct bh_slice id) {
 }
 
 int bh_id_check(enum bh_id_kind kind, struct bh_slice id, const char **why) {
-    const char *text = objection(kind, id);
+    const char *text = error_of(kind, id);
     if (why && text)
         *why = text;
     return text ? BH_EINVAL : 0;

@@ -1,10 +1,10 @@
 /* json.c - readers of accepted text, cJSON trees, and writing strings.
  *
  * The readers (root, next, member, ...) work on text that the scanner has accepted; they skip
- * values by counting brackets, and stay inside their slice whatever it contains.
+ * values by counting brackets, and stay inside their slice for any content.
  *
- * Trees are cJSON's, built only from what the scanner lets through in tree mode. Both views let the
- * last of several members with one name win, so no two parts of the house can read one text
+ * Trees are cJSON's, built only from texts that the scanner accepts in tree mode. In both, the last
+ * of several members with one name wins, so no two parts of the program can read one text
  * differently. */
 #include "bellhop/base/json.h"
 
@@ -76,7 +76,7 @@ static const char *skip_value(const char *p, const char *end) {
     return p;
 }
 
-/* To the next thing that is neither a blank nor the given separator. */
+/* To the next byte that is neither a blank nor the given separator. */
 static const char *skip_separator(const char *p, const char *end, char separator) {
     p = bh_json_skip_blanks(p, end);
     if (p < end && *p == separator)
@@ -117,7 +117,7 @@ static struct bh_slice without_quotes(struct bh_slice raw) {
 static bool is_named(struct bh_json_value key, struct bh_slice name, struct bh_bytes *scratch) {
     struct bh_slice plain = without_quotes(key.raw);
     if (plain.n < name.n)
-        return false; /* escapes only make a name longer */
+        return false; /* an escape is longer than what it stands for */
     if (plain.n == 0 || !memchr(plain.p, '\\', plain.n))
         return bh_slice_eq(plain, name);
     bh_bytes_clear(scratch);
@@ -182,7 +182,7 @@ static void add_code_point(struct bh_bytes *out, uint32_t code) {
         bh_bytes_addc(out, (char)(0x80 | (code >> (6 * more) & 0x3f)));
 }
 
-/* Decodes what follows a backslash; returns where the text goes on. */
+/* Decodes what follows a backslash; returns where the text continues. */
 static const char *decode_escape(const char *p, const char *end, struct bh_bytes *out) {
     static const char plain[256] = {
         ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'};
@@ -326,8 +326,8 @@ bool bh_json_is_int(const struct bh_json *number, int64_t *out) {
 
 /* --- writing --- */
 
-/* The control characters of ASCII and Latin-1: the latter are harmless in JSON, but a log line in
- * a terminal is not a JSON parser. */
+/* The control characters of ASCII and Latin-1: harmless in JSON, but not in a terminal that shows
+ * the log. */
 static bool is_control(uint32_t code) {
     return code < 0x20 || (code >= 0x7f && code < 0xa0);
 }
@@ -346,7 +346,7 @@ static void quote_special(struct bh_bytes *out, uint32_t code) {
 void bh_json_quote(struct bh_bytes *out, struct bh_slice s) {
     bh_bytes_reserve(out, s.n + 2);
     bh_bytes_addc(out, '"');
-    size_t clean = 0; /* where the run begins that can be copied as it is */
+    size_t clean = 0; /* start of the run that can be copied unchanged */
     for (size_t i = 0; i < s.n;) {
         const unsigned char *p = (const unsigned char *)s.p + i;
         size_t n = *p < 0x80 ? 1 : bh_utf8_sequence(bh_slice(p, s.n - i));

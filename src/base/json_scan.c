@@ -1,10 +1,10 @@
 /* json_scan.c - the strict scanner.
  *
- * Recursive descent over RFC 8259 with a depth limit, so its stack is bounded and a hostile text
- * costs what its length costs. It allocates nothing and shares nothing.
+ * Recursive descent over RFC 8259 with a depth limit, so its stack is bounded and its time is
+ * linear in the length of the text. It allocates nothing and shares nothing.
  *
- * In tree mode it refuses in addition what cJSON would corrupt silently: NUL inside a string,
- * integers that a double cannot hold, numbers that overflow or outgrow cJSON's number buffer. */
+ * In tree mode it also rejects what cJSON would corrupt silently: NUL inside a string, integers
+ * that a double cannot hold, numbers that overflow or do not fit cJSON's number buffer. */
 #include "json_scan.h"
 
 #include "bellhop/base/error.h"
@@ -13,7 +13,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define TREE_NUMBER_MAX 62 /* cJSON reads longer literals in part */
+#define TREE_NUMBER_MAX 62 /* cJSON cuts longer literals */
 
 struct scan {
     const char *p, *end;
@@ -55,7 +55,7 @@ static bool take_digits(struct scan *s) {
 static bool scan_unicode_escape(struct scan *s) {
     int code = bh_json_hex4(s->p, s->end);
     if (code < 0)
-        return fail(s, "\\u wants four hexadecimal digits");
+        return fail(s, "\\u needs four hexadecimal digits");
     if (code == 0 && s->for_tree)
         return fail(s, "the escape \\u0000 is not supported here");
     if (bh_json_is_low_surrogate(code))
@@ -96,10 +96,10 @@ static bool scan_string(struct scan *s) {
         if (c == '\\' && !scan_escape(s))
             return false;
     }
-    return fail(s, "a string without end");
+    return fail(s, "a string is not terminated");
 }
 
-/* Whether cJSON would keep the number's value. */
+/* True when cJSON keeps the number's value. */
 static bool check_tree_number(struct scan *s, struct bh_slice literal, bool is_integer) {
     if (literal.n > TREE_NUMBER_MAX)
         return fail(s, "a number with too many digits");

@@ -1,12 +1,12 @@
-/* json_scan.h - what the scanner and the readers of json.c share; private to base. */
+/* json_scan.h - the scanner, and what it shares with the readers of json.c; private to base. */
 #ifndef BELLHOP_SRC_BASE_JSON_SCAN_H
 #define BELLHOP_SRC_BASE_JSON_SCAN_H
 
 #include "bellhop/base/json.h"
 
-#define BH_JSON_INT_MAX 9007199254740992 /* 2^53: up to it a double holds each integer */
+#define BH_JSON_INT_MAX 9007199254740992 /* 2^53: a double holds every integer up to it */
 
-/* bh_json_check; for_tree refuses in addition what cJSON would corrupt. */
+/* bh_json_check; for_tree also rejects what cJSON would corrupt. */
 int bh_json_scan(struct bh_slice text, bool for_tree, struct bh_json_error *error);
 
 static inline bool bh_json_is_blank(char c) {
@@ -19,7 +19,7 @@ static inline const char *bh_json_skip_blanks(const char *p, const char *end) {
     return p;
 }
 
-/* The code unit that the four digits behind \u name; -1 when they are none. */
+/* The code unit of the four digits after \u; -1 when they are not hexadecimal. */
 static inline int bh_json_hex4(const char *p, const char *end) {
     if (end - p < 4)
         return -1;

@@ -1,12 +1,12 @@
 /* jwks.c - reading JSON Web Key Sets, and choosing among their keys.
  *
- * A set comes from somebody else's tool and serves more than one purpose: keys that we cannot use
- * are left out and counted, and only a text that is no set at all is refused. What is left is a
- * flat array, since a set holds a handful of keys: a token's kid is looked up by comparing.
+ * A set is made by another tool and may serve several purposes: keys that we cannot use are skipped
+ * and counted, and only a text that is not a set is rejected. A set holds a handful of keys, so
+ * they are in a flat array and a kid is found by comparing.
  *
- * The order is: what the key is for, then its kind, then its numbers, and each kind goes through
- * bh_jwt_key_public or bh_jwt_key_secret, where the algorithms of a kind are decided. The set owns
- * its keys; immutable once parsed, any thread. */
+ * Checks go in the order purpose, type, numbers. Every key is made by bh_jwt_key_public or
+ * bh_jwt_key_secret, which decide the algorithms of its type. The set owns its keys; immutable once
+ * parsed, any thread. */
 #include "bellhop/base/jwks.h"
 
 #include "jwt_key.h"
@@ -20,17 +20,17 @@
 #include <openssl/param_build.h>
 
 #define ED25519_BYTES     32
-#define EXPONENT_BITS_MAX 64 /* larger ones only make verifying slow */
+#define EXPONENT_BITS_MAX 64 /* larger ones only slow down verifying */
 
 struct entry {
     struct bh_jwt_key *key;
-    char *kid; /* NULL: it has none, and serves only tokens that name none */
+    char *kid; /* NULL: none; it serves only tokens without kid */
     size_t kid_len;
 };
 
 struct bh_jwks {
     size_t count, skipped;
-    const char *why; /* the last was skipped */
+    const char *why; /* of the last skipped key */
     struct entry entries[BH_JWKS_KEYS_MAX];
 };
 
@@ -40,7 +40,7 @@ static bool string_member(struct bh_json_value jwk, const char *name, struct bh_
     return bh_json_member(jwk, bh_slice_cstr(name), value) && value->type == BH_JSON_STRING;
 }
 
-/* The bytes of a base64url member, appended; false when there is none, or it is something else. */
+/* Appends the bytes of a base64url member; false when it is missing or malformed. */
 static bool bytes_member(struct bh_json_value jwk, const char *name, struct bh_bytes *bytes) {
     struct bh_json_value value;
     struct bh_bytes text = {0};
@@ -61,7 +61,7 @@ static BIGNUM *number_member(struct bh_json_value jwk, const char *name) {
     return number;
 }
 
-/* --- kinds of keys: each gives the key, or NULL and a reason --- */
+/* --- types of keys: each reader returns the key, or NULL and a reason --- */
 
 static EVP_PKEY *public_from(const char *type, OSSL_PARAM_BLD *build) {
     OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(build);
@@ -74,7 +74,7 @@ static EVP_PKEY *public_from(const char *type, OSSL_PARAM_BLD *build) {
     return pkey;
 }
 
-/* Takes pkey over; NULL leaves the reason as it is. */
+/* Takes over pkey; for NULL the reason is left unchanged. */
 static struct bh_jwt_key *key_from(EVP_PKEY *pkey, const char **why) {
     struct bh_jwt_key *key = NULL;
     if (pkey && bh_jwt_key_public(pkey, &key, why) != 0)
@@ -82,7 +82,7 @@ static struct bh_jwt_key *key_from(EVP_PKEY *pkey, const char **why) {
     return key;
 }
 
-static bool is_exponent(const BIGNUM *e) {
+static bool is_valid_exponent(const BIGNUM *e) {
     return BN_is_odd(e) && !BN_is_one(e) && BN_num_bits(e) <= EXPONENT_BITS_MAX;
 }
 
@@ -91,7 +91,7 @@ static struct bh_jwt_key *read_rsa(struct bh_json_value jwk, const char **why) {
     OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
     EVP_PKEY *pkey = NULL;
     *why = "an RSA key's n or e is missing or malformed";
-    if (build && n && e && is_exponent(e) &&
+    if (build && n && e && is_valid_exponent(e) &&
         OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n) == 1 &&
         OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, e) == 1)
         pkey = public_from("RSA", build);
@@ -114,7 +114,7 @@ static const struct bh_jwt_algorithm *curve_member(struct bh_json_value jwk) {
     return NULL;
 }
 
-/* OpenSSL refuses a point that is not on the curve. */
+/* OpenSSL rejects a point that is not on the curve. */
 static EVP_PKEY *public_from_point(const char *curve, struct bh_slice point) {
     OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
     EVP_PKEY *pkey = NULL;
@@ -169,7 +169,7 @@ static struct bh_jwt_key *read_oct(struct bh_json_value jwk, const char **why) {
 
 /* --- one key --- */
 
-/* RFC 7517 sections 4.2 and 4.3: what is not said is allowed. */
+/* RFC 7517 sections 4.2 and 4.3: an absent member allows everything. */
 static bool is_for_verifying(struct bh_json_value jwk) {
     struct bh_json_value use, ops, op;
     if (bh_json_member(jwk, BH_SLICE("use"), &use) && !bh_jwt_string_equals(use, BH_SLICE("sig")))
@@ -183,7 +183,7 @@ static bool is_for_verifying(struct bh_json_value jwk) {
     return false;
 }
 
-/* The algorithms that the key's `alg` leaves to it. */
+/* The algorithms that the key's `alg` allows. */
 static unsigned algs_named(struct bh_json_value jwk) {
     struct bh_json_value alg;
     if (!bh_json_member(jwk, BH_SLICE("alg"), &alg))
@@ -197,18 +197,18 @@ static unsigned algs_named(struct bh_json_value jwk) {
     return id;
 }
 
-static struct bh_jwt_key *read_kind(struct bh_json_value jwk, const char **why) {
+static struct bh_jwt_key *read_type(struct bh_json_value jwk, const char **why) {
     static const struct {
         const char *kty;
         struct bh_jwt_key *(*read)(struct bh_json_value jwk, const char **why);
-    } kinds[] = {{"RSA", read_rsa}, {"EC", read_ec}, {"OKP", read_okp}, {"oct", read_oct}};
+    } types[] = {{"RSA", read_rsa}, {"EC", read_ec}, {"OKP", read_okp}, {"oct", read_oct}};
     struct bh_json_value kty;
-    *why = "a key is of no known kind (kty)";
+    *why = "a key has no known type (kty)";
     if (!string_member(jwk, "kty", &kty))
         return NULL;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (bh_jwt_string_equals(kty, bh_slice_cstr(kinds[i].kty)))
-            return kinds[i].read(jwk, why);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (bh_jwt_string_equals(kty, bh_slice_cstr(types[i].kty)))
+            return types[i].read(jwk, why);
     return NULL;
 }
 
@@ -216,13 +216,13 @@ static struct bh_jwt_key *read_key(struct bh_json_value jwk, const char **why) {
     *why = "a key is not for verifying signatures (use, key_ops)";
     if (!is_for_verifying(jwk))
         return NULL;
-    struct bh_jwt_key *key = read_kind(jwk, why);
+    struct bh_jwt_key *key = read_type(jwk, why);
     if (!key)
         return NULL;
     bh_jwt_key_restrict(key, algs_named(jwk));
     if (bh_jwt_key_algs(key))
         return key;
-    *why = "a key is for an algorithm (alg) that is not supported, or not its own";
+    *why = "a key's algorithm (alg) is not supported, or does not fit its type";
     bh_jwt_key_free(key);
     return NULL;
 }
@@ -256,7 +256,7 @@ static const char *read_keys(struct bh_jwks *set, struct bh_json_value keys) {
         if (n == BH_JWKS_KEYS_MAX)
             return "the key set has more than 100 keys";
         if (jwk.type != BH_JSON_OBJECT || !bh_jwt_distinct(jwk))
-            return "a key of the set is no object, or one with two members of one name";
+            return "a key of the set is not an object, or has two members of one name";
         add_key(set, jwk);
     }
     return NULL;

@@ -1,8 +1,9 @@
 /* jwt.c - verifying and signing compact JSON Web Signatures that carry claims.
  *
- * An algorithm is used only when the caller's rules, a key and the token's header all name it. The
- * order of the work is the order of trust: shape, header, signature, and only then the claims.
- * The algorithms and keys are in jwt_key.c, sets of keys in jwks.c. Stateless; any thread. */
+ * An algorithm is used only when the caller's rules, a key and the token's header all name it.
+ * Checks go in the order shape, header, signature, claims: claims are read only once the signature
+ * is known to be good. The algorithms and keys are in jwt_key.c, sets of keys in jwks.c. Stateless;
+ * any thread. */
 #include "bellhop/base/jwt.h"
 
 #include "jwt_key.h"
@@ -13,12 +14,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Anybody may send a token, so one token must not cost a signature check for each key of a set. */
+/* Anyone can send a token, so a token must not cost a signature check for every key of a set. */
 #define TRIES_MAX 8
 
 /* --- claims --- */
 
-/* A NumericDate: absent, a finite number, or something else. */
+/* A NumericDate: absent, a finite number, or invalid. */
 enum date { DATE_NONE, DATE_GOOD, DATE_BAD };
 
 static enum date read_date(struct bh_json_value claims, const char *name, double *out) {
@@ -34,7 +35,7 @@ static enum date read_date(struct bh_json_value claims, const char *name, double
     return isfinite(*out) ? DATE_GOOD : DATE_BAD;
 }
 
-static const char *object_to_issuer(struct bh_json_value claims, const char *issuer) {
+static const char *issuer_error(struct bh_json_value claims, const char *issuer) {
     struct bh_json_value value;
     if (!bh_json_member(claims, BH_SLICE("iss"), &value))
         return issuer ? "the token names no issuer" : NULL;
@@ -45,7 +46,7 @@ static const char *object_to_issuer(struct bh_json_value claims, const char *iss
     return NULL;
 }
 
-static const char *object_to_audience(struct bh_json_value claims, const char *audience) {
+static const char *audience_error(struct bh_json_value claims, const char *audience) {
     struct bh_json_value aud, each;
     if (!bh_json_member(claims, BH_SLICE("aud"), &aud))
         return audience ? "the token names no audience" : NULL;
@@ -61,7 +62,7 @@ static const char *object_to_audience(struct bh_json_value claims, const char *a
     return meant ? NULL : "the token is for another audience";
 }
 
-/* The expiry comes last, so BH_ETIMEDOUT says that nothing else is wrong. */
+/* Expiry is checked last, so BH_ETIMEDOUT means that nothing else is wrong. */
 static int check_times(struct bh_json_value claims, const struct bh_jwt_rules *rules,
                        const char **why) {
     double exp = 0, nbf = 0, iat = 0, now = (double)rules->now_s, leeway = (double)rules->leeway_s;
@@ -70,7 +71,7 @@ static int check_times(struct bh_json_value claims, const struct bh_jwt_rules *r
     if (has_exp == DATE_BAD || has_nbf == DATE_BAD || has_iat == DATE_BAD)
         *why = "one of the claims exp, nbf, iat is not a number";
     else if (rules->require_exp && has_exp == DATE_NONE)
-        *why = "the token never expires, which is not allowed here";
+        *why = "the token has no exp claim, which is required";
     else if (has_nbf && nbf > now + leeway)
         *why = "the token is not valid yet";
     else if (has_iat && iat > now + leeway)
@@ -86,9 +87,9 @@ static int check_times(struct bh_json_value claims, const struct bh_jwt_rules *r
 
 static int check_claims(struct bh_json_value claims, const struct bh_jwt_rules *rules,
                         const char **why) {
-    *why = object_to_issuer(claims, rules->issuer);
+    *why = issuer_error(claims, rules->issuer);
     if (!*why)
-        *why = object_to_audience(claims, rules->audience);
+        *why = audience_error(claims, rules->audience);
     return *why ? BH_EDENIED : check_times(claims, rules, why);
 }
 
@@ -110,7 +111,7 @@ static bool split(struct bh_slice token, struct parts *parts) {
     return true;
 }
 
-/* What the header says: how the token is signed and, perhaps, by which key. */
+/* The header: how the token is signed and, optionally, by which key. */
 struct header {
     const struct bh_jwt_algorithm *alg;
     bool has_kid;
@@ -121,7 +122,7 @@ static const char *read_alg(struct bh_json_value object, const struct bh_jwt_rul
                             struct header *header) {
     struct bh_json_value value;
     if (bh_json_member(object, BH_SLICE("crit"), &value))
-        return "the token demands an extension that is not supported";
+        return "the token requires an extension (crit) that is not supported";
     if (!bh_json_member(object, BH_SLICE("alg"), &value) || value.type != BH_JSON_STRING)
         return "the token names no algorithm";
     struct bh_bytes name = {0};
@@ -145,8 +146,8 @@ static const char *read_kid(struct bh_json_value object, struct header *header) 
     return NULL;
 }
 
-static const char *object_to_set(const struct parts *parts, struct bh_slice signature,
-                                 const struct header *header, const struct bh_jwks *keys) {
+static const char *set_error(const struct parts *parts, struct bh_slice signature,
+                             const struct header *header, const struct bh_jwks *keys) {
     struct bh_slice kid = bh_bytes_slice(&header->kid);
     const struct bh_jwt_key *key;
     size_t cursor = 0, tries = 0;
@@ -157,14 +158,13 @@ static const char *object_to_set(const struct parts *parts, struct bh_slice sign
         tries++;
     }
     return tries ? "the token's signature is not valid"
-                 : "no key of the set fits the token's key id and algorithm";
+                 : "no key of the set has the token's kid and algorithm";
 }
 
-static const char *object_to_signature(const struct parts *parts, struct bh_slice signature,
-                                       const struct header *header,
-                                       const struct bh_jwt_rules *rules) {
+static const char *signature_error(const struct parts *parts, struct bh_slice signature,
+                                   const struct header *header, const struct bh_jwt_rules *rules) {
     if (rules->keys)
-        return object_to_set(parts, signature, header, rules->keys);
+        return set_error(parts, signature, header, rules->keys);
     if (!(bh_jwt_key_algs(rules->key) & header->alg->id))
         return "the key does not fit the token's algorithm";
     return bh_jwt_key_verifies(rules->key, header->alg, parts->input, signature)
@@ -172,8 +172,8 @@ static const char *object_to_signature(const struct parts *parts, struct bh_slic
                : "the token's signature is not valid";
 }
 
-static const char *object_to_header(struct bh_json_value object, const struct parts *parts,
-                                    const struct bh_jwt_rules *rules) {
+static const char *header_error(struct bh_json_value object, const struct parts *parts,
+                                const struct bh_jwt_rules *rules) {
     struct header header = {0};
     struct bh_bytes signature = {0};
     const char *why = read_alg(object, rules, &header);
@@ -182,7 +182,7 @@ static const char *object_to_header(struct bh_json_value object, const struct pa
     if (!why)
         why = bh_jwt_decode(parts->signature, &signature)
                   ? "the token's signature is not valid"
-                  : object_to_signature(parts, bh_bytes_slice(&signature), &header, rules);
+                  : signature_error(parts, bh_bytes_slice(&signature), &header, rules);
     bh_bytes_free(&signature);
     bh_bytes_free(&header.kid);
     return why;
@@ -201,7 +201,7 @@ static int check_signature(const struct parts *parts, const struct bh_jwt_rules 
     int rc = BH_EPROTO;
     *why = "the token's header is malformed";
     if (decode_object(parts->header, &text, &object)) {
-        *why = object_to_header(object, parts, rules);
+        *why = header_error(object, parts, rules);
         rc = *why ? BH_EDENIED : 0;
     }
     bh_bytes_free(&text);
@@ -211,7 +211,7 @@ static int check_signature(const struct parts *parts, const struct bh_jwt_rules 
 static int verify(struct bh_slice token, const struct bh_jwt_rules *rules, struct bh_bytes *text,
                   const char **why) {
     struct parts parts;
-    *why = "the text is not a token of three parts";
+    *why = "not a token: it must have three parts separated by dots";
     if (!split(token, &parts))
         return BH_EPROTO;
     int rc = check_signature(&parts, rules, why);

@@ -1,7 +1,7 @@
-/* jwt_json.c - what tokens and key sets are made of: JSON objects, strings and base64url.
+/* jwt_json.c - the parts of tokens and key sets: JSON objects, strings and base64url.
  *
- * Every text passes the strict scanner, and an object with two members of one name is refused, so
- * no later reader can see another value than the one checked here. Stateless; any thread. */
+ * Every text passes the strict scanner, and an object with two members of one name is rejected, so
+ * every later reader sees the value that was checked here. Stateless; any thread. */
 #include "jwt_key.h"
 
 #include "bellhop/base/crypto.h"

@@ -1,10 +1,9 @@
 /* jwt_key.c - the algorithms, and the keys that serve them.
  *
- * A key knows by its kind and size which algorithms it may serve, from the moment it is made; a
- * signature is looked at only with an algorithm of that set. That is the whole defence against
- * confusing the kinds, so it stands here and not with the callers. OpenSSL's error queue is left
- * empty after each verification, because the TLS code of the same thread reads it. Keys are
- * immutable once their maker has handed them out; any thread. */
+ * The type and size of a key decide, when it is made, which algorithms it serves; a signature is
+ * verified only with one of those. This check alone prevents key confusion, so it is here and not
+ * in the callers. OpenSSL's error queue is left empty after each verification, because the TLS code
+ * of the same thread reads it. A key is immutable once it is shared; any thread. */
 #include "jwt_key.h"
 
 #include "bellhop/base/error.h"
@@ -62,7 +61,7 @@ struct bh_jwt_key {
 
 struct bh_jwt_key *bh_jwt_key_secret(struct bh_slice secret) {
     struct bh_jwt_key *key = bh_calloc(1, sizeof *key);
-    key->algs = secret.n ? BH_JWT_HS_ALGS : 0; /* anybody could sign with the empty secret */
+    key->algs = secret.n ? BH_JWT_HS_ALGS : 0; /* anyone can sign with the empty secret */
     key->secret = bh_strndup(secret.p, secret.n);
     key->secret_len = secret.n;
     return key;
@@ -97,7 +96,7 @@ static unsigned algs_of_curve(EVP_PKEY *pkey) {
     return 0;
 }
 
-/* 0 with a reason in *why when the key serves nothing. */
+/* 0 with a reason in *why when the key serves no algorithm. */
 static unsigned algs_of_public_key(EVP_PKEY *pkey, const char **why) {
     switch (EVP_PKEY_get_base_id(pkey)) {
     case EVP_PKEY_RSA:
@@ -128,7 +127,7 @@ int bh_jwt_key_public(EVP_PKEY *pkey, struct bh_jwt_key **key, const char **why)
 
 /* --- PEM --- */
 
-/* Without it OpenSSL would ask the terminal about an encrypted PEM. */
+/* Without it OpenSSL would prompt on the terminal for an encrypted PEM. */
 static int no_passphrase(char *buffer, int size, int writing, void *ud) {
     return -1;
 }
@@ -162,7 +161,7 @@ int bh_jwt_key_pem(struct bh_slice pem, struct bh_jwt_key **key, const char **wh
 
 /* --- signatures --- */
 
-/* A JWS carries r and s side by side; OpenSSL wants them as DER. The caller frees *der. */
+/* A JWS has r and s concatenated; OpenSSL expects DER. The caller frees *der. */
 static int der_from_halves(struct bh_slice signature, size_t half, unsigned char **der) {
     if (signature.n != 2 * half)
         return -1;
@@ -180,12 +179,12 @@ static int der_from_halves(struct bh_slice signature, size_t half, unsigned char
     return n;
 }
 
-/* RFC 7518 section 3.5: MGF1 with the same hash, and a salt of exactly its length. Left to itself
- * OpenSSL would accept a salt of any length. */
+/* RFC 7518 section 3.5: MGF1 with the same hash, and a salt of exactly its length. By default
+ * OpenSSL accepts a salt of any length. */
 static bool choose_padding(const struct bh_jwt_algorithm *alg, EVP_PKEY_CTX *ctx,
                            const EVP_MD *md) {
     if (alg->id != BH_JWT_PS256)
-        return true; /* PKCS #1 v1.5 is what OpenSSL takes for RSA unless told otherwise */
+        return true; /* PKCS #1 v1.5 is OpenSSL's default for RSA */
     return EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PSS_PADDING) == 1 &&
            EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, md) == 1 &&
            EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, RSA_PSS_SALTLEN_DIGEST) == 1;

@@ -1,4 +1,4 @@
-/* log.c - one line for each event, whatever the fields contain.
+/* log.c - one line for each event, for any content of the fields.
  *
  * A line is built in memory and leaves by one write, so lines of different threads do not mix. Both
  * formats quote values as JSON strings (bh_json_quote escapes quotes, backslashes, control
@@ -6,7 +6,7 @@
  * word. Keys are reduced to word characters, because scripts choose some of them.
  *
  * The limiter is a leaky bucket in one atomic word: the upper bits hold the time until which the
- * allowance is spent, the lower ones how many lines were left out since the last one written. */
+ * allowance is spent, the lower bits the number of lines suppressed since the last one written. */
 #include "bellhop/base/log.h"
 
 #include "bellhop/base/buf.h"
@@ -62,22 +62,23 @@ int bh_log_parse_level(const char *name, enum bh_log_level *out) {
 
 /* --- the limiter --- */
 
-/* True when the line may be written; then *suppressed is the number of lines left out before. */
-static bool admit(struct bh_log_limit *limit, unsigned *suppressed) {
+/* True when the line may be written; then *suppressed is the number of lines suppressed before it.
+ */
+static bool allow(struct bh_log_limit *limit, unsigned *suppressed) {
     uint64_t now = bh_clock_ms();
     uint_fast64_t seen = atomic_load_explicit(&limit->state, memory_order_relaxed);
     for (;;) {
         uint64_t spent_until = seen >> SUPPRESSED_BITS;
         *suppressed = (unsigned)(seen & SUPPRESSED_MAX);
-        bool admitted = spent_until <= now + (LIMIT_BURST - 1) * LIMIT_PERIOD_MS;
+        bool allowed = spent_until <= now + (LIMIT_BURST - 1) * LIMIT_PERIOD_MS;
         uint_fast64_t next = seen;
-        if (admitted)
+        if (allowed)
             next = ((spent_until > now ? spent_until : now) + LIMIT_PERIOD_MS) << SUPPRESSED_BITS;
         else if (*suppressed < SUPPRESSED_MAX)
             next = seen + 1;
         if (atomic_compare_exchange_weak_explicit(&limit->state, &seen, next, memory_order_relaxed,
                                                   memory_order_relaxed))
-            return admitted;
+            return allowed;
     }
 }
 
@@ -88,7 +89,7 @@ static bool is_word_char(unsigned char c) {
            c == '.' || c == '-';
 }
 
-/* Printable ASCII without what would end or open something in logfmt. */
+/* Printable ASCII without the characters that logfmt gives a meaning. */
 static bool is_plain(struct bh_slice s) {
     for (size_t i = 0; i < s.n; i++)
         if (s.p[i] <= ' ' || s.p[i] >= 0x7f || strchr("=\"\\", s.p[i]))
@@ -114,7 +115,7 @@ static void add_text(struct bh_bytes *line, struct bh_slice s) {
     }
     s.n = VALUE_MAX;
     for (int i = 0; i < 3 && (s.p[s.n] & 0xc0) == 0x80; i++)
-        s.n--; /* not through the middle of a character */
+        s.n--; /* do not cut inside a character */
     bh_json_quote(line, s);
     line->len--;
     bh_bytes_adds(line, CUT_MARK "\"");
@@ -124,7 +125,7 @@ static void add_double(struct bh_bytes *line, double d) {
     if (isfinite(d))
         bh_bytes_addf(line, "%.15g", d);
     else
-        bh_bytes_adds(line, "null"); /* JSON has no other word for it */
+        bh_bytes_adds(line, "null"); /* JSON has no NaN and no infinity */
 }
 
 static bool is_secret(const char *key) {
@@ -192,7 +193,7 @@ static void emit(enum bh_log_level level, struct bh_bytes *line) {
         return;
     }
     bh_bytes_addc(line, '\n');
-    /* Nobody can be told that stderr is gone. */
+    /* A failure to write to stderr cannot be reported. */
     ssize_t n;
     do
         n = write(STDERR_FILENO, line->p, line->len);
@@ -202,7 +203,7 @@ static void emit(enum bh_log_level level, struct bh_bytes *line) {
 void bh_log_write(enum bh_log_level level, struct bh_log_limit *limit, const char *message,
                   const struct bh_kv *fields) {
     unsigned suppressed = 0;
-    if (level >= BH_LOG_OFF || (limit && !admit(limit, &suppressed)))
+    if (level >= BH_LOG_OFF || (limit && !allow(limit, &suppressed)))
         return;
     int saved_errno = errno;
     struct bh_bytes line = {0};

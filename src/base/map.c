@@ -1,13 +1,12 @@
 /* map.c - a hash table with linear probing and no tombstones.
  *
  * A slot is a value pointer and half of the hash; a probe compares hashes first, so it touches a
- * value only when it is almost certainly the right one. Slots lie in pairs, so that no padding
- * comes between them and every pointer is where a leak checker looks for it. Removing moves the
- * followers back over the hole, therefore a table that lives for months with churning ids never
- * silts up. It doubles beyond 3/4 and halves below 1/8, so the memory of a crowd goes when the
- * crowd goes.
+ * value only when it is almost certainly the right one. Slots lie in pairs, so that there is no
+ * padding between them and every pointer is aligned, where a leak checker looks for it. Removing
+ * moves the followers back over the hole, so a table stays fast however many ids come and go. It
+ * doubles above 3/4 load and halves below 1/8, so its memory follows the number of values.
  *
- * The hash key is drawn once per process; a peer that chooses ids cannot make them collide. */
+ * The hash key is random per process: a peer that chooses ids cannot make them collide. */
 #include "bellhop/base/map.h"
 
 #include "bellhop/base/error.h"

@@ -1,7 +1,7 @@
-/* mem.c - allocation that either aborts or, for sizes from outside, says no.
+/* mem.c - allocation that aborts or, for sizes from a peer, returns NULL.
  *
  * A request for 0 bytes gets 1, so that NULL always means failure. The switch that makes a test's
- * nth bh_try_ call fail belongs to the thread, therefore it needs no lock and disturbs nobody. */
+ * nth bh_try_ call fail is one per thread, so it needs no lock and affects no other thread. */
 #include "bellhop/base/mem.h"
 
 #include <stdlib.h>
@@ -13,7 +13,7 @@ static _Thread_local unsigned calls_until_failure;
 static void *or_abort(void *p) {
     if (p)
         return p;
-    /* The logger allocates; here only a plain write is sure to work. */
+    /* The logger allocates; only a plain write is sure to work here. */
     static const char text[] = "bellhop: out of memory\n";
     ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
     (void)ignored;

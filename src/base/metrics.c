@@ -5,7 +5,7 @@
  * list under a mutex that only readers, new threads and ending threads take. A thread that ends
  * adds its cells to `retired`, so no count is ever lost.
  *
- * Cell 0 belongs to the metrics that nobody registered. */
+ * Cell 0 belongs to the metrics that were not registered. */
 #include "bellhop/base/metrics.h"
 
 #include "bellhop/base/list.h"

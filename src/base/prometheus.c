@@ -1,5 +1,5 @@
 /* prometheus.c - the text format, for the metrics of the process and for those of scripts. Doubles
- * are written with all their digits, so that a large counter keeps growing by one. */
+ * are written with all their digits, so that increments of a large counter show. */
 #include "bellhop/base/prometheus.h"
 
 #include <inttypes.h>

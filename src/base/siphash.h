@@ -1,5 +1,5 @@
-/* siphash.h - SipHash-1-3 (Aumasson, Bernstein), private to base: the map hashes with it, and its
- * unit test compares it with another implementation. */
+/* siphash.h - SipHash-1-3 (Aumasson, Bernstein), private to base: the hash of map.c; its unit test
+ * compares it with another implementation. */
 #ifndef BELLHOP_SRC_BASE_SIPHASH_H
 #define BELLHOP_SRC_BASE_SIPHASH_H
 

@@ -1,5 +1,5 @@
 /* slice.c - the few operations on borrowed bytes that are too long to be inline. Nothing here
- * allocates or keeps anything. */
+ * allocates or keeps state. */
 #include "bellhop/base/slice.h"
 
 #include "bellhop/base/error.h"

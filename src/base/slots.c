@@ -1,8 +1,8 @@
 /* slots.c - the table behind handles.
  *
  * An array that only grows, with the free slots chained through next_free. The generation of a slot
- * advances when its object leaves, which makes every handle to it stale at once; it would take 2^32
- * reuses of one slot while somebody sleeps on a handle to fool a look-up. */
+ * advances when its object is removed, which makes every handle to it stale at once. Only after
+ * 2^32 reuses of the slot could an old handle match again. */
 #include "bellhop/base/slots.h"
 
 #include "bellhop/base/mem.h"

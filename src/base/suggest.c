@@ -1,8 +1,8 @@
-/* suggest.c - typing errors are the commonest errors of a policy or a configuration, so every
- * unknown key is answered with the known one that it resembles.
+/* suggest.c - most errors in a policy or a configuration are typing errors, so the error for an
+ * unknown key names the known key that it resembles.
  *
- * Levenshtein's distance over one row. Words are short and fixed here; an unknown word that is
- * longer than any of them by far is not worth comparing. */
+ * Levenshtein's distance with one row. Known words are short; a much longer unknown word is not
+ * compared. */
 #include "bellhop/base/suggest.h"
 
 #include <stdio.h>
@@ -34,7 +34,7 @@ static unsigned distance(const char *a, size_t an, const char *b, size_t bn) {
 const char *bh_suggest(const char *unknown, const char *const *words) {
     size_t n = strlen(unknown);
     const char *best = NULL;
-    unsigned best_distance = (unsigned)(n / 3 + 2); /* beyond it, it is another word */
+    unsigned best_distance = (unsigned)(n / 3 + 2); /* at this distance it is another word */
     if (n > WORD_MAX)
         return NULL;
     for (; *words; words++) {

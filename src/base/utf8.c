@@ -1,9 +1,9 @@
-/* utf8.c - a UTF-8 validator that can stop and go on at any byte.
+/* utf8.c - a UTF-8 validator that can pause and resume at any byte.
  *
  * The whole grammar of RFC 3629 fits into the lead byte: it says how many bytes follow and, by
- * narrower bounds for the next one, excludes overlong forms, surrogates and what lies beyond
+ * narrower bounds for the next one, excludes overlong forms, surrogates and code points above
  * U+10FFFF. The state between two feeds is therefore a count and two bounds. Most sequences lie
- * whole in what is fed, and are looked at as a whole; the others, and bad ones, byte by byte. */
+ * whole in the input and are checked as a whole; the others, and invalid ones, byte by byte. */
 #include "bellhop/base/utf8.h"
 
 #include "bellhop/base/error.h"
@@ -44,7 +44,7 @@ static bool is_tail(unsigned char c) {
     return (c & 0xc0) == 0x80;
 }
 
-/* The length of the sequence that lies whole at p and is good; 0: to be looked at byte by byte. */
+/* The length of the valid sequence that lies whole at p; 0: check byte by byte. */
 static size_t whole_sequence(const unsigned char *p, const unsigned char *end) {
     ptrdiff_t left = end - p;
     if (p[0] < 0xe0)
@@ -76,7 +76,7 @@ int bh_utf8_feed(struct bh_utf8 *u, struct bh_slice s) {
         }
         bool good = state.need ? follow(&state, *p) : lead(&state, *p);
         if (!good) {
-            /* Bounds that nothing meets: what has failed stays failed. */
+            /* Bounds that no byte meets: a failure is final. */
             *u = (struct bh_utf8){.need = 1, .lower = 1, .upper = 0};
             return BH_EUTF8;
         }
@@ -86,7 +86,7 @@ int bh_utf8_feed(struct bh_utf8 *u, struct bh_slice s) {
     return 0;
 }
 
-/* Of most texts this is all that there is to ask. The last word overlaps the one before. */
+/* Most texts are ASCII. The last word overlaps the one before. */
 static bool is_ascii(struct bh_slice s) {
     uint64_t word, seen = 0;
     if (s.n < sizeof word)

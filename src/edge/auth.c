@@ -4,11 +4,11 @@
  * Without either the API is closed, except with --dev, which the application allows on loopback
  * addresses only. Every key is compared whatever the result of the others, each in constant time,
  * and none is ever logged. Thread: the worker's. */
-#include "api/endpoints.h"
-#include "router.h"
+#include "auth.h"
 
 #include "bellhop/base/crypto.h"
 #include "bellhop/base/log.h"
+#include "http/hook_request.h"
 
 static struct bh_slice bearer_token(const struct bh_http_request *r) {
     struct bh_slice rest = bh_http_header(r->headers, r->header_count, BH_SLICE("Authorization"));
@@ -32,9 +32,9 @@ static void log_refusal(const struct bh_http_conn *c, const char *cause) {
 }
 
 static void ask_keys(struct bh_http_conn *c) {
-    const struct bh_edge_config *config = c->edge->config;
+    const struct bh_edge_config *config = c->server->config;
     if (config->dev || is_known(config, bearer_token(bh_http_conn_request(c)))) {
-        c->route->endpoint(c);
+        c->endpoint(c);
         return;
     }
     log_refusal(c, "key");
@@ -53,7 +53,7 @@ static void on_allowed(void *ud, bh_handle handle, bool allowed, int status, str
         return;
     c->ticket = 0;
     if (allowed) {
-        c->route->endpoint(c);
+        c->endpoint(c);
     } else if (status == 0) {
         ask_keys(c);
     } else {
@@ -63,16 +63,16 @@ static void on_allowed(void *ud, bh_handle handle, bool allowed, int status, str
 }
 
 void bh_auth_begin(struct bh_http_conn *c) {
-    struct bh_hooks *hooks = c->edge->worker->hooks;
+    struct bh_hooks *hooks = c->server->worker->hooks;
     if (!bh_hooks_has(hooks, BH_HOOK_API)) {
         ask_keys(c);
         return;
     }
-    struct bh_hook_request hook_request;
-    bh_hook_request_init(c, &hook_request);
+    struct bh_hook_request h;
     bh_handle request = c->request;
-    bh_handle ticket = hooks->vt->api(hooks, &hook_request.request, on_allowed, c->edge, request);
-    bh_hook_request_deinit(&hook_request);
+    bh_hook_request_init(&h, c);
+    bh_handle ticket = hooks->vt->api(hooks, &h.request, on_allowed, c->server, request);
+    bh_hook_request_deinit(&h);
     if (c->request == request)
         c->ticket = ticket;
 }

@@ -10,8 +10,8 @@
 #include "bellhop/base/mem.h"
 #include "bellhop/proto/ws_message.h"
 #include "counting.h"
-#include "edge_private.h"
 #include "instance.h"
+#include "limits/edge_metrics.h"
 
 #include <signal.h>
 #include <stdio.h>

@@ -8,7 +8,7 @@
 #include "bellhop/backend/memory.h"
 #include "bellhop/base/error.h"
 #include "counting.h"
-#include "edge_private.h"
+#include "limits/edge_metrics.h"
 
 #include <netinet/in.h>
 #include <poll.h>

@@ -202,7 +202,7 @@ local function share_specs(pick)
             client:text '{"event":"client-done","channel":"presence-none"}'
             repeat
                 local frame = assert(client:recv())
-            until frame:find("Client events need", 1, true)
+            until frame:find("Client events require", 1, true)
         end
         -- Till nothing is said any more that could change it.
         local there, deadline = {}, wait.now() + 20
@@ -232,7 +232,7 @@ describe("Pusher clients of one instance", function()
         assert.matches('"code":4001', frame, nil, true)
         local code, reason = client:recv_close()
         assert.are.equal(4001, code)
-        assert.are.equal("There is no app with this key", reason)
+        assert.are.equal("Unknown app key", reason)
     end)
 
     it("keep what they have over a reload", function()

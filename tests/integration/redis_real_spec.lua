@@ -74,8 +74,8 @@ describe("a Redis user", function()
     local RIGHTS
 
     setup(function()
-        local file = assert(io.open "README.md")
-        RIGHTS = assert(file:read "a":match "\n    ACL SETUSER bellhop on >secret ([^\n]+)\n")
+        local file = assert(io.open "docs/scaling.md")
+        RIGHTS = assert(file:read "a":match "\nACL SETUSER bellhop on >secret ([^\n]+)\n")
         file:close()
         server = redis.start()
         local words = {}
@@ -86,7 +86,7 @@ describe("a Redis user", function()
     teardown(finish)
     after_each(ws.drop_all)
 
-    it("with the rights that the README names can do everything", function()
+    it("with the rights that docs/scaling.md names can do everything", function()
         local watch = ws.connect(a.port, "/ws?user=watch")
         watch:text "is on_open done?"
         wait.till(function() return watch:recv() == "opened" end) -- its own coming may be before it

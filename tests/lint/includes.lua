@@ -36,6 +36,12 @@ local rooms_of = {
         broker = set "broker link",
         tracker = set "tracker broker link",
     },
+    edge = {
+        limits = set "limits",
+        http = set "http limits",
+        ws = set "ws http limits",
+        api = set "api http limits",
+    },
 }
 
 -- Header -> where it may be included; a Lua pattern each, the first that matches decides.

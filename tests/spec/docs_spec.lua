@@ -1,5 +1,5 @@
--- lua/bellhop/meta.lua against what is there, both ways, and the examples of docs/lua. Run by
--- `bellhop test`. A function that is added has to be written down, or this fails.
+-- Compares lua/bellhop/meta.lua (and test/meta.lua) with the implementation, both ways: a function that is
+-- added must be documented, and what is documented must exist. Run by `bellhop test`.
 local here = debug.getinfo(1, "S").source:match "^@(.-)[^/]*$"
 local root = here .. "../../"
 package.path = root .. "docs/?.lua;" .. package.path
@@ -33,9 +33,9 @@ local function remove_all()
     paths = {}
 end
 
--- --- what is written down ---
+-- --- the documentation ---
 
--- The members of a class: its fields, and the functions of its variable.
+-- The documented members of classes: their fields, and the functions of their variables.
 local function documented(...)
     local members = {}
     for _, name in ipairs { ... } do
@@ -56,24 +56,24 @@ local function set_of(list)
     return set
 end
 
--- Both ways, with what is missing in the message.
+-- Compares both ways; the message lists all differences.
 local function same(what, there, written)
     local problems = {}
     for name, kind in pairs(there) do
         if not written[name] then
-            problems[#problems + 1] = ("%s: %s (a %s) is missing in meta.lua"):format(what, name, kind)
+            problems[#problems + 1] = ("%s: %s (a %s) is not documented in meta.lua"):format(what, name, kind)
         elseif written[name] ~= kind then
             problems[#problems + 1] = ("%s: %s is a %s"):format(what, name, kind)
         end
     end
     for name in pairs(written) do
-        if not there[name] then problems[#problems + 1] = ("%s: there is no %s"):format(what, name) end
+        if not there[name] then problems[#problems + 1] = ("%s: %s is documented but missing"):format(what, name) end
     end
     table.sort(problems)
     assert.equal("", table.concat(problems, "\n"))
 end
 
--- --- what is there ---
+-- --- the implementation ---
 
 -- The table of require "bellhop", as a policy sees it: name = kind, "name.member" = kind.
 local LISTING = [[
@@ -96,7 +96,7 @@ end
 describe("meta.lua", function()
     after_each(remove_all)
 
-    it("has every hook, and no other", function()
+    it("has all hooks", function()
         same("hooks", set_of(core.names().hooks), documented "Policy")
     end)
 
@@ -119,7 +119,7 @@ describe("meta.lua", function()
         same("bh", there, written)
     end)
 
-    -- Which classes of meta.lua tell of those that luaL_newmetatable has made.
+    -- Classes of the implementation (luaL_newmetatable) and their classes in meta.lua.
     local classes = {
         ["bellhop.conn"] = { "Conn" },
         ["bellhop.request"] = { "Request" },
@@ -129,13 +129,13 @@ describe("meta.lua", function()
         ["bellhop.shared"] = { "Store" },
     }
 
-    it("has every class of objects, with every member", function()
+    it("has all classes and members", function()
         local handle = core.env(core.encode(core.config), nil, nil, write "return {}")
         local there = handle:members()
         handle:close()
-        for name in pairs(classes) do assert(there[name], name .. " is not there") end
+        for name in pairs(classes) do assert(there[name], name .. " is missing") end
         for name, members in pairs(there) do
-            assert(classes[name], name .. " is no class of meta.lua: see `classes` in docs_spec.lua")
+            assert(classes[name], name .. " has no class in meta.lua; add it to `classes` in docs_spec.lua")
             same(name, members, documented(table.unpack(classes[name])))
         end
     end)
@@ -152,7 +152,7 @@ describe("meta.lua", function()
     for name, list in pairs(core.names()) do
         if name ~= "hooks" then
             it("has the fields of " .. name, function()
-                same(name, set_of(list), documented((assert(options[name], "which class is it?"))))
+                same(name, set_of(list), documented((assert(options[name], "add its class to `options`"))))
             end)
         end
     end
@@ -178,7 +178,7 @@ describe("meta.lua", function()
                 for name in pairs(values) do members[name] = of == "client_methods" and "function" or "field" end
             end
         end
-        members.handle, members.from = nil, nil -- its own business
+        members.handle, members.from = nil, nil -- internal
         same("a client", members, documented "test.Client")
     end)
 
@@ -188,7 +188,7 @@ describe("meta.lua", function()
         same("options", there, documented "test.Options")
     end)
 
-    it("says async where something waits, and only there", function()
+    it("marks exactly the functions that wait as async", function()
         local waiting = {}
         for name, item in pairs(index["function"]) do
             if name:match "^bh%." or name:match "^conn:" then waiting[name] = item.async or false end
@@ -196,7 +196,7 @@ describe("meta.lua", function()
         local calls = {}
         for name in pairs(waiting) do calls[#calls + 1] = name end
         table.sort(calls)
-        -- on_deliver must not wait, so whatever waits says so there, whatever its arguments.
+        -- on_deliver must not wait: functions that wait raise an error there before they check their arguments.
         local source = "local bh = require 'bellhop' local said = {} return {\n"
             .. "on_handshake = function() return { user = 'u' } end,\non_deliver = function(conn) said = {}\n"
         for _, name in ipairs(calls) do
@@ -210,63 +210,5 @@ describe("meta.lua", function()
         t.publish { user = "u", data = "x" }
         local said = client:last()
         for _, name in ipairs(calls) do assert.equal(name .. tostring(waiting[name]), name .. tostring(said[name])) end
-    end)
-end)
-
--- --- examples ---
-
-local function examples(path)
-    local list = {}
-    for text in read(path):gmatch "```lua\n(.-)```" do list[#list + 1] = text end
-    return list
-end
-
--- A part of a policy's table, or of a function, is wrapped into what is around it.
-local function compiles(text)
-    return load(text) or load("return {\n" .. text .. "\n}")
-end
-
-local function is_policy(text) return text:find "\nreturn {" and text:find "^local bh = require" end
-
-describe("the examples", function()
-    after_each(remove_all)
-
-    local files = { "README.md" }
-    for _, page in ipairs(pages) do files[#files + 1] = page.file end
-    for _, file in ipairs(files) do
-        it("of " .. file .. " are Lua, and policies load", function()
-            for _, text in ipairs(examples(root .. "docs/lua/" .. file)) do
-                assert(compiles(text), text)
-                if is_policy(text) then assert(test.try(write(text))) end
-            end
-        end)
-    end
-
-    -- Runs a spec at once, with its policies looked for in the folder.
-    local function run(text, folder)
-        local tests = 0
-        local function find() return { load = function(name) return test.load(folder .. name) end } end
-        local environment = setmetatable({
-            require = find,
-            assert = assert,
-            it = function(_, fn)
-                tests = tests + 1
-                fn()
-            end,
-        }, { __index = _G })
-        assert(load(text, "=example", "t", environment))()
-        assert.equal(1, tests)
-    end
-
-    it("of the guide runs its own spec", function()
-        local policy, spec = table.unpack(examples(root .. "docs/lua/README.md"))
-        local folder = os.tmpname()
-        write(policy, folder .. "chat.lua")
-        paths[#paths + 1] = folder
-        run(spec, folder)
-    end)
-
-    it("of the page about tests runs", function()
-        run(examples(root .. "docs/lua/testing.md")[1], root .. "examples/")
     end)
 end)

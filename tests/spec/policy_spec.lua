@@ -1,4 +1,4 @@
--- The policy that comes with bellhop. Run by `bellhop test`.
+-- The default policy, lua/policy.lua. Run by `bellhop test`.
 local test = require "bellhop.test"
 local now = test.now
 
@@ -26,12 +26,12 @@ describe("the policy with a secret", function()
         assert.equal("u1", t.connect({ headers = { Cookie = "x=1; token=" .. token } }).user)
     end)
 
-    it("reads the scheme without regard to case", function()
+    it("ignores the case of the scheme", function()
         local token = test.jwt { sub = "u1" }
         assert.equal("u1", t.connect({ headers = { authorization = "bearer " .. token } }).user)
     end)
 
-    it("takes integers as ids", function()
+    it("accepts integers as ids", function()
         local client = t.user { sub = 42, tenant = 7 }
         assert.equal("42", client.user)
         assert.equal("7", client.tenant)
@@ -45,14 +45,14 @@ describe("the policy with a secret", function()
         assert.same({ "hello", "extra" }, client.sent)
     end)
 
-    it("refuses a connection without token, and says what to do", function()
+    it("refuses a connection without a token, and says how to send one", function()
         local client = t.connect()
         assert.equal(401, client.status)
         assert.equal("unauthorized", client.json.error.code)
         assert.matches("Authorization: Bearer", client.json.error.message, nil, true)
     end)
 
-    it("believes no query", function()
+    it("ignores ids in the query", function()
         assert.equal(401, t.connect({ query = "user=u1" }).status)
     end)
 
@@ -69,18 +69,18 @@ describe("the policy with a secret", function()
     refused("another secret", { sub = "u1" }, ("x"):rep(32))
     refused("an expired token", { sub = "u1", exp = now - 1 })
     refused("a token without user", { tenant = "t1" })
-    refused("a user that is no id", { sub = "secret-claim:x" })
+    refused("a user that is not an id", { sub = "secret-claim:x" })
     refused("the user broadcast", { sub = "broadcast" })
     refused("a user that is a float", { sub = 1.5 })
     refused("a user that is a table", { sub = { "u1" } })
     refused("a user beyond 2^53", '{"sub":9007199254740993}')
     refused("a long user", { sub = ("u"):rep(129) })
     refused("an empty user", { sub = "" })
-    refused("a tenant that is no id", { sub = "u1", tenant = "secret-claim x" })
-    refused("topics that are no list", { sub = "u1", topics = "news" })
-    refused("a topic that is no id", { sub = "u1", topics = { "secret-claim:x" } })
+    refused("a tenant that is not an id", { sub = "u1", tenant = "secret-claim x" })
+    refused("topics that are not a list", { sub = "u1", topics = "news" })
+    refused("a topic that is not an id", { sub = "u1", topics = { "secret-claim:x" } })
 
-    it("refuses what is no token", function()
+    it("refuses an invalid token", function()
         for _, junk in ipairs { "x", "a.b.c", ("x"):rep(20000) } do
             assert.equal(401, t.connect({ query = "token=" .. junk }).status)
         end
@@ -103,7 +103,7 @@ describe("the policy's settings", function()
         assert.equal(101, t.user({ sub = "u1", iss = "me", aud = { "x", "us" } }).status)
     end)
 
-    it("name the claims and the cookie", function()
+    it("set the names of claims and cookie", function()
         local t = test.try("policy.lua", config {
             secret = test.secret, user_claim = "uid", tenant_claim = "org", cookie = "session",
         })
@@ -114,32 +114,32 @@ describe("the policy's settings", function()
         assert.equal("o1", client.tenant)
     end)
 
-    it("allow some leeway", function()
+    it("set the leeway", function()
         local t = test.try("policy.lua", config { secret = test.secret, leeway = 30 })
         assert.equal(101, t.user({ sub = "u1", exp = now - 10 }).status)
         assert.equal(401, t.user({ sub = "u1", exp = now - 40 }).status)
     end)
 
-    it("take several algorithms, each with its own kind of key", function()
+    it("accept several algorithms, each with its kind of key", function()
         local t = test.try("policy.lua",
             config { secret = test.secret, algorithms = { "HS256", "HS512", "RS256" } })
         assert.equal(101, t.user({ sub = "u1" }).status)
     end)
 
-    it("without a key are closed with 503", function()
+    it("without a key refuse connections with 503", function()
         local t = test.try("policy.lua", config { secret = "" })
         assert.equal(503, t.connect().status)
         assert.equal(401, t.user({ sub = "u1" }).status)
     end)
 
-    it("with a key that is none stop the start", function()
+    it("with an invalid key prevent the start", function()
         local t, why = test.try("policy.lua", config { algorithms = { "ES256" }, public_key = "x" })
         assert.is_nil(t)
         assert.matches("auth.jwt", why, nil, true)
     end)
 end)
 
--- Tokens of u1 in t1, signed elsewhere; nobody has the private halves of these keys.
+-- Tokens of u1 in t1, signed once; the private keys were not kept.
 local rsa_modulus =
     "ttNeSLp-L2GO4H5PKz8rDjvWXcyW5ubf4zfMU7s226bgXxfUWLXZ5LutqKSgnp5ItqN5IWzLWfP5mjd8uYqWMI8rHE" ..
     "d50Y4aNxOCOeZ0biTbi--JOdNetErSl4rOcR0oNCy5cBJ-uDRsuJbzKd5lmC8Iwg33OQ4tkqzdro8L5HW0ABrIA_Q1" ..
@@ -199,7 +199,7 @@ describe("the policy with a key set", function()
         end)
     end
 
-    it("takes only the algorithms that are named", function()
+    it("accepts only the configured algorithms", function()
         write { rsa_key, ed25519_key }
         local t = assert(load { algorithms = { "RS256" } })
         assert.equal(101, status(t, signed.RS256))
@@ -209,12 +209,12 @@ describe("the policy with a key set", function()
         assert.equal(401, status(default, signed.RS256))
     end)
 
-    it("chooses the key by its id", function()
+    it("selects the key by its id", function()
         write { { kty = "RSA", kid = "2023-rsa", n = rsa_modulus, e = "AQAB" } }
         assert.equal(401, status(assert(load()), signed.RS256))
     end)
 
-    it("takes a secret beside it", function()
+    it("accepts a secret beside the key set", function()
         write { rsa_key }
         local t = assert(load { secret = test.secret })
         assert.equal(101, status(t, signed.RS256))
@@ -222,7 +222,7 @@ describe("the policy with a key set", function()
         assert.equal(401, t.user({ sub = "u1" }, ("x"):rep(32)).status)
     end)
 
-    it("follows the file", function()
+    it("reads the file again when it changes", function()
         write { ed25519_key }
         local t = assert(load())
         assert.equal(401, status(t, signed.RS256))
@@ -245,7 +245,7 @@ describe("the policy in development", function()
     before_each(function() t = assert(test.try("policy.lua", config({}, true))) end)
     after_each(test.close)
 
-    it("believes the query", function()
+    it("takes the ids from the query", function()
         local client = t.connect { query = "user=42&tenant=7&topic=news&topic=a%2Fb" }
         assert.equal(101, client.status)
         assert.equal("42", client.user)
@@ -253,7 +253,7 @@ describe("the policy in development", function()
         assert.same({ "news", "a/b" }, client.topics)
     end)
 
-    it("admits anonymous connections, to broadcasts only", function()
+    it("admits anonymous connections, which get broadcasts only", function()
         local client = t.connect()
         assert.equal(101, client.status)
         assert.is_nil(client.user)
@@ -262,7 +262,7 @@ describe("the policy in development", function()
         assert.same({ "to all" }, client.sent)
     end)
 
-    it("refuses what is no id", function()
+    it("refuses invalid ids", function()
         for _, query in ipairs { "user=a:b", "user=broadcast", "tenant=a%20b", "topic=a:b" } do
             local client = t.connect { query = query }
             assert.equal(400, client.status)
@@ -270,7 +270,7 @@ describe("the policy in development", function()
         end
     end)
 
-    it("still checks a token that is there", function()
+    it("checks a token that is sent", function()
         assert.equal(401, t.connect({ query = "user=u1&token=x" }).status)
     end)
 end)

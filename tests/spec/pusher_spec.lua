@@ -1,5 +1,5 @@
--- bellhop.pusher: the protocol and its HTTP API, frame by frame. The signatures of the first block
--- are those that Pusher publishes.
+-- bellhop.pusher: the protocol, frame by frame, and the HTTP API. The signatures in the first block are the
+-- examples of Pusher's documentation.
 local test = require "bellhop.test"
 
 local ID, KEY, SECRET = "3", "278d425bdf160c739803", "7ad3773142a6692b25b8"
@@ -7,7 +7,7 @@ local REDIS = { redis = { url = { "redis://127.0.0.1:6379" } } }
 
 local paths = {}
 
--- Options go into each app; more: Lua text after the app's table; hooks: text after `local hooks`.
+-- app: options of the app; more: options of pusher.policy; hooks: statements after `local hooks`. All are Lua text.
 local function policy(app, more, hooks)
     local path = os.tmpname()
     paths[#paths + 1] = path
@@ -63,7 +63,7 @@ local function md5(text) return t.request({ method = "POST", path = "/md5", body
 
 local client_methods = {}
 
--- The frames since the last call, with data decoded.
+-- The frames since the last call, with decoded data.
 function client_methods:frames()
     local frames = {}
     for i, text in ipairs(self.ws.sent) do
@@ -74,7 +74,7 @@ function client_methods:frames()
     return frames
 end
 
--- The one frame.
+-- The only frame since the last call.
 function client_methods:frame()
     local frames = self:frames()
     assert.equal(1, #frames, "frames: " .. test.encode(frames))
@@ -96,7 +96,7 @@ function client_methods:subscribe(channel, channel_data)
     return self:say("pusher:subscribe", data)
 end
 
--- Subscribes, and nobody listens to what comes of it.
+-- Subscribes and returns the data of the answer.
 function client_methods:join(channel, user, info)
     self:subscribe(channel, user and test.encode { user_id = user, user_info = info })
     local frames = self:frames()
@@ -144,13 +144,13 @@ describe("signatures", function()
     setup(function() load() end)
     teardown(remove_all)
 
-    it("are those that Pusher publishes", function()
+    it("are the same as in Pusher's documentation", function()
         assert.equal("58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3a4", hmac "1234.1234:private-foobar")
         assert.equal("31935e7d86dba64c2a90aed31fdc61869f9b22ba9d8863bba239c03ca481bc80",
             hmac '1234.1234:presence-foobar:{"user_id":10,"user_info":{"name":"Mr. Channels"}}')
     end)
 
-    it("hold for the published request, but for its age", function()
+    it("of the documented request are valid, but it is too old", function()
         local body = '{"name":"foo","channels":["project-3"],"data":"{\\"some\\":\\"data\\"}"}'
         assert.equal("ec365a775a4cd0599faeb73354201b6f", md5(body))
         local query = "auth_key=278d425bdf160c739803&auth_timestamp=1353088179&auth_version=1.0"
@@ -160,13 +160,13 @@ describe("signatures", function()
     end)
 end)
 
-describe("names of channels", function()
+describe("channel names", function()
     setup(function() load() end)
     teardown(remove_all)
 
     local function topic(name) return t.request({ method = "POST", path = "/topic", body = name }).json end
 
-    it("become topics, each its own", function()
+    it("map to distinct topics", function()
         assert.equal("pusher/3/news_1-a.b", topic("news_1-a.b").topic)
         assert.equal("pusher/3/a@3db@2cc@3bd@40e", topic("a=b,c;d@e").topic)
         assert.equal("a=b,c;d@e", topic("a=b,c;d@e").channel)
@@ -185,7 +185,7 @@ describe("a Pusher connection", function()
     before_each(function() load() end)
     teardown(remove_all)
 
-    it("is told its socket id", function()
+    it("gets its socket id", function()
         local client = connect()
         assert.equal("pusher:connection_established", client.hello.event)
         assert.matches("^%d+%.%d+$", client.socket)
@@ -194,7 +194,7 @@ describe("a Pusher connection", function()
         assert.matches('"data":"{', t.connect({ path = "/app/" .. KEY, query = "protocol=7" }).sent[1], nil, true)
     end)
 
-    it("hears why it is refused", function()
+    it("gets the reason when it is refused", function()
         local function refused(query, key)
             local client = connect(query, key)
             assert.equal("pusher:error", client.hello.event)
@@ -209,13 +209,13 @@ describe("a Pusher connection", function()
         assert.equal("pusher:connection_established", connect("protocol=5").hello.event)
     end)
 
-    it("is asked whether it is there, and asks", function()
+    it("answers pings", function()
         local client = connect()
         assert.same({ event = "pusher:pong", data = {} }, client:say("pusher:ping", {}):frame())
         assert.same({}, client:say("pusher:pong", {}):frames())
     end)
 
-    it("says what it does not understand", function()
+    it("gets an error for an invalid message", function()
         local client = connect()
         local function complaint(text, binary)
             client.ws:recv(text, binary)
@@ -224,7 +224,7 @@ describe("a Pusher connection", function()
             return frame.data.message
         end
         for _, text in ipairs { "nonsense", "[1]", "{}", '{"event":1}', "", '"x"' } do
-            assert.matches("JSON object with an event", complaint(text))
+            assert.matches("JSON object with the field event", complaint(text))
         end
         assert.matches("JSON object", complaint('{"event":"pusher:ping"}', true))
         assert.matches("pusher: and client%-", complaint '{"event":"hello"}')
@@ -232,7 +232,7 @@ describe("a Pusher connection", function()
         assert.is_nil(client.ws.closed)
     end)
 
-    it("by another path is none of its business", function()
+    it("by another path is left to other policies", function()
         load(nil, nil, [[
             local on_handshake, on_message = hooks.on_handshake, hooks.on_message
             function hooks.on_handshake(req) return on_handshake(req) or { user = "42" } end
@@ -248,7 +248,7 @@ describe("a Pusher connection", function()
         assert.equal("pusher:pong", connect():say("pusher:ping"):frame().event)
     end)
 
-    it("has to be authorized in time, when the app says so", function()
+    it("is closed when it is not authorized in time", function()
         load "authorize_within = 10"
         local idle, private, user = connect(), connect(), connect()
         private:join "private-a"
@@ -274,7 +274,7 @@ describe("subscriptions", function()
         return frame.data.status, frame.data.type, frame.channel
     end
 
-    it("to public channels, and their end", function()
+    it("to public channels start and end", function()
         local client = connect()
         client:subscribe "news"
         assert.same({ event = "pusher_internal:subscription_succeeded", channel = "news", data = {} }, client:frame())
@@ -288,7 +288,7 @@ describe("subscriptions", function()
         client:join "news"
     end)
 
-    it("happen once", function()
+    it("cannot be repeated", function()
         local client = connect()
         client:join "news"
         client:subscribe "news"
@@ -297,7 +297,7 @@ describe("subscriptions", function()
         assert.equal(1, #client:frames())
     end)
 
-    it("take names of channels only", function()
+    it("require a valid channel name", function()
         local client = connect()
         for _, name in ipairs { "", "a b", "a/b", "a:b", "#x", "#server-to-user-", "é", ("x"):rep(201) } do
             client:subscribe(name)
@@ -318,13 +318,13 @@ describe("subscriptions", function()
         end
     end)
 
-    it("may have their data as text", function()
+    it("accept data as text", function()
         local client = connect()
         client:say("pusher:subscribe", '{"channel":"news"}')
         assert.equal("news", client:frame().channel)
     end)
 
-    it("to private channels want a signature", function()
+    it("to private channels require a signature", function()
         local client, other = connect(), connect()
         client:join "private-a"
         client:join "private-encrypted-a"
@@ -344,7 +344,7 @@ describe("subscriptions", function()
         client:join "private-b"
     end)
 
-    it("to presence channels want a user", function()
+    it("to presence channels require a user", function()
         local client = connect()
         client:subscribe "presence-a"
         assert.equal(400, (error_of(client)))
@@ -362,7 +362,7 @@ describe("subscriptions", function()
             client:join("presence-a", 7, { a = 1.5 }))
     end)
 
-    it("to a user's own channel want them signed in", function()
+    it("to the channel of a user require a sign-in", function()
         local client = connect()
         client:subscribe "#server-to-user-u1"
         assert.equal(401, (error_of(client)))
@@ -376,7 +376,7 @@ describe("subscriptions", function()
         assert.equal("e", client:frame().event)
     end)
 
-    it("do not survive a false sign-in", function()
+    it("end after an invalid sign-in", function()
         for _, data in ipairs { '{"id":"u1"}', '{"id":1}', "{}", "x" } do
             local client = connect()
             local right = data ~= '{"id":"u1"}'
@@ -398,7 +398,7 @@ describe("subscriptions", function()
         client:join "yes"
     end)
 
-    it("of two apps never meet", function()
+    it("of two apps are separate", function()
         local one, two = connect(), connect("protocol=7", "quiet-key")
         one:join "news"
         two:join "news"
@@ -407,7 +407,7 @@ describe("subscriptions", function()
         assert.same({}, two:frames())
     end)
 
-    it("of cache channels begin with the last event", function()
+    it("to cache channels start with the last event", function()
         local client = connect()
         client:subscribe "cache-a"
         local frames = client:frames()
@@ -430,7 +430,7 @@ describe("subscriptions", function()
         assert.equal(1, #later:frames())
     end)
 
-    it("live over a reload", function()
+    it("survive a reload", function()
         local client = connect()
         client:join "news"
         client:join("presence-a", "1")
@@ -459,7 +459,7 @@ describe("client events", function()
         return frame.data.message, frame.data.code
     end
 
-    it("reach the others of a private channel, with their data", function()
+    it("reach the other members of a private channel", function()
         alice:join "private-a"
         bob:join "private-a"
         for _, data in ipairs { { a = { 1, 2 } }, "text", { b = {} }, 17, false } do
@@ -471,7 +471,7 @@ describe("client events", function()
         assert.same({ event = "client-x", channel = "private-a" }, bob:frame())
     end)
 
-    it("name their user in presence channels", function()
+    it("carry the user in presence channels", function()
         alice:join("presence-a", "alice")
         bob:join("presence-a", "bob")
         alice:frames()
@@ -479,7 +479,7 @@ describe("client events", function()
         assert.equal("alice", bob:frame().user_id)
     end)
 
-    it("cannot smuggle what is not theirs", function()
+    it("cannot set other fields of the frame", function()
         alice:join("presence-a", "alice")
         bob:join("presence-a", "bob")
         alice:frames()
@@ -488,11 +488,11 @@ describe("client events", function()
         for _, frame in ipairs(bob:frames()) do assert.equal("alice", frame.user_id) end
     end)
 
-    it("are refused elsewhere", function()
+    it("are refused on other channels", function()
         alice:join "public"
         alice:join "private-encrypted-a"
         for channel, why in pairs {
-            public = "private and presence", ["private-b"] = "need a subscription", ["presence-b"] = "need a subscription",
+            public = "private and presence", ["private-b"] = "require a subscription", ["presence-b"] = "require a subscription",
             ["private-encrypted-a"] = "encrypted", ["a b"] = "private and presence", [""] = "private and presence",
         } do
             alice:say("client-x", {}, channel)
@@ -510,7 +510,7 @@ describe("client events", function()
         assert.matches("not enabled", (complaint(quiet)))
     end)
 
-    it("are limited in rate", function()
+    it("have a rate limit", function()
         alice:join "private-a"
         bob:join "private-a"
         for _ = 1, 10 do alice:say("client-x", {}, "private-a") end
@@ -527,7 +527,7 @@ describe("client events", function()
     end)
 end)
 
--- With the memory of one instance and with Redis.
+-- For both stores: bh.shared and Redis.
 local function presence_specs(options)
     local function names(frames)
         local list = {}
@@ -538,7 +538,7 @@ local function presence_specs(options)
     before_each(function() load(nil, nil, nil, options()) end)
     teardown(remove_all)
 
-    it("tell who comes and goes, once for each user", function()
+    it("announce each user once", function()
         local alice, alice2, bob, bob2 = connect(), connect(), connect(), connect()
         assert.same({ presence = { count = 1, ids = { "alice" }, hash = { alice = { n = 1 } } } },
             alice:join("presence-a", "alice", { n = 1 }))
@@ -563,7 +563,7 @@ local function presence_specs(options)
             bob:join("presence-a", "bob"))
     end)
 
-    it("keep users apart whose names resemble one another", function()
+    it("distinguish users with similar ids", function()
         local one, two = connect(), connect()
         one:join("presence-a", "a")
         two:join("presence-a", "ab")
@@ -572,7 +572,7 @@ local function presence_specs(options)
         assert.equal("member_removed a", names(two:frames()))
     end)
 
-    it("have room for so many", function()
+    it("have a maximum of members", function()
         load("presence_members = 2", nil, nil, options())
         local one, two, three = connect(), connect(), connect()
         one:join("presence-a", "1")
@@ -591,7 +591,7 @@ local function presence_specs(options)
         assert.equal("member_removed 2", names(one:frames()))
     end)
 
-    it("are told over HTTP", function()
+    it("are listed by the HTTP API", function()
         local alice, bob = connect(), connect()
         alice:join("presence-a", "alice")
         alice:join "news"
@@ -634,7 +634,7 @@ describe("presence channels with Redis", function()
     local down
     presence_specs(function() return { config = REDIS } end)
 
-    -- Commands that another instance would have given.
+    -- Commands as another instance would send them.
     local function other_instance(ends)
         t.redis("ZADD", "ws:pusher:leases", tostring(ends), "other.1")
         t.redis("SADD", "ws:pusher:h:other.1", "3\0presence-a\0carol\0conn", "3\0presence-a\0alice\0conn2")
@@ -643,7 +643,7 @@ describe("presence channels with Redis", function()
         t.redis("HSETNX", "ws:pusher:i:3:presence-a", "alice", "{}")
     end
 
-    it("lose the members of an instance that died", function()
+    it("remove the members of a crashed instance", function()
         local alice = connect()
         alice:join("presence-a", "alice")
         other_instance(math.floor(t.time()) + 20)
@@ -658,7 +658,7 @@ describe("presence channels with Redis", function()
         assert.equal(0, t.redis("SCARD", "ws:pusher:h:other.1"))
     end)
 
-    it("leave their members to the others when the instance stops", function()
+    it("let other instances remove the members of one that stops", function()
         local alice = connect()
         alice:join("presence-a", "alice")
         alice:join "news"
@@ -672,7 +672,7 @@ describe("presence channels with Redis", function()
         assert.equal(1, t.redis("SCARD", "ws:pusher:h:" .. holder))
     end)
 
-    it("hold the members of an instance that lives", function()
+    it("keep the members of a live instance", function()
         local alice = connect()
         alice:join("presence-a", "alice")
         other_instance(math.floor(t.time()) + 1000)
@@ -681,7 +681,7 @@ describe("presence channels with Redis", function()
         assert.equal(2, get("/apps/3/channels/presence-a", { info = "user_count" }).json.user_count)
     end)
 
-    it("are registered again when Redis has forgotten, or took this instance for dead", function()
+    it("register members again after data loss in Redis or an expired lease", function()
         local alice, bob = connect(), connect()
         alice:join("presence-a", "alice", { n = 1 })
         bob:join "news"
@@ -697,7 +697,7 @@ describe("presence channels with Redis", function()
         assert.same({ users = {} }, get("/apps/3/channels/presence-a/users").json)
     end)
 
-    it("lose what nobody holds", function()
+    it("remove entries without a connection", function()
         local alice = connect()
         alice:join("presence-a", "alice")
         local _, holder = next(t.redis("ZRANGE", "ws:pusher:leases", "0", "-1"))
@@ -710,7 +710,7 @@ describe("presence channels with Redis", function()
         assert.same({ users = { { id = "alice" } } }, get("/apps/3/channels/presence-a/users").json)
     end)
 
-    it("catch up after Redis was away", function()
+    it("catch up after a Redis outage", function()
         local stored = test.redis()
         down = false
         load(nil, nil, nil, { config = REDIS, redis = function(...)
@@ -739,9 +739,9 @@ describe("presence channels with Redis", function()
         assert.equal("carol", alice:frame().data.user_id)
     end)
 
-    it("announce what is true in the end", function()
-        -- Bob leaves on another instance at the moment at which he comes here: the answer to HGET, which
-        -- looks whether he is still there, is that he is not.
+    it("correct an announcement that is no longer true", function()
+        -- Bob leaves on another instance while he joins here: HGET, which reads the store after the announcement, finds
+        -- no entry.
         local stored, lie = test.redis(), false
         load(nil, nil, nil, { config = REDIS, redis = function(name, ...)
             if name == "HGET" and lie then
@@ -782,7 +782,7 @@ describe("the HTTP API", function()
         assert.equal("no JSON", one:frame().data)
     end)
 
-    it("leaves out a socket", function()
+    it("excludes a socket", function()
         local one, two = connect(), connect()
         one:join "a"
         two:join "a"
@@ -812,7 +812,7 @@ describe("the HTTP API", function()
             { channel = "b", name = "2", data = "x" } }
         assert.equal('{"batch":[{"subscription_count":1},{}]}', answer.body)
         one:frames()
-        -- all or nothing
+        -- a batch is published as a whole or not at all
         answer = batch { { channel = "a", name = "1", data = "x" }, { channel = "a b", name = "2", data = "x" } }
         assert.equal(400, answer.status)
         assert.same({}, one:frames())
@@ -825,7 +825,7 @@ describe("the HTTP API", function()
         assert.same({}, one:frames())
     end)
 
-    it("refuses what is no event", function()
+    it("refuses invalid events", function()
         local function status(event) return trigger(event).status end
         assert.equal(400, status { channel = "a", data = "x" })
         assert.equal(400, status { name = "", channel = "a", data = "x" })
@@ -852,7 +852,7 @@ describe("the HTTP API", function()
         assert.equal(400, post("/apps/3/events", '"text"').status)
     end)
 
-    it("wants to know who asks", function()
+    it("authenticates requests", function()
         local function status(path, params, secret)
             local answer = t.request { path = path, query = query_of("GET", path, params, nil, secret) }
             return answer.status, answer.body
@@ -882,7 +882,7 @@ describe("the HTTP API", function()
         assert.is_nil(answer.body:find(SECRET, 1, true))
     end)
 
-    it("wants to know what is sent", function()
+    it("checks the body", function()
         local body, other = '{"name":"x","channel":"a","data":"1"}', '{"name":"x","channel":"a","data":"2"}'
         local path = "/apps/3/events"
         local function status(query, text)
@@ -895,7 +895,7 @@ describe("the HTTP API", function()
         assert.equal(401, status(query_of("POST", path, { body_md5 = false }, body), body))
     end)
 
-    it("refuses questions that make no sense", function()
+    it("refuses invalid queries", function()
         assert.equal(400, get("/apps/3/channels", { info = "user_count" }).status)
         assert.equal(400, get("/apps/3/channels", { info = "user_count", filter_by_prefix = "private-" }).status)
         assert.equal(400, get("/apps/3/channels", { info = "nonsense" }).status)
@@ -905,7 +905,7 @@ describe("the HTTP API", function()
         assert.equal(405, t.request({ path = "/apps/3/events" }).status)
     end)
 
-    it("is refused by on_publish", function()
+    it("runs on_publish, which may refuse", function()
         load(nil, nil, [[function hooks.on_publish(msg)
             if msg.topic == "pusher/3/secret" then return false, "not there" end
         end]])
@@ -914,7 +914,7 @@ describe("the HTTP API", function()
         assert.matches("not there", answer.body)
     end)
 
-    it("has a sister in Lua", function()
+    it("has a Lua function that triggers events", function()
         load(nil, nil, [[
             hooks.http["POST /do"] = function(req)
                 local e = req:json()
@@ -928,7 +928,7 @@ describe("the HTTP API", function()
         assert.is_true(call({ app = 3, channels = "a", event = "x", data = { n = 1 }, except = two.socket }).ok)
         assert.same({ event = "x", channel = "a", data = { n = 1 } }, one:frame())
         assert.same({}, two:frames())
-        assert.equal("no app 9", call({ app = "9", channels = "a", event = "x", data = "" }).why)
+        assert.equal("unknown app 9", call({ app = "9", channels = "a", event = "x", data = "" }).why)
         assert.matches("Invalid channel", call({ app = "3", channels = { "a b" }, event = "x", data = "" }).why)
         assert.matches("at most 10240", call({ app = "3", channels = "a", event = "x", data = ("x"):rep(10241) }).why)
     end)
@@ -937,7 +937,7 @@ end)
 describe("pusher.policy", function()
     teardown(remove_all)
 
-    it("refuses options that are none", function()
+    it("refuses unknown and invalid options", function()
         local function why(text)
             local path = os.tmpname()
             paths[#paths + 1] = path
@@ -950,13 +950,13 @@ describe("pusher.policy", function()
         assert.is_nil(why("{ apps = { " .. app .. " } }"))
         assert.matches("apps is missing", why "{}")
         assert.matches("apps is missing", why "{ apps = {} }")
-        assert.matches("there is no option app", why "{ app = {} }")
-        assert.matches("no option client_mesages",
+        assert.matches("unknown option app", why "{ app = {} }")
+        assert.matches("unknown option client_mesages",
             why "{ apps = { { id = 1, key = 'k', secret = 's', client_mesages = true } } }")
-        assert.matches("has no secret", why "{ apps = { { id = 1, key = 'k' } } }")
-        assert.matches("has no key", why "{ apps = { { id = 1, key = '', secret = 's' } } }")
+        assert.matches("secret is missing", why "{ apps = { { id = 1, key = 'k' } } }")
+        assert.matches("key is missing", why "{ apps = { { id = 1, key = '', secret = 's' } } }")
         assert.matches("two apps", why("{ apps = { " .. app .. ", " .. app .. " } }"))
-        assert.matches("at most 40 bytes", why "{ apps = { { id = 'a/b', key = 'k', secret = 's' } } }")
+        assert.matches("1 to 40 of", why "{ apps = { { id = 'a/b', key = 'k', secret = 's' } } }")
         assert.matches("lease must be at least", why("{ lease = 0, apps = { " .. app .. " } }"))
         assert.matches("lease must be a number", why("{ lease = 'x', apps = { " .. app .. " } }"))
     end)

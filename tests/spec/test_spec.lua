@@ -1,4 +1,4 @@
--- bellhop.test itself: what specs of policies rely on.
+-- bellhop.test: the API that specs of policies use.
 local test = require "bellhop.test"
 
 -- A policy in a file of its own.
@@ -23,14 +23,14 @@ local ANYONE = "on_handshake = function(req) return { user = req:arg 'user' or n
 describe("bellhop.test", function()
     after_each(remove_all)
 
-    it("tells why a policy does not load", function()
+    it("reports why a policy does not load", function()
         local t, why = test.try(policy "return { on_mesage = print }")
         assert.is_nil(t)
         assert.matches('did you mean "on_message"', why, nil, true)
         assert.has_error(function() test.load "no_such_policy.lua" end)
     end)
 
-    it("connects clients that talk and listen", function()
+    it("connects clients that send and receive", function()
         local t = test.load(policy("return { " .. ANYONE .. [[,
             on_message = function(conn, data, opcode)
                 if data == "bye" then return false, 4000, "as you like" end
@@ -67,7 +67,7 @@ describe("bellhop.test", function()
         assert.has_error(function() t.publish { data = "x" } end)
     end)
 
-    it("has a clock that only it moves", function()
+    it("has a clock that moves only by advance", function()
         local t = test.load(policy("local ticks = 0 return { " .. ANYONE .. [[,
             timers = { tick = { every = 60, fn = function() ticks = ticks + 1 end } },
             on_message = function(conn, data)
@@ -83,7 +83,7 @@ describe("bellhop.test", function()
         assert.equal(test.now + 90, math.floor(t.time()))
     end)
 
-    it("lets identities expire", function()
+    it("expires identities", function()
         local t = test.load(policy [[return {
             on_handshake = function() return { user = "42", expires = os.time() + 10 } end,
             on_expire = function(conn)
@@ -97,7 +97,7 @@ describe("bellhop.test", function()
         assert.equal(4401, client.closed)
     end)
 
-    it("has a Redis that keeps values", function()
+    it("has a Redis that stores values", function()
         local t = test.load(policy("return { " .. ANYONE .. [[,
             on_message = function(conn, data)
                 local words = {}
@@ -139,7 +139,7 @@ describe("bellhop.test", function()
                 return 200, nil, { value = value, why = why }
             end } }]]))
         local function eval(text) return t.request({ method = "POST", path = "/eval", body = text }).json end
-        for _ = 1, 2 do -- by its text, then by its name
+        for _ = 1, 2 do -- EVAL, then EVALSHA
             assert.same({ value = { 7, "key", "OK" } },
                 eval "return {ARGV[1] + ARGV[2], KEYS[1], redis.call('SET', KEYS[1], ARGV[1])}")
         end
@@ -161,7 +161,7 @@ describe("bellhop.test", function()
         assert.same({ value = 0 }, eval "return redis.call('ZCARD', 'z')")
     end)
 
-    it("takes a Redis of the spec's own, and one that is down", function()
+    it("accepts a function as Redis, which may be down", function()
         local source = "return { " .. ANYONE .. [[,
             on_message = function(conn, data)
                 local value, why = bh.redis.call("GET", data)
@@ -177,7 +177,7 @@ describe("bellhop.test", function()
         assert.matches("no Redis is configured", answer(false))
     end)
 
-    it("waits with every hook that asks Redis or a server", function()
+    it("suspends hooks that wait for Redis or a server", function()
         for _, ask in ipairs {
             [[bh.redis.call("GET", what)]],
             [[(bh.http.fetch("http://x/" .. what) or {}).body]],
@@ -191,7 +191,7 @@ describe("bellhop.test", function()
                 }]]
             local t
             local function answer(what)
-                return t.time() > 0 and what .. "1" -- it may use the world that asks it
+                return t.time() > 0 and what .. "1" -- the function may call the environment
             end
             t = test.load(policy(source), {
                 redis = function(_, key) return answer(key) end,
@@ -204,7 +204,7 @@ describe("bellhop.test", function()
         end
     end)
 
-    it("is all HTTP servers", function()
+    it("answers HTTP requests of the policy", function()
         local asked
         local source = "return { " .. ANYONE .. [[,
             on_message = function(conn, data)
@@ -223,7 +223,7 @@ describe("bellhop.test", function()
         assert.matches("no server for http://backend/x", test.load(policy(source)).connect():recv("x").sent[1])
     end)
 
-    it("asks the policy's endpoints, and on_api", function()
+    it("calls endpoints and on_api", function()
         local t = test.load(policy [[return {
             on_api = function(req) if req:header "x-key" then return true end end,
             http = { ["POST /echo/:name"] = function(req)
@@ -239,7 +239,7 @@ describe("bellhop.test", function()
         assert.equal(0, t.api({}).status)
     end)
 
-    it("reloads, and shuts down", function()
+    it("reloads and shuts down", function()
         local path = policy("return { " .. ANYONE .. [[, on_message = function(conn)
             conn.vars.n = (conn.vars.n or 0) + 1 return "one " .. conn.vars.n end }]])
         local t = test.load(path)
@@ -260,7 +260,7 @@ describe("bellhop.test", function()
         assert.equal("two 1", client.sent[4])
     end)
 
-    it("asks on_slow, and ends connections from the client's side", function()
+    it("calls on_slow, and closes connections from the client", function()
         local t = test.load(policy("return { " .. ANYONE .. [[,
             on_slow = function(conn, queued) return queued > 1000 and "close" or "drop_oldest" end,
             on_close = function(conn, info)
@@ -288,7 +288,7 @@ describe("bellhop.test", function()
         assert.matches("42 off", text)
     end)
 
-    it("keeps several policies apart, in the order they were given", function()
+    it("calls several policies in their order", function()
         local t = test.load({ policy "return { on_message = function(c, d) if d == 'a' then return 'first' end end }",
             policy("return { " .. ANYONE .. ", on_message = function() return 'second' end }") })
         assert.same({ "first", "second" }, t.connect():recv("a"):recv("b").sent)

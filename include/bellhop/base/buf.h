@@ -1,7 +1,7 @@
 /* buf.h - two kinds of memory for bytes.
  *
- * struct bh_buf: immutable once published, atomically ref-counted, may cross threads. Whoever holds
- * a reference may read; only the maker writes, and only before the first other reference exists.
+ * struct bh_buf: immutable once published, atomically ref-counted, may cross threads. Every holder
+ * of a reference may read. Only the creator writes, and only before a second reference exists.
  *
  * struct bh_bytes: a growable, owned byte array for one thread; embed it, zero-initialise it. */
 #ifndef BELLHOP_BASE_BUF_H
@@ -20,7 +20,7 @@ struct bh_buf {
 
 /* A buffer of len bytes with one reference, contents undefined; aborts without memory. */
 struct bh_buf *bh_buf_new(size_t len);
-/* The same for a length that a peer chose: NULL without memory. */
+/* The same for a length that a peer chose: NULL when memory is short. */
 struct bh_buf *bh_buf_try_new(size_t len);
 struct bh_buf *bh_buf_copy(struct bh_slice s);
 struct bh_buf *bh_buf_ref(struct bh_buf *b);
@@ -55,7 +55,7 @@ void bh_bytes_vaddf(struct bh_bytes *b, const char *format, va_list args);
 void bh_bytes_consume(struct bh_bytes *b, size_t n);
 /* Empties it and keeps the memory. */
 void bh_bytes_clear(struct bh_bytes *b);
-/* Empties it and gives the memory back. */
+/* Empties it and frees the memory. */
 void bh_bytes_free(struct bh_bytes *b);
 
 static inline struct bh_slice bh_bytes_slice(const struct bh_bytes *b) {

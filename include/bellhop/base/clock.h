@@ -1,8 +1,8 @@
 /* clock.h - the only source of time.
  *
- * Monotonic time for deadlines and intervals, wall time (Unix epoch) for what people and other
- * machines read. A test may take the clock over; then only bh_clock_fake_advance moves it.
- * Thread: any (the fake: single-threaded tests only). */
+ * Monotonic time for deadlines and intervals, wall time (Unix epoch) for people and other machines.
+ * A test may replace the clock; then only bh_clock_fake_advance moves it. Thread: any (the fake
+ * clock: single-threaded tests only). */
 #ifndef BELLHOP_BASE_CLOCK_H
 #define BELLHOP_BASE_CLOCK_H
 

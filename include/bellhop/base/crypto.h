@@ -1,7 +1,6 @@
-/* crypto.h - what the house needs of OpenSSL's EVP, over bytes. Thread: any.
+/* crypto.h - random bytes, digests, base64 and hex. Thread: any.
  *
- * Errors: BH_EINVAL for arguments that name nothing (an unknown digest), BH_EPROTO for data that is
- * not what it claims to be (bad base64), BH_EDENIED for a signature that does not verify. */
+ * Errors: BH_EINVAL for an unknown digest, BH_EPROTO for malformed base64. */
 #ifndef BELLHOP_BASE_CRYPTO_H
 #define BELLHOP_BASE_CRYPTO_H
 

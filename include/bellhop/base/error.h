@@ -15,7 +15,7 @@
     X(BH_EPROTO, -6, "protocol violation")                                                         \
     X(BH_EUTF8, -7, "not valid UTF-8")                                                             \
     X(BH_ENOTFOUND, -8, "not found")                                                               \
-    X(BH_EEXIST, -9, "exists already")                                                             \
+    X(BH_EEXIST, -9, "already exists")                                                             \
     X(BH_ETIMEDOUT, -10, "timed out")                                                              \
     X(BH_EDENIED, -11, "denied")                                                                   \
     X(BH_EUNAVAIL, -12, "unavailable")                                                             \

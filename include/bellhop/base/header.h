@@ -1,6 +1,6 @@
-/* header.h - one header line of a request or a response: the same struct in the HTTP parser, in
- * hooks, in answers and in the HTTP client, so that nobody copies between them. The slices are
- * borrowed. Thread: any. */
+/* header.h - one header line of a request or a response: one struct for the HTTP parser, hooks,
+ * answers and the HTTP client, so that nothing is copied between them. The slices are borrowed.
+ * Thread: any. */
 #ifndef BELLHOP_BASE_HEADER_H
 #define BELLHOP_BASE_HEADER_H
 

@@ -1,7 +1,7 @@
-/* id.h - which names are lawful, and making new ones. Thread: any.
+/* id.h - checking ids, and generating unique ones. Thread: any.
  *
- * User, tenant and topic ids: 1..128 bytes of [A-Za-z0-9_.@-], topics also '/'. No id can name a
- * different channel, because ':' is not among them; `broadcast` is refused as a user id. */
+ * User, tenant and topic ids: 1..128 bytes of [A-Za-z0-9_.@-], topics also '/'. ':' is not allowed,
+ * so no id can name another channel. `broadcast` is reserved and not a valid user id. */
 #ifndef BELLHOP_BASE_ID_H
 #define BELLHOP_BASE_ID_H
 
@@ -13,8 +13,8 @@
 
 enum bh_id_kind { BH_ID_USER, BH_ID_TENANT, BH_ID_TOPIC, BH_ID_INSTANCE, BH_ID_MESSAGE };
 
-/* 0 or BH_EINVAL; on error *why (if not NULL) is a sentence that says what to do. Instances follow
- * the rule of tenants; messages (idempotency keys) that of topics plus ':' '+' '='. */
+/* 0 or BH_EINVAL; on error *why (if not NULL) is a sentence for the caller. Instance ids follow the
+ * rule of tenants. Message ids (idempotency keys) follow the rule of topics, plus ':' '+' '='. */
 int bh_id_check(enum bh_id_kind kind, struct bh_slice id, const char **why);
 
 /* A new unguessable id; writes BH_UNIQUE_ID_LEN bytes and a NUL. */

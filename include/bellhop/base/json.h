@@ -1,11 +1,11 @@
-/* json.h - JSON: a strict scanner that keeps the bytes, and cJSON for trees.
+/* json.h - JSON: a strict scanner over the original bytes, and cJSON for trees.
  *
- * The scanner validates RFC 8259 to the letter (UTF-8, no control characters in strings, no lone
- * surrogates, bounded depth) without allocating, and yields the raw extent of each value: that is
- * how a payload inside a batch reaches its clients with its bytes unchanged, and how a 19-digit
- * integer survives. cJSON, which keeps numbers as doubles and strings NUL-terminated, is used for
- * trees only after the scanner has refused what cJSON would corrupt (bh_json_parse). No other file
- * of the project includes cJSON. Thread: any; nothing is shared. */
+ * The scanner validates RFC 8259 strictly (UTF-8, no control characters in strings, no lone
+ * surrogates, bounded depth) without allocating, and gives the raw extent of each value: a payload
+ * inside a batch reaches its clients byte for byte, and a 19-digit integer keeps its digits. cJSON,
+ * which keeps numbers as doubles and strings NUL-terminated, builds trees only after the scanner
+ * has rejected what cJSON would corrupt (bh_json_parse). json.c is the only file that includes
+ * cJSON. Thread: any; nothing is shared. */
 #ifndef BELLHOP_BASE_JSON_H
 #define BELLHOP_BASE_JSON_H
 
@@ -28,16 +28,17 @@ enum bh_json_type {
 
 /* --- scanner --- */
 
-/* What went wrong and at which byte, for the caller's error message. */
+/* What is wrong and at which byte, for the caller's error message. */
 struct bh_json_error {
     size_t offset;
     const char *why;
 };
 
-/* Scans exactly one value (blanks around it allowed) that fills the slice. 0 or BH_ESYNTAX. */
+/* Scans exactly one value, with optional blanks around it, that fills the slice. 0 or BH_ESYNTAX.
+ */
 int bh_json_check(struct bh_slice text, struct bh_json_error *error);
 
-/* A value in a text that bh_json_check has accepted: its type and its exact bytes. */
+/* A value in a text that bh_json_check has accepted: its type and its bytes. */
 struct bh_json_value {
     enum bh_json_type type;
     struct bh_slice raw;
@@ -62,18 +63,18 @@ int bh_json_int64(struct bh_json_value number, int64_t *out);
 
 struct bh_json; /* opaque: a cJSON node; children belong to the root */
 
-/* Checks with the scanner, refuses the escape \u0000, integer literals beyond +-2^53 and numbers
- * that a double cannot hold (each with a clear `why`), then builds the tree. 0, BH_ESYNTAX or
- * BH_ENOMEM. The caller frees the root with bh_json_free. */
+/* Runs the scanner, rejects the escape \u0000, integer literals beyond +-2^53 and numbers that a
+ * double cannot hold, then builds the tree. 0, BH_ESYNTAX or BH_ENOMEM. The caller frees the root
+ * with bh_json_free. */
 int bh_json_parse(struct bh_slice text, struct bh_json **root, struct bh_json_error *error);
 void bh_json_free(struct bh_json *root);
 enum bh_json_type bh_json_type(const struct bh_json *node);
-/* The last member with this name, or NULL, also when object is NULL or no object. */
+/* The last member with this name, or NULL; object may be NULL or of another type. */
 const struct bh_json *bh_json_get(const struct bh_json *object, const char *name);
 const struct bh_json *bh_json_child(const struct bh_json *container); /* or NULL */
 const struct bh_json *bh_json_sibling(const struct bh_json *node);    /* or NULL */
 const char *bh_json_name(const struct bh_json *member);
-const char *bh_json_str(const struct bh_json *string); /* NULL when it is no string */
+const char *bh_json_str(const struct bh_json *string); /* NULL for other types */
 double bh_json_num(const struct bh_json *number);
 /* True when the number is an integer (its literal had neither fraction nor exponent, or its value
  * is whole and within +-2^53). */

@@ -1,9 +1,9 @@
 /* jwt.h - JSON Web Tokens (RFC 7515, 7519): verify and sign, compact serialisation only.
  *
  * The caller lists the algorithms it accepts; a token's own `alg` only selects among them, `none`
- * is never accepted, and each algorithm takes only its own kind of key (an RSA public key can never
- * serve as an HMAC secret: RFC 8725 section 3.1). Tokens beyond 16 KiB are refused unread.
- * Thread: any; keys are immutable and ref-counted by nobody: they outlive their use. */
+ * is never accepted, and each algorithm takes only its own type of key (an RSA public key never
+ * serves as an HMAC secret: RFC 8725 section 3.1). A token over 16 KiB is rejected unread. Thread:
+ * any; keys are immutable and not ref-counted: they must outlive their use. */
 #ifndef BELLHOP_BASE_JWT_H
 #define BELLHOP_BASE_JWT_H
 
@@ -33,7 +33,7 @@ unsigned bh_jwt_alg_from_name(struct bh_slice name);
 
 struct bh_jwt_key; /* an HMAC secret, or a public key */
 
-/* The secret is copied; the empty one serves no algorithm. */
+/* The secret is copied; an empty one serves no algorithm. */
 struct bh_jwt_key *bh_jwt_key_secret(struct bh_slice secret);
 /* A PEM public key or certificate: RSA of 2048 to 8192 bits, EC P-256/384/521, or Ed25519.
  * 0, BH_EINVAL. */
@@ -43,9 +43,9 @@ void bh_jwt_key_free(struct bh_jwt_key *key);
 struct bh_jwks; /* a set of keys: jwks.h */
 
 struct bh_jwt_rules {
-    unsigned algs; /* set of bh_jwt_alg; 0 is refused */
-    /* Exactly one of the two. Of a set, the keys count whose kid is the token's; for a token
-     * without kid, the first few whose kind fits its algorithm. */
+    unsigned algs; /* set of bh_jwt_alg; 0 accepts no token */
+    /* Exactly one of the two. Of a set, the keys with the token's kid are tried; for a token
+     * without kid, the first few keys that serve its algorithm. */
     const struct bh_jwt_key *key;
     const struct bh_jwks *keys;
     const char *issuer;   /* NULL: not checked; else `iss` must equal it */
@@ -57,7 +57,7 @@ struct bh_jwt_rules {
 
 /* On success appends the claims' JSON text (an object, accepted by bh_json_check) to claims and
  * returns 0. Else BH_EPROTO (not a token), BH_EDENIED (signature, algorithm, claim) or BH_ETIMEDOUT
- * (expired); *why is a constant sentence without anything of the token in it. */
+ * (expired); *why is a constant sentence that quotes nothing of the token. */
 int bh_jwt_verify(struct bh_slice token, const struct bh_jwt_rules *rules, struct bh_bytes *claims,
                   const char **why);
 

@@ -1,4 +1,4 @@
-/* list.h - the intrusive, circular, doubly linked list. A node that is in no list points to itself,
+/* list.h - the intrusive, circular, doubly linked list. A node outside of a list points to itself,
  * so unlinking twice is harmless. Not thread-safe. */
 #ifndef BELLHOP_BASE_LIST_H
 #define BELLHOP_BASE_LIST_H

@@ -1,8 +1,9 @@
 /* map.h - hash map from bytes to pointers, keyed against collision attacks.
  *
- * The map stores only the value pointers and a hash; the key lives inside the value, and the owner
- * says where by `key_of`. The hash is SipHash-1-3 under a random per-process key, so nobody outside
- * can choose colliding ids. Open addressing; values are not owned. Not thread-safe: one owner. */
+ * The map stores only the value pointers and a hash; the key lives inside the value, where the
+ * owner's `key_of` finds it. The hash is SipHash-1-3 under a random per-process key, so a peer
+ * cannot choose colliding ids. Open addressing; values are not owned. Not thread-safe: one owner.
+ */
 #ifndef BELLHOP_BASE_MAP_H
 #define BELLHOP_BASE_MAP_H
 

@@ -1,8 +1,8 @@
-/* mem.h - allocation, with two characters.
+/* mem.h - allocation: one family aborts on failure, the other returns NULL.
  *
- * bh_malloc and friends serve what we size ourselves: they abort on failure, so callers need no
- * error path. bh_try_malloc/bh_try_realloc serve what a peer sizes: callers bound the size first
- * and handle NULL. Tests can make the nth bh_try_ call fail. Thread: any. */
+ * bh_malloc and the like are for sizes that we choose: they abort on failure, so callers need no
+ * error path. bh_try_malloc and bh_try_realloc are for sizes that a peer chooses: callers bound the
+ * size first and handle NULL. Tests can make the nth bh_try_ call fail. Thread: any. */
 #ifndef BELLHOP_BASE_MEM_H
 #define BELLHOP_BASE_MEM_H
 

@@ -2,11 +2,10 @@
  *
  * A metric is a static struct in the module that counts; a layer hands its metrics to
  * bh_metrics_register once, at start, so that each appears in /metrics from 0 on. Each thread
- * counts in cells of its own, without locked instructions; reading adds the cells up. A metric that
- * was never registered counts into a cell that nobody reads. Gauges are counters that may also go
- * down.
- * Names: bellhop_<layer>_<what>_total for counters, without _total for gauges.
- * Thread: add from any; register before other threads start. */
+ * counts in cells of its own, without locked instructions; reading sums the cells. A metric that
+ * was never registered counts into a cell that is never read. A gauge is a counter that may go
+ * down. Names: bellhop_<layer>_<what>_total for counters, without _total for gauges. Thread: add
+ * from any; register before other threads start. */
 #ifndef BELLHOP_BASE_METRICS_H
 #define BELLHOP_BASE_METRICS_H
 
@@ -26,8 +25,8 @@ struct bh_metric {
     unsigned cell; /* set by register */
 };
 
-/* Metrics with one name and different labels must stand side by side in the array. Registering an
- * array again changes nothing. */
+/* Metrics with one name and different labels must be adjacent in the array. Registering an array
+ * again changes nothing. */
 void bh_metrics_register(struct bh_metric *metrics, size_t count);
 void bh_metric_add(const struct bh_metric *m, int64_t n);
 static inline void bh_metric_inc(const struct bh_metric *m) {

@@ -1,6 +1,6 @@
 /* prefetch.h - fetching an object into the cache before it is used.
  *
- * Ten thousand connections are in no cache. Where the next one is known before its time, the loop,
+ * Ten thousand connections do not fit the cache. Where the next one is known in advance, the loop,
  * the stream and the hub fetch it while the current one runs. They know only the part that a
  * connection embeds, so each names a range around that part (BH_..._HOT_FROM, BH_..._HOT_TO, in
  * bytes), and the connection asserts that what it needs next lies in there. Thread: any. */

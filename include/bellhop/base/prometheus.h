@@ -15,12 +15,12 @@ void bh_prometheus_int(struct bh_bytes *out, const char *name, struct bh_slice l
                        int64_t value);
 void bh_prometheus_double(struct bh_bytes *out, const char *name, struct bh_slice labels,
                           double value);
-/* counts[i]: observations up to bounds[i] and over bounds[i - 1]; the last of count + 1: over all
- * bounds. */
+/* `count` bounds and count + 1 counts: counts[i] are the observations in (bounds[i - 1],
+ * bounds[i]], the last those above every bound. */
 void bh_prometheus_histogram(struct bh_bytes *out, const char *name, struct bh_slice labels,
                              const double *bounds, const uint64_t *counts, size_t count,
                              double sum);
-/* Adds a label to a list that begins out; the value is escaped. */
+/* Appends a label to the list in out; the value is escaped. */
 void bh_prometheus_label(struct bh_bytes *out, const char *name, struct bh_slice value);
 
 #endif

@@ -1,7 +1,7 @@
 /* slice.h - borrowed bytes: pointer and length, never NUL-terminated, never owned.
  *
- * A slice is valid as long as the memory that it points into; whoever keeps it beyond the call
- * copies it. An empty slice may have p == NULL. Thread: any. */
+ * A slice is valid as long as the memory that it points into; a callee that keeps the bytes beyond
+ * the call copies them. An empty slice may have p == NULL. Thread: any. */
 #ifndef BELLHOP_BASE_SLICE_H
 #define BELLHOP_BASE_SLICE_H
 
@@ -56,8 +56,8 @@ static inline struct bh_slice bh_slice_pack(char **at, struct bh_slice s) {
 
 /* Of n bytes each. */
 bool bh_bytes_caseeq(const char *a, const char *b, size_t n);
-/* ASCII case is ignored; other bytes are compared as they are. Most names that are compared differ
- * in length already. */
+/* ASCII case is ignored; other bytes are compared as they are. Most compared names differ in
+ * length. */
 static inline bool bh_slice_caseeq(struct bh_slice a, struct bh_slice b) {
     return a.n == b.n && bh_bytes_caseeq(a.p, b.p, a.n);
 }

@@ -1,8 +1,8 @@
 /* slots.h - handles: index + generation instead of a pointer.
  *
- * An asynchronous completion keeps a handle and looks the object up when it arrives; an object that
- * has gone meanwhile is simply not found, even if its slot has been used again. Generations are 32
- * bits and never 0, so handle 0 is "none". Not thread-safe: one owner. */
+ * An asynchronous completion keeps a handle and looks the object up when it arrives; an object
+ * removed meanwhile is not found, even if its slot is in use again. Generations are 32 bits and
+ * never 0, so handle 0 is "none". Not thread-safe: one owner. */
 #ifndef BELLHOP_BASE_SLOTS_H
 #define BELLHOP_BASE_SLOTS_H
 
@@ -32,7 +32,7 @@ bh_handle bh_slots_add(struct bh_slots *s, void *object);
 void *bh_slots_get(const struct bh_slots *s, bh_handle handle);
 /* No effect on an outdated handle. */
 void bh_slots_remove(struct bh_slots *s, bh_handle handle);
-/* Iteration: start with *cursor = 0; NULL at the end. Removing the object at hand is allowed. */
+/* Iteration: start with *cursor = 0; NULL at the end. Removing the current object is allowed. */
 void *bh_slots_next(const struct bh_slots *s, uint32_t *cursor);
 
 #endif

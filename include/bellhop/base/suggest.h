@@ -4,8 +4,7 @@
 
 #include <stddef.h>
 
-/* words ends with NULL. The nearest by edit distance, or NULL when none is near enough to be what
- * was meant. */
+/* words ends with NULL. The nearest by edit distance, or NULL when none is near enough. */
 const char *bh_suggest(const char *unknown, const char *const *words);
 /* The same as the end of a sentence: `; did you mean "x"?`, or "". Returns out. */
 const char *bh_suggest_phrase(const char *unknown, const char *const *words, char *out, size_t cap);

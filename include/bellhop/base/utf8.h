@@ -15,7 +15,7 @@ struct bh_utf8 {
     uint8_t upper;
 };
 
-/* Feeds bytes; 0, or BH_EUTF8 as soon as no valid text can begin like this; a failure is final. */
+/* Feeds bytes; 0, or BH_EUTF8 at the first byte that no valid text can have; a failure is final. */
 int bh_utf8_feed(struct bh_utf8 *u, struct bh_slice s);
 /* True when the text may end here. */
 static inline bool bh_utf8_complete(const struct bh_utf8 *u) {

@@ -4,65 +4,8 @@
 #ifndef BELLHOP_EDGE_EDGE_H
 #define BELLHOP_EDGE_EDGE_H
 
-#include "bellhop/core/node.h"
-#include "bellhop/io/cidr.h"
+#include "bellhop/edge/config.h"
 #include "bellhop/io/tls.h"
-#include "bellhop/proto/ws_deflate.h"
-
-struct bh_edge_listen { /* where to listen, and what comes first on a connection */
-    struct bh_addr address;
-    bool proxy; /* a PROXY header, from trusted addresses only */
-    bool tls;
-};
-
-struct bh_edge_config { /* shared by all workers, immutable, outlives them */
-    int backlog;
-    bool dev; /* demo page, no keys, query identity; the app has checked that all is loopback */
-    const struct bh_slice *api_keys;
-    size_t api_key_count;
-    const struct bh_slice *ws_paths; /* patterns (core/path.h), checked */
-    size_t ws_path_count;
-
-    size_t http_head_bytes, http_body_bytes;
-    uint64_t http_idle_ms;    /* keep-alive */
-    uint64_t http_request_ms; /* from the first byte of a request to its last: slow-loris */
-    uint64_t handshake_ms;    /* from the upgrade request to the 101: hooks and broker */
-    uint64_t message_bytes;   /* WebSocket, from clients */
-    uint32_t fragments;
-    uint64_t ping_interval_ms; /* 25000 */
-    uint64_t pong_timeout_ms;  /* 8000 */
-    uint64_t close_timeout_ms; /* 5000: for the peer's close frame */
-    uint64_t tls_handshake_ms; /* PROXY header and TLS handshake */
-
-    size_t connections_max;    /* of the process; 0: no limit */
-    size_t connections_per_ip; /* 0: BH_EDGE_PER_IP_DEFAULT, and none for loopback and unix */
-    size_t connections_per_user, connections_per_tenant; /* WebSockets; 0: no limit */
-    uint64_t accepts_per_second;                         /* of one worker; 0: no limit */
-    /* From one WebSocket connection, 0: no limit. Over the first two it is read more slowly, over
-     * the third (pings and pongs) it is closed with 1008. */
-    uint64_t messages_per_second, bytes_per_second, control_per_second;
-    size_t queue_bytes; /* of one connection; over it: on_slow */
-    enum bh_slow on_slow;
-
-    const struct bh_cidr *trusted; /* proxies whose word about the client's address counts */
-    size_t trusted_count;
-    const struct bh_slice *origins; /* patterns (src/edge/limits/origin.h) for WebSockets */
-    size_t origin_count;
-    bool origin_required;        /* a WebSocket without Origin is refused */
-    const struct bh_slice *cors; /* patterns for pages that may use the API */
-    size_t cors_count;
-
-    struct bh_ws_deflate_config deflate;
-    size_t deflate_threshold;     /* smaller payloads go as they are */
-    bool client_messages_refused; /* no on_message hook: true closes 1008, false drops */
-
-    /* POST /api/reload was asked on this worker. Leads to one bh_edge_reloaded with the handle, on
-     * that worker's thread, maybe before it returns. NULL: 501. */
-    void (*reload)(void *ud, struct bh_worker *worker, bh_handle handle);
-    void *reload_ud;
-};
-
-#define BH_EDGE_PER_IP_DEFAULT 1000
 
 /* Is it a pattern of origins? 0 or BH_EINVAL with *why. */
 int bh_edge_check_origin(struct bh_slice pattern, const char **why);

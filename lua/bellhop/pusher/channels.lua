@@ -1,18 +1,15 @@
--- bellhop.pusher.channels - who is in which channel: presence members and their events, counts of
--- subscriptions, over all workers and instances.
+-- bellhop.pusher.channels - presence members and subscription counts of channels, over all workers and instances.
 --
--- A connection's own channels are in conn.vars.pusher.channels, {name = true or {user =, info =}}, and
--- that is the truth; the store (Redis, or the memory of this instance) follows it. When a change could
--- not be written, or the scripts are new, or Redis has forgotten, the next beat writes all anew.
+-- The channels of a connection are in conn.vars.pusher.channels, {name = true or {user =, info =}}. This is the source
+-- of truth; the store (Redis, or bh.shared without Redis) follows it. After a failed write, a reload, or data loss in
+-- Redis, the next heartbeat writes everything again.
 --
--- Of two instances that announce at the same time that a user comes and goes, either may be heard
--- last. So who has announced looks once more, and announces what is true by then: the last word that
--- is published was true after it had been published. Announcements go through Redis, where all see
--- the same order.
+-- When two instances announce at the same time that a user joins and leaves, either event may arrive last. So after an
+-- announcement the store is read again, and the announcement is corrected if it is no longer true: the last event that
+-- is published was still true after it was published. Announcements go through Redis, so all instances see one order.
 --
--- An instance that stops does not take its members out one by one, which could take long, and would be
--- cut off: it declares itself dead, and the others do it at their next beat, but for the users who
--- have come to them meanwhile.
+-- An instance that stops does not remove its members one by one, which could take too long. It marks itself as dead, and
+-- the other instances remove its members at their next heartbeat, except users who have reconnected.
 local bh = require "bellhop"
 local wire = require "bellhop.pusher.wire"
 
@@ -28,7 +25,7 @@ local store = has_redis and require "bellhop.pusher.redis" or require "bellhop.p
 
 local app_ids = {}
 local retired = false
-local behind = true -- the store may not be what it should be
+local out_of_sync = true -- the store may differ from the connections
 local touched, flushing = {}, false
 
 channels.users = store.users
@@ -38,7 +35,7 @@ channels.put_cache, channels.get_cache = store.put_cache, store.get_cache
 
 -- --- events of members ---
 
--- Info is JSON text. True, or nil and why.
+-- Publishes member_added with this info (JSON), or member_removed when info is false.
 local function publish(m, info, except)
     local data = '{"user_id":' .. bh.json.encode(m.user)
     if info and info ~= "null" then data = data .. ',"user_info":' .. info end
@@ -51,14 +48,14 @@ local function publish(m, info, except)
     }
 end
 
--- info: of who has come; false: has gone.
+-- Publishes the event, and corrects it if the store has changed meanwhile.
 local function announce(m, info, except)
     for _ = 1, CORRECTIONS do
         local ok, why = publish(m, info, except)
         local now
         if ok then now, why = store.info(m.app, m.channel, m.user) end
         if now == nil then
-            bh.log.warn("a member of a presence channel was not announced", { channel = m.channel, why = why })
+            bh.log.warn("cannot announce a member of a presence channel", { channel = m.channel, why = why })
             return
         end
         if (now == false) == (info == false) then return end
@@ -68,11 +65,11 @@ end
 
 -- --- joining and leaving ---
 
--- m: app, channel, user, info, conn. The infos of all its users, or nil and why ("full").
-function channels.join(m, most)
-    local result, infos = store.join(m, most)
+-- m: app, channel, user, info, conn. Returns the infos of all users in the channel, or nil and why ("full").
+function channels.join(m, max)
+    local result, infos = store.join(m, max)
     if not result then
-        behind = true -- it may have been written all the same
+        out_of_sync = true -- Redis may have executed it
         return nil, infos
     end
     if result == "full" then return nil, "full" end
@@ -84,8 +81,8 @@ function channels.leave(m)
     if retired then return end
     local left, why = store.leave(m)
     if left == nil then
-        behind = true
-        bh.log.warn("a member of a presence channel did not leave yet", { channel = m.channel, why = why })
+        out_of_sync = true
+        bh.log.warn("cannot remove a member of a presence channel; trying again", { channel = m.channel, why = why })
     elseif left then
         announce(m, false)
     end
@@ -100,24 +97,24 @@ local function flush()
     for app_id, names in pairs(now) do
         local counts = {}
         for name in pairs(names) do counts[name] = bh.hub.subscribers(wire.topic(app_id, name)) end
-        if not store.put_counts(app_id, counts) then behind = true end
+        if not store.put_counts(app_id, counts) then out_of_sync = true end
     end
 end
 
--- A connection of this worker has subscribed or left this channel.
+-- A connection of this worker has joined or left this channel: its count is written soon.
 function channels.touch(app_id, channel)
     if retired then return end
     touched[app_id] = touched[app_id] or {}
     touched[app_id][channel] = true
     if flushing then return end
     flushing = bh.after(FLUSH_AFTER, flush) ~= nil
-    behind = behind or not flushing
+    out_of_sync = out_of_sync or not flushing
 end
 
--- --- the whole ---
+-- --- synchronization ---
 
--- The names and members of a topic of which only the hash is known, or which is a presence channel.
-local function look_at(app_id, topic, visit)
+-- Calls visit(conn, channel, member) for all connections in a topic.
+local function visit_topic(app_id, topic, visit)
     for _, conn in ipairs(bh.hub.by_topic(topic)) do
         local mine = conn.vars.pusher
         for name, member in pairs(mine and mine.channels or {}) do
@@ -126,14 +123,15 @@ local function look_at(app_id, topic, visit)
     end
 end
 
--- What this worker truly holds: {channel = subscriptions}; memberships go into `members`.
-local function look_around(app_id, members)
+-- The state of this worker's connections: returns {channel = subscriptions} and appends to `members`. Connections are
+-- visited only where the topic is not enough: for hashed names, and for members.
+local function collect(app_id, members)
     local counts = {}
     for topic, n in pairs(bh.hub.topics(wire.topic_prefix(app_id))) do
         local name = wire.channel(app_id, topic)
         if name then counts[name] = n end
         if not name or wire.kind(name) == "presence" then
-            look_at(app_id, topic, function(conn, channel, member)
+            visit_topic(app_id, topic, function(conn, channel, member)
                 counts[channel] = n
                 if type(member) ~= "table" then return end
                 members[#members + 1] = {
@@ -145,69 +143,70 @@ local function look_around(app_id, members)
     return counts
 end
 
-local function is_still_in(m)
+local function is_member(m)
     local mine = not m.of.closed and m.of.vars.pusher
     return mine and mine.channels[m.channel] ~= nil
 end
 
--- Makes the store what it should be. It is asked first, and a connection's own channels are changed
--- before the store: what it has, and nobody here holds, is to go.
+-- Writes the state of this worker to the store. The store is read first, and connections change before the store: an
+-- entry that no connection has by now is removed.
 local function sync()
-    local held, why = store.held()
-    if not held then return nil, why end
+    local registered, why = store.registered()
+    if not registered then return nil, why end
     local members = {}
     for _, app_id in ipairs(app_ids) do
         local ok
-        ok, why = store.put_counts(app_id, look_around(app_id, members), true)
+        ok, why = store.put_counts(app_id, collect(app_id, members), true)
         if not ok then return nil, why end
     end
     if not has_redis then return true end
     for _, m in ipairs(members) do
         local entry = store.entry(m)
-        if not held[entry] and is_still_in(m) then
+        if not registered[entry] and is_member(m) then
             local result
             result, why = store.join(m, math.maxinteger)
             if not result then return nil, why end
-            if not is_still_in(m) then
+            if not is_member(m) then
                 channels.leave(m)
             elseif result == "first" then
                 announce(m, m.info)
             end
         end
-        held[entry] = nil
+        registered[entry] = nil
     end
-    for _, m in pairs(held) do channels.leave(m) end
+    for _, m in pairs(registered) do channels.leave(m) end
     return true
 end
 
--- Once in a while, in each worker.
-function channels.beat()
+-- Runs periodically in each worker.
+function channels.heartbeat()
     if retired then return end
-    local unknown, why = store.beat(app_ids)
+    local unknown, why = store.heartbeat(app_ids)
     if unknown == nil then
-        behind = true
-    elseif unknown or behind then
-        behind = false
+        out_of_sync = true
+    elseif unknown or out_of_sync then
+        out_of_sync = false
         local ok
         ok, why = sync()
-        behind = behind or not ok
+        out_of_sync = out_of_sync or not ok
     end
-    if not why then why = select(2, store.bury(function(m) announce(m, false) end)) end
-    if why then bh.log.warn("presence channels are behind", { why = why }) end
+    if not why then why = select(2, store.remove_dead(function(m) announce(m, false) end)) end
+    if why then bh.log.warn("presence channels are not up to date", { why = why }) end
 end
 
--- At the end.
+-- At shutdown.
 function channels.retire()
     retired = true
     store.retire(app_ids)
 end
 
--- At start; seconds: the lease.
+-- At the start, with the lease in seconds.
 function channels.start(ctx, ids, seconds)
     app_ids = ids
     store.start(ctx, seconds)
-    bh.spawn(function() -- others count this worker as soon as Redis is there, not from the first beat on
-        while store.beat(app_ids) == nil do bh.sleep(RETRY_AFTER) end
+    -- At once, so that other instances count this worker before its first timer runs.
+    bh.spawn(function()
+        while store.heartbeat(app_ids) == nil do bh.sleep(RETRY_AFTER) end
     end)
 end
 

@@ -1,19 +1,19 @@
--- bellhop.pusher.redis - what all instances together know of their channels. All functions wait;
--- where Redis fails they answer nil and why.
+-- bellhop.pusher.redis - the store of a cluster: members and subscription counts of all instances, in Redis. All
+-- functions wait. When Redis fails they return nil and why.
 --
--- Each worker of each instance is a *holder*, with a lease in Redis that it prolongs at each beat. What
--- it holds is written beside it, so when it dies, the others can remove exactly that: a holder whose
--- lease has ended is taken from the list of the known, then its entries go one by one, and who removes
--- the last connection of a user announces it. A holder that finds itself unknown (Redis has lost its
--- memory, or it was taken for dead) registers again what it truly holds. Times are those of Redis.
+-- Each worker of each instance is a *holder* with a lease in Redis, which it renews at each heartbeat. The entries of a
+-- holder are listed in a key of its own, so that others can remove them when it dies: a holder with an expired lease is
+-- removed from `known`, then its entries are removed one by one. The worker that removes the last connection of a user
+-- announces it. A holder that is no longer known (Redis has lost data, or the holder was considered dead) registers its
+-- members again. All times are those of Redis.
 --
--- Keys, behind tracking.key_prefix and "pusher:":
---   leases              sorted set: holder -> end of its lease
+-- Keys, after tracking.key_prefix and "pusher:":
+--   leases              sorted set: holder -> expiry of its lease
 --   known               hash: holder -> 1
 --   h:<holder>          set of "<app>\0<channel>\0<user>\0<connection>"
 --   m:<app>:<channel>   sorted set of "<user>\0<connection>", all with score 0
 --   i:<app>:<channel>   hash: user -> info (JSON)
---   n:<app>:<holder>    hash: channel -> subscriptions; lives as long as the lease
+--   n:<app>:<holder>    hash: channel -> subscriptions; expires with the lease
 --   c:<app>:<channel>   last event of a cache channel
 local bh = require "bellhop"
 local redis = bh.redis
@@ -39,7 +39,7 @@ local function failure(results, why)
     end
 end
 
--- run: the same for all workers of this process, and for no other process.
+-- `run` is random and shared by all workers of this process.
 function store.start(ctx, seconds)
     local memory = bh.shared.pusher
     memory:add("run", bh.crypto.hex(bh.crypto.random(8)))
@@ -50,8 +50,8 @@ end
 -- --- members ---
 
 -- KEYS: connections and infos of the channel, entries of the holder, leases.
--- ARGV: user, connection, info, entry, most users, holder, lease.
--- Returns -1 when the channel is full, else whether the user is new there, and users and infos.
+-- ARGV: user, connection, info, entry, maximum of users, holder, lease.
+-- Returns {-1} when the channel is full, else {1 when the user is new, {user, info, ...}}.
 local JOIN = [[
 local new = redis.call('ZLEXCOUNT', KEYS[1], '[' .. ARGV[1] .. '\0', '(' .. ARGV[1] .. '\1') == 0
 if new and redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[5]) then return {-1} end
@@ -63,8 +63,8 @@ return {new and 1 or 0, redis.call('HGETALL', KEYS[2])}
 ]]
 
 -- KEYS: connections and infos of the channel, entries of the holder, leases.
--- ARGV: user, connection, entry, and the holder when it is to be dead.
--- Returns -1 when that one lives, else whether the user has left the channel by this.
+-- ARGV: user, connection, entry, and the holder to remove the entry only if that holder is dead.
+-- Returns -1 when the holder is alive, 1 when the user has left the channel, else 0.
 local LEAVE = [[
 local ends = ARGV[4] and redis.call('ZSCORE', KEYS[4], ARGV[4])
 if ends and tonumber(ends) > tonumber(redis.call('TIME')[1]) then return -1 end
@@ -86,17 +86,17 @@ local function keys_of(m, of)
     return { key("m", m.app, m.channel), key("i", m.app, m.channel), key("h", of), key "leases" }
 end
 
--- m: app, channel, user, info, conn. "first" (the user is new there), "again" or "full", and the
--- infos of all its users.
-function store.join(m, most)
+-- m: app, channel, user, info, conn. Returns "first" (the user is new in the channel) or "again", and the infos of all
+-- users; or "full".
+function store.join(m, max)
     local answer, why = redis.eval(JOIN, keys_of(m, holder),
-        { m.user, m.conn, m.info, entry_of(m), most, holder, lease })
+        { m.user, m.conn, m.info, entry_of(m), max, holder, lease })
     if not answer then return nil, why end
     if answer[1] < 0 then return "full" end
     return answer[1] == 1 and "first" or "again", hash(answer[2])
 end
 
--- Whether the user has left the channel by this.
+-- Returns whether the user has left the channel: this was the last connection.
 function store.leave(m)
     local left, why = redis.eval(LEAVE, keys_of(m, holder), { m.user, m.conn, entry_of(m) })
     if not left then return nil, why end
@@ -109,14 +109,14 @@ function store.users(app_id, channel)
     return hash(list)
 end
 
--- The info of one user; false when they are not there.
+-- The info of one user; false when the user is not in the channel.
 function store.info(app_id, channel, user)
     local info, why = redis.call("HGET", key("i", app_id, channel), user)
     if why then return nil, why end
     return info or false
 end
 
--- How many users each of these channels has.
+-- {channel = users} for these channels.
 function store.user_counts(app_id, channels)
     local counts = {}
     for from = 1, #channels, CHUNK do
@@ -135,19 +135,19 @@ end
 -- --- leases ---
 
 -- KEYS: leases, known. ARGV: holder, lease. Returns 1 when the holder was not known.
-local BEAT = [[
+local HEARTBEAT = [[
 redis.call('ZADD', KEYS[1], redis.call('TIME')[1] + ARGV[2], ARGV[1])
 return redis.call('HSETNX', KEYS[2], ARGV[1], 1)
 ]]
 
--- KEYS: leases, known. Returns holders whose lease has ended; they are not known any more.
-local DEAD = [[
+-- KEYS: leases, known. Removes holders with an expired lease from known, and returns them.
+local EXPIRED = [[
 local dead = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', redis.call('TIME')[1], 'LIMIT', 0, 10)
 for _, holder in ipairs(dead) do redis.call('HDEL', KEYS[2], holder) end
 return dead
 ]]
 
--- KEYS: entries of the holder, leases. ARGV: holder.
+-- KEYS: entries of the holder, leases. ARGV: holder. Removes the lease of a dead holder without entries.
 local FORGET = [[
 local ends = redis.call('ZSCORE', KEYS[2], ARGV[1])
 if ends and tonumber(ends) <= tonumber(redis.call('TIME')[1]) and redis.call('SCARD', KEYS[1]) == 0 then
@@ -156,9 +156,9 @@ end
 return 0
 ]]
 
--- Prolongs the lease of this worker. True when it has to register what it holds again.
-function store.beat(app_ids)
-    local new, why = redis.eval(BEAT, { key "leases", key "known" }, { holder, lease })
+-- Renews the lease of this worker. Returns true when it must register its members again.
+function store.heartbeat(app_ids)
+    local new, why = redis.eval(HEARTBEAT, { key "leases", key "known" }, { holder, lease })
     if not new then return nil, why end
     local commands = {}
     for _, id in ipairs(app_ids) do commands[#commands + 1] = { "EXPIRE", key("n", id, holder), lease } end
@@ -169,25 +169,25 @@ function store.beat(app_ids)
     return new == 1
 end
 
--- This worker ends, its connections with it: it is dead from now on.
+-- Marks this worker as dead, before it stops.
 function store.retire(app_ids)
     local commands = { { "ZADD", key "leases", 0, holder }, { "HDEL", key "known", holder } }
     for _, id in ipairs(app_ids) do commands[#commands + 1] = { "DEL", key("n", id, holder) } end
     return redis.pipeline(commands)
 end
 
--- What Redis believes this worker to hold: {entry = m}, the infos left out.
-function store.held()
+-- The entries of this worker in Redis: {entry = m}, without the infos.
+function store.registered()
     local list, why = redis.call("SMEMBERS", key("h", holder))
     if not list then return nil, why end
-    local held = {}
-    for _, entry in ipairs(list) do held[entry] = member_of(entry) end
-    return held
+    local entries = {}
+    for _, entry in ipairs(list) do entries[entry] = member_of(entry) end
+    return entries
 end
 
 store.entry = entry_of
 
-local function bury_one(dead, on_left)
+local function remove_one(dead, on_left)
     repeat
         local entries, why = redis.call("SRANDMEMBER", key("h", dead), CHUNK)
         if not entries then return nil, why end
@@ -202,14 +202,14 @@ local function bury_one(dead, on_left)
     return redis.eval(FORGET, { key("h", dead), key "leases" }, { dead })
 end
 
--- Removes what dead holders held; on_left(m) for each user who has left a channel by that. Several
--- may do so at once, each entry is one's.
-function store.bury(on_left)
-    local dead, why = redis.eval(DEAD, { key "leases", key "known" })
+-- Removes the entries of dead holders, and calls on_left(m) for each user who has left a channel. Several workers may do
+-- this at once; each entry is removed by one of them.
+function store.remove_dead(on_left)
+    local dead, why = redis.eval(EXPIRED, { key "leases", key "known" })
     if not dead then return nil, why end
     for _, one in ipairs(dead) do
         local ok
-        ok, why = bury_one(one, on_left)
+        ok, why = remove_one(one, on_left)
         if not ok then return nil, why end
     end
     return true
@@ -217,7 +217,7 @@ end
 
 -- --- subscriptions ---
 
--- How many connections of this worker each of these channels has; whole: others have none.
+-- Writes {channel = connections of this worker}. whole: replaces all counts of this worker.
 function store.put_counts(app_id, counts, whole)
     local mine = key("n", app_id, holder)
     local commands = whole and { { "DEL", mine } } or {}
@@ -237,7 +237,7 @@ function store.put_counts(app_id, counts, whole)
     return true
 end
 
--- {channel = subscriptions}, of all that have any.
+-- {channel = subscriptions} of all workers.
 function store.channels(app_id)
     local holders, why = redis.call("ZRANGE", key "leases", 0, -1)
     if not holders then return nil, why end

@@ -1,6 +1,6 @@
 -- bellhop.pusher.rest - the HTTP API of Pusher Channels, for its server libraries.
 --
--- An endpoint refuses by raising { status, text }; serve() makes the answer of it.
+-- An endpoint raises { status, text } to refuse a request; serve() turns it into the answer.
 local bh = require "bellhop"
 local channels = require "bellhop.pusher.channels"
 local wire = require "bellhop.pusher.wire"
@@ -11,7 +11,7 @@ local rest = {}
 local AUTH_WINDOW = 600
 local CHANNELS_MAX = 100
 local BATCH_MAX = 10
-local PASSING = { unavailable = true, ["timed out"] = true, ["try again later"] = true, ["input/output error"] = true }
+local TEMPORARY = { unavailable = true, ["timed out"] = true, ["try again later"] = true, ["input/output error"] = true }
 
 local function refuse(status, text, ...) error({ status, select("#", ...) > 0 and text:format(...) or text }, 0) end
 
@@ -20,7 +20,7 @@ local function check(condition, status, ...)
     return condition
 end
 
--- What the platform cannot do now.
+-- For operations that fail when Redis is unavailable.
 local function must(value, why)
     if value == nil then refuse(503, "Service unavailable: %s", tostring(why)) end
     return value
@@ -71,7 +71,7 @@ end
 
 local function check_channels(names)
     check(type(names) == "table" and #names > 0, 400, "channel or channels is missing")
-    check(#names <= CHANNELS_MAX, 400, "An event goes to at most %d channels", CHANNELS_MAX)
+    check(#names <= CHANNELS_MAX, 400, "At most %d channels for one event", CHANNELS_MAX)
     for _, name in ipairs(names) do
         check(wire.kind(name), 400, "Invalid channel name: %s", tostring(name))
     end
@@ -80,10 +80,10 @@ end
 
 local function check_event(name, data, socket_id)
     check(type(name) == "string" and name ~= "", 400, "name is missing")
-    check(#name <= wire.EVENT_MAX, 400, "An event's name has at most %d bytes", wire.EVENT_MAX)
-    check(not name:find "^pusher:" and not name:find "^pusher_internal:", 400, "Event names with pusher: are reserved")
+    check(#name <= wire.EVENT_MAX, 400, "An event name has at most %d bytes", wire.EVENT_MAX)
+    check(not name:find "^pusher:" and not name:find "^pusher_internal:", 400, "Event names that begin with pusher: are reserved")
     check(type(data) == "string", 400, "data must be a string")
-    check(#data <= wire.DATA_MAX, 413, "The data of an event has at most %d bytes", wire.DATA_MAX)
+    check(#data <= wire.DATA_MAX, 413, "Event data has at most %d bytes", wire.DATA_MAX)
     if socket_id == nil then return nil end
     return check(wire.connection_id(socket_id), 400, "Invalid socket_id: %s", tostring(socket_id))
 end
@@ -93,11 +93,11 @@ local function publish(app, names, event, data, except)
         local frame = wire.frame(event, name, data)
         if wire.is_cache(name) then must(channels.put_cache(app.id, name, frame, app.cache_ttl)) end
         local ok, why = bh.publish_wait { topic = wire.topic(app.id, name), data = frame, except = except }
-        if not ok then refuse(PASSING[why] and 503 or 403, "Not published: %s", tostring(why)) end
+        if not ok then refuse(TEMPORARY[why] and 503 or 403, "Not published: %s", tostring(why)) end
     end
 end
 
--- For scripts, see bellhop.pusher. True, or nil and why.
+-- For scripts, see bellhop.pusher. Returns true, or nil and why.
 function rest.trigger(app, names, event, data, except)
     local ok, why = pcall(function()
         if type(names) == "string" then names = { names } end
@@ -109,7 +109,7 @@ function rest.trigger(app, names, event, data, except)
     error(why, 0)
 end
 
--- --- what is asked about channels ---
+-- --- channel queries ---
 
 local function read_info(text)
     local wants = {}
@@ -121,7 +121,7 @@ local function read_info(text)
     return wants
 end
 
--- {name = {subscription_count =, user_count =}} as far as they are wanted.
+-- {name = {subscription_count =, user_count =}}, with the requested counts.
 local function describe(app, names, wants)
     local described, presence, subscriptions, users = json.object {}, {}, nil, nil
     for _, name in ipairs(names) do
@@ -138,13 +138,13 @@ local function describe(app, names, wants)
     return described
 end
 
--- --- endpoints: (app, req, params) -> a table ---
+-- --- endpoints: (app, req, params) -> the body of the answer ---
 
 local endpoints = {}
 
 local function body_of(req)
     local body, why = req:json()
-    check(type(body) == "table", 400, "The body is no JSON object: %s", why or "it is something else")
+    check(type(body) == "table", 400, "The body is not a JSON object: %s", why or "it is another value")
     return body
 end
 
@@ -159,11 +159,11 @@ endpoints["POST /apps/:id/events"] = function(app, req)
 end
 
 endpoints["POST /apps/:id/batch_events"] = function(app, req)
-    local batch, checked, answers, told = body_of(req).batch, {}, {}, false
+    local batch, checked, answers, has_info = body_of(req).batch, {}, {}, false
     check(type(batch) == "table" and #batch > 0, 400, "batch is missing")
     check(#batch <= BATCH_MAX, 400, "A batch has at most %d events", BATCH_MAX)
     for i, event in ipairs(batch) do
-        check(type(event) == "table", 400, "An event of the batch is no object")
+        check(type(event) == "table", 400, "Each event of a batch must be an object")
         local names = check_channels { event.channel }
         checked[i] = {
             names = names, except = check_event(event.name, event.data, event.socket_id), wants = read_info(event.info),
@@ -172,15 +172,15 @@ endpoints["POST /apps/:id/batch_events"] = function(app, req)
     for i, one in ipairs(checked) do
         publish(app, one.names, batch[i].name, batch[i].data, one.except)
         answers[i] = describe(app, one.names, one.wants)[one.names[1]]
-        told = told or next(one.wants) ~= nil
+        has_info = has_info or next(one.wants) ~= nil
     end
-    return told and { batch = answers } or json.object {}
+    return has_info and { batch = answers } or json.object {}
 end
 
 endpoints["GET /apps/:id/channels"] = function(app, _, params)
     local prefix, wants, names = params.filter_by_prefix or "", read_info(params.info), {}
     check(not wants.user_count or prefix:find "^presence%-", 400,
-        "user_count needs filter_by_prefix with a prefix that begins with presence-")
+        "user_count requires a filter_by_prefix that begins with presence-")
     for name in pairs(must(channels.subscriptions(app.id))) do
         if name:sub(1, #prefix) == prefix then names[#names + 1] = name end
     end
@@ -190,7 +190,7 @@ end
 endpoints["GET /apps/:id/channels/:name"] = function(app, req, params)
     local name, wants = req.params.name, read_info(params.info)
     local kind = check(wire.kind(name), 400, "Invalid channel name: %s", name)
-    check(not wants.user_count or kind == "presence", 400, "user_count is for presence channels only")
+    check(not wants.user_count or kind == "presence", 400, "user_count is available for presence channels only")
     local subscriptions = must(channels.subscriptions(app.id))[name] or 0
     return {
         occupied = subscriptions > 0,
@@ -201,7 +201,7 @@ end
 
 endpoints["GET /apps/:id/channels/:name/users"] = function(app, req)
     local name, users = req.params.name, json.array {}
-    check(wire.kind(name) == "presence", 400, "Users can be retrieved for presence channels only")
+    check(wire.kind(name) == "presence", 400, "Users are available for presence channels only")
     for user in pairs(must(channels.users(app.id, name))) do users[#users + 1] = { id = user } end
     table.sort(users, function(a, b) return a.id < b.id end)
     return { users = users }
@@ -220,7 +220,7 @@ local function serve(endpoint, app, req)
     return answer[1], nil, answer[2] .. "\n"
 end
 
--- The table `http` of hooks; find(id) is the app.
+-- The table `http` of a policy; find(id) returns the app.
 function rest.endpoints(find)
     local http = {}
     for key, endpoint in pairs(endpoints) do

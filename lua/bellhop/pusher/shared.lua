@@ -1,9 +1,8 @@
--- bellhop.pusher.shared - what one instance without Redis knows of its channels, in the memory that
--- its workers share.
+-- bellhop.pusher.shared - the store of an instance without Redis: members and subscription counts in bh.shared.
 --
--- The members of a presence channel are one value, changed by compare-and-set; the subscriptions are
--- one value for each worker, which nobody else writes. All dies with the process, as do the
--- connections. The functions are those of bellhop.pusher.redis, which says what they do.
+-- The members of a presence channel are one value, changed by compare-and-set. The subscription counts are one value
+-- for each worker, which only this worker writes. Both are lost with the process, as are the connections. The functions
+-- are the same as in bellhop.pusher.redis, which describes them.
 local bh = require "bellhop"
 local json, memory = bh.json, bh.shared.pusher
 
@@ -12,9 +11,9 @@ local worker, workers = 1, 1
 
 function store.start(ctx) worker, workers = ctx.worker, ctx.workers end
 
-function store.beat() return false end
-function store.held() return {} end
-function store.bury() end
+function store.heartbeat() return false end
+function store.registered() return {} end
+function store.remove_dead() end
 function store.retire() end
 
 -- --- members: {user = {info =, conns = {id, ...}}} ---
@@ -23,7 +22,7 @@ local function members_key(app_id, channel) return "m:" .. app_id .. "/" .. chan
 
 local function decode(text) return text and json.decode(text) or {} end
 
--- change(members) returns the result. Nil and why when there is no room.
+-- Applies change(members) and returns its result and the members; nil and why when the memory is full.
 local function update(key, change)
     while true do
         local before = memory:get(key)
@@ -47,10 +46,10 @@ local function count(members)
     return n
 end
 
-function store.join(m, most)
+function store.join(m, max)
     local result, members = update(members_key(m.app, m.channel), function(members)
         local member = members[m.user]
-        if not member and count(members) >= most then return "full" end
+        if not member and count(members) >= max then return "full" end
         members[m.user] = member or { info = m.info, conns = {} }
         table.insert(members[m.user].conns, m.conn)
         return member and "again" or "first"

@@ -1,9 +1,9 @@
 -- bellhop.pusher.wire - names, signatures and frames of the Pusher Channels protocol.
 --
--- A channel lives in the topic "pusher/<app id>/<name>". Names of channels may have bytes that topics
--- must not, so each byte other than A-Z a-z 0-9 _ . - is written as @ and two hexadecimal digits. What
--- becomes longer than a topic may be is "pusher/<app id>/h/<SHA-256 of the name>"; no other topic has
--- that second slash, so two channels never share a topic.
+-- The topic of a channel is "pusher/<app id>/<name>". Channel names may contain bytes that topics may not, so each
+-- byte other than A-Z a-z 0-9 _ . - is written as @ and two hexadecimal digits. If this is too long for a topic, the
+-- topic is "pusher/<app id>/h/<SHA-256 of the name>". Only these topics have a second slash, so two channels never
+-- share a topic.
 local bh = require "bellhop"
 local crypto, json = bh.crypto, bh.json
 
@@ -20,8 +20,7 @@ local SERVER_TO_USER = "#server-to-user-"
 
 -- --- names ---
 
--- "public", "private", "presence", or "user" and the id of the signed-in user whose own channel it
--- is. Nil for what is no channel's name.
+-- "public", "private", "presence", or "user" and the id of the user; nil for an invalid name.
 function wire.kind(name)
     if type(name) ~= "string" or name == "" or #name > wire.NAME_MAX then return nil end
     if name:sub(1, #SERVER_TO_USER) == SERVER_TO_USER then
@@ -32,10 +31,10 @@ function wire.kind(name)
     return name:match "^(private)%-" or name:match "^(presence)%-" or "public"
 end
 
--- The server cannot read what is said there.
+-- The server cannot read the data of these channels.
 function wire.is_encrypted(name) return name:find "^private%-encrypted%-" ~= nil end
 
--- Whoever subscribes is told the last event.
+-- A new subscriber gets the last event.
 function wire.is_cache(name)
     local rest = name:gsub("^private%-encrypted%-", ""):gsub("^private%-", ""):gsub("^presence%-", "")
     return rest:find "^cache%-" ~= nil
@@ -51,14 +50,14 @@ function wire.topic(app_id, channel)
     return wire.topic_prefix(app_id) .. "h/" .. crypto.hex(crypto.hash("sha256", channel))
 end
 
--- The channel of a topic of this app; nil for those that have only a hash.
+-- The channel of a topic of this app; nil when the topic has only a hash.
 function wire.channel(app_id, topic)
     local name = topic:sub(#wire.topic_prefix(app_id) + 1)
     if name:find("/", 1, true) then return nil end
     return (name:gsub("@(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end))
 end
 
--- The 64 bits of a connection's id, as two numbers; and back, nil for what is no socket id.
+-- A connection id as two 32-bit numbers, and back; nil for an invalid socket id.
 function wire.socket_id(conn_id)
     return ("%d.%d"):format(string.unpack(">I4I4", crypto.unbase64url(conn_id)))
 end
@@ -76,7 +75,7 @@ end
 
 function wire.sign(app, text) return crypto.hex(crypto.hmac("sha256", app.secret, text)) end
 
--- Is auth "<key>:<signature of text>"?
+-- Whether auth is "<key>:<signature of text>".
 function wire.is_signed(app, auth, text)
     if type(auth) ~= "string" then return false end
     local key, signature = auth:match "^([^:]*):(.*)$"
@@ -90,7 +89,7 @@ local function quote(text)
     return quoted or error "not UTF-8"
 end
 
--- data is JSON text; it goes into the frame as a string, as Pusher's servers write it.
+-- data is JSON text, and a string in the frame, as in Pusher's own frames.
 function wire.frame(event, channel, data)
     local parts = { '{"event":', quote(event) }
     if channel then parts[#parts + 1] = ',"channel":' .. quote(channel) end
@@ -99,7 +98,7 @@ function wire.frame(event, channel, data)
     return table.concat(parts)
 end
 
--- What another client said. data is JSON text, or nil; it stays what it is.
+-- A client event. data is JSON text or nil, and is not quoted.
 function wire.client_frame(event, channel, data, user_id)
     local parts = { '{"event":', quote(event), ',"channel":', quote(channel) }
     if data then parts[#parts + 1] = ',"data":' .. data end
@@ -108,7 +107,7 @@ function wire.client_frame(event, channel, data, user_id)
     return table.concat(parts)
 end
 
--- code may be nil: the connection goes on.
+-- code is nil when the connection stays open.
 function wire.error_frame(code, message)
     return json.encode { event = "pusher:error", data = { code = code or json.null, message = message } }
 end

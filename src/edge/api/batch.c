@@ -10,7 +10,10 @@
  * touch the others. Each item under way has a handle of its own; the batch lives until the last one
  * is done, whether or not its client still waits.
  * Thread: the worker's. */
+#include "api/batch.h"
+
 #include "api/endpoints.h"
+#include "api/publish.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/json.h"
@@ -29,7 +32,7 @@ struct item {
 
 struct batch {
     struct bh_list node;
-    struct bh_edge *edge;
+    struct bh_http_server *server;
     bh_handle request;
     size_t count, open;
     struct item items[];
@@ -39,20 +42,26 @@ struct batch {
 
 static void batch_free(struct batch *b) {
     for (size_t i = 0; i < b->count; i++) {
-        bh_slots_remove(&b->edge->items, b->items[i].handle);
+        bh_slots_remove(&b->server->batches->items, b->items[i].handle);
         bh_bytes_free(&b->items[i].result);
     }
     bh_list_unlink(&b->node);
     bh_free(b);
 }
 
-void bh_api_batches_free(struct bh_edge *e) {
-    while (!bh_list_empty(&e->batches))
-        batch_free(BH_CONTAINER_OF(e->batches.next, struct batch, node));
+void bh_batches_init(struct bh_batches *b) {
+    bh_slots_init(&b->items);
+    bh_list_init(&b->list);
+}
+
+void bh_batches_deinit(struct bh_batches *b) {
+    while (!bh_list_empty(&b->list))
+        batch_free(BH_CONTAINER_OF(b->list.next, struct batch, node));
+    bh_slots_deinit(&b->items);
 }
 
 static void answer(struct batch *b) {
-    struct bh_http_conn *c = bh_http_conn_find(b->edge, b->request);
+    struct bh_http_conn *c = bh_http_conn_find(b->server, b->request);
     if (!c)
         return;
     struct bh_bytes body = {0};
@@ -81,18 +90,18 @@ static void item_failed(struct item *item, const char *code, struct bh_slice mes
 }
 
 static void on_published(void *ud, bh_handle handle, const struct bh_publish_result *result) {
-    struct bh_edge *e = ud;
-    struct item *item = bh_slots_get(&e->items, handle);
+    struct bh_batches *batches = ud;
+    struct item *item = bh_slots_get(&batches->items, handle);
     if (!item)
         return;
-    bh_slots_remove(&e->items, handle);
+    bh_slots_remove(&batches->items, handle);
     if (result->error == 0) {
         bh_api_published(result, &item->result);
     } else {
         struct bh_bytes message = {0};
         int status;
         const char *code;
-        bh_api_outcome(result, &status, &code, &message);
+        bh_api_publish_error(result, &status, &code, &message);
         item_failed(item, code, bh_bytes_slice(&message));
         bh_bytes_free(&message);
     }
@@ -112,8 +121,8 @@ static int complain(struct complaint *c, const char *code, const char *why) {
     return BH_EINVAL;
 }
 
-static int take_target(struct bh_publish *p, bool *targeted, enum bh_topic_kind kind,
-                       struct bh_slice id, const char *code, struct complaint *c) {
+static int parse_target(struct bh_publish *p, bool *targeted, enum bh_topic_kind kind,
+                        struct bh_slice id, const char *code, struct complaint *c) {
     const char *why;
     if (*targeted)
         return complain(c, "invalid_request", "an item has one of user, tenant, topic and all");
@@ -137,8 +146,8 @@ static int add_text(struct bh_json_value value, struct bh_bytes *out, struct com
 }
 
 /* A value may be true or false, too: tags may. */
-static int take_tag(struct bh_publish *p, struct bh_json_value key, struct bh_json_value value,
-                    struct bh_bytes *text, struct complaint *c) {
+static int parse_tag(struct bh_publish *p, struct bh_json_value key, struct bh_json_value value,
+                     struct bh_bytes *text, struct complaint *c) {
     const char *why;
     bh_bytes_clear(text);
     bh_json_string(key, text);
@@ -155,23 +164,23 @@ static int take_tag(struct bh_publish *p, struct bh_json_value key, struct bh_js
     return 0;
 }
 
-static int take_filter(struct bh_publish *p, struct bh_json_value object, struct bh_bytes *text,
-                       struct complaint *c) {
+static int parse_filter(struct bh_publish *p, struct bh_json_value object, struct bh_bytes *text,
+                        struct complaint *c) {
     struct bh_json_value key, value;
     size_t cursor = 0;
     int error = 0;
     if (object.type != BH_JSON_OBJECT || p->filter)
         return complain(c, "invalid_option", "filter is one object of names and values");
     while (!error && bh_json_next(object, &cursor, &key, &value))
-        error = take_tag(p, key, value, text, c);
+        error = parse_tag(p, key, value, text, c);
     if (!error && !p->filter)
         error = complain(c, "invalid_option",
                          "a filter names at least one tag; leave it out to reach everybody");
     return error;
 }
 
-static int take_member(struct bh_publish *p, bool *targeted, struct bh_slice key,
-                       struct bh_json_value value, struct bh_bytes *text, struct complaint *c) {
+static int parse_member(struct bh_publish *p, bool *targeted, struct bh_slice key,
+                        struct bh_json_value value, struct bh_bytes *text, struct complaint *c) {
     if (bh_slice_eq(key, BH_SLICE("data"))) {
         bh_publish_set_data(p, bh_buf_copy(value.raw));
         return 0;
@@ -179,22 +188,22 @@ static int take_member(struct bh_publish *p, bool *targeted, struct bh_slice key
     if (bh_slice_eq(key, BH_SLICE("all"))) {
         if (value.type != BH_JSON_TRUE)
             return complain(c, "invalid_request", "all is true or not there");
-        return take_target(p, targeted, BH_TOPIC_ALL, bh_slice(NULL, 0), "invalid_request", c);
+        return parse_target(p, targeted, BH_TOPIC_ALL, bh_slice(NULL, 0), "invalid_request", c);
     }
     if (bh_slice_eq(key, BH_SLICE("filter")))
-        return take_filter(p, value, text, c);
+        return parse_filter(p, value, text, c);
     bh_bytes_clear(text);
     if (add_text(value, text, c) != 0)
         return BH_EINVAL;
     struct bh_slice id = bh_bytes_slice(text);
     if (bh_slice_eq(key, BH_SLICE("user")))
-        return take_target(p, targeted, BH_TOPIC_USER, id, "invalid_user", c);
+        return parse_target(p, targeted, BH_TOPIC_USER, id, "invalid_user", c);
     if (bh_slice_eq(key, BH_SLICE("tenant")))
-        return take_target(p, targeted, BH_TOPIC_TENANT, id, "invalid_tenant", c);
+        return parse_target(p, targeted, BH_TOPIC_TENANT, id, "invalid_tenant", c);
     if (bh_slice_eq(key, BH_SLICE("topic")))
-        return take_target(p, targeted, BH_TOPIC_TOPIC, id, "invalid_topic", c);
+        return parse_target(p, targeted, BH_TOPIC_TOPIC, id, "invalid_topic", c);
     const char *why;
-    int error = bh_api_take_option(p, key, id, &why);
+    int error = bh_api_parse_option(p, key, id, &why);
     if (error == BH_ENOTFOUND)
         return complain(c, "unknown_member",
                         "members are user, tenant, topic, all, data, strategy, ttl, id, except, "
@@ -212,7 +221,7 @@ static int read_item(struct bh_json_value object, struct bh_publish *p, struct c
     while (!error && object.type == BH_JSON_OBJECT && bh_json_next(object, &cursor, &key, &value)) {
         bh_bytes_clear(&name);
         bh_json_string(key, &name);
-        error = take_member(p, &targeted, bh_bytes_slice(&name), value, &text, c);
+        error = parse_member(p, &targeted, bh_bytes_slice(&name), value, &text, c);
     }
     if (!error && !targeted)
         error = complain(c, "invalid_request", "an item needs user, tenant, topic or all");
@@ -224,7 +233,7 @@ static int read_item(struct bh_json_value object, struct bh_publish *p, struct c
 }
 
 static void publish_item(struct item *item, struct bh_json_value object) {
-    struct bh_edge *e = item->batch->edge;
+    struct bh_http_server *s = item->batch->server;
     struct bh_publish p = {.source = BH_SOURCE_HTTP, .opcode = BH_TEXT};
     struct complaint complaint;
     if (read_item(object, &p, &complaint) != 0) {
@@ -233,21 +242,21 @@ static void publish_item(struct item *item, struct bh_json_value object) {
         settle(item->batch);
         return;
     }
-    item->handle = bh_slots_add(&e->items, item);
-    bh_node_publish(e->worker, &p, on_published, e, item->handle);
+    item->handle = bh_slots_add(&s->batches->items, item);
+    bh_node_publish(s->worker, &p, on_published, s->batches, item->handle);
 }
 
 /* --- the request --- */
 
 static struct batch *batch_new(struct bh_http_conn *c, size_t count) {
     struct batch *b = bh_calloc(1, sizeof *b + count * sizeof(struct item));
-    b->edge = c->edge;
+    b->server = c->server;
     b->request = c->request;
     b->count = count;
     b->open = count + 1; /* one more, so that it outlives its own beginning */
     for (size_t i = 0; i < count; i++)
         b->items[i].batch = b;
-    bh_list_append(&c->edge->batches, &b->node);
+    bh_list_append(&c->server->batches->list, &b->node);
     return b;
 }
 

@@ -2,6 +2,7 @@
 #include "api/endpoints.h"
 
 #include "bellhop/base/json.h"
+#include "bellhop/base/metrics.h"
 
 void bh_ops_healthz(struct bh_http_conn *c) {
     bh_http_conn_answer(c, 200, "text/plain", NULL, 0, BH_SLICE("ok\n"));
@@ -9,7 +10,8 @@ void bh_ops_healthz(struct bh_http_conn *c) {
 
 void bh_ops_readyz(struct bh_http_conn *c) {
     const char *why = "the instance is shutting down";
-    bool ready = !c->edge->draining && bh_node_ready(c->edge->worker->node, &why) == 0;
+    bool ready =
+        !c->server->admission->draining && bh_node_ready(c->server->worker->node, &why) == 0;
     if (ready) {
         bh_http_conn_answer_json(c, 200, BH_SLICE("{\"ready\":true}\n"));
         return;

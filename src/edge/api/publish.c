@@ -7,6 +7,8 @@
  * receiver must have); anything else in it is refused by name, because a misspelt option that is
  * ignored is worse than an error.
  * Thread: the worker's; answers come by the request's handle. */
+#include "api/publish.h"
+
 #include "api/endpoints.h"
 
 #include "bellhop/base/error.h"
@@ -18,7 +20,7 @@
 
 /* --- the query --- */
 
-static int take_ttl(struct bh_publish *p, struct bh_slice value, const char **why) {
+static int parse_ttl(struct bh_publish *p, struct bh_slice value, const char **why) {
     uint64_t seconds;
     *why = "ttl is a whole number of seconds, at most 4294967";
     int error = bh_slice_u64(value, BH_API_TTL_MAX, &seconds);
@@ -27,7 +29,7 @@ static int take_ttl(struct bh_publish *p, struct bh_slice value, const char **wh
     return error;
 }
 
-static int take_id(struct bh_publish *p, struct bh_slice value, const char **why) {
+static int parse_id(struct bh_publish *p, struct bh_slice value, const char **why) {
     int error = bh_id_check(BH_ID_MESSAGE, value, why);
     if (error)
         return error;
@@ -37,7 +39,7 @@ static int take_id(struct bh_publish *p, struct bh_slice value, const char **why
     return 0;
 }
 
-static int take_strategy(struct bh_publish *p, struct bh_slice value, const char **why) {
+static int parse_strategy(struct bh_publish *p, struct bh_slice value, const char **why) {
     enum bh_strategy strategy;
     int error = bh_strategy_parse(value, &strategy, why);
     if (!error)
@@ -45,13 +47,13 @@ static int take_strategy(struct bh_publish *p, struct bh_slice value, const char
     return error;
 }
 
-static int take_except(struct bh_publish *p, struct bh_slice value, const char **why) {
+static int parse_except(struct bh_publish *p, struct bh_slice value, const char **why) {
     *why = "except is the id of a connection (the header Bellhop-Connection of its handshake)";
     return bh_connection_number(value, &p->except);
 }
 
 /* The first colon ends the name. */
-static int take_filter(struct bh_publish *p, struct bh_slice value, const char **why) {
+static int parse_filter(struct bh_publish *p, struct bh_slice value, const char **why) {
     struct bh_slice name;
     *why = "a filter is the name of a tag, a colon, and the value that it must have";
     if (!bh_slice_split(&value, ':', &name) || !value.p)
@@ -59,30 +61,30 @@ static int take_filter(struct bh_publish *p, struct bh_slice value, const char *
     return bh_filter_add(&p->filter, name, value, why);
 }
 
-int bh_api_take_option(struct bh_publish *p, struct bh_slice name, struct bh_slice value,
-                       const char **why) {
+int bh_api_parse_option(struct bh_publish *p, struct bh_slice name, struct bh_slice value,
+                        const char **why) {
     if (bh_slice_eq(name, BH_SLICE("strategy")))
-        return take_strategy(p, value, why);
+        return parse_strategy(p, value, why);
     if (bh_slice_eq(name, BH_SLICE("ttl")))
-        return take_ttl(p, value, why);
+        return parse_ttl(p, value, why);
     if (bh_slice_eq(name, BH_SLICE("id")))
-        return take_id(p, value, why);
+        return parse_id(p, value, why);
     if (bh_slice_eq(name, BH_SLICE("except")))
-        return take_except(p, value, why);
+        return parse_except(p, value, why);
     if (bh_slice_eq(name, BH_SLICE("filter")))
-        return take_filter(p, value, why);
+        return parse_filter(p, value, why);
     *why = "the options are strategy, ttl, id, except and filter";
     return BH_ENOTFOUND;
 }
 
 /* False after answering. */
-static bool take_query(struct bh_http_conn *c, struct bh_publish *p) {
+static bool parse_query(struct bh_http_conn *c, struct bh_publish *p) {
     struct bh_slice query = bh_http_conn_request(c)->query, name, value;
     while (bh_http_next_arg(&query, &name, &value)) {
         char decoded[VALUE_MAX];
         const char *why = "the value is too long or holds a bad escape";
         int n = value.n <= sizeof decoded ? bh_slice_urldecode(value, true, decoded) : BH_ETOOBIG;
-        int error = n < 0 ? n : bh_api_take_option(p, name, bh_slice(decoded, (size_t)n), &why);
+        int error = n < 0 ? n : bh_api_parse_option(p, name, bh_slice(decoded, (size_t)n), &why);
         if (error == 0)
             continue;
         bh_http_conn_fail(c, 400, error == BH_ENOTFOUND ? "unknown_option" : "invalid_option",
@@ -94,8 +96,8 @@ static bool take_query(struct bh_http_conn *c, struct bh_publish *p) {
 
 /* --- the answer --- */
 
-void bh_api_outcome(const struct bh_publish_result *r, int *status, const char **code,
-                    struct bh_bytes *message) {
+void bh_api_publish_error(const struct bh_publish_result *r, int *status, const char **code,
+                          struct bh_bytes *message) {
     const char *why = r->why ? r->why : bh_strerror(r->error);
     switch (r->error) {
     case BH_EINVAL:
@@ -148,7 +150,7 @@ static void on_published(void *ud, bh_handle handle, const struct bh_publish_res
     int status;
     const char *code;
     if (result->error) {
-        bh_api_outcome(result, &status, &code, &body);
+        bh_api_publish_error(result, &status, &code, &body);
         bh_http_conn_fail(c, status, code, "%.*s", BH_SLICE_ARG(bh_bytes_slice(&body)));
     } else {
         bh_api_published(result, &body);
@@ -175,7 +177,7 @@ static void publish(struct bh_http_conn *c, enum bh_topic_kind kind, const char 
         bh_http_conn_fail(c, 400, bad_id, "%s", why);
         return;
     }
-    if (!take_query(c, &p)) {
+    if (!parse_query(c, &p)) {
         bh_publish_release(&p);
         return;
     }
@@ -189,7 +191,7 @@ static void publish(struct bh_http_conn *c, enum bh_topic_kind kind, const char 
     }
     bh_publish_set_data(&p, bh_buf_copy(r->body));
     p.utf8_checked = p.opcode == BH_TEXT;
-    bh_node_publish(c->edge->worker, &p, on_published, c->edge, c->request);
+    bh_node_publish(c->server->worker, &p, on_published, c->server, c->request);
 }
 
 void bh_api_user_message(struct bh_http_conn *c) {

@@ -10,16 +10,16 @@
 #include <stdio.h>
 
 void bh_api_reload(struct bh_http_conn *c) {
-    const struct bh_edge_config *config = c->edge->config;
+    const struct bh_edge_config *config = c->server->config;
     if (!config->reload)
         bh_http_conn_fail(c, 501, "not_available", "this instance cannot reload its scripts");
     else
-        config->reload(config->reload_ud, c->edge->worker, c->request);
+        config->reload(config->reload_ud, c->server->worker, c->request);
 }
 
-void bh_edge_reloaded(struct bh_edge *e, bh_handle handle, int error, unsigned generation,
-                      struct bh_slice why) {
-    struct bh_http_conn *c = bh_http_conn_find(e, handle);
+void bh_api_reloaded(struct bh_http_server *s, bh_handle handle, int error, unsigned generation,
+                     struct bh_slice why) {
+    struct bh_http_conn *c = bh_http_conn_find(s, handle);
     char body[64];
     if (!c)
         return;

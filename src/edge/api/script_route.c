@@ -6,10 +6,9 @@
  * makes the whole of it a 500. Thread: the worker's. */
 #include "api/script_route.h"
 
-#include "api/endpoints.h"
-
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
+#include "http/hook_request.h"
 
 #include <stdio.h>
 
@@ -37,13 +36,14 @@ static void on_response(void *ud, bh_handle handle, const struct bh_response *r)
 }
 
 static void begin(struct bh_http_conn *c) {
-    struct bh_hooks *hooks = c->edge->worker->hooks;
-    struct bh_hook_request hook_request;
+    struct bh_hooks *hooks = c->server->worker->hooks;
+    struct bh_hook_request h;
     bh_handle request = c->request;
-    bh_hook_request_init(c, &hook_request);
-    bh_handle ticket = hooks->vt->http(hooks, &hook_request.request, bh_http_conn_request(c)->body,
-                                       on_response, c->edge, request);
-    bh_hook_request_deinit(&hook_request);
+    bh_hook_request_init(&h, c);
+    c->cancel_on_end = true;
+    bh_handle ticket = hooks->vt->http(hooks, &h.request, bh_http_conn_request(c)->body,
+                                       on_response, c->server, request);
+    bh_hook_request_deinit(&h);
     if (c->request == request)
         c->ticket = ticket;
 }
@@ -52,7 +52,7 @@ const struct bh_route bh_script_route = {.endpoint = begin};
 
 enum bh_route_result bh_script_route_find(const struct bh_http_conn *c,
                                           struct bh_route_match *out) {
-    struct bh_hooks *hooks = c->edge->worker->hooks;
+    struct bh_hooks *hooks = c->server->worker->hooks;
     const struct bh_http_request *r = bh_http_conn_request(c);
     const char *allow = "";
     *out = (struct bh_route_match){0};

@@ -3,7 +3,7 @@
 #ifndef BELLHOP_EDGE_SCRIPT_ROUTE_H
 #define BELLHOP_EDGE_SCRIPT_ROUTE_H
 
-#include "router.h"
+#include "api/routes.h"
 
 /* The route of every request that a script answers. */
 extern const struct bh_route bh_script_route;

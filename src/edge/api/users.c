@@ -10,6 +10,7 @@
  * server that goes down (1001) and from an error.
  * Thread: the worker's; answers come by the request's handle. */
 #include "api/endpoints.h"
+#include "api/publish.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/json.h"
@@ -47,7 +48,7 @@ static bool refuse_query(struct bh_http_conn *c) {
 }
 
 /* Puts the id of the path to *id, or answers. */
-static bool take_id(struct bh_http_conn *c, enum bh_id_kind kind, struct bh_slice *id) {
+static bool parse_id(struct bh_http_conn *c, enum bh_id_kind kind, struct bh_slice *id) {
     const char *why;
     *id = c->param;
     if (bh_id_check(kind, c->param, &why) == 0)
@@ -98,8 +99,8 @@ static void on_user(void *ud, bh_handle handle, int error, const struct bh_prese
 
 void bh_api_user(struct bh_http_conn *c) {
     struct bh_slice user;
-    if (!refuse_query(c) && take_id(c, BH_ID_USER, &user))
-        bh_node_lookup(c->edge->worker, BH_LOOKUP_CONNECTIONS, &user, 1, on_user, c->edge,
+    if (!refuse_query(c) && parse_id(c, BH_ID_USER, &user))
+        bh_node_lookup(c->server->worker, BH_LOOKUP_CONNECTIONS, &user, 1, on_user, c->server,
                        c->request);
 }
 
@@ -124,8 +125,8 @@ static void on_tenant(void *ud, bh_handle handle, int error, const struct bh_pre
 
 void bh_api_tenant(struct bh_http_conn *c) {
     struct bh_slice tenant;
-    if (!refuse_query(c) && take_id(c, BH_ID_TENANT, &tenant))
-        bh_node_lookup(c->edge->worker, BH_LOOKUP_TENANTS, &tenant, 1, on_tenant, c->edge,
+    if (!refuse_query(c) && parse_id(c, BH_ID_TENANT, &tenant))
+        bh_node_lookup(c->server->worker, BH_LOOKUP_TENANTS, &tenant, 1, on_tenant, c->server,
                        c->request);
 }
 
@@ -211,7 +212,7 @@ void bh_api_users_online(struct bh_http_conn *c) {
     struct bh_slice rest = bh_bytes_slice(&c->scratch);
     for (int i = 0; i < n; i++)
         bh_slice_split(&rest, '\n', &users[i]);
-    bh_node_lookup(c->edge->worker, BH_LOOKUP_ONLINE, users, (size_t)n, on_users, c->edge,
+    bh_node_lookup(c->server->worker, BH_LOOKUP_ONLINE, users, (size_t)n, on_users, c->server,
                    c->request);
     bh_free(users);
 }
@@ -222,14 +223,14 @@ static bool is_disconnect_code(uint64_t code) {
     return code == 1000 || code == 1001 || code == 1008 || (code >= 3000 && code <= 4999);
 }
 
-struct farewell {
+struct close_frame {
     uint64_t code;
     char reason[REASON_MAX * 3];
     int reason_len;
 };
 
-static int take_argument(struct farewell *f, struct bh_slice name, struct bh_slice value,
-                         const char **why) {
+static int parse_argument(struct close_frame *f, struct bh_slice name, struct bh_slice value,
+                          const char **why) {
     if (bh_slice_eq(name, BH_SLICE("code"))) {
         *why = "code is 1000, 1001, 1008 or one of 3000..4999";
         return bh_slice_u64(value, 4999, &f->code) == 0 && is_disconnect_code(f->code) ? 0
@@ -248,12 +249,12 @@ static int take_argument(struct farewell *f, struct bh_slice name, struct bh_sli
 }
 
 /* False after answering. */
-static bool take_query(struct bh_http_conn *c, struct farewell *f) {
+static bool parse_query(struct bh_http_conn *c, struct close_frame *f) {
     struct bh_slice query = bh_http_conn_request(c)->query, name, value;
-    *f = (struct farewell){DISCONNECT_CODE, DISCONNECT_REASON, sizeof DISCONNECT_REASON - 1};
+    *f = (struct close_frame){DISCONNECT_CODE, DISCONNECT_REASON, sizeof DISCONNECT_REASON - 1};
     while (bh_http_next_arg(&query, &name, &value)) {
         const char *why;
-        int error = take_argument(f, name, value, &why);
+        int error = parse_argument(f, name, value, &why);
         if (error == 0)
             continue;
         bh_http_conn_fail(c, 400, error == BH_ENOTFOUND ? "unknown_option" : "invalid_option",
@@ -271,7 +272,7 @@ static void on_disconnected(void *ud, bh_handle handle, const struct bh_publish_
         struct bh_bytes message = {0};
         int status;
         const char *code;
-        bh_api_outcome(result, &status, &code, &message);
+        bh_api_publish_error(result, &status, &code, &message);
         bh_http_conn_fail(c, status, code, "%.*s", BH_SLICE_ARG(bh_bytes_slice(&message)));
         bh_bytes_free(&message);
         return;
@@ -281,9 +282,9 @@ static void on_disconnected(void *ud, bh_handle handle, const struct bh_publish_
 
 void bh_api_disconnect(struct bh_http_conn *c) {
     struct bh_slice user;
-    struct farewell f;
-    if (take_id(c, BH_ID_USER, &user) && take_query(c, &f))
-        bh_node_disconnect(c->edge->worker, user, (unsigned)f.code,
-                           bh_slice(f.reason, (size_t)f.reason_len), on_disconnected, c->edge,
+    struct close_frame f;
+    if (parse_id(c, BH_ID_USER, &user) && parse_query(c, &f))
+        bh_node_disconnect(c->server->worker, user, (unsigned)f.code,
+                           bh_slice(f.reason, (size_t)f.reason_len), on_disconnected, c->server,
                            c->request);
 }

@@ -1,31 +1,26 @@
-/* conn_http.c - the life of an HTTP connection.
+/* http_conn.c - the life of an HTTP connection.
  *
- * Bytes are fed to the parser until it yields a request; that one is dispatched, and what came
- * behind it (pipelined requests, frames behind an upgrade) is held back until it is answered.
- * Meanwhile the socket is still read, up to a bound, because that is how a client's going is seen.
- * Answers gather in `out` and are written at the end of the tick; there too the held bytes are
- * looked at again, so an answer never recurses into the next request.
+ * Bytes are fed to the parser until it yields a request, which goes to ops->on_request. Bytes that
+ * follow it (pipelined requests, frames behind an upgrade) are held until it is answered. Meanwhile
+ * the socket is still read, up to a bound: that is how we see a client leave. Answers gather in
+ * `out` and are written at the end of the tick; the held bytes are looked at again there, so an
+ * answer never recurses into the next request.
  *
- * The end is a FIN after the last answer, then a wait for the client's own FIN: closing a socket
- * with unread bytes would reset it, and the answer would be lost on its way.
+ * The end is a FIN after the last answer, then a wait for the client's FIN: closing a socket with
+ * unread bytes would reset it, and the client could lose the answer.
  *
- * An upgrade that succeeds gives the descriptor and the held bytes to the WebSocket connection
- * (ws_conn.c), and this object goes. The edge's list owns connections; they are freed in the reap
- * phase. Completions find them by the handle of their request, which ends with the answer.
+ * An upgrade that succeeds takes the descriptor and the held bytes in on_written, and this object
+ * is freed. The server's list owns connections; they are freed in the reap phase. Completions find
+ * them by the handle of their request, which ends with the answer.
  * Thread: the worker's. */
 #include "http/http_conn.h"
 
-#include "api/endpoints.h"
-#include "api/script_route.h"
 #include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/json.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
-#include "cors.h"
-#include "http/preface.h"
-#include "router.h"
-#include "ws/ws_conn.h"
+#include "limits/edge_metrics.h"
 
 #define HELD_MAX (16 * 1024)  /* beyond it a busy connection is not read */
 #define OUT_MAX  (256 * 1024) /* beyond it no further pipelined request is served */
@@ -42,7 +37,7 @@ static void arm(struct bh_http_conn *c, uint64_t ms) {
 }
 
 static void set_state(struct bh_http_conn *c, enum bh_http_conn_state state) {
-    const struct bh_edge_config *config = c->edge->config;
+    const struct bh_edge_config *config = c->server->config;
     c->state = (uint8_t)state;
     switch (state) {
     case BH_HTTP_CONN_PREFACE:
@@ -68,11 +63,6 @@ static bool awaits_request(const struct bh_http_conn *c) {
     return c->state == BH_HTTP_CONN_IDLE || c->state == BH_HTTP_CONN_READING;
 }
 
-/* The WebSocket paths are no routes. */
-static bool is_upgrading(const struct bh_http_conn *c) {
-    return c->state == BH_HTTP_CONN_BUSY && !c->route;
-}
-
 static size_t unsent(const struct bh_http_conn *c) {
     return c->out.len - c->sent;
 }
@@ -82,39 +72,33 @@ static void update_reading(struct bh_http_conn *c) {
     bh_stream_read(&c->stream, room || c->state == BH_HTTP_CONN_LINGER);
 }
 
+/* Nothing waits for the request any more; a hook or an upgrade that still works for it is told. */
 static void release_request(struct bh_http_conn *c) {
-    bh_slots_remove(&c->edge->requests, c->request);
-    c->request = 0;
-    c->ticket = 0;
-    c->route = NULL;
-    bh_bytes_free(&c->scratch);
-}
-
-void bh_http_conn_abandon(struct bh_http_conn *c) {
-    struct bh_hooks *hooks = c->edge->worker->hooks;
+    struct bh_hooks *hooks = c->server->worker->hooks;
+    bh_slots_remove(&c->server->requests, c->request);
     if (c->ticket && hooks)
         hooks->vt->cancel(hooks, c->ticket);
+    if (c->upgrade)
+        c->server->ops->on_gone(c);
+    c->request = 0;
     c->ticket = 0;
-    if (c->ws)
-        bh_ws_conn_drop(c->ws, 1006, BH_SLICE("the handshake was not completed"));
-    c->ws = NULL;
-    bh_buf_unref(c->switching);
-    c->switching = NULL;
-    c->live = false;
+    c->cancel_on_end = false;
+    c->common_count = 0;
+    bh_bytes_free(&c->scratch);
 }
 
 void bh_http_conn_drop(struct bh_http_conn *c) {
     if (c->state == BH_HTTP_CONN_CLOSED)
         return;
-    bh_http_conn_abandon(c);
     release_request(c);
     set_state(c, BH_HTTP_CONN_CLOSED);
     bh_stream_close(&c->stream);
     bh_defer_cancel(&c->flush);
-    bh_defer(c->edge->loop, BH_PHASE_REAP, &c->reap);
+    bh_defer(c->server->loop, BH_PHASE_REAP, &c->reap);
 }
 
 void bh_http_conn_free(struct bh_http_conn *c) {
+    struct bh_admission *admission = c->server->admission;
     bh_timer_cancel(&c->deadline);
     bh_defer_cancel(&c->flush);
     bh_defer_cancel(&c->reap);
@@ -124,19 +108,17 @@ void bh_http_conn_free(struct bh_http_conn *c) {
     bh_bytes_free(&c->out);
     bh_bytes_free(&c->scratch);
     if (c->counted_ip)
-        bh_edge_give_address(c->edge, &c->remote);
+        bh_admission_release_address(admission, &c->remote);
     if (c->refused)
-        c->edge->refusing--;
+        bh_admission_release_refusal(admission);
     else if (!c->handed_over)
-        bh_edge_socket_gone();
+        bh_admission_release_socket();
     bh_free(c);
+    bh_admission_leave(admission);
 }
 
 static void on_reap(struct bh_defer *d) {
-    struct bh_http_conn *c = BH_CONTAINER_OF(d, struct bh_http_conn, reap);
-    struct bh_edge *e = c->edge;
-    bh_http_conn_free(c);
-    bh_edge_check_drained(e);
+    bh_http_conn_free(BH_CONTAINER_OF(d, struct bh_http_conn, reap));
 }
 
 /* --- answers --- */
@@ -151,7 +133,7 @@ static void respond(struct bh_http_conn *c, int status, const char *type,
     }
     bh_edge_count(BH_EDGE_HTTP_1XX + (enum bh_edge_metric)(status / 100 - 1), 1);
     set_state(c, keep ? BH_HTTP_CONN_IDLE : BH_HTTP_CONN_LINGER);
-    bh_defer(c->edge->loop, BH_PHASE_FLUSH, &c->flush);
+    bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush);
 }
 
 static bool has_header(const struct bh_header *headers, size_t count, struct bh_slice name) {
@@ -163,17 +145,18 @@ void bh_http_conn_answer(struct bh_http_conn *c, int status, const char *content
                          struct bh_slice body) {
     if (c->state != BH_HTTP_CONN_BUSY)
         return;
-    struct bh_header all[BH_HTTP_HEADERS_MAX + BH_CORS_HEADERS_MAX];
+    struct bh_header all[BH_HTTP_HEADERS_MAX + BH_HTTP_COMMON_MAX];
     size_t n = 0;
     for (; n < header_count && n < BH_HTTP_HEADERS_MAX - 1; n++)
         all[n] = headers[n];
-    if (!has_header(all, n, BH_SLICE("Access-Control-Allow-Origin")))
-        n += bh_cors_headers(c, all + n);
+    if (c->common_count && !has_header(all, n, c->common_unless))
+        for (size_t i = 0; i < c->common_count; i++)
+            all[n++] = c->common[i];
     if (status == 401 && !has_header(all, n, BH_SLICE("WWW-Authenticate")))
         all[n++] = (struct bh_header){BH_SLICE("WWW-Authenticate"), BH_SLICE("Bearer")};
     const struct bh_http_request *request = bh_http_conn_request(c);
     /* Behind an upgrade that is refused there may be frames, which are no request. */
-    bool keep = request->keep_alive && !request->upgrade && !c->edge->draining;
+    bool keep = request->keep_alive && !request->upgrade && !c->server->admission->draining;
     bool head = bh_slice_eq(request->method, BH_SLICE("HEAD"));
     c->served = true;
     respond(c, status, content_type, all, n, body, keep, head);
@@ -212,6 +195,15 @@ void bh_http_conn_fail(struct bh_http_conn *c, int status, const char *code, con
     bh_bytes_free(&body);
 }
 
+void bh_http_conn_fail_with(struct bh_http_conn *c, int status, const struct bh_header *header,
+                            const char *code, const char *why) {
+    struct bh_bytes body = {0};
+    error_body(&body, code, bh_slice_cstr(why));
+    bh_http_conn_answer(c, status, "application/json", header, header != NULL,
+                        bh_bytes_slice(&body));
+    bh_bytes_free(&body);
+}
+
 static const char *code_of(int status) {
     switch (status) {
     case 401:
@@ -247,8 +239,8 @@ void bh_http_conn_refuse(struct bh_http_conn *c, int status, struct bh_slice bod
     bh_bytes_free(&wrapped);
 }
 
-/* For what is no complete request: the connection ends with it. */
-static void reject(struct bh_http_conn *c, int status, const char *code, const char *why) {
+void bh_http_conn_reject_early(struct bh_http_conn *c, int status, const char *code,
+                               const char *why) {
     struct bh_bytes body = {0};
     error_body(&body, code, bh_slice_cstr(why));
     respond(c, status, "application/json", NULL, 0, bh_bytes_slice(&body), false, false);
@@ -257,76 +249,14 @@ static void reject(struct bh_http_conn *c, int status, const char *code, const c
 
 /* --- requests --- */
 
-struct bh_http_conn *bh_http_conn_find(struct bh_edge *e, bh_handle request) {
-    return bh_slots_get(&e->requests, request);
-}
-
-static void decode_param(struct bh_http_conn *c, struct bh_slice param) {
-    int n = param.n <= sizeof c->param_bytes ? bh_slice_urldecode(param, false, c->param_bytes)
-                                             : BH_ETOOBIG;
-    /* What cannot be decoded becomes an id that is none, so that the endpoint refuses it. */
-    c->param = n >= 0 ? bh_slice(c->param_bytes, (size_t)n) : bh_slice("", 0);
-}
-
-static void answer_wrong_method(struct bh_http_conn *c, const char *allow) {
-    struct bh_bytes body = {0};
-    error_body(&body, "method_not_allowed", BH_SLICE("this path takes the methods in Allow"));
-    struct bh_header header = {BH_SLICE("Allow"), bh_slice_cstr(allow)};
-    bh_http_conn_answer(c, 405, "application/json", &header, 1, bh_bytes_slice(&body));
-    bh_bytes_free(&body);
-}
-
-/* What is for developers comes last, so that the scripts' paths are the same with --dev. */
-static enum bh_route_result find_route(const struct bh_http_conn *c, struct bh_route_match *match) {
-    const struct bh_http_request *r = bh_http_conn_request(c);
-    enum bh_route_result found = bh_route_find(r->method, r->path, false, match);
-    if (found == BH_ROUTE_NO_PATH)
-        found = bh_script_route_find(c, match);
-    if (found == BH_ROUTE_NO_PATH && c->edge->config->dev)
-        found = bh_route_find(r->method, r->path, true, match);
-    return found;
-}
-
-static void dispatch(struct bh_http_conn *c) {
-    const struct bh_http_request *r = bh_http_conn_request(c);
-    struct bh_route_match match;
-    if (r->upgrade) {
-        bh_upgrade_begin(c);
-        return;
-    }
-    enum bh_route_result found = find_route(c, &match);
-    if (found == BH_ROUTE_NO_PATH && bh_upgrade_takes(c)) {
-        bh_upgrade_begin(c); /* a handshake that is none: it says what is missing */
-        return;
-    }
-    c->route = match.route;
-    if (bh_cors_answer(c, found == BH_ROUTE_FOUND ? NULL : match.allow))
-        return;
-    switch (found) {
-    case BH_ROUTE_NO_PATH:
-        bh_http_conn_fail(c, 404, "not_found", "there is nothing at this path");
-        return;
-    case BH_ROUTE_NO_METHOD:
-        answer_wrong_method(c, match.allow);
-        return;
-    case BH_ROUTE_FOUND:
-        break;
-    }
-    if (match.param.p)
-        decode_param(c, match.param);
-    if (match.route->guarded)
-        bh_auth_begin(c);
-    else
-        match.route->endpoint(c);
+struct bh_http_conn *bh_http_conn_find(struct bh_http_server *s, bh_handle request) {
+    return bh_slots_get(&s->requests, request);
 }
 
 static void begin_request(struct bh_http_conn *c) {
-    const struct bh_edge_config *config = c->edge->config;
-    bh_peer_find(&c->remote, bh_http_conn_request(c), config->trusted, config->trusted_count,
-                 &c->peer);
-    c->request = bh_slots_add(&c->edge->requests, c);
+    c->request = bh_slots_add(&c->server->requests, c);
     set_state(c, BH_HTTP_CONN_BUSY);
-    dispatch(c);
+    c->server->ops->on_request(c);
 }
 
 static const char *error_code(int status) {
@@ -348,7 +278,7 @@ static void refuse_bytes(struct bh_http_conn *c) {
     if (status == 413 || status == 414 || status == 431)
         bh_edge_count(status == 413 ? BH_EDGE_LIMIT_BODY : BH_EDGE_LIMIT_HEAD, 1);
     bh_info_limited("http request refused", bh_kv_int("status", status), bh_kv_str("reason", why));
-    reject(c, status, error_code(status), why);
+    bh_http_conn_reject_early(c, status, error_code(status), why);
 }
 
 /* Feeds what the state allows; returns the bytes used. */
@@ -366,7 +296,7 @@ static size_t feed(struct bh_http_conn *c, struct bh_slice in) {
             return in.n;
         case BH_HTTP1_CONTINUE:
             bh_bytes_adds(&c->out, "HTTP/1.1 100 Continue\r\n\r\n");
-            bh_defer(c->edge->loop, BH_PHASE_FLUSH, &c->flush);
+            bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush);
             break;
         case BH_HTTP1_REQUEST:
             begin_request(c);
@@ -391,7 +321,7 @@ static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     if (c->state == BH_HTTP_CONN_LINGER)
         return;
     if (c->state == BH_HTTP_CONN_PREFACE) {
-        bh_greet_data(c, bh_slice((const char *)data, n));
+        c->server->ops->on_preface(c, bh_slice((const char *)data, n));
         if (c->state != BH_HTTP_CONN_CLOSED)
             update_reading(c);
         return;
@@ -400,23 +330,11 @@ static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     if (used < n)
         bh_bytes_add(&c->in, bh_slice(data + used, n - used));
     if (c->in.len && awaits_request(c))
-        bh_defer(c->edge->loop, BH_PHASE_FLUSH, &c->flush);
+        bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush);
     update_reading(c);
 }
 
 /* --- writing and ending --- */
-
-static void hand_over(struct bh_http_conn *c) {
-    struct bh_ws_conn *ws = c->ws;
-    struct bh_buf *answer = c->switching;
-    c->ws = NULL;
-    c->switching = NULL;
-    c->handed_over = true;
-    ws->counted_ip = ws->counted_ip || c->counted_ip;
-    c->counted_ip = false;
-    bh_ws_conn_start(ws, &c->stream, answer, bh_slice(c->in.p, c->in.len));
-    bh_http_conn_drop(c);
-}
 
 /* True when all is written. */
 static bool write_out(struct bh_http_conn *c) {
@@ -453,20 +371,17 @@ static void on_flush(struct bh_defer *d) {
     struct bh_http_conn *c = BH_CONTAINER_OF(d, struct bh_http_conn, flush);
     if (c->in.len)
         feed_held(c);
-    if (!write_out(c)) {
-        if (c->state != BH_HTTP_CONN_CLOSED)
-            update_reading(c);
-        return;
+    if (write_out(c)) {
+        if (c->in.len && awaits_request(c))
+            bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush); /* OUT_MAX had stopped it */
+        else if (c->upgrade)
+            c->server->ops->on_written(c);
+        else if (c->state == BH_HTTP_CONN_LINGER)
+            finish_lingering(c);
+        else if (awaits_request(c) && c->peer_ended)
+            bh_http_conn_drop(c);
     }
-    if (c->in.len && awaits_request(c))
-        bh_defer(c->edge->loop, BH_PHASE_FLUSH, &c->flush); /* OUT_MAX had stopped it */
-    else if (c->ws && c->switching && (c->live || bh_ws_conn_wants_close(c->ws)))
-        hand_over(c);
-    else if (c->state == BH_HTTP_CONN_LINGER)
-        finish_lingering(c);
-    else if (awaits_request(c) && c->peer_ended)
-        bh_http_conn_drop(c);
-    else
+    if (c->state != BH_HTTP_CONN_CLOSED)
         update_reading(c);
 }
 
@@ -476,29 +391,24 @@ static void on_writable(struct bh_stream *s) {
         bh_http_conn_begin(c); /* TLS is there */
     if (c->state == BH_HTTP_CONN_IDLE || c->state == BH_HTTP_CONN_LINGER)
         set_state(c, c->state); /* a slow reader that reads is given its time */
-    bh_defer(c->edge->loop, BH_PHASE_FLUSH, &c->flush);
+    bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush);
 }
 
-/* The script learns that nobody waits any more; what was answered before still goes out. */
-static void give_script_up(struct bh_http_conn *c) {
-    bh_http_conn_abandon(c);
-    release_request(c);
-    set_state(c, BH_HTTP_CONN_LINGER);
-}
-
-/* A client may send FIN behind its request and still wait for the answer; not so behind an
- * upgrade, which would be one-way at once, nor before it has begun to speak HTTP, nor while a
- * script makes it wait, who would go on for nobody: clients that give up send just a FIN. */
+/* A client may send FIN after its request and still wait for the answer. Not so during an upgrade,
+ * whose connection would be one-way, nor before HTTP has begun, nor while a script makes the client
+ * wait: a client that gives up sends just a FIN. What was answered before is still written. */
 static void on_end(struct bh_stream *s, int error) {
     struct bh_http_conn *c = BH_CONTAINER_OF(s, struct bh_http_conn, stream);
-    if (error || c->state == BH_HTTP_CONN_PREFACE || is_upgrading(c)) {
+    if (error || c->state == BH_HTTP_CONN_PREFACE || c->upgrade) {
         bh_http_conn_drop(c);
         return;
     }
-    if (c->route == &bh_script_route && c->ticket)
-        give_script_up(c);
+    if (c->cancel_on_end && c->ticket) {
+        release_request(c);
+        set_state(c, BH_HTTP_CONN_LINGER);
+    }
     c->peer_ended = true;
-    bh_defer(c->edge->loop, BH_PHASE_FLUSH, &c->flush);
+    bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush);
 }
 
 static const struct bh_stream_callbacks callbacks = {on_data, on_end, on_writable};
@@ -508,10 +418,9 @@ static void on_deadline(struct bh_timer *t) {
     if (c->state == BH_HTTP_CONN_READING) {
         bh_info_limited("http request timed out");
         bh_edge_count(BH_EDGE_LIMIT_REQUEST_TIME, 1);
-        reject(c, 408, "timeout", "the request took too long to arrive");
-    } else if (c->state == BH_HTTP_CONN_BUSY) {
-        bh_edge_count(BH_EDGE_LIMIT_HANDSHAKE_TIME, 1);
-        bh_upgrade_cancel(c, c->ticket ? 504 : 503, "the handshake took too long");
+        bh_http_conn_reject_early(c, 408, "timeout", "the request took too long to arrive");
+    } else if (c->upgrade) {
+        c->server->ops->on_deadline(c);
     } else {
         if (c->state == BH_HTTP_CONN_PREFACE)
             bh_edge_count(BH_EDGE_LIMIT_TRANSPORT_TIME, 1);
@@ -522,55 +431,37 @@ static void on_deadline(struct bh_timer *t) {
 }
 
 void bh_http_conn_drain(struct bh_http_conn *c) {
-    if (is_upgrading(c))
-        bh_upgrade_cancel(c, 503, "the instance is shutting down");
+    if (c->upgrade)
+        c->server->ops->on_drain(c);
     else if (c->state == BH_HTTP_CONN_PREFACE || (c->state == BH_HTTP_CONN_IDLE && unsent(c) == 0))
         bh_http_conn_drop(c);
     else if (c->state == BH_HTTP_CONN_IDLE)
         set_state(c, BH_HTTP_CONN_LINGER);
 }
 
+/* --- the beginning --- */
+
 void bh_http_conn_begin(struct bh_http_conn *c) {
     set_state(c, BH_HTTP_CONN_IDLE);
     if (c->in.len)
-        bh_defer(c->edge->loop, BH_PHASE_FLUSH, &c->flush);
+        bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush);
 }
 
-/* Its place among the sockets is free again while it is being told. */
-static void give_place_back(struct bh_http_conn *c) {
-    bh_edge_socket_gone();
-    c->refused = true;
-    c->edge->refusing++;
-}
-
-void bh_http_conn_turn_away(struct bh_http_conn *c, int status, const char *code, const char *why) {
-    if (c->listener->tls || c->edge->refusing >= BH_EDGE_REFUSING_MAX) {
-        bh_http_conn_drop(c);
-        return;
-    }
-    give_place_back(c);
-    reject(c, status, code, why);
-}
-
-void bh_http_conn_new(struct bh_edge *e, const struct bh_edge_listener *l, int fd,
-                      const struct bh_addr *peer, bool refuse) {
+struct bh_http_conn *bh_http_conn_new(const struct bh_http_listener *l, int fd,
+                                      const struct bh_addr *peer) {
+    struct bh_http_server *s = l->server;
     struct bh_http_conn *c = bh_calloc(1, sizeof *c);
-    c->edge = e;
+    c->server = s;
     c->listener = l;
     bh_ip_of(peer, &c->remote);
     c->remote_port = bh_addr_port(peer);
-    c->refused = refuse;
-    c->parser = bh_http1_new(&e->http_limits);
-    bh_stream_init(&c->stream, e->loop, fd, &callbacks);
-    bh_timer_init(&c->deadline, e->loop, on_deadline);
+    c->parser = bh_http1_new(&s->limits);
+    bh_stream_init(&c->stream, s->loop, fd, &callbacks);
+    bh_timer_init(&c->deadline, s->loop, on_deadline);
     bh_defer_init(&c->flush, on_flush);
     bh_defer_init(&c->reap, on_reap);
-    bh_list_append(&e->conns, &c->node);
+    bh_list_append(&s->conns, &c->node);
+    bh_admission_enter(s->admission);
     set_state(c, BH_HTTP_CONN_PREFACE);
-    if (refuse)
-        reject(c, 503, "too_many_connections", "this instance holds as many as it may");
-    else
-        bh_greet(c);
-    if (c->state != BH_HTTP_CONN_CLOSED)
-        update_reading(c);
+    return c;
 }

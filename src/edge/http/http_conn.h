@@ -1,21 +1,19 @@
-/* conn_http.h - an HTTP connection: one request at a time, answered now or later.
+/* http_conn.h - an HTTP connection: one request at a time, answered now or later.
  *
- * An endpoint is called with a complete request and answers it exactly once with one of the
- * functions below. One that has to wait keeps conn->request, a handle, and finds the connection
- * again with bh_http_conn_find, if it still waits for that very request. The request's slices live
- * until the answer. Thread: the worker's. */
-#ifndef BELLHOP_EDGE_CONN_HTTP_H
-#define BELLHOP_EDGE_CONN_HTTP_H
+ * The connection is the socket; what a request means is decided above, through bh_http_conn_ops. A
+ * complete request is answered exactly once with one of the functions below. Code that has to wait
+ * keeps conn->request, a handle, and finds the connection again with bh_http_conn_find, if that
+ * request still waits. The request's slices live until the answer. Thread: the worker's. */
+#ifndef BELLHOP_EDGE_HTTP_CONN_H
+#define BELLHOP_EDGE_HTTP_CONN_H
 
 #include "bellhop/io/stream.h"
-#include "edge_private.h"
+#include "http/http_server.h"
 #include "http/peer.h"
-
-struct bh_route;
-struct bh_ws_conn;
 
 #define BH_HTTP_PARAM_MAX   256
 #define BH_HTTP_HEADERS_MAX 100
+#define BH_HTTP_COMMON_MAX  2
 
 enum bh_http_conn_state {
     BH_HTTP_CONN_PREFACE, /* PROXY header, TLS handshake */
@@ -26,18 +24,32 @@ enum bh_http_conn_state {
     BH_HTTP_CONN_CLOSED,
 };
 
+struct bh_http_conn;
+struct bh_upgrade;
+
+/* Called by the connection; one table for all connections of a server. The last four are called
+ * only while c->upgrade is set. */
+struct bh_http_conn_ops {
+    void (*on_preface)(struct bh_http_conn *c, struct bh_slice data); /* bytes before HTTP begins */
+    void (*on_request)(struct bh_http_conn *c); /* a complete request, to be answered once */
+    void (*on_written)(struct bh_http_conn *c); /* all is written; the socket may be taken */
+    void (*on_deadline)(struct bh_http_conn *c);
+    void (*on_drain)(struct bh_http_conn *c);
+    void (*on_gone)(struct bh_http_conn *c); /* the request is over: free c->upgrade */
+};
+
 struct bh_http_conn {
     struct bh_stream stream;
     struct bh_timer deadline;
     struct bh_defer flush, reap;
     struct bh_list node;
-    struct bh_edge *edge;
-    const struct bh_edge_listener *listener;
+    struct bh_http_server *server;
+    const struct bh_http_listener *listener;
     struct bh_http1 *parser;
     struct bh_bytes in; /* came while a request was under way */
     struct bh_bytes out;
     size_t sent;         /* of out */
-    struct bh_ip remote; /* the other end, as the PROXY protocol tells */
+    struct bh_ip remote; /* the other end, or the source in its PROXY header */
     uint16_t remote_port;
     uint8_t state;
     bool peer_ended, fin_sent, refused, handed_over;
@@ -45,53 +57,37 @@ struct bh_http_conn {
     bool served;     /* a request has been answered */
 
     /* the request under way */
-    bh_handle request; /* 0: none */
-    bh_handle ticket;  /* of the hook that is being asked */
-    const struct bh_route *route;
-    struct bh_peer peer;   /* whose request it is */
+    bh_handle request;   /* 0: none */
+    bh_handle ticket;    /* of the hook that decides or answers; cancelled with the request */
+    bool cancel_on_end;  /* nobody would read the answer when the client has sent FIN */
+    struct bh_peer peer; /* the client, behind proxies, too */
+    void (*endpoint)(struct bh_http_conn *c);
     struct bh_slice param; /* of the path, decoded */
     char param_bytes[BH_HTTP_PARAM_MAX];
-    struct bh_bytes scratch; /* the endpoint's own */
-
-    /* an upgrade */
-    struct bh_ws_conn *ws;
-    struct bh_buf *switching; /* the 101 answer */
-    bool live;                /* every topic is: the answer may go */
+    struct bh_bytes scratch;                     /* the endpoint's own */
+    struct bh_header common[BH_HTTP_COMMON_MAX]; /* of every answer to this request, unless the */
+    size_t common_count;                         /* answer has a header of this name itself: */
+    struct bh_slice common_unless;
+    struct bh_upgrade *upgrade; /* to another protocol; NULL: none */
 };
 
-/* Takes over the socket. refuse: answers 503 whatever comes. */
-void bh_http_conn_new(struct bh_edge *e, const struct bh_edge_listener *l, int fd,
-                      const struct bh_addr *peer, bool refuse);
-/* The greeting is over: HTTP begins. */
+/* Takes over the socket. The state is PREFACE, reading is off. */
+struct bh_http_conn *bh_http_conn_new(const struct bh_http_listener *l, int fd,
+                                      const struct bh_addr *peer);
+/* The preface is over: HTTP begins. */
 void bh_http_conn_begin(struct bh_http_conn *c);
-/* The greeting ends with a refusal: on a plain connection in words, if not too many are being told
- * so already, else by closing. */
-void bh_http_conn_turn_away(struct bh_http_conn *c, int status, const char *code, const char *why);
-/* Closes at once, cancels what is under way. */
+/* Closes at once; the request under way is cancelled. */
 void bh_http_conn_drop(struct bh_http_conn *c);
-/* Cancels what the request has under way (a hook, an opening WebSocket); it still wants an answer.
- */
-void bh_http_conn_abandon(struct bh_http_conn *c);
-/* Closes it unless a request is under way; an upgrade is refused. */
+/* Closes it unless a request is under way; on_drain decides about an upgrade. */
 void bh_http_conn_drain(struct bh_http_conn *c);
-/* Frees it; for bh_edge_free, when no tick will. */
+/* Frees it at once: for the end of the server, when no tick will do it. */
 void bh_http_conn_free(struct bh_http_conn *c);
 
-/* NULL when that request waits no more. */
-struct bh_http_conn *bh_http_conn_find(struct bh_edge *e, bh_handle request);
+/* NULL when that request has been answered or cancelled. */
+struct bh_http_conn *bh_http_conn_find(struct bh_http_server *s, bh_handle request);
 static inline const struct bh_http_request *bh_http_conn_request(const struct bh_http_conn *c) {
     return bh_http1_request(c->parser);
 }
-/* The request in the hooks' terms; the memory is the caller's. */
-struct bh_hook_request {
-    struct bh_request request;
-    struct bh_path_params params; /* for those who match a path; not filled */
-    struct bh_request_tls tls;
-    struct bh_tls_peer *tls_peer; /* owned */
-    char ip[BH_ADDR_TEXT_MAX];
-};
-void bh_hook_request_init(const struct bh_http_conn *c, struct bh_hook_request *out);
-void bh_hook_request_deinit(struct bh_hook_request *n);
 
 /* --- answers --- */
 
@@ -102,10 +98,16 @@ void bh_http_conn_answer_json(struct bh_http_conn *c, int status, struct bh_slic
 /* {"error":{"code":...,"message":...}} */
 void bh_http_conn_fail(struct bh_http_conn *c, int status, const char *code, const char *format,
                        ...) __attribute__((format(printf, 4, 5)));
-/* A script's refusal: a body that is a JSON object goes as it is, any other one becomes the message
+/* The same with one more header; header NULL: none. */
+void bh_http_conn_fail_with(struct bh_http_conn *c, int status, const struct bh_header *header,
+                            const char *code, const char *why);
+/* A script's refusal: a body that is a JSON object is sent as it is, any other becomes the message
  * of an error. */
 void bh_http_conn_refuse(struct bh_http_conn *c, int status, struct bh_slice body,
                          const struct bh_header *headers, size_t header_count);
+/* When there is no complete request. The connection ends after this answer. */
+void bh_http_conn_reject_early(struct bh_http_conn *c, int status, const char *code,
+                               const char *why);
 /* The error object alone, for answers that hold several. */
 void bh_http_conn_error_object(struct bh_bytes *out, const char *code, struct bh_slice message);
 

@@ -1,42 +1,53 @@
-/* greet.c - from an accepted socket to a client that may speak HTTP.
+/* preface.c - from an accepted socket to a client that speaks HTTP.
  *
- * A listener for the PROXY protocol takes connections from trusted addresses only, because whoever
- * may send that header may be anybody; the header is then required, as the protocol wants it. What
- * follows it goes on to TLS or to HTTP.
+ * A PROXY header can claim any address, so a listener for the PROXY protocol takes connections from
+ * trusted addresses only; there the header is required, as the protocol wants it. The bytes after
+ * it belong to TLS or to HTTP.
  *
- * A connection counts for its address from here on, unless the address is a trusted proxy: then the
- * clients are behind it, and each WebSocket is counted when its request has told whose it is. */
+ * A connection counts for its address from here on, unless the address is a trusted proxy: its
+ * clients have other addresses, and each WebSocket is counted when its request names the client. */
 #include "http/preface.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/proto/proxy.h"
+#include "limits/edge_metrics.h"
+
+#include <unistd.h>
+
+/* A refusal can be sent on a plain connection, and to a few clients at a time. Its slot among the
+ * sockets is free while it is sent. */
+static void refuse(struct bh_http_conn *c, int status, const char *why) {
+    if (c->listener->tls || !bh_admission_acquire_refusal(c->server->admission)) {
+        bh_http_conn_drop(c);
+        return;
+    }
+    bh_admission_release_socket();
+    c->refused = true;
+    bh_http_conn_reject_early(c, status, "too_many_connections", why);
+}
 
 static bool is_trusted(const struct bh_http_conn *c) {
-    const struct bh_edge_config *config = c->edge->config;
+    const struct bh_edge_config *config = c->server->config;
     return bh_cidr_any(config->trusted, config->trusted_count, &c->remote);
 }
 
 static bool admit(struct bh_http_conn *c) {
     if (is_trusted(c))
         return true;
-    c->counted_ip = bh_edge_take_address(c->edge, &c->remote);
+    c->counted_ip = bh_admission_acquire_address(c->server->admission, &c->remote);
     return c->counted_ip;
 }
 
 static void begin_http(struct bh_http_conn *c) {
-    const struct bh_edge_listener *l = c->listener;
     if (!admit(c)) {
-        bh_http_conn_turn_away(c, 429, "too_many_connections",
-                               "this address has as many as it may");
-        return;
-    }
-    if (!l->tls) {
+        refuse(c, 429, "this address has as many as it may");
+    } else if (c->listener->tls) {
+        bh_tls_accept(&c->stream, c->server->tls, bh_bytes_slice(&c->in));
+        bh_bytes_free(&c->in);
+    } else {
         bh_http_conn_begin(c);
-        return;
     }
-    bh_tls_accept(&c->stream, c->edge->tls, bh_bytes_slice(&c->in));
-    bh_bytes_free(&c->in);
 }
 
 static void refuse_proxy(struct bh_http_conn *c, const char *why) {
@@ -48,15 +59,33 @@ static void refuse_proxy(struct bh_http_conn *c, const char *why) {
     bh_http_conn_drop(c);
 }
 
-void bh_greet(struct bh_http_conn *c) {
+static void begin(struct bh_http_conn *c) {
     if (!c->listener->proxy)
         begin_http(c);
     else if (!is_trusted(c))
         refuse_proxy(c, "its address is not in server.trusted_proxies");
 }
 
-/* By way of a socket address, because that is where IPv4 in IPv6 clothes is recognised. */
-static void take_source(struct bh_http_conn *c, const struct bh_proxy *proxy) {
+void bh_preface_accept(struct bh_http_listener *l, int fd, const struct bh_addr *peer) {
+    struct bh_admission *a = l->server->admission;
+    bool full = !bh_admission_acquire_socket(a);
+    if (full && (l->tls || l->proxy || !bh_admission_acquire_refusal(a))) {
+        close(fd);
+        return;
+    }
+    struct bh_http_conn *c = bh_http_conn_new(l, fd, peer);
+    c->refused = full;
+    if (full)
+        bh_http_conn_reject_early(c, 503, "too_many_connections",
+                                  "this instance holds as many as it may");
+    else
+        begin(c);
+    if (c->state != BH_HTTP_CONN_CLOSED)
+        bh_stream_read(&c->stream, true);
+}
+
+/* By way of a socket address, which turns an IPv4-mapped IPv6 address into IPv4. */
+static void set_source(struct bh_http_conn *c, const struct bh_proxy *proxy) {
     struct bh_addr source;
     struct bh_ip ip = {.family = proxy->family};
     memcpy(ip.bytes, proxy->source, sizeof ip.bytes);
@@ -65,7 +94,7 @@ static void take_source(struct bh_http_conn *c, const struct bh_proxy *proxy) {
     c->remote_port = proxy->source_port;
 }
 
-void bh_greet_data(struct bh_http_conn *c, struct bh_slice data) {
+void bh_preface_data(struct bh_http_conn *c, struct bh_slice data) {
     struct bh_proxy proxy;
     const char *why;
     bh_bytes_add(&c->in, data);
@@ -77,7 +106,7 @@ void bh_greet_data(struct bh_http_conn *c, struct bh_slice data) {
         return;
     }
     if (proxy.family)
-        take_source(c, &proxy);
+        set_source(c, &proxy);
     bh_bytes_consume(&c->in, (size_t)size);
     begin_http(c);
 }

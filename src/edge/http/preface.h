@@ -1,13 +1,14 @@
-/* greet.h - what comes before HTTP on a new connection: the PROXY header, the limit of its address,
- * the TLS handshake. Thread: the worker's. */
-#ifndef BELLHOP_EDGE_GREET_H
-#define BELLHOP_EDGE_GREET_H
+/* preface.h - what comes before HTTP on a new connection: the limits, the PROXY header, the TLS
+ * handshake. Thread: the worker's. */
+#ifndef BELLHOP_EDGE_PREFACE_H
+#define BELLHOP_EDGE_PREFACE_H
 
 #include "http/http_conn.h"
 
-/* Begins; afterwards the connection is greeting, speaks HTTP, or is being refused. */
-void bh_greet(struct bh_http_conn *c);
-/* Bytes while it is greeting. */
-void bh_greet_data(struct bh_http_conn *c, struct bh_slice data);
+/* Takes over the socket: afterwards there is a connection in its preface or speaking HTTP or being
+ * refused, or the socket is closed. */
+void bh_preface_accept(struct bh_http_listener *l, int fd, const struct bh_addr *peer);
+/* The connection's on_preface. */
+void bh_preface_data(struct bh_http_conn *c, struct bh_slice data);
 
 #endif

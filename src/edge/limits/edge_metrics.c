@@ -1,5 +1,7 @@
 /* edge_metrics.c - what the edge counts. One table; each part adds to its lines of it. */
-#include "edge_private.h"
+#include "limits/edge_metrics.h"
+
+#include "bellhop/edge/edge.h"
 
 #define COUNTER(metric, what, text)                                                                \
     [metric] = {"bellhop_edge_" what "_total", NULL, text, BH_COUNTER, 0}

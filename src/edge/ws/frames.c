@@ -5,7 +5,7 @@
 #include "ws/frames.h"
 
 #include "bellhop/proto/ws_message.h"
-#include "edge_private.h"
+#include "limits/edge_metrics.h"
 
 static void forget(struct bh_frames *f) {
     bh_message_unref(f->message);

@@ -1,29 +1,20 @@
-/* ws_send.c - from messages to frames in the queue.
+/* send.c - from messages to frames in the queue.
  *
- * Frames are shared where they can be: plain ones and those compressed without context takeover
- * come from the worker's cache. A connection whose compression goes on from message to message has
- * a deflater of its own, which serves what is meant for this user alone. A broadcast is compressed
- * once all the same: such a frame refers to nothing before it, but it moves the client's window, so
- * the own deflater has to forget its past. The same goes for frames that are dropped.
+ * Frames are shared where possible: plain ones, and ones compressed without context takeover, come
+ * from the worker's cache. A connection with context takeover has a deflater of its own for
+ * messages to this user alone. A broadcast is still compressed once: such a frame refers to nothing
+ * before it, but it moves the client's window, so the own deflater has to forget its context. The
+ * same holds for frames that are dropped.
  *
- * The queue's limit holds for what waits; a single message may be larger. What this tick has queued
- * is no sign of slowness before the kernel has been offered it.
+ * The queue's limit holds for what waits; a single message may be larger. A full queue is offered
+ * to the kernel before the client counts as slow, because this tick's frames have not been written.
  * Thread: the worker's. */
 #include "ws/send.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/utf8.h"
-
-bool bh_ws_conn_above_high_water(const struct bh_ws_conn *ws) {
-    return ws->out.bytes > BH_WS_CONN_LIMIT(ws, queue_bytes) / 2;
-}
-
-void bh_ws_conn_enqueue(struct bh_ws_conn *ws, struct bh_buf *frame) {
-    bh_outq_push(&ws->out, frame);
-    if (ws->state != BH_WS_CONN_OPENING)
-        bh_defer(ws->edge->loop, BH_PHASE_FLUSH, &ws->flush);
-}
+#include "limits/edge_metrics.h"
 
 /* --- slow clients --- */
 
@@ -36,7 +27,7 @@ static void forget_context(struct bh_ws_conn *ws) {
         bh_deflater_reset(ws->deflater);
 }
 
-/* Frames that refer to one another go together. */
+/* With context takeover a frame refers to the ones before it, so all are dropped. */
 static void drop_oldest(struct bh_ws_conn *ws, size_t n) {
     bool all = ws->deflate.server_takeover;
     while ((all || !fits(ws, n)) && bh_outq_drop_oldest(&ws->out))
@@ -53,8 +44,8 @@ static void give_up(struct bh_ws_conn *ws) {
 }
 
 static enum bh_slow decide(struct bh_ws_conn *ws) {
-    struct bh_hooks *hooks = ws->edge->worker->hooks;
-    enum bh_slow slow = ws->edge->config->on_slow;
+    struct bh_hooks *hooks = ws->server->worker->hooks;
+    enum bh_slow slow = ws->server->config->on_slow;
     if (ws->asking) /* the hook itself sends */
         return BH_SLOW_DROP_NEWEST;
     if (!bh_hooks_has(hooks, BH_HOOK_SLOW))
@@ -67,7 +58,7 @@ static enum bh_slow decide(struct bh_ws_conn *ws) {
 
 static bool takes_messages(const struct bh_ws_conn *ws) {
     return ws->state == BH_WS_CONN_OPEN ||
-           (ws->state == BH_WS_CONN_OPENING && !ws->opening.farewell);
+           (ws->state == BH_WS_CONN_OPENING && !ws->opening.close_frame);
 }
 
 /* 0 when n bytes may be queued. */
@@ -90,7 +81,7 @@ static int make_room(struct bh_ws_conn *ws, size_t n) {
         break;
     }
     if (!takes_messages(ws))
-        return BH_ECLOSED; /* by the hook */
+        return BH_ECLOSED; /* the hook closed it */
     if (fits(ws, n))
         return 0;
     bh_edge_count(BH_EDGE_MESSAGES_DROPPED, 1);
@@ -99,15 +90,15 @@ static int make_room(struct bh_ws_conn *ws, size_t n) {
 
 /* --- frames --- */
 
-/* The window bits to compress with, 0: as it is. */
+/* The window bits to compress with; 0: not compressed. */
 static unsigned compression_for(const struct bh_ws_conn *ws, struct bh_slice payload) {
-    bool wanted = ws->deflate.agreed && payload.n >= ws->edge->config->deflate_threshold;
+    bool wanted = ws->deflate.agreed && payload.n >= ws->server->config->deflate_threshold;
     return wanted ? ws->deflate.server_bits : 0;
 }
 
 static struct bh_buf *own_frame(struct bh_ws_conn *ws, uint8_t opcode, struct bh_slice payload) {
     if (!ws->deflater)
-        ws->deflater = bh_deflater_new(ws->deflate.server_bits, ws->edge->config->deflate.level);
+        ws->deflater = bh_deflater_new(ws->deflate.server_bits, ws->server->config->deflate.level);
     struct bh_buf *frame =
         ws->deflater ? bh_deflater_frame(ws->deflater, opcode, payload, true) : NULL;
     if (frame) {
@@ -123,7 +114,7 @@ static struct bh_buf *frame_of_message(struct bh_ws_conn *ws, struct bh_message 
     bool compressed;
     if (bits && ws->deflate.server_takeover && m->topic.kind == BH_TOPIC_USER)
         return own_frame(ws, m->opcode, m->payload);
-    struct bh_buf *frame = bh_frames_message(&ws->edge->frames, m, bits, &compressed);
+    struct bh_buf *frame = bh_frames_message(&ws->server->frames, m, bits, &compressed);
     if (compressed)
         forget_context(ws);
     return frame;
@@ -133,7 +124,7 @@ static struct bh_buf *frame_of_bytes(struct bh_ws_conn *ws, uint8_t opcode, stru
     unsigned bits = compression_for(ws, data);
     if (bits && ws->deflate.server_takeover)
         return own_frame(ws, opcode, data);
-    return bh_frames_bytes(&ws->edge->frames, opcode, data, bits);
+    return bh_frames_bytes(&ws->server->frames, opcode, data, bits);
 }
 
 /* --- sending --- */
@@ -141,7 +132,7 @@ static struct bh_buf *frame_of_bytes(struct bh_ws_conn *ws, uint8_t opcode, stru
 int bh_ws_conn_send_message(struct bh_ws_conn *ws, struct bh_message *m) {
     if (!takes_messages(ws))
         return BH_ECLOSED;
-    if (bh_message_expired(m, bh_loop_now(ws->edge->loop))) {
+    if (bh_message_expired(m, bh_loop_now(ws->server->loop))) {
         bh_edge_count(BH_EDGE_MESSAGES_EXPIRED, 1);
         return 0;
     }

@@ -1,62 +1,106 @@
-/* ws_upgrade.c - from an upgrade request to a WebSocket connection.
+/* upgrade.c - the handshake: check, ask the hook, register, answer 101, hand over the socket.
  *
- * Who the client is, a hook says (or, with --dev and no hook, the query). Then the connection is
- * registered with the node, and only when its topics are live the 101 goes out, so that nothing
+ * A hook decides who the client is (with --dev and no hook, the query does). Then the connection is
+ * registered with the node. The 101 is sent only when its topics are live, so that nothing
  * published after the client's `open` event is missed. Until then the HTTP connection keeps the
- * socket, the deadline and what the client sends ahead; what is delivered meanwhile waits in the
- * connection's queue, behind the 101.
+ * socket, the deadline and what the client sends ahead; deliveries wait in the WebSocket
+ * connection's queue, after the 101.
+ *
+ * struct bh_upgrade lives from the accepted request to its answer or the handover; the HTTP
+ * connection's pointer to it is the only one.
  * Thread: the worker's. */
-#include "api/endpoints.h"
-#include "limits/origin.h"
-#include "limits/quota.h"
-#include "ws/ws_conn.h"
+#include "ws/upgrade.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/proto/ws_handshake.h"
+#include "http/hook_request.h"
+#include "limits/edge_metrics.h"
+#include "limits/origin.h"
+#include "limits/quota.h"
+#include "ws/session.h"
 
 #define DEV_TOPICS_MAX 64
 #define ID_HEADER      "Bellhop-Connection"
 
-void bh_upgrade_cancel(struct bh_http_conn *c, int status, const char *why) {
+struct bh_upgrade {
+    struct bh_ws_server *server;
+    struct bh_ws_conn *ws; /* NULL until the hook has accepted */
+    struct bh_buf *answer; /* the 101; NULL until bh_node_open has returned */
+    bool live;             /* every topic is: the answer may be sent */
+};
+
+/* --- the end --- */
+
+void bh_upgrade_on_gone(struct bh_http_conn *c) {
+    struct bh_upgrade *u = c->upgrade;
+    c->upgrade = NULL;
+    if (u->ws)
+        bh_ws_conn_drop(u->ws, 1006, BH_SLICE("the handshake was not completed"));
+    bh_buf_unref(u->answer);
+    bh_free(u);
+}
+
+static void refuse(struct bh_http_conn *c, int status, const char *why) {
     bh_edge_count(BH_EDGE_HANDSHAKES_REFUSED, 1);
-    bh_http_conn_abandon(c);
     bh_http_conn_refuse(c, status, bh_slice_cstr(why), NULL, 0);
+}
+
+void bh_upgrade_on_deadline(struct bh_http_conn *c) {
+    bh_edge_count(BH_EDGE_LIMIT_HANDSHAKE_TIME, 1);
+    refuse(c, c->ticket ? 504 : 503, "the handshake took too long");
+}
+
+void bh_upgrade_on_drain(struct bh_http_conn *c) {
+    refuse(c, 503, "the instance is shutting down");
+}
+
+void bh_upgrade_on_written(struct bh_http_conn *c) {
+    struct bh_upgrade *u = c->upgrade;
+    if (!u->answer || !(u->live || bh_ws_conn_wants_close(u->ws)))
+        return;
+    c->upgrade = NULL;
+    c->handed_over = true;
+    u->ws->counted_ip = u->ws->counted_ip || c->counted_ip;
+    c->counted_ip = false;
+    bh_ws_session_start(u->ws, &c->stream, u->answer, bh_bytes_slice(&c->in));
+    bh_free(u);
+    bh_http_conn_drop(c);
 }
 
 /* --- opening --- */
 
 static void on_live(void *ud, bh_handle handle, int error) {
     struct bh_http_conn *c = bh_http_conn_find(ud, handle);
-    if (!c || !c->ws)
+    if (!c)
         return;
     if (error) {
-        bh_upgrade_cancel(c, 503, "the connection could not be registered");
+        refuse(c, 503, "the connection could not be registered");
         return;
     }
-    c->live = true;
-    bh_defer(c->edge->loop, BH_PHASE_FLUSH, &c->flush);
+    c->upgrade->live = true;
+    bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush);
 }
 
 static void negotiate_deflate(struct bh_http_conn *c, struct bh_bytes *extensions) {
     const struct bh_http_request *r = bh_http_conn_request(c);
     struct bh_ws_deflate deflate;
-    if (bh_ws_deflate_negotiate(r->headers, r->header_count, &c->edge->config->deflate, &deflate,
+    if (bh_ws_deflate_negotiate(r->headers, r->header_count, &c->server->config->deflate, &deflate,
                                 extensions))
-        bh_ws_conn_set_deflate(c->ws, &deflate);
+        bh_ws_session_set_deflate(c->upgrade->ws, &deflate);
 }
 
-static struct bh_buf *switching_protocols(struct bh_http_conn *c, const struct bh_welcome *welcome,
+static struct bh_buf *switching_protocols(struct bh_http_conn *c, const struct bh_welcome *result,
                                           struct bh_slice protocol) {
     struct bh_header headers[BH_HTTP_HEADERS_MAX];
     struct bh_bytes answer = {0}, extensions = {0};
     char id[BH_CONNECTION_ID_LEN + 1];
-    bh_connection_id(c->ws->subscriber.number, id);
+    bh_connection_id(c->upgrade->ws->subscriber.number, id);
     headers[0] = (struct bh_header){BH_SLICE(ID_HEADER), bh_slice_cstr(id)};
     size_t n = 1;
-    for (size_t i = 0; i < welcome->header_count && n < BH_HTTP_HEADERS_MAX; i++)
-        headers[n++] = welcome->headers[i];
+    for (size_t i = 0; i < result->header_count && n < BH_HTTP_HEADERS_MAX; i++)
+        headers[n++] = result->headers[i];
     negotiate_deflate(c, &extensions);
     struct bh_slice agreed = bh_bytes_slice(&extensions);
     if (bh_ws_handshake_answer(&answer, bh_http_conn_request(c), protocol, agreed, headers, n) !=
@@ -75,29 +119,35 @@ static void refuse_quota(struct bh_http_conn *c, enum bh_edge_metric limit, cons
     bh_edge_count(limit, 1);
     bh_info_limited("websocket handshake refused", bh_kv_int("status", 429),
                     bh_kv_str("reason", why));
-    bh_upgrade_cancel(c, 429, why);
+    refuse(c, 429, why);
 }
 
-/* A client behind a trusted proxy counts for its own address; others do since they were accepted.
- * What is taken here is given back with the WebSocket connection. */
-static bool take_quotas(struct bh_http_conn *c, const struct bh_identity *identity) {
-    const struct bh_edge_config *config = c->edge->config;
-    if (c->peer.forwarded && !bh_edge_take_address(c->edge, &c->peer.ip)) {
-        bh_upgrade_cancel(c, 429, "this address has as many connections as it may");
-        return false;
-    }
+static bool acquire_identity(struct bh_http_conn *c, const struct bh_identity *identity) {
+    const struct bh_edge_config *config = c->server->config;
     if (!bh_quota_acquire(BH_QUOTA_USER, identity->user, config->connections_per_user)) {
         refuse_quota(c, BH_EDGE_LIMIT_PER_USER, "this user has as many connections as they may");
-    } else if (!bh_quota_acquire(BH_QUOTA_TENANT, identity->tenant,
-                                 config->connections_per_tenant)) {
-        bh_quota_release(BH_QUOTA_USER, identity->user, config->connections_per_user);
-        refuse_quota(c, BH_EDGE_LIMIT_PER_TENANT, "this tenant has as many connections as it may");
-    } else {
-        return true;
+        return false;
     }
-    if (c->peer.forwarded)
-        bh_edge_give_address(c->edge, &c->peer.ip);
+    if (bh_quota_acquire(BH_QUOTA_TENANT, identity->tenant, config->connections_per_tenant))
+        return true;
+    bh_quota_release(BH_QUOTA_USER, identity->user, config->connections_per_user);
+    refuse_quota(c, BH_EDGE_LIMIT_PER_TENANT, "this tenant has as many connections as it may");
     return false;
+}
+
+/* A client behind a trusted proxy counts for its own address from here on; others have counted
+ * since they were accepted. The WebSocket connection releases what is acquired here. */
+static bool acquire_quotas(struct bh_http_conn *c, const struct bh_identity *identity) {
+    struct bh_admission *admission = c->server->admission;
+    bool forwarded = c->peer.forwarded;
+    if (forwarded && !bh_admission_acquire_address(admission, &c->peer.ip)) {
+        refuse(c, 429, "this address has as many connections as it may");
+        return false;
+    }
+    bool acquired = acquire_identity(c, identity);
+    if (forwarded && !acquired)
+        bh_admission_release_address(admission, &c->peer.ip);
+    return acquired;
 }
 
 static bool has_limits(const struct bh_identity *identity) {
@@ -105,45 +155,47 @@ static bool has_limits(const struct bh_identity *identity) {
     return l->messages_per_second || l->bytes_per_second || l->queue_bytes;
 }
 
-static void open_connection(struct bh_http_conn *c, const struct bh_welcome *welcome) {
-    struct bh_edge *e = c->edge;
+/* The identity is taken over. */
+static void accept_client(struct bh_http_conn *c, const struct bh_welcome *result) {
+    struct bh_upgrade *u = c->upgrade;
     bh_handle request = c->request;
-    struct bh_slice protocol = welcome->protocol;
+    struct bh_slice protocol = result->protocol;
     if (protocol.n && !bh_ws_handshake_offers(bh_http_conn_request(c), protocol))
         protocol = bh_slice(NULL, 0);
-    if (!take_quotas(c, welcome->identity)) {
-        bh_identity_free(welcome->identity);
+    if (!acquire_quotas(c, result->identity)) {
+        bh_identity_free(result->identity);
         return;
     }
-    c->ws = bh_ws_conn_new(e, &c->peer.ip, protocol, &c->flush);
-    c->ws->counted_ip = c->peer.forwarded;
-    c->ws->limited = has_limits(welcome->identity);
-    bh_node_open(e->worker, &c->ws->subscriber, welcome->identity, on_live, e, request);
-    if (bh_http_conn_find(e, request) == c && c->ws)
-        c->switching = switching_protocols(c, welcome, protocol);
+    u->ws = bh_ws_session_new(u->server, &c->peer.ip, protocol, &c->flush);
+    u->ws->counted_ip = c->peer.forwarded;
+    u->ws->limited = has_limits(result->identity);
+    bh_node_open(c->server->worker, &u->ws->subscriber, result->identity, on_live, c->server,
+                 request);
+    if (bh_http_conn_find(c->server, request) == c)
+        u->answer = switching_protocols(c, result, protocol);
 }
 
-static void on_welcome(void *ud, bh_handle handle, const struct bh_welcome *welcome) {
+static void on_handshake_result(void *ud, bh_handle handle, const struct bh_welcome *result) {
     struct bh_http_conn *c = bh_http_conn_find(ud, handle);
     if (!c) {
-        bh_identity_free(welcome->identity);
+        bh_identity_free(result->identity);
         return;
     }
     c->ticket = 0;
-    if (welcome->status == 0 && welcome->identity) {
-        open_connection(c, welcome);
+    if (result->status == 0 && result->identity) {
+        accept_client(c, result);
         return;
     }
     struct bh_header headers[BH_HTTP_HEADERS_MAX];
     size_t n = 0;
-    for (size_t i = 0; i < welcome->header_count && n < BH_HTTP_HEADERS_MAX; i++) {
-        const struct bh_header *h = &welcome->headers[i];
+    for (size_t i = 0; i < result->header_count && n < BH_HTTP_HEADERS_MAX; i++) {
+        const struct bh_header *h = &result->headers[i];
         if (!bh_slice_caseeq(h->name, BH_SLICE("Content-Type"))) /* a refusal is JSON, always */
             headers[n++] = *h;
     }
     bh_edge_count(BH_EDGE_HANDSHAKES_REFUSED, 1);
-    bh_info_limited("websocket handshake refused", bh_kv_int("status", welcome->status));
-    bh_http_conn_refuse(c, welcome->status ? welcome->status : 503, welcome->body, headers, n);
+    bh_info_limited("websocket handshake refused", bh_kv_int("status", result->status));
+    bh_http_conn_refuse(c, result->status ? result->status : 503, result->body, headers, n);
 }
 
 /* --- the identity of a developer --- */
@@ -192,33 +244,31 @@ static int identity_from_query(struct bh_slice query, struct bh_identity **out, 
     return error;
 }
 
-static void welcome_developer(struct bh_http_conn *c) {
-    struct bh_welcome welcome = {0};
+static void accept_developer(struct bh_http_conn *c) {
+    struct bh_welcome result = {0};
     const char *why;
-    if (identity_from_query(bh_http_conn_request(c)->query, &welcome.identity, &why) != 0)
+    if (identity_from_query(bh_http_conn_request(c)->query, &result.identity, &why) != 0)
         bh_http_conn_fail(c, 400, "invalid_identity", "%s", why);
     else
-        open_connection(c, &welcome);
+        accept_client(c, &result);
 }
 
 /* --- beginning --- */
 
-static void refuse_handshake(struct bh_http_conn *c, int status, const char *why) {
-    bh_edge_count(BH_EDGE_HANDSHAKES_REFUSED, 1);
+static void refuse_malformed(struct bh_http_conn *c, int status, const char *why) {
     struct bh_header version = {BH_SLICE("Sec-WebSocket-Version"), BH_SLICE("13")};
     struct bh_header allow = {BH_SLICE("Allow"), BH_SLICE("GET")};
-    struct bh_bytes body = {0};
-    bh_bytes_adds(&body, "{\"error\":");
-    bh_http_conn_error_object(&body, "bad_handshake", bh_slice_cstr(why));
-    bh_bytes_adds(&body, "}\n");
-    bh_http_conn_answer(c, status, "application/json", status == 405 ? &allow : &version,
-                        status == 405 || status == 426, bh_bytes_slice(&body));
-    bh_bytes_free(&body);
+    bh_edge_count(BH_EDGE_HANDSHAKES_REFUSED, 1);
+    bh_http_conn_fail_with(c, status,
+                           status == 405   ? &allow
+                           : status == 426 ? &version
+                                           : NULL,
+                           "bad_handshake", why);
 }
 
 /* The most specific of the configured paths that fits. */
 static bool find_path(const struct bh_http_conn *c, struct bh_path_params *params) {
-    const struct bh_edge_config *config = c->edge->config;
+    const struct bh_edge_config *config = c->server->config;
     const struct bh_slice *best = NULL;
     for (size_t i = 0; i < config->ws_path_count; i++) {
         const struct bh_slice *pattern = &config->ws_paths[i];
@@ -229,27 +279,25 @@ static bool find_path(const struct bh_http_conn *c, struct bh_path_params *param
     return best && bh_path_match(*best, bh_http_conn_request(c)->path, params);
 }
 
-bool bh_upgrade_takes(const struct bh_http_conn *c) {
+bool bh_upgrade_has_path(const struct bh_http_conn *c) {
     struct bh_path_params params;
     return find_path(c, &params);
 }
 
 static void ask_hook(struct bh_http_conn *c) {
-    struct bh_hooks *hooks = c->edge->worker->hooks;
-    struct bh_hook_request hook_request;
-    bh_hook_request_init(c, &hook_request);
-    find_path(c, &hook_request.params);
-    hook_request.request.params = hook_request.params.list;
-    hook_request.request.param_count = hook_request.params.count;
-    bh_handle ticket =
-        hooks->vt->handshake(hooks, &hook_request.request, on_welcome, c->edge, c->request);
-    bh_hook_request_deinit(&hook_request);
-    c->ticket = ticket;
+    struct bh_hooks *hooks = c->server->worker->hooks;
+    struct bh_hook_request h;
+    bh_hook_request_init(&h, c);
+    find_path(c, &h.params);
+    h.request.params = h.params.list;
+    h.request.param_count = h.params.count;
+    c->ticket = hooks->vt->handshake(hooks, &h.request, on_handshake_result, c->server, c->request);
+    bh_hook_request_deinit(&h);
 }
 
 /* Cookies go with a WebSocket whatever page opens it, so the page's origin has to be asked for. */
-static bool origin_is_welcome(struct bh_http_conn *c) {
-    const struct bh_edge_config *config = c->edge->config;
+static bool origin_is_allowed(struct bh_http_conn *c) {
+    const struct bh_edge_config *config = c->server->config;
     const struct bh_http_request *r = bh_http_conn_request(c);
     struct bh_slice origin = bh_http_header(r->headers, r->header_count, BH_SLICE("Origin"));
     if (config->origin_count == 0 || (origin.n == 0 && !config->origin_required))
@@ -262,31 +310,33 @@ static bool origin_is_welcome(struct bh_http_conn *c) {
     return false;
 }
 
-void bh_upgrade_begin(struct bh_http_conn *c) {
+void bh_upgrade_begin(struct bh_http_conn *c, struct bh_ws_server *s) {
     int status;
     const char *why;
-    if (!bh_upgrade_takes(c)) {
-        bh_upgrade_cancel(c, 404, "there is no WebSocket at this path; websocket.paths names them");
+    if (!bh_upgrade_has_path(c)) {
+        refuse(c, 404, "there is no WebSocket at this path; websocket.paths names them");
         return;
     }
     if (bh_ws_handshake_check(bh_http_conn_request(c), &status, &why) != 0) {
-        refuse_handshake(c, status, why);
+        refuse_malformed(c, status, why);
         return;
     }
-    if (c->edge->draining) {
-        bh_upgrade_cancel(c, 503, "the instance is shutting down");
+    if (c->server->admission->draining) {
+        refuse(c, 503, "the instance is shutting down");
         return;
     }
-    if (!origin_is_welcome(c)) {
-        bh_upgrade_cancel(c, 403, "websocket.origins does not allow this Origin");
+    if (!origin_is_allowed(c)) {
+        refuse(c, 403, "websocket.origins does not allow this Origin");
         return;
     }
-    if (c->edge->config->handshake_ms)
-        bh_timer_set(&c->deadline, c->edge->config->handshake_ms);
-    if (bh_hooks_has(c->edge->worker->hooks, BH_HOOK_HANDSHAKE))
+    c->upgrade = bh_calloc(1, sizeof *c->upgrade);
+    c->upgrade->server = s;
+    if (c->server->config->handshake_ms)
+        bh_timer_set(&c->deadline, c->server->config->handshake_ms);
+    if (bh_hooks_has(c->server->worker->hooks, BH_HOOK_HANDSHAKE))
         ask_hook(c);
-    else if (c->edge->config->dev)
-        welcome_developer(c);
+    else if (c->server->config->dev)
+        accept_developer(c);
     else
-        bh_upgrade_cancel(c, 401, "no on_handshake hook says who may connect");
+        refuse(c, 401, "no on_handshake hook says who may connect");
 }

@@ -1,51 +1,33 @@
-/* ws_conn.c - from bytes to the hooks and from messages to bytes.
+/* ws_conn.c - the life of a WebSocket connection: its states, its queue, its end.
  *
  * An idle connection is this struct and nothing else: it reads into the loop's buffer, keeps an
- * unfinished frame only, and owns queue memory only while something waits. Whatever is to be sent
- * is queued and written once at the end of the tick. A message for many connections is encoded once
- * a worker and tick and shared by reference.
+ * unfinished frame only, and owns queue memory only while something waits. What is to be sent is
+ * queued and written once at the end of the tick.
  *
- * The domain is left (bh_node_close) at the moment the connection begins to close, exactly once, so
- * nothing is delivered behind a close frame. What can happen in any callback (the hook closes the
- * connection, a write finds it broken) only changes the state; memory goes in the reap phase.
- *
- * One timer: while open, it finds peers that have fallen silent (first a ping, then the end) and
- * expired identities; arriving bytes only note the time, the timer looks at it when it fires. While
- * closing it bounds the wait for the peer.
+ * The connection leaves the node (bh_node_close) exactly once, at the moment when it begins to
+ * close, so nothing is delivered after a close frame. What can happen in any callback (the hook
+ * closes the connection, a write finds it broken) only changes the state; memory is freed in the
+ * reap phase.
  * Thread: the worker's. */
 #include "ws/ws_conn.h"
 
-#include "limits/quota.h"
-#include "ws/send.h"
-
-#include "bellhop/base/clock.h"
-#include "bellhop/base/crypto.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
-
-#define NOT_TAKEN "this server takes no messages from clients"
-
-static const struct bh_subscriber_vt subscriber_vt;
-static const struct bh_stream_callbacks stream_callbacks;
-
-static void arm(struct bh_ws_conn *ws, uint64_t delay);
-static void read_held(struct bh_ws_conn *ws);
-
-static struct bh_ws_conn *of(struct bh_subscriber *s) {
-    return BH_CONTAINER_OF(s, struct bh_ws_conn, subscriber);
-}
+#include "limits/edge_metrics.h"
+#include "limits/quota.h"
 
 /* --- the end --- */
 
 void bh_ws_conn_log_end(struct bh_ws_conn *ws, const char *cause, unsigned code,
                         struct bh_slice why) {
-    char buffer[64];
+    char ip[BH_ADDR_TEXT_MAX];
     const struct bh_identity *identity = ws->subscriber.identity;
+    bh_ip_format(&ws->ip, ip);
     bh_info_limited("websocket connection ends", bh_kv_str("cause", cause), bh_kv_int("code", code),
                     bh_kv_slice("reason", why),
                     bh_kv_slice("user", identity ? identity->user : bh_slice(NULL, 0)),
-                    bh_kv_slice("ip", subscriber_vt.ip(&ws->subscriber, buffer)));
+                    bh_kv_str("ip", ip));
 }
 
 static void leave_node(struct bh_ws_conn *ws, unsigned code, struct bh_slice reason) {
@@ -54,39 +36,38 @@ static void leave_node(struct bh_ws_conn *ws, unsigned code, struct bh_slice rea
     ws->registered = false;
     const struct bh_identity *identity = ws->subscriber.identity;
     if (identity) {
-        bh_quota_release(BH_QUOTA_USER, identity->user, ws->edge->config->connections_per_user);
+        bh_quota_release(BH_QUOTA_USER, identity->user, ws->server->config->connections_per_user);
         bh_quota_release(BH_QUOTA_TENANT, identity->tenant,
-                         ws->edge->config->connections_per_tenant);
+                         ws->server->config->connections_per_tenant);
     }
     if (ws->counted) {
         bh_edge_count(BH_EDGE_CONNECTIONS, -1);
         bh_edge_count(BH_EDGE_CLOSED, 1);
     }
-    bh_node_close(ws->edge->worker, &ws->subscriber, code, reason);
+    bh_node_close(ws->server->worker, &ws->subscriber, code, reason);
 }
 
 void bh_ws_conn_free(struct bh_ws_conn *ws) {
+    struct bh_admission *admission = ws->server->admission;
     bh_timer_cancel(&ws->timer);
     bh_defer_cancel(&ws->flush);
     bh_list_unlink(&ws->node);
     bh_ws_reader_deinit(&ws->reader);
     bh_outq_clear(&ws->out);
-    bh_buf_unref(ws->has_socket ? ws->open.held : ws->opening.farewell);
+    bh_buf_unref(ws->has_socket ? ws->open.held : ws->opening.close_frame);
     bh_deflater_free(ws->deflater);
     if (ws->deflate.client_takeover)
         bh_inflater_free(ws->reader.inflater);
     if (ws->counted_ip)
-        bh_edge_give_address(ws->edge, &ws->ip);
+        bh_admission_release_address(admission, &ws->ip);
     if (ws->has_socket)
-        bh_edge_socket_gone();
+        bh_admission_release_socket();
     bh_free(ws);
+    bh_admission_leave(admission);
 }
 
 static void on_reap(struct bh_defer *d) {
-    struct bh_ws_conn *ws = BH_CONTAINER_OF(d, struct bh_ws_conn, flush);
-    struct bh_edge *e = ws->edge;
-    bh_ws_conn_free(ws);
-    bh_edge_check_drained(e);
+    bh_ws_conn_free(BH_CONTAINER_OF(d, struct bh_ws_conn, flush));
 }
 
 static void finish(struct bh_ws_conn *ws) {
@@ -101,7 +82,7 @@ static void finish(struct bh_ws_conn *ws) {
     bh_outq_clear(&ws->out);
     bh_defer_cancel(&ws->flush);
     bh_defer_init(&ws->flush, on_reap);
-    bh_defer(ws->edge->loop, BH_PHASE_REAP, &ws->flush);
+    bh_defer(ws->server->loop, BH_PHASE_REAP, &ws->flush);
 }
 
 void bh_ws_conn_drop(struct bh_ws_conn *ws, unsigned code, struct bh_slice reason) {
@@ -109,9 +90,19 @@ void bh_ws_conn_drop(struct bh_ws_conn *ws, unsigned code, struct bh_slice reaso
     finish(ws);
 }
 
-/* --- sending --- */
+/* --- the queue --- */
 
-static void update_reading(struct bh_ws_conn *ws) {
+bool bh_ws_conn_above_high_water(const struct bh_ws_conn *ws) {
+    return ws->out.bytes > BH_WS_CONN_LIMIT(ws, queue_bytes) / 2;
+}
+
+void bh_ws_conn_enqueue(struct bh_ws_conn *ws, struct bh_buf *frame) {
+    bh_outq_push(&ws->out, frame);
+    if (ws->state != BH_WS_CONN_OPENING)
+        bh_defer(ws->server->loop, BH_PHASE_FLUSH, &ws->flush);
+}
+
+void bh_ws_conn_update_reading(struct bh_ws_conn *ws) {
     bool unwanted = ws->hook_paused || ws->open.resume_ms || bh_ws_conn_above_high_water(ws);
     bh_stream_read(&ws->stream, ws->state != BH_WS_CONN_OPEN || !unwanted);
 }
@@ -130,12 +121,10 @@ void bh_ws_conn_flush(struct bh_ws_conn *ws) {
         ws->fin_sent = true;
         bh_stream_shutdown(&ws->stream);
     }
-    update_reading(ws);
+    bh_ws_conn_update_reading(ws);
 }
 
-static void on_flush(struct bh_defer *d) {
-    bh_ws_conn_flush(BH_CONTAINER_OF(d, struct bh_ws_conn, flush));
-}
+/* --- closing --- */
 
 static void begin_close(struct bh_ws_conn *ws, enum bh_ws_conn_state next, unsigned code,
                         struct bh_slice reason) {
@@ -144,18 +133,25 @@ static void begin_close(struct bh_ws_conn *ws, enum bh_ws_conn_state next, unsig
         return; /* the hooks' on_close may have dropped it */
     ws->state = (unsigned char)next;
     bh_ws_conn_enqueue(ws, bh_ws_close_frame_new(code, reason));
-    bh_timer_set(&ws->timer, ws->edge->config->close_timeout_ms);
-    if (ws->open.held)
-        read_held(ws); /* the peer's close frame may be in it */
+    bh_timer_set(&ws->timer, ws->server->config->close_timeout_ms);
 }
 
-/* Before the 101 there is nothing to close; the upgrade is hurried to its end instead. */
-static void close_later(struct bh_ws_conn *ws, unsigned code, struct bh_slice reason) {
-    if (ws->opening.farewell)
+void bh_ws_conn_leave(struct bh_ws_conn *ws, unsigned code, struct bh_slice reason) {
+    if (ws->state == BH_WS_CONN_OPEN) {
+        begin_close(ws, BH_WS_CONN_LEAVING, code, reason);
         return;
-    ws->opening.farewell = bh_ws_close_frame_new(code, reason);
-    ws->code = (uint16_t)code;
-    bh_defer(ws->edge->loop, BH_PHASE_FLUSH, ws->opening.opener);
+    }
+    ws->state = BH_WS_CONN_LEAVING;
+    bh_defer(ws->server->loop, BH_PHASE_FLUSH, &ws->flush);
+}
+
+/* Before the 101 there is nothing to close; the upgrade is completed at once instead. */
+static void close_later(struct bh_ws_conn *ws, unsigned code, struct bh_slice reason) {
+    if (ws->opening.close_frame)
+        return;
+    ws->opening.close_frame = bh_ws_close_frame_new(code, reason);
+    ws->close_code = (uint16_t)code;
+    bh_defer(ws->server->loop, BH_PHASE_FLUSH, ws->opening.opener);
 }
 
 void bh_ws_conn_close(struct bh_ws_conn *ws, unsigned code, struct bh_slice reason) {
@@ -167,376 +163,24 @@ void bh_ws_conn_close(struct bh_ws_conn *ws, unsigned code, struct bh_slice reas
         begin_close(ws, BH_WS_CONN_CLOSING, code, reason);
 }
 
-static int on_deliver(struct bh_subscriber *s, struct bh_message *m) {
-    return bh_ws_conn_send_message(of(s), m);
-}
+/* --- the beginning --- */
 
-static int on_send(struct bh_subscriber *s, enum bh_opcode opcode, struct bh_slice data) {
-    return bh_ws_conn_send_data(of(s), opcode, data);
-}
-
-static void on_close(struct bh_subscriber *s, unsigned code, struct bh_slice reason) {
-    bh_ws_conn_close(of(s), code, reason);
-}
-
-static size_t on_queued(const struct bh_subscriber *s) {
-    return BH_CONTAINER_OF(s, const struct bh_ws_conn, subscriber)->out.bytes;
-}
-
-static void on_read(struct bh_subscriber *s, bool on) {
-    struct bh_ws_conn *ws = of(s);
-    ws->hook_paused = !on;
-    if (ws->state == BH_WS_CONN_OPEN)
-        update_reading(ws);
-}
-
-static struct bh_slice on_ip(struct bh_subscriber *s, char buffer[64]) {
-    char text[BH_ADDR_TEXT_MAX];
-    bh_ip_format(&of(s)->ip, text);
-    memcpy(buffer, text, strlen(text) + 1);
-    return bh_slice_cstr(buffer);
-}
-
-static struct bh_slice on_protocol(const struct bh_subscriber *s) {
-    return bh_slice_cstr(BH_CONTAINER_OF(s, const struct bh_ws_conn, subscriber)->protocol);
-}
-
-static const struct bh_subscriber_vt subscriber_vt = {
-    .deliver = on_deliver,
-    .send = on_send,
-    .close = on_close,
-    .queued = on_queued,
-    .read = on_read,
-    .ip = on_ip,
-    .protocol = on_protocol,
-};
-
-/* --- receiving --- */
-
-static void on_message(struct bh_ws_conn *ws, uint8_t opcode, struct bh_slice data) {
-    struct bh_hooks *hooks = ws->edge->worker->hooks;
-    bh_edge_count(BH_EDGE_MESSAGES_IN, 1);
-    if (bh_hooks_has(hooks, BH_HOOK_MESSAGE))
-        hooks->vt->message(hooks, &ws->subscriber, (enum bh_opcode)opcode, data);
-    else if (ws->edge->config->client_messages_refused)
-        bh_ws_conn_close(ws, 1008, BH_SLICE(NOT_TAKEN));
-}
-
-static void on_peer_close(struct bh_ws_conn *ws, unsigned code, struct bh_slice reason) {
-    if (ws->state == BH_WS_CONN_OPEN) {
-        begin_close(ws, BH_WS_CONN_LEAVING, code, reason);
-        return;
-    }
-    ws->state = BH_WS_CONN_LEAVING;
-    bh_defer(ws->edge->loop, BH_PHASE_FLUSH, &ws->flush);
-}
-
-static void on_violation(struct bh_ws_conn *ws, unsigned code, const char *why) {
-    if (ws->state == BH_WS_CONN_OPEN) {
-        bh_edge_count(BH_EDGE_PROTOCOL_ERRORS, 1);
-        if (code == 1009 || code == 1008) /* the reader's limits */
-            bh_edge_count(code == 1009 ? BH_EDGE_LIMIT_MESSAGE_BYTES : BH_EDGE_LIMIT_FRAGMENTS, 1);
-        bh_ws_conn_log_end(ws, "protocol error", code, bh_slice_cstr(why));
-    }
-    on_peer_close(ws, code, bh_slice_cstr(why));
-}
-
-static void on_event(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
-    switch (event->type) {
-    case BH_WS_EV_MESSAGE:
-        if (ws->state == BH_WS_CONN_OPEN)
-            on_message(ws, event->opcode, event->data);
-        break;
-    case BH_WS_EV_PING:
-        if (ws->state == BH_WS_CONN_OPEN)
-            bh_ws_conn_send_control(ws, BH_WS_PONG, event->data);
-        break;
-    case BH_WS_EV_CLOSE:
-        on_peer_close(ws, event->code, event->data);
-        break;
-    case BH_WS_EV_ERROR:
-        on_violation(ws, event->code, event->why);
-        break;
-    case BH_WS_EV_PONG:
-    case BH_WS_EV_NONE:
-        break;
-    }
-}
-
-/* Keeps what has not been looked at, and the socket unread, until the bucket has filled up again.
- */
-static void throttle(struct bh_ws_conn *ws, uint32_t wait_ms, struct bh_slice rest) {
-    if (rest.n)
-        ws->open.held = bh_buf_copy(rest);
-    ws->open.resume_ms = bh_loop_now(ws->edge->loop) + wait_ms;
-    arm(ws, wait_ms);
-    update_reading(ws);
-}
-
-/* In how many milliseconds the client may go on; 0: at once. */
-static uint32_t book(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
-    const struct bh_edge_config *config = ws->edge->config;
-    uint64_t now = bh_loop_now(ws->edge->loop);
-    uint32_t wait_ms = 0;
-    if (ws->state != BH_WS_CONN_OPEN)
-        return 0;
-    if (event->type == BH_WS_EV_MESSAGE) {
-        wait_ms = bh_rate_charge(&ws->rate, BH_RATE_MESSAGES, 1,
-                                 BH_WS_CONN_LIMIT(ws, messages_per_second), now);
-        if (wait_ms)
-            bh_edge_count(BH_EDGE_LIMIT_MESSAGE_RATE, 1);
-    } else if (bh_rate_charge(&ws->rate, BH_RATE_CONTROL, 1, config->control_per_second, now)) {
-        bh_edge_count(BH_EDGE_LIMIT_CONTROL_RATE, 1);
-        bh_ws_conn_log_end(ws, "too many pings or pongs", 1008, bh_slice(NULL, 0));
-        bh_ws_conn_close(ws, 1008, BH_SLICE("too many pings or pongs"));
-    }
-    return wait_ms;
-}
-
-static void note_life(struct bh_ws_conn *ws) {
-    ws->since_ms = bh_loop_now(ws->edge->loop);
-    ws->pinged = false;
-}
-
-static void read_frames(struct bh_ws_conn *ws, unsigned char *data, size_t n) {
-    struct bh_ws_event event;
-    uint32_t wait_ms = 0;
-    do { /* until NONE, which lets the reader give back what it has gathered */
-        bh_ws_reader_next(&ws->reader, &ws->edge->ws_limits, &data, &n, &event);
-        on_event(ws, &event);
-        if (event.type != BH_WS_EV_NONE)
-            wait_ms = book(ws, &event);
-    } while (event.type != BH_WS_EV_NONE && ws->state < BH_WS_CONN_LEAVING && !wait_ms);
-    if (wait_ms && ws->state == BH_WS_CONN_OPEN)
-        throttle(ws, wait_ms, bh_slice((const char *)data, n));
-}
-
-static void read_held(struct bh_ws_conn *ws) {
-    struct bh_buf *held = ws->open.held;
-    ws->open.held = NULL;
-    ws->open.resume_ms = 0;
-    if (held)
-        read_frames(ws, held->data, held->len);
-    bh_buf_unref(held);
-}
-
-static void book_bytes(struct bh_ws_conn *ws, size_t n) {
-    uint32_t wait_ms =
-        bh_rate_charge(&ws->rate, BH_RATE_BYTES, n, BH_WS_CONN_LIMIT(ws, bytes_per_second),
-                       bh_loop_now(ws->edge->loop));
-    if (!wait_ms || ws->state != BH_WS_CONN_OPEN || ws->open.resume_ms)
-        return;
-    bh_edge_count(BH_EDGE_LIMIT_BYTE_RATE, 1);
-    throttle(ws, wait_ms, bh_slice(NULL, 0));
-}
-
-static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
-    struct bh_ws_conn *ws = BH_CONTAINER_OF(s, struct bh_ws_conn, stream);
-    note_life(ws);
-    bh_edge_count(BH_EDGE_BYTES_IN, (int64_t)n);
-    if (ws->state >= BH_WS_CONN_LEAVING)
-        return;
-    read_frames(ws, data, n);
-    book_bytes(ws, n);
-    if (ws->state == BH_WS_CONN_OPEN && bh_ws_conn_above_high_water(ws))
-        bh_ws_conn_flush(ws); /* before the next buffer of this very tick */
-}
-
-static void on_end(struct bh_stream *s, int error) {
-    struct bh_ws_conn *ws = BH_CONTAINER_OF(s, struct bh_ws_conn, stream);
-    if (error == 0 && ws->state >= BH_WS_CONN_CLOSING)
-        bh_ws_conn_flush(ws); /* the close frame may still be queued */
-    bh_ws_conn_drop(ws, 1006, BH_SLICE("the connection broke off"));
-}
-
-/* Room again means that the peer's kernel has acknowledged something: it is alive. */
-static void on_writable(struct bh_stream *s) {
-    struct bh_ws_conn *ws = BH_CONTAINER_OF(s, struct bh_ws_conn, stream);
-    note_life(ws);
-    bh_ws_conn_flush(ws);
-}
-
-static const struct bh_stream_callbacks stream_callbacks = {on_data, on_end, on_writable};
-
-/* --- heartbeat and expiry --- */
-
-static uint64_t expires_in(const struct bh_ws_conn *ws) {
-    const struct bh_identity *identity = ws->subscriber.identity;
-    if (!identity || identity->expires == 0)
-        return UINT64_MAX;
-    int64_t now = bh_clock_wall_ms();
-    if (identity->expires <= now / 1000)
-        return 0;
-    if (identity->expires > INT64_MAX / 1000)
-        return UINT64_MAX;
-    return (uint64_t)(identity->expires * 1000 - now);
-}
-
-static uint64_t left(uint64_t now, uint64_t due) {
-    return due > now ? due - now : 0;
-}
-
-/* Does what the heartbeat asks for now; returns when to look again, 0 when the connection is dead.
- */
-static uint64_t beat(struct bh_ws_conn *ws) {
-    const struct bh_edge_config *config = ws->edge->config;
-    uint64_t now = bh_loop_now(ws->edge->loop);
-    if (config->ping_interval_ms == 0)
-        return UINT64_MAX;
-    if (ws->hook_paused || ws->open.resume_ms) /* we do not listen, so silence proves nothing */
-        note_life(ws);
-    if (ws->pinged)
-        return left(now, ws->since_ms + config->pong_timeout_ms);
-    if (left(now, ws->since_ms + config->ping_interval_ms))
-        return left(now, ws->since_ms + config->ping_interval_ms);
-    ws->pinged = true;
-    ws->since_ms = now;
-    bh_ws_conn_send_control(ws, BH_WS_PING, bh_slice(NULL, 0));
-    return config->pong_timeout_ms < config->ping_interval_ms ? config->pong_timeout_ms
-                                                              : config->ping_interval_ms;
-}
-
-static void arm(struct bh_ws_conn *ws, uint64_t delay) {
-    uint64_t expiry = ws->expiring ? UINT64_MAX : expires_in(ws);
-    uint64_t resume =
-        ws->open.resume_ms ? left(bh_loop_now(ws->edge->loop), ws->open.resume_ms) : UINT64_MAX;
-    delay = delay < expiry ? delay : expiry;
-    delay = delay < resume ? delay : resume;
-    if (delay != UINT64_MAX)
-        bh_timer_set(&ws->timer, delay);
-}
-
-static void watch(struct bh_ws_conn *ws);
-
-/* A new expiry that is over already ends the connection; the hook is not asked again and again. */
-static void on_expiry(void *ud, bh_handle handle, int64_t expires) {
-    struct bh_subscriber *s = bh_worker_subscriber(ud, handle);
-    if (!s)
-        return;
-    struct bh_ws_conn *ws = BH_CONTAINER_OF(s, struct bh_ws_conn, subscriber);
-    if (ws->state != BH_WS_CONN_OPEN)
-        return;
-    ws->subscriber.identity->expires = expires;
-    if (expires == 0 || expires_in(ws) == 0) {
-        bh_ws_conn_close(ws, 4401, BH_SLICE("expired"));
-        return;
-    }
-    ws->expiring = false;
-    watch(ws);
-}
-
-/* False: there is nobody to ask. */
-static bool ask_for_more(struct bh_ws_conn *ws) {
-    struct bh_hooks *hooks = ws->edge->worker->hooks;
-    if (!bh_hooks_has(hooks, BH_HOOK_EXPIRE))
-        return false;
-    ws->expiring = true;
-    hooks->vt->expire(hooks, &ws->subscriber, on_expiry, ws->edge->worker, ws->subscriber.handle);
-    return true;
-}
-
-static void watch(struct bh_ws_conn *ws) {
-    if (ws->open.resume_ms && left(bh_loop_now(ws->edge->loop), ws->open.resume_ms) == 0) {
-        read_held(ws);
-        if (ws->state == BH_WS_CONN_CLOSED)
-            return;
-        update_reading(ws);
-    }
-    if (expires_in(ws) == 0 && !ws->expiring && !ask_for_more(ws)) {
-        bh_ws_conn_close(ws, 4401, BH_SLICE("expired"));
-        return;
-    }
-    if (ws->state != BH_WS_CONN_OPEN)
-        return; /* it was refused at once */
-    uint64_t again = beat(ws);
-    if (ws->state != BH_WS_CONN_OPEN)
-        return; /* the ping found a full queue */
-    if (again) {
-        arm(ws, again);
-        return;
-    }
-    bh_edge_count(BH_EDGE_HALF_OPEN, 1);
-    bh_ws_conn_log_end(ws, "no answer to a ping", 1006, bh_slice(NULL, 0));
-    ws->reset = true;
-    bh_ws_conn_drop(ws, 1006, BH_SLICE("no answer to a ping"));
-}
-
-static void on_timer(struct bh_timer *t) {
-    struct bh_ws_conn *ws = BH_CONTAINER_OF(t, struct bh_ws_conn, timer);
-    if (ws->state == BH_WS_CONN_OPEN) {
-        watch(ws);
-        return;
-    }
-    ws->reset = ws->reset || ws->out.count > 0;
-    finish(ws);
-}
-
-/* --- opening --- */
-
-struct bh_ws_conn *bh_ws_conn_new(struct bh_edge *e, const struct bh_ip *ip,
+struct bh_ws_conn *bh_ws_conn_new(struct bh_ws_server *s, const struct bh_ip *ip,
                                   struct bh_slice protocol, struct bh_defer *opener) {
     struct bh_ws_conn *ws = bh_calloc(1, BH_SIZE_WITH(struct bh_ws_conn, protocol, protocol.n + 1));
-    ws->edge = e;
+    ws->server = s;
     ws->opening.opener = opener;
     ws->ip = *ip;
     ws->stream.fd = -1;
-    ws->subscriber.vt = &subscriber_vt;
     ws->registered = true;
     if (protocol.n)
         memcpy(ws->protocol, protocol.p, protocol.n);
     bh_ws_reader_init(&ws->reader, NULL);
-    bh_timer_init(&ws->timer, e->loop, on_timer);
-    bh_defer_init(&ws->flush, on_flush);
-    bh_list_append(&e->wsconns, &ws->node);
+    bh_list_append(&s->conns, &ws->node);
+    bh_admission_enter(s->admission);
     return ws;
 }
 
 bool bh_ws_conn_wants_close(const struct bh_ws_conn *ws) {
-    return ws->opening.farewell != NULL;
-}
-
-static void start_heartbeat(struct bh_ws_conn *ws) {
-    uint64_t interval = ws->edge->config->ping_interval_ms;
-    uint64_t now = bh_loop_now(ws->edge->loop);
-    /* As if heard earlier, so that those who came together do not beat together. */
-    uint64_t jitter = interval ? bh_random_below((uint32_t)(interval / 2) + 1) : 0;
-    ws->since_ms = now - jitter;
-    arm(ws, interval ? interval - jitter : UINT64_MAX);
-}
-
-static void say_farewell(struct bh_ws_conn *ws, struct bh_buf *frame) {
-    begin_close(ws, BH_WS_CONN_CLOSING, ws->code, bh_slice(frame->data + 4, frame->len - 4));
-    bh_buf_unref(frame);
-}
-
-void bh_ws_conn_set_deflate(struct bh_ws_conn *ws, const struct bh_ws_deflate *deflate) {
-    struct bh_inflater *inflater = deflate->client_takeover
-                                       ? bh_inflater_new(deflate->client_bits, true)
-                                       : bh_frames_inflater(&ws->edge->frames);
-    ws->deflate = *deflate;
-    bh_ws_reader_init(&ws->reader, inflater);
-}
-
-void bh_ws_conn_start(struct bh_ws_conn *ws, struct bh_stream *from, struct bh_buf *answer,
-                      struct bh_slice held) {
-    struct bh_buf *farewell = ws->opening.farewell;
-    bh_stream_move(&ws->stream, from, &stream_callbacks);
-    memset(&ws->open, 0, sizeof ws->open);
-    ws->state = BH_WS_CONN_OPEN;
-    ws->has_socket = true;
-    ws->counted = true;
-    bh_edge_count(BH_EDGE_CONNECTIONS, 1);
-    bh_edge_count(BH_EDGE_OPENED, 1);
-    bh_outq_push_front(&ws->out, answer);
-    bh_defer(ws->edge->loop, BH_PHASE_FLUSH, &ws->flush);
-    start_heartbeat(ws);
-    struct bh_hooks *hooks = ws->edge->worker->hooks;
-    if (bh_hooks_has(hooks, BH_HOOK_OPEN))
-        hooks->vt->open(hooks, &ws->subscriber);
-    if (farewell)
-        say_farewell(ws, farewell);
-    if (held.n && ws->state != BH_WS_CONN_CLOSED)
-        on_data(&ws->stream, (unsigned char *)held.p, held.n);
-    if (ws->state != BH_WS_CONN_CLOSED)
-        update_reading(ws);
+    return ws->opening.close_frame != NULL;
 }

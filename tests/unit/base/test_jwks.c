@@ -382,10 +382,10 @@ static void keys_that_cannot_be_used_are_left_out(void **state) {
     static const struct {
         const char *jwk, *word;
     } cases[] = {
-        {"{}", "kind"},
-        {"{\"kty\":\"rsa\"}", "kind"},
-        {"{\"kty\":7}", "kind"},
-        {"{\"kty\":\"AKP\",\"alg\":\"ML-DSA-44\",\"pub\":\"AA\"}", "kind"},
+        {"{}", "kty"},
+        {"{\"kty\":\"rsa\"}", "kty"},
+        {"{\"kty\":7}", "kty"},
+        {"{\"kty\":\"AKP\",\"alg\":\"ML-DSA-44\",\"pub\":\"AA\"}", "kty"},
         {"{\"kty\":\"RSA\",\"e\":\"AQAB\"}", "n or e"},
         {"{\"kty\":\"RSA\",\"n\":\"\",\"e\":\"AQAB\"}", "n or e"},
         {"{\"kty\":\"RSA\",\"n\":\"AQAB\"}", "n or e"},

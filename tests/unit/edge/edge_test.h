@@ -18,7 +18,7 @@
 #include "bellhop/edge/edge.h"
 #include "local_tracker.h"
 
-#include "edge_private.h"
+#include "limits/edge_metrics.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -54,7 +54,7 @@ static void test_demo_in_dev_only(void **state) {
     struct bh_route_match m;
     assert_int_equal(find("GET", "/", &m), BH_ROUTE_NO_PATH);
     assert_int_equal(bh_route_find(BH_SLICE("GET"), BH_SLICE("/"), true, &m), BH_ROUTE_FOUND);
-    assert_false(m.route->guarded);
+    assert_false(m.route->flags & BH_ROUTE_GUARDED);
 }
 
 static void test_has_path(void **state) {
@@ -78,7 +78,7 @@ static void test_api_is_guarded(void **state) {
                                         "/api/tenants/1/messages"};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         assert_int_equal(find("POST", paths[i], &m), BH_ROUTE_FOUND);
-        assert_true(m.route->guarded);
+        assert_true(m.route->flags & BH_ROUTE_GUARDED);
     }
 }
 

@@ -1,0 +1,10 @@
+/* auth.h - may this request use the API? Thread: the worker's. */
+#ifndef BELLHOP_EDGE_AUTH_H
+#define BELLHOP_EDGE_AUTH_H
+
+#include "http/http_conn.h"
+
+/* Runs c->endpoint if the request may use the API, else answers 401 or what the hook says. */
+void bh_auth_begin(struct bh_http_conn *c);
+
+#endif

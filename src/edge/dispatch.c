@@ -1,0 +1,93 @@
+/* dispatch.c - from a complete request to the code that answers it.
+ *
+ * In this order: an upgrade, a built-in route, a script's route, with --dev a route for developers.
+ * A script is asked only about paths that no built-in route has, so it can override none. CORS
+ * comes before the endpoint, authorization between the two. The ops of http/ are put together here,
+ * so http/ knows neither the API nor WebSockets. Thread: the worker's. */
+#include "dispatch.h"
+
+#include "api/script_route.h"
+#include "auth.h"
+#include "bellhop/base/error.h"
+#include "cors.h"
+#include "edge_private.h"
+#include "http/preface.h"
+#include "router.h"
+#include "ws/upgrade.h"
+
+static void begin_upgrade(struct bh_http_conn *c) {
+    bh_cors_prepare(c, NULL);
+    bh_upgrade_begin(c, &BH_CONTAINER_OF(c->server, struct bh_edge, http)->ws);
+}
+
+/* A parameter that cannot be decoded becomes an invalid id, which the endpoint refuses. */
+static void decode_param(struct bh_http_conn *c, struct bh_slice param) {
+    int n = param.n <= sizeof c->param_bytes ? bh_slice_urldecode(param, false, c->param_bytes)
+                                             : BH_ETOOBIG;
+    c->param = n >= 0 ? bh_slice(c->param_bytes, (size_t)n) : bh_slice("", 0);
+}
+
+/* The routes for developers come last, so the scripts' paths are the same with --dev. */
+static enum bh_route_result find_route(const struct bh_http_conn *c, struct bh_route_match *match) {
+    const struct bh_http_request *r = bh_http_conn_request(c);
+    enum bh_route_result found = bh_route_find(r->method, r->path, false, match);
+    if (found == BH_ROUTE_NO_PATH)
+        found = bh_script_route_find(c, match);
+    if (found == BH_ROUTE_NO_PATH && c->server->config->dev)
+        found = bh_route_find(r->method, r->path, true, match);
+    return found;
+}
+
+static void run(struct bh_http_conn *c, const struct bh_route_match *match) {
+    c->endpoint = match->route->endpoint;
+    if (match->param.p)
+        decode_param(c, match->param);
+    if (match->route->flags & BH_ROUTE_GUARDED)
+        bh_auth_begin(c);
+    else
+        c->endpoint(c);
+}
+
+static void dispatch(struct bh_http_conn *c) {
+    struct bh_route_match match;
+    enum bh_route_result found = find_route(c, &match);
+    if (found == BH_ROUTE_NO_PATH && bh_upgrade_has_path(c)) {
+        begin_upgrade(c); /* no handshake: the refusal says what is missing */
+        return;
+    }
+    bh_cors_prepare(c, match.route);
+    if (bh_cors_answer(c, match.route, found == BH_ROUTE_FOUND ? NULL : match.allow))
+        return;
+    struct bh_header allow = {BH_SLICE("Allow"), bh_slice_cstr(match.allow)};
+    switch (found) {
+    case BH_ROUTE_NO_PATH:
+        bh_http_conn_fail(c, 404, "not_found", "there is nothing at this path");
+        break;
+    case BH_ROUTE_NO_METHOD:
+        bh_http_conn_fail_with(c, 405, &allow, "method_not_allowed",
+                               "this path takes the methods in Allow");
+        break;
+    case BH_ROUTE_FOUND:
+        run(c, &match);
+        break;
+    }
+}
+
+static void on_request(struct bh_http_conn *c) {
+    const struct bh_edge_config *config = c->server->config;
+    const struct bh_http_request *r = bh_http_conn_request(c);
+    bh_peer_find(&c->remote, r, config->trusted, config->trusted_count, &c->peer);
+    if (r->upgrade)
+        begin_upgrade(c);
+    else
+        dispatch(c);
+}
+
+const struct bh_http_conn_ops bh_dispatch_ops = {
+    .on_preface = bh_preface_data,
+    .on_request = on_request,
+    .on_written = bh_upgrade_on_written,
+    .on_deadline = bh_upgrade_on_deadline,
+    .on_drain = bh_upgrade_on_drain,
+    .on_gone = bh_upgrade_on_gone,
+};

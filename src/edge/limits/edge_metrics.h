@@ -1,0 +1,55 @@
+/* edge_metrics.h - the counters and gauges of the edge. Thread: any. */
+#ifndef BELLHOP_EDGE_METRICS_H
+#define BELLHOP_EDGE_METRICS_H
+
+#include "bellhop/base/metrics.h"
+
+enum bh_edge_metric {
+    BH_EDGE_SOCKETS,
+    BH_EDGE_CONNECTIONS,
+    BH_EDGE_OPENED,
+    BH_EDGE_CLOSED,
+    BH_EDGE_HANDSHAKES_REFUSED,
+    BH_EDGE_MESSAGES_IN,
+    BH_EDGE_MESSAGES_OUT,
+    BH_EDGE_MESSAGES_EXPIRED,
+    BH_EDGE_MESSAGES_DROPPED,
+    BH_EDGE_COMPRESSED,
+    BH_EDGE_BYTES_IN,
+    BH_EDGE_BYTES_OUT,
+    BH_EDGE_PROTOCOL_ERRORS,
+    BH_EDGE_SLOW_CONSUMERS,
+    BH_EDGE_HALF_OPEN,
+    BH_EDGE_HTTP_1XX,
+    BH_EDGE_HTTP_2XX,
+    BH_EDGE_HTTP_3XX,
+    BH_EDGE_HTTP_4XX,
+    BH_EDGE_HTTP_5XX,
+    /* a limit was met */
+    BH_EDGE_LIMIT_CONNECTIONS,
+    BH_EDGE_LIMIT_PER_IP,
+    BH_EDGE_LIMIT_PER_USER,
+    BH_EDGE_LIMIT_PER_TENANT,
+    BH_EDGE_LIMIT_HEAD,
+    BH_EDGE_LIMIT_BODY,
+    BH_EDGE_LIMIT_REQUEST_TIME,
+    BH_EDGE_LIMIT_HANDSHAKE_TIME,
+    BH_EDGE_LIMIT_TRANSPORT_TIME,
+    BH_EDGE_LIMIT_MESSAGE_BYTES,
+    BH_EDGE_LIMIT_FRAGMENTS,
+    BH_EDGE_LIMIT_MESSAGE_RATE,
+    BH_EDGE_LIMIT_BYTE_RATE,
+    BH_EDGE_LIMIT_CONTROL_RATE,
+    BH_EDGE_LIMIT_QUEUE,
+    BH_EDGE_LIMIT_ORIGIN,
+    BH_EDGE_LIMIT_PROXY,
+    BH_EDGE_METRIC_COUNT,
+};
+
+extern struct bh_metric bh_edge_metrics[BH_EDGE_METRIC_COUNT];
+
+static inline void bh_edge_count(enum bh_edge_metric metric, int64_t n) {
+    bh_metric_add(&bh_edge_metrics[metric], n);
+}
+
+#endif

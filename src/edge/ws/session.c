@@ -1,0 +1,378 @@
+/* session.c - from bytes to the hooks, from the node to the queue, and the heartbeat.
+ *
+ * One timer: while the connection is open, it finds peers that have fallen silent (first a ping,
+ * then the end) and expired identities; arriving bytes only note the time, which the timer looks at
+ * when it fires. While closing it bounds the wait for the peer.
+ *
+ * A client over its rate is not read for a while; what has been received and not looked at is held.
+ * Thread: the worker's. */
+#include "ws/session.h"
+
+#include "bellhop/base/clock.h"
+#include "bellhop/base/crypto.h"
+#include "bellhop/base/error.h"
+#include "limits/edge_metrics.h"
+#include "ws/send.h"
+
+#define NOT_TAKEN "this server takes no messages from clients"
+
+static void arm(struct bh_ws_conn *ws, uint64_t delay);
+
+/* --- the subscriber --- */
+
+static struct bh_ws_conn *of(struct bh_subscriber *s) {
+    return BH_CONTAINER_OF(s, struct bh_ws_conn, subscriber);
+}
+
+static int on_deliver(struct bh_subscriber *s, struct bh_message *m) {
+    return bh_ws_conn_send_message(of(s), m);
+}
+
+static int on_send(struct bh_subscriber *s, enum bh_opcode opcode, struct bh_slice data) {
+    return bh_ws_conn_send_data(of(s), opcode, data);
+}
+
+static void on_close(struct bh_subscriber *s, unsigned code, struct bh_slice reason) {
+    bh_ws_conn_close(of(s), code, reason);
+}
+
+static size_t on_queued(const struct bh_subscriber *s) {
+    return BH_CONTAINER_OF(s, const struct bh_ws_conn, subscriber)->out.bytes;
+}
+
+static void on_read(struct bh_subscriber *s, bool on) {
+    struct bh_ws_conn *ws = of(s);
+    ws->hook_paused = !on;
+    if (ws->state == BH_WS_CONN_OPEN)
+        bh_ws_conn_update_reading(ws);
+}
+
+static struct bh_slice on_ip(struct bh_subscriber *s, char buffer[64]) {
+    char text[BH_ADDR_TEXT_MAX];
+    bh_ip_format(&of(s)->ip, text);
+    memcpy(buffer, text, strlen(text) + 1);
+    return bh_slice_cstr(buffer);
+}
+
+static struct bh_slice on_protocol(const struct bh_subscriber *s) {
+    return bh_slice_cstr(BH_CONTAINER_OF(s, const struct bh_ws_conn, subscriber)->protocol);
+}
+
+static const struct bh_subscriber_vt subscriber_vt = {
+    .deliver = on_deliver,
+    .send = on_send,
+    .close = on_close,
+    .queued = on_queued,
+    .read = on_read,
+    .ip = on_ip,
+    .protocol = on_protocol,
+};
+
+/* --- receiving --- */
+
+static void on_message(struct bh_ws_conn *ws, uint8_t opcode, struct bh_slice data) {
+    struct bh_hooks *hooks = ws->server->worker->hooks;
+    bh_edge_count(BH_EDGE_MESSAGES_IN, 1);
+    if (bh_hooks_has(hooks, BH_HOOK_MESSAGE))
+        hooks->vt->message(hooks, &ws->subscriber, (enum bh_opcode)opcode, data);
+    else if (ws->server->config->client_messages_refused)
+        bh_ws_conn_close(ws, 1008, BH_SLICE(NOT_TAKEN));
+}
+
+static void on_violation(struct bh_ws_conn *ws, unsigned code, const char *why) {
+    if (ws->state == BH_WS_CONN_OPEN) {
+        bh_edge_count(BH_EDGE_PROTOCOL_ERRORS, 1);
+        if (code == 1009 || code == 1008) /* the reader's limits */
+            bh_edge_count(code == 1009 ? BH_EDGE_LIMIT_MESSAGE_BYTES : BH_EDGE_LIMIT_FRAGMENTS, 1);
+        bh_ws_conn_log_end(ws, "protocol error", code, bh_slice_cstr(why));
+    }
+    bh_ws_conn_leave(ws, code, bh_slice_cstr(why));
+}
+
+static void on_event(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
+    switch (event->type) {
+    case BH_WS_EV_MESSAGE:
+        if (ws->state == BH_WS_CONN_OPEN)
+            on_message(ws, event->opcode, event->data);
+        break;
+    case BH_WS_EV_PING:
+        if (ws->state == BH_WS_CONN_OPEN)
+            bh_ws_conn_send_control(ws, BH_WS_PONG, event->data);
+        break;
+    case BH_WS_EV_CLOSE:
+        bh_ws_conn_leave(ws, event->code, event->data);
+        break;
+    case BH_WS_EV_ERROR:
+        on_violation(ws, event->code, event->why);
+        break;
+    case BH_WS_EV_PONG:
+    case BH_WS_EV_NONE:
+        break;
+    }
+}
+
+/* Keeps the rest, and leaves the socket unread, until the bucket has filled up again. */
+static void throttle(struct bh_ws_conn *ws, uint32_t wait_ms, struct bh_slice rest) {
+    if (rest.n)
+        ws->open.held = bh_buf_copy(rest);
+    ws->open.resume_ms = bh_loop_now(ws->server->loop) + wait_ms;
+    arm(ws, wait_ms);
+    bh_ws_conn_update_reading(ws);
+}
+
+/* Returns after how many milliseconds the client may go on; 0: at once. */
+static uint32_t charge(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
+    const struct bh_edge_config *config = ws->server->config;
+    uint64_t now = bh_loop_now(ws->server->loop);
+    uint32_t wait_ms = 0;
+    if (ws->state != BH_WS_CONN_OPEN)
+        return 0;
+    if (event->type == BH_WS_EV_MESSAGE) {
+        wait_ms = bh_rate_charge(&ws->rate, BH_RATE_MESSAGES, 1,
+                                 BH_WS_CONN_LIMIT(ws, messages_per_second), now);
+        if (wait_ms)
+            bh_edge_count(BH_EDGE_LIMIT_MESSAGE_RATE, 1);
+    } else if (bh_rate_charge(&ws->rate, BH_RATE_CONTROL, 1, config->control_per_second, now)) {
+        bh_edge_count(BH_EDGE_LIMIT_CONTROL_RATE, 1);
+        bh_ws_conn_log_end(ws, "too many pings or pongs", 1008, bh_slice(NULL, 0));
+        bh_ws_conn_close(ws, 1008, BH_SLICE("too many pings or pongs"));
+    }
+    return wait_ms;
+}
+
+static void touch(struct bh_ws_conn *ws) {
+    ws->since_ms = bh_loop_now(ws->server->loop);
+    ws->pinged = false;
+}
+
+static void read_frames(struct bh_ws_conn *ws, unsigned char *data, size_t n) {
+    struct bh_ws_event event;
+    uint32_t wait_ms = 0;
+    do { /* until NONE, which lets the reader give back what it has gathered */
+        bh_ws_reader_next(&ws->reader, &ws->server->limits, &data, &n, &event);
+        on_event(ws, &event);
+        if (event.type != BH_WS_EV_NONE)
+            wait_ms = charge(ws, &event);
+    } while (event.type != BH_WS_EV_NONE && ws->state < BH_WS_CONN_LEAVING && !wait_ms);
+    if (wait_ms && ws->state == BH_WS_CONN_OPEN)
+        throttle(ws, wait_ms, bh_slice((const char *)data, n));
+}
+
+static void read_held(struct bh_ws_conn *ws) {
+    struct bh_buf *held = ws->open.held;
+    ws->open.held = NULL;
+    ws->open.resume_ms = 0;
+    if (held)
+        read_frames(ws, held->data, held->len);
+    bh_buf_unref(held);
+}
+
+static void charge_bytes(struct bh_ws_conn *ws, size_t n) {
+    uint32_t wait_ms =
+        bh_rate_charge(&ws->rate, BH_RATE_BYTES, n, BH_WS_CONN_LIMIT(ws, bytes_per_second),
+                       bh_loop_now(ws->server->loop));
+    if (!wait_ms || ws->state != BH_WS_CONN_OPEN || ws->open.resume_ms)
+        return;
+    bh_edge_count(BH_EDGE_LIMIT_BYTE_RATE, 1);
+    throttle(ws, wait_ms, bh_slice(NULL, 0));
+}
+
+static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
+    struct bh_ws_conn *ws = BH_CONTAINER_OF(s, struct bh_ws_conn, stream);
+    touch(ws);
+    bh_edge_count(BH_EDGE_BYTES_IN, (int64_t)n);
+    if (ws->state >= BH_WS_CONN_LEAVING)
+        return;
+    read_frames(ws, data, n);
+    charge_bytes(ws, n);
+    if (ws->state == BH_WS_CONN_OPEN && bh_ws_conn_above_high_water(ws))
+        bh_ws_conn_flush(ws); /* before the next buffer of this very tick */
+}
+
+static void on_end(struct bh_stream *s, int error) {
+    struct bh_ws_conn *ws = BH_CONTAINER_OF(s, struct bh_ws_conn, stream);
+    if (error == 0 && ws->state >= BH_WS_CONN_CLOSING)
+        bh_ws_conn_flush(ws); /* the close frame may still be queued */
+    bh_ws_conn_drop(ws, 1006, BH_SLICE("the connection broke off"));
+}
+
+/* Room again means that the peer's kernel has acknowledged something: it is alive. */
+static void on_writable(struct bh_stream *s) {
+    struct bh_ws_conn *ws = BH_CONTAINER_OF(s, struct bh_ws_conn, stream);
+    touch(ws);
+    bh_ws_conn_flush(ws);
+}
+
+static void on_flush(struct bh_defer *d) {
+    struct bh_ws_conn *ws = BH_CONTAINER_OF(d, struct bh_ws_conn, flush);
+    if (ws->state != BH_WS_CONN_OPEN && ws->open.held)
+        read_held(ws); /* the peer's close frame may be in it */
+    bh_ws_conn_flush(ws);
+}
+
+static const struct bh_stream_callbacks stream_callbacks = {on_data, on_end, on_writable};
+
+/* --- heartbeat and expiry --- */
+
+static uint64_t expires_in(const struct bh_ws_conn *ws) {
+    const struct bh_identity *identity = ws->subscriber.identity;
+    if (!identity || identity->expires == 0)
+        return UINT64_MAX;
+    int64_t now = bh_clock_wall_ms();
+    if (identity->expires <= now / 1000)
+        return 0;
+    if (identity->expires > INT64_MAX / 1000)
+        return UINT64_MAX;
+    return (uint64_t)(identity->expires * 1000 - now);
+}
+
+static uint64_t left(uint64_t now, uint64_t due) {
+    return due > now ? due - now : 0;
+}
+
+/* Pings when it is time; returns when to check again, 0 when the connection is dead. */
+static uint64_t check_heartbeat(struct bh_ws_conn *ws) {
+    const struct bh_edge_config *config = ws->server->config;
+    uint64_t now = bh_loop_now(ws->server->loop);
+    if (config->ping_interval_ms == 0)
+        return UINT64_MAX;
+    if (ws->hook_paused || ws->open.resume_ms) /* not read, so silence proves nothing */
+        touch(ws);
+    if (ws->pinged)
+        return left(now, ws->since_ms + config->pong_timeout_ms);
+    if (left(now, ws->since_ms + config->ping_interval_ms))
+        return left(now, ws->since_ms + config->ping_interval_ms);
+    ws->pinged = true;
+    ws->since_ms = now;
+    bh_ws_conn_send_control(ws, BH_WS_PING, bh_slice(NULL, 0));
+    return config->pong_timeout_ms < config->ping_interval_ms ? config->pong_timeout_ms
+                                                              : config->ping_interval_ms;
+}
+
+static void arm(struct bh_ws_conn *ws, uint64_t delay) {
+    uint64_t expiry = ws->expiring ? UINT64_MAX : expires_in(ws);
+    uint64_t resume =
+        ws->open.resume_ms ? left(bh_loop_now(ws->server->loop), ws->open.resume_ms) : UINT64_MAX;
+    delay = delay < expiry ? delay : expiry;
+    delay = delay < resume ? delay : resume;
+    if (delay != UINT64_MAX)
+        bh_timer_set(&ws->timer, delay);
+}
+
+static void on_open_timer(struct bh_ws_conn *ws);
+
+/* A new expiry in the past ends the connection, so that the hook is not asked again and again. */
+static void on_expiry(void *ud, bh_handle handle, int64_t expires) {
+    struct bh_subscriber *s = bh_worker_subscriber(ud, handle);
+    if (!s)
+        return;
+    struct bh_ws_conn *ws = BH_CONTAINER_OF(s, struct bh_ws_conn, subscriber);
+    if (ws->state != BH_WS_CONN_OPEN)
+        return;
+    ws->subscriber.identity->expires = expires;
+    if (expires == 0 || expires_in(ws) == 0) {
+        bh_ws_conn_close(ws, 4401, BH_SLICE("expired"));
+        return;
+    }
+    ws->expiring = false;
+    on_open_timer(ws);
+}
+
+/* False: there is no hook to ask. */
+static bool ask_to_extend(struct bh_ws_conn *ws) {
+    struct bh_hooks *hooks = ws->server->worker->hooks;
+    if (!bh_hooks_has(hooks, BH_HOOK_EXPIRE))
+        return false;
+    ws->expiring = true;
+    hooks->vt->expire(hooks, &ws->subscriber, on_expiry, ws->server->worker, ws->subscriber.handle);
+    return true;
+}
+
+static void on_open_timer(struct bh_ws_conn *ws) {
+    if (ws->open.resume_ms && left(bh_loop_now(ws->server->loop), ws->open.resume_ms) == 0) {
+        read_held(ws);
+        if (ws->state == BH_WS_CONN_CLOSED)
+            return;
+        bh_ws_conn_update_reading(ws);
+    }
+    if (expires_in(ws) == 0 && !ws->expiring && !ask_to_extend(ws)) {
+        bh_ws_conn_close(ws, 4401, BH_SLICE("expired"));
+        return;
+    }
+    if (ws->state != BH_WS_CONN_OPEN)
+        return; /* the hook refused at once */
+    uint64_t again = check_heartbeat(ws);
+    if (ws->state != BH_WS_CONN_OPEN)
+        return; /* the ping found a full queue */
+    if (again) {
+        arm(ws, again);
+        return;
+    }
+    bh_edge_count(BH_EDGE_HALF_OPEN, 1);
+    bh_ws_conn_log_end(ws, "no answer to a ping", 1006, bh_slice(NULL, 0));
+    ws->reset = true;
+    bh_ws_conn_drop(ws, 1006, BH_SLICE("no answer to a ping"));
+}
+
+static void on_timer(struct bh_timer *t) {
+    struct bh_ws_conn *ws = BH_CONTAINER_OF(t, struct bh_ws_conn, timer);
+    if (ws->state == BH_WS_CONN_OPEN) {
+        on_open_timer(ws);
+        return;
+    }
+    ws->reset = ws->reset || ws->out.count > 0;
+    bh_ws_conn_drop(ws, 1006, bh_slice(NULL, 0));
+}
+
+/* --- the beginning --- */
+
+struct bh_ws_conn *bh_ws_session_new(struct bh_ws_server *s, const struct bh_ip *ip,
+                                     struct bh_slice protocol, struct bh_defer *opener) {
+    struct bh_ws_conn *ws = bh_ws_conn_new(s, ip, protocol, opener);
+    ws->subscriber.vt = &subscriber_vt;
+    bh_timer_init(&ws->timer, s->loop, on_timer);
+    bh_defer_init(&ws->flush, on_flush);
+    return ws;
+}
+
+static void start_heartbeat(struct bh_ws_conn *ws) {
+    uint64_t interval = ws->server->config->ping_interval_ms;
+    uint64_t now = bh_loop_now(ws->server->loop);
+    /* As if heard earlier: connections that came together must not be pinged together. */
+    uint64_t jitter = interval ? bh_random_below((uint32_t)(interval / 2) + 1) : 0;
+    ws->since_ms = now - jitter;
+    arm(ws, interval ? interval - jitter : UINT64_MAX);
+}
+
+void bh_ws_session_set_deflate(struct bh_ws_conn *ws, const struct bh_ws_deflate *deflate) {
+    struct bh_inflater *inflater = deflate->client_takeover
+                                       ? bh_inflater_new(deflate->client_bits, true)
+                                       : bh_frames_inflater(&ws->server->frames);
+    ws->deflate = *deflate;
+    bh_ws_reader_init(&ws->reader, inflater);
+}
+
+void bh_ws_session_start(struct bh_ws_conn *ws, struct bh_stream *from, struct bh_buf *answer,
+                         struct bh_slice held) {
+    struct bh_buf *close_frame = ws->opening.close_frame;
+    bh_stream_move(&ws->stream, from, &stream_callbacks);
+    memset(&ws->open, 0, sizeof ws->open);
+    ws->state = BH_WS_CONN_OPEN;
+    ws->has_socket = true;
+    ws->counted = true;
+    bh_edge_count(BH_EDGE_CONNECTIONS, 1);
+    bh_edge_count(BH_EDGE_OPENED, 1);
+    bh_outq_push_front(&ws->out, answer);
+    bh_defer(ws->server->loop, BH_PHASE_FLUSH, &ws->flush);
+    start_heartbeat(ws);
+    struct bh_hooks *hooks = ws->server->worker->hooks;
+    if (bh_hooks_has(hooks, BH_HOOK_OPEN))
+        hooks->vt->open(hooks, &ws->subscriber);
+    if (close_frame)
+        bh_ws_conn_close(ws, ws->close_code, bh_slice(close_frame->data + 4, close_frame->len - 4));
+    bh_buf_unref(close_frame);
+    if (held.n && ws->state != BH_WS_CONN_CLOSED)
+        on_data(&ws->stream, (unsigned char *)held.p, held.n);
+    if (ws->state != BH_WS_CONN_CLOSED)
+        bh_ws_conn_update_reading(ws);
+}

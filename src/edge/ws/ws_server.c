@@ -1,0 +1,55 @@
+/* ws_server.c - what is done to all WebSocket connections of a worker at once.
+ *
+ * A drain closes them a slice at a time, so that the close frames for many thousands do not stall
+ * the connections that are still served. The list owns the connections; each one takes itself out
+ * when it is freed in the reap phase. */
+#include "ws/ws_server.h"
+
+#include "ws/ws_conn.h"
+
+#define DRAIN_SLICE   256 /* connections closed at once */
+#define DRAIN_STEP_MS 4
+
+static void on_drain_step(struct bh_timer *t) {
+    struct bh_ws_server *s = BH_CONTAINER_OF(t, struct bh_ws_server, drain_step);
+    int closed = 0;
+    struct bh_list *node = s->conns.next;
+    for (; node != &s->conns && closed < DRAIN_SLICE; node = node->next) {
+        struct bh_ws_conn *ws = BH_CONTAINER_OF(node, struct bh_ws_conn, node);
+        if (ws->state != BH_WS_CONN_OPEN)
+            continue;
+        bh_ws_conn_close(ws, 1001, BH_SLICE("the instance is shutting down"));
+        closed++;
+    }
+    if (node != &s->conns)
+        bh_timer_set(&s->drain_step, DRAIN_STEP_MS);
+}
+
+void bh_ws_server_drain(struct bh_ws_server *s) {
+    on_drain_step(&s->drain_step);
+}
+
+void bh_ws_server_abort(struct bh_ws_server *s) {
+    bh_timer_cancel(&s->drain_step);
+    for (struct bh_list *n = s->conns.next; n != &s->conns; n = n->next)
+        bh_ws_conn_drop(BH_CONTAINER_OF(n, struct bh_ws_conn, node), 1001,
+                        BH_SLICE("the instance has shut down"));
+}
+
+void bh_ws_server_init(struct bh_ws_server *s, const struct bh_edge_config *config,
+                       struct bh_worker *worker, struct bh_admission *admission) {
+    *s = (struct bh_ws_server){.config = config,
+                               .worker = worker,
+                               .loop = worker->loop,
+                               .admission = admission,
+                               .limits = {config->message_bytes, config->fragments}};
+    bh_list_init(&s->conns);
+    bh_frames_init(&s->frames, s->loop, config->deflate.level);
+    bh_timer_init(&s->drain_step, s->loop, on_drain_step);
+}
+
+void bh_ws_server_deinit(struct bh_ws_server *s) {
+    while (!bh_list_empty(&s->conns))
+        bh_ws_conn_free(BH_CONTAINER_OF(s->conns.next, struct bh_ws_conn, node));
+    bh_frames_deinit(&s->frames);
+}
