@@ -96,12 +96,6 @@ bool bh_ws_conn_above_high_water(const struct bh_ws_conn *ws) {
     return ws->out.bytes > BH_WS_CONN_LIMIT(ws, queue_bytes) / 2;
 }
 
-void bh_ws_conn_enqueue(struct bh_ws_conn *ws, struct bh_buf *frame) {
-    bh_outq_push(&ws->out, frame);
-    if (ws->state != BH_WS_CONN_OPENING)
-        bh_defer(ws->server->loop, BH_PHASE_FLUSH, &ws->flush);
-}
-
 void bh_ws_conn_update_reading(struct bh_ws_conn *ws) {
     bool unwanted = ws->hook_paused || ws->open.resume_ms || bh_ws_conn_above_high_water(ws);
     bh_stream_read(&ws->stream, ws->state != BH_WS_CONN_OPEN || !unwanted);

@@ -90,7 +90,11 @@ struct bh_ws_conn *bh_ws_conn_new(struct bh_ws_server *s, const struct bh_ip *ip
 /* Opening only: it is to be closed. */
 bool bh_ws_conn_wants_close(const struct bh_ws_conn *ws);
 /* Takes over the reference, even if the queue is full. Written at the end of the tick. */
-void bh_ws_conn_enqueue(struct bh_ws_conn *ws, struct bh_buf *frame);
+static inline void bh_ws_conn_enqueue(struct bh_ws_conn *ws, struct bh_buf *frame) {
+    bh_outq_push(&ws->out, frame);
+    if (ws->state != BH_WS_CONN_OPENING)
+        bh_defer(ws->server->loop, BH_PHASE_FLUSH, &ws->flush);
+}
 /* The queue is half full: a client that does not read our answers may not send more. */
 bool bh_ws_conn_above_high_water(const struct bh_ws_conn *ws);
 /* Reads from the socket, or not, as the state, the hooks, the rate and the queue allow. */
