@@ -122,7 +122,7 @@ static int finish(struct bh_spec_env *env, const struct answer *a, const char *w
 
 /* --- handshakes --- */
 
-static void on_handshake(void *ud, bh_handle handle, const struct bh_welcome *result) {
+static void on_handshake(void *ud, bh_handle handle, const struct bh_handshake_result *result) {
     struct answer *a = ud;
     a->identity = result->identity;
     push_answer(a, result->status, result->body);

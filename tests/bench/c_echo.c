@@ -26,13 +26,13 @@ static void must(bool ok, const char *what) {
 
 /* --- the hooks --- */
 
-static bh_handle welcome_anybody(struct bh_hooks *h, const struct bh_request *request,
-                                 bh_welcome_cb done, void *ud, bh_handle handle) {
+static bh_handle accept_anybody(struct bh_hooks *h, const struct bh_request *request,
+                                bh_handshake_cb done, void *ud, bh_handle handle) {
     static const struct bh_identity nobody;
-    struct bh_welcome welcome = {0};
+    struct bh_handshake_result result = {0};
     const char *why = NULL;
-    must(bh_identity_new(&nobody, &welcome.identity, &why) == 0, "cannot make an identity");
-    done(ud, handle, &welcome);
+    must(bh_identity_new(&nobody, &result.identity, &why) == 0, "cannot make an identity");
+    done(ud, handle, &result);
     return 0;
 }
 
@@ -44,7 +44,7 @@ static void echo(struct bh_hooks *h, struct bh_subscriber *s, enum bh_opcode opc
 }
 
 static const struct bh_hooks_vt echo_vt = {
-    .handshake = welcome_anybody,
+    .handshake = accept_anybody,
     .cancel = cancel_nothing,
     .message = echo,
 };

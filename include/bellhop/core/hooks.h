@@ -53,9 +53,10 @@ struct bh_request {
     size_t param_count;
 };
 
-/* status 0: welcome, identity is the callee's (take it). Else refuse with this HTTP status and
- * body; identity is NULL. headers are further ones for either answer. Borrowed for the call. */
-struct bh_welcome {
+/* status 0: accepted; the callee takes over identity. Else the handshake is refused with this HTTP
+ * status and body, and identity is NULL. headers are added to either answer. Borrowed for the call.
+ */
+struct bh_handshake_result {
     int status;
     struct bh_slice body;
     struct bh_identity *identity;
@@ -79,7 +80,8 @@ typedef void (*bh_response_cb)(void *ud, bh_handle handle, const struct bh_respo
  * Content-Length, Date, Keep-Alive, Transfer-Encoding, Upgrade. */
 bool bh_response_header_ok(struct bh_slice name);
 
-typedef void (*bh_welcome_cb)(void *ud, bh_handle handle, const struct bh_welcome *welcome);
+typedef void (*bh_handshake_cb)(void *ud, bh_handle handle,
+                                const struct bh_handshake_result *result);
 /* allowed false: status and body for the answer; from `api`, status 0 is no opinion. */
 typedef void (*bh_allowed_cb)(void *ud, bh_handle handle, bool allowed, int status,
                               struct bh_slice body);
@@ -100,8 +102,8 @@ struct bh_hooks;
 
 struct bh_hooks_vt {
     /* on_tenant, then on_handshake. Returns a ticket for cancel, or 0 when it completed at once. */
-    bh_handle (*handshake)(struct bh_hooks *h, const struct bh_request *request, bh_welcome_cb done,
-                           void *ud, bh_handle handle);
+    bh_handle (*handshake)(struct bh_hooks *h, const struct bh_request *request,
+                           bh_handshake_cb done, void *ud, bh_handle handle);
     /* The client has gone: done will not be called any more. */
     void (*cancel)(struct bh_hooks *h, bh_handle ticket);
     bh_handle (*api)(struct bh_hooks *h, const struct bh_request *request, bh_allowed_cb done,

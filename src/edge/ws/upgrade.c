@@ -91,7 +91,8 @@ static void negotiate_deflate(struct bh_http_conn *c, struct bh_bytes *extension
         bh_ws_session_set_deflate(c->upgrade->ws, &deflate);
 }
 
-static struct bh_buf *switching_protocols(struct bh_http_conn *c, const struct bh_welcome *result,
+static struct bh_buf *switching_protocols(struct bh_http_conn *c,
+                                          const struct bh_handshake_result *result,
                                           struct bh_slice protocol) {
     struct bh_header headers[BH_HTTP_HEADERS_MAX];
     struct bh_bytes answer = {0}, extensions = {0};
@@ -156,7 +157,7 @@ static bool has_limits(const struct bh_identity *identity) {
 }
 
 /* The identity is taken over. */
-static void accept_client(struct bh_http_conn *c, const struct bh_welcome *result) {
+static void accept_client(struct bh_http_conn *c, const struct bh_handshake_result *result) {
     struct bh_upgrade *u = c->upgrade;
     bh_handle request = c->request;
     struct bh_slice protocol = result->protocol;
@@ -175,7 +176,8 @@ static void accept_client(struct bh_http_conn *c, const struct bh_welcome *resul
         u->answer = switching_protocols(c, result, protocol);
 }
 
-static void on_handshake_result(void *ud, bh_handle handle, const struct bh_welcome *result) {
+static void on_handshake_result(void *ud, bh_handle handle,
+                                const struct bh_handshake_result *result) {
     struct bh_http_conn *c = bh_http_conn_find(ud, handle);
     if (!c) {
         bh_identity_free(result->identity);
@@ -245,7 +247,7 @@ static int identity_from_query(struct bh_slice query, struct bh_identity **out, 
 }
 
 static void accept_developer(struct bh_http_conn *c) {
-    struct bh_welcome result = {0};
+    struct bh_handshake_result result = {0};
     const char *why;
     if (identity_from_query(bh_http_conn_request(c)->query, &result.identity, &why) != 0)
         bh_http_conn_fail(c, 400, "invalid_identity", "%s", why);

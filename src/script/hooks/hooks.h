@@ -9,7 +9,7 @@ extern const struct bh_hooks_vt bh_script_hooks_vt;
 
 /* hooks_request.c */
 bh_handle bh_hook_handshake(struct bh_hooks *h, const struct bh_request *request,
-                            bh_welcome_cb done, void *ud, bh_handle handle);
+                            bh_handshake_cb done, void *ud, bh_handle handle);
 bh_handle bh_hook_api(struct bh_hooks *h, const struct bh_request *request, bh_allowed_cb done,
                       void *ud, bh_handle handle);
 

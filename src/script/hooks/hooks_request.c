@@ -107,15 +107,15 @@ struct bh_slice bh_tenant_body(const struct bh_tenant_call *call) {
 
 static void refuse(struct bh_task *t, int status, struct bh_slice body,
                    const struct bh_answer_headers *headers) {
-    struct bh_welcome welcome = {.status = status, .body = body};
+    struct bh_handshake_result result = {.status = status, .body = body};
     if (headers) {
-        welcome.headers = headers->list;
-        welcome.header_count = headers->count;
+        result.headers = headers->list;
+        result.header_count = headers->count;
     }
-    t->u.handshake.done(t->u.handshake.ud, t->u.handshake.handle, &welcome);
+    t->u.handshake.done(t->u.handshake.ud, t->u.handshake.handle, &result);
 }
 
-static void welcome(struct bh_task *t, int index) {
+static void accept_handshake(struct bh_task *t, int index) {
     struct bh_admission admission;
     char why[BH_WHY_MAX];
     const struct bh_lua_request *req = lua_touserdata(t->co, BH_TASK_BASE + 1);
@@ -124,10 +124,10 @@ static void welcome(struct bh_task *t, int index) {
         refuse(t, 503, failed_body, NULL);
         return;
     }
-    struct bh_welcome w = {.identity = admission.identity,
-                           .protocol = admission.protocol,
-                           .headers = admission.headers.list,
-                           .header_count = admission.headers.count};
+    struct bh_handshake_result w = {.identity = admission.identity,
+                                    .protocol = admission.protocol,
+                                    .headers = admission.headers.list,
+                                    .header_count = admission.headers.count};
     t->u.handshake.done(t->u.handshake.ud, t->u.handshake.handle, &w);
 }
 
@@ -159,7 +159,7 @@ static void handshake_end(struct bh_task *t, enum bh_outcome outcome, const char
     else if (outcome == BH_NO_OPINION)
         refuse(t, 401, unauthorized_body, NULL);
     else if (lua_istable(t->co, first))
-        welcome(t, first);
+        accept_handshake(t, first);
     else if (is_boolean(t->co, first, false))
         handshake_refused(t, first);
     else {
@@ -178,14 +178,14 @@ static bh_handle run_with_req(struct bh_script *s, struct bh_task *t) {
 }
 
 bh_handle bh_hook_handshake(struct bh_hooks *h, const struct bh_request *request,
-                            bh_welcome_cb done, void *ud, bh_handle handle) {
+                            bh_handshake_cb done, void *ud, bh_handle handle) {
     struct bh_script *s = (struct bh_script *)h;
     struct bh_tenant_call call = {.ok = true};
     lua_checkstack(s->L, 4);
     bh_request_push(s->L, request, NULL);
     bh_tenant_ask(s, s->L, &call);
     if (call.status) {
-        struct bh_welcome no = {.status = call.status, .body = bh_tenant_body(&call)};
+        struct bh_handshake_result no = {.status = call.status, .body = bh_tenant_body(&call)};
         lua_pop(s->L, 1);
         done(ud, handle, &no);
         bh_bytes_free(&call.body);

@@ -60,7 +60,7 @@ struct bh_task {
 
     union { /* for on_done */
         struct {
-            bh_welcome_cb done;
+            bh_handshake_cb done;
             void *ud;
             bh_handle handle;
         } handshake;

@@ -63,13 +63,13 @@ struct test {
     char asked[256]; /* method, path and body of the last request to it; parameters of handshakes */
     int refuse_status;
     const char *refuse_body;
-    struct bh_identity identity; /* of those who are welcome */
+    struct bh_identity identity; /* of accepted clients */
     const char *protocol;
-    struct bh_header welcome_header;
+    struct bh_header result_header;
     enum bh_slow slow; /* what on_slow answers, if it is present */
     int asked_slow;
     char peer_ip[64]; /* of the last handshake */
-    bh_welcome_cb welcome;
+    bh_handshake_cb handshake_done;
     bh_allowed_cb allowed;
     void *hook_ud;
     bh_handle hook_handle;
@@ -125,18 +125,20 @@ static const struct bh_broker_vt shared_vt = TEST_BROKER(true);
 
 /* --- hooks --- */
 
-static void give_welcome(struct test *t, bh_welcome_cb done, void *ud, bh_handle handle, bool yes) {
-    struct bh_welcome w = {.status = t->refuse_status, .body = bh_slice_cstr(t->refuse_body)};
+static void complete_handshake(struct test *t, bh_handshake_cb done, void *ud, bh_handle handle,
+                               bool yes) {
+    struct bh_handshake_result w = {.status = t->refuse_status,
+                                    .body = bh_slice_cstr(t->refuse_body)};
     if (yes) {
-        w = (struct bh_welcome){.protocol = bh_slice_cstr(t->protocol)};
+        w = (struct bh_handshake_result){.protocol = bh_slice_cstr(t->protocol)};
         assert_int_equal(bh_identity_new(&t->identity, &w.identity, NULL), 0);
     }
-    w.headers = &t->welcome_header;
-    w.header_count = t->welcome_header.name.n != 0;
+    w.headers = &t->result_header;
+    w.header_count = t->result_header.name.n != 0;
     done(ud, handle, &w);
 }
-static bh_handle hook_handshake(struct bh_hooks *h, const struct bh_request *r, bh_welcome_cb done,
-                                void *ud, bh_handle handle) {
+static bh_handle hook_handshake(struct bh_hooks *h, const struct bh_request *r,
+                                bh_handshake_cb done, void *ud, bh_handle handle) {
     struct test *t = the_test;
     assert_true(bh_slice_starts(r->listener, BH_SLICE("127.0.0.1:")));
     snprintf(t->peer_ip, sizeof t->peer_ip, "%.*s", BH_SLICE_ARG(r->peer_ip));
@@ -144,12 +146,12 @@ static bh_handle hook_handshake(struct bh_hooks *h, const struct bh_request *r, 
     for (size_t i = 0; i < r->param_count; i++)
         snprintf(t->asked + strlen(t->asked), sizeof t->asked - strlen(t->asked), "%.*s=%.*s;",
                  BH_SLICE_ARG(r->params[i].name), BH_SLICE_ARG(r->params[i].value));
-    t->welcome = done;
+    t->handshake_done = done;
     t->hook_ud = ud;
     t->hook_handle = handle;
     if (t->handshake == LATER)
         return 77;
-    give_welcome(t, done, ud, handle, t->handshake == YES);
+    complete_handshake(t, done, ud, handle, t->handshake == YES);
     return 0;
 }
 static void hook_cancel(struct bh_hooks *h, bh_handle ticket) {

@@ -318,10 +318,10 @@ static void test_origins(void **state) {
                                       "Origin: https://app.example.evil\r\n", "Origin: null\r\n"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         int64_t before = count_of(BH_EDGE_LIMIT_ORIGIN);
-        t.welcome = NULL;
+        t.handshake_done = NULL;
         upgrade(&t, &c, bad[i], 0);
         expect_text(&c, "HTTP/1.1 403 ");
-        assert_null(t.welcome); /* the policy was not asked */
+        assert_null(t.handshake_done); /* the policy was not asked */
         assert_int_equal(count_of(BH_EDGE_LIMIT_ORIGIN), before + 1);
         hang_up(&c);
     }

@@ -23,7 +23,7 @@ static void test_handshake_and_echo(void **state) {
     struct client c;
     test_begin(&t);
     t.protocol = "chat";
-    t.welcome_header = (struct bh_header){BH_SLICE("X-Served-By"), BH_SLICE("test")};
+    t.result_header = (struct bh_header){BH_SLICE("X-Served-By"), BH_SLICE("test")};
     dial(&t, &c);
     say_text(&c, UPGRADE("/ws?x=1") "Sec-WebSocket-Protocol: other, chat\r\n\r\n");
     expect_text(&c, "HTTP/1.1 101");
@@ -129,7 +129,7 @@ static void test_refusal_is_json_once(void **state) {
     t.handshake = NO;
     t.refuse_status = 403;
     t.refuse_body = "no";
-    t.welcome_header = (struct bh_header){BH_SLICE("content-type"), BH_SLICE("text/html")};
+    t.result_header = (struct bh_header){BH_SLICE("content-type"), BH_SLICE("text/html")};
     dial(&t, &c);
     say_text(&c, UPGRADE("/ws") "\r\n");
     expect_end(&c);
@@ -205,8 +205,8 @@ static void test_frames_behind_the_upgrade(void **state) {
     say(&c, bh_slice(wire.p, cut));
     assert_int_equal(t.messages, 0);
     expect_silence(&c);
-    WAIT_FOR(&t, t.welcome);
-    give_welcome(&t, t.welcome, t.hook_ud, t.hook_handle, true);
+    WAIT_FOR(&t, t.handshake_done);
+    complete_handshake(&t, t.handshake_done, t.hook_ud, t.hook_handle, true);
     expect_101(&c);
     expect_frame(&c, 1, BH_SLICE("one"));
     say(&c, bh_slice(wire.p + cut, wire.len - cut));
@@ -244,7 +244,7 @@ static void test_handshake_takes_too_long(void **state) {
     t.handshake = LATER;
     dial(&t, &c);
     say_text(&c, UPGRADE("/ws") "\r\n");
-    WAIT_FOR(&t, t.welcome);
+    WAIT_FOR(&t, t.handshake_done);
     advance(&t, 6900);
     expect_silence(&c);
     advance(&t, 200);
@@ -252,7 +252,8 @@ static void test_handshake_takes_too_long(void **state) {
     expect_end(&c);
     assert_true(c.ended);
     WAIT_FOR(&t, t.cancelled == 1);
-    give_welcome(&t, t.welcome, t.hook_ud, t.hook_handle, true); /* too late; must not leak */
+    complete_handshake(&t, t.handshake_done, t.hook_ud, t.hook_handle,
+                       true); /* too late; must not leak */
     hang_up(&c);
     test_end(&t);
     assert_int_equal(t.opened, 0);
@@ -265,7 +266,7 @@ static void test_client_goes_during_the_handshake(void **state) {
     t.handshake = LATER;
     dial(&t, &c);
     say_text(&c, UPGRADE("/ws") "\r\n");
-    WAIT_FOR(&t, t.welcome);
+    WAIT_FOR(&t, t.handshake_done);
     hang_up(&c);
     WAIT_FOR(&t, t.cancelled == 1);
     test_end(&t);

@@ -370,7 +370,8 @@ struct answer {
     bool allowed;
 };
 
-static inline void answer_welcome(void *ud, bh_handle handle, const struct bh_welcome *w) {
+static inline void on_handshake_result(void *ud, bh_handle handle,
+                                       const struct bh_handshake_result *w) {
     struct answer *a = ud;
     a->calls++;
     a->status = w->status;

@@ -177,7 +177,7 @@ static void test_handshake_is_cancelled(void **state) {
                   "    bh.log.info('closed') end })\n"
                   "  bh.http.fetch('http://h/') end }");
     struct bh_hooks *h = w->worker->hooks;
-    bh_handle ticket = h->vt->handshake(h, &request, answer_welcome, &a, 0);
+    bh_handle ticket = h->vt->handshake(h, &request, on_handshake_result, &a, 0);
     assert_int_equal(fake.calls, 1);
     h->vt->cancel(h, ticket);
     assert_int_equal(fake.cancelled, 1);

@@ -132,14 +132,14 @@ static void test_cache_when_the_fetching_hook_is_cancelled(void **state) {
                   "    return n end)\n"
                   "  return false, 403, tostring(v) .. ' ' .. tostring(why) end }");
     struct bh_hooks *h = w->worker->hooks;
-    bh_handle ticket = h->vt->handshake(h, &r, answer_welcome, &a, 0);
-    h->vt->handshake(h, &r, answer_welcome, &b, 0);
+    bh_handle ticket = h->vt->handshake(h, &r, on_handshake_result, &a, 0);
+    h->vt->handshake(h, &r, on_handshake_result, &b, 0);
     h->vt->cancel(h, ticket);
     world_pass(w, 50);
     assert_int_equal(a.calls, 0);
     assert_string_equal(b.body, "nil whoever was to fetch the value was cancelled");
     answer_free(&b);
-    h->vt->handshake(h, &r, answer_welcome, &a, 0);
+    h->vt->handshake(h, &r, on_handshake_result, &a, 0);
     world_pass(w, 200);
     assert_string_equal(a.body, "2 nil");
     answer_free(&a);

@@ -128,7 +128,7 @@ static void test_params_of_handshakes(void **state) {
                "  return { user = 'u1' } end }");
     struct bh_hooks *h = bh_script_hooks(w->script);
     struct bh_request r = {.params = params, .param_count = 1};
-    h->vt->handshake(h, &r, answer_welcome, &a, 77);
+    h->vt->handshake(h, &r, on_handshake_result, &a, 77);
     assert_int_equal(a.status, 0);
     answer_free(&a);
 }

@@ -31,7 +31,7 @@ static bh_handle shake(struct world *w, struct answer *a) {
     struct bh_request r = request();
     struct bh_hooks *h = bh_script_hooks(w->script);
     *a = (struct answer){0};
-    return h->vt->handshake(h, &r, answer_welcome, a, 77);
+    return h->vt->handshake(h, &r, on_handshake_result, a, 77);
 }
 
 static bh_handle ask_api(struct world *w, struct answer *a) {

@@ -67,14 +67,14 @@ static void hang_up(struct crowd *c, unsigned i) {
     c->closed++;
 }
 
-static void on_stray_welcome(void *ud, bh_handle handle, const struct bh_welcome *w) {
+static void on_stray_result(void *ud, bh_handle handle, const struct bh_handshake_result *w) {
     bh_identity_free(w->identity);
 }
 
 static void shake_and_maybe_cancel(struct world *w, struct crowd *c) {
     struct bh_hooks *h = bh_script_hooks(w->script);
     struct bh_request r = {.path = BH_SLICE("/ws")};
-    bh_handle ticket = h->vt->handshake(h, &r, on_stray_welcome, NULL, 0);
+    bh_handle ticket = h->vt->handshake(h, &r, on_stray_result, NULL, 0);
     if (roll(&c->seed, 2))
         h->vt->cancel(h, ticket);
 }

@@ -257,8 +257,8 @@ static void test_a_handshake_under_way_ends_in_its_state(void **state) {
     LOAD_OK(w, "return { on_handshake = function() require 'bellhop'.sleep(0.1)\n"
                "  return { user = 'one' } end }");
     h = w->worker->hooks;
-    assert_true(h->vt->handshake(h, &r, answer_welcome, &a, 0) != 0);
-    bh_handle ticket = h->vt->handshake(h, &r, answer_welcome, &b, 0);
+    assert_true(h->vt->handshake(h, &r, on_handshake_result, &a, 0) != 0);
+    bh_handle ticket = h->vt->handshake(h, &r, on_handshake_result, &b, 0);
     reload_ok(w, "return { on_handshake = function() return { user = 'two' } end }");
     h = w->worker->hooks;
     h->vt->cancel(h, ticket);
