@@ -1,10 +1,10 @@
-/* http1.c - requests out of bytes.
+/* http1.c - the request parser.
  *
- * The states follow a request: its head is gathered line by line, each line checked as it comes;
- * the whole head is parsed at once (http1_head.c), its slices pointing into the gathered bytes;
- * then the body is counted or decoded (http1_chunked.c) into memory of its own. Bytes of a next
- * request are never touched. A refusal is final: the connection's framing is lost.
- * Everything belongs to the struct, and bh_http1_reset gives it back. */
+ * The states follow a request. Its head is collected line by line, and each line is checked when it
+ * is complete; the whole head is parsed at once (http1_head.c), with slices into the collected
+ * bytes; then the body is copied or decoded (http1_chunked.c). Bytes of a next request are not
+ * consumed. A failure is final, because the framing of the connection is lost. The struct owns all
+ * memory; bh_http1_reset frees it. */
 #include "bellhop/proto/http1.h"
 
 #include "bellhop/base/error.h"
@@ -13,14 +13,14 @@
 #include "http1_head.h"
 #include "http1_line.h"
 
-#define BLANK_LINES_MAX 4 /* before a request; old clients end a body with one */
+#define BLANK_LINES_MAX 4 /* before a request: old clients end a body with one */
 
 enum state {
     IN_HEAD,
     IN_COUNTED_BODY,
     IN_CHUNKED_BODY,
     COMPLETE,
-    REFUSED,
+    FAILED,
 };
 
 struct bh_http1 {
@@ -28,14 +28,14 @@ struct bh_http1 {
     enum state state;
     unsigned blank_lines;
     struct bh_bytes head;
-    size_t line_start; /* of the line at hand, in head */
+    size_t line_start; /* start of the current line in head */
     size_t lines;      /* complete ones, the request line included */
     struct bh_header *headers;
     struct bh_http_request request;
     struct bh_http1_framing framing;
     struct bh_http1_chunked chunked;
     struct bh_bytes body;
-    struct bh_http1_refusal refusal;
+    struct bh_http1_failure failure;
 };
 
 struct bh_http1 *bh_http1_new(const struct bh_http_limits *limits) {
@@ -67,27 +67,27 @@ const struct bh_http_request *bh_http1_request(const struct bh_http1 *h) {
 }
 
 void bh_http1_error(const struct bh_http1 *h, int *status, const char **why) {
-    *status = h->refusal.status;
-    *why = h->refusal.why;
+    *status = h->failure.status;
+    *why = h->failure.why;
 }
 
 /* --- the head --- */
 
-static int refuse_long_head(struct bh_http1 *h) {
+static int fail_long_head(struct bh_http1 *h) {
     if (h->lines == 0)
-        return bh_http1_refuse(&h->refusal, 414, "request line too long");
-    return bh_http1_refuse(&h->refusal, 431, "request head too large");
+        return bh_http1_fail(&h->failure, 414, "request line too long");
+    return bh_http1_fail(&h->failure, 431, "request head too large");
 }
 
 static int end_head(struct bh_http1 *h) {
     size_t count = h->lines - 1;
     h->headers = bh_calloc(count, sizeof *h->headers);
     int r = bh_http1_parse_head(bh_slice(h->head.p, h->line_start), h->headers, count, &h->request,
-                                &h->framing, &h->refusal);
+                                &h->framing, &h->failure);
     if (r)
         return r;
     if (h->framing.length > h->limits->body_bytes)
-        return bh_http1_refuse(&h->refusal, 413, "body too large");
+        return bh_http1_fail(&h->failure, 413, "body too large");
     h->state = h->framing.chunked  ? IN_CHUNKED_BODY
                : h->framing.length ? IN_COUNTED_BODY
                                    : COMPLETE;
@@ -96,17 +96,17 @@ static int end_head(struct bh_http1 *h) {
 
 static int skip_blank_line(struct bh_http1 *h) {
     if (++h->blank_lines > BLANK_LINES_MAX)
-        return bh_http1_refuse(&h->refusal, 400, "blank lines instead of a request");
+        return bh_http1_fail(&h->failure, 400, "blank lines instead of a request");
     bh_bytes_free(&h->head);
     return 0;
 }
 
 static int check_line(struct bh_http1 *h, struct bh_slice line) {
     if (h->lines == 0)
-        return bh_http1_check_request_line(line, &h->refusal);
+        return bh_http1_check_request_line(line, &h->failure);
     if (h->lines > h->limits->header_count)
-        return bh_http1_refuse(&h->refusal, 431, "too many headers");
-    return bh_http1_check_field(line, &h->refusal);
+        return bh_http1_fail(&h->failure, 431, "too many headers");
+    return bh_http1_check_field(line, &h->failure);
 }
 
 static int end_line(struct bh_http1 *h) {
@@ -119,11 +119,11 @@ static int end_line(struct bh_http1 *h) {
     return r;
 }
 
-static int take_head(struct bh_http1 *h, struct bh_slice *in) {
+static int read_head(struct bh_http1 *h, struct bh_slice *in) {
     while (h->state == IN_HEAD) {
-        int r = bh_http1_take_line(&h->head, h->line_start, in, h->limits->head_bytes, &h->refusal);
+        int r = bh_http1_read_line(&h->head, h->line_start, in, h->limits->head_bytes, &h->failure);
         if (r == BH_ETOOBIG)
-            return refuse_long_head(h);
+            return fail_long_head(h);
         if (r <= 0)
             return r;
         r = end_line(h);
@@ -135,19 +135,19 @@ static int take_head(struct bh_http1 *h, struct bh_slice *in) {
 
 /* --- the body --- */
 
-static int take_counted(struct bh_http1 *h, struct bh_slice *in) {
+static int read_counted(struct bh_http1 *h, struct bh_slice *in) {
     size_t total = (size_t)h->framing.length, left = total - h->body.len;
     size_t n = left < in->n ? left : in->n;
     if (bh_bytes_try_add(&h->body, bh_slice(in->p, n), total))
-        return bh_http1_refuse(&h->refusal, 503, "no memory for the request");
+        return bh_http1_fail(&h->failure, 503, "no memory for the request");
     *in = bh_slice(in->p + n, in->n - n);
     return n == left;
 }
 
-static int take_body(struct bh_http1 *h, struct bh_slice *in) {
+static int read_body(struct bh_http1 *h, struct bh_slice *in) {
     int r = h->state == IN_COUNTED_BODY
-                ? take_counted(h, in)
-                : bh_http1_chunked_feed(&h->chunked, h->limits, in, &h->body, &h->refusal);
+                ? read_counted(h, in)
+                : bh_http1_chunked_feed(&h->chunked, h->limits, in, &h->body, &h->failure);
     if (r == 1) {
         h->request.body = bh_bytes_slice(&h->body);
         h->state = COMPLETE;
@@ -158,16 +158,16 @@ static int take_body(struct bh_http1 *h, struct bh_slice *in) {
 static enum bh_http1_event advance(struct bh_http1 *h, struct bh_slice *in) {
     int r = 0;
     if (h->state == IN_HEAD) {
-        r = take_head(h, in);
+        r = read_head(h, in);
         bool body_follows = h->state == IN_COUNTED_BODY || h->state == IN_CHUNKED_BODY;
         if (r == 0 && body_follows && h->request.expect_continue)
             return BH_HTTP1_CONTINUE;
     }
     if (r == 0 && (h->state == IN_COUNTED_BODY || h->state == IN_CHUNKED_BODY))
-        r = take_body(h, in);
+        r = read_body(h, in);
     if (r < 0)
-        h->state = REFUSED;
-    return h->state == REFUSED    ? BH_HTTP1_ERROR
+        h->state = FAILED;
+    return h->state == FAILED     ? BH_HTTP1_ERROR
            : h->state == COMPLETE ? BH_HTTP1_REQUEST
                                   : BH_HTTP1_MORE;
 }

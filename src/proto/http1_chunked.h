@@ -13,17 +13,17 @@ struct bh_http1_chunked {
         BH_CHUNK_END,
         BH_CHUNK_TRAILER,
     } state;
-    struct bh_bytes line; /* the one at hand */
-    uint64_t left;        /* data bytes of the chunk at hand still to come */
+    struct bh_bytes line; /* the current one */
+    uint64_t left;        /* data bytes missing in the current chunk */
     size_t extras;        /* bytes of extensions and trailers so far */
     size_t trailers;      /* lines */
 };
 
 void bh_http1_chunked_deinit(struct bh_http1_chunked *c);
-/* Takes bytes from *in, adds data to `body`. 1 at the end of the body, 0 when *in is used up,
- * BH_EPROTO with a refusal. */
+/* Takes bytes from *in and adds data to `body`. 1 at the end of the body, 0 when *in is used up,
+ * BH_EPROTO with *failure. */
 int bh_http1_chunked_feed(struct bh_http1_chunked *c, const struct bh_http_limits *limits,
                           struct bh_slice *in, struct bh_bytes *body,
-                          struct bh_http1_refusal *refusal);
+                          struct bh_http1_failure *failure);
 
 #endif

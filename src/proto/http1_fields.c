@@ -1,7 +1,7 @@
-/* http1_fields.c - looking things up in a request: headers, lists, query arguments, cookies.
+/* http1_fields.c - look-ups in a request: headers, lists, query arguments, cookies.
  *
- * Requests are small and looked at once, so every look-up walks; nothing is indexed or copied.
- * What is absent has p == NULL, what is empty has not. */
+ * Requests are small and read once, so every look-up walks the headers; nothing is indexed or
+ * copied. An absent value has p == NULL, an empty one has not. */
 #include "bellhop/proto/http1.h"
 
 static struct bh_slice none(void) {
@@ -16,7 +16,7 @@ struct bh_slice bh_http_header(const struct bh_header *headers, size_t count,
     return none();
 }
 
-/* The next part of a list, through all lines of that name. */
+/* The next part of a list, over all header lines of that name. */
 static bool next_part(const struct bh_header *headers, size_t count, struct bh_slice name,
                       char separator, struct bh_http_list *at, struct bh_slice *part) {
     while (!bh_slice_split(&at->rest, separator, part)) {

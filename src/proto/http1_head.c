@@ -3,7 +3,7 @@
  * http_parser splits the head and knows the methods and the characters of a URL. It gets the head
  * in one piece, in memory that does not move, so its callbacks hand out slices at once and each
  * exactly one per element. How long the body is, what the target names and whether the client
- * wants an upgrade is decided here: of two readings of a head the stricter one counts. */
+ * has_token an upgrade is decided here: of two readings of a head the stricter one counts. */
 #include "http1_head.h"
 
 #include "bellhop/base/error.h"
@@ -13,12 +13,12 @@
 
 /* --- the request line --- */
 
-static int check_version(struct bh_slice version, struct bh_http1_refusal *refusal) {
+static int check_version(struct bh_slice version, struct bh_http1_failure *failure) {
     if (version.n != 8 || !bh_slice_starts(version, BH_SLICE("HTTP/")) || version.p[6] != '.' ||
         version.p[5] < '0' || version.p[5] > '9' || version.p[7] < '0' || version.p[7] > '9')
-        return bh_http1_refuse(refusal, 400, "not an HTTP request");
+        return bh_http1_fail(failure, 400, "not an HTTP request");
     if (version.p[5] != '1' || version.p[7] > '1')
-        return bh_http1_refuse(refusal, 505, "HTTP version is neither 1.0 nor 1.1");
+        return bh_http1_fail(failure, 505, "HTTP version is neither 1.0 nor 1.1");
     return 0;
 }
 
@@ -29,16 +29,16 @@ static bool is_visible(struct bh_slice s) {
     return s.n > 0;
 }
 
-int bh_http1_check_request_line(struct bh_slice line, struct bh_http1_refusal *refusal) {
+int bh_http1_check_request_line(struct bh_slice line, struct bh_http1_failure *failure) {
     struct bh_slice rest = bh_slice(line.p, line.n - 2), method, target;
     bh_slice_split(&rest, ' ', &method);
     if (!bh_slice_split(&rest, ' ', &target) || !rest.p || !bh_http1_is_token(method))
-        return bh_http1_refuse(refusal, 400, "malformed request line");
-    int r = check_version(rest, refusal);
+        return bh_http1_fail(failure, 400, "malformed request line");
+    int r = check_version(rest, failure);
     if (r)
         return r;
     if (!is_visible(target))
-        return bh_http1_refuse(refusal, 400, "malformed request target");
+        return bh_http1_fail(failure, 400, "malformed request target");
     return 0;
 }
 
@@ -86,23 +86,23 @@ static void lift_library_limit(void) {
     http_parser_set_max_header_size(UINT32_MAX);
 }
 
-static int refuse_parsed(const http_parser *parser, struct bh_http1_refusal *refusal) {
+static int fail_parsed(const http_parser *parser, struct bh_http1_failure *failure) {
     enum http_errno error = HTTP_PARSER_ERRNO(parser);
     if (error == HPE_INVALID_METHOD)
-        return bh_http1_refuse(refusal, 501, "unknown method");
-    return bh_http1_refuse(refusal, 400, http_errno_description(error));
+        return bh_http1_fail(failure, 501, "unknown method");
+    return bh_http1_fail(failure, 400, http_errno_description(error));
 }
 
-static int split_head(struct bh_slice head, struct split *split, struct bh_http1_refusal *refusal) {
+static int split_head(struct bh_slice head, struct split *split, struct bh_http1_failure *failure) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, lift_library_limit);
     http_parser parser = {.data = split};
     http_parser_init(&parser, HTTP_REQUEST);
     http_parser_execute(&parser, &callbacks, head.p, head.n);
     if (HTTP_PARSER_ERRNO(&parser) != HPE_OK)
-        return refuse_parsed(&parser, refusal);
+        return fail_parsed(&parser, failure);
     if (parser.method == HTTP_CONNECT)
-        return bh_http1_refuse(refusal, 501, "CONNECT is not served");
+        return bh_http1_fail(failure, 501, "CONNECT is not served");
     split->request->method = bh_slice_cstr(http_method_str(parser.method));
     split->request->minor = (uint8_t)parser.http_minor;
     split->request->headers = split->headers;
@@ -110,7 +110,7 @@ static int split_head(struct bh_slice head, struct split *split, struct bh_http1
     return 0;
 }
 
-/* --- where it goes --- */
+/* --- host and target --- */
 
 static bool is_authority(struct bh_slice s) {
     for (size_t i = 0; i < s.n; i++) {
@@ -133,13 +133,13 @@ static struct bh_slice value_of(const struct bh_http_request *request, struct bh
     return bh_http_header(request->headers, request->header_count, name);
 }
 
-static int read_host(struct bh_http_request *request, struct bh_http1_refusal *refusal) {
+static int read_host(struct bh_http_request *request, struct bh_http1_failure *failure) {
     size_t lines = count_lines(request, BH_SLICE("Host"));
     if (lines > 1 || (lines == 0 && request->minor == 1))
-        return bh_http1_refuse(refusal, 400, "there must be one Host header");
+        return bh_http1_fail(failure, 400, "there must be one Host header");
     request->host = value_of(request, BH_SLICE("Host"));
     if (!is_authority(request->host))
-        return bh_http1_refuse(refusal, 400, "malformed Host header");
+        return bh_http1_fail(failure, 400, "malformed Host header");
     return 0;
 }
 
@@ -149,11 +149,11 @@ static bool is_web_scheme(struct bh_slice s) {
 }
 
 /* "http://host/path" becomes host and "/path". */
-static int reduce_absolute(struct bh_http_request *request, struct bh_http1_refusal *refusal) {
+static int reduce_absolute(struct bh_http_request *request, struct bh_http1_failure *failure) {
     struct bh_slice rest = request->target, scheme;
     bh_slice_split(&rest, ':', &scheme);
     if (!is_web_scheme(scheme) || !bh_slice_starts(rest, BH_SLICE("//")))
-        return bh_http1_refuse(refusal, 400, "malformed request target");
+        return bh_http1_fail(failure, 400, "malformed request target");
     rest = bh_slice(rest.p + 2, rest.n - 2);
     size_t n = 0;
     while (n < rest.n && rest.p[n] != '/' && rest.p[n] != '?')
@@ -161,20 +161,20 @@ static int reduce_absolute(struct bh_http_request *request, struct bh_http1_refu
     request->host = bh_slice(rest.p, n);
     request->target = n == rest.n ? BH_SLICE("/") : bh_slice(rest.p + n, rest.n - n);
     if (n == 0 || !is_authority(request->host) || request->target.p[0] != '/')
-        return bh_http1_refuse(refusal, 400, "malformed request target");
+        return bh_http1_fail(failure, 400, "malformed request target");
     return 0;
 }
 
-static int read_target(struct bh_http_request *request, struct bh_http1_refusal *refusal) {
+static int read_target(struct bh_http_request *request, struct bh_http1_failure *failure) {
     struct bh_slice target = request->target;
     bool everything = bh_slice_eq(target, BH_SLICE("*"));
     if (memchr(target.p, '#', target.n))
-        return bh_http1_refuse(refusal, 400, "fragment in the request target");
+        return bh_http1_fail(failure, 400, "fragment in the request target");
     if (everything != (target.p[0] == '*') ||
         (everything && !bh_slice_eq(request->method, BH_SLICE("OPTIONS"))))
-        return bh_http1_refuse(refusal, 400, "malformed request target");
+        return bh_http1_fail(failure, 400, "malformed request target");
     if (!everything && target.p[0] != '/') {
-        int r = reduce_absolute(request, refusal);
+        int r = reduce_absolute(request, failure);
         if (r)
             return r;
     }
@@ -185,8 +185,8 @@ static int read_target(struct bh_http_request *request, struct bh_http1_refusal 
 
 /* --- the body's length --- */
 
-/* One "chunked" and nothing else is served. Where the body's end is unclear the answer is 400. */
-static int read_codings(const struct bh_http_request *request, struct bh_http1_refusal *refusal) {
+/* Only a single "chunked" is supported. An ambiguous end of the body is 400. */
+static int read_codings(const struct bh_http_request *request, struct bh_http1_failure *failure) {
     struct bh_http_list at = {0};
     struct bh_slice coding;
     size_t codings = 0, chunked = 0;
@@ -198,57 +198,57 @@ static int read_codings(const struct bh_http_request *request, struct bh_http1_r
         codings++;
     }
     if (codings == 0 || chunked > 1 || (chunked == 1 && !last_chunked))
-        return bh_http1_refuse(refusal, 400, "ambiguous Transfer-Encoding");
+        return bh_http1_fail(failure, 400, "ambiguous Transfer-Encoding");
     if (codings > chunked)
-        return bh_http1_refuse(refusal, 501, "unknown Transfer-Encoding");
+        return bh_http1_fail(failure, 501, "unknown Transfer-Encoding");
     return 0;
 }
 
 static int read_framing(const struct bh_http_request *request, struct bh_http1_framing *framing,
-                        struct bh_http1_refusal *refusal) {
+                        struct bh_http1_failure *failure) {
     size_t lengths = count_lines(request, BH_SLICE("Content-Length"));
     bool coded = count_lines(request, BH_SLICE("Transfer-Encoding")) > 0;
     *framing = (struct bh_http1_framing){.chunked = coded};
     if (lengths > 1 || (coded && (lengths || request->minor == 0)))
-        return bh_http1_refuse(refusal, 400, "ambiguous length of the body");
+        return bh_http1_fail(failure, 400, "ambiguous length of the body");
     if (coded)
-        return read_codings(request, refusal);
+        return read_codings(request, failure);
     if (lengths &&
         bh_slice_u64(value_of(request, BH_SLICE("Content-Length")), UINT64_MAX, &framing->length))
-        return bh_http1_refuse(refusal, 400, "malformed Content-Length");
+        return bh_http1_fail(failure, 400, "malformed Content-Length");
     return 0;
 }
 
-/* --- what else the client wants --- */
+/* --- options of the client --- */
 
-static bool wants(const struct bh_http_request *request, struct bh_slice name,
-                  struct bh_slice token) {
+static bool has_token(const struct bh_http_request *request, struct bh_slice name,
+                      struct bh_slice token) {
     return bh_http_has_token(request->headers, request->header_count, name, token);
 }
 
-static void read_wishes(struct bh_http_request *request, const struct bh_http1_framing *framing) {
+static void read_options(struct bh_http_request *request, const struct bh_http1_framing *framing) {
     bool modern = request->minor == 1, body = framing->chunked || framing->length;
     struct bh_slice connection = BH_SLICE("Connection");
-    request->keep_alive = !wants(request, connection, BH_SLICE("close")) &&
-                          (modern || wants(request, connection, BH_SLICE("keep-alive")));
-    request->upgrade = modern && !body && wants(request, connection, BH_SLICE("upgrade")) &&
-                       wants(request, BH_SLICE("Upgrade"), BH_SLICE("websocket"));
+    request->keep_alive = !has_token(request, connection, BH_SLICE("close")) &&
+                          (modern || has_token(request, connection, BH_SLICE("keep-alive")));
+    request->upgrade = modern && !body && has_token(request, connection, BH_SLICE("upgrade")) &&
+                       has_token(request, BH_SLICE("Upgrade"), BH_SLICE("websocket"));
     request->expect_continue =
-        modern && body && wants(request, BH_SLICE("Expect"), BH_SLICE("100-continue"));
+        modern && body && has_token(request, BH_SLICE("Expect"), BH_SLICE("100-continue"));
 }
 
 int bh_http1_parse_head(struct bh_slice head, struct bh_header *headers, size_t count,
                         struct bh_http_request *request, struct bh_http1_framing *framing,
-                        struct bh_http1_refusal *refusal) {
+                        struct bh_http1_failure *failure) {
     struct split split = {.request = request, .headers = headers, .room = count};
-    int r = split_head(head, &split, refusal);
+    int r = split_head(head, &split, failure);
     if (!r)
-        r = read_host(request, refusal);
+        r = read_host(request, failure);
     if (!r)
-        r = read_target(request, refusal);
+        r = read_target(request, failure);
     if (!r)
-        r = read_framing(request, framing, refusal);
+        r = read_framing(request, framing, failure);
     if (!r)
-        read_wishes(request, framing);
+        read_options(request, framing);
     return r;
 }

@@ -1,8 +1,8 @@
-/* http1_response.c - answers, appended to the caller's bytes.
+/* http1_response.c - responses, appended to the caller's bytes.
  *
- * Headers may come from scripts, so they are checked before the first byte is written: no value
- * can start a line of its own, none can contradict the framing that is written here. The Date line
- * changes once a second and is kept for each thread. */
+ * Headers may come from scripts, so they are checked before the first byte is written: a value
+ * cannot begin a new line, and a header cannot contradict the framing. The Date is formatted once
+ * per second and thread. */
 #include "http1_write.h"
 
 #include "bellhop/base/error.h"
@@ -17,7 +17,7 @@ const char *bh_http_reason(int status) {
     return reason[0] == '<' ? "Unknown" : reason;
 }
 
-bool bh_http1_may_send(const struct bh_header *headers, size_t count) {
+bool bh_http1_headers_ok(const struct bh_header *headers, size_t count) {
     for (size_t i = 0; i < count; i++)
         if (!bh_http1_is_token(headers[i].name) || !bh_http1_is_value(headers[i].value))
             return false;
@@ -36,7 +36,7 @@ void bh_http1_write_headers(struct bh_bytes *out, const struct bh_header *header
         bh_http1_write_header(out, headers[i].name, headers[i].value);
 }
 
-/* Not strftime: its names follow the locale. */
+/* Not strftime, whose names depend on the locale. */
 static struct bh_slice date(int64_t wall_ms) {
     static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
     static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
@@ -65,7 +65,7 @@ int bh_http_response(struct bh_bytes *out, int status, const char *content_type,
                      bool keep_alive, bool head_only, int64_t wall_ms) {
     struct bh_slice type = bh_slice_cstr(content_type);
     if (status < 100 || status > 599 || !bh_http1_is_value(type) ||
-        !bh_http1_may_send(headers, header_count) || frames_body(headers, header_count))
+        !bh_http1_headers_ok(headers, header_count) || frames_body(headers, header_count))
         return BH_EINVAL;
     bool interim = status < 200, has_length = !interim && status != 204 && status != 304;
     bh_bytes_reserve(out, 256 + (has_length && !head_only ? body.n : 0));

@@ -1,12 +1,12 @@
-/* proxy.c - the header that a load balancer puts before a connection.
+/* proxy.c - the header that a load balancer sends before the data of a connection.
  *
- * Both versions are read with a cursor over the bytes at hand. Each step answers in the same way: 1
- * when it has taken its part, 0 when that part is not all there but may still become good, or
- * BH_EPROTO. The first step that is not 1 is the answer, so a version 1 line is refused at its
- * first bad byte, and the header is simply decoded anew when more has come: it is short.
+ * Both versions are parsed with a cursor over the received bytes. Every step returns 1 when it has
+ * parsed its part, 0 when that part is incomplete but valid so far, or BH_EPROTO. The first result
+ * other than 1 is the result, so a version 1 line fails at its first bad byte. The header is short,
+ * so it is decoded from the start again when more bytes arrive.
  *
- * Version 1 is text and versions of text differ; what is not canonical (a plus, leading zeros, two
- * blanks, a bare LF) is refused, since another hop may have read it differently. */
+ * Version 1 is text, which implementations read differently, so anything not canonical (a plus,
+ * leading zeros, two blanks, a bare LF) is an error: another hop may have read it differently. */
 #include "bellhop/proto/proxy.h"
 
 #include "bellhop/base/error.h"
@@ -26,7 +26,7 @@ struct cursor {
     const char **why;
 };
 
-static int refuse(struct cursor *c, const char *reason) {
+static int fail(struct cursor *c, const char *reason) {
     *c->why = reason;
     return BH_EPROTO;
 }
@@ -35,18 +35,18 @@ static void skip(struct cursor *c, size_t n) {
     c->rest = bh_slice(c->rest.p + n, c->rest.n - n);
 }
 
-static int take_literal(struct cursor *c, struct bh_slice literal, const char *reason) {
+static int parse_literal(struct cursor *c, struct bh_slice literal, const char *reason) {
     size_t n = c->rest.n < literal.n ? c->rest.n : literal.n;
     if (n && memcmp(c->rest.p, literal.p, n) != 0)
-        return refuse(c, reason);
+        return fail(c, reason);
     skip(c, n);
     return n == literal.n;
 }
 
 /* --- version 1 --- */
 
-/* The bytes before `end`, which is taken too; or all that are there, and false. */
-static bool take_field(struct cursor *c, char end, struct bh_slice *field) {
+/* Takes the bytes before `end`, and `end`; or all bytes, and returns false. */
+static bool parse_field(struct cursor *c, char end, struct bh_slice *field) {
     const char *at = c->rest.n ? memchr(c->rest.p, end, c->rest.n) : NULL;
     *field = bh_slice(c->rest.p, at ? (size_t)(at - c->rest.p) : c->rest.n);
     skip(c, field->n + (at != NULL));
@@ -64,7 +64,7 @@ static bool is_address(struct bh_slice text, const char *ending, int family, uin
     return inet_pton(family, whole, out) == 1;
 }
 
-/* Whatever can become an address becomes one with one of these endings. */
+/* Every beginning of an address becomes one with one of these endings. */
 static bool may_become_address(struct bh_slice text, int family) {
     static const char *const endings[] = {"",      "0",      ".0",      "0.0", ".0.0",
                                           "0.0.0", ".0.0.0", "0.0.0.0", ":",   "::"};
@@ -75,101 +75,101 @@ static bool may_become_address(struct bh_slice text, int family) {
     return false;
 }
 
-static int take_address(struct cursor *c, int family, uint8_t out[16]) {
+static int parse_address(struct cursor *c, int family, uint8_t out[16]) {
     struct bh_slice text;
-    bool whole = take_field(c, ' ', &text);
+    bool whole = parse_field(c, ' ', &text);
     if (whole ? is_address(text, "", family, out) : may_become_address(text, family))
         return whole;
-    return refuse(c, "PROXY line: malformed address");
+    return fail(c, "PROXY line: malformed address");
 }
 
-/* What begins a port is a port itself, unless it is empty. */
-static int take_port(struct cursor *c, char end, uint16_t *out) {
+/* A beginning of a port is a port itself, unless it is empty. */
+static int parse_port(struct cursor *c, char end, uint16_t *out) {
     struct bh_slice text;
     uint64_t number = 0;
-    bool whole = take_field(c, end, &text);
+    bool whole = parse_field(c, end, &text);
     bool zeros = text.n > 1 && text.p[0] == '0';
     if (text.n == 0 ? whole : zeros || bh_slice_u64(text, UINT16_MAX, &number) != 0)
-        return refuse(c, "PROXY line: malformed port");
+        return fail(c, "PROXY line: malformed port");
     *out = (uint16_t)number;
     return whole;
 }
 
-static int take_tcp(struct cursor *c, struct bh_proxy *out) {
-    int r = take_literal(c, BH_SLICE("TCP"), "PROXY line: unknown protocol");
+static int parse_tcp(struct cursor *c, struct bh_proxy *out) {
+    int r = parse_literal(c, BH_SLICE("TCP"), "PROXY line: unknown protocol");
     if (r <= 0 || c->rest.n == 0)
         return r < 0 ? r : 0;
     char digit = c->rest.p[0];
     if (digit != '4' && digit != '6')
-        return refuse(c, "PROXY line: unknown protocol");
+        return fail(c, "PROXY line: unknown protocol");
     skip(c, 1);
     int family = digit == '4' ? AF_INET : AF_INET6;
     out->family = (uint8_t)(digit - '0');
-    r = take_literal(c, BH_SLICE(" "), "PROXY line: unknown protocol");
+    r = parse_literal(c, BH_SLICE(" "), "PROXY line: unknown protocol");
     if (r == 1)
-        r = take_address(c, family, out->source);
+        r = parse_address(c, family, out->source);
     if (r == 1)
-        r = take_address(c, family, out->destination);
+        r = parse_address(c, family, out->destination);
     if (r == 1)
-        r = take_port(c, ' ', &out->source_port);
+        r = parse_port(c, ' ', &out->source_port);
     if (r == 1)
-        r = take_port(c, '\r', &out->destination_port);
+        r = parse_port(c, '\r', &out->destination_port);
     if (r == 1)
-        r = take_literal(c, BH_SLICE("\n"), "PROXY line: CR without LF");
+        r = parse_literal(c, BH_SLICE("\n"), "PROXY line: CR without LF");
     return r;
 }
 
-/* What follows the word is to be ignored up to the line's end. */
-static int take_unknown(struct cursor *c) {
+/* The rest of the line is ignored. */
+static int parse_unknown(struct cursor *c) {
     struct bh_slice ignored;
-    int r = take_literal(c, BH_SLICE("UNKNOWN"), "PROXY line: unknown protocol");
+    int r = parse_literal(c, BH_SLICE("UNKNOWN"), "PROXY line: unknown protocol");
     if (r <= 0 || c->rest.n == 0)
         return r < 0 ? r : 0;
     if (c->rest.p[0] != ' ' && c->rest.p[0] != '\r')
-        return refuse(c, "PROXY line: unknown protocol");
-    bool whole = take_field(c, '\r', &ignored);
+        return fail(c, "PROXY line: unknown protocol");
+    bool whole = parse_field(c, '\r', &ignored);
     if (ignored.n && memchr(ignored.p, '\n', ignored.n))
-        return refuse(c, "PROXY line: LF without CR");
-    return whole ? take_literal(c, BH_SLICE("\n"), "PROXY line: CR without LF") : 0;
+        return fail(c, "PROXY line: LF without CR");
+    return whole ? parse_literal(c, BH_SLICE("\n"), "PROXY line: CR without LF") : 0;
 }
 
 static int decode_v1(struct bh_slice in, struct bh_proxy *out, const char **why) {
     size_t n = in.n < V1_MAX ? in.n : V1_MAX;
     struct cursor c = {bh_slice(in.p, n), why};
-    int r = take_literal(&c, BH_SLICE("PROXY "), "neither a PROXY header nor its beginning");
+    int r = parse_literal(&c, BH_SLICE("PROXY "), "neither a PROXY header nor its beginning");
     if (r == 1)
-        r = c.rest.n == 0 ? 0 : c.rest.p[0] == 'U' ? take_unknown(&c) : take_tcp(&c, out);
+        r = c.rest.n == 0 ? 0 : c.rest.p[0] == 'U' ? parse_unknown(&c) : parse_tcp(&c, out);
     if (r == 1)
         return (int)(n - c.rest.n);
     size_t missing = in.p[n - 1] == '\r' ? 1 : 2;
-    return r == 0 && n + missing > V1_MAX ? refuse(&c, "PROXY line too long") : r;
+    return r == 0 && n + missing > V1_MAX ? fail(&c, "PROXY line too long") : r;
 }
 
 /* --- version 2 --- */
 
 static int check_command(struct cursor *c, uint8_t command) {
     if (command >> 4 != 2)
-        return refuse(c, "PROXY header: unknown version");
+        return fail(c, "PROXY header: unknown version");
     if (command != V2_LOCAL && command != V2_PROXY)
-        return refuse(c, "PROXY header: unknown command");
+        return fail(c, "PROXY header: unknown command");
     return 0;
 }
 
 static int check_family(struct cursor *c, uint8_t family) {
     if (family >> 4 > V2_UNIX || (family & 0x0f) > V2_DATAGRAM)
-        return refuse(c, "PROXY header: unknown address family");
+        return fail(c, "PROXY header: unknown address family");
     if ((family & 0x0f) == V2_DATAGRAM)
-        return refuse(c, "PROXY header: a datagram on a stream");
+        return fail(c, "PROXY header: a datagram on a stream");
     return 0;
 }
 
-/* The first `n` (1 or 2) bytes of the length are there. */
+/* The first `n` (1 or 2) bytes of the length have arrived. */
 static int check_length(struct cursor *c, const uint8_t *p, size_t n, size_t least) {
     size_t length = (size_t)p[0] << 8 | (n > 1 ? p[1] : 0);
     if (V2_HEAD + length > BH_PROXY_MAX)
-        return refuse(c, "PROXY header too long");
+        return fail(c, "PROXY header too long");
     if (n > 1 && length < least)
-        return refuse(c, "PROXY header: no room for its addresses");
+        return fail(c, "PROXY header: no room for its addresses");
     return 0;
 }
 
@@ -186,13 +186,13 @@ static int decode_v2(struct bh_slice in, struct bh_proxy *out, const char **why)
     static const uint8_t least[] = {
         [V2_UNSPEC] = 0, [V2_INET] = 12, [V2_INET6] = 36, [V2_UNIX] = 216};
     struct cursor c = {in, why};
-    int r = take_literal(&c, BH_SLICE(V2_SIGNATURE), "neither a PROXY header nor its beginning");
+    int r = parse_literal(&c, BH_SLICE(V2_SIGNATURE), "neither a PROXY header nor its beginning");
     const uint8_t *p = (const uint8_t *)c.rest.p;
     size_t n = c.rest.n;
     if (r <= 0 || n == 0)
         return r < 0 ? r : 0;
     r = check_command(&c, p[0]);
-    bool local = p[0] == V2_LOCAL; /* its family and addresses say nothing */
+    bool local = p[0] == V2_LOCAL; /* its family and addresses are meaningless */
     if (r == 0 && n > 1 && !local)
         r = check_family(&c, p[1]);
     if (r == 0 && n > 2)

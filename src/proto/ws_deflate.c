@@ -2,12 +2,12 @@
  *
  * The piece ends with the empty stored block that zlib's Z_SYNC_FLUSH writes; the last four bytes
  * of that block are always the same and stay off the wire. Both directions let zlib write to a
- * chunk on the stack and gather from there: memory follows what has really come out, a limit holds
- * before it is taken, and zlib always has room enough not to write its flush marker twice. Input
- * goes in by pieces, since zlib counts it in 32 bits.
+ * chunk on the stack and append from there: memory follows the output, a limit is checked before
+ * memory is allocated, and zlib always has enough room not to write its flush marker twice. Input
+ * is passed in pieces, because zlib counts it in 32 bits.
  *
- * A shared deflater or inflater is reset before a message rather than after: so it does not matter
- * how the message before ended. Thread: the owner's. */
+ * A shared deflater or inflater is reset before a message, not after, so it does not matter how the
+ * previous one ended. Thread: the owner's. */
 #include "bellhop/proto/ws_deflate.h"
 
 #include "bellhop/base/error.h"
@@ -22,12 +22,12 @@
 
 #define TAIL BH_SLICE("\x00\x00\xff\xff")
 
-/* What inflate leaves in data_type when it is between two blocks, and has used up every bit. */
+/* inflate's data_type between two blocks, with every bit used. */
 #define BETWEEN_BLOCKS 128
 
 struct bh_deflater {
     z_stream z;
-    bool used; /* there is something to forget */
+    bool used; /* a message was compressed since the reset */
 };
 
 struct bh_inflater {
@@ -53,8 +53,8 @@ static void give_input(z_stream *z, struct bh_slice *in) {
 
 /* --- out --- */
 
-/* Each level doubles zlib's hash table and its symbol buffer; beside a small window a large table
- * is memory to clear for each message, and nothing won. */
+/* Each level doubles zlib's hash table and its symbol buffer; with a small window a large table
+ * gains nothing and must be cleared for each message. */
 static int memory_level(unsigned window_bits) {
     return window_bits < 14 ? (int)window_bits - 6 : 8;
 }
@@ -93,7 +93,7 @@ static int deflate_piece(z_stream *z, int flush, size_t most, struct bh_bytes *o
     do {
         z->next_out = chunk;
         z->avail_out = sizeof chunk;
-        /* It can only fail with Z_BUF_ERROR: nothing to do, which is no error here. */
+        /* It can only fail with Z_BUF_ERROR: nothing to do, which is not an error here. */
         deflate(z, flush);
         size_t n = sizeof chunk - z->avail_out;
         if (n > most - out->len)
@@ -180,8 +180,8 @@ static int inflate_chunk(z_stream *z, size_t most, struct bh_bytes *out) {
     if (bh_bytes_try_add(out, bh_slice(chunk, n), most))
         return BH_ENOMEM;
     /* A final block ends zlib's stream, not ours (7.2.3.4): the next byte begins another block,
-     * which may refer to what was before. Setting the window anew would cost its size for each
-     * block, and a block can be two bytes; this keeps it where it is. */
+     * which may refer to earlier bytes. Setting the window again would cost its size for each
+     * block, and a block can be two bytes; this keeps it in place. */
     if (r == Z_STREAM_END) {
         inflateResetKeep(z);
         z->data_type = BETWEEN_BLOCKS;
@@ -209,10 +209,10 @@ int bh_inflater_message(struct bh_inflater *i, struct bh_slice payload, uint64_t
     int r = inflate_bytes(&i->z, payload, most, out);
     if (r)
         return r;
-    /* The tail says nothing and ends a block, unless the message was cut off. */
-    size_t said = out->len;
+    /* The tail adds no data and ends a block, unless the message was truncated. */
+    size_t before_tail = out->len;
     r = inflate_bytes(&i->z, TAIL, most, out);
     if (r)
         return r;
-    return out->len == said && i->z.data_type == BETWEEN_BLOCKS ? 0 : BH_EPROTO;
+    return out->len == before_tail && i->z.data_type == BETWEEN_BLOCKS ? 0 : BH_EPROTO;
 }

@@ -1,9 +1,9 @@
 /* ws_deflate_negotiate.c - RFC 7692 section 7.1: a client's offers against our configuration.
  *
- * A client lists offers in the order it likes them, over any number of header lines; each is a name
- * and parameters. The first that we understand to the last letter and can do is accepted. Values
- * may be quoted strings (RFC 6455 section 9.1), so cutting at separators has to know quotes: an
- * offer that hides a comma must not look like two. Pure functions. */
+ * A client lists offers in its order of preference, over any number of header lines; each is a name
+ * and parameters. The first offer that we support in every detail is accepted. Values may be quoted
+ * strings (RFC 6455 section 9.1), so splitting at separators must respect quotes: an offer with a
+ * quoted comma is still one offer. Pure functions. */
 #include "bellhop/proto/ws_deflate.h"
 
 #define NAME BH_SLICE("permessage-deflate")
@@ -11,15 +11,15 @@
 #define BITS_MIN 8
 #define BITS_MAX 15
 
-/* Each is 0 while it was not offered. */
+/* 0: not offered. */
 struct offer {
     uint8_t server_no_takeover;
     uint8_t client_no_takeover;
     uint8_t server_bits;
-    uint8_t client_bits; /* BITS_MAX when offered without value */
+    uint8_t client_bits; /* BITS_MAX when offered without a value */
 };
 
-/* bh_slice_split, but blind to separators inside quotes; without the blanks around the part. */
+/* bh_slice_split, but separators inside quotes do not count; the part is trimmed. */
 static bool split(struct bh_slice *rest, char separator, struct bh_slice *part) {
     if (!rest->p)
         return false;
@@ -36,7 +36,7 @@ static bool split(struct bh_slice *rest, char separator, struct bh_slice *part) 
     return true;
 }
 
-/* Takes quotes and backslashes away. The length, at most `room`; 0 for what is longer. */
+/* Removes quotes and backslashes. Returns the length, at most `room`; 0 for a longer value. */
 static size_t unquote(struct bh_slice value, char *out, size_t room) {
     bool quoted = value.n >= 2 && value.p[0] == '"' && value.p[value.n - 1] == '"';
     if (quoted)
@@ -52,7 +52,7 @@ static size_t unquote(struct bh_slice value, char *out, size_t room) {
     return n;
 }
 
-/* 8..15 without leading zeros; 0 for all else. */
+/* 8..15 without leading zeros; 0 for anything else. */
 static uint8_t bits_of(struct bh_slice value) {
     char digits[2];
     size_t n = unquote(bh_slice_trim(value), digits, sizeof digits);
@@ -63,7 +63,7 @@ static uint8_t bits_of(struct bh_slice value) {
     return (uint8_t)bits;
 }
 
-/* False for a bad value (0), and when the parameter is there already. */
+/* False for an invalid value (0), and for a repeated parameter. */
 static bool set(uint8_t *field, uint8_t value) {
     if (*field || !value)
         return false;
@@ -71,7 +71,7 @@ static bool set(uint8_t *field, uint8_t value) {
     return true;
 }
 
-static bool take_parameter(struct offer *offer, struct bh_slice parameter) {
+static bool parse_parameter(struct offer *offer, struct bh_slice parameter) {
     struct bh_slice name, value = parameter;
     split(&value, '=', &name);
     bool bare = !value.p;
@@ -86,13 +86,13 @@ static bool take_parameter(struct offer *offer, struct bh_slice parameter) {
     return false;
 }
 
-static bool understand(struct bh_slice element, struct offer *offer) {
+static bool parse_offer(struct bh_slice element, struct offer *offer) {
     struct bh_slice part;
     *offer = (struct offer){0};
     if (!split(&element, ';', &part) || !bh_slice_eq(part, NAME))
         return false;
     while (split(&element, ';', &part))
-        if (!take_parameter(offer, part))
+        if (!parse_parameter(offer, part))
             return false;
     return true;
 }
@@ -109,7 +109,7 @@ static void accept(const struct offer *offer, const struct bh_ws_deflate_config 
     out->client_takeover = takeover && !offer->client_no_takeover;
     out->server_bits =
         smaller(offer->server_bits ? offer->server_bits : BITS_MAX, config->window_bits);
-    /* A client that did not offer it need not understand a demand for a smaller window. */
+    /* A client that did not offer it may not support a smaller window. */
     out->client_bits =
         offer->client_bits ? smaller(offer->client_bits, config->window_bits) : BITS_MAX;
 }
@@ -121,7 +121,7 @@ static void write_answer(const struct offer *offer, const struct bh_ws_deflate *
         bh_bytes_adds(answer, "; server_no_context_takeover");
     if (!agreed->client_takeover)
         bh_bytes_adds(answer, "; client_no_context_takeover");
-    /* Who offers it wants it answered, also when it changes nothing (7.1.2.1). */
+    /* An offered parameter must be in the answer, even when it changes nothing (7.1.2.1). */
     if (offer->server_bits || agreed->server_bits < BITS_MAX)
         bh_bytes_addf(answer, "; server_max_window_bits=%u", agreed->server_bits);
     if (agreed->client_bits < BITS_MAX)
@@ -131,7 +131,7 @@ static void write_answer(const struct offer *offer, const struct bh_ws_deflate *
 static bool first_in_line(struct bh_slice line, struct offer *offer) {
     struct bh_slice element;
     while (split(&line, ',', &element))
-        if (understand(element, offer))
+        if (parse_offer(element, offer))
             return true;
     return false;
 }

@@ -1,7 +1,7 @@
 /* ws_frame.c - the header of a WebSocket frame and the mask, as pure functions.
  *
- * Both run for each message of each client, so the decoder's common way (a short masked frame)
- * takes a handful of branches that never miss, and the mask works on machine words. */
+ * Both run for every message of every client, so the decoder's common path (a short masked frame)
+ * takes a few well-predicted branches, and the mask works on machine words. */
 #include "bellhop/proto/ws_frame.h"
 
 #include "bellhop/base/error.h"
@@ -15,7 +15,7 @@
 /* One bit for each opcode that RFC 6455 defines. */
 #define KNOWN_OPCODES 0x0707u
 
-static int refuse(const char **why, const char *reason) {
+static int fail(const char **why, const char *reason) {
     *why = reason;
     return BH_EPROTO;
 }
@@ -23,29 +23,29 @@ static int refuse(const char **why, const char *reason) {
 static int check_first(uint8_t first, bool allow_rsv1, const char **why) {
     unsigned opcode = first & 0x0f;
     if (first & RSV23)
-        return refuse(why, "reserved bit set");
+        return fail(why, "reserved bit set");
     if (!(KNOWN_OPCODES >> opcode & 1))
-        return refuse(why, "reserved opcode");
+        return fail(why, "reserved opcode");
     if ((opcode & CONTROL) && !(first & FIN))
-        return refuse(why, "fragmented control frame");
-    /* Compression marks the first frame of a message, and no other. */
+        return fail(why, "fragmented control frame");
+    /* Compression marks only the first frame of a message. */
     if ((first & RSV1) && (!allow_rsv1 || opcode == BH_WS_CONTINUATION || (opcode & CONTROL)))
-        return refuse(why, "reserved bit set");
+        return fail(why, "reserved bit set");
     return 0;
 }
 
-/* The big-endian length of 2 or 8 bytes at p, of which n are there. */
+/* The big-endian length of 2 or 8 bytes at p, of which n have arrived. */
 static int long_length(const uint8_t *p, size_t n, size_t width, uint64_t *length,
                        const char **why) {
     if (width == 8 && n && (p[0] & 0x80))
-        return refuse(why, "frame length over 2^63-1");
+        return fail(why, "frame length over 2^63-1");
     if (n < width)
         return 0;
     uint64_t value = 0;
     for (size_t i = 0; i < width; i++)
         value = value << 8 | p[i];
     if (value <= (width == 2 ? 125 : 65535))
-        return refuse(why, "frame length not in its shortest form");
+        return fail(why, "frame length not in its shortest form");
     *length = value;
     return 1;
 }
@@ -60,12 +60,12 @@ int bh_ws_header_decode(struct bh_slice in, bool allow_rsv1, struct bh_ws_header
     if (in.n == 1)
         return 0;
     if (!(p[1] & MASKED))
-        return refuse(why, "frame not masked");
+        return fail(why, "frame not masked");
     uint64_t length = p[1] & 0x7f;
     size_t width = 0;
     if (length > 125) {
         if (p[0] & CONTROL)
-            return refuse(why, "control frame over 125 bytes");
+            return fail(why, "control frame over 125 bytes");
         width = length == 126 ? 2 : 8;
         int r = long_length(p + 2, in.n - 2, width, &length, why);
         if (r <= 0)
@@ -114,11 +114,11 @@ static void mask_tail(unsigned char *data, size_t n, uint64_t key) {
 }
 
 void bh_ws_mask(unsigned char *data, size_t n, const uint8_t mask[4], uint64_t offset) {
-    uint8_t turned[4];
-    for (size_t i = 0; i < sizeof turned; i++)
-        turned[i] = mask[(offset + i) & 3];
+    uint8_t rotated[4];
+    for (size_t i = 0; i < sizeof rotated; i++)
+        rotated[i] = mask[(offset + i) & 3];
     uint32_t half;
-    memcpy(&half, turned, sizeof half);
+    memcpy(&half, rotated, sizeof half);
     uint64_t key = (uint64_t)half << 32 | half, word[4];
     for (; n >= sizeof word; n -= sizeof word, data += sizeof word) {
         memcpy(word, data, sizeof word);

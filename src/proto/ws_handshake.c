@@ -1,6 +1,6 @@
-/* ws_handshake.c - the door between HTTP and WebSocket: one request checked, one answer written.
- * Pure functions over a parsed request. The digest, which costs more than all else here, is made
- * for the answer alone: who is refused gets none. */
+/* ws_handshake.c - the upgrade from HTTP to WebSocket: checks the request, writes the response.
+ * Pure functions over a parsed request. The digest is the costly part and is computed single_value
+ * for the response, not in the check. */
 #include "bellhop/proto/ws_handshake.h"
 
 #include "bellhop/base/crypto.h"
@@ -12,16 +12,16 @@
 #define KEY_BYTES 16
 #define KEY_CHARS 24 /* 16 bytes in base64 */
 #define ACCEPT    28
-#define ROOM      512 /* most answers need no more: one allocation */
+#define ROOM      512 /* enough for most responses: one allocation */
 
-static int refuse(int *status, const char **why, int code, const char *reason) {
+static int fail(int *status, const char **why, int code, const char *reason) {
     *status = code;
     *why = reason;
     return BH_EPROTO;
 }
 
-/* The value of a header that must be there exactly once; p == NULL otherwise. */
-static struct bh_slice only(const struct bh_http_request *request, struct bh_slice name) {
+/* The value of a header that must occur exactly once; p == NULL otherwise. */
+static struct bh_slice single_value(const struct bh_http_request *request, struct bh_slice name) {
     struct bh_slice value = bh_slice(NULL, 0);
     for (size_t i = 0; i < request->header_count; i++) {
         if (!bh_slice_caseeq(request->headers[i].name, name))
@@ -51,22 +51,23 @@ int bh_ws_handshake_check(const struct bh_http_request *request, int *status, co
     const struct bh_header *headers = request->headers;
     size_t count = request->header_count;
     if (!bh_slice_eq(request->method, BH_SLICE("GET")))
-        return refuse(status, why, 405, "a WebSocket is opened with GET");
+        return fail(status, why, 405, "a WebSocket is opened with GET");
     if (!bh_http_has_token(headers, count, BH_SLICE("Upgrade"), BH_SLICE("websocket")))
-        return refuse(status, why, 426, "this is a WebSocket endpoint");
+        return fail(status, why, 426, "this is a WebSocket endpoint");
     if (!request->upgrade)
-        return refuse(status, why, 400, "needs HTTP/1.1, Connection: upgrade and no body");
-    struct bh_slice version = only(request, BH_SLICE("Sec-WebSocket-Version"));
+        return fail(status, why, 400,
+                    "a WebSocket needs HTTP/1.1, Connection: upgrade and no body");
+    struct bh_slice version = single_value(request, BH_SLICE("Sec-WebSocket-Version"));
     if (!version.p)
-        return refuse(status, why, 400, "there must be one Sec-WebSocket-Version");
+        return fail(status, why, 400, "there must be one Sec-WebSocket-Version");
     if (!bh_slice_eq(version, BH_SLICE("13")))
-        return refuse(status, why, 426, "Sec-WebSocket-Version must be 13");
-    if (!is_key(only(request, BH_SLICE("Sec-WebSocket-Key"))))
-        return refuse(status, why, 400, "Sec-WebSocket-Key must be 16 bytes in base64");
+        return fail(status, why, 426, "Sec-WebSocket-Version must be 13");
+    if (!is_key(single_value(request, BH_SLICE("Sec-WebSocket-Key"))))
+        return fail(status, why, 400, "Sec-WebSocket-Key must be 16 bytes in base64");
     return 0;
 }
 
-/* Subprotocol names, unlike most tokens of HTTP, differ by case. */
+/* Subprotocol names, unlike most tokens of HTTP, are case-sensitive. */
 bool bh_ws_handshake_offers(const struct bh_http_request *request, struct bh_slice protocol) {
     struct bh_http_list at = {0};
     struct bh_slice offered;
@@ -81,7 +82,7 @@ int bh_ws_handshake_answer(struct bh_bytes *out, const struct bh_http_request *r
                            struct bh_slice protocol, struct bh_slice extensions,
                            const struct bh_header *headers, size_t header_count) {
     if (!bh_http1_is_value(protocol) || !bh_http1_is_value(extensions) ||
-        !bh_http1_may_send(headers, header_count))
+        !bh_http1_headers_ok(headers, header_count))
         return BH_EINVAL;
     char accept[ACCEPT];
     accept_key(

@@ -1,16 +1,16 @@
-/* ws_message.c - a client's frames put together to messages.
+/* ws_message.c - the frames of a client assembled into messages.
  *
  * Nearly every message arrives as one frame that lies whole in the caller's bytes. Such a frame is
- * unmasked in place and handed out: no state, no allocation, no copy. Everything else (a header or
- * a payload cut by the end of the bytes, a fragmented message) needs memory between two calls, and
- * that is one struct bh_ws_partial on the heap. It exists only while something is unfinished, so
- * an idle connection pays for a pointer. It also keeps gathered data alive until the next call;
- * settle() then gives it back. A compressed message is gathered as it is and inflated at its end,
- * so that it needs no state of zlib's in between; one that lies whole in the caller's bytes is
- * inflated from there.
+ * unmasked in place and returned: no state, no allocation, no copy. Everything else (a header or a
+ * payload cut by the end of the bytes, a fragmented message) needs memory between two calls: one
+ * struct bh_ws_partial on the heap. It exists only while something is unfinished, so an idle
+ * connection costs a pointer. It also keeps collected data alive until the next call, where
+ * release_partial frees it. A compressed message is collected as it is and inflated at its end, so
+ * it needs no zlib state in between; one that lies whole in the caller's bytes is inflated from
+ * there.
  *
- * A step takes either a header or payload; steps are repeated until an event is there or the bytes
- * are used up. Thread: the owner of the reader. */
+ * A step reads either a header or payload; steps repeat until there is an event or the bytes are
+ * used up. Thread: the owner of the reader. */
 #include "bellhop/proto/ws_message.h"
 
 #include "bellhop/base/error.h"
@@ -31,15 +31,15 @@ enum close_code {
 };
 
 struct bh_ws_partial {
-    struct bh_bytes message;   /* gathered so far, or inflated */
-    struct bh_ws_header frame; /* the frame at hand, when in_frame */
-    uint64_t taken;            /* payload bytes of it that have come */
-    uint32_t fragments;        /* frames of the message at hand */
+    struct bh_bytes message;   /* collected so far, or inflated */
+    struct bh_ws_header frame; /* the current frame, when in_frame */
+    uint64_t taken;            /* payload bytes of it received */
+    uint32_t fragments;        /* frames of the current message */
     struct bh_utf8 utf8;
-    uint8_t opcode; /* of the message at hand, 0 when none */
+    uint8_t opcode; /* of the current message, 0 when none */
     bool compressed;
     bool in_frame;
-    bool delivered; /* the message is with the caller, until the next call */
+    bool delivered; /* the caller has the message, until the next call */
     uint8_t head_len;
     uint8_t head[BH_WS_HEADER_MAX]; /* an unfinished header */
     uint8_t control[CONTROL_MAX];
@@ -78,8 +78,8 @@ static void drop_partial(struct bh_ws_reader *r) {
     r->partial = NULL;
 }
 
-/* Gives back what the last event borrowed, and the rest when nothing is unfinished. */
-static void settle(struct bh_ws_reader *r) {
+/* Frees what the last event lent, and everything when nothing is unfinished. */
+static void release_partial(struct bh_ws_reader *r) {
     struct bh_ws_partial *p = r->partial;
     bool finished = p->delivered || !p->opcode;
     if (r->ended || (finished && !p->in_frame && !p->head_len))
@@ -101,8 +101,8 @@ static bool deliver(struct bh_ws_event *event, uint8_t opcode, struct bh_slice d
     return true;
 }
 
-/* The header's size, 0 when its end is still to come, BH_EPROTO. */
-static int take_header(struct bh_ws_reader *r, struct input *in, struct bh_ws_header *h,
+/* The size of the header, 0 when it is incomplete, BH_EPROTO. */
+static int read_header(struct bh_ws_reader *r, struct input *in, struct bh_ws_header *h,
                        const char **why) {
     struct bh_ws_partial *p = r->partial;
     size_t had = p ? p->head_len : 0;
@@ -123,14 +123,15 @@ static int take_header(struct bh_ws_reader *r, struct input *in, struct bh_ws_he
     return size;
 }
 
-/* May this frame come now, and be this long? 0 or the close code. */
-static unsigned admit(const struct bh_ws_reader *r, const struct bh_ws_limits *limits,
-                      const struct bh_ws_header *h, const char **why) {
+/* Checks the frame against the state and the limits. 0 or the close code. */
+static unsigned check_frame(const struct bh_ws_reader *r, const struct bh_ws_limits *limits,
+                            const struct bh_ws_header *h, const char **why) {
     if (is_control(h->opcode))
         return 0;
     bool continues = h->opcode == BH_WS_CONTINUATION;
     if (continues != in_message(r)) {
-        *why = continues ? "continuation of nothing" : "new message inside a fragmented one";
+        *why = continues ? "continuation frame without a message"
+                         : "new message inside a fragmented one";
         return PROTOCOL_ERROR;
     }
     if (continues && r->partial->fragments >= limits->fragments) {
@@ -145,10 +146,10 @@ static unsigned admit(const struct bh_ws_reader *r, const struct bh_ws_limits *l
     return 0;
 }
 
-static bool take_close(struct bh_ws_reader *r, struct bh_slice data, struct bh_ws_event *event) {
+static bool handle_close(struct bh_ws_reader *r, struct bh_slice data, struct bh_ws_event *event) {
     unsigned code = NO_STATUS;
     if (data.n == 1)
-        return fail(r, event, PROTOCOL_ERROR, "close frame with half a code");
+        return fail(r, event, PROTOCOL_ERROR, "close frame with one byte of payload");
     if (data.n) {
         code = (unsigned)(uint8_t)data.p[0] << 8 | (uint8_t)data.p[1];
         data = bh_slice(data.p + 2, data.n - 2);
@@ -164,16 +165,16 @@ static bool take_close(struct bh_ws_reader *r, struct bh_slice data, struct bh_w
     return true;
 }
 
-static bool take_control(struct bh_ws_reader *r, uint8_t opcode, struct bh_slice data,
-                         struct bh_ws_event *event) {
+static bool handle_control(struct bh_ws_reader *r, uint8_t opcode, struct bh_slice data,
+                           struct bh_ws_event *event) {
     if (opcode == BH_WS_CLOSE)
-        return take_close(r, data, event);
+        return handle_close(r, data, event);
     event->type = opcode == BH_WS_PING ? BH_WS_EV_PING : BH_WS_EV_PONG;
     event->data = data;
     return true;
 }
 
-/* Inflates a whole message and hands it out. The bytes may be those gathered so far. */
+/* Inflates a whole message and returns it. The bytes may be those of the partial message. */
 static bool deliver_inflated(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
                              struct bh_slice compressed, struct bh_ws_event *event) {
     struct bh_ws_partial *p = r->partial;
@@ -187,20 +188,20 @@ static bool deliver_inflated(struct bh_ws_reader *r, const struct bh_ws_limits *
     if (error == BH_ENOMEM)
         return fail(r, event, INTERNAL_ERROR, "no memory for the message");
     if (error)
-        return fail(r, event, INVALID_DATA, "message is not DEFLATE");
+        return fail(r, event, INVALID_DATA, "message is not valid DEFLATE");
     if (p->opcode == BH_WS_TEXT && !bh_utf8_valid(bh_bytes_slice(&message)))
         return fail(r, event, INVALID_DATA, "text is not UTF-8");
     return deliver(event, p->opcode, bh_bytes_slice(&message));
 }
 
-/* Adds an unmasked piece of the frame at hand to its message. 0 or the close code. */
+/* Adds an unmasked piece of the current frame to its message. 0 or the close code. */
 static unsigned add_piece(struct bh_ws_partial *p, const struct bh_ws_limits *limits,
                           struct bh_slice piece, const char **why) {
     if (p->opcode == BH_WS_TEXT && !p->compressed && bh_utf8_feed(&p->utf8, piece)) {
         *why = "text is not UTF-8";
         return INVALID_DATA;
     }
-    /* The last frame tells the message's size, so that it need not be rounded up. */
+    /* The last frame gives the size of the message, so the allocation is exact. */
     uint64_t most = limits->message_bytes;
     if (p->frame.fin)
         most = p->message.len + piece.n + (p->frame.length - p->taken);
@@ -242,7 +243,7 @@ static void begin_frame(struct bh_ws_reader *r, const struct bh_ws_header *h) {
     p->fragments++;
 }
 
-static bool take_payload(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
+static bool read_payload(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
                          struct input *in, struct bh_ws_event *event) {
     struct bh_ws_partial *p = r->partial;
     uint64_t left = p->frame.length - p->taken;
@@ -256,8 +257,8 @@ static bool take_payload(struct bh_ws_reader *r, const struct bh_ws_limits *limi
         if (n)
             memcpy(p->control + before, piece.p, n);
         p->in_frame = !complete;
-        return !complete || take_control(r, p->frame.opcode,
-                                         bh_slice(p->control, (size_t)p->frame.length), event);
+        return !complete || handle_control(r, p->frame.opcode,
+                                           bh_slice(p->control, (size_t)p->frame.length), event);
     }
     const char *why;
     unsigned code = add_piece(p, limits, piece, &why);
@@ -266,13 +267,13 @@ static bool take_payload(struct bh_ws_reader *r, const struct bh_ws_limits *limi
     return !complete || end_data_frame(r, limits, event);
 }
 
-static bool take_whole_frame(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
+static bool read_whole_frame(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
                              const struct bh_ws_header *h, struct input *in,
                              struct bh_ws_event *event) {
     bh_ws_mask(in->p, (size_t)h->length, h->mask, 0);
     struct bh_slice data = take(in, (size_t)h->length);
     if (is_control(h->opcode))
-        return take_control(r, h->opcode, data, event);
+        return handle_control(r, h->opcode, data, event);
     if (h->rsv1) {
         begin_message(partial(r), h);
         return deliver_inflated(r, limits, data, event);
@@ -282,26 +283,26 @@ static bool take_whole_frame(struct bh_ws_reader *r, const struct bh_ws_limits *
     return deliver(event, h->opcode, data);
 }
 
-/* True when the call is over: with an event, or because the bytes are used up. */
+/* True when the call ends: with an event, or because the bytes are used up. */
 static bool step(struct bh_ws_reader *r, const struct bh_ws_limits *limits, struct input *in,
                  struct bh_ws_event *event) {
     if (r->partial && r->partial->in_frame)
-        return take_payload(r, limits, in, event);
+        return read_payload(r, limits, in, event);
     struct bh_ws_header h;
     const char *why;
-    int size = take_header(r, in, &h, &why);
+    int size = read_header(r, in, &h, &why);
     if (size == 0)
         return true;
     if (size < 0)
         return fail(r, event, PROTOCOL_ERROR, why);
-    unsigned code = admit(r, limits, &h, &why);
+    unsigned code = check_frame(r, limits, &h, &why);
     if (code)
         return fail(r, event, code, why);
     bool alone = is_control(h.opcode) || (h.fin && h.opcode != BH_WS_CONTINUATION);
     if (alone && h.length <= in->n)
-        return take_whole_frame(r, limits, &h, in, event);
+        return read_whole_frame(r, limits, &h, in, event);
     begin_frame(r, &h);
-    return take_payload(r, limits, in, event);
+    return read_payload(r, limits, in, event);
 }
 
 void bh_ws_reader_init(struct bh_ws_reader *r, struct bh_inflater *inflater) {
@@ -317,7 +318,7 @@ void bh_ws_reader_next(struct bh_ws_reader *r, const struct bh_ws_limits *limits
     struct input input = {*in, *n};
     *event = (struct bh_ws_event){.type = BH_WS_EV_NONE};
     if (r->partial)
-        settle(r);
+        release_partial(r);
     if (r->ended)
         take(&input, input.n);
     else
@@ -337,7 +338,7 @@ struct bh_buf *bh_ws_frame_new(uint8_t opcode, struct bh_slice payload) {
     return frame;
 }
 
-/* The longest beginning that fits a close frame and is UTF-8. */
+/* The longest prefix that fits a close frame and is UTF-8. */
 static struct bh_slice fitting_reason(struct bh_slice reason) {
     size_t n = 0;
     while (n < reason.n) {

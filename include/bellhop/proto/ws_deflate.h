@@ -1,10 +1,10 @@
 /* ws_deflate.h - permessage-deflate, RFC 7692: negotiation, and messages <-> compressed bytes.
  *
- * Without context takeover nothing outlives a message, so one deflater for each window size and one
- * inflater serve all connections of a thread, and an idle connection holds no zlib state. With it a
- * connection owns one of each, in the direction that takes over. A deflater's output is
- * a function of its parameters and the payload as long as nothing was taken over, so a message to
- * many is compressed once for each window size. No sockets. Thread: any, one owner. */
+ * Without context takeover no state outlives a message, so one deflater per window size and one
+ * inflater serve all connections of a thread, and an idle connection holds no zlib state. With
+ * takeover a connection owns one for each direction that takes over. Without takeover the output
+ * depends only on the parameters and the payload, so a message to many is compressed once per
+ * window size. No sockets. Thread: any, one owner. */
 #ifndef BELLHOP_PROTO_WS_DEFLATE_H
 #define BELLHOP_PROTO_WS_DEFLATE_H
 
@@ -15,12 +15,12 @@ enum bh_ws_deflate_mode { BH_WS_DEFLATE_OFF, BH_WS_DEFLATE_NO_TAKEOVER, BH_WS_DE
 
 struct bh_ws_deflate_config {
     enum bh_ws_deflate_mode mode;
-    uint8_t window_bits; /* 9..15: the largest window that we use or (if the client lets us ask)
-                            have it use */
+    uint8_t window_bits; /* 9..15: the largest window that we use or (if the client offers it) ask
+                            it to use */
     uint8_t level;       /* zlib's, 1..9 */
 };
 
-/* What was agreed on. */
+/* The negotiated parameters. */
 struct bh_ws_deflate {
     bool agreed;
     bool server_takeover, client_takeover;
@@ -28,9 +28,9 @@ struct bh_ws_deflate {
 };
 
 /* The first acceptable offer of the Sec-WebSocket-Extensions lines; unknown extensions, and offers
- * with unknown, repeated or ill-valued parameters, are passed over (7.1.1, 5.1). True when one was
- * accepted: `answer` (appended) is the extension as it goes into the 101. False leaves *out zero
- * and `answer` as it was. */
+ * with unknown, repeated or invalid parameters, are skipped (7.1.1, 5.1). True when one was
+ * accepted: the extension for the 101 is appended to `answer`. False leaves *out zeroed and
+ * `answer` unchanged. */
 bool bh_ws_deflate_negotiate(const struct bh_header *headers, size_t count,
                              const struct bh_ws_deflate_config *config, struct bh_ws_deflate *out,
                              struct bh_bytes *answer);
@@ -42,28 +42,27 @@ struct bh_deflater; /* opaque; 12 KiB with 9 bits, 54 with 12, 262 with 15 */
 /* window_bits 8..15, level 1..9; NULL without memory. */
 struct bh_deflater *bh_deflater_new(unsigned window_bits, unsigned level);
 void bh_deflater_free(struct bh_deflater *d); /* NULL is allowed */
-/* A whole frame with RSV1. takeover: go on from the message before. Without takeover NULL when
- * compressing makes the payload no smaller: then it goes as it is (a deflater that takes over must
- * be used for every message, since the client's window has to follow, so it never says that).
- * NULL also without memory: then the context is forgotten, and the payload may go as it is. */
+/* A whole frame with RSV1. takeover: continue from the previous message. Without takeover NULL when
+ * compressing makes the payload no smaller: then send it uncompressed. (With takeover never: the
+ * client's window has to follow every message.) NULL also without memory: then the context is
+ * reset, and the payload may be sent uncompressed. */
 struct bh_buf *bh_deflater_frame(struct bh_deflater *d, uint8_t opcode, struct bh_slice payload,
                                  bool takeover);
-/* Forgets the context: to be called when the client was sent a compressed message that this
- * deflater has not seen, or was not sent one that it has. */
+/* Resets the context. Call it when the client was sent a compressed message that this deflater did
+ * not make, or was not sent one that it made. */
 void bh_deflater_reset(struct bh_deflater *d);
 
 /* --- in --- */
 
-struct bh_inflater; /* opaque; 7 KiB, and the window once it was used */
+struct bh_inflater; /* opaque; 7 KiB, plus the window once it is used */
 
 /* window_bits 8..15; NULL without memory. */
 struct bh_inflater *bh_inflater_new(unsigned window_bits, bool takeover);
 void bh_inflater_free(struct bh_inflater *i); /* NULL is allowed */
-/* Inflates the payload of one message, all frames together, into `out` (which is empty). The limit
- * holds while inflating, and before memory is taken: 0, BH_ETOOBIG over `limit` bytes, BH_EPROTO
- * for what is no DEFLATE or ends too early, BH_ENOMEM. What was inflated before an error stays in
- * `out`. After an error the inflater is good for no further message of that connection, but without
- * takeover for those of others. */
+/* Inflates the payload of one message, all frames together, into `out` (empty). The limit applies
+ * while inflating, before memory is allocated: 0, BH_ETOOBIG over `limit` bytes, BH_EPROTO for
+ * invalid or truncated DEFLATE, BH_ENOMEM. Output before an error stays in `out`. After an error
+ * the inflater must not be used for that connection again; without takeover it may serve others. */
 int bh_inflater_message(struct bh_inflater *i, struct bh_slice payload, uint64_t limit,
                         struct bh_bytes *out);
 

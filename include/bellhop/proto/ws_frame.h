@@ -1,8 +1,8 @@
 /* ws_frame.h - RFC 6455 section 5 framing: header bytes <-> header fields, and the mask.
  *
  * The server side: frames that come in must be masked, frames that go out are not. A header is
- * decoded from the bytes at hand or not at all: the caller keeps at most BH_WS_HEADER_MAX bytes of
- * an unfinished one. No state, no allocation. Thread: any. */
+ * decoded only when it is complete: the caller keeps at most BH_WS_HEADER_MAX bytes of an
+ * incomplete one. No state, no allocation. Thread: any. */
 #ifndef BELLHOP_PROTO_WS_FRAME_H
 #define BELLHOP_PROTO_WS_FRAME_H
 
@@ -29,9 +29,9 @@ struct bh_ws_header {
     bool rsv1; /* permessage-deflate */
 };
 
-/* Returns the header's size, 0 when more bytes are needed, or BH_EPROTO as soon as the bytes at
- * hand prove a violation: RSV2/3, RSV1 unless allowed, reserved opcode, unmasked, control frame
- * fragmented or over 125 bytes, length not in the shortest form or over 2^63-1. *why names it. */
+/* Returns the header's size, 0 when more bytes are needed, or BH_EPROTO at the first byte of a
+ * violation: RSV2/3, RSV1 unless allowed, reserved opcode, unmasked, control frame fragmented or
+ * over 125 bytes, length not in the shortest form or over 2^63-1. *why says which. */
 int bh_ws_header_decode(struct bh_slice in, bool allow_rsv1, struct bh_ws_header *out,
                         const char **why);
 /* Writes an unmasked header; returns its size. */
@@ -39,8 +39,8 @@ size_t bh_ws_header_encode(unsigned char out[BH_WS_HEADER_OUT_MAX], uint8_t opco
                            bool rsv1, uint64_t length);
 /* XORs data in place; `offset` is the position of data within the frame's payload. */
 void bh_ws_mask(unsigned char *data, size_t n, const uint8_t mask[4], uint64_t offset);
-/* Codes that may stand in a close frame on the wire (RFC 6455 section 7.4 and the IANA registry:
- * 1000-1003, 1007-1014, 3000-4999). */
+/* Codes that may be sent in a close frame (RFC 6455 section 7.4 and the IANA registry: 1000-1003,
+ * 1007-1014, 3000-4999). */
 bool bh_ws_close_code_valid(unsigned code);
 
 #endif

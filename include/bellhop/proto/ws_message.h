@@ -1,14 +1,13 @@
-/* ws_message.h - from frames to messages, RFC 6455 section 5.4 and 5.5: fragmentation, interleaved
- * control frames, streaming UTF-8, limits, the close frame's rules. Pull style, resumable at any
- * byte.
+/* ws_message.h - from frames to messages, RFC 6455 sections 5.4 and 5.5: fragmentation, interleaved
+ * control frames, streaming UTF-8, limits, close frames. Pull style, resumable at any byte.
  *
  * The reader is embedded in the connection and small (an idle one owns no heap memory). A message
- * that lies whole in the caller's bytes is unmasked in place and handed out without a copy;
- * otherwise it is gathered in memory that grows with what has really arrived, never with what a
- * header claims. Text is checked as it arrives, also inside an unfinished frame: the first bad byte
- * is an error. A compressed message (RFC 7692) is inflated, and its text checked, when it is
- * complete; what it was inflated to is lent until the next call. After an error or a close frame
- * the reader yields nothing more. No sockets. */
+ * that lies whole in the caller's bytes is unmasked in place and returned without a copy; otherwise
+ * it is collected in memory that grows with the bytes received, never with the length in a header.
+ * Text is checked as it arrives, also inside an unfinished frame: the first bad byte is an error. A
+ * compressed message (RFC 7692) is inflated, and its text checked, when it is complete; the result
+ * is valid until the next call. After an error or a close frame there are no more events. No
+ * sockets. */
 #ifndef BELLHOP_PROTO_WS_MESSAGE_H
 #define BELLHOP_PROTO_WS_MESSAGE_H
 
@@ -18,15 +17,15 @@
 struct bh_inflater; /* ws_deflate.h */
 
 struct bh_ws_limits {
-    uint64_t message_bytes; /* over it: 1009; holds for a message as it was sent and inflated */
+    uint64_t message_bytes; /* over it: 1009; both as sent and inflated */
     uint32_t fragments;     /* frames of one message; over it: 1008 */
 };
 
-struct bh_ws_partial; /* what is unfinished, or lent to the caller until the next call */
+struct bh_ws_partial; /* an unfinished message, or one lent to the caller until the next call */
 
 struct bh_ws_reader {
-    struct bh_ws_partial *partial; /* heap; NULL when nothing is unfinished, and nothing lent */
-    struct bh_inflater *inflater;  /* borrowed; NULL: compression was not agreed on */
+    struct bh_ws_partial *partial; /* heap; NULL when nothing is unfinished or lent */
+    struct bh_inflater *inflater;  /* borrowed; NULL: no compression negotiated */
     bool ended;
 };
 
@@ -39,7 +38,7 @@ enum bh_ws_event_type {
     BH_WS_EV_ERROR,   /* code to close with (1002, 1007, 1008, 1009, 1011 without memory), why */
 };
 
-/* data lives until the next bh_ws_reader_next or the end of the caller's bytes. */
+/* data is valid until the next bh_ws_reader_next, and as long as the caller's bytes. */
 struct bh_ws_event {
     enum bh_ws_event_type type;
     uint8_t opcode;
@@ -48,18 +47,18 @@ struct bh_ws_event {
     struct bh_slice data;
 };
 
-/* The inflater (NULL: a compressed message is 1002) must outlive the reader. It is in use only
- * during bh_ws_reader_next, so readers whose clients do not take over may share one. */
+/* The inflater (NULL: a compressed message is 1002) must outlive the reader. It is used only during
+ * bh_ws_reader_next, so readers without context takeover may share one. */
 void bh_ws_reader_init(struct bh_ws_reader *r, struct bh_inflater *inflater);
 void bh_ws_reader_deinit(struct bh_ws_reader *r);
 /* Takes bytes from *in (advancing it; they are unmasked in place) until one event is complete. Call
- * it until BH_WS_EV_NONE: that also gives back the memory of the message before. */
+ * it until BH_WS_EV_NONE, which also frees the memory of the previous message. */
 void bh_ws_reader_next(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
                        unsigned char **in, size_t *n, struct bh_ws_event *event);
 
 /* A whole server frame, header and payload. */
 struct bh_buf *bh_ws_frame_new(uint8_t opcode, struct bh_slice payload);
-/* A close frame; 1005 and other codes that may not be sent make it empty; the reason ends at 123
+/* A close frame; empty for 1005 and other codes that must not be sent; the reason is cut at 123
  * bytes, at a UTF-8 boundary, or where it is not UTF-8. */
 struct bh_buf *bh_ws_close_frame_new(unsigned code, struct bh_slice reason);
 
