@@ -821,7 +821,7 @@ bh.json = {}
 ---Encodes a value. A table is a list (without holes) or has string keys only. Integers beyond 2^53 are refused, because JSON
 ---numbers are not exact there: send them as strings.
 ---@param value any
----@return string? json or nil and why, with the path to the value: `a.b[3]: a function has no form in JSON`
+---@return string? json or nil and why, with the path to the value: `a.b[3]: a function cannot be encoded as JSON`
 ---@return string? why
 function bh.json.encode(value) end
 

@@ -1,11 +1,12 @@
-/* json_value.c - what JSON and Lua do not share is decided here.
+/* json_value.c - JSON to Lua values and back, with rules for where the two differ.
  *
- * Lua has one empty table where JSON has two empty containers: {} is an object unless it carries
- * the array mark, and decoding marks empty arrays so that they survive. Integers are exact up to
- * 2^53, beyond which other readers of JSON lose digits, so they are refused; text can carry them.
+ * Lua has one empty table, JSON has two empty containers: {} is an object unless it carries the array
+ * mark, and decoding marks empty arrays so that they stay arrays. Integers beyond 2^53 are refused,
+ * because other JSON readers lose their digits; a script can send them as text.
  *
- * An error is reported with the path to the value: each level puts its key in front on the way out.
- * Cycles are found by the chain of tables that are being written, which depth bounds. */
+ * An error is reported with the path to the value: on the way out, each level adds its key in front.
+ * Cycles are found by comparing with the chain of tables that are being written, which the depth
+ * limit bounds. */
 #include "lua/json_value.h"
 
 #include "bellhop/base/error.h"
@@ -85,26 +86,26 @@ struct encoder {
     lua_State *L;
     struct bh_bytes *out;
     char *why;
-    size_t most; /* bytes of out; a table that is used again and again makes much of little */
+    size_t max; /* bytes of out: a small table that is used many times gives a long text */
     unsigned depth;
     const void *chain[BH_JSON_DEPTH_MAX];
 };
 
 static int encode(struct encoder *e, int index);
 
-static int refuse(struct encoder *e, const char *why) {
+static int fail(struct encoder *e, const char *why) {
     snprintf(e->why, BH_JSON_WHY_MAX, ": %s", why);
     return BH_EINVAL;
 }
 
-static int refuse_type(struct encoder *e, int type) {
+static int fail_type(struct encoder *e, int type) {
     char why[80];
-    snprintf(why, sizeof why, "a %s has no form in JSON", lua_typename(e->L, type));
-    return refuse(e, why);
+    snprintf(why, sizeof why, "a %s cannot be encoded as JSON", lua_typename(e->L, type));
+    return fail(e, why);
 }
 
-/* A path that is too long loses its beginning, never the reason. */
-static void put_before(struct encoder *e, const char *segment) {
+/* A path that is too long loses its beginning; the reason always stays. */
+static void prefix_path(struct encoder *e, const char *segment) {
     char rest[BH_JSON_WHY_MAX];
     if (strncmp(e->why, "...", 3) == 0)
         return;
@@ -116,16 +117,16 @@ static void put_before(struct encoder *e, const char *segment) {
 
 static int encode_integer(struct encoder *e, lua_Integer n) {
     if (n > EXACT_MAX || n < -EXACT_MAX)
-        return refuse(e, "an integer beyond 2^53 would lose digits; encode it as a string");
+        return fail(e, "an integer beyond 2^53 would lose digits; encode it as a string");
     bh_bytes_addf(e->out, "%lld", (long long)n);
     return 0;
 }
 
-/* The shortest form that reads back as the same number. */
+/* The shortest text that reads back as the same number. */
 static int encode_float(struct encoder *e, double n) {
     char text[40];
     if (!isfinite(n))
-        return refuse(e, "NaN and infinity have no form in JSON");
+        return fail(e, "NaN and infinity cannot be encoded as JSON");
     for (int digits = 15; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, n);
         if (strtod(text, NULL) == n)
@@ -144,7 +145,7 @@ static bool is_marked(struct encoder *e, int index, const void *key) {
     return same;
 }
 
-/* A list without holes: the keys are exactly 1 to n. */
+/* Whether the keys are exactly 1 to n. */
 static bool is_list(struct encoder *e, int index, size_t n) {
     size_t count = 0;
     for (lua_pushnil(e->L); lua_next(e->L, index); count++) {
@@ -161,7 +162,7 @@ static bool is_list(struct encoder *e, int index, size_t n) {
 static int encode_array(struct encoder *e, int index) {
     size_t n = lua_rawlen(e->L, index);
     if (!is_list(e, index, n))
-        return refuse(e, "a table must be either a list without holes or have string keys only");
+        return fail(e, "a table must be a list without holes, or have string keys only");
     bh_bytes_addc(e->out, '[');
     for (size_t i = 1; i <= n; i++) {
         char segment[32];
@@ -172,7 +173,7 @@ static int encode_array(struct encoder *e, int index) {
         lua_pop(e->L, 1);
         if (error) {
             snprintf(segment, sizeof segment, "[%zu]", i);
-            put_before(e, segment);
+            prefix_path(e, segment);
             return error;
         }
     }
@@ -180,7 +181,7 @@ static int encode_array(struct encoder *e, int index) {
     return 0;
 }
 
-/* Keys: strings, and integers as text where the table is marked as an object. */
+/* Strings, and in a table marked as an object integers as text. */
 static int encode_key(struct encoder *e, bool marked, char segment[48]) {
     struct bh_slice name;
     if (lua_type(e->L, -2) == LUA_TSTRING) {
@@ -195,7 +196,7 @@ static int encode_key(struct encoder *e, bool marked, char segment[48]) {
         bh_bytes_addf(e->out, "\"%lld\"", n);
         return 0;
     }
-    return refuse(e, "keys must be strings (bh.json.object(t) writes integer keys as text)");
+    return fail(e, "keys must be strings (bh.json.object(t) writes integer keys as text)");
 }
 
 static int encode_object(struct encoder *e, int index, bool marked) {
@@ -212,7 +213,7 @@ static int encode_object(struct encoder *e, int index, bool marked) {
         bh_bytes_addc(e->out, ':');
         error = encode(e, lua_gettop(e->L));
         if (error) {
-            put_before(e, segment);
+            prefix_path(e, segment);
             return error;
         }
     }
@@ -224,9 +225,9 @@ static int encode_table(struct encoder *e, int index) {
     const void *self = lua_topointer(e->L, index);
     for (unsigned i = 0; i < e->depth; i++)
         if (e->chain[i] == self)
-            return refuse(e, "the table contains itself");
+            return fail(e, "the table contains itself");
     if (e->depth == BH_JSON_DEPTH_MAX || !lua_checkstack(e->L, 8))
-        return refuse(e, "tables are nested too deep");
+        return fail(e, "tables are nested too deep");
     e->chain[e->depth++] = self;
     int error;
     if (is_marked(e, index, &bh_json_array_key))
@@ -243,8 +244,8 @@ static int encode_table(struct encoder *e, int index) {
 
 static int encode(struct encoder *e, int index) {
     struct bh_slice s;
-    if (e->out->len > e->most)
-        return refuse(e, "the text would be larger than 16 MiB");
+    if (e->out->len > e->max)
+        return fail(e, "the text would be larger than 16 MiB");
     int type = lua_type(e->L, index);
     switch (type) {
     case LUA_TNIL:
@@ -267,18 +268,18 @@ static int encode(struct encoder *e, int index) {
             bh_bytes_adds(e->out, "null");
             return 0;
         }
-        return refuse_type(e, type);
+        return fail_type(e, type);
     default:
-        return refuse_type(e, type);
+        return fail_type(e, type);
     }
 }
 
 int bh_json_encode(lua_State *L, int index, struct bh_bytes *out, char why[BH_JSON_WHY_MAX]) {
-    struct encoder e = {.L = L, .out = out, .why = why, .most = out->len + BH_JSON_TEXT_MAX};
+    struct encoder e = {.L = L, .out = out, .why = why, .max = out->len + BH_JSON_TEXT_MAX};
     int top = lua_gettop(L);
     int error = encode(&e, lua_absindex(L, index));
     lua_settop(L, top);
     size_t skip = !error || strncmp(why, "...", 3) == 0 ? 0 : why[0] == ':' ? 2 : why[0] == '.';
-    memmove(why, why + skip, error ? strlen(why + skip) + 1 : 0); /* the root has no name */
+    memmove(why, why + skip, error ? strlen(why + skip) + 1 : 0); /* no separator before the path */
     return error;
 }

@@ -1,18 +1,17 @@
 /* limits.c - the watchdog of CPU time and the accounting of memory.
  *
- * The timer runs on the thread's own CPU clock, so a machine that stands still blames no script,
- * and an idle worker is not woken. The handler runs on the thread that runs Lua, interrupts it
- * anywhere, and does what lua.c's own handler does: lua_sethook, which is made for that.
+ * The timer uses the thread's own CPU clock, so a stalled machine blames no script, and an idle worker
+ * is not woken. The signal handler runs on the thread that runs Lua, may interrupt it anywhere, and
+ * does what lua.c's own handler does: lua_sethook, which is safe there.
  *
- * The hook yields, out of the whole task; inside a metamethod or the like, where that is not
- * possible, it raises, again at each instruction, so whoever catches the error meets the next one.
- * (Errors alone would do, but one that is caught by each of 50,000 nested pcall takes seconds.)
- * Coroutines on the chain each have a hook of their own. One that
- * stays armed by mistake (a pooled coroutine, one that was left suspended) takes its hook off at
- * its next instruction.
+ * The hook yields out of the whole task. Inside a metamethod or the like, where yielding is not
+ * possible, it raises an error at every instruction, so code that catches one meets the next. (Errors
+ * alone would do, but one that is caught by each of 50,000 nested pcalls takes seconds.) Each
+ * coroutine of the chain has its own hook. A hook that stayed set by mistake (on a pooled or suspended
+ * coroutine) removes itself at its next instruction.
  *
- * Where hooks do not reach: message handlers run by an error that was raised in a hook, and
- * finalizers. Hence the xpcall and the setmetatable of sandbox/safe_base.c; long loops in C call
+ * Hooks do not run in finalizers, nor in message handlers called for an error that a hook raised:
+ * sandbox/safe_base.c replaces xpcall and setmetatable for that. Long loops in C call
  * bh_limits_check. */
 
 #include "lua/limits.h"
@@ -30,12 +29,12 @@
 #include <unistd.h>
 
 #define TICK_MS       5
-#define LARGE         (1024u * 1024) /* blocks that are refused beyond the limit */
+#define LARGE         (1024u * 1024) /* blocks of this size are refused beyond the limit */
 #define RESERVE       (16u * 1024 * 1024)
 #define THRESHOLD_MIN (32u * 1024 * 1024)
 #define KIB           1024
 
-/* The allocator's ud is the one thing that every state has of its own. */
+/* The allocator's ud is what every state has, also one without a struct bh_script. */
 static struct bh_memory *memory_of(lua_State *L) {
     void *ud;
     lua_getallocf(L, &ud);
@@ -58,8 +57,8 @@ void bh_limits_text(const struct bh_limits *l, char text[BH_LIMITS_TEXT_MAX]) {
     snprintf(text, BH_LIMITS_TEXT_MAX, "%s ran for more than %d ms%s", l->what, l->cpu_ms, l->hint);
 }
 
-/* A yield leaves all at once, and cannot be caught. Where it is not possible the error is, and the
- * yield follows as soon as it is. */
+/* A yield leaves the whole task and cannot be caught. Where it is not possible, an error is raised,
+ * and the yield follows as soon as it is. */
 static void stop(lua_State *L, lua_Debug *ar) {
     char text[BH_LIMITS_TEXT_MAX];
     if (lua_isyieldable(L)) {
@@ -70,7 +69,7 @@ static void stop(lua_State *L, lua_Debug *ar) {
     raise_at(L, ar, text);
 }
 
-/* Twice the present size is when to look again: what lives is not collected over and over. */
+/* The next full collection is at twice the present size, so live data is not traversed too often. */
 static void set_threshold(struct bh_memory *m) {
     m->threshold = m->used * 2 > THRESHOLD_MIN ? m->used * 2 : THRESHOLD_MIN;
     if (m->limit && m->threshold > m->limit)
@@ -83,7 +82,7 @@ static void collect(lua_State *L, lua_Debug *ar) {
     lua_gc(L, LUA_GCCOLLECT);
     set_threshold(m);
     if (m->limit && m->used > m->limit - m->limit / 16)
-        raise_at(L, ar, "not enough memory: all that may be held is held (script.memory_limit)");
+        raise_at(L, ar, "not enough memory: the limit is reached (script.memory_limit)");
 }
 
 static void on_hook(lua_State *L, lua_Debug *ar) {
@@ -140,11 +139,11 @@ void bh_limits_start(struct bh_limits *l, int cpu_ms, const char *what, const ch
     mask_signal(SIG_UNBLOCK);
     l->timed = timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &l->timer) == 0;
     if (!l->timed || timer_settime(l->timer, 0, &every, NULL))
-        bh_warn("no CPU limit for scripts: this system has no timer for it",
+        bh_warn("no CPU limit for scripts: the system has no CPU timers",
                 bh_kv_str("error", strerror(errno)));
 }
 
-/* A signal that is still pending names the struct, so it is taken out. */
+/* A signal that is still pending points to the struct, so it is consumed here. */
 void bh_limits_stop(struct bh_limits *l) {
     static const struct timespec now;
     sigset_t set;
@@ -196,8 +195,8 @@ void bh_memory_init(struct bh_memory *m, size_t limit, struct bh_limits *limits)
     set_threshold(m);
 }
 
-/* A single block is bounded, too: what goes through a string in C cannot be stopped, and takes as
- * long as the string is. */
+/* A single block is bounded, too: C code that walks through a string cannot be stopped, and its time
+ * grows with the string. */
 static bool may_grow(struct bh_memory *m, size_t size, size_t growth) {
     if (m->limit && growth >= LARGE && size > m->limit / 4)
         return false;

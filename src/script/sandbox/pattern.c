@@ -1,27 +1,27 @@
 /* pattern.c - runs the items of a pattern along a subject.
  *
- * There is no recursion. A match passes each item once and in order, so the choices that it made
- * are one for each item that has a choice, and are kept in the item: `at` is where its bytes end
- * now. When an item fails, the last choice before it (`back`, known since compile time) is made
- * otherwise, and what comes behind it is tried again; when it has no other, the one before it. So a
- * match takes no memory, its depth needs no bound, and leaving by an error is harmless.
+ * There is no recursion. A match passes each item once and in order, so each item with a choice makes
+ * one choice, which is kept in the item: `at` is where its bytes end now. When an item fails, the last
+ * choice before it (`back`, known since compile time) is changed and what follows is tried again; when
+ * that item has no other choice, the one before it. So matching allocates nothing, its depth needs no
+ * bound, and leaving by an error is safe.
  *
- * Time is what needs a bound: n choices over m bytes are up to m^n ways. All work is charged in
- * steps of some nanoseconds, and every few thousand of them the limits are checked; long runs over
- * the subject stop in between to do so. */
+ * Time needs a bound: n choices over m bytes are up to m^n ways. All work is counted in steps of some
+ * nanoseconds, and the limits are checked every few thousand steps; long scans of the subject stop in
+ * between for a check. */
 #include "sandbox/pattern_private.h"
 
 #include <lauxlib.h>
 
-/* Bytes that are looked at without a check. */
+/* Bytes scanned between two checks. */
 #define RUN              (4 * BH_PATTERN_STEPS)
 #define BYTES_A_STEP     4
-#define MEM_BYTES_A_STEP 64 /* memcmp and the like are faster */
+#define MEM_BYTES_A_STEP 64 /* for memcmp and the like */
 #define PLAIN_RUN        (256u * 1024)
 
 /* --- items --- */
 
-/* The end of the bytes that are in the set. */
+/* The end of the run of bytes in the set. */
 static const char *span(struct bh_pattern *p, const struct bh_pattern_item *i, const char *s) {
     if (i->any)
         return p->end;
@@ -64,7 +64,7 @@ static const char *balanced(struct bh_pattern *p, const struct bh_pattern_item *
     return s < p->end ? s + 1 : NULL;
 }
 
-/* Before and behind the subject there is a zero byte. */
+/* As if a zero byte stood before and after the subject. */
 static bool at_frontier(const struct bh_pattern *p, const struct bh_pattern_item *i,
                         const char *s) {
     char before = s == p->begin ? '\0' : s[-1], here = s == p->end ? '\0' : *s;
@@ -73,7 +73,7 @@ static bool at_frontier(const struct bh_pattern *p, const struct bh_pattern_item
 
 /* --- choices --- */
 
-/* Where a choice is made otherwise, only a place that is followed by the right byte is of use. */
+/* Of the other choices, only those followed by the byte `next` are useful. */
 static const char *fewer(struct bh_pattern *p, struct bh_pattern_item *i) {
     if (i->at == i->low)
         return NULL;
@@ -124,7 +124,7 @@ static const char *end_capture(struct bh_pattern_capture *c, const char *s) {
     return s;
 }
 
-/* Where the item ends that starts at s, or NULL. */
+/* The end of the match of item i at s, or NULL. */
 static inline const char *pass(struct bh_pattern *p, struct bh_pattern_item *i, const char *s) {
     struct bh_pattern_capture *c = &p->capture[i->index];
     const char *at;
@@ -163,7 +163,7 @@ static inline const char *pass(struct bh_pattern *p, struct bh_pattern_item *i, 
     return NULL;
 }
 
-/* Where the match ends that starts at s, or NULL. */
+/* The end of the match of the pattern at s, or NULL. */
 static const char *match_at(struct bh_pattern *p, const char *s) {
     struct bh_pattern_item *i = p->items, *resumed = i;
     while (i->op != OP_DONE) {
@@ -185,7 +185,7 @@ static const char *match_at(struct bh_pattern *p, const char *s) {
 
 /* --- the search --- */
 
-/* The first place from s on with a byte that a match can start with, or NULL. */
+/* The first place at or after s where a match can start, or NULL. */
 static const char *next_start(struct bh_pattern *p, const char *s) {
     const struct bh_pattern_item *lead = &p->items[p->lead];
     const char *checked = s;
@@ -245,7 +245,7 @@ bool bh_pattern_is_plain(struct bh_slice text) {
     return true;
 }
 
-/* A window holds the text twice at least, so its preparation stays a part of the work. */
+/* memmem prepares the text for each call, so a window is at least twice as long as the text. */
 const char *bh_pattern_find_plain(lua_State *L, struct bh_slice subject, struct bh_slice text) {
     while (subject.n >= text.n) {
         size_t window = PLAIN_RUN + 2 * text.n;

@@ -1,14 +1,14 @@
-/* pattern_compile.c - reads a Lua pattern into a row of items.
+/* pattern_compile.c - compiles a Lua pattern into a sequence of items.
  *
  * A Lua pattern repeats single bytes only, never groups. So a match passes each item once, from the
- * first to the last, and everything about captures but their place is known here: which one a `)`
- * closes, which ones `%1` may name, how many there are. What is wrong becomes an item too, the last
- * one, because Lua complains of it only when a match comes that far.
+ * first to the last, and all about captures except their places is known here: which one a `)`
+ * closes, which ones `%1` may name, how many there are. An error becomes an item too, the last one,
+ * because Lua reports it only when matching reaches it.
  *
- * A set of bytes is a map of 256 bits. Those of the classes are constants: scripts run in the C
- * locale, where no byte above 127 is in any.
+ * A set of bytes is a map of 256 bits. The classes are constants: scripts run in the C locale, where
+ * no byte above 127 is in a class.
  *
- * Compiling costs some nanoseconds a byte. It needs no memory but the items. */
+ * Compiling takes some nanoseconds per byte and allocates nothing. */
 #include "sandbox/pattern_private.h"
 
 struct reader {
@@ -37,7 +37,7 @@ struct ascii {
 #define CONTROL 0x00000000ffffffffu
 #define DELETE  0x8000000000000000u
 
-/* By small letter; what is empty is no class. */
+/* By lower-case letter; an empty entry is not a class. */
 static const struct ascii classes[] = {
     ['a' - 'a'] = {0, CAPITAL | SMALL},
     ['c' - 'a'] = {CONTROL, DELETE},
@@ -49,7 +49,7 @@ static const struct ascii classes[] = {
     ['u' - 'a'] = {0, CAPITAL},
     ['w' - 'a'] = {DIGITS, CAPITAL | SMALL},
     ['x' - 'a'] = {DIGITS, HEX_H},
-    ['z' - 'a'] = {1, 0}, /* of Lua 5.1, and still there */
+    ['z' - 'a'] = {1, 0}, /* deprecated since Lua 5.2, still accepted */
 };
 
 static void add_byte(uint64_t bits[4], char byte) {
@@ -71,7 +71,7 @@ static bool is_letter(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* What stands behind a %. Capitals are what their small letters are not. */
+/* The letter after a %. Upper case is the complement of lower case. */
 static void add_class(uint64_t bits[4], char letter) {
     struct ascii set = {0, 0};
     uint64_t inverted = letter <= 'Z' ? UINT64_MAX : 0;
@@ -87,7 +87,7 @@ static void add_class(uint64_t bits[4], char letter) {
     bits[3] |= inverted;
 }
 
-/* The ] of the set whose contents start at `at`, or NULL. The first byte and one behind a % do not
+/* The ] of the set whose contents start at `at`, or NULL. The first byte, and a byte after a %, do not
  * close it. */
 static const char *set_end(const char *at, const char *end) {
     for (bool first = true; at < end; first = false) {
@@ -98,8 +98,8 @@ static const char *set_end(const char *at, const char *end) {
     return NULL;
 }
 
-/* Between the brackets. A % may be the end of a range, so that the next one is the last byte; Lua
- * takes the bracket for what it escapes, and so does this. */
+/* The contents between the brackets. A % that ends a range can leave another % as the last byte; then
+ * Lua lets it escape the bracket, and so does this. */
 static void read_set(uint64_t bits[4], const char *at, const char *end) {
     while (at < end) {
         if (*at == '%') {
@@ -116,7 +116,7 @@ static void read_set(uint64_t bits[4], const char *at, const char *end) {
 
 /* --- items --- */
 
-/* Beyond `max` they are counted only. */
+/* Beyond `max` items are only counted. */
 static struct bh_pattern_item *add(struct reader *r, enum op op) {
     struct bh_pattern_item *i = r->count < r->max ? &r->p->items[r->count] : &r->scratch;
     r->count++;
@@ -128,7 +128,7 @@ static struct bh_pattern_item *add(struct reader *r, enum op op) {
     return i;
 }
 
-/* An item that may match otherwise when what follows does not. */
+/* Makes it an item with a choice. */
 static void add_choice(struct reader *r, struct bh_pattern_item *i, enum op op, uint8_t need) {
     i->op = (uint8_t)op;
     i->need = need;
@@ -136,7 +136,7 @@ static void add_choice(struct reader *r, struct bh_pattern_item *i, enum op op, 
     r->at++;
 }
 
-/* Nothing is read behind it. */
+/* Stops reading. */
 static void fail(struct reader *r, const char *error, uint8_t index) {
     struct bh_pattern_item *i = add(r, OP_ERROR);
     i->error = error;
@@ -174,7 +174,7 @@ static struct bh_pattern_item *add_set(struct reader *r, enum op op, bool any) {
     return i;
 }
 
-/* r->at is behind the [. False: the pattern ends before the set does. */
+/* r->at is after the [. False: there is no ]. */
 static bool read_brackets(struct reader *r, enum op op, struct bh_pattern_item **out) {
     bool inverted = r->at < r->end && *r->at == '^';
     const char *start = r->at + inverted, *end = set_end(start, r->end);
@@ -190,7 +190,7 @@ static bool read_brackets(struct reader *r, enum op op, struct bh_pattern_item *
     return true;
 }
 
-/* One byte that stands for itself, at `byte`; r->at is behind it. */
+/* An ordinary byte, at `byte`; r->at is after it. */
 static void read_byte(struct reader *r, const char *byte) {
     if (repeats(r)) {
         struct bh_pattern_item *i = add_set(r, OP_ONE, false);
@@ -242,7 +242,7 @@ static void read_same(struct reader *r, char digit) {
     r->at += 2;
 }
 
-/* --- what starts with a % --- */
+/* --- escapes --- */
 
 static void read_balanced(struct reader *r) {
     if (r->end - r->at < 4) {
@@ -323,8 +323,8 @@ static void read_next(struct reader *r) {
     read_byte(r, r->at - 1);
 }
 
-/* Items that cannot fail are looked through for what a match must start with, and for what must
- * follow a repetition. */
+/* The item that decides what a match starts with, or what follows a repetition: items that cannot
+ * fail are skipped. */
 static size_t first_that_can_fail(const struct bh_pattern *p, size_t i) {
     while (p->items[i].op == OP_OPEN || p->items[i].op == OP_CLOSE || p->items[i].op == OP_POSITION)
         i++;

@@ -1,4 +1,4 @@
-/* pattern_private.h - what pattern_compile.c writes and pattern.c runs. */
+/* pattern_private.h - the items that pattern_compile.c writes and pattern.c runs. */
 #ifndef BELLHOP_SCRIPT_PATTERN_PRIVATE_H
 #define BELLHOP_SCRIPT_PATTERN_PRIVATE_H
 
@@ -12,19 +12,20 @@ enum op {
     OP_MAYBE,    /* one, or else none (?) */
     OP_FEW,      /* none, then more (-) */
     OP_OPEN,     /* capture `index` starts */
-    OP_CLOSE,    /* it ends */
-    OP_POSITION, /* it is a position */
+    OP_CLOSE,    /* capture `index` ends */
+    OP_POSITION, /* capture `index` is a position */
     OP_SAME,     /* what capture `index` holds */
     OP_BALANCED, /* from `open` to its `close` */
     OP_FRONTIER, /* between a byte that is not in the set and one that is */
     OP_NEVER,    /* does not match */
     OP_END,      /* the end of the subject */
     OP_DONE,     /* the pattern matches */
-    OP_ERROR,    /* the pattern goes on with something malformed */
+    OP_ERROR,    /* the pattern is malformed here */
 };
 
-#define BH_PATTERN_STEPS 4096 /* some ten microseconds of them */
+#define BH_PATTERN_STEPS 4096 /* between two checks of the limits: about ten microseconds */
 
+/* Counts work, and checks the limits when it is enough. */
 static inline void bh_pattern_charge(struct bh_pattern *p, size_t steps) {
     size_t sum = p->steps + steps;
     p->steps = (unsigned)sum;

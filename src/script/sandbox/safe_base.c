@@ -14,8 +14,8 @@
 
 /* --- coroutines --- */
 
-/* Calls the function below its nargs arguments while co is on the chain; leaves the results.
- * Errors of the call itself are raised. */
+/* Calls the function below its nargs arguments while co is on the chain of the watchdog; leaves the
+ * results. Errors of the call itself are raised. */
 static void call_on_chain(lua_State *L, lua_State *co, int nargs) {
     struct bh_limits *l = bh_limits_of(L);
     struct bh_level level;

@@ -1,18 +1,19 @@
-/* safe_strings.c - those functions of `string` that can run for long in one call.
+/* safe_strings.c - the functions of `string` that can run for long in one call.
  *
  * Scripts are stopped by a hook that runs between their instructions, and a function in C executes
- * none: ("a"):rep(50000):find((".-"):rep(20) .. "b") would hold its worker for ever. These here are
- * built on pattern.c, which checks the limits, and take and give what Lua 5.4's own do, errors
- * included; only "pattern too complex" is none, for depth costs nothing here. What takes time only
- * in proportion to its arguments stays Lua's own, for memory is limited.
+ * none: ("a"):rep(50000):find((".-"):rep(20) .. "b") would block its worker for ever. The functions
+ * here use pattern.c, which checks the limits. Arguments, results and errors are those of Lua 5.4,
+ * except that there is no "pattern too complex". Functions whose time is proportional to their
+ * arguments stay Lua's own, since memory is limited.
  *
  * A short pattern is compiled onto the C stack, a long one into a userdata on the Lua stack; an
- * iterator keeps its own compiled form. Scripts ask find and match for the same few short patterns
- * again and again, so those are kept, in a userdata that is the functions' upvalue. A kept form is
- * in use by one call at most: no Lua runs within find and match (there are no finalizers in Lua,
- * see safe_base.c). gsub calls back, so it does not use them. Nothing here has to be released. */
+ * iterator keeps its own compiled form. Scripts call find and match with the same few short patterns,
+ * so these are cached in a userdata that is the functions' upvalue. A cached form is used by one call
+ * at a time: no Lua code runs within find and match (scripts have no finalizers, see safe_base.c).
+ * gsub calls back, so it does not use the cache. Nothing here must be released. */
 #include "sandbox/safe_strings.h"
 
+#include "lua/args.h"
 #include "lua/limits.h"
 #include "sandbox/pattern.h"
 
@@ -24,27 +25,21 @@
 #define REP_RUN    (64u * 1024)
 
 /* 16 of about 1.3 KiB for each state. */
-#define KEPT       16
-#define KEPT_TEXT  32
-#define KEPT_ITEMS 10
+#define CACHED       16
+#define CACHED_TEXT  32
+#define CACHED_ITEMS 10
 
 struct compiled {
     struct bh_pattern pattern;
     struct bh_pattern_item usual[BH_PATTERN_ITEMS_USUAL];
 };
 
-struct kept {
-    size_t n; /* of the text, 0: nothing is kept here */
-    char text[KEPT_TEXT];
+struct cached_pattern {
+    size_t n; /* length of the text; 0: empty */
+    char text[CACHED_TEXT];
     struct bh_pattern pattern;
-    struct bh_pattern_item items[KEPT_ITEMS];
+    struct bh_pattern_item items[CACHED_ITEMS];
 };
-
-static struct bh_slice check_bytes(lua_State *L, int arg) {
-    size_t n;
-    const char *p = luaL_checklstring(L, arg, &n);
-    return bh_slice(p, n);
-}
 
 /* Leaves a userdata on the stack when the pattern is long. */
 static struct bh_pattern *compile(lua_State *L, struct compiled *c, struct bh_slice text) {
@@ -56,29 +51,29 @@ static struct bh_pattern *compile(lua_State *L, struct compiled *c, struct bh_sl
     return &c->pattern;
 }
 
-/* Short strings are the same object each time, so their address chooses the place. */
-static struct kept *place_of(lua_State *L, const char *text) {
-    struct kept *all = lua_touserdata(L, lua_upvalueindex(1));
-    return &all[(uintptr_t)text / 32 % KEPT];
+/* Lua interns short strings, so the address is a hash. */
+static struct cached_pattern *slot_of(lua_State *L, const char *text) {
+    struct cached_pattern *all = lua_touserdata(L, lua_upvalueindex(1));
+    return &all[(uintptr_t)text / 32 % CACHED];
 }
 
-/* As compile, for find and match. */
-static struct bh_pattern *compile_once(lua_State *L, struct compiled *c, struct bh_slice text) {
-    if (text.n == 0 || text.n > KEPT_TEXT)
+/* As compile, with the cache; for find and match. */
+static struct bh_pattern *compile_cached(lua_State *L, struct compiled *c, struct bh_slice text) {
+    if (text.n == 0 || text.n > CACHED_TEXT)
         return compile(L, c, text);
-    struct kept *k = place_of(L, text.p);
+    struct cached_pattern *k = slot_of(L, text.p);
     if (k->n == text.n && memcmp(k->text, text.p, text.n) == 0)
         return &k->pattern;
     k->n = 0; /* compiling may raise */
     memcpy(k->text, text.p, text.n);
-    if (bh_pattern_compile(&k->pattern, L, bh_slice(k->text, text.n), true, k->items, KEPT_ITEMS) >
-        KEPT_ITEMS)
+    if (bh_pattern_compile(&k->pattern, L, bh_slice(k->text, text.n), true, k->items, CACHED_ITEMS) >
+        CACHED_ITEMS)
         return compile(L, c, text);
     k->n = text.n;
     return &k->pattern;
 }
 
-/* From 0; beyond the subject's end when the argument is. */
+/* Counted from 0; may lie beyond the subject's end. */
 static size_t check_start(lua_State *L, int arg, size_t n) {
     lua_Integer from = luaL_optinteger(L, arg, 1);
     if (from > 0)
@@ -138,7 +133,7 @@ static int find_plain(lua_State *L, struct bh_slice subject, size_t from, struct
 }
 
 static int search(lua_State *L, bool find) {
-    struct bh_slice subject = check_bytes(L, 1), text = check_bytes(L, 2), match;
+    struct bh_slice subject = bh_check_slice(L, 1), text = bh_check_slice(L, 2), match;
     size_t from = check_start(L, 3, subject.n);
     struct compiled c;
     if (from > subject.n) {
@@ -147,7 +142,7 @@ static int search(lua_State *L, bool find) {
     }
     if (find && (lua_toboolean(L, 4) || bh_pattern_is_plain(text)))
         return find_plain(L, subject, from, text);
-    struct bh_pattern *p = compile_once(L, &c, text);
+    struct bh_pattern *p = compile_cached(L, &c, text);
     bh_pattern_begin(p, L, subject);
     if (!bh_pattern_search(p, subject.p + from, NULL, &match)) {
         lua_pushnil(L);
@@ -171,11 +166,11 @@ static int safe_match(lua_State *L) {
 
 struct iterator {
     struct bh_pattern pattern;
-    const char *from, *last; /* NULL from: there is no more */
+    const char *from, *last; /* from NULL: no more matches */
     struct bh_pattern_item items[];
 };
 
-/* Its upvalues: the subject, the text of the pattern, the iterator. */
+/* Upvalues: the subject, the text of the pattern, the iterator. */
 static int next_match(lua_State *L) {
     struct iterator *it = lua_touserdata(L, lua_upvalueindex(3));
     struct bh_slice match, subject = {0};
@@ -191,9 +186,9 @@ static int next_match(lua_State *L) {
     return push_match(L, &it->pattern, match);
 }
 
-/* An anchor would end the iteration at once, so ^ is a byte like others here. */
+/* An anchor would end the iteration at once, so ^ is an ordinary byte here. */
 static int safe_gmatch(lua_State *L) {
-    struct bh_slice subject = check_bytes(L, 1), text = check_bytes(L, 2);
+    struct bh_slice subject = bh_check_slice(L, 1), text = bh_check_slice(L, 2);
     size_t from = check_start(L, 3, subject.n);
     struct bh_pattern counted;
     lua_settop(L, 2);
@@ -213,7 +208,7 @@ struct replacing {
     struct bh_pattern *pattern;
     luaL_Buffer out;
     int type;             /* of the replacement, argument 3 */
-    struct bh_slice text; /* it, when it is a string */
+    struct bh_slice text; /* the replacement, when it is a string */
 };
 
 static void add_capture(struct replacing *r, char digit, struct bh_slice match) {
@@ -245,7 +240,7 @@ static void add_text(struct replacing *r, struct bh_slice match) {
     luaL_addlstring(&r->out, s, (size_t)(end - s));
 }
 
-/* The value that a table or a function gives; false and nil leave the match as it is. */
+/* The value from a table or function; false and nil keep the match. */
 static void add_value(struct replacing *r, struct bh_slice match) {
     lua_State *L = r->L;
     if (r->type == LUA_TTABLE) {
@@ -289,12 +284,12 @@ static int replace(struct replacing *r, struct bh_slice subject, lua_Integer max
 }
 
 static int safe_gsub(lua_State *L) {
-    struct bh_slice subject = check_bytes(L, 1), text = check_bytes(L, 2);
+    struct bh_slice subject = bh_check_slice(L, 1), text = bh_check_slice(L, 2);
     struct replacing r = {.L = L, .type = lua_type(L, 3)};
     lua_Integer max = luaL_optinteger(L, 4, (lua_Integer)subject.n + 1);
     struct compiled c;
     if (r.type == LUA_TNUMBER || r.type == LUA_TSTRING) {
-        r.text = check_bytes(L, 3);
+        r.text = bh_check_slice(L, 3);
         r.type = LUA_TSTRING;
     } else if (r.type != LUA_TTABLE && r.type != LUA_TFUNCTION) {
         return luaL_typeerror(L, 3, "string/function/table");
@@ -306,7 +301,7 @@ static int safe_gsub(lua_State *L) {
 
 /* --- rep --- */
 
-/* Copies the unit at the start of `out` until there are n bytes. */
+/* Repeats the unit at the start of `out` until there are n bytes. */
 static void fill(lua_State *L, char *out, size_t unit, size_t n) {
     size_t most = unit < REP_RUN ? REP_RUN - REP_RUN % unit : unit;
     for (size_t done = unit; done < n;) {
@@ -318,9 +313,9 @@ static void fill(lua_State *L, char *out, size_t unit, size_t n) {
     }
 }
 
-/* Lua's own goes through the empty string as often as it is told to. */
+/* Lua's own loops n times even for the empty string. */
 static int safe_rep(lua_State *L) {
-    struct bh_slice s = check_bytes(L, 1), separator;
+    struct bh_slice s = bh_check_slice(L, 1), separator;
     lua_Integer n = luaL_checkinteger(L, 2);
     luaL_Buffer b;
     separator.p = luaL_optlstring(L, 3, "", &separator.n);
@@ -342,9 +337,9 @@ static int safe_rep(lua_State *L) {
     return 1;
 }
 
-/* --- */
+/* --- opening --- */
 
-/* Lua's own, which takes as long as its format is long. */
+/* The time of Lua's own function is proportional to its format. */
 static int with_short_format(lua_State *L) {
     luaL_argcheck(L, lua_rawlen(L, 1) <= FORMAT_MAX, 1, "a format of at most 64 KiB");
     lua_pushvalue(L, lua_upvalueindex(1));
@@ -360,7 +355,7 @@ void bh_safe_strings_open(lua_State *L) {
     };
     static const char *const formatted[] = {"format", "pack", "packsize", "unpack"};
     lua_getglobal(L, LUA_STRLIBNAME);
-    memset(lua_newuserdatauv(L, KEPT * sizeof(struct kept), 0), 0, KEPT * sizeof(struct kept));
+    memset(lua_newuserdatauv(L, CACHED * sizeof(struct cached_pattern), 0), 0, CACHED * sizeof(struct cached_pattern));
     luaL_setfuncs(L, functions, 1);
     for (int i = 0; i < 4; i++) {
         lua_getfield(L, -1, formatted[i]);

@@ -4,9 +4,9 @@
 
 #include <lua.h>
 
-/* Replaces find, match, gmatch, gsub and rep in the global `string`; they behave as Lua's own.
- * Formats of the others are bounded. The
- * methods of strings are meant, too, as long as this table is their __index. */
+/* Replaces find, match, gmatch, gsub and rep in the global `string` by functions that behave as
+ * Lua's own; the formats of the others are bounded. Methods of strings change with it, as long as
+ * this table is their __index. */
 void bh_safe_strings_open(lua_State *L);
 
 #endif

@@ -1,13 +1,13 @@
-/* safe_tables.c - those functions of `table` that can run for long in one call.
+/* safe_tables.c - the functions of `table` that can run for long in one call.
  *
- * Scripts are stopped by a hook that runs between their instructions, and these loops in C execute
- * none: table.move({}, 1, 1e12, 1) would hold its worker for ever, and a __len that lies makes a
- * small table a long one. The loops here check the limits. pack and unpack stay Lua's own: they
- * hold no more than fits on a stack.
+ * Scripts are stopped by a hook that runs between their instructions, and loops in C execute none:
+ * table.move({}, 1, 1e12, 1) would block its worker for ever, and a __len that lies makes a small
+ * table long. The loops here check the limits. pack and unpack stay Lua's own: they hold no more than
+ * fits on a stack.
  *
- * sort is Lua's own, for its order of equal elements and its complaints are known to scripts. An
- * order that is a Lua function can be stopped; for tables that take long, any other is put into a
- * function that checks. Small ones are spared that: it takes twice the time, and more. */
+ * sort is Lua's own, because scripts may depend on its order of equal elements and its errors. With a
+ * comparison written in Lua it can be stopped; for long tables any other comparison is wrapped in a
+ * function that checks the limits. Small tables are not wrapped: sorting would take twice as long. */
 #include "sandbox/safe_tables.h"
 
 #include "lua/limits.h"
@@ -29,7 +29,7 @@ static bool has_field(lua_State *L, int arg, const char *name) {
     return true;
 }
 
-/* A table, or what behaves as one as far as it is used. */
+/* A table, or a value with the metamethods that the access needs. */
 static void check_table(lua_State *L, int arg, int access) {
     if (lua_istable(L, arg))
         return;
@@ -108,7 +108,7 @@ static int safe_insert(lua_State *L) {
     return 0;
 }
 
-/* Without a position the last element goes, even when its place is 0. */
+/* Without a position, the last element is removed, even at index 0. */
 static int safe_remove(lua_State *L) {
     lua_Integer n = check_length(L, READ | WRITE), at = luaL_optinteger(L, 2, n);
     size_t steps = 0;
@@ -155,8 +155,8 @@ static int safe_concat(lua_State *L) {
 
 /* --- sort --- */
 
-/* Its upvalues: the order, or nil for that of <. */
-static int checked_order(lua_State *L) {
+/* Upvalue: the comparison, or nil for <. */
+static int checked_compare(lua_State *L) {
     bh_limits_check(L);
     if (lua_isnil(L, lua_upvalueindex(1))) {
         lua_pushboolean(L, lua_compare(L, 1, 2, LUA_OPLT));
@@ -168,8 +168,8 @@ static int checked_order(lua_State *L) {
     return 1;
 }
 
-/* One that Lua's own sort runs for longer than a moment without an instruction of Lua. What is no
- * plain table may have any length. */
+/* Whether Lua's own sort could run for long without executing Lua code. A value that is not a plain
+ * table may have any length. */
 static bool is_long(lua_State *L) {
     if (lua_isfunction(L, 2) && !lua_iscfunction(L, 2))
         return false;
@@ -182,12 +182,12 @@ static int safe_sort(lua_State *L) {
     lua_CFunction sort = lua_tocfunction(L, lua_upvalueindex(1));
     if (is_long(L)) {
         lua_settop(L, 2);
-        lua_pushcclosure(L, checked_order, 1);
+        lua_pushcclosure(L, checked_compare, 1);
     }
     return sort(L);
 }
 
-/* --- */
+/* --- opening --- */
 
 void bh_safe_tables_open(lua_State *L) {
     static const luaL_Reg functions[] = {

@@ -4,8 +4,8 @@
 
 #include <lua.h>
 
-/* Replaces concat, insert, move, remove and sort in the global `table`; they behave as Lua's own.
- * The others are bounded by the size of the stack. */
+/* Replaces concat, insert, move, remove and sort in the global `table` by functions that behave as
+ * Lua's own. The others are bounded by the size of the stack. */
 void bh_safe_tables_open(lua_State *L);
 
 #endif
