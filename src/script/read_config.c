@@ -1,8 +1,8 @@
-/* read_config.c - the configuration file: Lua that computes and cannot act.
+/* read_config.c - evaluates the configuration file, which is Lua without side effects.
  *
- * A state of its own, thrown away afterwards. It has string, table, math, utf8 and os.getenv, 64
- * MiB and one second of this thread's CPU, by the same means as scripts. The table that comes back
- * passes through JSON text into a tree, which refuses what is no data. */
+ * It runs in a state of its own, freed afterwards, with string, table, math, utf8 and os.getenv, 64
+ * MiB of memory and one second of this thread's CPU time, enforced as for scripts. The returned
+ * table is encoded as JSON and parsed into a tree; values that are not data are refused. */
 #include "bellhop/script/script.h"
 
 #include "lua/json_value.h"
@@ -83,7 +83,7 @@ static int evaluate(lua_State *L) {
     return 0;
 }
 
-/* Lua's own messages mostly begin with the file, and its line. */
+/* Most messages of Lua begin with file and line already. */
 static char *with_file(const char *file, const char *message) {
     struct bh_bytes text = {0};
     if (strncmp(message, file, strlen(file)) != 0)
@@ -101,7 +101,7 @@ static int parse(struct reading *r, struct bh_json **out, char **error) {
     return BH_EINVAL;
 }
 
-static int is_readable(const char *file, char **error) {
+static int check_readable(const char *file, char **error) {
     FILE *f = fopen(file, "r");
     if (f) {
         fclose(f);
@@ -117,15 +117,15 @@ int bh_script_read_config(const char *file, struct bh_json **out, char **error) 
     struct bh_level level;
     struct bh_memory memory;
     struct reading r = {.file = file};
-    int rc = is_readable(file, error);
+    int rc = check_readable(file, error);
     if (rc)
         return rc;
     bh_memory_init(&memory, MEMORY_MAX, &limits);
-    bh_limits_start(&limits, CPU_MS, "the configuration", "; it must come to an end");
+    bh_limits_start(&limits, CPU_MS, "the configuration", "; it must finish");
     lua_State *L = lua_newstate(bh_memory_allocate, &memory);
     if (!L) {
         bh_limits_stop(&limits);
-        *error = bh_strdup("no memory for a Lua state");
+        *error = bh_strdup("not enough memory for a Lua state");
         return BH_ESCRIPT;
     }
     lua_pushcfunction(L, evaluate);
@@ -136,7 +136,7 @@ int bh_script_read_config(const char *file, struct bh_json **out, char **error) 
     bh_limits_stop(&limits);
     if (status != LUA_OK) {
         const char *message = lua_tostring(L, -1);
-        *error = with_file(file, message ? message : "an error without text");
+        *error = with_file(file, message ? message : "error without a message");
         rc = BH_ESCRIPT;
     } else {
         rc = parse(&r, out, error);

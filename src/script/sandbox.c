@@ -1,8 +1,9 @@
-/* sandbox.c - guard-rails for the operator's own code, not isolation of hostile tenants.
+/* sandbox.c - the environment of scripts: guard-rails for the operator's own code, not isolation of
+ * hostile tenants.
  *
- * Left out: io, debug, package, the parts of os that act, bytecode in and out. `require` finds
- * `bellhop`, `bellhop.*` in the Lua directory, and modules beside the scripts, by names that cannot
- * leave those folders. A trusted script gets all of Lua, with the same places put in front. */
+ * Left out: io, debug, package, most of os, bytecode in and out. `require` finds `bellhop`,
+ * `bellhop.*` in the Lua folder, and modules beside the scripts; module names cannot leave these
+ * folders. A trusted script gets all of Lua, with the same folders at the front of package.path. */
 #include "sandbox.h"
 
 #include "bind_all.h"
@@ -22,8 +23,8 @@
 
 #define LOAD_MAX ((size_t)1024 * 1024)
 
-/* A function that gives the source piece by piece is called here, so that the whole is bounded, as
- * compiling executes no bytecode. */
+/* A reader function is called here, not by load, so that the size of the source is bounded:
+ * compiling executes no bytecode and cannot be stopped. */
 static void join_pieces(lua_State *L) {
     luaL_Buffer b;
     size_t total = 0;
@@ -49,7 +50,7 @@ static void join_pieces(lua_State *L) {
 }
 
 static int safe_load(lua_State *L) {
-    int n = lua_gettop(L) >= 4 ? 4 : 3; /* whether an environment is given matters, even nil */
+    int n = lua_gettop(L) >= 4 ? 4 : 3; /* an environment of nil differs from none */
     lua_settop(L, n);
     if (lua_isfunction(L, 1))
         join_pieces(L);
@@ -65,7 +66,7 @@ static int safe_load(lua_State *L) {
 static int safe_collectgarbage(lua_State *L) {
     const char *what = luaL_optstring(L, 1, "count");
     if (strcmp(what, "count") != 0)
-        return luaL_error(L, "collectgarbage(\"%s\") is not available to scripts; \"count\" is",
+        return luaL_error(L, "collectgarbage(\"%s\") is not available to scripts, only \"count\"",
                           what);
     int kib = lua_gc(L, LUA_GCCOUNT), rest = lua_gc(L, LUA_GCCOUNTB);
     lua_pushnumber(L, kib + rest / 1024.0);
@@ -74,7 +75,7 @@ static int safe_collectgarbage(lua_State *L) {
 
 /* --- require --- */
 
-/* Dotted names of letters, digits, - and _: nothing that could climb out of a folder. */
+/* Dotted names of letters, digits, - and _: they cannot leave a folder. */
 static bool is_module_name(const char *name) {
     bool part = false;
     for (; *name; name++) {
@@ -95,7 +96,7 @@ static void push_folder(lua_State *L, const char *file) {
         lua_pushliteral(L, ".");
 }
 
-/* Pushes the path of folder/a/b.lua or folder/a/b/init.lua; false when neither is there. */
+/* Pushes the path of folder/a/b.lua or folder/a/b/init.lua; false: neither exists. */
 static bool find_below(lua_State *L, const char *folder, const char *name) {
     static const char *const forms[] = {"%s/%s.lua", "%s/%s/init.lua"};
     const char *relative = luaL_gsub(L, name, ".", "/");
@@ -128,7 +129,7 @@ static const char loading; /* its address marks a module that is being loaded */
 
 static int load_module(lua_State *L, const char *name, int loaded) {
     if (!find_module(L, bh_script_of(L)->config, name))
-        return luaL_error(L, "module '%s' not found: it is looked for %s", name,
+        return luaL_error(L, "module '%s' not found %s", name,
                           strncmp(name, "bellhop.", 8) == 0
                               ? "in the Lua folder of bellhop"
                               : "in the folders of the configured scripts");
@@ -160,14 +161,14 @@ static int safe_require(lua_State *L) {
     }
     if (!is_module_name(name))
         return luaL_error(L,
-                          "'%s' is no module name: use letters, digits, - and _, with dots "
+                          "'%s' is not a module name: use letters, digits, - and _, with dots "
                           "between folders",
                           name);
     lua_pushvalue(L, loaded);
     return load_module(L, name, lua_gettop(L));
 }
 
-/* --- the two worlds --- */
+/* --- libraries --- */
 
 static void open_some(lua_State *L) {
     static const luaL_Reg libraries[] = {
@@ -192,7 +193,7 @@ static void remove_globals(lua_State *L) {
 
 #define DATE_MAX 1024
 
-/* The time is that of the core's clock, which a test may move. */
+/* The time of the core's clock, which tests can set. */
 static int safe_time(lua_State *L) {
     if (lua_isnoneornil(L, 1)) {
         lua_pushinteger(L, bh_clock_wall_ms() / 1000);
@@ -225,7 +226,7 @@ static int safe_date(lua_State *L) {
 static void restrict_os(lua_State *L) {
     static const struct {
         const char *name;
-        lua_CFunction instead; /* the stock one is its upvalue */
+        lua_CFunction instead; /* its upvalue is the stock function */
     } keep[] = {{"time", safe_time}, {"date", safe_date}, {"clock", NULL}, {"difftime", NULL}};
     lua_newtable(L);
     lua_getglobal(L, LUA_OSLIBNAME);
@@ -239,7 +240,7 @@ static void restrict_os(lua_State *L) {
     lua_setglobal(L, LUA_OSLIBNAME);
 }
 
-/* The metatable of all strings must not be within reach; string.dump makes bytecode. */
+/* Hides the metatable of all strings, and removes string.dump, which makes bytecode. */
 static void restrict_strings(lua_State *L) {
     lua_getglobal(L, LUA_STRLIBNAME);
     lua_pushnil(L);
@@ -265,14 +266,14 @@ static void open_sandboxed(lua_State *L) {
     bh_safe_base_open(L);
     bh_safe_strings_open(L);
     bh_safe_tables_open(L);
-    lua_newtable(L); /* of the modules that are loaded */
+    lua_newtable(L); /* loaded modules */
     bh_bind_all(L);
     lua_setfield(L, -2, "bellhop");
     lua_pushcclosure(L, safe_require, 1);
     lua_setglobal(L, "require");
 }
 
-void bh_put_in_path(lua_State *L, const char *folder) {
+void bh_prepend_path(lua_State *L, const char *folder) {
     lua_getglobal(L, LUA_LOADLIBNAME);
     lua_getfield(L, -1, "path");
     lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", folder, folder, lua_tostring(L, -1));
@@ -284,10 +285,10 @@ static void open_trusted(lua_State *L) {
     const struct bh_script_config *config = bh_script_of(L)->config;
     luaL_openlibs(L);
     if (config->lua_dir)
-        bh_put_in_path(L, config->lua_dir);
+        bh_prepend_path(L, config->lua_dir);
     for (size_t i = config->file_count; i-- > 0;) {
         push_folder(L, config->files[i]);
-        bh_put_in_path(L, lua_tostring(L, -1));
+        bh_prepend_path(L, lua_tostring(L, -1));
         lua_pop(L, 1);
     }
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);

@@ -60,7 +60,7 @@ static void add_hook(lua_State *L, struct bh_script *s, enum bh_script_hook hook
 }
 
 /* The script's table is on top. */
-static void take_hooks(lua_State *L, struct bh_script *s, const char *file) {
+static void add_hooks(lua_State *L, struct bh_script *s, const char *file) {
     if (!lua_istable(L, -1))
         luaL_error(L,
                    "%s: a script must return a table of hooks, for example return { on_message = "
@@ -69,14 +69,15 @@ static void take_hooks(lua_State *L, struct bh_script *s, const char *file) {
     int table = lua_gettop(L);
     for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) {
         if (lua_type(L, -2) != LUA_TSTRING)
-            luaL_error(L, "%s: the table of hooks has a key that is a %s; hooks have names", file,
-                       luaL_typename(L, -2));
+            luaL_error(L,
+                       "%s: the table of hooks has a key that is a %s; keys must be names of hooks",
+                       file, luaL_typename(L, -2));
         const char *key = lua_tostring(L, -2);
         enum bh_script_hook hook = find_hook(key);
         if (hook == HOOK_NONE)
             unknown_hook(L, file, key);
         if (hook == HOOK_TIMER || hook == HOOK_HTTP) {
-            (hook == HOOK_TIMER ? bh_script_timers_take : bh_routes_take)(L, s, file);
+            (hook == HOOK_TIMER ? bh_script_timers_add : bh_routes_add)(L, s, file);
             continue;
         }
         if (!lua_isfunction(L, -1))
@@ -89,7 +90,7 @@ static void load_file(lua_State *L, struct bh_script *s, const char *file) {
     if (luaL_loadfilex(L, file, "t") != LUA_OK)
         lua_error(L);
     lua_call(L, 0, 1);
-    take_hooks(L, s, file);
+    add_hooks(L, s, file);
     lua_pop(L, 1);
 }
 
@@ -276,7 +277,7 @@ int bh_script_new(const struct bh_script_config *config, struct bh_worker *worke
     struct bh_script *s = create(config, worker, generation);
     int status = build_limited(s);
     if (status != LUA_OK) {
-        *error = bh_strdup(s->L ? lua_tostring(s->L, -1) : "no memory for a Lua state");
+        *error = bh_strdup(s->L ? lua_tostring(s->L, -1) : "not enough memory for a Lua state");
         bh_script_free(s);
         return BH_ESCRIPT;
     }

@@ -39,7 +39,7 @@ int bh_spec_run(const struct bh_spec_config *config, int argc, char **argv) {
     if (!L)
         return 1;
     luaL_openlibs(L);
-    bh_put_in_path(L, config->script->lua_dir); /* for bellhop.test */
+    bh_prepend_path(L, config->script->lua_dir); /* for bellhop.test */
     add_core(L, config);
     set_arguments(L, argc, argv);
     if (luaL_dostring(L, run) != LUA_OK) {

@@ -143,7 +143,7 @@ describe("scripts' endpoints", function()
         assert.is_nil(answer.body:find("a bug", 1, true))
         d:wait_log "a bug in the endpoint"
         assert.are.equal(500, get("/misuse").status)
-        d:wait_log "Connection belongs to the connection"
+        d:wait_log "Connection is set by the server"
         assert.are.equal(errors + 2, d:metric 'bellhop_script_errors_total{hook="http"}')
     end)
 

@@ -43,9 +43,9 @@ describe("what a policy's author is told", function()
                 end
             end
         end
-        line_of("/answer", "the status is an integer", 7)
+        line_of("/answer", "the status must be an integer", 7)
         line_of("/spawn", "in the task", 11)
-        line_of("/wait", "bh.sleep waits, which is not possible inside a function", 17)
+        line_of("/wait", "bh.sleep waits, which is not possible in a function", 17)
         line_of(nil, "in the timer", 5)
     end)
 

@@ -1,12 +1,11 @@
-/* bind_cache.c - bh.cache(namespace, key, ttl, fn): the value of fn(), fetched once and kept.
+/* bind_cache.c - bh.cache(namespace, key, ttl, fn): the result of fn(), on_fetched once and cached.
  *
- * One flight per key: whoever asks while fn is under way waits for its result. fn runs in the task
- * of whoever asked first; its value (not nil) is kept for ttl seconds, or for as many as fn returns
- * beside it. nil and an error text go to
- * all who wait and are not kept; so does an error that fn raises, as text, while whoever runs fn
- * gets the error itself. When that task is cancelled, the others get an error too. Of each state:
- * workers do not share values, nor does a reload keep them. At most CACHE_MAX keys; the one that
- * was used longest ago goes first. */
+ * One fetch per key: the task that asks first runs fn; the others wait for its result. A value that
+ * is not nil is cached for ttl seconds, or for the seconds that fn returns as its second result.
+ * nil with an error text goes to all that wait and is not cached. An error raised by fn goes to the
+ * others as text, and is raised in the task that runs fn. When that task is cancelled, the others
+ * get an error. Each state has its own cache: workers do not share values, and a reload starts
+ * empty. At most CACHE_MAX keys; the least recently used one is removed first. */
 #include "bind/bind_cache.h"
 
 #include "bind/bind.h"
@@ -21,20 +20,20 @@
 
 #define CACHE_MAX 10000
 #define TTL_MAX   (30 * 86400.0)
-#define FLIGHT_MT "bellhop.cache.flight"
+#define FETCH_MT  "bellhop.cache.fetch"
 
 struct bh_cache {
     struct bh_map map;
-    struct bh_list used; /* the entry that was used longest ago is the first */
+    struct bh_list used; /* least recently used first */
 };
 
 struct entry {
-    struct bh_list used;    /* in cache->used, the latest at the end; not in it while in flight */
+    struct bh_list used;    /* in cache->used, unless it is being on_fetched */
     struct bh_list waiting; /* of struct waiter */
-    bool flying;
-    const struct bh_task *fetcher; /* while flying */
+    bool fetching;
+    const struct bh_task *fetcher; /* while fetching */
     int ref;                       /* of the value; LUA_NOREF: none */
-    uint64_t ends_ms;
+    uint64_t expires_ms;
     size_t key_len;
     char key[];
 };
@@ -44,9 +43,10 @@ struct waiter {
     bh_handle wait;
 };
 
-/* On the stack of whoever runs fn, to be closed: so it is told however fn ends. */
-struct flight {
-    struct entry *entry; /* NULL: landed */
+/* A to-be-closed value in the frame that runs fn: the waiting tasks are answered however fn ends.
+ */
+struct fetch {
+    struct entry *entry; /* NULL: they have been answered */
 };
 
 static struct bh_slice key_of(const void *value) {
@@ -77,7 +77,7 @@ void bh_cache_free(struct bh_cache *c) {
     bh_free(c);
 }
 
-static void forget(lua_State *L, struct bh_cache *c, struct entry *e) {
+static void remove_entry(lua_State *L, struct bh_cache *c, struct entry *e) {
     luaL_unref(L, LUA_REGISTRYINDEX, e->ref);
     bh_map_remove(&c->map, key_of(e));
     entry_free(e);
@@ -85,7 +85,7 @@ static void forget(lua_State *L, struct bh_cache *c, struct entry *e) {
 
 static struct entry *new_entry(lua_State *L, struct bh_cache *c, struct bh_slice key) {
     if (c->map.count >= CACHE_MAX && !bh_list_empty(&c->used))
-        forget(L, c, BH_CONTAINER_OF(c->used.next, struct entry, used));
+        remove_entry(L, c, BH_CONTAINER_OF(c->used.next, struct entry, used));
     struct entry *e = bh_calloc(1, sizeof *e + key.n);
     bh_list_init(&e->used);
     bh_list_init(&e->waiting);
@@ -96,21 +96,21 @@ static struct entry *new_entry(lua_State *L, struct bh_cache *c, struct bh_slice
     return e;
 }
 
-/* --- the end of a flight --- */
+/* --- the end of a fetch --- */
 
 /* The results are at index and index + 1 of L. */
-static void land(lua_State *L, struct entry *e, int index) {
+static void finish_fetch(lua_State *L, struct entry *e, int index) {
     struct bh_script *s = bh_script_of(L);
     struct bh_list waiting, *node;
     bh_list_init(&waiting);
     while ((node = bh_list_shift(&e->waiting)))
         bh_list_append(&waiting, node);
     if (lua_isnil(L, index)) {
-        forget(L, s->cache, e);
+        remove_entry(L, s->cache, e);
     } else {
         lua_pushvalue(L, index);
         e->ref = luaL_ref(L, LUA_REGISTRYINDEX);
-        e->flying = false;
+        e->fetching = false;
         bh_list_append(&s->cache->used, &e->used);
     }
     while ((node = bh_list_shift(&waiting))) {
@@ -128,9 +128,9 @@ static void land(lua_State *L, struct entry *e, int index) {
     }
 }
 
-/* Arguments: the flight, an error or nil. */
-static int flight_close(lua_State *L) {
-    struct flight *f = luaL_checkudata(L, 1, FLIGHT_MT);
+/* Arguments: the fetch, an error or nil. */
+static int fetch_close(lua_State *L) {
+    struct fetch *f = luaL_checkudata(L, 1, FETCH_MT);
     struct entry *e = f->entry;
     f->entry = NULL;
     if (!e || !bh_script_of(L)->started)
@@ -138,8 +138,8 @@ static int flight_close(lua_State *L) {
     const char *why = lua_tostring(L, 2);
     lua_settop(L, 2);
     lua_pushnil(L);
-    lua_pushstring(L, why ? why : "whoever was to fetch the value was cancelled");
-    land(L, e, 3);
+    lua_pushstring(L, why ? why : "the task that was fetching the value was cancelled");
+    finish_fetch(L, e, 3);
     return 0;
 }
 
@@ -149,39 +149,39 @@ static lua_Number check_ttl(lua_State *L, int arg) {
     return ttl;
 }
 
-/* In bh.cache's frame. */
-enum { NAMESPACE = 1, KEY, TTL, FUNCTION, FLIGHT };
+/* The frame of bh.cache. */
+enum { NAMESPACE = 1, KEY, TTL, FUNCTION, GUARD };
 
-static int fetched(lua_State *L, int status, lua_KContext context) {
-    struct flight *f = lua_touserdata(L, FLIGHT);
+static int on_fetched(lua_State *L, int status, lua_KContext context) {
+    struct fetch *f = lua_touserdata(L, GUARD);
     struct entry *e = f->entry;
     lua_Number ttl = lua_tonumber(L, TTL);
-    lua_settop(L, FLIGHT + 2);
-    bool found = !lua_isnil(L, FLIGHT + 1);
-    if (found && !lua_isnil(L, FLIGHT + 2)) {
-        ttl = check_ttl(L, FLIGHT + 2);
+    lua_settop(L, GUARD + 2);
+    bool found = !lua_isnil(L, GUARD + 1);
+    if (found && !lua_isnil(L, GUARD + 2)) {
+        ttl = check_ttl(L, GUARD + 2);
         lua_pushnil(L);
-        lua_replace(L, FLIGHT + 2);
+        lua_replace(L, GUARD + 2);
     }
     f->entry = NULL;
-    e->ends_ms = bh_loop_now(bh_script_of(L)->worker->loop) + (uint64_t)ceil(ttl * 1000);
-    land(L, e, FLIGHT + 1);
-    lua_settop(L, found ? FLIGHT + 1 : FLIGHT + 2);
+    e->expires_ms = bh_loop_now(bh_script_of(L)->worker->loop) + (uint64_t)ceil(ttl * 1000);
+    finish_fetch(L, e, GUARD + 1);
+    lua_settop(L, found ? GUARD + 1 : GUARD + 2);
     return found ? 1 : 2;
 }
 
-/* --- asking --- */
+/* --- look-up --- */
 
-static int take_off(lua_State *L, struct entry *e, const struct bh_task *t) {
-    struct flight *f = lua_newuserdatauv(L, sizeof *f, 0);
+static int start_fetch(lua_State *L, struct entry *e, const struct bh_task *t) {
+    struct fetch *f = lua_newuserdatauv(L, sizeof *f, 0);
     f->entry = e;
-    e->flying = true;
+    e->fetching = true;
     e->fetcher = t;
-    luaL_setmetatable(L, FLIGHT_MT);
-    lua_toclose(L, FLIGHT);
+    luaL_setmetatable(L, FETCH_MT);
+    lua_toclose(L, GUARD);
     lua_pushvalue(L, FUNCTION);
-    lua_callk(L, 0, 2, 0, fetched);
-    return fetched(L, LUA_OK, 0);
+    lua_callk(L, 0, 2, 0, on_fetched);
+    return on_fetched(L, LUA_OK, 0);
 }
 
 static int wait_for(lua_State *L, struct bh_task *t, struct entry *e) {
@@ -194,9 +194,9 @@ static int wait_for(lua_State *L, struct bh_task *t, struct entry *e) {
 
 static struct entry *find(lua_State *L, struct bh_cache *c, struct bh_slice key, uint64_t now_ms) {
     struct entry *e = bh_map_get(&c->map, key);
-    if (!e || e->flying || e->ends_ms > now_ms)
+    if (!e || e->fetching || e->expires_ms > now_ms)
         return e;
-    forget(L, c, e);
+    remove_entry(L, c, e);
     return NULL;
 }
 
@@ -213,12 +213,12 @@ static int cache(lua_State *L) {
     bh_bytes_add(&s->scratch, key);
     struct bh_slice whole = bh_bytes_slice(&s->scratch);
     struct entry *e = find(L, s->cache, whole, bh_loop_now(s->worker->loop));
-    if (e && e->flying && e->fetcher == t)
-        return luaL_error(L, "bh.cache: fn asks for the key that it is to fetch");
-    if (e && e->flying)
+    if (e && e->fetching && e->fetcher == t)
+        return luaL_error(L, "bh.cache: fn calls bh.cache for the key that it fetches");
+    if (e && e->fetching)
         return wait_for(L, t, e);
     if (!e)
-        return take_off(L, new_entry(L, s->cache, whole), t);
+        return start_fetch(L, new_entry(L, s->cache, whole), t);
     bh_list_unlink(&e->used);
     bh_list_append(&s->cache->used, &e->used);
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->ref);
@@ -226,8 +226,8 @@ static int cache(lua_State *L) {
 }
 
 void bh_bind_cache(lua_State *L) {
-    luaL_newmetatable(L, FLIGHT_MT);
-    lua_pushcfunction(L, flight_close);
+    luaL_newmetatable(L, FETCH_MT);
+    lua_pushcfunction(L, fetch_close);
     lua_setfield(L, -2, "__close");
     lua_pop(L, 1);
     lua_pushcfunction(L, cache);

@@ -1,5 +1,7 @@
-/* bind_conn.c - conn: fields and methods. A closed one answers nil, "closed", and its fields stay
- * readable (from the snapshot that conn.c takes). */
+/* bind_conn.c - conn: fields and methods.
+ *
+ * After the connection has closed, methods return nil, "closed", and the fields stay readable (from
+ * the snapshot that lua_conn.c takes). */
 #include "bind/bind.h"
 #include "bind/bind_publish.h"
 #include "lua/args.h"
@@ -48,7 +50,7 @@ static void push_tags(lua_State *L, const struct bh_identity *id) {
     }
 }
 
-/* The one part of a conn that is the script's; from here on the object stays until the end. */
+/* The script's own values. From now on the object is pinned until the connection closes. */
 static void push_vars(lua_State *L, struct bh_lua_conn *c) {
     if (lua_getiuservalue(L, 1, 1) == LUA_TTABLE)
         return;
@@ -144,7 +146,7 @@ static int conn_index(lua_State *L) {
 }
 
 static int conn_newindex(lua_State *L) {
-    return luaL_error(L, "a conn has no field \"%s\" to be set; keep your own values in conn.vars",
+    return luaL_error(L, "conn.%s cannot be set; keep your own values in conn.vars",
                       luaL_tolstring(L, 2, NULL));
 }
 
@@ -160,7 +162,7 @@ static enum bh_opcode check_opcode(lua_State *L, int arg) {
 static int conn_send(lua_State *L) {
     struct bh_subscriber *sub = bh_lua_conn_subscriber(check(L));
     if (lua_istable(L, 2))
-        return luaL_error(L, "conn:send wants a string; use conn:send_json for a table");
+        return luaL_error(L, "conn:send needs a string; use conn:send_json for a table");
     struct bh_slice data = bh_check_slice(L, 2);
     enum bh_opcode opcode = check_opcode(L, 3);
     return sub ? bh_push_result(L, sub->vt->send(sub, opcode, data)) : closed(L);
@@ -265,13 +267,14 @@ static int conn_allow(lua_State *L) {
     lua_Number rate = luaL_checknumber(L, 3), burst = luaL_optnumber(L, 4, fmax(rate, 1));
     bool allowed = false;
     luaL_argcheck(L, name.n <= 64, 2, "a name of at most 64 bytes");
-    luaL_argcheck(L, rate >= 0 && rate <= 1e9, 3, "how many a second");
-    luaL_argcheck(L, burst >= 1 && burst <= 1e9, 4, "how many at once, at least 1");
+    luaL_argcheck(L, rate >= 0 && rate <= 1e9, 3, "a rate per second, 0 to 1e9");
+    luaL_argcheck(L, burst >= 1 && burst <= 1e9, 4, "a burst, 1 to 1e9");
     if (!bh_lua_conn_subscriber(c))
         return closed(L);
     if (bh_lua_conn_allow(c, name, rate, burst, &allowed))
-        return luaL_error(L, "conn:allow: a connection has at most 16 names; do not make them of "
-                             "what clients send");
+        return luaL_error(L,
+                          "conn:allow: a connection has at most 16 names; do not build them from "
+                          "what clients send");
     lua_pushboolean(L, allowed);
     return 1;
 }

@@ -1,4 +1,4 @@
-/* bind_crypto.c - bh.crypto: digests, encodings, randomness. Results are raw bytes; hex them. */
+/* bind_crypto.c - bh.crypto: digests, encodings, random bytes. Digests are raw bytes. */
 #include "bind/bind.h"
 #include "lua/args.h"
 #include "lua/class.h"
@@ -11,8 +11,7 @@
 static int push_digest(lua_State *L, int n, const unsigned char *digest) {
     if (n < 0)
         return luaL_argerror(L, 1,
-                             "unknown digest; there are md5, sha1, sha224, sha256, sha384, "
-                             "sha512");
+                             "unknown digest; use md5, sha1, sha224, sha256, sha384 or sha512");
     lua_pushlstring(L, (const char *)digest, (size_t)n);
     return 1;
 }

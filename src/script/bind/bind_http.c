@@ -1,14 +1,15 @@
 /* bind_http.c - bh.http.fetch(url, options): waits for the response.
  *
- * Misuse (an unknown option, a wrong type) raises; what depends on data (a URL, the value of a
- * header, the network) is nil and a sentence.
+ * Misuse (an unknown option, a wrong_type type) raises; what depends on data (a URL, the value of a
+ * header, the network) is returned as nil and a message.
  *
- * The function that waits keeps a guard on its stack, a to-be-closed value: however the task ends -
- * an answer, an error, its deadline, cancelled with its connection - the guard lets go of the
- * request. For one that has been answered that is nothing.
+ * The function that waits keeps a guard on its stack, a to-be-closed value: however the task
+ * finishes (a response, an error, a time-out, cancelled with its connection), the guard cancels the
+ * request when it is still pending.
  *
- * An answer comes outside of any protected call and may be large, so it is made on the state's own
- * stack under one; a script without memory for it gets an error instead. */
+ * A response arrives outside of any protected call and may be large, so its table is built under
+ * one, on the state's own stack; when there is not enough memory, the script gets an error instead.
+ */
 #include "bind/bind.h"
 #include "lua/args.h"
 #include "lua/class.h"
@@ -24,7 +25,7 @@
 #define GUARD_MT    "bellhop.fetch"
 #define HEADERS_MAX 1024
 
-/* Of the frame of http_fetch: the table of names and values comes after the arguments. */
+/* The frame of http_fetch; FLAT: header names and values, one after the other. */
 enum { URL = 1, OPTIONS, FLAT };
 
 /* --- options: each reads the value on top --- */
@@ -34,7 +35,7 @@ struct options {
     bool has_json;
 };
 
-static int wrong(lua_State *L, const char *must) {
+static int wrong_type(lua_State *L, const char *must) {
     return luaL_error(L, "bh.http.fetch: %s, not a %s", must,
                       lua_type(L, -1) == LUA_TNUMBER ? "number of this kind"
                                                      : luaL_typename(L, -1));
@@ -42,25 +43,25 @@ static int wrong(lua_State *L, const char *must) {
 
 static void set_method(lua_State *L, struct options *o) {
     if (lua_type(L, -1) != LUA_TSTRING)
-        wrong(L, "method must be a string");
+        wrong_type(L, "method must be a string");
     o->request.method.p = lua_tolstring(L, -1, &o->request.method.n);
 }
 
 static void set_body(lua_State *L, struct options *o) {
     if (lua_type(L, -1) != LUA_TSTRING)
-        wrong(L, "body must be a string (json encodes a table)");
+        wrong_type(L, "body must be a string (json encodes a table)");
     o->request.body.p = lua_tolstring(L, -1, &o->request.body.n);
     o->request.has_body = true;
 }
 
 static void set_json(lua_State *L, struct options *o) {
-    o->has_json = true; /* encoded once all is known: the encoder's memory is used by others */
+    o->has_json = true; /* encoded later: other options also use the encoder's buffer */
 }
 
 static double read_number(lua_State *L, double above, double most, const char *must) {
     lua_Number n = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
     if (!(n > above && n <= most))
-        wrong(L, must);
+        wrong_type(L, must);
     return n;
 }
 
@@ -78,11 +79,11 @@ static void set_max_bytes(lua_State *L, struct options *o) {
 static void set_follow(lua_State *L, struct options *o) {
     static const char must[] = "follow must be a number of redirects, from 0 to 10";
     if (!lua_isinteger(L, -1))
-        wrong(L, must);
+        wrong_type(L, must);
     o->request.redirects = (unsigned)read_number(L, -0.5, BH_FETCH_REDIRECTS_MAX, must);
 }
 
-/* The strings at name and value, or what the value is made one of. */
+/* Adds the strings at name and value; numbers become strings. */
 static void add_header(lua_State *L, int name, int value) {
     lua_Integer n = (lua_Integer)lua_rawlen(L, FLAT);
     int type = lua_type(L, value);
@@ -101,7 +102,7 @@ static void add_header(lua_State *L, int name, int value) {
 static void set_headers(lua_State *L, struct options *o) {
     int table = lua_gettop(L), name = table + 1, value = table + 2;
     if (!lua_istable(L, table))
-        wrong(L, "headers must be a table");
+        wrong_type(L, "headers must be a table");
     for (lua_pushnil(L); lua_next(L, table); lua_settop(L, name)) {
         if (lua_type(L, name) != LUA_TSTRING)
             luaL_error(L, "bh.http.fetch: headers: names must be strings");
@@ -161,7 +162,7 @@ static void read_options(lua_State *L, struct options *o) {
         luaL_error(L, "bh.http.fetch: body and json exclude each other");
 }
 
-/* --- the request, which is borrowed from the frame until it has been sent --- */
+/* --- the request, whose strings are in the frame --- */
 
 static struct bh_slice slice_at(lua_State *L, lua_Integer i) {
     struct bh_slice s;
@@ -172,7 +173,7 @@ static struct bh_slice slice_at(lua_State *L, lua_Integer i) {
 }
 
 /* Leaves the array on the stack. */
-static void take_headers(lua_State *L, struct options *o) {
+static void build_headers(lua_State *L, struct options *o) {
     lua_Integer count = (lua_Integer)lua_rawlen(L, FLAT) / 2;
     bool typed = false;
     struct bh_header *all = lua_newuserdatauv(L, (size_t)(count + 1) * sizeof *all, 0);
@@ -187,8 +188,8 @@ static void take_headers(lua_State *L, struct options *o) {
     o->request.header_count = (size_t)count;
 }
 
-/* Leaves the text on the stack; false: why is there instead. */
-static bool take_json(lua_State *L, struct options *o) {
+/* Leaves the text on the stack; false: the error text. */
+static bool encode_json(lua_State *L, struct options *o) {
     struct bh_bytes *scratch = &bh_script_of(L)->scratch;
     char why[BH_JSON_WHY_MAX];
     if (!o->has_json)
@@ -209,10 +210,10 @@ static bool take_json(lua_State *L, struct options *o) {
 
 struct guard {
     struct bh_fetch *fetch;
-    bh_handle call; /* 0: nothing to let go of */
+    bh_handle call; /* 0: not pending */
 };
 
-static int let_go(lua_State *L) {
+static int cancel_request(lua_State *L) {
     struct guard *g = luaL_checkudata(L, 1, GUARD_MT);
     bh_handle call = g->call;
     g->call = 0;
@@ -231,8 +232,8 @@ static struct guard *push_guard(lua_State *L, struct bh_fetch *fetch) {
 
 /* --- the response --- */
 
-/* The value of a name that is there already: ", " between them, but for cookies, in which a comma
- * may be part of a date. The table of headers is on top. */
+/* Adds to the table of headers on top. Values of the same name are joined with ", ", except
+ * cookies, whose dates contain commas: these become a list. */
 static void push_header(lua_State *L, const struct bh_header *h) {
     bh_push_slice(L, h->name);
     lua_pushvalue(L, -1);
@@ -269,7 +270,7 @@ static int make_response(lua_State *L) {
     return 1;
 }
 
-static void answer(struct bh_task *t, const struct bh_fetch_response *response) {
+static void answer_response(struct bh_task *t, const struct bh_fetch_response *response) {
     lua_State *L = t->script->L;
     int top = lua_gettop(L);
     lua_checkstack(L, 4);
@@ -277,7 +278,7 @@ static void answer(struct bh_task *t, const struct bh_fetch_response *response) 
     lua_pushlightuserdata(L, (void *)response);
     if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
         lua_settop(L, top);
-        bh_task_answer_error(t, "the script has no memory for the response");
+        bh_task_answer_error(t, "not enough memory for the response");
         return;
     }
     lua_checkstack(t->co, 4);
@@ -293,7 +294,7 @@ static void on_response(void *ud, bh_handle wait, int error, const char *why,
     if (error)
         bh_task_answer_error(t, why);
     else
-        answer(t, response);
+        answer_response(t, response);
 }
 
 /* --- fetch --- */
@@ -306,10 +307,10 @@ static int http_fetch(lua_State *L) {
     lua_newtable(L);
     read_options(L, &o);
     if (!w->fetch)
-        return bh_push_error(L, "there is no HTTP client here");
-    if (!take_json(L, &o))
+        return bh_push_error(L, "no HTTP client is available");
+    if (!encode_json(L, &o))
         return bh_push_error(L, lua_tostring(L, -1));
-    take_headers(L, &o);
+    build_headers(L, &o);
     struct guard *guard = push_guard(L, w->fetch);
     bh_handle wait = bh_task_wait(t, 0, NULL);
     guard->call = w->fetch->vt->call(w->fetch, &o.request, on_response, w, wait);
@@ -320,7 +321,7 @@ static const luaL_Reg functions[] = {{"fetch", http_fetch}, {NULL, NULL}};
 
 void bh_bind_http(lua_State *L) {
     luaL_newmetatable(L, GUARD_MT);
-    lua_pushcfunction(L, let_go);
+    lua_pushcfunction(L, cancel_request);
     lua_setfield(L, -2, "__close");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");

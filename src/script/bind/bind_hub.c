@@ -1,8 +1,8 @@
-/* bind_hub.c - bh.hub: the connections at hand.
+/* bind_hub.c - bh.hub: the connections of this instance.
  *
- * count is of the whole instance; by_user and by_topic give conn objects, which belong to this
- * worker, so they list this worker's connections only, and so do subscribers and topics, which
- * count them without making an object for each. close_user reaches the user everywhere. */
+ * count is of the whole instance. by_user and by_topic return conn objects, which belong to this
+ * worker, so they list this worker's connections only; so do subscribers and topics, which count
+ * without creating an object for each connection. close_user reaches the user on all instances. */
 #include "bind/bind.h"
 #include "bind/bind_publish.h"
 #include "lua/args.h"
@@ -17,7 +17,7 @@ static int hub_count(lua_State *L) {
     return 1;
 }
 
-/* The topic that argument 1 names; *t is NULL when nobody is in it. 0, or BH_EINVAL and why. */
+/* The topic named by argument 1; *t is NULL when it has no subscribers. 0, or BH_EINVAL and why. */
 static int find_topic(lua_State *L, enum bh_topic_kind kind, const struct bh_hub_topic **t,
                       const char **why) {
     struct bh_slice id;
@@ -67,7 +67,7 @@ static int hub_subscribers(lua_State *L) {
     return 1;
 }
 
-/* The table is whole before anything else runs, so the map does not change under the cursor. */
+/* Nothing else runs meanwhile, so the map does not change under the cursor. */
 static int hub_topics(lua_State *L) {
     struct bh_slice space = BH_SLICE("topic:"), prefix = bh_slice("", 0);
     const struct bh_hub_topic *t = NULL;

@@ -23,7 +23,7 @@ static int syntax_error(lua_State *L, const struct bh_json_error *error) {
     return 2;
 }
 
-/* Builds the Lua value in protected mode, so that a tree is never lost to an error. */
+/* Builds the Lua value in protected mode, so that the tree is freed also after an error. */
 static int push_tree(lua_State *L) {
     bh_json_push(L, lua_touserdata(L, 1));
     return 1;
@@ -65,7 +65,7 @@ static void push_string(lua_State *L, struct bh_json_value v) {
     bh_push_slice(L, bh_bytes_slice(&s->scratch));
 }
 
-/* Looks without building tables: scalars as values, containers as their text and what they are. */
+/* Reads a value without building tables: scalars as values, containers as their text and type. */
 static int json_peek(lua_State *L) {
     struct bh_slice text = bh_check_slice(L, 1), path = bh_check_slice(L, 2);
     struct bh_json_error error;

@@ -1,12 +1,12 @@
 /* bind_jwt.c - bh.jwt.verify(token, options) and bh.jwt.sign(claims, options).
  *
- * The accepted algorithms must be named: there is no default, because a default is how tokens get
- * in that nobody meant to accept. With `key`, secrets serve HS* and PEM keys all others; a list
- * that mixes both families is refused, so no public key can ever be used as a secret. In a key set
- * (`jwks`, a file) each key says of which kind it is, so there a list may mix them.
+ * The accepted algorithms must be named. There is no default, because a default could accept tokens
+ * that nobody intended to accept. With `key`, secrets are used for HS* and PEM keys for all others;
+ * a list that mixes both is refused, so a public key can never be used as a secret. In a key set
+ * (`jwks`, a file) each key has its type, so there a list may mix them.
  *
- * Parsed keys are cached, since parsing a PEM costs more than a verification; files are kept, each
- * with the time of its last look. Both caches are tables of the Lua state and go with it. */
+ * Parsed keys are cached, since parsing a PEM costs more than a verification. So are key set files.
+ * Both caches are tables of the Lua state. */
 #include "bind/bind.h"
 #include "lua/args.h"
 #include "lua/class.h"
@@ -77,8 +77,8 @@ static unsigned one_alg(lua_State *L, int index) {
     unsigned alg = bh_jwt_alg_from_name(name);
     if (!alg)
         luaL_error(L,
-                   "option alg: unknown algorithm \"%s\"; there are HS, RS and ES with 256, 384 "
-                   "and 512, PS256 and EdDSA",
+                   "option alg: unknown algorithm \"%s\"; use HS, RS or ES with 256, 384 or 512, "
+                   "PS256 or EdDSA",
                    name.p ? name.p : luaL_typename(L, index));
     return alg;
 }
@@ -115,7 +115,7 @@ static void parse_key(lua_State *L, bool secret, struct bh_slice text) {
         luaL_error(L, "option key: %s", why);
 }
 
-/* The cache on top; drops everything when it is full, for keys that come and go. */
+/* Pushes the cache; empties it when it is full. */
 static void push_cache(lua_State *L, const void *where, lua_Integer max) {
     lua_rawgetp(L, LUA_REGISTRYINDEX, where);
     bool full = lua_rawgeti(L, -1, 1) == LUA_TNUMBER && lua_tointeger(L, -1) >= max;
@@ -128,8 +128,8 @@ static void push_cache(lua_State *L, const void *where, lua_Integer max) {
     lua_rawsetp(L, LUA_REGISTRYINDEX, where);
 }
 
-/* Keeps the value on top in the cache below it, under the name at that index; counts it. */
-static void keep(lua_State *L, int name) {
+/* Adds the value on top to the cache below it, under the name at that index. */
+static void add_cached(lua_State *L, int name) {
     lua_pushvalue(L, name);
     lua_pushvalue(L, -2);
     lua_rawset(L, -4);
@@ -139,7 +139,7 @@ static void keep(lua_State *L, int name) {
     lua_pop(L, 1);
 }
 
-/* Pushes the cached value of that name; false, and nothing is pushed, when there is none. */
+/* Pushes the cached value of that name. False, and nothing is pushed: none. */
 static bool push_cached(lua_State *L, int name) {
     lua_pushvalue(L, name);
     if (lua_rawget(L, -2) == LUA_TUSERDATA)
@@ -163,7 +163,7 @@ static const struct bh_jwt_key *check_key(lua_State *L, bool secret) {
     push_cache(L, &keys_cache_key, KEYS_MAX);
     if (!push_cached(L, name)) {
         parse_key(L, secret, text);
-        keep(L, name);
+        add_cached(L, name);
     }
     return ((struct cached_key *)lua_touserdata(L, -1))->key;
 }
@@ -173,14 +173,14 @@ static const struct bh_jwks *check_file(lua_State *L) {
     const char *path = lua_tostring(L, -1), *why;
     int name = lua_gettop(L);
     if (!*path || strlen(path) != lua_rawlen(L, -1))
-        luaL_error(L, "option jwks is no path of a file");
+        luaL_error(L, "option jwks is not a path");
     push_cache(L, &files_cache_key, FILES_MAX);
     if (!push_cached(L, name)) {
         struct cached_file *cached = lua_newuserdatauv(L, sizeof *cached, 0);
         cached->file = NULL;
         luaL_setmetatable(L, FILE_MT);
         cached->file = bh_jwks_file_new(path);
-        keep(L, name);
+        add_cached(L, name);
     }
     const struct bh_jwks *keys =
         bh_jwks_file_keys(((struct cached_file *)lua_touserdata(L, -1))->file, &why);
@@ -238,11 +238,11 @@ static int jwt_verify(lua_State *L) {
     lua_getfield(L, 2, "require_exp");
     rules.require_exp = lua_toboolean(L, -1);
     rules.now_s = bh_clock_wall_ms() / 1000;
-    check_keys(L, &rules); /* last: reading an option may run Lua, and that may renew the set */
+    check_keys(L, &rules); /* last: reading an option may run Lua code, which may reload the set */
     bh_bytes_clear(&s->scratch);
     if (bh_jwt_verify(token, &rules, &s->scratch, &why))
         return bh_push_error(L, why);
-    bh_push_slice(L, bh_bytes_slice(&s->scratch)); /* decoding may use the scratch */
+    bh_push_slice(L, bh_bytes_slice(&s->scratch)); /* decoding may use the scratch buffer */
     return bh_json_decode(L, bh_check_slice(L, -1));
 }
 

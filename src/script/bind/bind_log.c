@@ -1,7 +1,7 @@
 /* bind_log.c - bh.log.debug/info/warn/error(message, fields), and print.
  *
- * The message and every field pass the log's own quoting and masking. A level that is off costs a
- * call and a comparison. */
+ * The log quotes and masks message and fields. A level that is off costs a call and a comparison.
+ */
 #include "bind/bind.h"
 #include "lua/class.h"
 #include "run/state.h"

@@ -1,7 +1,8 @@
-/* bind_message.c - msg: in on_publish a window on the publish, in on_deliver one on the message.
+/* bind_message.c - msg: in on_publish a view of the publish, in on_deliver and on_offline of the
+ * message.
  *
- * Both are windows and no copies: what a hook does not look at costs nothing. Outside of its hook a
- * msg is shut and says so. */
+ * A view copies nothing, so fields that a hook does not read cost nothing. Outside of its hook a
+ * msg raises an error. */
 #include "bind/bind_message.h"
 
 #include "bind/bind.h"
@@ -83,7 +84,7 @@ struct common {
     uint64_t except;
 };
 
-/* False: the field is none of these. */
+/* False: not one of these fields. */
 static bool push_common(lua_State *L, int field, const struct common *c) {
     switch (field) {
     case F_KIND:
@@ -133,7 +134,7 @@ struct bh_lua_msg *bh_msg_push(lua_State *L, struct bh_publish *p) {
 static struct bh_publish *check_msg(lua_State *L) {
     struct bh_lua_msg *msg = luaL_checkudata(L, 1, MSG_MT);
     if (!msg->p)
-        luaL_error(L, "this msg is over; it is only there while its on_publish runs");
+        luaL_error(L, "this msg is no longer valid: it can be used only while its on_publish runs");
     return msg->p;
 }
 
@@ -180,7 +181,7 @@ static int msg_newindex(lua_State *L) {
         return luaL_error(L, "msg.%s cannot be changed", name);
     if (bh_publish_set(L, name, &r, why))
         return luaL_error(L, "msg: %s", why);
-    *p = r.p; /* the references have moved with it */
+    *p = r.p; /* with the references that it owns */
     return 0;
 }
 
@@ -197,7 +198,8 @@ static int delivery_index(lua_State *L) {
     const struct bh_lua_delivery *delivery = luaL_checkudata(L, 1, DELIVERY_MT);
     const struct bh_message *m = delivery->m;
     if (!m)
-        return luaL_error(L, "this msg is over; it is only there while its hook runs");
+        return luaL_error(L,
+                          "this msg is no longer valid: it can be used only while its hook runs");
     const struct common c = {.topic = &m->topic,
                              .data = m->payload,
                              .id = m->id,

@@ -1,17 +1,16 @@
-/* bind_message.h - the msg objects: one that on_publish may change, one that on_deliver may read.
- */
+/* bind_message.h - the msg objects: the one of on_publish can be changed, the other only read. */
 #ifndef BELLHOP_SCRIPT_BIND_MESSAGE_H
 #define BELLHOP_SCRIPT_BIND_MESSAGE_H
 
 #include "run/state.h"
 
 struct bh_lua_msg {
-    struct bh_publish *p; /* NULL when the hook is over */
+    struct bh_publish *p; /* NULL when the hook has finished */
 };
 
 struct bh_lua_delivery {
-    struct bh_message *m;     /* NULL when its hook is over */
-    struct bh_message *owned; /* a reference of m's, if it has to outlive a wait */
+    struct bh_message *m;     /* NULL when its hook has finished */
+    struct bh_message *owned; /* a reference to m, when the hook may wait */
 };
 
 struct bh_lua_msg *bh_msg_push(lua_State *L, struct bh_publish *p);

@@ -98,22 +98,22 @@ static bool is_same(const struct metric *a, const struct metric *b) {
     return same;
 }
 
-/* A metric without labels shows from the beginning. */
+/* A metric without labels appears at once, with the value 0. */
 static void add_empty_series(struct metric *m) {
     bh_map_put(&m->series, bh_calloc(1, sizeof(struct series)));
 }
 
-/* Takes a copy of what is new. NULL with *why when it cannot be. */
+/* Copies a new metric. NULL and *why: not possible. */
 static struct metric *declare(const struct metric *wanted, const char **why) {
     struct metric *m = find(wanted->name);
     if (m && !is_same(m, wanted)) {
-        *why = "it is declared already, with another type or other labels; a restart forgets it";
+        *why = "already declared with another type or other labels; restart to change it";
         return NULL;
     }
     if (m)
         return m;
     if (metric_count == METRICS_MAX) {
-        *why = "there are too many metrics";
+        *why = "too many metrics: at most 200";
         return NULL;
     }
     if (metric_count == 0)
@@ -141,7 +141,7 @@ static void read_labels(lua_State *L, struct metric *m) {
         const char *label = lua_tostring(L, -1);
         luaL_argcheck(L, label && is_name(label) && strcmp(label, "le") != 0, 3,
                       "labels are a list of names: letters, digits and _");
-        m->labels[m->label_count++] = (char *)label; /* the table keeps it */
+        m->labels[m->label_count++] = (char *)label; /* the table keeps it alive */
         lua_pop(L, 1);
     }
 }
@@ -184,14 +184,14 @@ static int metrics_histogram(lua_State *L) {
 
 /* --- counting --- */
 
-/* The label values are the arguments from 3 on, in the order of their names. */
+/* The label values are the arguments from 3, in the order of the label names. */
 static struct bh_slice read_values(lua_State *L, const struct metric *m) {
     struct bh_bytes *out = &bh_script_of(L)->scratch;
     int given = lua_gettop(L) - 2;
     if (given < 0)
         given = 0;
     if ((size_t)given != m->label_count)
-        luaL_error(L, "%s has %d labels, and %d values were given", m->name, (int)m->label_count,
+        luaL_error(L, "%s has %d labels, but %d values were given", m->name, (int)m->label_count,
                    given);
     bh_bytes_clear(out);
     for (size_t i = 0; i < m->label_count; i++) {
@@ -203,7 +203,7 @@ static struct bh_slice read_values(lua_State *L, const struct metric *m) {
     return bh_bytes_slice(out);
 }
 
-/* The caller holds the lock. NULL: there are too many. */
+/* The caller holds the lock. NULL: too many series. */
 static struct series *series_of(struct metric *m, struct bh_slice labels) {
     struct series *s = bh_map_get(&m->series, labels);
     if (s || m->series.count >= SERIES_MAX)
@@ -232,7 +232,7 @@ static int count(lua_State *L, enum type of, const char *method, double n, bool 
         return luaL_error(L, "%s is a %s, which has no method %s", m->name, type_names[m->type],
                           method);
     luaL_argcheck(L, isfinite(n) && (m->type != COUNTER || n >= 0), 2,
-                  m->type == COUNTER ? "a counter only goes up" : "a number");
+                  m->type == COUNTER ? "a counter cannot decrease" : "a finite number");
     struct bh_slice labels = read_values(L, m);
     pthread_mutex_lock(&lock);
     struct series *s = series_of(m, labels);
@@ -240,7 +240,7 @@ static int count(lua_State *L, enum type of, const char *method, double n, bool 
         apply(m, s, n, set);
     pthread_mutex_unlock(&lock);
     return s ? bh_push_result(L, 0)
-             : bh_push_error(L, "too many label values: at most 1000 series a metric");
+             : bh_push_error(L, "too many label values: at most 1000 series per metric");
 }
 
 static int metric_inc(lua_State *L) {

@@ -1,11 +1,10 @@
-/* bind_publish.c - bh.publish and bh.publish_wait, and the one place that knows the fields of a
- * publish.
+/* bind_publish.c - bh.publish and bh.publish_wait, and the fields of a publish.
  *
- * Reading never raises, because on_message's answer is read outside of any protected call; the
- * binding turns misuse into an error itself. A publish that the node refuses before it returns is
- * told to the caller; what fails later is logged, since nobody waits for it. Calls that are still
- * on the C stack are found by serial, so a completion never needs a pointer. Those of
- * bh.publish_wait are found by the task's wait; what it is told is what the HTTP API answers. */
+ * Reading never raises, because the result of on_message is read outside of any protected call; the
+ * bindings turn misuse into an error themselves. A publish that the node refuses before it returns
+ * is reported to the caller; a later failure is logged, since nobody waits for it. bh.publish calls
+ * that are still on the C stack are found by a serial number, so a completion needs no pointer.
+ * Those of bh.publish_wait are found by the task's wait, and return what the HTTP API returns. */
 #include "bind/bind_publish.h"
 
 #include "bind/bind.h"
@@ -28,7 +27,7 @@ struct field {
     int (*set)(lua_State *L, struct bh_publish_request *r, char *why);
 };
 
-static int misuse(lua_State *L, char *why, const char *must) {
+static int wrong_type(lua_State *L, char *why, const char *must) {
     snprintf(why, BH_WHY_MAX, "%s, not a %s", must,
              lua_type(L, -1) == LUA_TNUMBER ? "number of this kind" : luaL_typename(L, -1));
     return BH_ESCRIPT;
@@ -44,7 +43,7 @@ static int set_target(lua_State *L, struct bh_publish_request *r, enum bh_topic_
              kind == BH_TOPIC_ALL ? "true" : "a string or an integer");
     if (kind == BH_TOPIC_ALL ? !lua_isboolean(L, -1) || !lua_toboolean(L, -1)
                              : !bh_id_from_lua(L, &id))
-        return misuse(L, why, must);
+        return wrong_type(L, why, must);
     r->targets++;
     if (!bh_topic_make(kind, id, &r->p.topic, &reason))
         return 0;
@@ -95,7 +94,7 @@ static int set_conn(lua_State *L, struct bh_publish_request *r, char *why) {
         }
         r->to = find_number(bh_script_of(L)->worker, number);
     } else {
-        return misuse(L, why, "conn must be a conn or a connection id");
+        return wrong_type(L, why, "conn must be a conn or a connection id");
     }
     if (r->to)
         return 0;
@@ -110,7 +109,7 @@ static int set_data(lua_State *L, struct bh_publish_request *r, char *why) {
         return BH_ESCRIPT;
     }
     if (lua_type(L, -1) != LUA_TSTRING)
-        return misuse(L, why, "data must be a string");
+        return wrong_type(L, why, "data must be a string");
     const char *text = lua_tolstring(L, -1, &n);
     struct bh_buf *data = bh_buf_try_new(n);
     if (!data) {
@@ -126,14 +125,14 @@ static int set_opcode(lua_State *L, struct bh_publish_request *r, char *why) {
     const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
     bool binary = strcmp(name, "binary") == 0;
     if (!binary && strcmp(name, "text") != 0)
-        return misuse(L, why, "opcode must be \"text\" or \"binary\"");
+        return wrong_type(L, why, "opcode must be \"text\" or \"binary\"");
     r->p.opcode = binary ? BH_BINARY : BH_TEXT;
     return 0;
 }
 
 static int set_binary(lua_State *L, struct bh_publish_request *r, char *why) {
     if (!lua_isboolean(L, -1))
-        return misuse(L, why, "binary must be true or false");
+        return wrong_type(L, why, "binary must be true or false");
     r->p.opcode = lua_toboolean(L, -1) ? BH_BINARY : BH_TEXT;
     return 0;
 }
@@ -143,7 +142,7 @@ static int set_strategy(lua_State *L, struct bh_publish_request *r, char *why) {
     enum bh_strategy strategy;
     const char *reason = "";
     if (lua_type(L, -1) != LUA_TSTRING)
-        return misuse(L, why, "strategy must be a string");
+        return wrong_type(L, why, "strategy must be a string");
     name.p = lua_tolstring(L, -1, &name.n);
     if (bh_strategy_parse(name, &strategy, &reason)) {
         snprintf(why, BH_WHY_MAX, "strategy: %s", reason);
@@ -156,7 +155,7 @@ static int set_strategy(lua_State *L, struct bh_publish_request *r, char *why) {
 static int set_ttl(lua_State *L, struct bh_publish_request *r, char *why) {
     lua_Number ttl = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
     if (!(ttl >= 0 && ttl <= UINT32_MAX))
-        return misuse(L, why, "ttl must be a number of seconds (0: for ever)");
+        return wrong_type(L, why, "ttl must be a number of seconds (0: for ever)");
     r->p.ttl_s = (uint32_t)ceil(ttl);
     return 0;
 }
@@ -165,7 +164,7 @@ static int set_id(lua_State *L, struct bh_publish_request *r, char *why) {
     struct bh_slice id;
     const char *reason = "";
     if (!bh_id_from_lua(L, &id))
-        return misuse(L, why, "id must be a string or an integer");
+        return wrong_type(L, why, "id must be a string or an integer");
     if (bh_id_check(BH_ID_MESSAGE, id, &reason)) {
         snprintf(why, BH_WHY_MAX, "id: %s", reason);
         return BH_EINVAL;
@@ -185,7 +184,7 @@ static int set_except(lua_State *L, struct bh_publish_request *r, char *why) {
         return 0;
     }
     if (!bh_id_from_lua(L, &id))
-        return misuse(L, why, "except must be a conn or a connection id");
+        return wrong_type(L, why, "except must be a conn or a connection id");
     if (!bh_connection_number(id, &r->p.except))
         return 0;
     snprintf(why, BH_WHY_MAX, "except: not a connection id");
@@ -208,19 +207,19 @@ static int add_tag(lua_State *L, struct bh_buf **filter, char *why) {
     return BH_EINVAL;
 }
 
-/* An empty table would be a filter that lets everybody through: {platform = x} where x is nil. */
+/* An empty table is refused: {platform = x} with x nil would reach all connections. */
 static int set_filter(lua_State *L, struct bh_publish_request *r, char *why) {
     int table = lua_gettop(L), error = 0;
     struct bh_buf *filter = NULL;
     if (!lua_isnil(L, -1) && (!lua_istable(L, -1) || !lua_checkstack(L, 4)))
-        return misuse(L, why, "filter must be a table of tags");
+        return wrong_type(L, why, "filter must be a table of tags");
     if (lua_istable(L, -1)) {
         for (lua_pushnil(L); !error && lua_next(L, table); lua_pop(L, 1))
             error = add_tag(L, &filter, why);
         lua_settop(L, table);
         if (!error && !filter) {
             snprintf(why, BH_WHY_MAX,
-                     "filter has no tags (is a value nil?); leave it out to reach everybody");
+                     "filter has no tags (is a value nil?); leave it out to reach all connections");
             error = BH_ESCRIPT;
         }
     }
@@ -236,7 +235,7 @@ static int set_filter(lua_State *L, struct bh_publish_request *r, char *why) {
 static int set_priority(lua_State *L, struct bh_publish_request *r, char *why) {
     lua_Integer n = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : -1;
     if (n < 0 || n > UINT8_MAX)
-        return misuse(L, why, "priority must be an integer from 0 to 255");
+        return wrong_type(L, why, "priority must be an integer from 0 to 255");
     r->p.priority = (uint8_t)n;
     return 0;
 }
@@ -281,7 +280,7 @@ int bh_publish_set(lua_State *L, const char *name, struct bh_publish_request *r,
     return unknown_field(name, why);
 }
 
-/* --- the table --- */
+/* --- the whole table --- */
 
 static int check_whole(const struct bh_publish_request *r, char *why) {
     const char *must = NULL;
@@ -319,7 +318,7 @@ struct bh_publish_call {
     struct bh_publish_call *outer;
     uint64_t serial;
     int error;
-    struct bh_publish *p; /* whose id it tells: on_publish may have changed it */
+    struct bh_publish *p; /* gets the id, which on_publish may have changed */
     char *why;
 };
 
@@ -352,7 +351,7 @@ static void on_published(void *ud, bh_handle serial, const struct bh_publish_res
     snprintf(call->why, BH_WHY_MAX, "%s", why_of(result));
 }
 
-/* What on_publish publishes is not shown to it again. */
+/* on_publish does not run for what it publishes itself. */
 static bool is_inside_hook(const struct bh_script *s) {
     const struct bh_task *t = bh_script_current(s);
     return t && t->hook == HOOK_PUBLISH;
@@ -368,7 +367,7 @@ static int send_to_node(struct bh_script *s, struct bh_publish_request *r, char 
     return call.error;
 }
 
-/* *sent tells whether it is for this connection at all. */
+/* *sent: whether the filter matches the connection. */
 static int send_to_conn(struct bh_publish_request *r, bool *sent, char *why) {
     int error = 0;
     *sent = !r->p.filter || bh_filter_matches(bh_buf_slice(r->p.filter), r->to->identity);
@@ -393,7 +392,7 @@ int bh_publish_send(struct bh_script *s, struct bh_publish_request *r, char why[
     return r->to ? send_to_conn(r, &sent, why) : send_to_node(s, r, why);
 }
 
-/* The table that is argument 1; misuse raises. */
+/* Reads the table of argument 1; misuse raises. */
 static int read_argument(lua_State *L, const char *function, struct bh_publish_request *r,
                          char *why) {
     luaL_checktype(L, 1, LUA_TTABLE);

@@ -1,10 +1,10 @@
 /* bind_redis.c - bh.redis: call, must, pipeline, eval. All wait for the reply.
  *
- * A function that waits keeps its frame: what it needs later (the script that is to be sent as a
- * whole, the results of a pipeline) stays on its stack, and completions find it there.
+ * A function that waits keeps its stack frame; completions find there what they need: the script to
+ * send with EVAL, the results of a pipeline.
  *
- * Replies become strings, integers and lists; nil is nil at the top and bh.json.null in a list,
- * which must not have holes. An error reply, a broken link and a timeout are nil and the text. */
+ * Replies become strings, integers and lists. nil is nil, but bh.json.null in a list, which must
+ * not have holes. An error reply, a broken link and a time-out are nil and the message. */
 #include "bind/bind.h"
 #include "lua/args.h"
 #include "lua/class.h"
@@ -79,7 +79,6 @@ static void send(struct bh_task *t, size_t argc, const struct bh_slice *argv, bh
     w->redis->vt->call(w->redis, w->index, argc, argv, on_reply, w, wait);
 }
 
-/* Null and why when there is none. */
 static bool has_redis(const struct bh_task *t) {
     return t->script->worker->redis != NULL;
 }
@@ -95,7 +94,7 @@ static void check_count(lua_State *L, int argc, int arg) {
                   "a command, with at most 1023 arguments");
 }
 
-/* The task, which is now waiting, or NULL: there is no Redis. */
+/* The task, which waits now; NULL: no Redis is configured. */
 static struct bh_task *begin_call(lua_State *L, const char *name) {
     int argc = lua_gettop(L);
     struct bh_task *t = bh_task_may_wait(L, name);
@@ -114,7 +113,7 @@ static int redis_call(lua_State *L) {
     return t ? bh_task_yield(L, t) : no_redis(L);
 }
 
-/* What was answered is above `below`. */
+/* The answers are above `below`. */
 static int must_succeed(lua_State *L, int status, lua_KContext below) {
     int first = (int)below + 1;
     if (lua_gettop(L) > first && lua_isnil(L, first))
@@ -131,7 +130,7 @@ static int redis_must(lua_State *L) {
 
 /* --- pipeline --- */
 
-/* Owned by the calls that are under way; the results are the value at `results` in the frame of the
+/* Owned by the pending calls. The results are the table at index `results` in the frame of the
  * function that waits. */
 struct pipeline {
     struct bh_worker *worker;
@@ -145,8 +144,8 @@ struct piped {
     lua_Integer number;
 };
 
-static void take_piped(struct bh_task *t, const struct piped *one, int error,
-                       const struct bh_reply *reply) {
+static void store_result(struct bh_task *t, const struct piped *one, int error,
+                         const struct bh_reply *reply) {
     lua_State *L = t->co;
     lua_checkstack(L, 8);
     if (error || reply->type == BH_REPLY_ERROR) {
@@ -166,7 +165,7 @@ static void on_piped(void *ud, bh_handle number, int error, const struct bh_repl
     struct pipeline *p = ud;
     struct bh_task *t = bh_task_waiting(p->worker, p->wait);
     if (t)
-        take_piped(t, &(struct piped){p, (lua_Integer)number}, error, reply);
+        store_result(t, &(struct piped){p, (lua_Integer)number}, error, reply);
     if (--p->left > 0)
         return;
     if (t) {
@@ -176,7 +175,7 @@ static void on_piped(void *ud, bh_handle number, int error, const struct bh_repl
     bh_free(p);
 }
 
-/* Pushes an array of slices of the command at index; returns how many. */
+/* Reads the command at index into an array that it pushes; returns the number of arguments. */
 static size_t read_command(lua_State *L, int index, struct bh_slice **argv) {
     int argc = (int)lua_rawlen(L, index);
     luaL_argcheck(L, lua_istable(L, index) && argc >= 1 && argc <= ARGUMENTS_MAX, 1,
@@ -227,7 +226,7 @@ static int redis_pipeline(lua_State *L) {
 
 /* --- eval --- */
 
-/* Of redis_eval's frame. */
+/* The frame of redis_eval. */
 enum { EVAL_SCRIPT = 1, EVAL_KEYS, EVAL_ARGS };
 
 static void add_list(lua_State *L, int index, struct bh_slice *argv, size_t *argc) {
@@ -271,7 +270,7 @@ static void on_evalsha(void *ud, bh_handle wait, int error, const struct bh_repl
     send_eval(t, wait, BH_SLICE("EVAL"), script, on_reply);
 }
 
-/* Strings and numbers only; the numbers become strings in place of a copy. */
+/* Replaces the list by a copy whose numbers are strings. */
 static void copy_list(lua_State *L, int arg) {
     lua_Integer n = 0;
     if (!lua_isnoneornil(L, arg)) {

@@ -1,7 +1,7 @@
-/* bind_request.c - req: the HTTP request that wants in.
+/* bind_request.c - req: the HTTP request of a handshake, an API call or an endpoint.
  *
- * One userdata holds a copy of everything, so a script may keep req, over a wait or for ever. What
- * costs something (arguments, cookies) is taken apart when it is asked for. */
+ * One userdata holds a copy of everything, so a script may keep req over a wait or for ever. Query
+ * arguments and cookies are parsed on access. */
 #include "bind/bind_request.h"
 
 #include "bind/bind.h"
@@ -48,23 +48,23 @@ static size_t total_bytes(const struct bh_request *r) {
     return n + (r->tls ? tls_bytes(r->tls) : 0);
 }
 
-static struct bh_slice place(char **at, struct bh_slice s) {
-    struct bh_slice placed = bh_slice(*at, s.n);
+static struct bh_slice copy_slice(char **at, struct bh_slice s) {
+    struct bh_slice copy = bh_slice(*at, s.n);
     if (s.n)
         memcpy(*at, s.p, s.n);
     *at += s.n;
-    return placed;
+    return copy;
 }
 
-static void place_tls(struct bh_lua_request *req, const struct bh_request_tls *from,
-                      struct bh_slice *sans, char **at) {
+static void copy_tls(struct bh_lua_request *req, const struct bh_request_tls *from,
+                     struct bh_slice *sans, char **at) {
     req->tls = *from;
-    req->tls.version = place(at, from->version);
-    req->tls.cipher = place(at, from->cipher);
-    req->tls.sni = place(at, from->sni);
-    req->tls.subject = place(at, from->subject);
+    req->tls.version = copy_slice(at, from->version);
+    req->tls.cipher = copy_slice(at, from->cipher);
+    req->tls.sni = copy_slice(at, from->sni);
+    req->tls.subject = copy_slice(at, from->subject);
     for (size_t i = 0; i < from->san_count; i++)
-        sans[i] = place(at, from->sans[i]);
+        sans[i] = copy_slice(at, from->sans[i]);
     req->tls.sans = sans;
     req->request.tls = &req->tls;
 }
@@ -82,24 +82,24 @@ struct bh_lua_request *bh_request_push(lua_State *L, const struct bh_request *fr
     char *at = (char *)(req + 1) + array;
     req->request = *from;
     req->tenant_len = 0;
-    req->request.method = place(&at, from->method);
-    req->request.path = place(&at, from->path);
-    req->request.query = place(&at, from->query);
-    req->request.host = place(&at, from->host);
-    req->request.peer_ip = place(&at, from->peer_ip);
-    req->request.listener = place(&at, from->listener);
+    req->request.method = copy_slice(&at, from->method);
+    req->request.path = copy_slice(&at, from->path);
+    req->request.query = copy_slice(&at, from->query);
+    req->request.host = copy_slice(&at, from->host);
+    req->request.peer_ip = copy_slice(&at, from->peer_ip);
+    req->request.listener = copy_slice(&at, from->listener);
     for (size_t i = 0; i < from->header_count; i++) {
-        headers[i].name = place(&at, from->headers[i].name);
-        headers[i].value = place(&at, from->headers[i].value);
+        headers[i].name = copy_slice(&at, from->headers[i].name);
+        headers[i].value = copy_slice(&at, from->headers[i].value);
     }
     req->request.headers = headers;
     for (size_t i = 0; i < from->param_count; i++) {
-        params[i].name = place(&at, from->params[i].name);
-        params[i].value = place(&at, from->params[i].value);
+        params[i].name = copy_slice(&at, from->params[i].name);
+        params[i].value = copy_slice(&at, from->params[i].value);
     }
     req->request.params = params;
     if (from->tls)
-        place_tls(req, from->tls, (struct bh_slice *)(params + from->param_count), &at);
+        copy_tls(req, from->tls, (struct bh_slice *)(params + from->param_count), &at);
     if (body) {
         bh_push_slice(L, *body);
         lua_setiuservalue(L, -2, BODY_VALUE);
@@ -161,7 +161,7 @@ static bool is_escaped(struct bh_slice raw) {
     return raw.n && (memchr(raw.p, '%', raw.n) || memchr(raw.p, '+', raw.n));
 }
 
-/* Decodes into the state's scratch, when there is something to decode; false on a bad escape. */
+/* Decodes into the state's scratch buffer if needed; false: a bad escape. */
 static bool decode(struct bh_script *s, struct bh_slice raw, bool plus_is_space,
                    struct bh_slice *out) {
     *out = raw;
@@ -174,7 +174,7 @@ static bool decode(struct bh_script *s, struct bh_slice raw, bool plus_is_space,
     return n >= 0;
 }
 
-/* Made when it is first asked for, and kept. */
+/* Created on first access. */
 static void push_params(lua_State *L, const struct bh_request *r) {
     struct bh_slice value;
     if (lua_getiuservalue(L, 1, PARAMS_VALUE) != LUA_TNIL)
@@ -239,7 +239,7 @@ static void push_field(lua_State *L, const struct bh_lua_request *req, int field
     }
 }
 
-/* A method checks what it is called with; it is what is asked for most. */
+/* Methods are accessed most, and check the req themselves. */
 static int request_index(lua_State *L) {
     int field = bh_class_member(L);
     if (field >= 0)
@@ -287,7 +287,7 @@ static int request_args(lua_State *L) {
     return 1;
 }
 
-/* Several of one name are one, with commas (RFC 9110, 5.3). */
+/* Several headers of one name are joined with commas (RFC 9110, 5.3). */
 static int request_header(lua_State *L) {
     const struct bh_request *r = check(L);
     struct bh_slice name = bh_check_slice(L, 2);
@@ -334,7 +334,7 @@ static int request_cookie(lua_State *L) {
 static int request_json(lua_State *L) {
     check(L);
     if (lua_getiuservalue(L, 1, BODY_VALUE) != LUA_TSTRING)
-        return bh_push_error(L, "this request shows no body");
+        return bh_push_error(L, "this request has no body here");
     return bh_json_decode(L, bh_check_slice(L, -1));
 }
 

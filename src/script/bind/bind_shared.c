@@ -1,4 +1,5 @@
-/* bind_shared.c - bh.shared.NAME:get, set, add, incr, cas: what the workers of an instance share.
+/* bind_shared.c - bh.shared.NAME:get, set, add, incr, cas: values that the workers of an instance
+ * share.
  */
 #include "bind/bind.h"
 #include "lua/args.h"
@@ -21,7 +22,7 @@ struct store {
     char name[STORE_NAME_MAX + 1]; /* and the separator */
 };
 
-/* "<name>\0<key>" in a buffer of the caller's. */
+/* "<name>\0<key>", in the buffer. */
 static struct bh_slice check_key(lua_State *L, char buffer[STORE_NAME_MAX + 1 + KEY_MAX]) {
     const struct store *store = luaL_checkudata(L, 1, STORE_MT);
     struct bh_slice key = bh_check_slice(L, 2);
@@ -61,7 +62,7 @@ static struct bh_shared_value check_value(lua_State *L, int arg) {
 
 static uint64_t check_ttl(lua_State *L, int arg) {
     lua_Number s = luaL_optnumber(L, arg, 0);
-    luaL_argcheck(L, s >= 0 && s <= TTL_MAX, arg, "seconds, or nil for good");
+    luaL_argcheck(L, s >= 0 && s <= TTL_MAX, arg, "seconds, or nil for no expiry");
     return (uint64_t)ceil(s * 1000);
 }
 
@@ -157,11 +158,11 @@ static const luaL_Reg methods[] = {
     {"incr", store_incr}, {"cas", store_cas}, {NULL, NULL},
 };
 
-/* bh.shared.NAME: made once, then a plain field. */
+/* bh.shared.NAME: created on first access, then a plain field. */
 static int shared_index(lua_State *L) {
     struct bh_slice name = bh_check_slice(L, 2);
     if (name.n == 0 || name.n > STORE_NAME_MAX || memchr(name.p, '\0', name.n))
-        return luaL_error(L, "the name of a shared store has 1 to 64 bytes");
+        return luaL_error(L, "the name of a shared store must have 1 to 64 bytes");
     struct store *store = lua_newuserdatauv(L, sizeof *store, 0);
     store->len = name.n;
     memcpy(store->name, name.p, name.n);

@@ -1,7 +1,7 @@
-/* bind_time.c - bh.sleep, bh.spawn, bh.after: the script's own tasks.
+/* bind_time.c - bh.sleep, bh.spawn, bh.after: waiting, and background tasks.
  *
- * A spawned function starts at once, inside the caller, and goes on by itself when it first waits.
- * Its failure is logged and hurts nobody else. */
+ * A spawned function starts at once, inside the caller, and continues by itself after its first
+ * wait. Its failure is logged and affects nothing else. */
 #include "bind/bind.h"
 #include "lua/args.h"
 #include "run/sched.h"
@@ -27,8 +27,7 @@ static int time_sleep(lua_State *L) {
 
 static void task_end(struct bh_task *t, enum bh_outcome outcome, const char *error) {}
 
-/* A task of the function at arg, which lies at the bottom of its stack; NULL: there are too many.
- */
+/* A task of the function at arg; NULL: too many tasks. */
 static struct bh_task *new_task(lua_State *L, int arg, const char *what) {
     luaL_checktype(L, arg, LUA_TFUNCTION);
     bh_script_check_started(L, what);

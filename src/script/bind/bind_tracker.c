@@ -1,5 +1,5 @@
-/* bind_tracker.c - bh.tracker: who is online, across instances, and how many of a
- * tenant. All functions wait. */
+/* bind_tracker.c - bh.tracker: online users and the connections of users and tenants, across
+ * instances. All functions wait. */
 #include "bind/bind.h"
 #include "bind/bind_publish.h"
 #include "lua/args.h"

@@ -1,7 +1,8 @@
-/* hooks_cluster.c - what concerns no connection: on_presence of users, on_offline for a message
- * that reached nobody, on_shutdown. All may wait.
+/* hooks_cluster.c - hooks that concern no connection: on_presence, on_offline (for a message that
+ * reached no connection), on_shutdown. All may wait.
  *
- * The msg of on_offline is cut off from the message when the hook ends, like that of on_publish. */
+ * The msg of on_offline is detached from the message when the hook has finished, like that of
+ * on_publish. */
 #include "bind/bind.h"
 #include "bind/bind_message.h"
 #include "hooks/hooks.h"
@@ -10,14 +11,14 @@
 
 #define RETRY_MIN_MS     100
 #define RETRY_MAX_S      86400.0
-#define RETRY_DEFAULT_MS 1000 /* after a failure, times the attempt */
+#define RETRY_DEFAULT_MS 1000 /* after a failure; times the attempt */
 
 /* --- on_presence --- */
 
-static void presence_end(struct bh_task *t, enum bh_outcome outcome, const char *error) {}
+static void ignore_outcome(struct bh_task *t, enum bh_outcome outcome, const char *error) {}
 
 void bh_hook_presence(struct bh_hooks *h, struct bh_slice user, bool online, int64_t at) {
-    struct bh_task *t = bh_task_new((struct bh_script *)h, HOOK_PRESENCE, presence_end);
+    struct bh_task *t = bh_task_new((struct bh_script *)h, HOOK_PRESENCE, ignore_outcome);
     lua_createtable(t->co, 0, 3);
     bh_push_slice(t->co, user);
     lua_setfield(t->co, -2, "user");
@@ -57,7 +58,7 @@ static enum bh_offline offline_decided(struct bh_task *t, uint64_t *retry_ms) {
     return BH_OFFLINE_DROP;
 }
 
-static void offline_end(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+static void offline_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     uint64_t retry_ms = (uint64_t)RETRY_DEFAULT_MS * t->u.offline.attempt;
     enum bh_offline what = BH_OFFLINE_DROP;
     if (outcome == BH_DECIDED)
@@ -72,7 +73,7 @@ static void offline_end(struct bh_task *t, enum bh_outcome outcome, const char *
 
 void bh_hook_offline(struct bh_hooks *h, struct bh_message *m, unsigned attempt, bh_offline_cb done,
                      void *ud, bh_handle handle) {
-    struct bh_task *t = bh_task_new((struct bh_script *)h, HOOK_OFFLINE, offline_end);
+    struct bh_task *t = bh_task_new((struct bh_script *)h, HOOK_OFFLINE, offline_done);
     t->u.offline.done = done;
     t->u.offline.ud = ud;
     t->u.offline.handle = handle;
@@ -87,7 +88,7 @@ void bh_hook_offline(struct bh_hooks *h, struct bh_message *m, unsigned attempt,
 
 /* --- on_shutdown --- */
 
-static void shutdown_end(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+static void shutdown_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     t->u.shutdown.done(t->u.shutdown.ud);
 }
 
@@ -98,7 +99,7 @@ void bh_script_shutdown(struct bh_script *s, const char *reason, uint64_t grace_
         done(ud);
         return;
     }
-    struct bh_task *t = bh_task_new(s, HOOK_SHUTDOWN, shutdown_end);
+    struct bh_task *t = bh_task_new(s, HOOK_SHUTDOWN, shutdown_done);
     t->u.shutdown.done = done;
     t->u.shutdown.ud = ud;
     lua_pushstring(t->co, reason);

@@ -1,9 +1,9 @@
-/* hooks_publish.c - on_publish, once where a message enters, on_deliver, for each receiver, and
- * on_slow, for one whose queue is full.
+/* hooks_publish.c - on_publish, once for each publish; on_deliver, for each receiver; on_slow, for
+ * a receiver whose queue is full.
  *
- * on_publish may wait; the caller keeps *p until done, and the msg object is cut off from it when
- * the hook ends, so a script that keeps msg cannot reach freed memory. on_deliver is the hot path:
- * it shows every receiver the same msg object, and must not wait. */
+ * on_publish may wait: the caller keeps *p until done, and the msg object is detached from it when
+ * the hook has finished, so a script that keeps msg cannot access freed memory. on_deliver is the
+ * hot path: all receivers get the same msg object, and it must not wait. */
 #include "bind/bind_message.h"
 #include "hooks/hooks.h"
 #include "run/lua_conn.h"
@@ -34,7 +34,7 @@ static void publish_decided(struct bh_task *t, struct bh_publish *p, int *error,
     }
 }
 
-static void publish_end(struct bh_task *t, enum bh_outcome outcome, const char *text) {
+static void publish_done(struct bh_task *t, enum bh_outcome outcome, const char *text) {
     struct bh_publish *p = t->u.publish.msg->p;
     int error = 0;
     const char *why = NULL;
@@ -76,7 +76,7 @@ static void push_source(lua_State *L, struct bh_script *s, const struct bh_publi
 void bh_hook_publish(struct bh_hooks *h, struct bh_publish *p,
                      void (*done)(void *ud, int error, const char *why), void *ud) {
     struct bh_script *s = (struct bh_script *)h;
-    struct bh_task *t = bh_task_new(s, HOOK_PUBLISH, publish_end);
+    struct bh_task *t = bh_task_new(s, HOOK_PUBLISH, publish_done);
     t->u.publish.done = done;
     t->u.publish.ud = ud;
     t->u.publish.msg = bh_msg_push(t->co, p);
@@ -103,7 +103,7 @@ static void deliver_decided(struct bh_task *t) {
     } else if (lua_type(t->co, first) == LUA_TSTRING) {
         call->verdict = BH_DELIVER_REPLACED;
         call->replacement.p = lua_tolstring(t->co, first, &call->replacement.n);
-        lua_pushvalue(t->co, first); /* anchored until the next one takes its place */
+        lua_pushvalue(t->co, first); /* keeps it alive until the next one */
         lua_rawsetp(t->co, LUA_REGISTRYINDEX, &replacement_key);
     } else {
         call->verdict = BH_DELIVER_SKIP;
@@ -111,7 +111,7 @@ static void deliver_decided(struct bh_task *t) {
     }
 }
 
-static void deliver_end(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+static void deliver_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     if (outcome == BH_DECIDED)
         deliver_decided(t);
     else
@@ -122,7 +122,7 @@ enum bh_verdict bh_hook_deliver(struct bh_hooks *h, struct bh_subscriber *sub, s
                                 struct bh_slice *replacement) {
     struct bh_script *s = (struct bh_script *)h;
     struct bh_deliver_call call = {.verdict = BH_DELIVER_SKIP};
-    struct bh_task *t = bh_task_new(s, HOOK_DELIVER, deliver_end);
+    struct bh_task *t = bh_task_new(s, HOOK_DELIVER, deliver_done);
     t->u.deliver = &call;
     bh_lua_conn_push(t->co, s, sub);
     lua_rawgeti(t->co, LUA_REGISTRYINDEX, s->delivery_ref);
@@ -137,7 +137,7 @@ enum bh_verdict bh_hook_deliver(struct bh_hooks *h, struct bh_subscriber *sub, s
 
 /* --- on_slow --- */
 
-static void slow_end(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+static void slow_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     static const char *const names[] = {[BH_SLOW_CLOSE] = "close",
                                         [BH_SLOW_DROP_OLDEST] = "drop_oldest",
                                         [BH_SLOW_DROP_NEWEST] = "drop_newest"};
@@ -159,7 +159,7 @@ static void slow_end(struct bh_task *t, enum bh_outcome outcome, const char *err
 enum bh_slow bh_hook_slow(struct bh_hooks *h, struct bh_subscriber *sub, size_t queued,
                           enum bh_slow otherwise) {
     struct bh_script *s = (struct bh_script *)h;
-    struct bh_task *t = bh_task_new(s, HOOK_SLOW, slow_end);
+    struct bh_task *t = bh_task_new(s, HOOK_SLOW, slow_done);
     t->u.slow = &otherwise;
     bh_lua_conn_push(t->co, s, sub);
     lua_pushinteger(t->co, (lua_Integer)queued);

@@ -1,8 +1,8 @@
-/* hooks_request.c - on_tenant, on_handshake, on_api: who may come in.
+/* hooks_request.c - on_tenant, on_handshake, on_api: admission.
  *
- * They fail closed: an error is 503 and no further script is asked; a handshake that no script
- * decides is 401. on_tenant runs first and at once; its answer is a field of the req that the
- * others see. The request is copied into the req object, so the hooks may wait. */
+ * They fail closed: an error is 503 and ends the chain; a handshake that no script decides is 401.
+ * on_tenant runs first and must not wait; its result is a field of the req that the others get. The
+ * request is copied into the req, so the hooks may wait. */
 #include "bind/bind_publish.h"
 #include "bind/bind_request.h"
 #include "hooks/hooks.h"
@@ -16,9 +16,9 @@
     BH_SLICE("{\"error\":{\"code\":\"" code "\",\"message\":\"" message "\"}}")
 
 static const struct bh_slice failed_body =
-    BODY("unavailable", "The policy failed; the server's log says why.");
+    BODY("unavailable", "The policy failed; see the server's log.");
 static const struct bh_slice unauthorized_body =
-    BODY("unauthorized", "No policy has admitted this connection.");
+    BODY("unauthorized", "The policy did not admit this connection.");
 
 /* --- refusals: false, status, body --- */
 
@@ -27,7 +27,7 @@ struct refusal {
     struct bh_slice body;
 };
 
-/* Reads what stands behind `false` at index first. False when it is misuse. */
+/* Reads what follows the `false` at index first. False: wrong types. */
 static bool read_refusal(lua_State *L, int first, int status, struct refusal *out) {
     lua_settop(L, first + 3 > lua_gettop(L) ? first + 3 : lua_gettop(L));
     *out = (struct refusal){.status = status};
@@ -79,7 +79,7 @@ static void tenant_decided(struct bh_task *t) {
     call->ok = false;
 }
 
-static void tenant_end(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+static void tenant_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     if (outcome == BH_FAILED)
         t->u.tenant->ok = false;
     else if (outcome == BH_DECIDED)
@@ -89,7 +89,7 @@ static void tenant_end(struct bh_task *t, enum bh_outcome outcome, const char *e
 void bh_tenant_ask(struct bh_script *s, lua_State *L, struct bh_tenant_call *call) {
     call->req = lua_touserdata(L, -1);
     if (bh_script_has(s, HOOK_TENANT)) {
-        struct bh_task *t = bh_task_new(s, HOOK_TENANT, tenant_end);
+        struct bh_task *t = bh_task_new(s, HOOK_TENANT, tenant_done);
         t->u.tenant = call;
         lua_pushvalue(L, -1);
         lua_xmove(L, t->co, 1);
@@ -106,7 +106,7 @@ struct bh_slice bh_tenant_body(const struct bh_tenant_call *call) {
 /* --- on_handshake --- */
 
 static void refuse(struct bh_task *t, int status, struct bh_slice body,
-                   const struct bh_answer_headers *headers) {
+                   const struct bh_response_headers *headers) {
     struct bh_handshake_result result = {.status = status, .body = body};
     if (headers) {
         result.headers = headers->list;
@@ -134,13 +134,13 @@ static void accept_handshake(struct bh_task *t, int index) {
 /* `false, status, body, headers` */
 static void handshake_refused(struct bh_task *t, int first) {
     struct refusal refusal;
-    struct bh_answer_headers headers = {.count = 0};
+    struct bh_response_headers headers = {.count = 0};
     char why[BH_WHY_MAX];
     const char *error = NULL;
     if (!read_refusal(t->co, first, 401, &refusal))
         error = refusal_help;
     else if (!lua_isnil(t->co, first + 3) &&
-             bh_answer_headers_read(t->co, first + 3, &headers, why))
+             bh_response_headers_read(t->co, first + 3, &headers, why))
         error = why;
     if (error) {
         bh_task_log_error(t, error);
@@ -150,7 +150,7 @@ static void handshake_refused(struct bh_task *t, int first) {
     refuse(t, refusal.status, refusal.body, &headers);
 }
 
-static void handshake_end(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+static void handshake_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     int first = t->argc + 1;
     if (outcome == BH_CANCELLED)
         return;
@@ -169,7 +169,7 @@ static void handshake_end(struct bh_task *t, enum bh_outcome outcome, const char
     }
 }
 
-/* Starts `hook` with the req on top of s->L, which it pops. */
+/* Runs the task with the req on top of s->L, which it pops. */
 static bh_handle run_with_req(struct bh_script *s, struct bh_task *t) {
     lua_xmove(s->L, t->co, 1);
     bh_handle ticket = bh_task_ticket(t);
@@ -191,7 +191,7 @@ bh_handle bh_hook_handshake(struct bh_hooks *h, const struct bh_request *request
         bh_bytes_free(&call.body);
         return 0;
     }
-    struct bh_task *t = bh_task_new(s, HOOK_HANDSHAKE, handshake_end);
+    struct bh_task *t = bh_task_new(s, HOOK_HANDSHAKE, handshake_done);
     t->u.handshake.done = done;
     t->u.handshake.ud = ud;
     t->u.handshake.handle = handle;
@@ -204,7 +204,7 @@ static void allow(struct bh_task *t, bool allowed, int status, struct bh_slice b
     t->u.allowed.done(t->u.allowed.ud, t->u.allowed.handle, allowed, status, body);
 }
 
-static void api_end(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+static void api_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     struct refusal refusal;
     int first = t->argc + 1;
     if (outcome == BH_CANCELLED)
@@ -237,7 +237,7 @@ bh_handle bh_hook_api(struct bh_hooks *h, const struct bh_request *request, bh_a
         bh_bytes_free(&call.body);
         return 0;
     }
-    struct bh_task *t = bh_task_new(s, HOOK_API, api_end);
+    struct bh_task *t = bh_task_new(s, HOOK_API, api_done);
     t->u.allowed.done = done;
     t->u.allowed.ud = ud;
     t->u.allowed.handle = handle;

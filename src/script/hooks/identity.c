@@ -1,8 +1,8 @@
-/* identity.c - reads {tenant, user, device, expires, topics, tags, headers, protocol}.
+/* identity.c - reads {tenant, user, device, expires, topics, tags, limits, headers, protocol}.
  *
- * A wrong type or an unknown key is a bug of the script, and a dangerous one (`tennant` would let
- * somebody in without his tenant), so nothing is ignored. Strings stay anchored by leaving them on
- * the coroutine's stack until the task ends. */
+ * A wrong_type type or an unknown key is a bug of the script, and a dangerous one (`tennant` would
+ * admit a user without a tenant), so nothing is ignored. Strings stay alive on the coroutine's
+ * stack until the task has finished. */
 #include "hooks/identity.h"
 
 #include "lua/args.h"
@@ -32,13 +32,13 @@ struct reader {
     struct bh_tag tags[TAGS_MAX];
 };
 
-static int wrong(char *why, const char *key, const char *must, lua_State *L, int index) {
+static int wrong_type(char *why, const char *key, const char *must, lua_State *L, int index) {
     snprintf(why, BH_WHY_MAX, "identity.%s must be %s, not %s %s", key, must,
              lua_type(L, index) == LUA_TNUMBER ? "the float" : "a", luaL_typename(L, index));
     return BH_ESCRIPT;
 }
 
-/* Pushes the field, if it is there; most are not. */
+/* Pushes the field if it is present; most are not. */
 static int field(struct reader *r, enum key key) {
     if (!(r->present & 1u << key))
         return LUA_TNIL;
@@ -50,7 +50,7 @@ static int read_id(struct reader *r, enum key key, struct bh_slice *out) {
     if (field(r, key) == LUA_TNIL)
         return 0;
     if (!bh_id_from_lua(r->L, out))
-        return wrong(r->why, bh_identity_keys[key], "a string or an integer", r->L, -1);
+        return wrong_type(r->why, bh_identity_keys[key], "a string or an integer", r->L, -1);
     if (out->n)
         return 0;
     snprintf(r->why, BH_WHY_MAX, "identity.%s is empty; leave it out instead",
@@ -102,7 +102,7 @@ static int read_limits(struct reader *r, struct bh_identity_limits *out) {
     if (type == LUA_TNIL)
         return 0;
     if (type != LUA_TTABLE)
-        return wrong(r->why, "limits", "a table", r->L, -1);
+        return wrong_type(r->why, "limits", "a table", r->L, -1);
     int table = lua_gettop(r->L);
     for (lua_pushnil(r->L); !error && lua_next(r->L, table); lua_pop(r->L, 1))
         error = read_limit(r, out);
@@ -114,7 +114,7 @@ static int read_topics(struct reader *r, struct bh_identity *id) {
     if (type == LUA_TNIL)
         return 0;
     if (type != LUA_TTABLE)
-        return wrong(r->why, "topics", "a list of topic ids", r->L, -1);
+        return wrong_type(r->why, "topics", "a list of topic ids", r->L, -1);
     int list = lua_gettop(r->L);
     size_t n = lua_rawlen(r->L, list);
     if (n > LIST_MAX) {
@@ -125,7 +125,7 @@ static int read_topics(struct reader *r, struct bh_identity *id) {
     for (size_t i = 0; i < n; i++) {
         lua_rawgeti(r->L, list, (lua_Integer)i + 1);
         if (!bh_id_from_lua(r->L, &r->topics[i]))
-            return wrong(r->why, "topics", "a list of strings or integers", r->L, -1);
+            return wrong_type(r->why, "topics", "a list of strings or integers", r->L, -1);
     }
     id->topics = r->topics;
     id->topic_count = n;
@@ -137,7 +137,7 @@ static int read_tags(struct reader *r, struct bh_identity *id) {
     if (type == LUA_TNIL)
         return 0;
     if (type != LUA_TTABLE)
-        return wrong(r->why, "tags", "a table of names and values", r->L, -1);
+        return wrong_type(r->why, "tags", "a table of names and values", r->L, -1);
     int table = lua_gettop(r->L);
     size_t n = 0;
     for (lua_pushnil(r->L); lua_next(r->L, table); n++) {
@@ -146,9 +146,9 @@ static int read_tags(struct reader *r, struct bh_identity *id) {
             return BH_ESCRIPT;
         }
         if (lua_type(r->L, -2) != LUA_TSTRING || !bh_text_from_lua(r->L, &r->tags[n].value))
-            return wrong(r->why, "tags", "a table of strings, numbers and booleans", r->L, -1);
+            return wrong_type(r->why, "tags", "a table of strings, numbers and booleans", r->L, -1);
         r->tags[n].name.p = lua_tolstring(r->L, -2, &r->tags[n].name.n);
-        lua_pushvalue(r->L, -2); /* key and value stay, and the walk goes on with a copy */
+        lua_pushvalue(r->L, -2); /* key and value stay; the loop continues with a copy of the key */
     }
     id->tags = r->tags;
     id->tag_count = n;
@@ -174,33 +174,33 @@ static bool is_header_value(struct bh_slice s) {
     return true;
 }
 
-static int headers_wrong(char *why, const char *must) {
+static int headers_error(char *why, const char *must) {
     snprintf(why, BH_WHY_MAX, "headers: %s", must);
     return BH_ESCRIPT;
 }
 
-/* The value is on top, and stays there. */
-static int add_header(lua_State *L, struct bh_slice name, struct bh_answer_headers *out,
+/* The value is on top and stays there. */
+static int add_header(lua_State *L, struct bh_slice name, struct bh_response_headers *out,
                       char *why) {
     struct bh_header *h = &out->list[out->count];
-    if (out->count == BH_ANSWER_HEADERS_MAX)
-        return headers_wrong(why, "more than 32");
+    if (out->count == BH_RESPONSE_HEADERS_MAX)
+        return headers_error(why, "more than 32");
     if (!bh_text_from_lua(L, &h->value))
-        return headers_wrong(why, "a value must be a string, or a list of strings for several "
+        return headers_error(why, "a value must be a string, or a list of strings for several "
                                   "headers of one name");
     h->name = name;
     if (!is_token(h->name) || !is_header_value(h->value))
-        return headers_wrong(why,
+        return headers_error(why,
                              "a name must be a token, a value must have no control characters");
     out->count++;
     return 0;
 }
 
 /* Key and value are on top: one header, or one for each value of a list. */
-static int add_headers(lua_State *L, struct bh_answer_headers *out, char *why) {
+static int add_headers(lua_State *L, struct bh_response_headers *out, char *why) {
     struct bh_slice name;
     if (lua_type(L, -2) != LUA_TSTRING)
-        return headers_wrong(why, "a name must be a string");
+        return headers_error(why, "a name must be a string");
     name.p = lua_tolstring(L, -2, &name.n);
     lua_Unsigned n = lua_istable(L, -1) ? lua_rawlen(L, -1) : 0;
     if (n == 0)
@@ -213,16 +213,17 @@ static int add_headers(lua_State *L, struct bh_answer_headers *out, char *why) {
     return error;
 }
 
-int bh_answer_headers_read(lua_State *L, int index, struct bh_answer_headers *out,
-                           char why[BH_WHY_MAX]) {
+int bh_response_headers_read(lua_State *L, int index, struct bh_response_headers *out,
+                             char why[BH_WHY_MAX]) {
     int error = 0;
     out->count = 0;
-    if (!lua_istable(L, index) || !lua_checkstack(L, 4 * BH_ANSWER_HEADERS_MAX))
-        return wrong(why, "headers", "a table of names and values", L, index);
+    if (!lua_istable(L, index) || !lua_checkstack(L, 4 * BH_RESPONSE_HEADERS_MAX))
+        return wrong_type(why, "headers", "a table of names and values", L, index);
     for (lua_pushnil(L); !error && lua_next(L, index);) {
         int key = lua_gettop(L) - 1;
         error = add_headers(L, out, why);
-        lua_pushvalue(L, key); /* names and values stay, and the walk goes on with a copy */
+        lua_pushvalue(L,
+                      key); /* names and values stay; the loop continues with a copy of the key */
     }
     return error;
 }
@@ -246,17 +247,17 @@ static int read_protocol(struct reader *r, const struct bh_request *request, str
     if (type == LUA_TNIL)
         return 0;
     if (type != LUA_TSTRING)
-        return wrong(r->why, "protocol", "a string", r->L, -1);
+        return wrong_type(r->why, "protocol", "a string", r->L, -1);
     out->p = lua_tolstring(r->L, -1, &out->n);
     if (is_offered(request, *out))
         return 0;
     snprintf(r->why, BH_WHY_MAX,
-             "identity.protocol is not among the client's req.subprotocols; clients break off when "
-             "they are given a protocol that they did not offer");
+             "identity.protocol is not one of the client's req.subprotocols; a client closes the "
+             "connection when it gets a protocol that it did not offer");
     return BH_ESCRIPT;
 }
 
-/* --- the whole --- */
+/* --- the whole table --- */
 
 static int check_keys(struct reader *r) {
     char hint[64];
@@ -297,13 +298,13 @@ static int read_all(struct reader *r, const struct bh_request *request, struct b
     if (!error)
         error = read_protocol(r, request, &out->protocol);
     if (!error && field(r, HEADERS) != LUA_TNIL)
-        error = bh_answer_headers_read(r->L, lua_gettop(r->L), &out->headers, r->why);
+        error = bh_response_headers_read(r->L, lua_gettop(r->L), &out->headers, r->why);
     return error;
 }
 
 int bh_admission_read(lua_State *L, int index, const struct bh_request *request,
                       struct bh_admission *out, char why[BH_WHY_MAX]) {
-    struct reader r; /* not its arrays, which would be cleared for nothing */
+    struct reader r; /* members are set one by one: clearing the arrays would take time */
     r.L = L;
     r.index = index;
     r.present = 0;
@@ -313,7 +314,7 @@ int bh_admission_read(lua_State *L, int index, const struct bh_request *request,
     out->protocol = bh_slice(NULL, 0);
     out->headers.count = 0;
     if (!lua_checkstack(L, STACK_NEED)) {
-        snprintf(why, BH_WHY_MAX, "identity: no stack");
+        snprintf(why, BH_WHY_MAX, "identity: the Lua stack is full");
         return BH_ESCRIPT;
     }
     int error = read_all(&r, request, &id, out);

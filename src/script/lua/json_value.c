@@ -1,12 +1,12 @@
 /* json_value.c - JSON to Lua values and back, with rules for where the two differ.
  *
- * Lua has one empty table, JSON has two empty containers: {} is an object unless it carries the array
- * mark, and decoding marks empty arrays so that they stay arrays. Integers beyond 2^53 are refused,
- * because other JSON readers lose their digits; a script can send them as text.
+ * Lua has one empty table, JSON has two empty containers: {} is an object unless it carries the
+ * array mark, and decoding marks empty arrays so that they stay arrays. Integers beyond 2^53 are
+ * refused, because other JSON readers lose their digits; a script can send them as text.
  *
- * An error is reported with the path to the value: on the way out, each level adds its key in front.
- * Cycles are found by comparing with the chain of tables that are being written, which the depth
- * limit bounds. */
+ * An error is reported with the path to the value: on the way out, each level adds its key in
+ * front. Cycles are found by comparing with the chain of tables that are being written, which the
+ * depth limit bounds. */
 #include "lua/json_value.h"
 
 #include "bellhop/base/error.h"

@@ -1,14 +1,14 @@
 /* limits.c - the watchdog of CPU time and the accounting of memory.
  *
- * The timer uses the thread's own CPU clock, so a stalled machine blames no script, and an idle worker
- * is not woken. The signal handler runs on the thread that runs Lua, may interrupt it anywhere, and
- * does what lua.c's own handler does: lua_sethook, which is safe there.
+ * The timer uses the thread's own CPU clock, so a stalled machine blames no script, and an idle
+ * worker is not woken. The signal handler runs on the thread that runs Lua, may interrupt it
+ * anywhere, and does what lua.c's own handler does: lua_sethook, which is safe there.
  *
  * The hook yields out of the whole task. Inside a metamethod or the like, where yielding is not
- * possible, it raises an error at every instruction, so code that catches one meets the next. (Errors
- * alone would do, but one that is caught by each of 50,000 nested pcalls takes seconds.) Each
- * coroutine of the chain has its own hook. A hook that stayed set by mistake (on a pooled or suspended
- * coroutine) removes itself at its next instruction.
+ * possible, it raises an error at every instruction, so code that catches one meets the next.
+ * (Errors alone would do, but one that is caught by each of 50,000 nested pcalls takes seconds.)
+ * Each coroutine of the chain has its own hook. A hook that stayed set by mistake (on a pooled or
+ * suspended coroutine) removes itself at its next instruction.
  *
  * Hooks do not run in finalizers, nor in message handlers called for an error that a hook raised:
  * sandbox/safe_base.c replaces xpcall and setmetatable for that. Long loops in C call
@@ -69,7 +69,8 @@ static void stop(lua_State *L, lua_Debug *ar) {
     raise_at(L, ar, text);
 }
 
-/* The next full collection is at twice the present size, so live data is not traversed too often. */
+/* The next full collection is at twice the present size, so live data is not traversed too often.
+ */
 static void set_threshold(struct bh_memory *m) {
     m->threshold = m->used * 2 > THRESHOLD_MIN ? m->used * 2 : THRESHOLD_MIN;
     if (m->limit && m->threshold > m->limit)
@@ -195,8 +196,8 @@ void bh_memory_init(struct bh_memory *m, size_t limit, struct bh_limits *limits)
     set_threshold(m);
 }
 
-/* A single block is bounded, too: C code that walks through a string cannot be stopped, and its time
- * grows with the string. */
+/* A single block is bounded, too: C code that walks through a string cannot be stopped, and its
+ * time grows with the string. */
 static bool may_grow(struct bh_memory *m, size_t size, size_t growth) {
     if (m->limit && growth >= LARGE && size > m->limit / 4)
         return false;

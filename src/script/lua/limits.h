@@ -1,15 +1,15 @@
 /* limits.h - CPU and memory limits of scripts.
  *
- * struct bh_limits belongs to the thread that enters Lua. A timer on that thread's CPU time sends it a
- * signal. When the handler finds that the same entry has run for `cpu_ms`, it sets a hook on every
- * coroutine of the resume chain, which stops the script at its next instruction, again and again
- * until the entry is left: neither pcall nor coroutine.wrap can continue. A script that stays within
- * its limit costs nothing.
+ * struct bh_limits belongs to the thread that enters Lua. A timer on that thread's CPU time sends
+ * it a signal. When the handler finds that the same entry has run for `cpu_ms`, it sets a hook on
+ * every coroutine of the resume chain, which stops the script at its next instruction, again and
+ * again until the entry is left: neither pcall nor coroutine.wrap can continue. A script that stays
+ * within its limit costs nothing.
  *
  * struct bh_memory belongs to a Lua state. Above a threshold the next instruction runs a full
- * collection; when the state is still near its limit after it, the script gets an error. Large blocks
- * beyond the limit, and any block larger than a quarter of it, are refused at once. Between entries,
- * bh_memory_step collects. */
+ * collection; when the state is still near its limit after it, the script gets an error. Large
+ * blocks beyond the limit, and any block larger than a quarter of it, are refused at once. Between
+ * entries, bh_memory_step collects. */
 #ifndef BELLHOP_SCRIPT_LIMITS_H
 #define BELLHOP_SCRIPT_LIMITS_H
 

@@ -1,14 +1,14 @@
 /* jwks_file.c - a key set in a file, read again when the file changes.
  *
- * Who publishes keys rotates them, and some tool of the operator's writes the file anew; tokens
- * must go on being checked meanwhile. So each look is one stat, at most once a second, and each
- * state of the file is read once. A state is known by all that a write, a rename or a chmod moves:
- * device, inode, size, and both times. It is noted before reading, so that a file which grows
- * under our hands has another one at the next look.
+ * Issuers rotate their keys, and some tool of the operator rewrites the file while tokens are being
+ * checked. So the file is checked by one stat, at most once a second, and each version of it is
+ * read once. A version is identified by all that a write, a rename or a chmod changes: device,
+ * inode, size and both times. It is recorded before reading, so that a file that grows meanwhile is
+ * read again.
  *
- * A bad file never takes good keys away, since a half-written one would lock everybody out; to
- * withdraw all keys, write an empty set. The worker owns it; nothing here may wait: only regular
- * files are read, and no more of them than a set may have. */
+ * A bad file never replaces good keys, since a half-written file would lock everybody out; to
+ * withdraw all keys, write an empty set. Owned by the worker's state; nothing here may block: only
+ * regular files are read, up to the largest size of a set. */
 #include "run/jwks_file.h"
 
 #include "bellhop/base/clock.h"
@@ -22,16 +22,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOOK_MS 1000
+#define CHECK_MS 1000
 
 struct bh_jwks_file {
     char *path;
     struct bh_jwks *keys; /* NULL: no good file yet */
-    bool looked;
-    uint64_t looked_ms;
-    struct stat state; /* of the last try; zeros: there was no file */
-    bool unreadable;   /* and it has been said */
-    char why[512];     /* the last try went wrong */
+    bool checked;
+    uint64_t checked_ms;
+    struct stat version; /* last read; zeros: none */
+    bool unreadable;     /* and it was logged */
+    char why[512];       /* the last error */
 };
 
 struct bh_jwks_file *bh_jwks_file_new(const char *path) {
@@ -52,7 +52,7 @@ static bool same_time(struct timespec a, struct timespec b) {
     return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
-static bool same_state(const struct stat *a, const struct stat *b) {
+static bool same_version(const struct stat *a, const struct stat *b) {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
            same_time(a->st_mtim, b->st_mtim) && same_time(a->st_ctim, b->st_ctim);
 }
@@ -62,7 +62,7 @@ static int fail(struct bh_jwks_file *f, const char *why) {
     return BH_EIO;
 }
 
-/* Reads one byte more than a set may have, so that the parser sees a file that is too large. */
+/* Reads one byte more than a set may have, so the parser refuses a file that is too large. */
 static int read_all(struct bh_jwks_file *f, int fd, struct bh_bytes *text) {
     bh_bytes_reserve(text, BH_JWKS_MAX + 1);
     while (text->len <= BH_JWKS_MAX) {
@@ -76,15 +76,16 @@ static int read_all(struct bh_jwks_file *f, int fd, struct bh_bytes *text) {
     return 0;
 }
 
-/* Notes the file's state as that of this try. */
+/* Records the version, then reads. */
 static int read_file(struct bh_jwks_file *f, struct bh_bytes *text) {
-    int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO would wait */
+    int fd = open(f->path,
+                  O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* opening a FIFO would block */
     if (fd < 0)
         return fail(f, strerror(errno));
     int error;
-    if (fstat(fd, &f->state) != 0)
+    if (fstat(fd, &f->version) != 0)
         error = fail(f, strerror(errno));
-    else if (!S_ISREG(f->state.st_mode))
+    else if (!S_ISREG(f->version.st_mode))
         error = fail(f, "not a regular file");
     else
         error = read_all(f, fd, text);
@@ -92,12 +93,13 @@ static int read_file(struct bh_jwks_file *f, struct bh_bytes *text) {
     return error;
 }
 
-static void take_keys(struct bh_jwks_file *f, struct bh_slice text) {
+static void replace_keys(struct bh_jwks_file *f, struct bh_slice text) {
     struct bh_jwks *keys;
     const char *why;
     if (bh_jwks_parse(text, &keys, &why)) {
         fail(f, why);
-        bh_warn("the new key set is not used", bh_kv_str("file", f->path), bh_kv_str("why", why));
+        bh_warn("key set not usable, keeping the previous keys", bh_kv_str("file", f->path),
+                bh_kv_str("why", why));
         return;
     }
     bh_jwks_free(f->keys);
@@ -108,34 +110,34 @@ static void take_keys(struct bh_jwks_file *f, struct bh_slice text) {
            bh_kv_str("skipped_why", why));
 }
 
-/* What is wrong with reading may pass (no descriptors left), so it is tried at each look, but said
- * once. What is wrong with the text only another state of the file can put right. */
-static void try_again(struct bh_jwks_file *f) {
+/* A read error may be temporary (no descriptors left), so reading is tried at each check and logged
+ * once. An error of the text stays until the file changes. */
+static void reload(struct bh_jwks_file *f) {
     struct bh_bytes text = {0};
     if (read_file(f, &text) == 0) {
         f->unreadable = false;
-        take_keys(f, bh_bytes_slice(&text));
+        replace_keys(f, bh_bytes_slice(&text));
     } else {
-        f->state = (struct stat){0};
+        f->version = (struct stat){0};
         if (!f->unreadable)
-            bh_warn("the key set cannot be read", bh_kv_str("why", f->why));
+            bh_warn("key set cannot be read", bh_kv_str("why", f->why));
         f->unreadable = true;
     }
     bh_bytes_free(&text);
 }
 
-static void look(struct bh_jwks_file *f) {
+static void check(struct bh_jwks_file *f) {
     struct stat now;
-    if (f->looked && bh_clock_ms() - f->looked_ms < LOOK_MS)
+    if (f->checked && bh_clock_ms() - f->checked_ms < CHECK_MS)
         return;
-    f->looked = true;
-    f->looked_ms = bh_clock_ms();
-    if (stat(f->path, &now) != 0 || !same_state(&now, &f->state))
-        try_again(f);
+    f->checked = true;
+    f->checked_ms = bh_clock_ms();
+    if (stat(f->path, &now) != 0 || !same_version(&now, &f->version))
+        reload(f);
 }
 
 const struct bh_jwks *bh_jwks_file_keys(struct bh_jwks_file *f, const char **why) {
-    look(f);
+    check(f);
     if (!f->keys)
         *why = f->why;
     return f->keys;

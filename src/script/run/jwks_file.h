@@ -1,6 +1,6 @@
 /* jwks_file.h - a key set in a file, read again when the file changes.
  *
- * Owned by one worker's Lua state; its thread only. */
+ * Owned by a worker's Lua state. Thread: the worker's. */
 #ifndef BELLHOP_SCRIPT_JWKS_FILE_H
 #define BELLHOP_SCRIPT_JWKS_FILE_H
 
@@ -12,10 +12,9 @@ struct bh_jwks_file;
 struct bh_jwks_file *bh_jwks_file_new(const char *path);
 void bh_jwks_file_free(struct bh_jwks_file *f);
 
-/* The keys as of now; at most once a second it looks at the file. A file that cannot be read, or
- * holds no key set, leaves the keys as they were and is logged. NULL with a sentence in *why, which
- * lives until the next call, while there has never been a good one. The set is valid until the
- * next call. */
+/* The current keys; checks the file at most once a second. A file that cannot be read or parsed is
+ * logged, and the previous keys stay. NULL, with the reason in *why, while there was never a good
+ * one. Keys and reason are valid until the next call. */
 const struct bh_jwks *bh_jwks_file_keys(struct bh_jwks_file *f, const char **why);
 
 #endif

@@ -1,9 +1,8 @@
-/* routes.c - the table of endpoints, filled while scripts are loaded and only read afterwards.
+/* routes.c - the table of endpoints: filled while scripts are loaded, only read afterwards.
  *
- * It is kept in the order in which it is searched, so that finding is "the first that fits": by how
- * specific the path is, HEAD before GET (which answers HEAD, too), then as the scripts come. A key
- * that is nearly right would be an endpoint that is never called, so each is checked to the letter.
- */
+ * It is sorted in the order of the search, so a look-up takes the first match: by how specific the
+ * path is, HEAD before GET (which also answers HEAD), then in the order of the scripts. A key with
+ * a mistake would be an endpoint that is never called, so each key is checked exactly. */
 #include "run/routes.h"
 
 #include "run/state.h"
@@ -41,8 +40,8 @@ static int bad_method(lua_State *L, const char *file, const char *key, struct bh
                       file, key, bh_suggest_phrase(name, methods, hint, sizeof hint));
 }
 
-/* Splits "POST /x/:id"; raises when it is none. */
-static struct bh_script_route read_key(lua_State *L, const char *file, struct bh_slice *path) {
+/* Splits "POST /x/:id"; raises when the key is not like that. */
+static struct bh_script_route parse_key(lua_State *L, const char *file, struct bh_slice *path) {
     struct bh_slice method;
     const char *why;
     if (lua_type(L, -2) != LUA_TSTRING)
@@ -71,7 +70,7 @@ static const struct bh_script_route *same_route(const struct bh_routes *r, unsig
     return NULL;
 }
 
-static bool comes_before(const struct bh_script_route *a, const struct bh_script_route *b) {
+static bool is_before(const struct bh_script_route *a, const struct bh_script_route *b) {
     int order = bh_path_compare(bh_slice_cstr(a->path), bh_slice_cstr(b->path));
     return order < 0 || (order == 0 && a->method == HEAD && b->method != HEAD);
 }
@@ -79,16 +78,16 @@ static bool comes_before(const struct bh_script_route *a, const struct bh_script
 static void insert(struct bh_routes *r, const struct bh_script_route *route) {
     size_t i = r->count++;
     r->list = bh_realloc(r->list, r->count * sizeof *r->list);
-    for (; i > 0 && comes_before(route, &r->list[i - 1]); i--)
+    for (; i > 0 && is_before(route, &r->list[i - 1]); i--)
         r->list[i] = r->list[i - 1];
     r->list[i] = *route;
 }
 
 /* Key and function are on top. */
-static void take_route(lua_State *L, struct bh_script *s, const char *file) {
+static void add_route(lua_State *L, struct bh_script *s, const char *file) {
     struct bh_slice path;
-    struct bh_script_route route = read_key(L, file, &path);
-    /* A pattern is a path, too: where ":id" is taken, so is whatever it stands for. */
+    struct bh_script_route route = parse_key(L, file, &path);
+    /* A pattern is checked as a path: if ":id" is taken there, so is every value of it. */
     if (s->config->path_is_taken && s->config->path_is_taken(path))
         bad_key(L, file, lua_tostring(L, -2), "bellhop itself answers at this path");
     const struct bh_script_route *other = same_route(&s->routes, route.method, path);
@@ -104,7 +103,7 @@ static void take_route(lua_State *L, struct bh_script *s, const char *file) {
     s->hooks.present |= bh_script_hook_bit(HOOK_HTTP);
 }
 
-void bh_routes_take(lua_State *L, struct bh_script *s, const char *file) {
+void bh_routes_add(lua_State *L, struct bh_script *s, const char *file) {
     if (!lua_istable(L, -1))
         luaL_error(L,
                    "%s: http must be a table, for example http = { [\"POST /x/:id\"] = "
@@ -112,7 +111,7 @@ void bh_routes_take(lua_State *L, struct bh_script *s, const char *file) {
                    file, luaL_typename(L, -1));
     int table = lua_gettop(L);
     for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1))
-        take_route(L, s, file);
+        add_route(L, s, file);
 }
 
 /* --- finding --- */

@@ -1,7 +1,7 @@
-/* shared.c - one map under one lock: what is done under it is a look-up and a copy of few bytes.
+/* shared.c - one map under one lock, held for a look-up and a copy of few bytes.
  *
- * An entry that is over is removed when it is met, or when room is needed: then all are looked at,
- * at most once a second. */
+ * An expired entry is removed when it is found, or when space is needed: then all entries are
+ * checked, at most once a second. */
 #include "run/shared.h"
 
 #include "bellhop/base/error.h"
@@ -13,7 +13,7 @@
 #define SWEEP_MS 1000
 
 struct entry {
-    int64_t ends_ms; /* 0: never */
+    int64_t expires_ms; /* 0: never */
     struct bh_shared_value value;
     size_t key_len;
     char bytes[]; /* the key, then the string */
@@ -60,13 +60,13 @@ static void drop(struct bh_shared *s, struct entry *e) {
     bh_free(e);
 }
 
-static bool is_over(const struct entry *e, int64_t now_ms) {
-    return e->ends_ms && e->ends_ms <= now_ms;
+static bool is_expired(const struct entry *e, int64_t now_ms) {
+    return e->expires_ms && e->expires_ms <= now_ms;
 }
 
 static struct entry *find(struct bh_shared *s, struct bh_slice key, int64_t now_ms) {
     struct entry *e = bh_map_get(&s->map, key);
-    if (e && is_over(e, now_ms)) {
+    if (e && is_expired(e, now_ms)) {
         drop(s, e);
         return NULL;
     }
@@ -78,24 +78,24 @@ static void sweep(struct bh_shared *s, int64_t now_ms) {
     if (now_ms < s->swept_ms + SWEEP_MS && s->swept_ms <= now_ms)
         return;
     s->swept_ms = now_ms;
-    struct entry **over = bh_malloc((s->map.count + 1) * sizeof(struct entry *));
+    struct entry **expired = bh_malloc((s->map.count + 1) * sizeof(struct entry *));
     for (struct entry *e; (e = bh_map_next(&s->map, &cursor));)
-        if (is_over(e, now_ms))
-            over[count++] = e;
+        if (is_expired(e, now_ms))
+            expired[count++] = e;
     while (count > 0)
-        drop(s, over[--count]);
-    bh_free(over);
+        drop(s, expired[--count]);
+    bh_free(expired);
 }
 
 /* old: the entry of that key, or NULL. */
 static int put(struct bh_shared *s, struct entry *old, struct bh_slice key,
-               const struct bh_shared_value *value, int64_t ends_ms, int64_t now_ms) {
+               const struct bh_shared_value *value, int64_t expires_ms, int64_t now_ms) {
     size_t string_len = value->type == BH_SHARED_STRING ? value->string.n : 0;
     size_t size = size_of(key.n, string_len);
-    size_t gone = old ? size_of(key.n, old->value.string.n) : 0;
-    if (value->type != BH_SHARED_NIL && s->used - gone + size > s->max) {
-        sweep(s, now_ms); /* not of old, which is not over */
-        if (s->used - gone + size > s->max)
+    size_t freed = old ? size_of(key.n, old->value.string.n) : 0;
+    if (value->type != BH_SHARED_NIL && s->used - freed + size > s->max) {
+        sweep(s, now_ms); /* does not free old, which has not expired */
+        if (s->used - freed + size > s->max)
             return BH_ENOMEM;
     }
     if (value->type == BH_SHARED_NIL) {
@@ -104,7 +104,7 @@ static int put(struct bh_shared *s, struct entry *old, struct bh_slice key,
         return 0;
     }
     struct entry *e = bh_malloc(sizeof *e + key.n + string_len);
-    *e = (struct entry){.ends_ms = ends_ms, .value = *value, .key_len = key.n};
+    *e = (struct entry){.expires_ms = expires_ms, .value = *value, .key_len = key.n};
     memcpy(e->bytes, key.p, key.n);
     if (string_len)
         memcpy(e->bytes + key.n, value->string.p, string_len);
@@ -116,7 +116,7 @@ static int put(struct bh_shared *s, struct entry *old, struct bh_slice key,
     return 0;
 }
 
-static int64_t end_of(uint64_t ttl_ms, int64_t now_ms) {
+static int64_t expiry(uint64_t ttl_ms, int64_t now_ms) {
     return ttl_ms ? now_ms + (int64_t)ttl_ms : 0;
 }
 
@@ -137,7 +137,7 @@ void bh_shared_get(struct bh_shared *s, struct bh_slice key, int64_t now_ms,
 int bh_shared_set(struct bh_shared *s, struct bh_slice key, const struct bh_shared_value *value,
                   uint64_t ttl_ms, int64_t now_ms) {
     pthread_mutex_lock(&s->lock);
-    int error = put(s, find(s, key, now_ms), key, value, end_of(ttl_ms, now_ms), now_ms);
+    int error = put(s, find(s, key, now_ms), key, value, expiry(ttl_ms, now_ms), now_ms);
     pthread_mutex_unlock(&s->lock);
     return error;
 }
@@ -146,7 +146,7 @@ int bh_shared_add(struct bh_shared *s, struct bh_slice key, const struct bh_shar
                   uint64_t ttl_ms, int64_t now_ms) {
     pthread_mutex_lock(&s->lock);
     int error =
-        find(s, key, now_ms) ? BH_EEXIST : put(s, NULL, key, value, end_of(ttl_ms, now_ms), now_ms);
+        find(s, key, now_ms) ? BH_EEXIST : put(s, NULL, key, value, expiry(ttl_ms, now_ms), now_ms);
     pthread_mutex_unlock(&s->lock);
     return error;
 }
@@ -173,7 +173,7 @@ int bh_shared_cas(struct bh_shared *s, struct bh_slice key, const struct bh_shar
     pthread_mutex_lock(&s->lock);
     struct entry *e = find(s, key, now_ms);
     int error =
-        equal(e, expected) ? put(s, e, key, value, end_of(ttl_ms, now_ms), now_ms) : BH_ENOTFOUND;
+        equal(e, expected) ? put(s, e, key, value, expiry(ttl_ms, now_ms), now_ms) : BH_ENOTFOUND;
     pthread_mutex_unlock(&s->lock);
     return error;
 }
@@ -191,7 +191,7 @@ int bh_shared_incr(struct bh_shared *s, struct bh_slice key, int64_t by, uint64_
     else if (e)
         e->value.integer = value.integer;
     else
-        error = put(s, NULL, key, &value, end_of(ttl_ms, now_ms), now_ms);
+        error = put(s, NULL, key, &value, expiry(ttl_ms, now_ms), now_ms);
     pthread_mutex_unlock(&s->lock);
     *out = value.integer;
     return error;

@@ -1,8 +1,8 @@
 /* shared.h - values that the workers of one instance share: bh.shared.
  *
- * A store of stores: each name has keys, each key a string, number or boolean, perhaps with an end.
- * It outlives reloads. Bounded in bytes; when it is full, `set` tells so after what is over has
- * been removed. Thread: any; a lock is held for the time of one look-up. */
+ * Each named store has keys with strings, numbers or booleans, optionally with an expiry. The
+ * stores outlive reloads and are bounded in bytes; when they are full, writes fail after expired
+ * values have been removed. Thread: any; a lock is held for one look-up. */
 #ifndef BELLHOP_SCRIPT_SHARED_H
 #define BELLHOP_SCRIPT_SHARED_H
 
@@ -24,22 +24,23 @@ struct bh_shared_value {
     bool boolean;
 };
 
-/* A key names its store, too: "<name>\0<key>". ttl_ms 0: for good. now_ms: the wall clock. */
+/* A key contains the name of its store: "<name>\0<key>". ttl_ms 0: no expiry. now_ms: wall clock.
+ */
 
-/* The value is copied into *bytes when it is a string. NIL: there is none. */
+/* A string is copied into *bytes. NIL: no such key. */
 void bh_shared_get(struct bh_shared *s, struct bh_slice key, int64_t now_ms,
                    struct bh_shared_value *out, struct bh_bytes *bytes);
-/* NIL removes it. 0, or BH_ENOMEM: it is full. */
+/* NIL removes the key. 0, or BH_ENOMEM: full. */
 int bh_shared_set(struct bh_shared *s, struct bh_slice key, const struct bh_shared_value *value,
                   uint64_t ttl_ms, int64_t now_ms);
-/* Sets it if there is none: 0, BH_EEXIST, BH_ENOMEM. */
+/* Sets a key that does not exist: 0, BH_EEXIST, BH_ENOMEM. */
 int bh_shared_add(struct bh_shared *s, struct bh_slice key, const struct bh_shared_value *value,
                   uint64_t ttl_ms, int64_t now_ms);
-/* Sets it if it equals `expected` (NIL: there is none): 0, BH_ENOTFOUND (it does not), BH_ENOMEM.
- */
+/* Sets it if the value equals `expected` (NIL: no such key): 0, BH_ENOTFOUND (it differs),
+ * BH_ENOMEM. */
 int bh_shared_cas(struct bh_shared *s, struct bh_slice key, const struct bh_shared_value *expected,
                   const struct bh_shared_value *value, uint64_t ttl_ms, int64_t now_ms);
-/* Adds to an integer, or to 0; ttl_ms counts for a new one only. 0, BH_EINVAL (no integer),
+/* Adds to an integer, or to 0; ttl_ms applies to a new key only. 0, BH_EINVAL (not an integer),
  * BH_ETOOBIG (overflow), BH_ENOMEM. */
 int bh_shared_incr(struct bh_shared *s, struct bh_slice key, int64_t by, uint64_t ttl_ms,
                    int64_t now_ms, int64_t *out);

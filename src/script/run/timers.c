@@ -1,10 +1,11 @@
 /* timers.c - a script's timers: read when it is loaded, run while it serves.
  *
- * The period counts from one start to the next. When a run is still under way as the next one is
- * due, that one is left out.
+ * The period is from one start to the next. A run that is due while the previous one has not
+ * finished is skipped.
  *
- * Cluster: every instance tries at its own time to set a key with the period as its life; who
- * succeeds runs. So there is one run in each period, whoever dies; and none when Redis is away. */
+ * Scope "cluster": every instance tries, at its own time, to set a key in Redis that expires after
+ * the period; the instance that succeeds runs the timer. So there is one run in each period as long
+ * as one instance is alive, and none while Redis is not reachable. */
 #include "run/timers.h"
 
 #include "run/sched.h"
@@ -19,21 +20,21 @@
 
 #define EVERY_MIN 0.05
 #define EVERY_MAX (30 * 86400.0)
-#define LEASE_CUT 50 /* of the period, in ms: timers are a little early or late */
+#define LEASE_CUT 50 /* ms that the lease is shorter than the period: timers are not exact */
 
 const char *const bh_timer_keys[] = {"every", "scope", "fn", NULL};
 static const char *const scopes[] = {"worker", "instance", "cluster", NULL};
 
 /* --- running --- */
 
-static void timer_end(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+static void run_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     t->u.timer->running = NULL;
 }
 
 static void run(struct bh_script_timer *timer) {
     if (timer->running)
         return;
-    struct bh_task *t = bh_task_new(timer->script, HOOK_TIMER, timer_end);
+    struct bh_task *t = bh_task_new(timer->script, HOOK_TIMER, run_done);
     lua_rawgeti(t->co, LUA_REGISTRYINDEX, timer->ref);
     t->u.timer = timer;
     timer->running = t;
@@ -43,38 +44,39 @@ static void run(struct bh_script_timer *timer) {
 struct attempt {
     struct bh_worker *worker;
     unsigned generation;
-    size_t number; /* of the timer */
+    size_t index; /* of the timer */
 };
 
 static void on_lease(void *ud, bh_handle handle, int error, const struct bh_reply *reply) {
     struct attempt *a = ud;
     struct bh_script *s = (struct bh_script *)a->worker->hooks;
     if (s && s->generation == a->generation && !error && reply->type == BH_REPLY_STATUS)
-        run(s->timers.list[a->number]);
+        run(s->timers.list[a->index]);
     if (!error && reply->type == BH_REPLY_ERROR)
-        bh_warn_limited("no lease for a timer of scope cluster", bh_kv_slice("reason", reply->str));
+        bh_warn_limited("lease of a cluster timer refused by Redis",
+                        bh_kv_slice("reason", reply->str));
     bh_free(a);
 }
 
-static void ask_for_lease(struct bh_script_timer *timer, size_t number) {
+static void request_lease(struct bh_script_timer *timer, size_t index) {
     struct bh_script *s = timer->script;
     struct bh_worker *w = s->worker;
     struct bh_bytes key = {0};
-    char life[24];
-    uint64_t life_ms = timer->every_ms - (timer->every_ms > 2 * LEASE_CUT ? LEASE_CUT : 1);
+    char ttl[24];
+    uint64_t ttl_ms = timer->every_ms - (timer->every_ms > 2 * LEASE_CUT ? LEASE_CUT : 1);
     struct attempt *a = bh_malloc(sizeof *a);
-    *a = (struct attempt){w, s->generation, number};
+    *a = (struct attempt){w, s->generation, index};
     bh_bytes_adds(&key, s->config->key_prefix ? s->config->key_prefix : "ws:");
     bh_bytes_addf(&key, "timer:%s", timer->name);
-    int n = snprintf(life, sizeof life, "%llu", (unsigned long long)life_ms);
+    int n = snprintf(ttl, sizeof ttl, "%llu", (unsigned long long)ttl_ms);
     const struct bh_slice argv[] = {
         BH_SLICE("SET"), bh_bytes_slice(&key), bh_node_instance(w->node),
-        BH_SLICE("NX"),  BH_SLICE("PX"),       bh_slice(life, (size_t)n)};
+        BH_SLICE("NX"),  BH_SLICE("PX"),       bh_slice(ttl, (size_t)n)};
     w->redis->vt->call(w->redis, w->index, sizeof argv / sizeof *argv, argv, on_lease, a, 0);
     bh_bytes_free(&key);
 }
 
-static size_t number_of(const struct bh_script_timer *timer) {
+static size_t index_of(const struct bh_script_timer *timer) {
     size_t i = 0;
     while (timer->script->timers.list[i] != timer)
         i++;
@@ -85,7 +87,7 @@ static void on_due(struct bh_timer *t) {
     struct bh_script_timer *timer = BH_CONTAINER_OF(t, struct bh_script_timer, timer);
     bh_timer_set(t, timer->every_ms);
     if (timer->scope == BH_SCOPE_CLUSTER && timer->script->worker->redis)
-        ask_for_lease(timer, number_of(timer));
+        request_lease(timer, index_of(timer));
     else
         run(timer);
 }
@@ -115,7 +117,7 @@ void bh_script_timers_free(struct bh_script_timers *t) {
 
 /* --- reading --- */
 
-static int bad(lua_State *L, const char *file, const char *name, const char *why) {
+static int timer_error(lua_State *L, const char *file, const char *name, const char *why) {
     return luaL_error(L, "%s: timers.%s: %s", file, name, why);
 }
 
@@ -131,7 +133,7 @@ static void check_keys(lua_State *L, const char *file, const char *name) {
             continue;
         snprintf(why, sizeof why, "unknown key \"%.60s\"%s", key,
                  bh_suggest_phrase(key, known, hint, sizeof hint));
-        bad(L, file, name, why);
+        timer_error(L, file, name, why);
     }
 }
 
@@ -140,23 +142,24 @@ static void read_timer(lua_State *L, struct bh_script_timer *timer, const char *
                        const char *name) {
     int is_number, scope = BH_SCOPE_WORKER;
     if (!lua_istable(L, -1))
-        bad(L, file, name, "it must be a table: { every = seconds, fn = function() ... end }");
+        timer_error(L, file, name,
+                    "it must be a table: { every = seconds, fn = function() ... end }");
     check_keys(L, file, name);
     lua_getfield(L, -1, "every");
     double every = lua_tonumberx(L, -1, &is_number);
     if (!is_number || !(every >= EVERY_MIN && every <= EVERY_MAX))
-        bad(L, file, name, "`every` must be a number of seconds, from 0.05 to 30 days");
+        timer_error(L, file, name, "`every` must be a number of seconds, from 0.05 to 30 days");
     lua_getfield(L, -2, "scope");
     if (!lua_isnil(L, -1)) {
         const char *word = lua_tostring(L, -1);
         for (scope = 0; scopes[scope] && (!word || strcmp(scopes[scope], word) != 0);)
             scope++;
         if (!scopes[scope])
-            bad(L, file, name, "`scope` must be \"worker\", \"instance\" or \"cluster\"");
+            timer_error(L, file, name, "`scope` must be \"worker\", \"instance\" or \"cluster\"");
     }
     lua_pop(L, 2);
     if (lua_getfield(L, -1, "fn") != LUA_TFUNCTION)
-        bad(L, file, name, "`fn` must be a function");
+        timer_error(L, file, name, "`fn` must be a function");
     timer->every_ms = (uint64_t)(every * 1000);
     timer->scope = (enum bh_timer_scope)scope;
     timer->ref = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -169,13 +172,13 @@ static void check_name(lua_State *L, const struct bh_script *s, const char *file
                    file);
     name = lua_tostring(L, -2);
     if (bh_id_check(BH_ID_TOPIC, bh_slice_cstr(name), &why))
-        bad(L, file, name, why);
+        timer_error(L, file, name, why);
     for (size_t i = 0; i < s->timers.count; i++)
         if (strcmp(s->timers.list[i]->name, name) == 0)
-            bad(L, file, name, "another script has a timer of that name");
+            timer_error(L, file, name, "another script has a timer of that name");
 }
 
-void bh_script_timers_take(lua_State *L, struct bh_script *s, const char *file) {
+void bh_script_timers_add(lua_State *L, struct bh_script *s, const char *file) {
     if (!lua_istable(L, -1))
         luaL_error(L, "%s: timers must be a table, not a %s", file, luaL_typename(L, -1));
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {

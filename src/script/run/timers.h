@@ -1,11 +1,11 @@
-/* timers.h - `timers` of a script: functions that run again and again.
+/* timers.h - `timers` of a script: functions that run periodically.
  *
  *     timers = { name = { every = 60, scope = "cluster", fn = function() ... end } }
  *
  * Scopes: "worker" (each worker), "instance" (one worker of each instance), "cluster" (one
- * instance: whoever gets the lease in Redis, key <prefix>timer:<name>, which lasts as long as the
- * period; without Redis it is the instance). A timer does not overlap with itself. Thread: the
- * worker's. */
+ * instance: the one that gets the lease in Redis, key <prefix>timer:<name>, which lasts for the
+ * period; without Redis as "instance"). A timer does not overlap with itself. Thread: the worker's.
+ */
 #ifndef BELLHOP_SCRIPT_TIMERS_H
 #define BELLHOP_SCRIPT_TIMERS_H
 
@@ -37,9 +37,9 @@ struct bh_script_timers {
 
 extern const char *const bh_timer_keys[]; /* of a timer's table; NULL at the end */
 
-/* While loading: takes the table on top of the stack. Raises what is wrong with it. */
-void bh_script_timers_take(lua_State *L, struct bh_script *s, const char *file);
-/* The state serves from now on; does no longer. */
+/* While loading: adds the timers of the table on top of the stack. Raises when it is not valid. */
+void bh_script_timers_add(lua_State *L, struct bh_script *s, const char *file);
+/* When the state begins to serve, and when it no longer does. */
 void bh_script_timers_start(struct bh_script *s);
 void bh_script_timers_stop(struct bh_script *s);
 void bh_script_timers_free(struct bh_script_timers *t);

@@ -1,14 +1,14 @@
 /* pattern.c - runs the items of a pattern along a subject.
  *
- * There is no recursion. A match passes each item once and in order, so each item with a choice makes
- * one choice, which is kept in the item: `at` is where its bytes end now. When an item fails, the last
- * choice before it (`back`, known since compile time) is changed and what follows is tried again; when
- * that item has no other choice, the one before it. So matching allocates nothing, its depth needs no
- * bound, and leaving by an error is safe.
+ * There is no recursion. A match passes each item once and in order, so each item with a choice
+ * makes one choice, which is kept in the item: `at` is where its bytes end now. When an item fails,
+ * the last choice before it (`back`, known since compile time) is changed and what follows is tried
+ * again; when that item has no other choice, the one before it. So matching allocates nothing, its
+ * depth needs no bound, and leaving by an error is safe.
  *
- * Time needs a bound: n choices over m bytes are up to m^n ways. All work is counted in steps of some
- * nanoseconds, and the limits are checked every few thousand steps; long scans of the subject stop in
- * between for a check. */
+ * Time needs a bound: n choices over m bytes are up to m^n ways. All work is counted in steps of
+ * some nanoseconds, and the limits are checked every few thousand steps; long scans of the subject
+ * stop in between for a check. */
 #include "sandbox/pattern_private.h"
 
 #include <lauxlib.h>

@@ -30,7 +30,8 @@ struct bh_pattern_item {
         struct bh_slice text;
         const char *error;
     };
-    const char *low, *at; /* while matching: the match of the item ends at `at`, at the earliest at `low` */
+    const char *low,
+        *at; /* while matching: the match of the item ends at `at`, at the earliest at `low` */
 };
 
 struct bh_pattern_capture {
@@ -52,20 +53,21 @@ struct bh_pattern {
     lua_State *L;
 };
 
-/* Compiles into at most `max` items and returns how many are needed. When these are more, the pattern
- * is not usable; compile it again with that many. The text must not move. with_anchor: a ^ at the
- * start is an anchor, else an ordinary byte. */
+/* Compiles into at most `max` items and returns how many are needed. When these are more, the
+ * pattern is not usable; compile it again with that many. The text must not move. with_anchor: a ^
+ * at the start is an anchor, else an ordinary byte. */
 size_t bh_pattern_compile(struct bh_pattern *p, lua_State *L, struct bh_slice text,
                           bool with_anchor, struct bh_pattern_item *items, size_t max);
 
 /* Whether the text has no byte with a special meaning in patterns. */
 bool bh_pattern_is_plain(struct bh_slice text);
 
-/* The subject must not move while it is searched. L may be another coroutine than at compile time. */
+/* The subject must not move while it is searched. L may be another coroutine than at compile time.
+ */
 void bh_pattern_begin(struct bh_pattern *p, lua_State *L, struct bh_slice subject);
 
-/* The first match that starts at or after `from` and does not end at `avoid` (NULL: any end). False:
- * none. Raises when the pattern is malformed or the CPU limit is reached. */
+/* The first match that starts at or after `from` and does not end at `avoid` (NULL: any end).
+ * False: none. Raises when the pattern is malformed or the CPU limit is reached. */
 bool bh_pattern_search(struct bh_pattern *p, const char *from, const char *avoid,
                        struct bh_slice *match);
 

@@ -5,8 +5,8 @@
  * closes, which ones `%1` may name, how many there are. An error becomes an item too, the last one,
  * because Lua reports it only when matching reaches it.
  *
- * A set of bytes is a map of 256 bits. The classes are constants: scripts run in the C locale, where
- * no byte above 127 is in a class.
+ * A set of bytes is a map of 256 bits. The classes are constants: scripts run in the C locale,
+ * where no byte above 127 is in a class.
  *
  * Compiling takes some nanoseconds per byte and allocates nothing. */
 #include "sandbox/pattern_private.h"
@@ -87,8 +87,8 @@ static void add_class(uint64_t bits[4], char letter) {
     bits[3] |= inverted;
 }
 
-/* The ] of the set whose contents start at `at`, or NULL. The first byte, and a byte after a %, do not
- * close it. */
+/* The ] of the set whose contents start at `at`, or NULL. The first byte, and a byte after a %, do
+ * not close it. */
 static const char *set_end(const char *at, const char *end) {
     for (bool first = true; at < end; first = false) {
         if (*at == ']' && !first)
@@ -98,8 +98,8 @@ static const char *set_end(const char *at, const char *end) {
     return NULL;
 }
 
-/* The contents between the brackets. A % that ends a range can leave another % as the last byte; then
- * Lua lets it escape the bracket, and so does this. */
+/* The contents between the brackets. A % that ends a range can leave another % as the last byte;
+ * then Lua lets it escape the bracket, and so does this. */
 static void read_set(uint64_t bits[4], const char *at, const char *end) {
     while (at < end) {
         if (*at == '%') {

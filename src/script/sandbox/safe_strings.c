@@ -7,10 +7,10 @@
  * arguments stay Lua's own, since memory is limited.
  *
  * A short pattern is compiled onto the C stack, a long one into a userdata on the Lua stack; an
- * iterator keeps its own compiled form. Scripts call find and match with the same few short patterns,
- * so these are cached in a userdata that is the functions' upvalue. A cached form is used by one call
- * at a time: no Lua code runs within find and match (scripts have no finalizers, see safe_base.c).
- * gsub calls back, so it does not use the cache. Nothing here must be released. */
+ * iterator keeps its own compiled form. Scripts call find and match with the same few short
+ * patterns, so these are cached in a userdata that is the functions' upvalue. A cached form is used
+ * by one call at a time: no Lua code runs within find and match (scripts have no finalizers, see
+ * safe_base.c). gsub calls back, so it does not use the cache. Nothing here must be released. */
 #include "sandbox/safe_strings.h"
 
 #include "lua/args.h"
@@ -66,8 +66,8 @@ static struct bh_pattern *compile_cached(lua_State *L, struct compiled *c, struc
         return &k->pattern;
     k->n = 0; /* compiling may raise */
     memcpy(k->text, text.p, text.n);
-    if (bh_pattern_compile(&k->pattern, L, bh_slice(k->text, text.n), true, k->items, CACHED_ITEMS) >
-        CACHED_ITEMS)
+    if (bh_pattern_compile(&k->pattern, L, bh_slice(k->text, text.n), true, k->items,
+                           CACHED_ITEMS) > CACHED_ITEMS)
         return compile(L, c, text);
     k->n = text.n;
     return &k->pattern;
@@ -355,7 +355,8 @@ void bh_safe_strings_open(lua_State *L) {
     };
     static const char *const formatted[] = {"format", "pack", "packsize", "unpack"};
     lua_getglobal(L, LUA_STRLIBNAME);
-    memset(lua_newuserdatauv(L, CACHED * sizeof(struct cached_pattern), 0), 0, CACHED * sizeof(struct cached_pattern));
+    memset(lua_newuserdatauv(L, CACHED * sizeof(struct cached_pattern), 0), 0,
+           CACHED * sizeof(struct cached_pattern));
     luaL_setfuncs(L, functions, 1);
     for (int i = 0; i < 4; i++) {
         lua_getfield(L, -1, formatted[i]);

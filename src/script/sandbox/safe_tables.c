@@ -2,12 +2,13 @@
  *
  * Scripts are stopped by a hook that runs between their instructions, and loops in C execute none:
  * table.move({}, 1, 1e12, 1) would block its worker for ever, and a __len that lies makes a small
- * table long. The loops here check the limits. pack and unpack stay Lua's own: they hold no more than
- * fits on a stack.
+ * table long. The loops here check the limits. pack and unpack stay Lua's own: they hold no more
+ * than fits on a stack.
  *
- * sort is Lua's own, because scripts may depend on its order of equal elements and its errors. With a
- * comparison written in Lua it can be stopped; for long tables any other comparison is wrapped in a
- * function that checks the limits. Small tables are not wrapped: sorting would take twice as long. */
+ * sort is Lua's own, because scripts may depend on its order of equal elements and its errors. With
+ * a comparison written in Lua it can be stopped; for long tables any other comparison is wrapped in
+ * a function that checks the limits. Small tables are not wrapped: sorting would take twice as
+ * long. */
 #include "sandbox/safe_tables.h"
 
 #include "lua/limits.h"

@@ -245,7 +245,7 @@ static void test_no_memory_for_the_response(void **state) {
     phone_says(&p, "x");
     fake_fetch_answer(&fake, 0, NULL, &response);
     free(body);
-    assert_string_equal(phone_last(&p), "nil|the script has no memory for the response");
+    assert_string_equal(phone_last(&p), "nil|not enough memory for the response");
     phone_free(&p);
 }
 

@@ -110,7 +110,7 @@ static void test_cache_of_failures(void **state) {
            "  eq(select('#', bh.cache('ns', 's', 9, short)), 1)\n"
            "  bh.sleep(0.2) eq(bh.cache('ns', 's', 9, short), 2)\n"
            "  local function itself() return bh.cache('ns', 'self', 1, print) end\n"
-           "  throws('that it is to fetch', bh.cache, 'ns', 'self', 1, itself)\n"
+           "  throws('the key that it fetches', bh.cache, 'ns', 'self', 1, itself)\n"
            "  throws('number expected', bh.cache, 'ns', 't', 9, function() return 1, {} end)\n"
            "  eq(bh.cache('ns', 't', 9, function() return 3 end), 3)\n"
            "  throws('function expected', bh.cache, 'a', 'b', 1)\n"
@@ -121,7 +121,7 @@ static void test_cache_of_failures(void **state) {
     LUA_OK(w, "eq(bh.shared.t:get 'done', true)");
 }
 
-/* Whoever fetches goes; the others hear of it, and the next fetches anew. */
+/* The fetching hook is cancelled: the others get an error, and the next one fetches again. */
 static void test_cache_when_the_fetching_hook_is_cancelled(void **state) {
     struct world *w = *state;
     struct bh_request r = {.path = BH_SLICE("/ws")};
@@ -137,7 +137,7 @@ static void test_cache_when_the_fetching_hook_is_cancelled(void **state) {
     h->vt->cancel(h, ticket);
     world_pass(w, 50);
     assert_int_equal(a.calls, 0);
-    assert_string_equal(b.body, "nil whoever was to fetch the value was cancelled");
+    assert_string_equal(b.body, "nil the task that was fetching the value was cancelled");
     answer_free(&b);
     h->vt->handshake(h, &r, on_handshake_result, &a, 0);
     world_pass(w, 200);
@@ -154,7 +154,7 @@ static void test_cache_is_bounded(void **state) {
                    "eq(again, 0) bh.cache('ns', 'k15000', 100, count) eq(again, 1)");
 }
 
-static void test_the_end_with_flights(void **state) {
+static void test_closing_while_fetching(void **state) {
     struct world *w = *state;
     LUA_OK(w, "for i = 1, 3 do bh.spawn(function()\n"
               "bh.cache('ns', 'k', 1, function() bh.sleep(10) end) end) end");
@@ -199,23 +199,24 @@ static void test_metrics(void **state) {
 
 static void test_metrics_misuse(void **state) {
     struct world *w = *state;
-    LOAD_OK(w, BH
-            "local function throws(part, f, ...)\n"
-            "  local ok, e = pcall(f, ...)\n"
-            "  if ok or not e:find(part, 1, true) then error('threw: ' .. tostring(e), 2) end end\n"
-            "throws('letters', bh.metrics.counter, 'a b') throws('letters', bh.metrics.gauge, '')\n"
-            "throws('bellhop_', bh.metrics.counter, 'bellhop_x')\n"
-            "throws('list of names', bh.metrics.counter, 'app_x', '', { 'a-b' })\n"
-            "throws('at most 8', bh.metrics.counter, 'app_x', '', {1,2,3,4,5,6,7,8,9})\n"
-            "local c = bh.metrics.counter('app_m_total', '', { 'a' })\n"
-            "throws('another type', bh.metrics.gauge, 'app_m_total')\n"
-            "throws('1 labels, and 0 values', c.inc, c) throws('only goes up', c.inc, c, -1, 'x')\n"
-            "throws('no method set', c.set, c, 1, 'x') throws('only goes up', c.inc, c, 0/0, 'x')\n"
-            "for i = 1, 1000 do assert(c:inc(1, 'v' .. i)) end\n"
-            "local ok, why = c:inc(1, 'one more') assert(not ok and why:find 'too many')\n"
-            "assert(c:inc(1, 'v7'))\n"
-            "return { on_init = function()\n"
-            "throws('while the script is loaded', bh.metrics.counter, 'app_late') end }");
+    LOAD_OK(
+        w, BH
+        "local function throws(part, f, ...)\n"
+        "  local ok, e = pcall(f, ...)\n"
+        "  if ok or not e:find(part, 1, true) then error('threw: ' .. tostring(e), 2) end end\n"
+        "throws('letters', bh.metrics.counter, 'a b') throws('letters', bh.metrics.gauge, '')\n"
+        "throws('bellhop_', bh.metrics.counter, 'bellhop_x')\n"
+        "throws('list of names', bh.metrics.counter, 'app_x', '', { 'a-b' })\n"
+        "throws('at most 8', bh.metrics.counter, 'app_x', '', {1,2,3,4,5,6,7,8,9})\n"
+        "local c = bh.metrics.counter('app_m_total', '', { 'a' })\n"
+        "throws('another type', bh.metrics.gauge, 'app_m_total')\n"
+        "throws('1 labels, but 0 values', c.inc, c) throws('cannot decrease', c.inc, c, -1, 'x')\n"
+        "throws('no method set', c.set, c, 1, 'x') throws('cannot decrease', c.inc, c, 0/0, 'x')\n"
+        "for i = 1, 1000 do assert(c:inc(1, 'v' .. i)) end\n"
+        "local ok, why = c:inc(1, 'one more') assert(not ok and why:find 'too many')\n"
+        "assert(c:inc(1, 'v7'))\n"
+        "return { on_init = function()\n"
+        "throws('while the script is loaded', bh.metrics.counter, 'app_late') end }");
 }
 
 /* --- redis --- */
@@ -335,7 +336,7 @@ int main(void) {
         SCRIPT_TEST(test_cache_of_failures),
         SCRIPT_TEST(test_cache_when_the_fetching_hook_is_cancelled),
         SCRIPT_TEST(test_cache_is_bounded),
-        SCRIPT_TEST(test_the_end_with_flights),
+        SCRIPT_TEST(test_closing_while_fetching),
         SCRIPT_TEST(test_metrics),
         SCRIPT_TEST(test_metrics_misuse),
         SCRIPT_TEST(test_redis_must),

@@ -447,7 +447,7 @@ static void test_conn_fields_and_misuse(void **state) {
                   "  assert(c.opened_at == 1700000000.0 and c.queued == 7 and not c.closed)\n"
                   "  assert(#c.id == 11 and tostring(c) == 'conn ' .. c.id)\n"
                   "  assert(getmetatable(c) == false and next(c.tags) == nil)\n"
-                  "  throws('no field \"usr\"', function() c.usr = 1 end)\n"
+                  "  throws('conn.usr cannot be set', function() c.usr = 1 end)\n"
                   "  throws('send_json', c.send, c, {}) throws('string expected', c.send, c)\n"
                   "  throws('conn expected', c.send, 'x') throws('close code', c.close, c, 1006)\n"
                   "  throws('topic id', c.subscribe, c, {}) throws('Unix', c.set_expiry, c, -1)\n"

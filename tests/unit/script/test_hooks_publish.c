@@ -160,7 +160,7 @@ static void test_hook_may_wait_and_msg_ends(void **state) {
     LOAD_OK(w, BH "local kept\n"
                   "return { on_publish = function(msg)\n"
                   "  if kept then local ok, why = pcall(function() return kept.data end)\n"
-                  "    msg.data = why:match('this msg is over') return end\n"
+                  "    msg.data = why:match('this msg is no longer valid') return end\n"
                   "  kept = msg bh.sleep(1) msg.data = 'late' end }");
     phone_open(w, &p, "u1");
     publish(w, "u1", "x", &o);
@@ -169,7 +169,7 @@ static void test_hook_may_wait_and_msg_ends(void **state) {
     assert_int_equal(o.calls, 1);
     assert_string_equal(phone_last(&p), "late");
     publish(w, "u1", "x", &o2);
-    assert_string_equal(phone_last(&p), "this msg is over");
+    assert_string_equal(phone_last(&p), "this msg is no longer valid");
     phone_free(&p);
 }
 

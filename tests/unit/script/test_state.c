@@ -100,15 +100,16 @@ static void test_require_beside_the_script(void **state) {
     world_write(w, "lib/deep/init.lua", "return 5");
     world_write(w, "lib/loop.lua", "return require 'lib.loop'");
     world_write(w, "lib/nothing.lua", "");
-    LUA_OK(w, "eq(require('lib.one').name, 'lib.one') eq(require('lib.one'), require('lib.one')) "
-              "eq(require 'lib.deep', 5) eq(require 'lib.nothing', true) "
-              "eq(require 'bellhop', bh) "
-              "throws('requires itself', require, 'lib.loop') "
-              "throws('not found', require, 'lib.none') "
-              "throws('not found', require, 'bellhop.none') "
-              "throws('no module name', require, '../a') "
-              "throws('no module name', require, '/etc/passwd') "
-              "throws('no module name', require, 'a..b') throws('no module name', require, '')");
+    LUA_OK(w,
+           "eq(require('lib.one').name, 'lib.one') eq(require('lib.one'), require('lib.one')) "
+           "eq(require 'lib.deep', 5) eq(require 'lib.nothing', true) "
+           "eq(require 'bellhop', bh) "
+           "throws('requires itself', require, 'lib.loop') "
+           "throws('not found', require, 'lib.none') "
+           "throws('not found', require, 'bellhop.none') "
+           "throws('not a module name', require, '../a') "
+           "throws('not a module name', require, '/etc/passwd') "
+           "throws('not a module name', require, 'a..b') throws('not a module name', require, '')");
 }
 
 static void test_trusted_has_everything(void **state) {

@@ -275,17 +275,16 @@ static void test_allow_stays_over_a_reload(void **state) {
 static void test_allow_misuse(void **state) {
     struct world *w = *state;
     struct phone p;
-    LOAD_OK(
-        w,
-        "return { on_message = function(conn)\n"
-        "  local function throws(part, ...) local ok, e = pcall(conn.allow, conn, ...)\n"
-        "    assert(not ok and e:find(part, 1, true), e) end\n"
-        "  throws('a second', 'a', -1) throws('at once', 'a', 1, 0) throws('a second', 'a', 0/0)\n"
-        "  throws('64 bytes', ('x'):rep(65), 1)\n"
-        "  for i = 1, 16 do conn:allow('n' .. i, 1) end throws('16 names', 'n17', 1)\n"
-        "  return 'done' end,\n"
-        "on_close = function(conn) local ok, why = conn:allow('n1', 1)\n"
-        "  assert(ok == nil and why == 'closed') end }");
+    LOAD_OK(w,
+            "return { on_message = function(conn)\n"
+            "  local function throws(part, ...) local ok, e = pcall(conn.allow, conn, ...)\n"
+            "    assert(not ok and e:find(part, 1, true), e) end\n"
+            "  throws('a rate', 'a', -1) throws('a burst', 'a', 1, 0) throws('a rate', 'a', 0/0)\n"
+            "  throws('64 bytes', ('x'):rep(65), 1)\n"
+            "  for i = 1, 16 do conn:allow('n' .. i, 1) end throws('16 names', 'n17', 1)\n"
+            "  return 'done' end,\n"
+            "on_close = function(conn) local ok, why = conn:allow('n1', 1)\n"
+            "  assert(ok == nil and why == 'closed') end }");
     phone_open(w, &p, "42");
     phone_says(&p, "x");
     assert_string_equal(phone_last(&p), "done");
