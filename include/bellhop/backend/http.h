@@ -1,10 +1,10 @@
 /* http.h - the fetch port on libcurl: HTTP/1.1 and HTTP/2, TLS that is always verified, a pool of
  * connections.
  *
- * Each worker has one of its own, on its loop. Requests beyond per_host (to one scheme, host and
- * port) or total wait for their turn, in order for each host. Names are resolved in threads of
- * libcurl's, and connections that are kept are shared by all requests of the worker. Environment
- * variables (http_proxy, ...), .netrc and cookies are not looked at. */
+ * Each worker has its own, on its loop. Requests beyond per_host (to one scheme, host and port) or
+ * total are queued, in order for each host. Names are resolved in threads of libcurl, and all
+ * requests of the worker share its idle connections. Environment variables (http_proxy, ...),
+ * .netrc and cookies are ignored. */
 #ifndef BELLHOP_BACKEND_HTTP_H
 #define BELLHOP_BACKEND_HTTP_H
 
@@ -12,17 +12,17 @@
 #include "bellhop/io/cidr.h"
 #include "bellhop/io/loop.h"
 
-/* Copied, but for the strings and lists, which are borrowed. */
+/* Copied, except the strings and lists, which are borrowed. */
 struct bh_http_config {
     uint64_t timeout_ms, connect_timeout_ms;
     size_t max_bytes;
-    unsigned per_host, total; /* requests under way, and so connections */
-    size_t queue;             /* requests that wait for their turn */
-    const char *ca_file;      /* PEM; NULL or "": whom the system trusts */
+    unsigned per_host, total; /* active requests, and so connections */
+    size_t queue;             /* requests that wait */
+    const char *ca_file;      /* PEM; NULL or "": the CAs of the system */
     const char *proxy;        /* a URL; NULL or "": none */
-    const char *no_proxy;     /* hosts with commas that go without the proxy; NULL or "": none */
-    /* Addresses (after name resolution, on each connection; of the proxy, where there is one). An
-     * empty allow list allows all; deny beats allow. */
+    const char *no_proxy;     /* hosts, separated by commas, without the proxy; NULL or "": none */
+    /* Addresses, checked after name resolution on each connection (to the proxy, if there is one).
+     * An empty allow list allows all; deny takes precedence. */
     const struct bh_cidr *allow, *deny;
     size_t allow_count, deny_count;
 };
@@ -32,8 +32,8 @@ int bh_http_config_check(const struct bh_http_config *config, char **error);
 
 /* Not on two threads at the same time. */
 struct bh_fetch *bh_http_fetch_new(const struct bh_http_config *config, struct bh_loop *loop);
-/* Aborts what is under way without calling done. On the loop's thread, or when that has ended;
- * before the loop is freed. NULL is allowed. */
+/* Aborts active and queued requests without calling done. On the loop's thread, or when that has
+ * ended; before the loop is freed. NULL is allowed. */
 void bh_http_fetch_free(struct bh_fetch *f);
 
 void bh_http_metrics_register(void);

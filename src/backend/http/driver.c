@@ -1,10 +1,10 @@
 /* driver.c - libcurl's multi handle, driven by a loop.
  *
- * libcurl says which sockets it waits for and when it wants to be called next; we watch and call
- * back. It must not be entered from its own callbacks, and what ends a transfer calls into scripts,
- * which start and cancel others: so both happen in the flush phase of the tick, when no frame of
- * libcurl's is on the stack. A delay of 0 is a kick there, too, because it is libcurl's way to go
- * on at once. Thread: the loop's. */
+ * libcurl names the sockets it waits for and the time of its next call; the driver watches them and
+ * calls it. libcurl must not be entered from its own callbacks, and the end of a transfer calls
+ * into scripts, which start and cancel other transfers. So both happen in the flush phase of the
+ * tick, when libcurl is not on the stack. A delay of 0, libcurl's way to continue at once, is
+ * deferred to the flush phase too. Thread: the loop's. */
 #include "bellhop/io/watch.h"
 
 #include "internal.h"

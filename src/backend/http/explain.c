@@ -1,4 +1,4 @@
-/* explain.c - why a transfer failed, in a sentence that begins with the kind of failure. */
+/* explain.c - why a transfer failed: a sentence that begins with the kind of failure. */
 #include "bellhop/base/error.h"
 
 #include "internal.h"
@@ -7,7 +7,7 @@
 
 #define HOST_MAX 256
 
-/* libcurl's own words, without what we say ourselves. */
+/* libcurl's own text, without an opening that repeats ours. */
 static const char *detail(const struct bh_http_call *c, CURLcode result) {
     static const char *const openings[] = {"SSL certificate problem: ", "SSL: "};
     const char *text = c->curl_why;
@@ -17,8 +17,8 @@ static const char *detail(const struct bh_http_call *c, CURLcode result) {
     return *text ? text : curl_easy_strerror(result);
 }
 
-/* Of the URL at hand, which after a redirect is another one than the call's. It may hold a
- * password, so never more of it than the host is told. */
+/* Of the current URL, which after a redirect is not the call's. It may hold a password, so an error
+ * never shows more of it than the host. */
 static void find_host(const struct bh_http_call *c, char out[HOST_MAX]) {
     char *text = NULL, *host = NULL;
     CURLU *url = curl_url();
@@ -30,9 +30,10 @@ static void find_host(const struct bh_http_call *c, char out[HOST_MAX]) {
     curl_url_cleanup(url);
 }
 
-static int say(int error, char *why, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static int explain(int error, char *why, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
-static int say(int error, char *why, const char *format, ...) {
+static int explain(int error, char *why, const char *format, ...) {
     va_list args;
     va_start(args, format);
     vsnprintf(why, BH_HTTP_WHY_MAX, format, args);
@@ -44,45 +45,45 @@ static int not_connected(const struct bh_http_call *c, CURLcode result, const ch
                          char *why) {
     long number = 0;
     if (c->denied)
-        return say(BH_EDENIED, why, "the address of %s is not allowed (fetch.allow, fetch.deny)",
-                   host);
+        return explain(BH_EDENIED, why,
+                       "the address of %s is not allowed (fetch.allow, fetch.deny)", host);
     curl_easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &number);
-    return say(BH_EUNAVAIL, why, "could not connect to %s: %s", host,
-               number ? strerror((int)number) : detail(c, result));
+    return explain(BH_EUNAVAIL, why, "could not connect to %s: %s", host,
+                   number ? strerror((int)number) : detail(c, result));
 }
 
 int bh_http_explain(const struct bh_http_call *c, CURLcode result, char why[BH_HTTP_WHY_MAX]) {
     char host[HOST_MAX];
     if (c->error)
-        return say(c->error, why, "%s", c->why);
+        return explain(c->error, why, "%s", c->why);
     find_host(c, host);
     switch (result) {
     case CURLE_COULDNT_RESOLVE_HOST:
-        return say(BH_EUNAVAIL, why, "could not resolve host %s", host);
+        return explain(BH_EUNAVAIL, why, "could not resolve host %s", host);
     case CURLE_COULDNT_RESOLVE_PROXY:
-        return say(BH_EUNAVAIL, why, "could not resolve the proxy (fetch.proxy)");
+        return explain(BH_EUNAVAIL, why, "could not resolve the proxy (fetch.proxy)");
     case CURLE_COULDNT_CONNECT:
         return not_connected(c, result, host, why);
     case CURLE_OPERATION_TIMEDOUT:
-        return say(BH_ETIMEDOUT, why, "timeout: no connection to %s", host);
+        return explain(BH_ETIMEDOUT, why, "timeout: no connection to %s", host);
     case CURLE_PEER_FAILED_VERIFICATION:
-        return say(BH_EDENIED, why, "TLS certificate of %s: %s", host, detail(c, result));
+        return explain(BH_EDENIED, why, "TLS certificate of %s: %s", host, detail(c, result));
     case CURLE_SSL_CACERT_BADFILE:
-        return say(BH_EUNAVAIL, why, "TLS: fetch.ca_file: %s", detail(c, result));
+        return explain(BH_EUNAVAIL, why, "TLS: fetch.ca_file: %s", detail(c, result));
     case CURLE_SSL_CONNECT_ERROR:
-        return say(BH_EUNAVAIL, why, "TLS with %s: %s", host, detail(c, result));
+        return explain(BH_EUNAVAIL, why, "TLS with %s: %s", host, detail(c, result));
     case CURLE_TOO_MANY_REDIRECTS:
-        return say(BH_EPROTO, why, "too many redirects");
+        return explain(BH_EPROTO, why, "too many redirects");
     case CURLE_UNSUPPORTED_PROTOCOL:
-        return say(BH_EPROTO, why, "redirected to what is neither http nor https");
+        return explain(BH_EPROTO, why, "redirect to a scheme other than http and https");
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_HTTP2:
     case CURLE_HTTP2_STREAM:
     case CURLE_BAD_CONTENT_ENCODING:
-        return say(BH_EPROTO, why, "invalid response: %s", detail(c, result));
+        return explain(BH_EPROTO, why, "invalid response: %s", detail(c, result));
     case CURLE_OUT_OF_MEMORY:
-        return say(BH_ENOMEM, why, "out of memory");
+        return explain(BH_ENOMEM, why, "out of memory");
     default:
-        return say(BH_EIO, why, "the connection broke off: %s", detail(c, result));
+        return explain(BH_EIO, why, "connection lost: %s", detail(c, result));
     }
 }

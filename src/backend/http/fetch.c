@@ -1,14 +1,14 @@
-/* fetch.c - the fetch port: calls, their turns, and their ends.
+/* fetch.c - the fetch port: calls, their queues, and their ends.
  *
- * A call waits in its host's line until the host has less than per_host of them under way and all
- * hosts together less than total; hosts take turns, so that a slow one holds up nobody else.
- * libcurl gets only what may go out: its own limits make it look through all that waits whenever a
- * transfer ends.
+ * A call waits in the queue of its host until the host has fewer than per_host calls active and all
+ * hosts together fewer than total. Hosts are served round-robin, so that a slow host does not delay
+ * the others. libcurl gets only calls that may be sent: with its own limits it would search all
+ * waiting transfers whenever one ends.
  *
- * A call ends in one of three ways: its transfer (told by the driver at the end of a tick), its
- * timer, or cancel. It is taken out of all lists and of libcurl first, then its host's next one
- * goes out, and only then is `done` called, which may start and cancel others. A transfer that has
- * ended is looked up by its handle, so one whose call has been cancelled meanwhile is nobody's.
+ * A call ends in one of three ways: its transfer (reported by the driver at the end of a tick), its
+ * timer, or cancel. It is first removed from all lists and from libcurl, then the next call is
+ * sent, and only then `done` is called, which may start and cancel other calls. The transfer of a
+ * cancelled call is no longer in libcurl, so it is not reported.
  *
  * Thread: the loop's. The call is owned here, from `call` to its end. */
 #include "bellhop/base/error.h"
@@ -33,7 +33,7 @@ static struct bh_http_host *get_host(struct bh_http *h, const struct bh_http_cal
         host = bh_calloc(1, sizeof *host + key.len);
         char *at = (char *)(host + 1);
         host->key = bh_slice_pack(&at, bh_bytes_slice(&key));
-        bh_list_init(&host->in_turns);
+        bh_list_init(&host->in_round_robin);
         bh_list_init(&host->waiting);
         bh_map_put(&h->hosts, host);
     }
@@ -41,49 +41,49 @@ static struct bh_http_host *get_host(struct bh_http *h, const struct bh_http_cal
     return host;
 }
 
-/* After its line or its count has changed: in the turns, out of them, or gone. */
-static void settle(struct bh_http *h, struct bh_http_host *host) {
+/* After its queue or its count has changed: in the round-robin list, or not, or freed. */
+static void update_host(struct bh_http *h, struct bh_http_host *host) {
     bool waits = !bh_list_empty(&host->waiting);
     if (waits && host->active < h->config.per_host) {
-        if (bh_list_empty(&host->in_turns))
-            bh_list_append(&h->turns, &host->in_turns);
+        if (bh_list_empty(&host->in_round_robin))
+            bh_list_append(&h->round_robin, &host->in_round_robin);
         return;
     }
-    bh_list_unlink(&host->in_turns);
+    bh_list_unlink(&host->in_round_robin);
     if (waits || host->active)
         return;
     bh_map_remove(&h->hosts, host->key);
     bh_free(host);
 }
 
-/* --- turns --- */
+/* --- sending --- */
 
-static void send_out(struct bh_http_call *c) {
+static void send_call(struct bh_http_call *c) {
     struct bh_http *h = c->http;
     bh_list_append(&h->active, &c->node);
     h->active_count++;
     c->host->active++;
     bh_metric_inc(&bh_http_metrics[BH_HTTP_ACTIVE]);
     if (curl_multi_add_handle(h->driver.multi, bh_http_request_open(c, &h->config)))
-        abort(); /* only for a handle that is in a multi handle already, or without memory */
+        abort(); /* out of memory, or the handle is in a multi handle already */
 }
 
-static void take_turns(struct bh_http *h) {
-    while (h->active_count < h->config.total && !bh_list_empty(&h->turns)) {
+static void send_next(struct bh_http *h) {
+    while (h->active_count < h->config.total && !bh_list_empty(&h->round_robin)) {
         struct bh_http_host *host =
-            BH_CONTAINER_OF(bh_list_shift(&h->turns), struct bh_http_host, in_turns);
+            BH_CONTAINER_OF(bh_list_shift(&h->round_robin), struct bh_http_host, in_round_robin);
         struct bh_list *first = bh_list_shift(&host->waiting);
         h->waiting_count--;
         bh_metric_add(&bh_http_metrics[BH_HTTP_WAITING], -1);
-        send_out(BH_CONTAINER_OF(first, struct bh_http_call, node));
-        settle(h, host);
+        send_call(BH_CONTAINER_OF(first, struct bh_http_call, node));
+        update_host(h, host);
     }
 }
 
 /* --- ends --- */
 
-/* Out of everything; the call is the caller's. */
-static void take_out(struct bh_http_call *c) {
+/* Removes it from all lists and from libcurl; the caller frees it. */
+static void detach(struct bh_http_call *c) {
     struct bh_http *h = c->http;
     bh_slots_remove(&h->calls, c->handle);
     bh_timer_cancel(&c->timer);
@@ -100,7 +100,7 @@ static void take_out(struct bh_http_call *c) {
         h->waiting_count--;
         bh_metric_add(&bh_http_metrics[BH_HTTP_WAITING], -1);
     }
-    settle(h, c->host);
+    update_host(h, c->host);
     c->host = NULL;
 }
 
@@ -110,21 +110,21 @@ static void free_call(struct bh_http_call *c) {
     bh_free(c);
 }
 
-static void end_badly(struct bh_http_call *c, int error, const char *why) {
+static void fail_call(struct bh_http_call *c, int error, const char *why) {
     bool timeout = error == BH_ETIMEDOUT;
     bh_metric_inc(&bh_http_metrics[timeout ? BH_HTTP_TIMEOUT : BH_HTTP_FAILED]);
-    take_out(c);
-    take_turns(c->http);
+    detach(c);
+    send_next(c->http);
     c->done(c->ud, c->waiter, error, why, NULL);
     free_call(c);
 }
 
-static void end_well(struct bh_http_call *c) {
+static void complete_call(struct bh_http_call *c) {
     long status = 0;
     curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
     bh_metric_inc(&bh_http_metrics[BH_HTTP_OK]);
-    take_out(c);
-    take_turns(c->http);
+    detach(c);
+    send_next(c->http);
     struct bh_header *headers = bh_http_response_headers(c);
     struct bh_fetch_response response = {(int)status, headers, c->field_count,
                                          bh_bytes_slice(&c->answer)};
@@ -136,9 +136,9 @@ static void end_well(struct bh_http_call *c) {
 static void end_transfer(struct bh_http_call *c, CURLcode result) {
     char why[BH_HTTP_WHY_MAX];
     if (result == CURLE_OK)
-        end_well(c);
+        complete_call(c);
     else
-        end_badly(c, bh_http_explain(c, result, why), why);
+        fail_call(c, bh_http_explain(c, result, why), why);
 }
 
 static void on_ended(struct bh_http_driver *d) {
@@ -155,7 +155,7 @@ static void on_ended(struct bh_http_driver *d) {
 }
 
 static void on_timeout(struct bh_timer *t) {
-    end_badly(BH_CONTAINER_OF(t, struct bh_http_call, timer), BH_ETIMEDOUT, "timeout");
+    fail_call(BH_CONTAINER_OF(t, struct bh_http_call, timer), BH_ETIMEDOUT, "timeout");
 }
 
 static void cancel(struct bh_fetch *f, bh_handle call) {
@@ -164,12 +164,12 @@ static void cancel(struct bh_fetch *f, bh_handle call) {
     if (!c)
         return;
     bh_metric_inc(&bh_http_metrics[BH_HTTP_CANCELLED]);
-    take_out(c);
+    detach(c);
     free_call(c);
-    take_turns(h);
+    send_next(h);
 }
 
-/* --- beginning --- */
+/* --- calls --- */
 
 static bool has_room(const struct bh_http *h, const struct bh_http_host *host) {
     return h->waiting_count < h->config.queue ||
@@ -183,7 +183,7 @@ static bh_handle refuse(struct bh_http_call *c, int error, const char *why) {
     return 0;
 }
 
-static void line_up(struct bh_http_call *c, const struct bh_fetch_request *r) {
+static void enqueue(struct bh_http_call *c, const struct bh_fetch_request *r) {
     struct bh_http *h = c->http;
     c->handle = bh_slots_add(&h->calls, c);
     if (!c->max_bytes)
@@ -192,7 +192,7 @@ static void line_up(struct bh_http_call *c, const struct bh_fetch_request *r) {
     bh_list_append(&c->host->waiting, &c->node);
     h->waiting_count++;
     bh_metric_inc(&bh_http_metrics[BH_HTTP_WAITING]);
-    settle(h, c->host);
+    update_host(h, c->host);
 }
 
 static bh_handle call(struct bh_fetch *f, const struct bh_fetch_request *r, bh_fetch_cb done,
@@ -210,16 +210,16 @@ static bh_handle call(struct bh_fetch *f, const struct bh_fetch_request *r, bh_f
         return refuse(c, BH_EINVAL, why);
     c->host = get_host(h, c);
     if (!has_room(h, c->host)) {
-        settle(h, c->host);
-        return refuse(c, BH_EAGAIN, "too many requests wait for their turn");
+        update_host(h, c->host);
+        return refuse(c, BH_EAGAIN, "too many requests are queued");
     }
-    line_up(c, r);
+    enqueue(c, r);
     bh_handle handle = c->handle;
-    take_turns(h);
+    send_next(h);
     return handle;
 }
 
-/* --- making --- */
+/* --- life --- */
 
 static void init_curl(void) {
     if (curl_global_init(CURL_GLOBAL_DEFAULT))
@@ -236,10 +236,10 @@ struct bh_fetch *bh_http_fetch_new(const struct bh_http_config *config, struct b
     h->config = *config;
     bh_slots_init(&h->calls);
     bh_map_init(&h->hosts, host_key);
-    bh_list_init(&h->turns);
+    bh_list_init(&h->round_robin);
     bh_list_init(&h->active);
     bh_http_driver_init(&h->driver, loop, on_ended);
-    /* Connections that are kept count as well: an idle one makes room for another host's. */
+    /* Idle connections count too: libcurl closes one to connect to another host. */
     curl_multi_setopt(h->driver.multi, CURLMOPT_MAXCONNECTS, (long)config->total);
     curl_multi_setopt(h->driver.multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)config->total);
     return &h->base;
@@ -252,7 +252,7 @@ void bh_http_fetch_free(struct bh_fetch *f) {
     if (!h)
         return;
     while ((c = bh_slots_next(&h->calls, &cursor))) {
-        take_out(c);
+        detach(c);
         free_call(c);
     }
     bh_http_driver_deinit(&h->driver);
@@ -263,7 +263,7 @@ void bh_http_fetch_free(struct bh_fetch *f) {
 
 /* --- configuration --- */
 
-static int complain(char **error, const char *file, const char *what) {
+static int config_error(char **error, const char *file, const char *what) {
     struct bh_bytes text = {0};
     bh_bytes_addf(&text, "fetch.ca_file: %s: %s", file, what);
     *error = bh_strndup(text.p, text.len);
@@ -278,9 +278,9 @@ int bh_http_config_check(const struct bh_http_config *config, char **error) {
         return 0;
     FILE *f = fopen(config->ca_file, "r");
     if (!f)
-        return complain(error, config->ca_file, "cannot be read");
+        return config_error(error, config->ca_file, "cannot be read");
     while (!found && fgets(line, sizeof line, f))
         found = strncmp(line, "-----BEGIN ", 11) == 0 && strstr(line, "CERTIFICATE-----");
     fclose(f);
-    return found ? 0 : complain(error, config->ca_file, "has no certificate (PEM)");
+    return found ? 0 : config_error(error, config->ca_file, "has no certificate (PEM)");
 }

@@ -21,8 +21,8 @@ struct bh_http;
 struct bh_http_driver {
     CURLM *multi;
     struct bh_loop *loop;
-    struct bh_timer timer; /* of libcurl's */
-    struct bh_defer kick;  /* libcurl wants to run at once */
+    struct bh_timer timer; /* libcurl's */
+    struct bh_defer kick;  /* libcurl wants to continue at once */
     struct bh_defer ended; /* transfers may have ended: on_ended, outside of libcurl */
     void (*on_ended)(struct bh_http_driver *d);
 };
@@ -32,11 +32,11 @@ void bh_http_driver_init(struct bh_http_driver *d, struct bh_loop *loop,
 /* Every easy handle has been removed. */
 void bh_http_driver_deinit(struct bh_http_driver *d);
 
-/* --- fetch.c: calls, and their turns --- */
+/* --- fetch.c: calls, queued for each host --- */
 
 /* Requests to one scheme, host and port; lives while there are any. */
 struct bh_http_host {
-    struct bh_list in_turns; /* of bh_http: has requests that may go out */
+    struct bh_list in_round_robin; /* of bh_http: has requests that may be sent */
     struct bh_list waiting;
     unsigned active;
     struct bh_slice key; /* "https://host:443"; lives behind the struct */
@@ -46,7 +46,7 @@ struct bh_http_field {
     size_t name, name_len, value, value_len; /* in head */
 };
 
-/* Owned by bh_http; done is called once it is in no list any more. */
+/* Owned by bh_http; done is called when it is in no list any more. */
 struct bh_http_call {
     struct bh_list node; /* in host->waiting, or in active */
     struct bh_http *http;
@@ -59,20 +59,20 @@ struct bh_http_call {
 
     /* request.c */
     CURLU *url;
-    char *host_name; /* of curl_free */
+    char *host_name; /* freed by curl_free */
     char method[24];
     struct curl_slist *headers;
     struct bh_buf *body; /* NULL: none */
     unsigned redirects;
     size_t max_bytes;
-    CURL *easy; /* NULL: it waits for its turn */
+    CURL *easy; /* NULL: it waits in the queue */
 
     /* response.c */
     struct bh_bytes head;
     struct bh_http_field *fields;
     size_t field_count;
     struct bh_bytes answer;
-    int error;       /* of ours, which ended the transfer */
+    int error;       /* set by a callback of ours that ended the transfer */
     const char *why; /* a constant */
     bool denied;     /* an address was not allowed */
     char curl_why[CURL_ERROR_SIZE];
@@ -84,7 +84,7 @@ struct bh_http {
     struct bh_http_driver driver;
     struct bh_slots calls;
     struct bh_map hosts;
-    struct bh_list turns; /* hosts, in the order of their turns */
+    struct bh_list round_robin; /* hosts that may send, the next one first */
     struct bh_list active;
     unsigned active_count;
     size_t waiting_count;

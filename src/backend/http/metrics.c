@@ -2,7 +2,7 @@
 #include "internal.h"
 
 #define REQUESTS "bellhop_fetch_requests_total"
-#define HELP     "HTTP requests of scripts, by how they ended"
+#define HELP     "HTTP requests of scripts, by result"
 
 struct bh_metric bh_http_metrics[BH_HTTP_METRIC_COUNT] = {
     [BH_HTTP_OK] = {REQUESTS, "result=\"ok\"", HELP},
@@ -12,10 +12,10 @@ struct bh_metric bh_http_metrics[BH_HTTP_METRIC_COUNT] = {
     [BH_HTTP_CANCELLED] = {REQUESTS, "result=\"cancelled\"", HELP},
     [BH_HTTP_CONNECTIONS] = {"bellhop_fetch_connections_total", NULL,
                              "Connections made for HTTP requests of scripts"},
-    [BH_HTTP_ACTIVE] = {"bellhop_fetch_active", NULL, "HTTP requests of scripts under way",
+    [BH_HTTP_ACTIVE] = {"bellhop_fetch_active", NULL, "HTTP requests of scripts in progress",
                         BH_GAUGE},
-    [BH_HTTP_WAITING] = {"bellhop_fetch_waiting", NULL,
-                         "HTTP requests of scripts that wait for their turn", BH_GAUGE},
+    [BH_HTTP_WAITING] = {"bellhop_fetch_waiting", NULL, "HTTP requests of scripts in the queue",
+                         BH_GAUGE},
 };
 
 void bh_http_metrics_register(void) {

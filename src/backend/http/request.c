@@ -1,12 +1,12 @@
 /* request.c - from a request to libcurl's easy handle.
  *
- * Everything that a script may have taken from a client is checked here, because this is the last
- * place before the wire: the URL by libcurl's own parser (whose result the transfer uses, so that
- * there is no second opinion), names and values of headers and the method byte by byte. What frames
- * the message (its length, its connection) is libcurl's and cannot be set.
+ * Everything that a script may have taken from a client is checked here, the last place before the
+ * wire: the URL by libcurl's own parser, whose result the transfer uses; names and values of
+ * headers and the method byte by byte. Headers that frame the message (its length, its connection)
+ * are libcurl's and cannot be set.
  *
- * A call that waits for its turn holds its copy of the request; the easy handle, which is large, is
- * made when it goes out. Thread: the loop's. */
+ * A queued call holds a copy of the request; the easy handle, which is large, is created when the
+ * call is sent. Thread: the loop's. */
 #include "bellhop/base/error.h"
 
 #include "internal.h"
@@ -49,9 +49,9 @@ static int take_method(struct bh_http_call *c, const struct bh_fetch_request *r,
     for (size_t i = 0; i < m.n && good; i++)
         good = (m.p[i] >= 'A' && m.p[i] <= 'Z') || m.p[i] == '-';
     if (!good)
-        return refuse(why, "method: not a word of capital letters");
+        return refuse(why, "method: only capital letters and -");
     if (bh_slice_eq(m, BH_SLICE("CONNECT")) || bh_slice_eq(m, BH_SLICE("TRACE")))
-        return refuse(why, "method: CONNECT and TRACE are not possible");
+        return refuse(why, "method: CONNECT and TRACE are not supported");
     memcpy(c->method, m.p, m.n);
     return 0;
 }
@@ -60,7 +60,8 @@ static bool is_method(const struct bh_http_call *c, const char *method) {
     return strcmp(c->method, method) == 0;
 }
 
-/* Who has them followed by libcurl would have the method kept where it must become GET. */
+/* With CURLOPT_CUSTOMREQUEST libcurl would keep the method after a redirect that must become GET.
+ */
 static int take_redirects(struct bh_http_call *c, const struct bh_fetch_request *r, char *why) {
     bool plain = (is_method(c, "GET") && !r->has_body) || is_method(c, "POST");
     if (r->redirects > BH_FETCH_REDIRECTS_MAX)
@@ -73,8 +74,8 @@ static int take_redirects(struct bh_http_call *c, const struct bh_fetch_request 
 
 static int take_body(struct bh_http_call *c, const struct bh_fetch_request *r, char *why) {
     if (r->has_body && is_method(c, "HEAD"))
-        return refuse(why, "body: not with HEAD");
-    /* Without one, these tell of a length of 0. */
+        return refuse(why, "body: not allowed with HEAD");
+    /* POST, PUT and PATCH without a body send Content-Length: 0. */
     if (!r->has_body && !is_method(c, "POST") && !is_method(c, "PUT") && !is_method(c, "PATCH"))
         return 0;
     size_t n = r->has_body ? r->body.n : 0;
@@ -125,7 +126,7 @@ static bool is_reserved(struct bh_slice name) {
 
 static int check_header(const struct bh_header *h, char *why) {
     if (!is_token(h->name))
-        return refuse(why, "headers: a name has characters that no name has");
+        return refuse(why, "headers: invalid name");
     if (has_control(h->value)) {
         snprintf(why, BH_HTTP_WHY_MAX, "headers: %.*s: a line break or control character",
                  (int)(h->name.n < 64 ? h->name.n : 64), h->name.p);
@@ -172,7 +173,7 @@ static int take_headers(struct bh_http_call *c, const struct bh_fetch_request *r
         add_line(c, line.p);
     }
     bh_bytes_free(&line);
-    /* What libcurl would add: a wait for 100 Continue, and the type of a form. */
+    /* Libcurl would add a wait for 100 Continue, and the type of a form. */
     add_line(c, "Expect:");
     if (!is_given(r, BH_SLICE("content-type")))
         add_line(c, "Content-Type:");
@@ -216,7 +217,7 @@ static bool is_allowed(const struct bh_http_config *config, const struct curl_so
            !bh_cidr_any(config->deny, config->deny_count, &ip);
 }
 
-/* The one place where the address is known that will really be connected to. */
+/* Here the address is known to which the connection will really be made. */
 static curl_socket_t on_open_socket(void *ud, curlsocktype purpose, struct curl_sockaddr *at) {
     struct bh_http_call *c = ud;
     if (!is_allowed(&c->http->config, at)) {
@@ -243,7 +244,7 @@ static void set_method(struct bh_http_call *c) {
 static void set_safety(struct bh_http_call *c, const struct bh_http_config *config) {
     CURL *e = c->easy;
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-    /* A lookup that has become useless must not be waited for: that would stop the loop. */
+    /* Waiting for a name lookup that is no longer needed would block the loop. */
     curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
@@ -260,9 +261,9 @@ static void set_safety(struct bh_http_call *c, const struct bh_http_config *conf
     curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, c);
 }
 
-static void set_way(struct bh_http_call *c, const struct bh_http_config *config) {
+static void set_route(struct bh_http_call *c, const struct bh_http_config *config) {
     CURL *e = c->easy;
-    /* Set also when they are empty, because else the environment would be asked. */
+    /* Set when empty, too: otherwise libcurl reads the environment. */
     curl_easy_setopt(e, CURLOPT_PROXY, config->proxy ? config->proxy : "");
     curl_easy_setopt(e, CURLOPT_NOPROXY, config->no_proxy ? config->no_proxy : "");
     curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
@@ -287,7 +288,7 @@ CURL *bh_http_request_open(struct bh_http_call *c, const struct bh_http_config *
     curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, c->curl_why);
     set_method(c);
     set_safety(c, config);
-    set_way(c, config);
+    set_route(c, config);
     return c->easy;
 }
 

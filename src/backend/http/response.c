@@ -1,8 +1,8 @@
-/* response.c - what comes back is kept in the call until it is whole.
+/* response.c - collects the response in the call until it is complete.
  *
- * libcurl gives whole header lines, also those of responses that are not the answer (100 Continue,
- * a redirect that is followed): a status line begins anew. Both the head and the body are bounded
- * before a byte is kept. Trailers, which come after the body, are not taken.
+ * libcurl passes whole header lines, also those of intermediate responses (100 Continue, a redirect
+ * that is followed): a status line discards what was collected before it. Head and body are checked
+ * against their limits before a byte is stored. Trailers, which follow the body, are ignored.
  * Thread: the loop's, inside libcurl. */
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
@@ -11,8 +11,8 @@
 
 #define HEAD_MAX ((size_t)64 * 1024)
 
-/* libcurl ends the transfer when a callback has taken less than it was given. */
-static size_t give_up(struct bh_http_call *c, int error, const char *why) {
+/* libcurl ends the transfer when a callback returns less than it was given. */
+static size_t abort_transfer(struct bh_http_call *c, int error, const char *why) {
     c->error = error;
     c->why = why;
     return CURL_WRITEFUNC_ERROR;
@@ -46,9 +46,9 @@ size_t bh_http_on_head(char *data, size_t size, size_t count, void *ud) {
         bh_bytes_clear(&c->answer);
         c->field_count = 0;
     }
-    /* Each line counts, also when it has no bytes. */
+    /* Each line counts, also an empty one. */
     if (c->head.len + line.n + c->field_count * 32 > HEAD_MAX)
-        return give_up(c, BH_ETOOBIG, "the headers of the response are too large");
+        return abort_transfer(c, BH_ETOOBIG, "the headers of the response are too large");
     if (c->answer.len == 0 && memchr(line.p, ':', line.n) && bh_slice_split(&line, ':', &name))
         add_field(c, bh_slice_trim(name), bh_slice_trim(line));
     return size * count;
@@ -58,9 +58,9 @@ size_t bh_http_on_body(char *data, size_t size, size_t count, void *ud) {
     struct bh_http_call *c = ud;
     size_t n = size * count;
     if (n > c->max_bytes - c->answer.len)
-        return give_up(c, BH_ETOOBIG, "response too large");
+        return abort_transfer(c, BH_ETOOBIG, "response too large");
     if (bh_bytes_try_reserve(&c->answer, n))
-        return give_up(c, BH_ENOMEM, "out of memory");
+        return abort_transfer(c, BH_ENOMEM, "out of memory");
     bh_bytes_add(&c->answer, bh_slice(data, n));
     return n;
 }

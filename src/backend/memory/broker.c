@@ -1,10 +1,10 @@
-/* broker.c - the broker of an instance that is alone.
+/* broker.c - the broker of a single instance.
  *
- * What a worker publishes is mailed to the bus and comes back there as on_message, so that one node
- * and many share one path. Nothing can be down: subscriptions are live at once.
+ * A message that a worker publishes is mailed to the bus and returns there as on_message, so that
+ * one instance and many share one path. Nothing can be down: subscriptions are live at once.
  *
- * A mail may still be in the bus' mailbox when the node frees the broker, so the state is counted:
- * the node and each mail hold a reference. Only the sink belongs to the bus thread. */
+ * A mail may still be in the mailbox of the bus when the node frees the broker, so the broker is
+ * ref-counted: the node and each mail hold a reference. Only the sink belongs to the bus thread. */
 #include "bellhop/backend/memory.h"
 
 #include "bellhop/base/error.h"

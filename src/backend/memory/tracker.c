@@ -1,10 +1,10 @@
-/* tracker.c - the tracker of an instance that is alone: its hubs know everything, so questions are
- * passed on to them and nothing is kept for them.
+/* tracker.c - the tracker of a single instance: lookups go to the hubs of the instance, which have
+ * all connections.
  *
- * Presence is the exception: to tell when a user comes and goes, their connections are counted, on
- * the bus. A user who has left stays in the table until the debounce is over; their departures wait
- * in a list, in the order in which they left, so one timer serves all.
- * Thread: the bus; `lookup` the worker's that asks. */
+ * Only presence needs state: to see when a user comes and goes, the bus counts their connections. A
+ * user without connections stays in the table until the debounce is over. Departures wait in a
+ * list, in their order, so that one timer serves all. Thread: the bus; `lookup` on the worker that
+ * asks. */
 #include "bellhop/backend/memory.h"
 
 #include "bellhop/base/clock.h"
@@ -44,7 +44,7 @@ static struct bh_slice name_of(const void *value) {
     return bh_slice(u->name, u->len);
 }
 
-static void tell(struct tracker *t, const struct user *u, bool online) {
+static void raise_event(struct tracker *t, const struct user *u, bool online) {
     t->sink.on_presence(t->sink.ud, name_of(u), online, bh_clock_wall_ms());
 }
 
@@ -80,7 +80,7 @@ static void on_timer(struct bh_timer *timer) {
         struct departure *d = first_departure(t);
         if (d->left_ms + t->debounce_ms > now)
             break;
-        tell(t, d->user, false);
+        raise_event(t, d->user, false);
         forget(t, d->user);
     }
     arm(t);
@@ -97,7 +97,7 @@ static void come(struct tracker *t, struct bh_slice name) {
     *u = (struct user){.count = 1, .len = (uint8_t)name.n};
     memcpy(u->name, name.p, name.n);
     bh_map_put(&t->users, u);
-    tell(t, u, true);
+    raise_event(t, u, true);
 }
 
 static void go(struct tracker *t, struct bh_slice name) {

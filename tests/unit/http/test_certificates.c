@@ -1,4 +1,4 @@
-/* test_certificates.c - whose certificates are believed. They are made by the openssl command. */
+/* test_certificates.c - which certificates are trusted. The openssl command creates them. */
 #include "http_test.h"
 
 static char folder[] = "/tmp/bellhop-http-XXXXXX";
@@ -64,21 +64,20 @@ static struct bh_tls *server_tls(const char *name) {
     return tls;
 }
 
-static void with_server(const char *certificate, const char *ca,
-                        void (*test)(struct test_world *w)) {
-    struct test_world *w = malloc(sizeof *w);
+static void with_server(const char *certificate, const char *ca, void (*test)(struct test_env *w)) {
+    struct test_env *w = malloc(sizeof *w);
     struct bh_tls *tls = server_tls(certificate);
-    test_world_open(w, tls);
+    test_env_open(w, tls);
     w->server.answer = OK_ANSWER;
     w->config.ca_file = ca ? in_folder(ca) : NULL;
-    test_world_start(w);
+    test_env_start(w);
     test(w);
-    test_world_close(w);
+    test_env_close(w);
     bh_tls_unref(tls);
     free(w);
 }
 
-static void is_good(struct test_world *w) {
+static void is_good(struct test_env *w) {
     for (int i = 0; i < 3; i++) {
         struct test_result *r = test_fetch(
             w, &(struct bh_fetch_request){.url = test_url(w, "https", "127.0.0.1", "/")});
@@ -97,16 +96,16 @@ static void test_good(void **state) {
     with_server("good", "ca.crt", is_good);
 }
 
-static void is_refused(struct test_world *w, const char *host, const char *why) {
+static void is_refused(struct test_env *w, const char *host, const char *why) {
     struct test_result *r =
         test_fetch(w, &(struct bh_fetch_request){.url = test_url(w, "https", host, "/")});
     assert_int_equal(r->error, BH_EDENIED);
     assert_contains(r->why, "TLS certificate of ");
     assert_contains(r->why, why);
-    assert_int_equal(w->server.requests, 0); /* nothing of the request was told */
+    assert_int_equal(w->server.requests, 0); /* nothing of the request was sent */
 }
 
-static void is_unknown(struct test_world *w) {
+static void is_unknown(struct test_env *w) {
     is_refused(w, "127.0.0.1", ": unable to get local issuer certificate");
 }
 
@@ -115,7 +114,7 @@ static void test_another_ca(void **state) {
     with_server("good", NULL, is_unknown);
 }
 
-static void is_another_name(struct test_world *w) {
+static void is_another_name(struct test_env *w) {
     is_refused(w, "127.0.0.1", "name");
     is_refused(w, "localhost", "name");
 }
@@ -124,7 +123,7 @@ static void test_another_name(void **state) {
     with_server("elsewhere", "ca.crt", is_another_name);
 }
 
-static void is_signed_by_itself(struct test_world *w) {
+static void is_signed_by_itself(struct test_env *w) {
     is_refused(w, "127.0.0.1", "self-signed certificate");
 }
 
@@ -134,15 +133,15 @@ static void test_signed_by_itself(void **state) {
 
 /* A server that speaks no TLS. */
 static void test_no_tls(void **state) {
-    struct test_world *w = malloc(sizeof *w);
-    test_world_open(w, NULL);
+    struct test_env *w = malloc(sizeof *w);
+    test_env_open(w, NULL);
     w->server.answer = OK_ANSWER;
     w->config.timeout_ms = 200; /* it waits for a request, and so do we */
-    test_world_start(w);
+    test_env_start(w);
     struct test_result *r =
         test_fetch(w, &(struct bh_fetch_request){.url = test_url(w, "https", "127.0.0.1", "/")});
     assert_true(r->error != 0);
-    test_world_close(w);
+    test_env_close(w);
     free(w);
 }
 

@@ -1,22 +1,22 @@
-/* test_fetch.c - requests as they reach a server, and what comes back. */
+/* test_fetch.c - requests as they reach a server, and its responses. */
 #include "http_test.h"
 
 static int setup(void **state) {
-    struct test_world *w = malloc(sizeof *w);
-    test_world_open(w, NULL);
+    struct test_env *w = malloc(sizeof *w);
+    test_env_open(w, NULL);
     w->server.answer = OK_ANSWER;
-    test_world_start(w);
+    test_env_start(w);
     *state = w;
     return 0;
 }
 
 static int teardown(void **state) {
-    test_world_close(*state);
+    test_env_close(*state);
     free(*state);
     return 0;
 }
 
-static const char *last(struct test_world *w) {
+static const char *last(struct test_env *w) {
     bh_bytes_addc(&w->server.last, '\0');
     w->server.last.len--;
     return w->server.last.p;
@@ -27,7 +27,7 @@ static const char *last(struct test_world *w) {
     .headers = &(struct bh_header){BH_SLICE(name_), BH_SLICE(value_)}, .header_count = 1
 
 static void test_get(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     w->server.answer = "HTTP/1.1 201 Fine\r\nContent-Length: 5\r\nX-One: 1\r\nSet-Cookie: a=1\r\n"
                        "SET-COOKIE:  b=2 \r\nEmpty:\r\n\r\nhello";
     struct test_result *r = FETCH(w, .url = test_plain(w, "/a?b=c#d"));
@@ -42,7 +42,7 @@ static void test_get(void **state) {
 }
 
 static void test_post(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     char big[3 << 20];
     struct test_result *r = FETCH(w, .url = test_plain(w, "/"), .body = BH_SLICE("a\0b"),
                                   .has_body = true, WITH("Content-Type", "application/json"));
@@ -61,7 +61,7 @@ static void test_post(void **state) {
 }
 
 static void test_methods(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     static const struct {
         const char *method;
         bool body;
@@ -90,7 +90,7 @@ static void test_methods(void **state) {
 }
 
 static void test_head(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     w->server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n";
     struct test_result *r = FETCH(w, .url = test_plain(w, "/"), .method = BH_SLICE("HEAD"));
     assert_int_equal(r->status, 200);
@@ -99,7 +99,7 @@ static void test_head(void **state) {
 }
 
 static void test_bodies_of_other_forms(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     w->server.answer =
         "HTTP/1.1 100 Continue\r\nX-Early: 1\r\n\r\nHTTP/1.1 200 OK\r\n"
         "Transfer-Encoding: chunked\r\nTrailer: X-Late\r\n\r\n3\r\nabc\r\n2\r\nde\r\n"
@@ -118,7 +118,7 @@ static void test_bodies_of_other_forms(void **state) {
 }
 
 static void test_headers(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     struct bh_header headers[] = {{BH_SLICE("X-A"), BH_SLICE("1")},
                                   {BH_SLICE("X-A"), BH_SLICE("2\t3")},
                                   {BH_SLICE("Authorization"), BH_SLICE("Bearer t")},
@@ -133,7 +133,7 @@ static void test_headers(void **state) {
 }
 
 static void test_what_is_refused(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     struct bh_header many[101];
     struct bh_slice url = test_plain(w, "/"), get = {0};
     for (size_t i = 0; i < COUNT(many); i++)
@@ -145,17 +145,17 @@ static void test_what_is_refused(void **state) {
         {{.url = url, WITH("X-A", "1\r\nX-B: 2")}, "headers: X-A: a line break"},
         {{.url = url, WITH("X-A", "1\nX-B: 2")}, "headers: X-A: a line break"},
         {{.url = url, WITH("X-A", "1\0002")}, "headers: X-A: a line break"},
-        {{.url = url, WITH("X-A\r\nX-B", "1")}, "headers: a name"},
-        {{.url = url, WITH("X-A:", "1")}, "headers: a name"},
-        {{.url = url, WITH("", "1")}, "headers: a name"},
+        {{.url = url, WITH("X-A\r\nX-B", "1")}, "headers: invalid name"},
+        {{.url = url, WITH("X-A:", "1")}, "headers: invalid name"},
+        {{.url = url, WITH("", "1")}, "headers: invalid name"},
         {{.url = url, WITH("Content-Length", "1")}, "headers: Content-Length cannot be set"},
         {{.url = url, WITH("TRANSFER-ENCODING", "x")}, "cannot be set"},
         {{.url = url, .headers = many, .header_count = COUNT(many)}, "headers: more than 100"},
-        {{.url = url, .method = BH_SLICE("get")}, "method: not a word"},
-        {{.url = url, .method = BH_SLICE("GET / HTTP/1.1\r\nX:")}, "method: not a word"},
-        {{.url = url, .method = BH_SLICE("ABCDEFGHIJKLMNOPQRSTUVWXYZ")}, "method: not a word"},
+        {{.url = url, .method = BH_SLICE("get")}, "method: only capital"},
+        {{.url = url, .method = BH_SLICE("GET / HTTP/1.1\r\nX:")}, "method: only capital"},
+        {{.url = url, .method = BH_SLICE("ABCDEFGHIJKLMNOPQRSTUVWXYZ")}, "method: only capital"},
         {{.url = url, .method = BH_SLICE("CONNECT")}, "method: CONNECT"},
-        {{.url = url, .method = BH_SLICE("HEAD"), .has_body = true}, "body: not with HEAD"},
+        {{.url = url, .method = BH_SLICE("HEAD"), .has_body = true}, "body: not allowed with HEAD"},
         {{.url = url, .method = BH_SLICE("PUT"), .redirects = 1}, "follow: only"},
         {{.url = url, .redirects = 11}, "follow: at most"},
         {{.url = url, .max_bytes = BH_FETCH_BYTES_MAX + 1}, "max_bytes: at most"},
@@ -183,12 +183,12 @@ static void test_what_is_refused(void **state) {
 }
 
 static void test_keep_alive(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     for (int i = 0; i < 20; i++)
         assert_int_equal(FETCH(w, .url = test_plain(w, "/"))->status, 200);
     assert_int_equal(w->server.requests, 20);
     assert_int_equal(w->server.accepted, 1);
-    /* one that the server has closed meanwhile is not used, or tried again */
+    /* a connection that the server has closed is not used, or the request is sent again */
     test_server_drop_all(&w->server);
     assert_int_equal(FETCH(w, .url = test_plain(w, "/"))->status, 200);
     assert_int_equal(w->server.accepted, 2);
@@ -214,7 +214,7 @@ static struct bh_slice go_round(struct test_server *s, struct bh_slice request) 
 }
 
 static void test_redirects(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     w->server.write = go_round;
     struct test_result *r = FETCH(w, .url = test_plain(w, "/twice"));
     assert_int_equal(r->status, 302);
@@ -234,16 +234,16 @@ static void test_redirects(void **state) {
     assert_string_equal(r->why, "too many redirects");
     r = FETCH(w, .url = test_plain(w, "/ftp"), .redirects = 3);
     assert_int_equal(r->error, BH_EPROTO);
-    assert_contains(r->why, "neither http nor https");
+    assert_contains(r->why, "other than http and https");
     r = FETCH(w, .url = test_plain(w, "/nowhere"), .redirects = 3);
     assert_int_equal(r->error, BH_EUNAVAIL);
     assert_string_equal(r->why, "could not connect to 127.0.0.1: Connection refused");
 }
 
-/* --- what goes wrong --- */
+/* --- failures --- */
 
 static void test_no_connection(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     struct test_result *r = FETCH(w, .url = BH_SLICE("http://127.0.0.1:1/"));
     assert_int_equal(r->error, BH_EUNAVAIL);
     assert_string_equal(r->why, "could not connect to 127.0.0.1: Connection refused");
@@ -253,12 +253,12 @@ static void test_no_connection(void **state) {
 }
 
 static void test_broken_answers(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     w->server.closes = true;
     w->server.answer = "";
     struct test_result *r = FETCH(w, .url = test_plain(w, "/"));
     assert_int_equal(r->error, BH_EIO);
-    assert_contains(r->why, "the connection broke off: ");
+    assert_contains(r->why, "connection lost: ");
     w->server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfour";
     r = FETCH(w, .url = test_plain(w, "/"));
     assert_int_equal(r->error, BH_EIO);
@@ -268,14 +268,14 @@ static void test_broken_answers(void **state) {
 }
 
 static void test_response_too_large(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     w->server.answer = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789";
     struct test_result *r = FETCH(w, .url = test_plain(w, "/"), .max_bytes = 10);
     assert_int_equal(r->error, 0);
     r = FETCH(w, .url = test_plain(w, "/"), .max_bytes = 9);
     assert_int_equal(r->error, BH_ETOOBIG);
     assert_string_equal(r->why, "response too large");
-    /* chunked, whose length nobody has told */
+    /* chunked, so the length is unknown */
     w->server.answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n012345\r\n6\r\n";
     r = FETCH(w, .url = test_plain(w, "/"), .max_bytes = 5);
     assert_int_equal(r->error, BH_ETOOBIG);
@@ -291,7 +291,7 @@ static struct bh_slice many_headers(struct test_server *s, struct bh_slice reque
 }
 
 static void test_headers_too_large(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     w->server.write = many_headers;
     struct test_result *r = FETCH(w, .url = test_plain(w, "/"));
     assert_int_equal(r->error, BH_ETOOBIG);
@@ -299,7 +299,7 @@ static void test_headers_too_large(void **state) {
 }
 
 static void test_no_memory_for_the_body(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     bh_mem_fail_nth(1);
     struct test_result *r = FETCH(w, .url = test_plain(w, "/"));
     bh_mem_fail_nth(0);

@@ -1,6 +1,5 @@
-/* test_lookup.c - a name server that is silent holds up nobody: the library waits for its lookup
- * threads unless it is told otherwise, which would stop the worker. The test answers for the
- * system's resolver. */
+/* test_lookup.c - a silent name server blocks no worker: by default libcurl waits for its lookup
+ * threads, which would stop the loop. The test replaces the resolver of the system. */
 #include "http_test.h"
 
 #include <dlfcn.h>
@@ -43,13 +42,13 @@ static void release(void) {
     pthread_mutex_unlock(&lock);
 }
 
-/* The lookups go on all the while, so whatever waited for them would never come back. */
+/* The lookups do not end during the test: waiting for one would never return. */
 static void test_silent_name_server(void **state) {
-    struct test_world *w = malloc(sizeof *w);
+    struct test_env *w = malloc(sizeof *w);
     struct bh_fetch_request slow = {.url = BH_SLICE("http://slow.invalid/"), .timeout_ms = 50};
-    test_world_open(w, NULL);
+    test_env_open(w, NULL);
     w->server.answer = OK_ANSWER;
-    test_world_start(w);
+    test_env_start(w);
     struct test_result *r = test_fetch(w, &slow);
     assert_int_equal(r->error, BH_ETIMEDOUT);
 
@@ -67,7 +66,7 @@ static void test_silent_name_server(void **state) {
     assert_int_equal(read_locked(&left), 0);
     release();
     test_until(w, read_locked(&left) == 3);
-    test_world_close(w);
+    test_env_close(w);
     free(w);
 }
 

@@ -1,4 +1,4 @@
-/* test_broker.c - the broker of an instance that is alone. */
+/* test_broker.c - the broker of a single instance. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* test_tracker.c - the tracker and the broker of an instance that is alone, under a real node. */
+/* test_tracker.c - the tracker and the broker of a single instance, under a real node. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -215,7 +215,7 @@ static void test_presence(void **state) {
     expect_events("");
     tell(t, "a", false);
     pass(loop, 2000);
-    tell(t, "a", true); /* back in time */
+    tell(t, "a", true); /* back before the debounce is over */
     pass(loop, 5000);
     expect_events("");
     tell(t, "b", true);
@@ -227,7 +227,7 @@ static void test_presence(void **state) {
     expect_events("a- ");
     pass(loop, 1000);
     expect_events("b- ");
-    tell(t, "a", false); /* nobody knows them: harmless */
+    tell(t, "a", false); /* unknown: harmless */
     tell(t, "a", true);
     tell(t, "b", true);
     tell(t, "b", false);

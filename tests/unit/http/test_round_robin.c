@@ -1,30 +1,30 @@
-/* test_turns.c - limits, turns, times, and ends before the end. */
+/* test_round_robin.c - limits, round-robin over hosts, timeouts, and cancelled requests. */
 #include "http_test.h"
 
 #include <errno.h>
 #include <netinet/in.h>
 
 static int setup(void **state) {
-    struct test_world *w = malloc(sizeof *w);
-    test_world_open(w, NULL);
+    struct test_env *w = malloc(sizeof *w);
+    test_env_open(w, NULL);
     *state = w;
     return 0;
 }
 
 static int teardown(void **state) {
-    test_world_close(*state);
+    test_env_close(*state);
     free(*state);
     return 0;
 }
 
-static unsigned begin(struct test_world *w, struct bh_slice url) {
+static unsigned begin(struct test_env *w, struct bh_slice url) {
     return test_send_request(w, &(struct bh_fetch_request){.url = url});
 }
 
 static void test_limit_of_a_host(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     w->config.per_host = 3;
-    test_world_start(w);
+    test_env_start(w);
     for (int i = 0; i < 10; i++)
         begin(w, test_plain(w, "/"));
     test_until(w, w->server.waiting == 3);
@@ -44,10 +44,10 @@ static void test_limit_of_a_host(void **state) {
 
 /* localhost and 127.0.0.1 are two hosts here, and the second does not wait for the first. */
 static void test_limit_of_all(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     w->config.per_host = 2;
     w->config.total = 3;
-    test_world_start(w);
+    test_env_start(w);
     for (int i = 0; i < 4; i++)
         begin(w, test_plain(w, "/first"));
     for (int i = 0; i < 2; i++)
@@ -64,17 +64,17 @@ static void test_limit_of_all(void **state) {
         assert_int_equal(w->results[i].status, 200);
 }
 
-static void test_line_is_full(void **state) {
-    struct test_world *w = *state;
+static void test_queue_is_full(void **state) {
+    struct test_env *w = *state;
     w->config.per_host = 1;
     w->config.queue = 2;
-    test_world_start(w);
+    test_env_start(w);
     for (int i = 0; i < 3; i++)
         assert_true(w->handles[begin(w, test_plain(w, "/"))] != 0);
     unsigned number = begin(w, test_plain(w, "/"));
     assert_int_equal(w->handles[number], 0);
     assert_int_equal(w->results[number].error, BH_EAGAIN);
-    assert_string_equal(w->results[number].why, "too many requests wait for their turn");
+    assert_string_equal(w->results[number].why, "too many requests are queued");
     /* another host has its own room */
     number = begin(w, test_url(w, "http", "localhost", "/"));
     assert_true(w->handles[number] != 0);
@@ -83,9 +83,9 @@ static void test_line_is_full(void **state) {
 }
 
 static void test_many_at_once(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     w->server.answer = OK_ANSWER;
-    test_world_start(w);
+    test_env_start(w);
     for (int i = 0; i < 600; i++)
         begin(w, test_plain(w, "/"));
     test_until(w, w->ended == 600);
@@ -98,8 +98,8 @@ static void test_many_at_once(void **state) {
 }
 
 static void test_silent_server(void **state) {
-    struct test_world *w = *state;
-    test_world_start(w);
+    struct test_env *w = *state;
+    test_env_start(w);
     struct test_result *r =
         test_fetch(w, &(struct bh_fetch_request){.url = test_plain(w, "/"), .timeout_ms = 60});
     assert_int_equal(r->error, BH_ETIMEDOUT);
@@ -108,18 +108,18 @@ static void test_silent_server(void **state) {
 }
 
 static void test_default_timeout(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     w->config.timeout_ms = 60;
-    test_world_start(w);
+    test_env_start(w);
     struct test_result *r = test_fetch(w, &(struct bh_fetch_request){.url = test_plain(w, "/")});
     assert_int_equal(r->error, BH_ETIMEDOUT);
 }
 
 /* The time in the line counts, and who leaves it makes room. */
-static void test_timeout_in_the_line(void **state) {
-    struct test_world *w = *state;
+static void test_timeout_in_the_queue(void **state) {
+    struct test_env *w = *state;
     w->config.per_host = 1;
-    test_world_start(w);
+    test_env_start(w);
     unsigned first = begin(w, test_plain(w, "/"));
     test_until(w, w->server.waiting == 1);
     struct test_result *r =
@@ -133,7 +133,7 @@ static void test_timeout_in_the_line(void **state) {
 
 /* A listening socket whose backlog is full takes no connection. */
 static void test_connect_timeout(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     struct sockaddr_storage at;
     socklen_t n = sizeof at;
     int fds[4];
@@ -150,7 +150,7 @@ static void test_connect_timeout(void **state) {
         assert_true(connect(fds[i], (struct sockaddr *)&at, n) == 0 || errno == EINPROGRESS);
     }
     w->config.connect_timeout_ms = 80;
-    test_world_start(w);
+    test_env_start(w);
     snprintf(url, sizeof url, "http://127.0.0.1:%u/", ntohs(((struct sockaddr_in *)&at)->sin_port));
     struct test_result *r = test_fetch(w, &(struct bh_fetch_request){.url = bh_slice_cstr(url)});
     assert_int_equal(r->error, BH_ETIMEDOUT);
@@ -163,9 +163,9 @@ static void test_connect_timeout(void **state) {
 /* --- cancel --- */
 
 static void test_cancel(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     w->config.per_host = 1;
-    test_world_start(w);
+    test_env_start(w);
     unsigned active = begin(w, test_plain(w, "/")), waiting = begin(w, test_plain(w, "/")),
              next = begin(w, test_plain(w, "/next"));
     test_until(w, w->server.waiting == 1);
@@ -174,7 +174,7 @@ static void test_cancel(void **state) {
     w->fetch->vt->cancel(w->fetch, w->handles[active]); /* again: nothing */
     w->fetch->vt->cancel(w->fetch, 0);
     test_until(w, w->server.requests == 2);
-    test_until(w, w->server.open == 1); /* the connection of the cancelled one has gone */
+    test_until(w, w->server.open == 1); /* the connection of the cancelled request is closed */
     test_answer_all(&w->server, OK_ANSWER);
     test_until(w, w->ended == 1);
     assert_int_equal(w->results[next].status, 200);
@@ -183,15 +183,15 @@ static void test_cancel(void **state) {
 }
 
 /* All answers come in one tick; the first one's callback cancels the others. */
-static void cancel_others(struct test_world *w, struct test_result *r) {
+static void cancel_others(struct test_env *w, struct test_result *r) {
     for (unsigned i = 0; i < w->begun; i++)
         if (&w->results[i] != r)
             w->fetch->vt->cancel(w->fetch, w->handles[i]);
 }
 
 static void test_cancel_in_a_callback(void **state) {
-    struct test_world *w = *state;
-    test_world_start(w);
+    struct test_env *w = *state;
+    test_env_start(w);
     w->in_done = cancel_others;
     for (int i = 0; i < 8; i++)
         begin(w, test_plain(w, "/"));
@@ -203,42 +203,42 @@ static void test_cancel_in_a_callback(void **state) {
     assert_int_equal(w->ended, 1);
 }
 
-static void begin_another(struct test_world *w, struct test_result *r) {
+static void begin_another(struct test_env *w, struct test_result *r) {
     if (w->begun < 50)
         begin(w, test_plain(w, "/"));
 }
 
 static void test_begin_in_a_callback(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     w->server.answer = OK_ANSWER;
-    test_world_start(w);
+    test_env_start(w);
     w->in_done = begin_another;
     begin(w, test_plain(w, "/"));
     test_until(w, w->ended == 50);
     assert_int_equal(w->server.accepted, 1);
 }
 
-/* --- the end of all --- */
+/* --- freeing the client --- */
 
 static void test_free_in_flight(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     w->config.per_host = 2;
-    test_world_start(w);
+    test_env_start(w);
     for (int i = 0; i < 5; i++)
         begin(w, test_plain(w, "/"));
     begin(w, BH_SLICE("http://name.invalid/"));
     test_until(w, w->server.waiting == 2);
     bh_http_fetch_free(w->fetch);
     w->fetch = NULL;
-    unsigned ended = w->ended; /* the name that nobody has may have been told */
+    unsigned ended = w->ended; /* the name that does not exist may have failed before */
     test_until(w, w->server.open == 0);
     assert_int_equal(w->ended, ended);
     assert_true(ended <= 1);
 }
 
 static void test_free_at_once(void **state) {
-    struct test_world *w = *state;
-    test_world_start(w);
+    struct test_env *w = *state;
+    test_env_start(w);
     begin(w, test_plain(w, "/"));
     begin(w, BH_SLICE("http://name.invalid/"));
 }
@@ -246,7 +246,7 @@ static void test_free_at_once(void **state) {
 /* --- which addresses --- */
 
 static void test_addresses(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     struct bh_cidr loopback, other;
     const char *why;
     bh_cidr_parse(BH_SLICE("127.0.0.0/8"), &loopback, &why);
@@ -264,7 +264,7 @@ static void test_addresses(void **state) {
         w->config.allow_count = cases[i].allow != NULL;
         w->config.deny = cases[i].deny;
         w->config.deny_count = cases[i].deny != NULL;
-        test_world_start(w);
+        test_env_start(w);
         struct test_result *r =
             test_fetch(w, &(struct bh_fetch_request){.url = test_plain(w, "/")});
         assert_int_equal(r->error, cases[i].good ? 0 : BH_EDENIED);
@@ -273,24 +273,24 @@ static void test_addresses(void **state) {
     }
 }
 
-static void test_environment_is_not_asked(void **state) {
-    struct test_world *w = *state;
+static void test_environment_is_ignored(void **state) {
+    struct test_env *w = *state;
     w->server.answer = OK_ANSWER;
     setenv("http_proxy", "http://127.0.0.1:1", 1);
-    test_world_start(w);
+    test_env_start(w);
     struct test_result *r = test_fetch(w, &(struct bh_fetch_request){.url = test_plain(w, "/")});
     unsetenv("http_proxy");
     assert_int_equal(r->status, 200);
 }
 
 static void test_proxy(void **state) {
-    struct test_world *w = *state;
+    struct test_env *w = *state;
     char proxy[64];
     w->server.answer = OK_ANSWER;
     snprintf(proxy, sizeof proxy, "http://127.0.0.1:%u", test_server_port(&w->server));
     w->config.proxy = proxy;
     w->config.no_proxy = "127.0.0.1";
-    test_world_start(w);
+    test_env_start(w);
     struct test_result *r =
         test_fetch(w, &(struct bh_fetch_request){.url = BH_SLICE("http://name.invalid/x")});
     assert_int_equal(r->status, 200);
@@ -306,11 +306,11 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_limit_of_a_host),
         TEST(test_limit_of_all),
-        TEST(test_line_is_full),
+        TEST(test_queue_is_full),
         TEST(test_many_at_once),
         TEST(test_silent_server),
         TEST(test_default_timeout),
-        TEST(test_timeout_in_the_line),
+        TEST(test_timeout_in_the_queue),
         TEST(test_connect_timeout),
         TEST(test_cancel),
         TEST(test_cancel_in_a_callback),
@@ -318,7 +318,7 @@ int main(void) {
         TEST(test_free_in_flight),
         TEST(test_free_at_once),
         TEST(test_addresses),
-        TEST(test_environment_is_not_asked),
+        TEST(test_environment_is_ignored),
         TEST(test_proxy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
