@@ -1,15 +1,22 @@
--- The smallest talking policy: anybody may connect, and gets back what they say.
+-- Echo: every client may connect, and every message is sent back.
 --
---     bellhop serve --dev --policy examples/echo.lua
+-- What it shows
+--   * An empty identity is an anonymous connection.
+--   * A string returned by on_message is the reply. The benchmarks measure this policy.
 --
--- The demo page's "send to the server" then has somebody to talk to. It is also what the benchmarks
--- measure.
+-- Run it, in the project's folder:
+--
+--     bellhop serve --dev --listen 127.0.0.1:8100 --policy examples/echo.lua
+--
+-- Try it: open http://127.0.0.1:8100/ and use "send to the server", or
+--
+--     wscat -c ws://127.0.0.1:8100/ws
 return {
     on_handshake = function()
-        return {} -- no user, no tenant: an anonymous connection
+        return {} -- anonymous: no user, no tenant
     end,
 
     on_message = function(_, data)
-        return data -- a string is the reply
+        return data
     end,
 }

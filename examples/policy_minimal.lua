@@ -1,3 +1,18 @@
+-- A minimal policy: clients with a token, a topic, and replies.
+--
+-- What it shows
+--   * on_handshake verifies a JSON Web Token from a cookie or the query. Its claims are the identity.
+--   * All clients join the topic "news". "ping" is answered; other messages are published to all others.
+--
+-- Run it, in the project's folder:
+--
+--     export BELLHOP_AUTH_JWT_SECRET=0123456789abcdef0123456789abcdef
+--     bellhop serve --policy examples/policy_minimal.lua
+--
+-- Try it, in another terminal with the same variable:
+--
+--     wscat -c "ws://127.0.0.1:8080/ws?token=$(bellhop token --user ann)"
+--     > ping
 local bh = require "bellhop"
 local secret = bh.config("auth.jwt.secret")
 

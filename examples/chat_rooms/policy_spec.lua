@@ -11,7 +11,7 @@ end
 
 local function say(text, room) return { type = "say", room = room or "lobby", text = text } end
 
--- The values of a field in all that a client was sent.
+-- The values of a field in all messages sent to a client.
 local function all(client, field)
     local list = {}
     for i, text in ipairs(client.sent) do list[i] = bellhop.decode(text)[field] or false end
@@ -22,7 +22,7 @@ describe("chat rooms", function()
     local t, enter, join
     before_each(function() t, enter, join = chat() end)
 
-    it("tells everybody in the room", function()
+    it("sends messages to everybody in the room", function()
         local ann, bob, eve = join "ann", join "bob", join("eve", "other")
         ann:clear() bob:clear() eve:clear()
         ann:recv(say 'he said "hi"')
@@ -32,7 +32,7 @@ describe("chat rooms", function()
         assert.same({}, eve.sent)
     end)
 
-    it("says who comes and goes, and who just vanishes", function()
+    it("announces who joins, leaves and disconnects", function()
         local ann, bob = join "ann", join "bob"
         assert.same({ type = "came", room = "lobby", user = "bob" }, ann:last())
         bob:recv { type = "leave", room = "lobby" }
@@ -44,7 +44,7 @@ describe("chat rooms", function()
         assert.same({ "went" }, all(ann, "type"))
     end)
 
-    it("says who is typing to the others only, and not too often", function()
+    it("sends typing events to the others, with a rate limit", function()
         local ann, bob = join "ann", join "bob"
         ann:clear() bob:clear()
         for _ = 1, 9 do ann:recv { type = "typing", room = "lobby" } end
@@ -52,7 +52,7 @@ describe("chat rooms", function()
         assert.same({}, ann.sent)
     end)
 
-    it("limits how fast one says things", function()
+    it("limits the rate of messages", function()
         local ann = join "ann"
         ann:clear()
         for i = 1, 6 do ann:recv(say("line " .. i)) end
@@ -62,7 +62,7 @@ describe("chat rooms", function()
         assert.equal("said", ann:last().type)
     end)
 
-    it("wants those who speak to be in the room", function()
+    it("requires clients to be in the room", function()
         local ann, eve = join "ann", enter "eve"
         ann:clear()
         eve:recv(say "psst"):recv { type = "typing", room = "lobby" }
@@ -75,7 +75,7 @@ describe("chat rooms", function()
         for _, text in ipairs(ann.sent) do assert.is_nil(text:find "psst") end
     end)
 
-    it("refuses what it does not understand, and stays open", function()
+    it("answers invalid messages with an error, and stays open", function()
         local ann = join "ann"
         ann:clear()
         for _, data in ipairs {
@@ -87,7 +87,7 @@ describe("chat rooms", function()
         assert.is_nil(ann.closed)
     end)
 
-    it("bounds the rooms of one connection", function()
+    it("limits the rooms of one connection", function()
         local ann = enter "ann"
         for i = 1, 21 do
             ann:recv { type = "join", room = "r" .. i }
@@ -96,7 +96,7 @@ describe("chat rooms", function()
         assert.equal("too_many", ann:last().code)
     end)
 
-    it("lets nobody in without a good token", function()
+    it("refuses connections without a valid token", function()
         assert.equal(401, t.connect().status)
         assert.equal("unauthorized", t.connect().json.code)
         assert.equal(401, t.connect({ query = "token=" .. t.jwt({ sub = "ann" }, ("x"):rep(32)) }).status)
@@ -115,7 +115,7 @@ for name, options in pairs {
             return list
         end
 
-        it("has the last lines of the room, and is forgotten after a day", function()
+        it("has the last lines of the room, and expires after a day", function()
             local t, _, join = chat(options)
             local ann = join "ann"
             assert.same({}, texts(bellhop.decode(ann.sent[1])))
@@ -128,7 +128,7 @@ for name, options in pairs {
     end)
 end
 
-it("goes on without a history while Redis is away", function()
+it("works without a history while Redis is unavailable", function()
     local _, _, join = chat { redis = function() return false end, config = { redis = { url = { "redis://fake" } } } }
     local ann = join "ann"
     assert.same({ type = "joined", room = "lobby", history = {} }, bellhop.decode(ann.sent[1]))

@@ -1,27 +1,27 @@
--- An HTTP service says who it is: tokens that only the backend can read, asked about once and kept.
+-- Authentication by an HTTP service: for tokens that only the backend can verify.
 --
 -- What it shows
---   * on_handshake posts the token to app.auth.url and waits for the answer; the worker does not.
---   * bh.cache, twice: a "yes" is good for app.auth.keep seconds, any answer, so also a "no", for a
---     few. A thousand devices that come back at once with one token are one question.
---   * What is no answer (a time-out, a status 500, nonsense) is never kept, is never a "yes" and never
---     a "no": the client hears 503 and comes again.
---   * The token itself is kept nowhere; what the cache knows is its hash.
+--   * on_handshake posts the token to app.auth.url and waits for the answer without blocking the worker.
+--   * bh.cache caches valid tokens for app.auth.keep seconds, and invalid ones for app.auth.keep_no seconds. When a thousand
+--     devices connect at once with one token, the service gets one request.
+--   * Failures (a timeout, status 500, an invalid answer) are not cached and are neither a yes nor a no: the client gets 503
+--     and should try again.
+--   * The cache keeps the hash of a token, never the token.
 --
--- The service gets POST {"token":"..."} and answers 200 and {"user":"42","tenant":"7","topics":["news"],
--- "ttl":600} (all but the user may be missing; ttl is the life of the connection), or 401, 403, 404.
+-- The service gets POST {"token":"..."}. It answers 200 with {"user":"42","tenant":"7","topics":["news"],"ttl":600} (only user
+-- is required; ttl is the life of the connection in seconds), or 401, 403 or 404.
 --
--- Run it, from the project's folder:
+-- Run it, in the project's folder:
 --
 --     bellhop serve -c examples/http_auth/bellhop.conf.lua
 --
--- Try it, with a service of three lines:
+-- Try it, with a small service:
 --
 --     python3 -c 'from http.server import *
 --     class H(BaseHTTPRequestHandler):
 --         def do_POST(s): s.send_response(200); s.end_headers(); s.wfile.write(b"{\"user\":\"42\"}")
---     HTTPServer(("127.0.0.1", 9000), H).serve_forever()' &
---     wscat -c "ws://127.0.0.1:8080/ws?token=abc"
+--     HTTPServer(("127.0.0.1", 9103), H).serve_forever()' &
+--     wscat -c "ws://127.0.0.1:8103/ws?token=abc"
 local bh = require "bellhop"
 
 local url = bh.config "app.auth.url"
@@ -39,10 +39,9 @@ local function find_token(req)
     return token and token ~= "" and #token <= 4096 and token or nil
 end
 
--- What the service says: a table, which is empty for "no"; nil and why when it says nothing. After a
--- time-out nobody asks for a second: a slow service is not helped by more questions, nor are clients
--- by waiting. (Not after a status: there may be tokens that make the service fail, and who has one
--- must not lock out others.)
+-- Asks the service. Returns its answer, {} for an invalid token, or nil and why. After a timeout the service is not asked for
+-- one second, so that it can recover and clients do not wait. An error status has no such pause: a token that makes the
+-- service fail must not lock out other clients.
 local function ask(token)
     local down = bh.shared.http_auth:get "down"
     if down then return nil, down end
@@ -53,15 +52,15 @@ local function ask(token)
     end
     local status = response.status
     if status == 401 or status == 403 or status == 404 then return {} end
-    if status ~= 200 then return nil, "its status is " .. status end
+    if status ~= 200 then return nil, "the service returned status " .. status end
     local answer = bh.json.decode(response.body)
     local user = type(answer) == "table" and answer.user
-    if type(user) ~= "string" and math.type(user) ~= "integer" then return nil, "its answer names no user" end
+    if type(user) ~= "string" and math.type(user) ~= "integer" then return nil, "the answer of the service has no user" end
     return answer
 end
 
--- The answer, which is kept: a "no" for a shorter time. nil and why when there is none.
-local function who_has(token)
+-- The cached answer, or nil and why.
+local function find_user(token)
     return bh.cache("http_auth", bh.crypto.hash("sha256", token), keep, function()
         local answer, why = ask(token)
         if answer then return answer, answer.user and keep or keep_no end
@@ -69,8 +68,8 @@ local function who_has(token)
     end)
 end
 
--- A JSON null of the service's is no value.
-local function given(value)
+-- A value of the answer; nil for JSON's null.
+local function value_of(value)
     if value ~= bh.json.null then return value end
 end
 
@@ -81,18 +80,18 @@ return {
 
     on_handshake = function(req)
         local token = find_token(req)
-        if not token then return false, 401, problem("unauthorized", "send a token") end
-        local who, why = who_has(token)
-        if who and not who.user then return false, 401, problem("unauthorized", "this token is not valid") end
+        if not token then return false, 401, problem("unauthorized", "send a token: header, ?token= or cookie") end
+        local who, why = find_user(token)
+        if who and not who.user then return false, 401, problem("unauthorized", "the token is not valid") end
         if not who then
-            bh.log.warn("who it is cannot be told", { why = why })
-            return false, 503, problem("unavailable", "come again in a moment"), { ["Retry-After"] = "1" }
+            bh.log.warn("the authentication service failed", { url = url, why = why })
+            return false, 503, problem("unavailable", "authentication is not available, try again"), { ["Retry-After"] = "1" }
         end
         local ttl = math.type(who.ttl) == "integer" and who.ttl > 0 and who.ttl or 3600
         return {
             user = who.user,
-            tenant = given(who.tenant),
-            topics = given(who.topics),
+            tenant = value_of(who.tenant),
+            topics = value_of(who.topics),
             expires = os.time() + ttl,
         }
     end,

@@ -2,7 +2,7 @@ local bellhop = require "bellhop.test"
 
 local config = { app = { auth = { url = "http://auth.test/whois", keep = 60, keep_no = 5, timeout = 2 } } }
 
-describe("an HTTP service that says who it is", function()
+describe("an authentication service", function()
     local t, asked, respond
     local function answer(status, value)
         return { status = status, headers = {}, body = type(value) == "table" and bellhop.encode(value) or value or "" }
@@ -18,7 +18,7 @@ describe("an HTTP service that says who it is", function()
 
     local function connect(token) return t.connect { query = "token=" .. (token or "abc") } end
 
-    it("is asked with the token, and believed", function()
+    it("gets the token and returns the identity", function()
         local client = connect()
         assert.same({ 101, "42", "7", { "news" } }, { client.status, client.user, client.tenant, client.topics })
         assert.equal("POST", asked[1].method)
@@ -30,13 +30,13 @@ describe("an HTTP service that says who it is", function()
         assert.equal(4401, client.closed)
     end)
 
-    it("gets the token from the header and from the cookie, too", function()
+    it("gets tokens from the header and the cookie", function()
         assert.equal(101, t.connect({ headers = { Authorization = "bearer def" } }).status)
         assert.equal(101, t.connect({ headers = { Cookie = "token=ghi" } }).status)
         assert.same({ "def", "ghi" }, { bellhop.decode(asked[1].body).token, bellhop.decode(asked[2].body).token })
     end)
 
-    it("is not asked again for a while", function()
+    it("is not asked again while the answer is cached", function()
         for _ = 1, 5 do assert.equal(101, connect().status) end
         assert.equal(1, #asked)
         connect "def"
@@ -49,7 +49,7 @@ describe("an HTTP service that says who it is", function()
         assert.equal(3, #asked)
     end)
 
-    it("is not asked again for a short while when it says no", function()
+    it("is asked again sooner after a no", function()
         respond = function() return answer(401, "") end
         for _ = 1, 5 do
             local client = connect()
@@ -63,7 +63,7 @@ describe("an HTTP service that says who it is", function()
         assert.equal(2, #asked)
     end)
 
-    it("is not asked without a token, nor with one that can be none", function()
+    it("is not asked without a token, or with an invalid one", function()
         assert.equal(401, t.connect().status)
         assert.equal(401, connect("").status)
         assert.equal(401, connect(("x"):rep(4097)).status)
@@ -73,20 +73,20 @@ describe("an HTTP service that says who it is", function()
     for what, broken in pairs {
         ["does not answer"] = function() return nil, "timed out" end,
         ["fails"] = function() return answer(500, "oops") end,
-        ["sends us elsewhere"] = function() return answer(302, "") end,
-        ["talks nonsense"] = function() return answer(200, "<html>") end,
-        ["names nobody"] = function() return answer(200, { name = "Ann" }) end,
-        ["names something that is no user"] = function() return answer(200, { user = { "42" } }) end,
-        ["names an id that is none"] = function() return answer(200, { user = "a b" }) end,
+        ["redirects"] = function() return answer(302, "") end,
+        ["does not return JSON"] = function() return answer(200, "<html>") end,
+        ["returns no user"] = function() return answer(200, { name = "Ann" }) end,
+        ["returns a user of another type"] = function() return answer(200, { user = { "42" } }) end,
+        ["returns an invalid id"] = function() return answer(200, { user = "a b" }) end,
     } do
-        it("lets nobody in when it " .. what, function()
+        it("leads to 503 when it " .. what, function()
             respond = broken
             local client = connect()
             assert.same({ 503, "unavailable" }, { client.status, client.json.error.code })
         end)
     end
 
-    it("keeps out nobody else when one token makes it fail", function()
+    it("is still asked for other tokens when one makes it fail", function()
         respond = function(request)
             if bellhop.decode(request.body).token == "bad" then return answer(500, "") end
             return answer(200, { user = "42" })
@@ -95,7 +95,7 @@ describe("an HTTP service that says who it is", function()
         assert.equal(101, connect("good").status)
     end)
 
-    it("is left alone for a second after a time-out, and then asked again", function()
+    it("is not asked for a second after a timeout", function()
         respond = function() return nil, "timed out" end
         assert.equal("1", connect().headers["Retry-After"])
         assert.equal(503, connect("def").status)
@@ -105,16 +105,16 @@ describe("an HTTP service that says who it is", function()
         assert.equal(101, connect().status)
     end)
 
-    it("may leave everything out but the user", function()
+    it("must return the user only", function()
         respond = function() return answer(200, '{"user":7,"tenant":null,"topics":null,"ttl":null}') end
         local client = connect()
         assert.same({ 101, "7", bellhop.now + 3600 }, { client.status, client.user, client.expires })
         assert.is_nil(client.tenant)
     end)
 
-    it("must be named", function()
-        local world, why = bellhop.try("policy.lua", { config = {} })
-        assert.is_nil(world)
+    it("must be configured", function()
+        local env, why = bellhop.try("policy.lua", { config = {} })
+        assert.is_nil(env)
         assert.matches("app.auth.url is missing", why, 1, true)
     end)
 end)

@@ -1,10 +1,11 @@
--- The configuration of examples/jwt_subdomain; paths are relative to the folder bellhop runs in.
+-- The configuration of examples/jwt_subdomain. Paths are relative to the working directory.
 return {
+    server = { listen = { "127.0.0.1:8101" } },
     script = { files = { "examples/jwt_subdomain/policy.lua" } },
     app = {
-        domain = "localhost", -- tenants are directly below: acme.localhost
+        domain = "localhost", -- the tenant acme is at acme.localhost
         tenants = {
-            -- A secret that is not in the environment stays empty, and the start is refused.
+            -- Without the environment variable the secret is empty, and bellhop does not start.
             acme = { secret = os.getenv "ACME_SECRET" or "" },
         },
     },

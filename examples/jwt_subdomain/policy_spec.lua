@@ -28,7 +28,7 @@ describe("tenants by sub-domain", function()
         assert.equal(101, t.connect({ host = "acme.example.com", query = "token=" .. token }).status)
     end)
 
-    it("does not mind the host's port and case", function()
+    it("ignores port and case of the host", function()
         assert.equal(101, connect("ACME.example.com:8443", { sub = "1", tenant = "acme" }).status)
     end)
 
@@ -41,7 +41,7 @@ describe("tenants by sub-domain", function()
         assert.same({ "for globex" }, bob.sent)
     end)
 
-    it("closes the connection when the token ends", function()
+    it("closes the connection when the token expires", function()
         local client = connect("acme.example.com", { sub = "1", tenant = "acme", exp = bellhop.now + 60 })
         t.advance(59)
         assert.is_nil(client.closed)
@@ -60,25 +60,25 @@ describe("tenants by sub-domain", function()
     refused("another tenant's secret", 401, "unauthorized", "acme.example.com", ann, secrets.globex)
     refused("a token for another tenant", 403, "wrong_tenant", "acme.example.com", { sub = "1", tenant = "globex" })
     refused("a token without tenant", 403, "wrong_tenant", "acme.example.com", { sub = "1" })
-    refused("a token without end", 401, "unauthorized", "acme.example.com", { sub = "1", tenant = "acme", exp = false })
-    refused("a user that is none", 401, "unauthorized", "acme.example.com", { sub = "a/b", tenant = "acme" })
-    refused("topics that climb", 401, "unauthorized", "acme.example.com",
+    refused("a token without exp", 401, "unauthorized", "acme.example.com", { sub = "1", tenant = "acme", exp = false })
+    refused("an invalid user", 401, "unauthorized", "acme.example.com", { sub = "a/b", tenant = "acme" })
+    refused("topics with a path", 401, "unauthorized", "acme.example.com",
         { sub = "1", tenant = "acme", topics = { "../globex" } })
     refused("an unknown tenant", 404, "unknown_tenant", "initech.example.com", ann)
     refused("the bare domain", 404, "unknown_tenant", "example.com", ann)
     refused("two levels", 404, "unknown_tenant", "x.acme.example.com", ann)
     refused("another domain", 404, "unknown_tenant", "acme.example.com.evil.test", ann)
 
-    it("refuses who has no token", function()
+    it("refuses connections without a token", function()
         assert.equal(401, t.connect({ host = "acme.example.com" }).status)
     end)
 
     it("does not start without a domain, or with a short secret", function()
-        local world, why = start { tenants = tenants }
-        assert.is_nil(world)
+        local env, why = start { tenants = tenants }
+        assert.is_nil(env)
         assert.matches("app.domain", why, 1, true)
-        world, why = start { domain = "example.com", tenants = { acme = { secret = "short" } } }
-        assert.is_nil(world)
+        env, why = start { domain = "example.com", tenants = { acme = { secret = "short" } } }
+        assert.is_nil(env)
         assert.matches("32 bytes", why, 1, true)
     end)
 end)

@@ -1,30 +1,29 @@
--- Messages for users who are away go to a webhook, signed, again and again until it has them.
+-- Messages for offline users go to a webhook: signed, and with retries.
 --
 -- What it shows
---   * on_offline is asked once a message for a user has reached nobody, on any instance. The
---     publisher has had its answer by then.
---   * bh.http.fetch posts it as JSON: {"id","user","data","attempt"}, and "base64":true when the data
---     is no text. 2xx: it is handled. 4xx: it never will be. Anything else: later, with a back-off that
---     doubles and is not the same for all, or when the webhook says so in Retry-After.
---   * Each attempt first looks whether the user is back, and then delivers as ever. After 10 attempts
---     bellhop drops the message. What waits, waits in memory: a restart forgets it.
---   * The signature is over time and body, so nobody can make one up, or send an old one again later:
+--   * on_offline runs when a message for a user was delivered to no connection, on any instance. The publisher already has
+--     its answer.
+--   * bh.http.fetch posts JSON: {"id","user","data","attempt"}, with "base64":true when the data is binary. Status 2xx means
+--     handled, 4xx means never. Everything else is retried with an exponential back-off, or after Retry-After.
+--   * Before each attempt bellhop checks whether the user is online, and delivers the message if so. It drops the message
+--     after 10 attempts. Waiting messages are in memory, so a restart loses them.
+--   * The signature covers the time and the body, so that requests cannot be forged or replayed later:
 --     X-Bellhop-Signature: sha256=hex(hmac_sha256(secret, X-Bellhop-Timestamp .. "." .. body)).
 --
--- Run it, from the project's folder:
+-- Run it, in the project's folder:
 --
 --     export BELLHOP_AUTH_JWT_SECRET=0123456789abcdef0123456789abcdef BELLHOP_API_KEYS=change-me
 --     WEBHOOK_SECRET=change-me-change-me bellhop serve -c examples/offline_webhook/bellhop.conf.lua
 --
--- Try it; the webhook may well be started later than it is needed:
+-- Try it, in another terminal. The webhook may be started after the message:
 --
---     curl http://127.0.0.1:8080/api/users/42/messages -H 'Authorization: Bearer change-me' -d 'are you there?'
+--     curl http://127.0.0.1:8106/api/users/42/messages -H 'Authorization: Bearer change-me' -d 'are you there?'
 --     python3 -c 'from http.server import *
 --     class H(BaseHTTPRequestHandler):
 --         def do_POST(s):
 --             print(s.headers, s.rfile.read(int(s.headers["Content-Length"])), flush=True)
 --             s.send_response(204); s.end_headers()
---     HTTPServer(("127.0.0.1", 9000), H).serve_forever()'
+--     HTTPServer(("127.0.0.1", 9106), H).serve_forever()'
 local bh = require "bellhop"
 
 local jwt_secret = bh.config "auth.jwt.secret"
@@ -33,7 +32,7 @@ local secret = bh.config "app.webhook.secret" or ""
 local timeout = bh.config "app.webhook.timeout" or 5
 local first, longest = 2, 300 -- seconds between attempts
 
-local calls = bh.metrics.counter("webhook_calls_total", "calls of the webhook", { "result" })
+local calls = bh.metrics.counter("webhook_calls_total", "requests to the webhook", { "result" })
 
 local function body_of(msg, attempt)
     local text = msg.opcode == "text"
@@ -61,7 +60,7 @@ local function post(msg, attempt)
     })
 end
 
--- 2, 4, 8 ... seconds, a quarter more or less: what failed together does not come back together.
+-- 2, 4, 8 ... seconds, +/- 25 %, so that messages that failed together are not retried together.
 local function back_off(attempt, response)
     local asked = response and tonumber(response.headers["retry-after"])
     if asked and asked >= 0 then return math.min(asked, longest) end
@@ -75,7 +74,7 @@ end
 return {
     on_init = function()
         if type(url) ~= "string" then return false, "app.webhook.url is missing" end
-        if #secret < 16 then return false, "app.webhook.secret is missing, or shorter than 16 bytes" end
+        if #secret < 16 then return false, "app.webhook.secret must have at least 16 bytes" end
     end,
 
     on_handshake = function(req)
@@ -86,7 +85,7 @@ return {
     end,
 
     on_offline = function(msg, attempt)
-        if msg.kind ~= "user" then return "drop" end -- nobody listens to a topic: that is no news
+        if msg.kind ~= "user" then return "drop" end -- not for topics and tenants without connections
         local response, why = post(msg, attempt)
         local status = response and response.status or 0
         if status >= 200 and status < 300 then
@@ -94,11 +93,11 @@ return {
             return true
         elseif is_final(status) then
             calls:inc(1, "refused")
-            bh.log.error("the webhook refuses a message", { id = msg.id, status = status })
+            bh.log.error("the webhook refused a message; it is dropped", { id = msg.id, status = status })
             return "drop"
         end
         calls:inc(1, "failed")
-        bh.log.warn("the webhook has failed", { id = msg.id, attempt = attempt, why = why or status })
+        bh.log.warn("the webhook failed; trying again", { id = msg.id, attempt = attempt, why = why or status })
         return { retry = back_off(attempt, response) }
     end,
 }

@@ -2,14 +2,14 @@ local bellhop = require "bellhop.test"
 
 local config = { app = { webhook = { url = "http://hook.test/offline", secret = "a secret of 16+ bytes" } } }
 
--- HMAC-SHA256 of a text that the spec knows, as a receiver computes it: a policy beside, which has bh.crypto.
+-- Computes the signature as a receiver does. It is a second policy, because only policies have bh.crypto.
 local signer = [[
     local bh = require "bellhop"
     return { http = { ["POST /sign"] = function(req)
         return 200, nil, bh.crypto.hex(bh.crypto.hmac("sha256", "a secret of 16+ bytes", req.body))
     end } }]]
 
-describe("a webhook for users who are away", function()
+describe("a webhook for offline users", function()
     local t, calls, respond, path
     before_each(function()
         calls = {}
@@ -35,7 +35,7 @@ describe("a webhook for users who are away", function()
         end
     end
 
-    it("gets the message, signed", function()
+    it("gets the signed message", function()
         assert.equal("offline", t.publish({ user = "42", data = "hello", id = "m-1" }).status)
         t.advance(0)
         assert.equal(1, #calls)
@@ -58,7 +58,7 @@ describe("a webhook for users who are away", function()
         assert.same({ "AQL/", true }, { body.data, body.base64 })
     end)
 
-    it("is not asked for who is there, nor for topics, tenants and broadcasts", function()
+    it("is not called for online users, topics, tenants and broadcasts", function()
         local client = t.connect { query = "token=" .. t.jwt { sub = "42" } }
         t.publish { user = "42", data = "hello" }
         t.publish { topic = "news", data = "x" }
@@ -69,7 +69,7 @@ describe("a webhook for users who are away", function()
         assert.same({ "hello", "x" }, client.sent)
     end)
 
-    it("is asked again, less and less often, and 10 times at most", function()
+    it("is retried with a back-off, 10 times at most", function()
         respond = function() return nil, "timed out" end
         t.publish { user = "42", data = "hello" }
         local function calls_after(seconds)
@@ -87,7 +87,7 @@ describe("a webhook for users who are away", function()
         assert.equal(bellhop.decode(calls[1].body).id, bellhop.decode(calls[10].body).id)
     end)
 
-    it("is asked again after a failure, and no more once it has the message", function()
+    it("is retried after a failure, until it succeeds", function()
         respond = status(500)
         t.publish { user = "42", data = "hello" }
         t.advance(0)
@@ -98,7 +98,7 @@ describe("a webhook for users who are away", function()
         assert.equal(2, #calls)
     end)
 
-    it("may say when", function()
+    it("may delay the next attempt by Retry-After", function()
         respond = status(429, { ["retry-after"] = "100" })
         t.publish { user = "42", data = "hello" }
         t.advance(99)
@@ -107,14 +107,14 @@ describe("a webhook for users who are away", function()
         assert.equal(2, #calls)
     end)
 
-    it("is not asked again for what it refuses", function()
+    it("is not retried after a refusal", function()
         respond = status(410)
         t.publish { user = "42", data = "hello" }
         t.advance(600)
         assert.equal(1, #calls)
     end)
 
-    it("is not needed any more once the user is back", function()
+    it("is not called when the user is back", function()
         respond = status(503)
         t.publish { user = "42", data = "hello" }
         t.advance(0)
@@ -125,17 +125,17 @@ describe("a webhook for users who are away", function()
     end)
 end)
 
-describe("the webhook's policy", function()
+describe("the policy of the webhook", function()
     it("does not start without a URL and a secret", function()
-        local world, why = bellhop.try "policy.lua"
-        assert.is_nil(world)
+        local env, why = bellhop.try "policy.lua"
+        assert.is_nil(env)
         assert.matches("app.webhook.url", why, 1, true)
-        world, why = bellhop.try("policy.lua", { config = { app = { webhook = { url = "http://x/", secret = "short" } } } })
-        assert.is_nil(world)
+        env, why = bellhop.try("policy.lua", { config = { app = { webhook = { url = "http://x/", secret = "short" } } } })
+        assert.is_nil(env)
         assert.matches("app.webhook.secret", why, 1, true)
     end)
 
-    it("lets nobody in without a token", function()
+    it("refuses connections without a token", function()
         local stranger = bellhop.load("policy.lua", { config = config }).connect()
         assert.same({ 401, "unauthorized" }, { stranger.status, stranger.json.error.code })
     end)

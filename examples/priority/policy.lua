@@ -1,32 +1,30 @@
--- Priorities: what is urgent goes every way there is, what is not gives way to it.
+-- Priorities: urgent messages are always delivered, others give way when a client is slow.
 --
 -- What it shows
---   * on_publish, asked once for each message, reads its priority - the field "priority" of the
---     JSON in it, or that of bh.publish - and picks the delivery strategy and the time to live.
---   * on_deliver, asked for each receiver, spares those whose queue grows: first "low" is left out
---     for them, later "normal"; "high" always goes.
---   * on_slow has the last word on a client whose queue is full. A dashboard shows the present:
---     the oldest goes. Anybody else is closed, comes back and loads anew.
+--   * on_publish reads the priority of each message - the field "priority" of the JSON in it, or the option of bh.publish - and
+--     sets the delivery strategy and the TTL.
+--   * on_deliver skips connections with a long send queue: first for "low", later for "normal", never for "high".
+--   * on_slow decides what happens when the queue is full. A dashboard needs the latest data, so its oldest message is
+--     dropped. Other clients are closed; they reconnect and load their state again.
 --
---     priority   strategy      lives    left out when so much waits for the client
---     high       both          for ever
---     normal     local_first   60 s     1 MiB
---     low        local_first   5 s      64 KiB
+--     priority   strategy      TTL    skipped when more is queued than
+--     high       both          none   -
+--     normal     local_first   60 s   1 MiB
+--     low        local_first   5 s    64 KiB
 --
--- Write the priority into the payload whenever you can: instances pass on nothing else of it, so
--- that of bh.publish picks strategy and life, and on delivery the message counts as "normal". So does
--- what has none, and what a backend publishes straight to Redis.
+-- Prefer the field in the JSON: other instances do not get the option of bh.publish, and deliver such a message as "normal".
+-- Messages without a priority, and those published straight to Redis, are "normal", too.
 --
--- Run it, from the project's folder:
+-- Run it, in the project's folder:
 --
 --     export BELLHOP_AUTH_JWT_SECRET=0123456789abcdef0123456789abcdef BELLHOP_API_KEYS=change-me
---     bellhop serve --policy examples/priority/policy.lua
+--     bellhop serve --listen 127.0.0.1:8105 --policy examples/priority/policy.lua
 --
--- Try it:
+-- Try it, in two other terminals with the same variables:
 --
---     wscat -c "ws://127.0.0.1:8080/ws?token=$(bellhop token --user 42)&kind=dashboard"
+--     wscat -c "ws://127.0.0.1:8105/ws?token=$(bellhop token --user 42)&kind=dashboard"
 --     for p in low normal high; do
---         curl http://127.0.0.1:8080/api/users/42/messages -H 'Authorization: Bearer change-me' \
+--         curl http://127.0.0.1:8105/api/users/42/messages -H 'Authorization: Bearer change-me' \
 --             -d "{\"priority\":\"$p\",\"text\":\"hello\"}"
 --     done
 local bh = require "bellhop"
@@ -41,15 +39,15 @@ local levels = {
 }
 
 local published = bh.metrics.counter("priority_published_total", "messages by priority", { "priority" })
-local skipped = bh.metrics.counter("priority_skipped_total", "deliveries left out for busy clients", { "priority" })
+local skipped = bh.metrics.counter("priority_skipped_total", "deliveries skipped for slow clients", { "priority" })
 
--- What the payload says: a level's name, something else, or nil.
-local function written_in(msg)
+-- The field "priority" of the payload, which may be any value; nil when it is missing.
+local function priority_in(msg)
     if msg.opcode ~= "text" then return nil end
     return (bh.json.peek(msg.data, "priority"))
 end
 
--- The number of bh.publish { priority = n }; 0 is none.
+-- The level for the number in bh.publish { priority = n }; 0 is none.
 local function name_of_number(n)
     if n == 0 then return nil end
     return n >= levels.high.number and "high" or n >= levels.normal.number and "normal" or "low"
@@ -65,21 +63,21 @@ return {
     end,
 
     on_publish = function(msg)
-        local written = written_in(msg)
-        if written ~= nil and not levels[written] then return false, "`priority` is high, normal or low" end
-        local name = written or name_of_number(msg.priority) or "normal"
+        local given = priority_in(msg)
+        if given ~= nil and not levels[given] then return false, "`priority` must be high, normal or low" end
+        local name = given or name_of_number(msg.priority) or "normal"
         local level = levels[name]
-        -- Whoever publishes may ask for less time, never for more.
+        -- A publisher may shorten the TTL, but not extend it.
         if level.ttl > 0 and (msg.ttl == 0 or msg.ttl > level.ttl) then msg.ttl = level.ttl end
         published:inc(1, name)
         return level.strategy
     end,
 
     on_deliver = function(conn, msg)
-        -- For almost everybody this is all: no message is looked into for a client that keeps up.
+        -- The usual case: a client that keeps up gets everything, without a look at the payload.
         local queued = conn.queued
         if queued <= levels.low.skip_above then return true end
-        local name = written_in(msg)
+        local name = priority_in(msg)
         if not levels[name] then name = "normal" end
         local limit = levels[name].skip_above
         if not limit or queued <= limit then return true end

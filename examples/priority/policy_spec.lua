@@ -9,8 +9,8 @@ describe("priorities on delivery", function()
         client = t.connect { query = "token=" .. t.jwt { sub = "42" } }
     end)
 
-    -- The priorities that reach a client for which so much waits already.
-    local function reaching(queued)
+    -- The priorities that are delivered to a client with so many queued bytes.
+    local function delivered(queued)
         client:slow(queued)
         client:clear()
         for _, priority in ipairs { "low", "normal", "high" } do
@@ -26,45 +26,45 @@ describe("priorities on delivery", function()
     end
 
     it("delivers everything to a client that keeps up", function()
-        assert.same({ "low", "normal", "high", "no JSON" }, reaching(0))
-        assert.same({ "low", "normal", "high", "no JSON" }, reaching(64 * KiB))
+        assert.same({ "low", "normal", "high", "no JSON" }, delivered(0))
+        assert.same({ "low", "normal", "high", "no JSON" }, delivered(64 * KiB))
     end)
 
-    it("leaves out low first, then normal, never high", function()
-        assert.same({ "normal", "high", "no JSON" }, reaching(64 * KiB + 1))
-        assert.same({ "high" }, reaching(1 * MiB + 1))
-        assert.same({ "low", "normal", "high", "no JSON" }, reaching(0))
+    it("skips low first, then normal, never high", function()
+        assert.same({ "normal", "high", "no JSON" }, delivered(64 * KiB + 1))
+        assert.same({ "high" }, delivered(1 * MiB + 1))
+        assert.same({ "low", "normal", "high", "no JSON" }, delivered(0))
     end)
 
-    it("counts binary messages as normal", function()
+    it("treats binary messages as normal", function()
         client:slow(100 * KiB)
         t.publish { user = "42", data = '{"priority":"low"}', opcode = "binary" }
         assert.equal(1, #client.sent)
     end)
 
-    it("drops a dashboard's oldest message, and closes others", function()
+    it("drops the oldest message of a dashboard, and closes other clients", function()
         assert.equal("close", client:slow(5 * MiB))
         local dashboard = t.connect { query = "kind=dashboard&token=" .. t.jwt { sub = "42" } }
         assert.equal("drop_oldest", dashboard:slow(5 * MiB))
         assert.equal("close", t.connect({ query = "kind=x&token=" .. t.jwt { sub = "42" } }):slow(5 * MiB))
     end)
 
-    it("refuses a priority that there is not", function()
+    it("refuses an unknown priority", function()
         for _, data in ipairs { '{"priority":"urgent"}', '{"priority":3}', '{"priority":null}' } do
             local result, why = t.publish { user = "42", data = data }
             assert.is_nil(result)
-            assert.equal("`priority` is high, normal or low", why)
+            assert.equal("`priority` must be high, normal or low", why)
         end
         assert.same({}, client.sent)
     end)
 
-    it("lets nobody in without a token", function()
+    it("refuses connections without a token", function()
         local stranger = t.connect()
         assert.same({ 401, "unauthorized" }, { stranger.status, stranger.json.error.code })
     end)
 end)
 
--- A policy around the policy, which tells in the payload what on_publish has decided.
+-- Wraps the policy, and replaces the payload by what on_publish has decided.
 local probe = [[
     local bh = require "bellhop"
     local policy = require "policy"
@@ -96,21 +96,21 @@ describe("priorities on publish", function()
         return last.strategy .. " " .. last.ttl
     end
 
-    it("go by the payload", function()
+    it("are read from the payload", function()
         assert.equal("both 0", decided { data = '{"priority":"high"}' })
         assert.equal("local_first 60", decided { data = '{"priority":"normal"}' })
         assert.equal("local_first 60", decided { data = "no JSON" })
         assert.equal("local_first 5", decided { data = '{"priority":"low"}' })
     end)
 
-    it("go by the publisher's number, when the payload says nothing", function()
+    it("are read from the option when the payload has none", function()
         assert.equal("both 0", decided { data = "x", priority = 200 })
         assert.equal("local_first 60", decided { data = "x", priority = 100 })
         assert.equal("local_first 5", decided { data = "x", priority = 1 })
         assert.equal("local_first 5", decided { data = '{"priority":"low"}', priority = 255 })
     end)
 
-    it("shorten the life that a publisher gives, and never lengthen it", function()
+    it("shorten the TTL of a publisher, and never extend it", function()
         assert.equal("local_first 3", decided { data = '{"priority":"low"}', ttl = 3 })
         assert.equal("local_first 5", decided { data = '{"priority":"low"}', ttl = 300 })
         assert.equal("both 300", decided { data = '{"priority":"high"}', ttl = 300 })

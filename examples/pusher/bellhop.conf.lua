@@ -1,6 +1,4 @@
--- bellhop serve -c examples/pusher/bellhop.conf.lua
---
--- Put secrets of your own in their place before anybody else can reach it.
+-- The configuration of examples/pusher. Replace key and secret before others can reach the server.
 return {
     server = { listen = { "127.0.0.1:6001" } },
     websocket = { paths = { "/app/:key" } },

@@ -1,14 +1,14 @@
--- A server for Pusher clients: pusher-js, laravel-echo, Pusher's server libraries.
+-- A server for Pusher clients: pusher-js, laravel-echo, and Pusher's server libraries.
 --
 -- What it shows
---   * bellhop.pusher has the whole protocol; its first comment describes options and hooks.
---   * The app is configuration: the section app.pusher.
+--   * bellhop.pusher implements the whole protocol. The first comment of lua/bellhop/pusher.lua describes its options.
+--   * The app is part of the configuration: section app.pusher.
 --
--- Run it, from the project's folder:
+-- Run it, in the project's folder:
 --
 --     bellhop serve -c examples/pusher/bellhop.conf.lua
 --
--- Try it, in a folder of its own, after `npm install pusher pusher-js`:
+-- Try it, in an empty folder, after `npm install pusher pusher-js`:
 --
 --     node -e '
 --     const PusherJs = require("pusher-js"), Pusher = require("pusher")

@@ -11,7 +11,7 @@ describe("a server for Pusher clients", function()
 
     local function connect(key) return t.connect { path = "/app/" .. key, query = "protocol=7" } end
 
-    it("lets those in who have the key", function()
+    it("accepts connections with the key", function()
         local client = connect "app-key"
         assert.equal("pusher:connection_established", client:last().event)
         client:recv { event = "pusher:subscribe", data = { channel = "news" } }
@@ -21,7 +21,7 @@ describe("a server for Pusher clients", function()
         assert.equal(4001, connect("another").closed)
     end)
 
-    it("takes signed events only", function()
+    it("accepts signed events only", function()
         local body = '{"name":"paid","channel":"news","data":"{}"}'
         assert.equal(401, t.request({ method = "POST", path = "/apps/1/events", body = body }).status)
     end)

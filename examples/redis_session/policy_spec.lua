@@ -23,26 +23,26 @@ describe("sessions in Redis", function()
         t.redis("EXPIRE", KEY, "300")
     end)
 
-    it("knows who comes by the cookie, and prolongs the session", function()
+    it("finds the session by the cookie and extends it", function()
         local client = t.connect(cookie(SID))
         assert.same({ 101, "42", "7" }, { client.status, client.user, client.tenant })
         assert.equal(900, t.redis("TTL", KEY))
     end)
 
-    it("refuses who has no session", function()
+    it("refuses connections without a session", function()
         assert.equal(401, t.connect().status)
         assert.equal(401, t.connect(cookie(("f"):rep(32))).status)
         assert.equal("unauthorized", t.connect(cookie(("f"):rep(32))).json.error.code)
     end)
 
-    it("looks up nothing that cannot be a session", function()
+    it("does not look up invalid session ids", function()
         for _, sid in ipairs { "short", ("x"):rep(129), ("x"):rep(32) .. ":tenant" } do
             t.redis("HSET", "session:" .. sid, "user", "42")
             assert.equal(401, t.connect(cookie(sid)).status)
         end
     end)
 
-    it("keeps a session alive as long as the client speaks", function()
+    it("extends the session while the client sends messages", function()
         local client = t.connect(cookie(SID))
         for _ = 1, 40 do
             client:recv "ping"
@@ -52,7 +52,7 @@ describe("sessions in Redis", function()
         assert.equal("pong", client.sent[40])
     end)
 
-    it("ends a session in which nobody says anything", function()
+    it("lets a session without messages expire", function()
         local client = t.connect(cookie(SID))
         t.advance(880)
         assert.is_nil(client.closed)
@@ -61,7 +61,7 @@ describe("sessions in Redis", function()
         assert.equal(401, t.connect(cookie(SID)).status)
     end)
 
-    it("ends the connection of a session that was deleted by others, or given to others", function()
+    it("closes the connection when the session is deleted or has another user", function()
         local client = t.connect(cookie(SID))
         t.redis("DEL", KEY)
         t.advance(61)
@@ -73,7 +73,7 @@ describe("sessions in Redis", function()
         assert.equal(4401, client.closed)
     end)
 
-    it("logs out at once, when the backend says so", function()
+    it("logs out when the backend asks for it", function()
         t.redis("HSET", "session:" .. ("b"):rep(32), "user", "43")
         local client, other = t.connect(cookie(SID)), t.connect(cookie(("b"):rep(32)))
         assert.equal(204, log_out(t, "log-out-key", { session = SID }).status)
@@ -83,7 +83,7 @@ describe("sessions in Redis", function()
         assert.equal(404, log_out(t, "log-out-key", { session = SID }).status)
     end)
 
-    it("takes a log-out from the backend only", function()
+    it("accepts a log-out with the key only", function()
         local client = t.connect(cookie(SID))
         assert.equal(401, log_out(t, "guessed", { session = SID }).status)
         assert.equal(400, log_out(t, "log-out-key", { session = 42 }).status)
@@ -94,7 +94,7 @@ describe("sessions in Redis", function()
     end)
 end)
 
-describe("when Redis is away", function()
+describe("while Redis is unavailable", function()
     local away, t
     before_each(function()
         away = false
@@ -107,14 +107,14 @@ describe("when Redis is away", function()
         })
     end)
 
-    it("lets nobody in, and says that it will pass", function()
+    it("answers 503", function()
         away = true
         local client = t.connect(cookie(SID))
         assert.same({ 503, "unavailable" }, { client.status, client.json.error.code })
         assert.equal(503, log_out(t, "log-out-key", { session = SID }).status)
     end)
 
-    it("bears it once with those who are in", function()
+    it("keeps connections for one failed check", function()
         local client = t.connect(cookie(SID))
         away = true
         t.advance(61)

@@ -1,31 +1,31 @@
 -- RPC: a client calls methods of a backend over its WebSocket.
 --
---     {"id":1,"method":"orders.list","params":{"page":2}}   the client
---     POST /orders/list   {"page":2}                        what the backend gets, and who asks in headers
---     {"id":1,"result":[...]}                               the answer
---     {"id":1,"error":{"code":"busy","message":"..."}}      or why there is none
+--     {"id":1,"method":"orders.list","params":{"page":2}}   request of the client
+--     POST /orders/list   {"page":2}                        request to the backend, with the user in headers
+--     {"id":1,"result":[...]}                               answer
+--     {"id":1,"error":{"code":"busy","message":"..."}}      or an error
 --
 -- What it shows
---   * Only the methods in app.rpc.methods exist; what a client writes never becomes part of a URL.
---   * bh.spawn: calls run side by side, so a slow one holds up no other, and answers come in any
---     order. conn:allow and a count bound what one connection can ask of the backend.
---   * Params and result travel as the text that they are: nothing is decoded, numbers stay exact.
---   * Errors of the backend reach the client as a code; what they were in particular is in the log.
+--   * Only the methods in app.rpc.methods can be called; text of a client never becomes part of a URL.
+--   * bh.spawn runs calls concurrently, so a slow call delays no other, and answers come in any order. conn:allow and a
+--     counter limit the calls of one connection.
+--   * Parameters and result are passed on as text: nothing is encoded again, and numbers stay exact.
+--   * Clients get an error code when the backend fails; the details are logged.
 --
--- Run it, from the project's folder:
+-- Run it, in the project's folder:
 --
 --     export BELLHOP_AUTH_JWT_SECRET=0123456789abcdef0123456789abcdef
 --     bellhop serve -c examples/rpc/bellhop.conf.lua
 --
--- Try it, with a backend that repeats what it is given:
+-- Try it, in another terminal with the same variable, with a backend that returns its parameters:
 --
 --     python3 -c 'from http.server import *
 --     class H(BaseHTTPRequestHandler):
 --         def do_POST(s):
 --             body = s.rfile.read(int(s.headers["Content-Length"]))
 --             s.send_response(200); s.end_headers(); s.wfile.write(body)
---     HTTPServer(("127.0.0.1", 9000), H).serve_forever()' &
---     wscat -c "ws://127.0.0.1:8080/ws?token=$(bellhop token --user 42)"
+--     HTTPServer(("127.0.0.1", 9108), H).serve_forever()' &
+--     wscat -c "ws://127.0.0.1:8108/ws?token=$(bellhop token --user 42)"
 --     > {"id":1,"method":"echo","params":{"n":1}}
 local bh = require "bellhop"
 
@@ -42,7 +42,7 @@ local function problem(id, code, message)
     return ('{"id":%s,"error":%s}'):format(id, encode { code = code, message = message })
 end
 
--- Calls under way, by connection. A slot is given back however its call ends.
+-- The number of running calls by connection id. A slot is released however its call ends.
 local running = {}
 
 local slot_class = {
@@ -52,12 +52,12 @@ local slot_class = {
     end,
 }
 
-local function take_slot(conn)
+local function acquire_slot(conn)
     running[conn.id] = (running[conn.id] or 0) + 1
     return setmetatable({ conn = conn.id }, slot_class)
 end
 
--- The answer to the client. The id is JSON already.
+-- Calls the backend and returns the answer to the client. The id is already JSON.
 local function call(conn, id, path, params)
     local response, why = bh.http.fetch(backend .. path, {
         method = "POST",
@@ -71,13 +71,13 @@ local function call(conn, id, path, params)
         },
     })
     local status = response and response.status or 0
-    if status >= 400 and status < 500 then return problem(id, "rejected", "the backend answered " .. status) end
-    -- Put in as it is, so it must be JSON, and a whole.
+    if status >= 400 and status < 500 then return problem(id, "rejected", "the backend returned status " .. status) end
+    -- The body becomes part of the answer, so it must be one valid JSON value.
     if status == 200 and bh.json.decode(response.body) ~= nil then
         return ('{"id":%s,"result":%s}'):format(id, response.body)
     end
-    bh.log.warn("a call has failed", { path = path, why = why or status })
-    return problem(id, "unavailable", "the backend did not answer, or made no sense")
+    bh.log.warn("the backend failed", { path = path, why = why or status })
+    return problem(id, "unavailable", "the backend did not return a valid answer")
 end
 
 return {
@@ -94,7 +94,7 @@ return {
         local claims, why = bh.jwt.verify(req:arg "token" or req:cookie "token" or "",
             { alg = "HS256", key = secret, require_exp = true })
         if not claims then return false, 401, problem("null", "unauthorized", why) end
-        if not claims.sub then return false, 401, problem("null", "unauthorized", "this token names nobody") end
+        if not claims.sub then return false, 401, problem("null", "unauthorized", "the token has no user") end
         return { user = claims.sub, tenant = claims.tenant, expires = claims.exp }
     end,
 
@@ -106,17 +106,17 @@ return {
         id = encode(id)
         local name = peek(data, "method")
         local path = type(name) == "string" and methods[name]
-        if not path then return problem(id, "no_method", "there is no such method") end
+        if not path then return problem(id, "no_method", "unknown method") end
         local params = peek(data, "params") or "{}"
         if type(params) ~= "string" or not params:find "^[{%[]" or not bh.json.decode(params) then
-            return problem(id, "bad_params", "`params` is an object or a list")
+            return problem(id, "bad_params", "`params` must be an object or a list")
         end
         if not conn:allow("rpc", 20, 40) then return problem(id, "too_fast", "at most 20 calls a second") end
-        if (running[conn.id] or 0) >= at_once then return problem(id, "busy", "too many calls at once") end
+        if (running[conn.id] or 0) >= at_once then return problem(id, "busy", "too many concurrent calls") end
         local started = bh.spawn(function()
-            local slot <close> = take_slot(conn) -- luacheck: ignore slot
+            local slot <close> = acquire_slot(conn) -- luacheck: ignore slot
             conn:send(call(conn, id, path, params))
         end)
-        return started and true or problem(id, "busy", "the server has too much to do")
+        return started and true or problem(id, "busy", "the server is overloaded")
     end,
 }

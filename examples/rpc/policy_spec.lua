@@ -6,7 +6,7 @@ local config = {
 
 local function connect(t) return t.connect { query = "token=" .. t.jwt { sub = "42", tenant = "7" } } end
 
-describe("calls of a backend", function()
+describe("calls", function()
     local t, client, calls, respond
     before_each(function()
         calls = {}
@@ -24,7 +24,7 @@ describe("calls of a backend", function()
         end
     end
 
-    it("carry params there and the result back, byte for byte", function()
+    it("pass on parameters and result, byte for byte", function()
         client:recv '{"id":1,"method":"echo","params":{"n": 9007199254740993.10, "l":[ ]}}'
         assert.same({ '{"id":1,"result":{"n": 9007199254740993.10, "l":[ ]}}' }, client.sent)
         assert.same({ "POST", "http://api.test/v1/echo" }, { calls[1].method, calls[1].url })
@@ -32,12 +32,12 @@ describe("calls of a backend", function()
             { header(calls[1], "x-user"), header(calls[1], "x-tenant"), header(calls[1], "authorization") })
     end)
 
-    it("take a list, or nothing, as params, and any text as id", function()
+    it("accept a list or no parameters, and any string as id", function()
         client:recv '{"method":"echo","id":"a\\"b","params":[1,2]}':recv '{"id":2,"method":"echo"}'
         assert.same({ '{"id":"a\\"b","result":[1,2]}', '{"id":2,"result":{}}' }, client.sent)
     end)
 
-    it("may have any JSON as their result", function()
+    it("return any JSON value", function()
         for _, body in ipairs { "null", "false", "0", '"x"', " [] " } do
             respond = function() return { status = 200, headers = {}, body = body } end
             client:recv '{"id":1,"method":"echo"}'
@@ -54,17 +54,17 @@ describe("calls of a backend", function()
             assert.is_nil(client.closed)
         end)
     end
-    refused("a method that there is not", '{"id":1,"method":"../admin"}', 1, "no_method")
-    refused("a method that is no text", '{"id":1,"method":["echo"]}', 1, "no_method")
+    refused("an unknown method", '{"id":1,"method":"../admin"}', 1, "no_method")
+    refused("a method that is not a string", '{"id":1,"method":["echo"]}', 1, "no_method")
     refused("no method", '{"id":"x"}', "x", "no_method")
     refused("params that are a number", '{"id":1,"method":"echo","params":5}', 1, "bad_params")
-    refused("params that are a text", '{"id":1,"method":"echo","params":"{\\"a\\":1"}', 1, "bad_params")
-    refused("params that are a text of a list", '{"id":1,"method":"echo","params":"[x"}', 1, "bad_params")
+    refused("params that are a string", '{"id":1,"method":"echo","params":"{\\"a\\":1"}', 1, "bad_params")
+    refused("params that are a string with a list", '{"id":1,"method":"echo","params":"[x"}', 1, "bad_params")
     for what, data in pairs {
-        ["no JSON"] = "hello",
+        ["invalid JSON"] = "hello",
         ["no id"] = '{"method":"echo"}',
-        ["no value as the id"] = '{"id":null,"method":"echo"}',
-        ["an id that is no integer"] = '{"id":1.5,"method":"echo"}',
+        ["null as the id"] = '{"id":null,"method":"echo"}',
+        ["an id that is not an integer"] = '{"id":1.5,"method":"echo"}',
         ["a list"] = "[1]",
     } do
         it("are refused: " .. what, function()
@@ -83,7 +83,7 @@ describe("calls of a backend", function()
         ["unavailable 5"] = { status = 200, headers = {}, body = '{},"id":2' },
         ["rejected 1"] = { status = 404, headers = {}, body = "{}" },
     } do
-        it("answer when the backend fails: " .. what, function()
+        it("return an error when the backend fails: " .. what, function()
             respond = function()
                 if not answer then return nil, "timed out" end
                 return answer
@@ -94,28 +94,28 @@ describe("calls of a backend", function()
         end)
     end
 
-    it("come at most so fast", function()
+    it("have a rate limit", function()
         for i = 1, 41 do client:recv { id = i, method = "echo" } end
         assert.equal(40, #calls)
         assert.same({ 41, "too_fast" }, { client:last().id, client:last().error.code })
     end)
 
-    it("are for those who have a token", function()
+    it("require a token", function()
         local stranger = t.connect()
         assert.same({ 401, "unauthorized" }, { stranger.status, stranger.json.error.code })
     end)
 
-    it("need a backend, and paths", function()
-        local world, why = bellhop.try "policy.lua"
-        assert.is_nil(world)
+    it("require a backend and paths", function()
+        local env, why = bellhop.try "policy.lua"
+        assert.is_nil(env)
         assert.matches("app.rpc.backend", why, 1, true)
-        world, why = bellhop.try("policy.lua", { config = { app = { rpc = { backend = "x", methods = { a = "b" } } } } })
-        assert.is_nil(world)
+        env, why = bellhop.try("policy.lua", { config = { app = { rpc = { backend = "x", methods = { a = "b" } } } } })
+        assert.is_nil(env)
         assert.matches("begins with /", why, 1, true)
     end)
 end)
 
--- A policy before the policy, whose backend takes as many seconds as the params say.
+-- A policy that replaces bh.http: the backend takes as many seconds as the params say.
 local slow = [[
     local bh = require "bellhop"
     bh.http = { fetch = function(_, options)
@@ -124,7 +124,7 @@ local slow = [[
     end }
     return {}]]
 
-describe("calls that take their time", function()
+describe("slow calls", function()
     local t, client, path
     before_each(function()
         path = os.tmpname()
@@ -147,7 +147,7 @@ describe("calls that take their time", function()
         return list
     end
 
-    it("hold up no others, and are so many at once", function()
+    it("run concurrently, up to a limit", function()
         ask(1, 5)
         ask(2, 1)
         ask(3, 1)
@@ -169,7 +169,7 @@ describe("calls that take their time", function()
         assert.equal(1, other:last().id)
     end)
 
-    it("end quietly when the client has gone, and give their place back", function()
+    it("release their slots when the client disconnects", function()
         ask(1, 5)
         ask(2, 5)
         client:close()

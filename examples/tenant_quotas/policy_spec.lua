@@ -14,7 +14,7 @@ describe("quotas of tenants", function()
         return t.connect { query = "token=" .. t.jwt { sub = user or "1", tenant = tenant } }
     end
 
-    it("admit so many connections of a tenant, and no more", function()
+    it("limit the connections of a tenant", function()
         local ann, bob, cat = connect "acme", connect "acme", connect "acme"
         assert.same({ 101, "acme.1", "acme" }, { ann.status, ann.user, ann.tenant })
         assert.equal(101, bob.status)
@@ -26,7 +26,7 @@ describe("quotas of tenants", function()
         assert.equal(429, connect("acme").status)
     end)
 
-    it("hold over a reload", function()
+    it("survive a reload", function()
         local ann = connect "acme"
         connect "acme"
         assert.is_true(t.reload())
@@ -36,21 +36,21 @@ describe("quotas of tenants", function()
         assert.equal(429, connect("acme").status)
     end)
 
-    it("limit messages in a minute, whoever sends them", function()
+    it("limit messages per minute, of all publishers", function()
         local ann = connect "acme"
         assert.is_table(t.publish { user = "acme.1", data = "1" })
         assert.is_table(t.publish { tenant = "acme", data = "2" })
         assert.is_table(t.publish { topic = "acme/chat", data = "3" })
         local result, why = t.publish { user = "acme.1", data = "4" }
         assert.is_nil(result)
-        assert.equal("the tenant's quota of 3 messages a minute is used up", why)
+        assert.equal("the quota of 3 messages a minute is used up", why)
         assert.same({ "1", "2", "3" }, ann.sent)
         assert.is_table(t.publish { user = "globex.1", data = "5" })
         t.advance(60)
         assert.is_table(t.publish { user = "acme.1", data = "6" })
     end)
 
-    it("tell a client that its tenant is out of messages", function()
+    it("tell a client that the quota is used up", function()
         local ann, bob, eve = connect("acme", "ann"), connect("acme", "bob"), connect("globex", "eve")
         for i = 1, 4 do ann:recv("hello " .. i) end
         assert.same({ "hello 1", "hello 2", "hello 3" }, bob.sent)
@@ -59,7 +59,7 @@ describe("quotas of tenants", function()
         assert.equal("refused", ann:last().error.code)
     end)
 
-    it("do not concern broadcasts, and ids of no tenant", function()
+    it("do not apply to broadcasts and ids without a tenant", function()
         connect "acme"
         for _ = 1, 5 do
             assert.is_table(t.publish { all = true, data = "x" })
@@ -68,7 +68,7 @@ describe("quotas of tenants", function()
         end
     end)
 
-    it("let in who is of a tenant that is known", function()
+    it("refuse unknown tenants", function()
         local stranger = connect "initech"
         assert.same({ 403, "forbidden" }, { stranger.status, stranger.json.error.code })
         assert.equal(403, t.connect({ query = "token=" .. t.jwt { sub = "1" } }).status)
@@ -76,22 +76,21 @@ describe("quotas of tenants", function()
         assert.equal(401, t.connect().status)
     end)
 
-    it("do not start without limits", function()
+    it("require limits", function()
         for text, app in pairs {
             ["app.tenants is missing"] = {},
             ["needs `connections`"] = { tenants = { acme = { messages = 1 } } },
             ["letters, digits"] = { tenants = { ["a.b"] = tenants.acme } },
         } do
-            local world, why = start(app)
-            assert.is_nil(world)
+            local env, why = start(app)
+            assert.is_nil(env)
             assert.matches(text, why, 1, true)
         end
     end)
 end)
 
--- Another policy of the same state spoils the count, as a crash in the wrong moment would, and as
--- another worker does between a handshake and its on_open.
-local vandal = [[
+-- A second policy changes the count, as a crash would, or another worker between a handshake and its on_open.
+local spoiler = [[
     local bh = require "bellhop"
     local function spoil(by) bh.shared.quota_connections:incr("acme", by) end
     return {
@@ -102,12 +101,12 @@ local vandal = [[
         end },
     }]]
 
-describe("the repair of a count", function()
+describe("the correction of the count", function()
     local t, path
     before_each(function()
         path = os.tmpname()
         local file = assert(io.open(path, "w"))
-        file:write(vandal)
+        file:write(spoiler)
         file:close()
         t = bellhop.load({ path, "policy.lua" }, { config = { app = { tenants = tenants, quotas = { repair = 10 } } } })
     end)
@@ -117,7 +116,7 @@ describe("the repair of a count", function()
         return t.connect { query = "token=" .. t.jwt { sub = user or "1", tenant = "acme" } }
     end
 
-    it("lets connections in that there is room for", function()
+    it("admits connections after a count that was too high", function()
         connect()
         t.request { method = "POST", path = "/spoil/5" }
         assert.equal(429, connect().status)
@@ -126,7 +125,7 @@ describe("the repair of a count", function()
         assert.equal(429, connect().status)
     end)
 
-    it("keeps those out that there is none for", function()
+    it("refuses connections after a count that was too low", function()
         connect()
         connect()
         t.request { method = "POST", path = "/spoil/-2" }
@@ -134,7 +133,7 @@ describe("the repair of a count", function()
         assert.equal(429, connect().status)
     end)
 
-    it("is not needed for two who come at the same moment: on_open has the last word", function()
+    it("is not needed for two handshakes at the same time: on_open decides", function()
         connect()
         local late = connect "late"
         assert.same({ 101, 4429 }, { late.status, late.closed })
