@@ -1,16 +1,15 @@
--- Reads annotated Lua (LuaLS) into pages, for docs/generate.lua and for the test that holds
--- lua/bellhop/meta.lua (and test/meta.lua) against what is there.
+-- Parses LuaLS annotations into pages, for docs/generate.lua and tests/spec/docs_spec.lua.
 --
 -- A page is { file, title, source, intro, items }. Items are classes { kind = "class", name, text, fields },
 -- functions { kind = "function", name, method, text, params, returns, async } and aliases
--- { kind = "alias", name, type, text }, in the order of the file. Texts are Markdown; a type is as it
--- stands. It reads what meta.lua uses of the notation, and refuses anything else.
+-- { kind = "alias", name, type, text }, in the order of the file. Texts are Markdown; types are not parsed.
+-- Only the annotations that meta.lua uses are supported; others are errors.
 local annotations = {}
 
 local openers = { ["("] = ")", ["["] = "]", ["{"] = "}", ["<"] = ">" }
 
--- A type ends at the first blank or comma outside of all brackets that does not go on with one of
--- `fun( |`. Returns the type and what is left.
+-- A type ends at the first space outside of brackets; the results of a function type are part of it. Returns the type and
+-- the rest of the text.
 local function split_type(text)
     local depth, i = 0, 1
     text = text:gsub("^%s+", "")
@@ -23,7 +22,7 @@ local function split_type(text)
         elseif c == ")" or c == "]" or c == "}" or c == ">" then
             depth = depth - 1
         elseif depth == 0 and c == ":" then
-            i = text:find("%S", i + 1) or #text -- the results of a function: all that is left
+            i = text:find("%S", i + 1) or #text -- the results of a function: the rest
             local rest = text:sub(i)
             return text:sub(1, i - 1) .. rest, ""
         elseif depth == 0 and c == " " and text:sub(1, i - 1) ~= "async" then
@@ -35,7 +34,7 @@ local function split_type(text)
 end
 annotations.split_type = split_type
 
--- The parts between `separator` at the outermost level.
+-- Splits at `separator`, outside of brackets and quotes.
 function annotations.split(text, separator)
     local parts, depth, start, quoted = {}, 0, 1, false
     for i = 1, #text do
@@ -53,7 +52,7 @@ function annotations.split(text, separator)
     return parts
 end
 
--- Arguments and results of `async fun(a: x, b?: y): z, w?`, or nil for any other type.
+-- Arguments and results of a type such as `async fun(a: x, b?: y): z, w?`; nil for other types.
 function annotations.signature(type)
     local async, rest = type:match "^(async )fun(%b().*)$"
     if not rest then rest = type:match "^fun(%b().*)$" end
@@ -138,11 +137,11 @@ local function read_line(block, line, number)
     elseif tags[tag] then
         tags[tag](block, rest)
     else
-        error(("line %d: the generator does not know @%s"):format(number, tag))
+        error(("line %d: @%s is not supported"):format(number, tag))
     end
 end
 
--- `line` is the statement behind the block, if any.
+-- `line` is the statement after the block, if any.
 local function close(block, line, page)
     local items = page and page.items or {}
     if block.class then
@@ -169,7 +168,7 @@ local function close(block, line, page)
     end
 end
 
--- The pages of a file; the first one, without a name, holds what stands before them.
+-- The pages of a file. The first one has no name; it has the items before the first page header.
 local function read_file(root, source)
     local pages = { { items = {} } }
     local block, header
@@ -199,10 +198,10 @@ local function read_file(root, source)
     return pages
 end
 
--- What scripts have, and what specs have.
+-- The API of scripts, and the API of specs.
 annotations.SOURCES = { "lua/bellhop/meta.lua", "lua/bellhop/test/meta.lua" }
 
--- The pages of all sources. What stands before the first of a source is a page without file.
+-- The pages of all sources.
 function annotations.read(root)
     local pages = {}
     for _, source in ipairs(annotations.SOURCES) do
@@ -211,13 +210,13 @@ function annotations.read(root)
     return pages
 end
 
--- All items of all pages by what they are: classes[name], functions[name].
+-- All items by kind and name: index.class[name], index["function"][name], index.alias[name].
 function annotations.index(pages)
     local index = { class = {}, ["function"] = {}, alias = {} }
     for _, page in ipairs(pages) do
         for _, item in ipairs(page.items) do
             local place = index[item.kind]
-            if place[item.name] then error("twice: " .. item.name) end
+            if place[item.name] then error(item.name .. " is defined twice") end
             place[item.name] = item
             item.page = page
         end

@@ -1,11 +1,11 @@
--- Makes docs/lua/*.md, one page for each module, from the annotations of lua/bellhop/meta.lua and
+-- Generates docs/lua/*.md, one page for each module, from the annotations in lua/bellhop/meta.lua and
 -- lua/bellhop/test/meta.lua.
 --
 --     lua5.4 docs/generate.lua [ROOT]            writes the pages
---     lua5.4 docs/generate.lua --check [ROOT]    fails when they are not what it would write
+--     lua5.4 docs/generate.lua --check [ROOT]    fails when a page is out of date
 --
--- docs/lua/README.md is written by hand; --check wants every page to be linked there, and every link
--- of a page, and of the README, to lead somewhere.
+-- docs/lua/README.md is written by hand. --check also requires that it links every page, and that all links of the
+-- documents are valid.
 package.path = arg[0]:match("^(.-)[^/]*$") .. "?.lua;" .. package.path
 local annotations = require "annotations"
 
@@ -20,7 +20,7 @@ local index = annotations.index(pages)
 
 local function short(name) return (name:gsub("bellhop%.test%.", ""):gsub("bellhop%.", "")) end
 
--- As GitHub makes them.
+-- In the format of GitHub.
 local function anchor(heading)
     return "#" .. heading:lower():gsub("[^%w _%-]", ""):gsub(" ", "-")
 end
@@ -40,7 +40,7 @@ local function link(name)
     return ("[%s](%s)"):format(short(name), target)
 end
 
--- Aliases are written out, but for those of functions, which have a text of their own.
+-- Aliases are expanded, except function types, which have their own text.
 local function expand(type)
     return (type:gsub("bellhop%.[%w_%.]+", function(name)
         local alias = index.alias[name]
@@ -51,7 +51,7 @@ end
 local function type_text(type)
     local parts = {}
     for _, part in ipairs(annotations.split(expand(type), "|")) do
-        local optional = part:sub(-1) == "?"
+        local optional = part:sub(-1) == "?" and not annotations.signature(part) -- else it is that of the last result
         if optional then part = part:sub(1, -2) end
         local inner = part:match "^(.*)%[%]$"
         if annotations.signature(part) then
@@ -142,7 +142,7 @@ local function about_argument(param)
     return param.text and text .. "; " .. param.text or text
 end
 
--- The second result of what may fail is told with the first.
+-- The second result of a function that may fail is described with the first.
 local function about_result(result)
     if result.name == "why" and not result.text then return nil end
     local text = result.text and result.text:gsub("^or ", ", or ") or ""
@@ -165,7 +165,7 @@ end
 
 local function write_page(page)
     local w = new_writer()
-    w.paragraph("<!-- Made from " .. page.source .. " by docs/generate.lua: change that file, and run this one. -->")
+    w.paragraph("<!-- Generated from " .. page.source .. " by docs/generate.lua: edit that file, then run the generator. -->")
     w.paragraph("# " .. page.title)
     w.paragraph(page.intro)
     for _, item in ipairs(page.items) do
@@ -208,9 +208,9 @@ local function check_links(folder, name, text)
         if not target:match "^%a+:" then
             local there = file == "" and text or read(root .. "/" .. folder .. file)
             if not there then
-                report(("%s%s: a link to %s, which is not there"):format(folder, name, file))
+                report(("%s%s: broken link to %s"):format(folder, name, file))
             elseif fragment ~= "" and not headings(there)[fragment] then
-                report(("%s%s: a link to %s, which is no heading there"):format(folder, name, target))
+                report(("%s%s: broken link to %s, no such heading"):format(folder, name, target))
             end
         end
     end
@@ -218,7 +218,7 @@ end
 
 local function check_page(name, text, guide)
     if read(root .. "/" .. FOLDER .. name) ~= text then
-        report(("%s%s is not what docs/generate.lua makes: run it"):format(FOLDER, name))
+        report(("%s%s is out of date; run lua5.4 docs/generate.lua"):format(FOLDER, name))
     end
     if not guide:find("(" .. name, 1, true) then
         report(("%s%s does not link %s"):format(FOLDER, INDEX, name))
@@ -226,7 +226,7 @@ local function check_page(name, text, guide)
     check_links(FOLDER, name, text)
 end
 
-local function check_strangers(known)
+local function check_unknown(known)
     for name in io.popen("ls '" .. root .. "/" .. FOLDER .. "'"):lines() do
         if name ~= INDEX and not known[name] then report(FOLDER .. name .. " has no page in the annotations") end
     end
@@ -249,6 +249,6 @@ end
 if check then
     check_links(FOLDER, INDEX, guide)
     check_links("", INDEX, read(root .. "/" .. INDEX) or "")
-    check_strangers(known)
+    check_unknown(known)
 end
 os.exit(problems == 0)

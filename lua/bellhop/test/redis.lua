@@ -1,11 +1,10 @@
--- bellhop.test.redis - the Redis of specs: one that keeps values, with the commands that policies use
--- most. Scripts run in it with Lua 5.4, where Redis has 5.1.
+-- bellhop.test.redis - a fake Redis for specs, with the commands that policies use most. Scripts run in Lua 5.4; the real
+-- Redis has Lua 5.1.
 --
 --     local redis = require("bellhop.test.redis").new(now)   -- now() is the time in seconds
---     local value, why = redis("GET", "key")                 -- as a spec's own Redis: nil, why is an error
+--     local value, why = redis("GET", "key")                 -- nil, why is an error reply
 --
--- A keyspace (db) holds entries { kind, value, ends }. Commands raise { text } for what Redis answers
--- with an error.
+-- A keyspace (db) has entries { kind, value, expires }. Commands raise { text } for an error reply.
 local core = require "bellhop.test.core"
 
 local WRONGTYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
@@ -30,7 +29,7 @@ local function new_keyspace(now)
 
     function db.find(key, kind)
         local entry = db.keys[key]
-        if entry and entry.ends and entry.ends <= now() then
+        if entry and entry.expires and entry.expires <= now() then
             db.keys[key], entry = nil, nil
         end
         if entry and kind and entry.kind ~= kind then error({ WRONGTYPE }, 0) end
@@ -49,7 +48,7 @@ local function new_keyspace(now)
     return db
 end
 
--- Members of a hash, a set or a sorted set; an empty one is no key.
+-- Removes members of a hash, a set or a sorted set. The key is removed with the last one.
 local function remove(db, key, kind, ...)
     local entry, n = db.find(key, kind), 0
     for _, member in ipairs { ... } do
@@ -59,7 +58,7 @@ local function remove(db, key, kind, ...)
     return n
 end
 
--- Of a list, by indexes from 0, as Redis counts them.
+-- A part of a list. Indexes start at 0, as in Redis.
 local function range(list, from, to)
     local first, last = integer(from), integer(to)
     if first < 0 then first = math.max(#list + first, 0) end
@@ -73,12 +72,12 @@ local function add_strings(db, commands)
     function commands.PING(text) return text or "PONG" end
 
     function commands.SET(key, value, ...)
-        local words, ends, when = { ... }, nil, nil
+        local words, expires, when = { ... }, nil, nil
         local i = 1
         while i <= #words do
             local word = words[i]:upper()
             if word == "EX" or word == "PX" then
-                ends = db.now() + integer(words[i + 1]) / (word == "EX" and 1 or 1000)
+                expires = db.now() + integer(words[i + 1]) / (word == "EX" and 1 or 1000)
                 i = i + 1
             elseif word == "NX" or word == "XX" then
                 when = word
@@ -89,7 +88,7 @@ local function add_strings(db, commands)
         end
         local there = db.find(key) ~= nil
         if when == "NX" and there or when == "XX" and not there then return nil end
-        db.keys[key] = { kind = "string", value = value, ends = ends }
+        db.keys[key] = { kind = "string", value = value, expires = expires }
         return "OK"
     end
 
@@ -129,7 +128,7 @@ local function add_strings(db, commands)
     function commands.PEXPIRE(key, ms)
         local entry = db.find(key)
         if not entry then return 0 end
-        entry.ends = db.now() + integer(ms) / 1000
+        entry.expires = db.now() + integer(ms) / 1000
         return 1
     end
 
@@ -140,7 +139,7 @@ local function add_strings(db, commands)
     function commands.PTTL(key)
         local entry = db.find(key)
         if not entry then return -2 end
-        return entry.ends and math.floor((entry.ends - db.now()) * 1000 + 0.5) or -1
+        return entry.expires and math.floor((entry.expires - db.now()) * 1000 + 0.5) or -1
     end
 
     function commands.TTL(key)
@@ -430,7 +429,7 @@ function redis.new(now)
     local function run(name, ...)
         local command = commands[name:upper()]
         if not command then
-            return nil, ("ERR the test's Redis does not know %s; give your own: load(file, { redis = "):format(name)
+            return nil, ("ERR the fake Redis does not support %s; use your own: load(file, { redis = "):format(name)
                 .. "function(command, ...) ... end })"
         end
         local ok, value, why = pcall(command, ...)
