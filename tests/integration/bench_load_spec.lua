@@ -1,5 +1,5 @@
--- The load generator of the benchmarks: each of its modes against a real instance for a moment, and
--- that it notices when a server does less than it was asked. What it measures is of no concern here.
+-- The load generator of the benchmarks: each mode against a real instance for a moment, and that it
+-- detects wrong deliveries. The measured values are not checked.
 package.path = "tests/support/?.lua;" .. package.path
 local certs = require "certs"
 local daemon = require "daemon"
@@ -8,12 +8,12 @@ local redis = require "redis"
 local wait = require "wait"
 
 local BUILD = daemon.BIN:gsub("src/bellhop$", "")
-local LOAD, RAW_ECHO = BUILD .. "tests/bench/bench_load", BUILD .. "tests/bench/bench_raw_echo"
+local LOAD, RAW_ECHO = BUILD .. "tests/bench/load/bench_load", BUILD .. "tests/bench/bench_raw_echo"
 
 local QUICK = {"--connections", "20", "--warmup", "0.05", "--seconds", "0.2", "--settle", "0.05", "--drain", "5"}
 local PROBED = {BELLHOP_WEBSOCKET_CONTROL_PER_SECOND = "1000"}
 
--- on_handshake as --dev has it; the rest is the spec's.
+-- A policy with these hooks, and on_handshake as with --dev unless they define it.
 local function policy(hooks)
     return [[
     local hooks = { ]] .. hooks .. [[ }
@@ -25,7 +25,7 @@ end
 
 local ECHO = policy "on_message = function(conn, data) return data end"
 
--- What it printed, as a table, the text of it all, and the status.
+-- The printed keys as a table, the whole output, and the status.
 local function try(port, mode, ...)
     local words = {LOAD, mode}
     table.move(QUICK, 1, #QUICK, #words + 1, words)
@@ -47,7 +47,7 @@ local function run(port, mode, ...)
     return keys
 end
 
-local function moved(keys)
+local function assert_traffic(keys)
     assert.is_true(keys.deliveries > 0)
     assert.is_true(keys.messages > 0)
     assert.is_true(0 < keys.latency_us_p50 and keys.latency_us_p50 <= keys.latency_us_max)
@@ -66,7 +66,7 @@ describe("the load generator", function()
     it("publishes to all, in rounds and on a schedule, from several processes", function()
         local where = {"--path", "/ws?user=%d&topic=news", "--publish", api(d, "topics/news"), "--pid", d.process.pid}
         local keys = run(d.port, "fanout", "--rounds", "10", table.unpack(where))
-        moved(keys)
+        assert_traffic(keys)
         assert.are.equal(10, keys.messages)
         assert.are.equal(200, keys.deliveries)
         assert.is_true(keys.round_us_p50 >= keys.latency_us_p50)
@@ -75,13 +75,13 @@ describe("the load generator", function()
         keys = run(d.port, "fanout", "--rounds", "10", "--processes", "3", table.unpack(where))
         assert.are.equal(200, keys.deliveries)
         keys = run(d.port, "fanout", "--rate", "100", "--processes", "2", table.unpack(where))
-        moved(keys)
+        assert_traffic(keys)
         assert.are.equal(20, keys.messages)
     end)
 
     it("publishes to users", function()
-        moved(run(d.port, "users", "--path", "/ws?user=%d", "--publish", api(d, "users/%d")))
-        moved(run(d.port, "users", "--path", "/ws?user=%d", "--publish", api(d, "users/%d"), "--rate", "200",
+        assert_traffic(run(d.port, "users", "--path", "/ws?user=%d", "--publish", api(d, "users/%d")))
+        assert_traffic(run(d.port, "users", "--path", "/ws?user=%d", "--publish", api(d, "users/%d"), "--rate", "200",
             "--processes", "2"))
     end)
 
@@ -95,7 +95,7 @@ describe("the load generator", function()
         d:stop()
         d = daemon.start {workers = 1, redis = server:url()}
         for _, more in ipairs {{}, {"--processes", "2"}, {"--rate", "200"}} do
-            moved(run(d.port, "users", "--path", "/ws?user=%d", "--publish",
+            assert_traffic(run(d.port, "users", "--path", "/ws?user=%d", "--publish",
                 ("redis://127.0.0.1:%d/notification:%%d"):format(server.port), table.unpack(more)))
         end
     end)
@@ -124,11 +124,11 @@ describe("the load generator", function()
             redis.stop_all()
         end)
         for i = 1, 2 do all[i] = daemon.start {workers = 1, redis = server:url()} end
-        moved(run(all[1].port, "users", "--path", "/ws?user=%d", "--publish",
+        assert_traffic(run(all[1].port, "users", "--path", "/ws?user=%d", "--publish",
             ("redis://127.0.0.1:%d/notification:%%d"):format(server.port), "127.0.0.1:" .. all[2].port))
     end)
 
-    it("has connections that stand for several users each", function()
+    it("delivers to connections that belong to several users", function()
         local several = policy [[
         on_handshake = function(req)
             local first = tonumber(req:arg "user")
@@ -136,7 +136,7 @@ describe("the load generator", function()
         end]]
         local other = daemon.start {workers = 1, policy = several}
         finally(function() other:stop() end)
-        moved(run(other.port, "users", "--users", "60", "--path", "/ws?user=%d", "--publish", api(other, "topics/%d")))
+        assert_traffic(run(other.port, "users", "--users", "60", "--path", "/ws?user=%d", "--publish", api(other, "topics/%d")))
     end)
 
     it("opens connections in a burst", function()
@@ -146,7 +146,7 @@ describe("the load generator", function()
         assert.is_true(keys.server_cpu_us_per_connection > 0)
     end)
 
-    it("says what it cannot do", function()
+    it("explains why it cannot run", function()
         local _, output, status = try(d.port, "echo", "--path", "/nowhere")
         assert.are.equal(1, status, output)
         assert.matches("404", output)
@@ -155,7 +155,7 @@ describe("the load generator", function()
         assert.matches("%-%-publish", output)
         _, output, status = try(d.port, "users", "--path", "/ws?user=%d", "--publish", api(d, "nobody/%d"))
         assert.are.equal(1, status, output)
-        assert.matches("refused with HTTP status 404", output)
+        assert.matches("HTTP status 404", output)
         _, output, status = try(d.port, "idle", "--connections", "1000000", "--processes", "1")
         assert.are.equal(1, status, output)
         assert.matches("processes are needed", output)
@@ -165,16 +165,16 @@ end)
 describe("the load generator's echo", function()
     after_each(daemon.stop_all)
 
-    it("gets back what it sends", function()
+    it("receives what it sends", function()
         local d = daemon.start {workers = 1, policy = ECHO, env = PROBED}
-        moved(run(d.port, "echo", "--pid", d.process.pid))
-        moved(run(d.port, "echo", "--in-flight", "16", "--processes", "2", "--probe"))
-        moved(run(d.port, "echo", "--size", "1000", "--in-flight", "3"))
-        moved(run(d.port, "echo", "--size", "65600"))
-        moved(run(d.port, "echo", "--rate", "1000", "--processes", "3"))
+        assert_traffic(run(d.port, "echo", "--pid", d.process.pid))
+        assert_traffic(run(d.port, "echo", "--in-flight", "16", "--processes", "2", "--probe"))
+        assert_traffic(run(d.port, "echo", "--size", "1000", "--in-flight", "3"))
+        assert_traffic(run(d.port, "echo", "--size", "65600"))
+        assert_traffic(run(d.port, "echo", "--rate", "1000", "--processes", "3"))
     end)
 
-    it("does so over TLS", function()
+    it("works over TLS", function()
         local dir = certs.new()
         finally(function() dir:remove() end)
         local crt, key = dir:make "localhost"
@@ -184,68 +184,68 @@ describe("the load generator's echo", function()
             listen = {"127.0.0.1:0", "tls:127.0.0.1:0"},
             env = {BELLHOP_TLS_CERTIFICATES = crt, BELLHOP_TLS_KEYS = key},
         }
-        moved(run(d.ports[2], "echo", "--tls", "--in-flight", "4", "--size", "20000"))
+        assert_traffic(run(d.ports[2], "echo", "--tls", "--in-flight", "4", "--size", "20000"))
         run(d.ports[2], "burst", "--tls")
     end)
 
-    it("does so without WebSocket", function()
+    it("works without WebSocket", function()
         local server = process.spawn {RAW_ECHO, "--listen", "127.0.0.1:0"}
         finally(function() assert.are.equal(0, (server:stop())) end)
         local port = wait.till(function() return server:log():match "address=127%.0%.0%.1:(%d+)" end)
-        moved(run(port, "echo", "--dialect", "tcp", "--in-flight", "16", "--pid", server.pid))
-        moved(run(port, "echo", "--dialect", "tcp", "--rate", "1000"))
-        run(port, "burst", "--dialect", "tcp")
+        assert_traffic(run(port, "echo", "--protocol", "tcp", "--in-flight", "16", "--pid", server.pid))
+        assert_traffic(run(port, "echo", "--protocol", "tcp", "--rate", "1000"))
+        run(port, "burst", "--protocol", "tcp")
     end)
 
-    -- key: which of the figures must not be 0; hooks: of a server that does it wrong.
-    local function notices(key, hooks, ...)
+    -- key: the figure that must not be 0; hooks: of a faulty server.
+    local function detects(key, hooks, ...)
         local d = daemon.start {workers = 1, policy = policy(hooks)}
         local keys, output, status = try(d.port, ...)
         assert.are.equal(3, status, output)
         assert.is_true(keys[key] > 0, output)
-        assert.matches("not what was sent", output)
+        assert.matches("wrong deliveries", output)
     end
 
-    it("notices shorter answers", function()
-        notices("short_payloads", "on_message = function(_, data) return data:sub(1, -2) end", "echo")
+    it("detects shortened replies", function()
+        detects("short_payloads", "on_message = function(_, data) return data:sub(1, -2) end", "echo")
     end)
 
-    it("notices other bytes", function()
-        notices("short_payloads", "on_message = function(_, data) return data:sub(1, -3) .. '!.' end", "echo",
+    it("detects changed bytes", function()
+        detects("short_payloads", "on_message = function(_, data) return data:sub(1, -3) .. '!.' end", "echo",
             "--size", "200")
     end)
 
-    it("notices answers of another message", function()
-        notices("unexpected", "on_message = function(_, data) last = last or data; return last end", "echo")
+    it("detects replies to another message", function()
+        detects("unexpected", "on_message = function(_, data) last = last or data; return last end", "echo")
     end)
 
-    it("notices missing answers", function()
-        notices("lost", "on_message = function() return true end", "echo", "--drain", "0.1")
+    it("detects missing replies", function()
+        detects("lost", "on_message = function() return true end", "echo", "--drain", "0.1")
     end)
 
-    it("notices answers too many", function()
-        notices("unexpected", "on_message = function(conn, data) conn:send(data); return data end", "echo")
+    it("detects duplicate replies", function()
+        detects("unexpected", "on_message = function(conn, data) conn:send(data); return data end", "echo")
     end)
 
-    it("notices closed connections", function()
-        notices("closed_connections", "on_message = function() return false, 4000, 'enough' end", "echo",
+    it("detects closed connections", function()
+        detects("closed_connections", "on_message = function() return false, 4000, 'enough' end", "echo",
             "--drain", "0.1")
     end)
 end)
 
--- The dialects of other servers, as far as the load generator makes use of them, spoken by a policy.
-describe("the load generator's dialect", function()
+-- The protocols of other servers, as far as the load generator uses them, implemented by a policy.
+describe("the load generator's protocol", function()
     after_each(daemon.stop_all)
 
-    local function both(hooks, dialect)
+    local function both(hooks, protocol)
         local d = daemon.start {workers = 1, policy = policy(hooks)}
-        moved(run(d.port, "fanout", "--dialect", dialect, "--channel", "news", "--rounds", "10", "--path",
+        assert_traffic(run(d.port, "fanout", "--protocol", protocol, "--channel", "news", "--rounds", "10", "--path",
             "/ws?user=%d&topic=news", "--publish", api(d, "topics/news")))
-        moved(run(d.port, "users", "--dialect", dialect, "--channel", "u.%d", "--path", "/ws?user=%d",
+        assert_traffic(run(d.port, "users", "--protocol", protocol, "--channel", "u.%d", "--path", "/ws?user=%d",
             "--publish", api(d, "users/%d")))
     end
 
-    it("of NATS is understood", function()
+    it("is NATS with --protocol nats", function()
         both([[
             on_open = function(conn) conn:send 'INFO {"max_payload":1048576}\r\nPI' end,
             on_message = function(conn, data)
@@ -257,7 +257,7 @@ describe("the load generator's dialect", function()
         ]], "nats")
     end)
 
-    it("of Centrifugo is understood", function()
+    it("is Centrifugo with --protocol centrifugo", function()
         both([[
             on_open = function(conn) conn:send "{}" end,
             on_message = function(conn, data)

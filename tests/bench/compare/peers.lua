@@ -17,7 +17,7 @@ local wait = require "wait"
 
 local peers = {}
 
--- Where each mode's phones connect, in the dialect raw: the same query for all.
+-- Where each mode's phones connect, in the protocol raw: the same query for all.
 local PATHS = {
     echo = "/ws",
     fanout = "/ws?topic=bench",
@@ -52,7 +52,7 @@ local function fill(text, values)
 end
 
 local function raw_words(scenario, publish)
-    local words = {"--dialect", "raw", "--path", PATHS[scenario.mode]}
+    local words = {"--protocol", "raw", "--path", PATHS[scenario.mode]}
     if scenario.tls then words[#words + 1] = "--tls" end
     for _, word in ipairs(publish and {"--publish", publish} or {}) do words[#words + 1] = word end
     return table.unpack(words)
@@ -73,13 +73,13 @@ end
 
 -- --- what is built with it ---
 
-local function start_tool(name, dialect)
+local function start_tool(name, protocol)
     return function(env)
         local port = tcp.free_port()
         local running = servers.launch(env, {env.build .. "/tests/bench/" .. name, "--listen", "127.0.0.1:" .. port})
         servers.wait_port(running, name, port)
-        local words = {"--dialect", dialect}
-        if dialect == "raw" then table.move({"--path", PATHS.echo}, 1, 2, 3, words) end
+        local words = {"--protocol", protocol}
+        if protocol == "raw" then table.move({"--path", PATHS.echo}, 1, 2, 3, words) end
         return servers.server(running, port, table.unpack(words))
     end
 end
@@ -194,7 +194,7 @@ websocket {
 ]]
 
 local function nats_words(scenario, port)
-    local words = {"--dialect", "nats", "--path", "/"}
+    local words = {"--protocol", "nats", "--path", "/"}
     local function add(...) table.move({...}, 1, select("#", ...), #words + 1, words) end
     local channel = scenario.mode == "fanout" and "bench" or "u.%d"
     add("--channel", channel)
@@ -234,7 +234,7 @@ local CENTRIFUGO_CONFIG = [[
 ]]
 
 local function centrifugo_words(scenario, port)
-    local words = {"--dialect", "centrifugo", "--path", "/connection/websocket"}
+    local words = {"--protocol", "centrifugo", "--path", "/connection/websocket"}
     local function add(...) table.move({...}, 1, select("#", ...), #words + 1, words) end
     local channel = scenario.mode == "fanout" and "bench" or "u.%d"
     add("--channel", channel)

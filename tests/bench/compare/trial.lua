@@ -18,7 +18,7 @@ end
 local function load_words(env, what, servers)
     local words = machine.pinned(env.client_core)
     local function add(...) table.move({...}, 1, select("#", ...), #words + 1, words) end
-    add(env.build .. "/tests/bench/bench_load", what.mode, "--connections", tostring(what.connections))
+    add(env.build .. "/tests/bench/load/bench_load", what.mode, "--connections", tostring(what.connections))
     if what.size then add("--size", tostring(what.size)) end
     add(table.unpack(what.options))
     add(table.unpack(servers[1].words))

@@ -1,5 +1,5 @@
-/* frame.h - WebSocket frames as a client writes and reads them. The mask is one for all: servers
- * must undo it all the same, and what is to be sent can be masked in advance. */
+/* frame.h - WebSocket frames of a client. All frames have the same mask: a server must unmask them
+ * all the same, and frames can be masked in advance. */
 #ifndef BELLHOP_BENCH_FRAME_H
 #define BELLHOP_BENCH_FRAME_H
 
@@ -16,7 +16,7 @@ static const uint8_t frame_mask[4] = {0x5a, 0x93, 0x2e, 0xc7};
 
 struct frame {
     uint8_t opcode;
-    bool fin, odd; /* odd: compressed or masked, which nobody asked for */
+    bool fin, invalid; /* invalid: compressed or masked */
     const uint8_t *payload;
     size_t len;
     size_t total; /* with its head */
@@ -41,14 +41,14 @@ static inline size_t frame_head(uint8_t *out, uint8_t opcode, size_t len) {
     return n + sizeof frame_mask;
 }
 
-/* `at`: where the bytes stand in the payload. */
+/* `at`: the position of the bytes in the payload. */
 static inline void frame_copy_masked(uint8_t *out, const void *bytes, size_t len, size_t at) {
     const uint8_t *in = bytes;
     for (size_t i = 0; i < len; i++)
         out[i] = in[i] ^ frame_mask[(at + i) & 3];
 }
 
-/* False while the frame is not whole. */
+/* False while the frame is incomplete. */
 static inline bool frame_read(struct frame *f, const uint8_t *in, size_t len) {
     size_t head = 2;
     if (len < head)
@@ -66,7 +66,7 @@ static inline bool frame_read(struct frame *f, const uint8_t *in, size_t len) {
         return false;
     f->opcode = in[0] & 15;
     f->fin = in[0] >> 7;
-    f->odd = (in[0] & 0x70) || (in[1] & 0x80);
+    f->invalid = (in[0] & 0x70) || (in[1] & 0x80);
     f->payload = in + head;
     f->len = n;
     f->total = head + n;

@@ -1,4 +1,4 @@
-/* histogram.c - what is asked of a histogram when all is over. */
+/* histogram.c - quantiles, and the merge of several histograms. */
 #include "histogram.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
-/* histogram.h - how values (nanoseconds) are distributed, in a fixed room: 64 buckets for each
- * power of two, so what is read from one is at most 1/128 off; the largest value is exact. There
- * are no pointers in it, so it may lie in memory that processes share, and it is all zeroes when
- * empty. One writer; another process reads when that one is done. */
+/* histogram.h - the distribution of values (nanoseconds) in fixed memory: 64 buckets for each power
+ * of two, so a quantile is at most 1/128 off; the largest value is exact. It has no pointers, so it
+ * may lie in shared memory, and is empty when zeroed. One writer; others read when the writer is
+ * done. */
 #ifndef BELLHOP_BENCH_HISTOGRAM_H
 #define BELLHOP_BENCH_HISTOGRAM_H
 
@@ -35,7 +35,7 @@ static inline void histogram_add(struct histogram *h, uint64_t value) {
 /* Adds all of `other`. */
 void histogram_merge(struct histogram *h, const struct histogram *other);
 
-/* The value that the share q (0..1) of all values do not exceed; 0 of an empty one. */
+/* The value that the share q (0..1) of all values does not exceed; 0 if empty. */
 uint64_t histogram_quantile(const struct histogram *h, double q);
 
 #endif

@@ -1,14 +1,14 @@
-/* load.c - bench_load, a load generator for WebSocket servers (tests/bench/run.sh compares them
- * with it). This process conducts: it plans how many processes there must be, forks them, gives
- * orders, reads what the server uses at the moments between, and hands it all to report.c. It
- * sleeps while the others measure.
+/* load.c - bench_load, a load generator for WebSocket servers. This process is the conductor: it
+ * computes how many worker processes are needed, forks them, sends them commands, reads the CPU
+ * time and memory of the server between the phases, and hands all of it to report.c. It sleeps
+ * while the workers measure.
  *
- * No measured time contains the opening of connections, except where that is what is measured
- * (burst). Processes are told what to do by eventfds and shared memory; one that ends early has
- * failed, has said why, and takes all others with it. */
-#include "client.h"
+ * The measured time never includes opening the connections, except in the mode that measures that
+ * (burst). Commands go through shared memory and an eventfd for each worker. A worker that ends
+ * early has failed and printed why; all others are killed then. */
+#include "output.h"
 #include "report.h"
-#include "say.h"
+#include "worker.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -23,17 +23,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SPARE_DESCRIPTORS 96 /* the loop, publishing, ours and the library's */
-/* There are 28,000 ports, but connect takes every other one first, and searches long when few of
- * those are left: at 14,000 a connection costs ten times as much. */
-#define PORTS_OF_SOURCE 8000
-#define PATIENCE_NS     (30 * NS_PER_S) /* for anything that clients do without a fixed time */
+#define SPARE_DESCRIPTORS 96 /* the loop, publishing, standard streams */
+/* Of 28,000 ephemeral ports connect tries every other one first, and its search gets slow when few
+ * of those are free: at 14,000 a connection costs ten times as much. */
+#define PORTS_PER_SOURCE 8000
+#define TIMEOUT_NS       (30 * NS_PER_S) /* for each command without a fixed duration */
 
 struct conductor {
     struct options options;
     struct shared *shared;
     unsigned processes; /* with the probe */
-    int *orders;
+    int *commands;      /* eventfds */
     pid_t *pids;
     int children; /* signalfd */
     struct report report;
@@ -41,7 +41,7 @@ struct conductor {
 
 /* --- the plan --- */
 
-static unsigned descriptors(void) {
+static unsigned raise_descriptor_limit(void) {
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
@@ -55,23 +55,25 @@ static unsigned divide_up(unsigned a, unsigned b) {
 }
 
 static void plan(struct options *o) {
-    unsigned limit = descriptors();
+    unsigned limit = raise_descriptor_limit();
     if (limit <= SPARE_DESCRIPTORS)
-        die("a process may have only %u descriptors (ulimit -n)", limit);
+        die("the limit of %u file descriptors is too low (ulimit -n)", limit);
     unsigned each = limit - SPARE_DESCRIPTORS, needed = divide_up(o->connections, each);
     if (o->processes && o->processes < needed)
-        die("%u connections in %u processes: a process may have only %u descriptors (ulimit -n); "
+        die("%u connections in %u processes: the limit is %u file descriptors for each (ulimit "
+            "-n); "
             "%u processes are needed",
             o->connections, o->processes, limit, needed);
     if (!o->processes && needed > 1)
-        fprintf(stderr, "bench_load: %u processes, because one may have only %u descriptors\n",
+        fprintf(stderr,
+                "bench_load: %u processes, since the limit is %u file descriptors for each\n",
                 needed, limit);
     if (!o->processes)
         o->processes = needed;
     if (o->connections < o->processes)
         o->processes = o->connections;
     if (!o->sources)
-        o->sources = divide_up(o->connections, PORTS_OF_SOURCE);
+        o->sources = divide_up(o->connections, PORTS_PER_SOURCE);
 }
 
 /* --- processes --- */
@@ -83,48 +85,48 @@ static void *map_shared(size_t size) {
     return at;
 }
 
-static void share(struct conductor *c) {
+static void init_shared(struct conductor *c) {
     const struct options *o = &c->options;
     c->shared = map_shared(sizeof *c->shared + (o->processes + 1) * sizeof(struct result));
     c->shared->sent_to = map_shared(o->connections * sizeof *c->shared->sent_to);
-    c->shared->arrived = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    c->shared->done = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     c->shared->publisher = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     c->shared->from = c->shared->until = UINT64_MAX;
 }
 
-/* The clients get SIGCHLD as it was. */
+/* Workers get the signal mask from before. */
 static void fork_all(struct conductor *c) {
     sigset_t child, before;
     c->processes = c->options.processes + c->options.probe;
-    c->orders = must_realloc(NULL, c->processes * sizeof *c->orders);
+    c->commands = must_realloc(NULL, c->processes * sizeof *c->commands);
     c->pids = must_realloc(NULL, c->processes * sizeof *c->pids);
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
     sigprocmask(SIG_BLOCK, &child, &before);
     c->children = signalfd(-1, &child, SFD_CLOEXEC);
     for (unsigned i = 0; i < c->processes; i++) {
-        c->orders[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        c->commands[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         c->pids[i] = fork();
         if (c->pids[i] < 0)
             die("fork: %s", strerror(errno));
         if (c->pids[i] == 0) {
             sigprocmask(SIG_SETMASK, &before, NULL);
-            client_main(&c->options, c->shared, i, c->orders[i]);
+            worker_main(&c->options, c->shared, i, c->commands[i]);
         }
     }
 }
 
-static void order(struct conductor *c, unsigned i, enum command command) {
+static void send_command(struct conductor *c, unsigned i, enum command command) {
     c->shared->results[i].command = command;
-    eventfd_write(c->orders[i], 1);
+    eventfd_write(c->commands[i], 1);
 }
 
-static void order_clients(struct conductor *c, enum command command) {
+static void send_all(struct conductor *c, enum command command) {
     for (unsigned i = 0; i < c->options.processes; i++)
-        order(c, i, command);
+        send_command(c, i, command);
 }
 
-__attribute__((noreturn)) static void give_up(struct conductor *c) {
+__attribute__((noreturn)) static void kill_all(struct conductor *c) {
     for (unsigned i = 0; i < c->processes; i++)
         kill(c->pids[i], SIGKILL);
     while (wait(NULL) > 0)
@@ -132,47 +134,47 @@ __attribute__((noreturn)) static void give_up(struct conductor *c) {
     exit(1);
 }
 
-/* Waits until it is `when`, or so many have arrived. */
-static void wait_until(struct conductor *c, uint64_t when, unsigned arrivals) {
-    struct pollfd fds[] = {{.fd = c->shared->arrived, .events = POLLIN},
+/* Waits until it is `when`, or until so many workers are done (0: only for the time). */
+static void wait_until(struct conductor *c, uint64_t when, unsigned workers) {
+    struct pollfd fds[] = {{.fd = c->shared->done, .events = POLLIN},
                            {.fd = c->children, .events = POLLIN}};
-    bool by_time = arrivals == 0;
+    bool by_time = workers == 0;
     for (uint64_t now; (now = now_ns()) < when;) {
         eventfd_t count;
         struct timespec rest = {(time_t)((when - now) / NS_PER_S), (long)((when - now) % NS_PER_S)};
         ppoll(by_time ? fds + 1 : fds, by_time ? 1 : 2, &rest, NULL);
         if (fds[1].revents)
-            give_up(c);
-        if (by_time || eventfd_read(c->shared->arrived, &count))
+            kill_all(c);
+        if (by_time || eventfd_read(c->shared->done, &count))
             continue;
-        if (count >= arrivals)
+        if (count >= workers)
             return;
-        arrivals -= (unsigned)count;
+        workers -= (unsigned)count;
     }
     if (by_time)
         return;
-    fprintf(stderr, "bench_load: %u process(es) did not get on in time\n", arrivals);
-    give_up(c);
+    fprintf(stderr, "bench_load: timeout: %u process(es) not done\n", workers);
+    kill_all(c);
 }
 
-static void wait_for(struct conductor *c, unsigned arrivals) {
-    wait_until(c, now_ns() + PATIENCE_NS + (uint64_t)(c->options.drain * NS_PER_S), arrivals);
+static void wait_for(struct conductor *c, unsigned workers) {
+    wait_until(c, now_ns() + TIMEOUT_NS + (uint64_t)(c->options.drain * NS_PER_S), workers);
 }
 
 static void quit(struct conductor *c) {
     for (unsigned i = 0; i < c->processes; i++)
-        order(c, i, COMMAND_QUIT);
+        send_command(c, i, COMMAND_QUIT);
     for (unsigned i = 0; i < c->processes; i++) {
         int status;
         if (waitpid(c->pids[i], &status, 0) != c->pids[i] || status)
-            give_up(c);
+            kill_all(c);
         c->pids[i] = 0;
     }
 }
 
 /* --- phases --- */
 
-static void use(struct conductor *c, struct usage *u) {
+static void read_usage(struct conductor *c, struct usage *u) {
     pid_t self = getpid();
     u->at = now_ns();
     u->server = process_stats_cpu(c->options.pids, c->options.pid_count, NULL);
@@ -183,61 +185,60 @@ static struct process_memory memory(struct conductor *c) {
     return process_stats_memory(c->options.pids, c->options.pid_count);
 }
 
-/* Also how long it took, which is what a burst is about. */
+/* The mode burst measures this phase. */
 static void open_all(struct conductor *c) {
     const struct options *o = &c->options;
     if (o->probe) {
-        order(c, o->processes, COMMAND_OPEN);
+        send_command(c, o->processes, COMMAND_OPEN);
         wait_for(c, 1);
-        order(c, o->processes, COMMAND_RUN);
+        send_command(c, o->processes, COMMAND_RUN);
         c->shared->probe_counts = o->mode == MODE_IDLE || o->mode == MODE_BURST;
     }
     c->report.memory_before = memory(c);
-    use(c, &c->report.opening);
-    order_clients(c, COMMAND_OPEN);
-    wait_until(c, now_ns() + PATIENCE_NS + o->connections * 5 * NS_PER_MS, o->processes);
-    use(c, &c->report.opened);
+    read_usage(c, &c->report.opening);
+    send_all(c, COMMAND_OPEN);
+    wait_until(c, now_ns() + TIMEOUT_NS + o->connections * 5 * NS_PER_MS, o->processes);
+    read_usage(c, &c->report.opened);
     if (o->mode == MODE_BURST)
         c->shared->probe_counts = false;
     wait_until(c, now_ns() + (uint64_t)(o->settle * NS_PER_S), 0);
     c->report.memory_after = memory(c);
 }
 
-/* For a fixed time. */
-static void run_timed(struct conductor *c, unsigned arrivals) {
+static void run_timed(struct conductor *c, unsigned workers) {
     const struct options *o = &c->options;
     struct shared *s = c->shared;
     s->start = now_ns() + 10 * NS_PER_MS;
     s->from = s->start + (uint64_t)(o->warmup * NS_PER_S);
     s->until = s->from + (uint64_t)(o->seconds * NS_PER_S);
-    order_clients(c, COMMAND_RUN);
+    send_all(c, COMMAND_RUN);
     wait_until(c, s->from, 0);
     s->probe_counts = true;
-    use(c, &c->report.begin);
+    read_usage(c, &c->report.begin);
     wait_until(c, s->until, 0);
-    use(c, &c->report.end);
+    read_usage(c, &c->report.end);
     s->probe_counts = false;
     c->report.measured_ns = s->until - s->from;
-    wait_for(c, arrivals);
+    wait_for(c, workers);
 }
 
 static void run_rounds(struct conductor *c, unsigned rounds) {
     c->shared->rounds = rounds;
-    order_clients(c, COMMAND_RUN);
-    /* Each may take as long as it is waited for, and none comes after one that took longer. */
+    send_all(c, COMMAND_RUN);
+    /* Each round may take up to --drain; a longer one is the last. */
     uint64_t most = (uint64_t)(c->options.drain * NS_PER_S) * rounds;
-    wait_until(c, now_ns() + PATIENCE_NS + most, 1);
+    wait_until(c, now_ns() + TIMEOUT_NS + most, 1);
 }
 
-/* For a number of messages; a tenth of them, at least one, goes before. */
+/* For a number of messages, after a tenth as many (at least one) to warm up. */
 static void run_counted(struct conductor *c) {
     struct shared *s = c->shared;
     run_rounds(c, (c->options.rounds + 9) / 10);
-    use(c, &c->report.begin);
+    read_usage(c, &c->report.begin);
     s->from = now_ns();
     s->probe_counts = true;
     run_rounds(c, c->options.rounds);
-    use(c, &c->report.end);
+    read_usage(c, &c->report.end);
     s->probe_counts = false;
     c->report.measured_ns = s->ended - s->from;
 }
@@ -257,13 +258,13 @@ int main(int argc, char **argv) {
     plan(&c.options);
     for (size_t i = 0; i < c.options.pid_count; i++)
         if (kill(c.options.pids[i], 0) && errno == ESRCH)
-            die("there is no process %d", (int)c.options.pids[i]);
-    share(&c);
+            die("--pid %d: no such process", (int)c.options.pids[i]);
+    init_shared(&c);
     fork_all(&c);
     open_all(&c);
     run(&c);
     quit(&c);
-    free(c.orders);
+    free(c.commands);
     free(c.pids);
     return report_print(&c.report, &c.options, c.shared);
 }

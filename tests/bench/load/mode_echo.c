@@ -1,26 +1,26 @@
-/* mode_echo.c - each connection sends payloads and expects the very same ones back, in their order.
+/* mode_echo.c - each connection sends payloads and expects the same ones back, in order.
  *
- * In the closed loop a connection keeps so many on their way: when k replies have been read, k
- * messages go out in one write. They are copied from a row of frames that lie ready, masked, and
- * only get their stamps. In the open loop the connections take turns at the times that are due. */
-#include "dialect.h"
+ * In the closed loop a connection keeps --in-flight of them outstanding: after a read with k
+ * replies, k messages are sent in one write, from an array of masked frames that only get new
+ * stamps. In the open loop the connections take turns on a fixed schedule. */
+#include "client.h"
 #include "frame.h"
 #include "pace.h"
-#include "phone.h"
+#include "protocol.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 struct frames {
     uint8_t *bytes;
-    size_t each, payload_at; /* of a frame: its length, and where its payload begins */
+    size_t each, payload_at; /* a frame's length, and where its payload begins in it */
 };
 
-static void init(struct client *client) {
+static void init(struct worker *worker) {
     struct frames *frames = must_realloc(NULL, sizeof *frames);
-    const struct payload *p = &client->payload;
-    unsigned row = client->options->in_flight;
-    bool websocket = dialects[client->options->dialect].websocket;
+    const struct payload *p = &worker->payload;
+    unsigned row = worker->options->in_flight;
+    bool websocket = protocols[worker->options->protocol].websocket;
     uint8_t head[FRAME_HEAD_MAX];
     frames->payload_at = websocket ? frame_head(head, FRAME_TEXT, p->size) : 0;
     frames->each = frames->payload_at + p->size;
@@ -32,7 +32,7 @@ static void init(struct client *client) {
         if (websocket)
             frame_copy_masked(at + frames->payload_at, p->bytes, p->size, 0);
     }
-    client->frames = frames;
+    worker->frames = frames;
 }
 
 static void add(_Atomic uint64_t *counter, uint64_t n) {
@@ -40,9 +40,9 @@ static void add(_Atomic uint64_t *counter, uint64_t n) {
                           memory_order_release);
 }
 
-static void send_stamped(struct phone *phone, unsigned n, uint64_t stamp) {
-    struct client *client = phone->client;
-    struct frames *frames = client->frames;
+static void send_stamped(struct client *client, unsigned n, uint64_t stamp) {
+    struct worker *worker = client->worker;
+    struct frames *frames = worker->frames;
     char digits[PAYLOAD_STAMP_LEN];
     uint8_t masked[PAYLOAD_STAMP_LEN];
     payload_digits(digits, stamp);
@@ -52,79 +52,79 @@ static void send_stamped(struct phone *phone, unsigned n, uint64_t stamp) {
     for (unsigned i = 0; i < n; i++) {
         memcpy(frames->bytes + i * frames->each + frames->payload_at + PAYLOAD_MARKER_LEN, masked,
                sizeof masked);
-        stamps_push(&phone->stamps, stamp);
+        stamps_push(&client->stamps, stamp);
     }
-    phone->sent += n;
-    add(&client->result->sent, n);
-    if (client_measures(client, stamp))
-        client->result->sent_measured += n;
-    phone_send(phone, frames->bytes, n * frames->each);
+    client->sent += n;
+    add(&worker->result->sent, n);
+    if (worker_measures(worker, stamp))
+        worker->result->sent_measured += n;
+    client_send(client, frames->bytes, n * frames->each);
 }
 
-static void run(struct client *client) {
-    for (unsigned i = 0; client->options->rate == 0 && i < client->count; i++)
-        if (client->phones[i].state == PHONE_OPEN)
-            send_stamped(&client->phones[i], client->options->in_flight, now_ns());
+static void run(struct worker *worker) {
+    for (unsigned i = 0; worker->options->rate == 0 && i < worker->count; i++)
+        if (worker->clients[i].state == CLIENT_OPEN)
+            send_stamped(&worker->clients[i], worker->options->in_flight, now_ns());
 }
 
-static void message(struct phone *phone, const uint8_t *bytes, size_t len) {
-    struct client *client = phone->client;
-    struct result *result = client->result;
-    uint64_t expected = stamps_pop(&phone->stamps), stamp;
-    phone->batch++;
-    if (!payload_check(&client->payload, bytes, len, &stamp)) {
+static void message(struct client *client, const uint8_t *bytes, size_t len) {
+    struct worker *worker = client->worker;
+    struct result *result = worker->result;
+    uint64_t expected = stamps_pop(&client->stamps), stamp;
+    client->batch++;
+    if (!payload_check(&worker->payload, bytes, len, &stamp)) {
         result->bad++;
         return;
     }
-    phone->received++;
+    client->received++;
     if (stamp != expected)
         result->unexpected++;
     add(&result->delivered, 1);
-    if (client_measures(client, client->now))
+    if (worker_measures(worker, worker->now))
         result->delivered_measured++;
-    if (client_measures(client, stamp))
-        histogram_add(&result->latency, client->now - stamp);
+    if (worker_measures(worker, stamp))
+        histogram_add(&result->latency, worker->now - stamp);
 }
 
-static void batch(struct phone *phone) {
-    unsigned n = phone->batch;
-    phone->batch = 0;
-    if (phone->client->options->rate > 0 || phone->client->now >= phone->client->shared->until)
+static void batch(struct client *client) {
+    unsigned n = client->batch;
+    client->batch = 0;
+    if (client->worker->options->rate > 0 || client->worker->now >= client->worker->shared->until)
         return;
-    /* A server that answers more than it was asked does not make for more messages. */
-    unsigned room = phone->client->options->in_flight - phone->stamps.count;
+    /* A server that sends duplicates does not cause more messages. */
+    unsigned room = client->worker->options->in_flight - client->stamps.count;
     if (n > room)
         n = room;
     if (n)
-        send_stamped(phone, n, phone->client->now);
+        send_stamped(client, n, client->worker->now);
 }
 
-static void send_due(struct client *client) {
+static void send_due(struct worker *worker) {
     uint64_t due;
-    while ((due = pace_due(client, client->options->processes, client->sequence)) <= client->now &&
-           due < client->shared->until) {
-        struct phone *phone = &client->phones[client->sequence++ % client->count];
-        if (phone->state == PHONE_OPEN)
-            send_stamped(phone, 1, due);
+    while ((due = pace_due(worker, worker->options->processes, worker->sequence)) <= worker->now &&
+           due < worker->shared->until) {
+        struct client *client = &worker->clients[worker->sequence++ % worker->count];
+        if (client->state == CLIENT_OPEN)
+            send_stamped(client, 1, due);
     }
-    client->wake_at = due;
+    worker->wake_at = due;
 }
 
-static void tick(struct client *client) {
-    uint64_t until = client->shared->until;
-    const struct result *r = client->result;
-    if (client->options->rate > 0 && client->now < until)
-        send_due(client);
-    if (client->now < until) {
-        client->wake_at = client->wake_at < until ? client->wake_at : until;
+static void tick(struct worker *worker) {
+    uint64_t until = worker->shared->until;
+    const struct result *r = worker->result;
+    if (worker->options->rate > 0 && worker->now < until)
+        send_due(worker);
+    if (worker->now < until) {
+        worker->wake_at = worker->wake_at < until ? worker->wake_at : until;
         return;
     }
-    if (client_gives_up(client, until) || r->sent <= r->delivered + r->bad)
-        client_arrive(client);
+    if (worker_timed_out(worker, until) || r->sent <= r->delivered + r->bad)
+        worker_done(worker);
 }
 
-static uint64_t expected(const struct phone *phone) {
-    return phone->sent;
+static uint64_t expected(const struct client *client) {
+    return client->sent;
 }
 
 const struct mode mode_echo = {.init = init,

@@ -1,81 +1,81 @@
-/* mode_fanout.c - one message to all.
+/* mode_fanout.c - each published message reaches all connections.
  *
- * In the closed loop the next one is published when the last one is everywhere: each process says
- * when all its phones have it, and the last of them wakes the publisher. In the open loop messages
- * are published when they are due, and several may be under way. */
-#include "phone.h"
+ * In the closed loop a message is published when the last one is delivered everywhere: each process
+ * counts a round when all its clients have the message, and the last process wakes the publisher.
+ * In the open loop messages are published on a fixed schedule, and several may be in flight. */
+#include "client.h"
+#include "output.h"
 #include "published.h"
 #include "publisher.h"
-#include "say.h"
 
-static bool paced(const struct client *client) {
-    return client->options->rate > 0;
+static bool is_open_loop(const struct worker *worker) {
+    return worker->options->rate > 0;
 }
 
-static void publish(struct client *client, uint64_t due) {
-    published_send(client, 0, due);
+static void publish(struct worker *worker, uint64_t due) {
+    published_send(worker, 0, due);
 }
 
-static void run(struct client *client) {
-    if (!published_here(client) || paced(client))
+static void run(struct worker *worker) {
+    if (!is_publisher(worker) || is_open_loop(worker))
         return;
-    client->rounds = client->shared->rounds;
-    publish(client, now_ns());
+    worker->rounds = worker->shared->rounds;
+    publish(worker, now_ns());
 }
 
-static void message(struct phone *phone, const uint8_t *bytes, size_t len) {
-    struct client *client = phone->client;
-    if (!published_take(phone, bytes, len) || client->result->delivered % client->count)
+static void message(struct client *client, const uint8_t *bytes, size_t len) {
+    struct worker *worker = client->worker;
+    if (!published_receive(client, bytes, len) || worker->result->delivered % worker->count)
         return;
-    uint64_t all = client->shared->results[0].sent * client->options->processes;
-    if (atomic_fetch_add(&client->shared->complete, 1) + 1 == all)
-        published_tell(client);
+    uint64_t all = worker->shared->results[0].sent * worker->options->processes;
+    if (atomic_fetch_add(&worker->shared->complete, 1) + 1 == all)
+        published_notify(worker);
 }
 
-static void finish(struct client *client) {
-    client->shared->ended = client->now;
-    client_arrive(client);
+static void finish(struct worker *worker) {
+    worker->shared->ended = worker->now;
+    worker_done(worker);
 }
 
-static void next_round(struct client *client) {
-    uint64_t all = client->result->sent * client->options->processes, began = client->last_stamp;
-    bool late = client_gives_up(client, began);
-    if (client->shared->complete < all) {
+static void next_round(struct worker *worker) {
+    uint64_t all = worker->result->sent * worker->options->processes, began = worker->last_stamp;
+    bool late = worker_timed_out(worker, began);
+    if (worker->shared->complete < all) {
         if (late)
-            finish(client);
+            finish(worker);
         return;
     }
-    client->now = now_ns();
-    if (client_measures(client, began))
-        histogram_add(&client->result->round, client->now - began);
-    if (--client->rounds == 0)
-        finish(client);
+    worker->now = now_ns();
+    if (worker_measures(worker, began))
+        histogram_add(&worker->result->round, worker->now - began);
+    if (--worker->rounds == 0)
+        finish(worker);
     else
-        publish(client, client->now);
+        publish(worker, worker->now);
 }
 
-static void drain(struct client *client) {
-    uint64_t all = client->result->sent * client->options->connections;
-    bool late = client_gives_up(client, client->shared->until);
-    client->wake_at = client->now + 5 * NS_PER_MS;
-    if (client_delivered_in_all(client) >= all || late)
-        client_arrive(client);
+static void drain(struct worker *worker) {
+    uint64_t all = worker->result->sent * worker->options->connections;
+    bool late = worker_timed_out(worker, worker->shared->until);
+    worker->wake_at = worker->now + 5 * NS_PER_MS;
+    if (worker_delivered_by_all(worker) >= all || late)
+        worker_done(worker);
 }
 
-static void tick(struct client *client) {
-    if (!published_here(client))
+static void tick(struct worker *worker) {
+    if (!is_publisher(worker))
         return;
-    if (!paced(client))
-        next_round(client);
-    else if (client->now < client->shared->until)
-        published_send_due(client, publish);
+    if (!is_open_loop(worker))
+        next_round(worker);
+    else if (worker->now < worker->shared->until)
+        published_send_due(worker, publish);
     else
-        drain(client);
-    publisher_flush(client->publisher);
+        drain(worker);
+    publisher_flush(worker->publisher);
 }
 
-static uint64_t expected(const struct phone *phone) {
-    return phone->client->shared->results[0].sent;
+static uint64_t expected(const struct client *client) {
+    return client->worker->shared->results[0].sent;
 }
 
 const struct mode mode_fanout = {

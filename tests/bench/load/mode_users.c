@@ -1,59 +1,60 @@
-/* mode_users.c - messages to one user each, in turn. In the closed loop so many are under way in
- * all: what is delivered, in whichever process, is replaced. */
-#include "phone.h"
+/* mode_users.c - each published message reaches one user; users are published to in turn. The
+ * closed loop keeps --in-flight messages outstanding in total: a delivery in any process is
+ * replaced by a new message. */
+#include "client.h"
+#include "output.h"
 #include "published.h"
 #include "publisher.h"
-#include "say.h"
 
-static void publish(struct client *client, uint64_t due) {
-    unsigned user = (unsigned)(client->result->sent % client->options->users);
-    client->shared->sent_to[user % client->options->connections]++;
-    published_send(client, 1 + user, due);
+static void publish(struct worker *worker, uint64_t due) {
+    unsigned user = (unsigned)(worker->result->sent % worker->options->users);
+    worker->shared->sent_to[user % worker->options->connections]++;
+    published_send(worker, 1 + user, due);
 }
 
-static void message(struct phone *phone, const uint8_t *bytes, size_t len) {
-    published_take(phone, bytes, len);
+static void message(struct client *client, const uint8_t *bytes, size_t len) {
+    published_receive(client, bytes, len);
 }
 
-static void fill(struct client *client) {
-    uint64_t out = client->result->sent - client_delivered_in_all(client);
-    for (; out < client->options->in_flight; out++)
-        publish(client, client->now);
-    client->wake_at = client->shared->until;
+static void fill(struct worker *worker) {
+    uint64_t out = worker->result->sent - worker_delivered_by_all(worker);
+    for (; out < worker->options->in_flight; out++)
+        publish(worker, worker->now);
+    worker->wake_at = worker->shared->until;
 }
 
-static void drain(struct client *client) {
-    bool late = client_gives_up(client, client->shared->until);
-    client->wake_at = client->now + 5 * NS_PER_MS;
-    if (client_delivered_in_all(client) >= client->result->sent || late)
-        client_arrive(client);
+static void drain(struct worker *worker) {
+    bool late = worker_timed_out(worker, worker->shared->until);
+    worker->wake_at = worker->now + 5 * NS_PER_MS;
+    if (worker_delivered_by_all(worker) >= worker->result->sent || late)
+        worker_done(worker);
 }
 
-/* A turn of the others: what they have got makes room. */
-static void tell(struct client *client) {
-    if (client->told == client->result->delivered)
+/* In the other processes: wakes the publisher after deliveries. */
+static void notify_publisher(struct worker *worker) {
+    if (worker->notified == worker->result->delivered)
         return;
-    client->told = client->result->delivered;
-    published_tell(client);
+    worker->notified = worker->result->delivered;
+    published_notify(worker);
 }
 
-static void tick(struct client *client) {
-    if (!published_here(client)) {
-        if (client->options->rate == 0)
-            tell(client);
+static void tick(struct worker *worker) {
+    if (!is_publisher(worker)) {
+        if (worker->options->rate == 0)
+            notify_publisher(worker);
         return;
     }
-    if (client->now >= client->shared->until)
-        drain(client);
-    else if (client->options->rate > 0)
-        published_send_due(client, publish);
+    if (worker->now >= worker->shared->until)
+        drain(worker);
+    else if (worker->options->rate > 0)
+        published_send_due(worker, publish);
     else
-        fill(client);
-    publisher_flush(client->publisher);
+        fill(worker);
+    publisher_flush(worker->publisher);
 }
 
-static uint64_t expected(const struct phone *phone) {
-    return phone->client->shared->sent_to[phone->number - 1];
+static uint64_t expected(const struct client *client) {
+    return client->worker->shared->sent_to[client->number - 1];
 }
 
 const struct mode mode_users = {

@@ -1,10 +1,9 @@
-/* options.c - the command line: what there is, what fits together, and the defaults that follow
- * from one another. Whatever needs the machine (how many processes, how many addresses) is
- * load.c's. */
+/* options.c - the command line: the options, which of them go together, and defaults that depend on
+ * other options. Defaults that depend on the machine (processes, source addresses) are load.c's. */
 #include "options.h"
 
+#include "output.h"
 #include "payload.h"
-#include "say.h"
 
 #include <getopt.h>
 #include <netdb.h>
@@ -13,51 +12,50 @@
 #include <string.h>
 
 const char *const options_mode_names[MODES] = {"echo", "fanout", "users", "idle", "burst"};
-static const char *const dialect_names[DIALECTS] = {"raw", "nats", "centrifugo", "tcp"};
+static const char *const protocol_names[PROTOCOLS] = {"raw", "nats", "centrifugo", "tcp"};
 
 static const char usage[] =
     "usage: bench_load MODE [option...] HOST:PORT...\n"
     "\n"
-    "  echo    each connection sends messages and gets them back\n"
-    "  fanout  one message is published and reaches all connections\n"
-    "  users   messages are published to one user each\n"
-    "  idle    connections that do nothing: memory\n"
-    "  burst   connections are opened as fast as they are accepted\n"
+    "  echo    each connection sends messages and receives them back\n"
+    "  fanout  each published message reaches all connections\n"
+    "  users   each published message reaches one user\n"
+    "  idle    connections do nothing: memory for each\n"
+    "  burst   connections are opened as fast as the server accepts them\n"
     "\n"
-    "  Of several addresses each takes the next connection in turn.\n"
+    "  Several addresses are used in turn, one for each connection.\n"
     "\n"
-    "  --connections N      in all (100)\n"
-    "  --processes K        of the client (as few as the limit of descriptors asks for)\n"
-    "  --sources A          addresses 127.0.0.1..A that it connects from (as ports ask for)\n"
-    "  --path PATH          of the WebSocket; %d is the number of the connection, from 1 on (/ws)\n"
-    "  --dialect raw|nats|centrifugo|tcp    what is spoken in the WebSocket; tcp: without one "
-    "(raw)\n"
-    "  --channel NAME       that nats and centrifugo subscribe to; %d as in the path\n"
+    "  --connections N      in total (100)\n"
+    "  --processes K        worker processes (as few as the limit of file descriptors allows)\n"
+    "  --sources A          source addresses 127.0.0.1..A (as few as the ports allow)\n"
+    "  --path PATH          of the WebSocket; %d is the number of the connection, from 1 (/ws)\n"
+    "  --protocol raw|nats|centrifugo|tcp    inside the WebSocket; tcp: without WebSocket (raw)\n"
+    "  --channel NAME       nats, centrifugo: subscribe to it; %d as in the path\n"
     "  --tls                without verification\n"
-    "  --size BYTES         of a payload (20 for echo, 128 else)\n"
-    "  --in-flight P        echo: messages of each connection (1); users: in all (64); burst:\n"
-    "                       connections that are being opened (256)\n"
-    "  --users N            users: numbers that are published to, in turn; n is expected by the\n"
-    "                       connection (n - 1) % connections + 1 (as many as connections)\n"
-    "  --rate R             messages a second, on a schedule and whatever comes back\n"
+    "  --size BYTES         of a payload (20 for echo, else 128)\n"
+    "  --in-flight P        echo: messages of each connection (1); users: messages in total (64);\n"
+    "                       burst: connections being opened (256)\n"
+    "  --users N            users: number of users, published to in turn; user n is connection\n"
+    "                       (n - 1) % connections + 1 (as many as connections)\n"
+    "  --rate R             messages per second, sent on a fixed schedule (open loop)\n"
     "  --warmup S           before the measured time (1)\n"
-    "  --seconds S          that are measured (5)\n"
-    "  --rounds N           fanout: messages, each when the last one is everywhere (100)\n"
+    "  --seconds S          the measured time (5)\n"
+    "  --rounds N           fanout: messages, each sent when the last one is delivered (100)\n"
     "  --settle S           pause when all connections are open (0.5)\n"
-    "  --drain S            so long what is still out is waited for (10)\n"
+    "  --drain S            how long to wait for outstanding messages at the end (10)\n"
     "  --publish http://HOST:PORT/PATH | redis://HOST:PORT/CHANNEL | nats://HOST:PORT/SUBJECT\n"
-    "                       fanout, users; %d is the user's number\n"
-    "  --header 'Name: value'    of http publishing; repeatable\n"
-    "  --body TEMPLATE      of http publishing: %p is the payload, %d the user's number (%p)\n"
-    "  --pid PID            of the server, whose children count, too; repeatable\n"
-    "  --probe              pings one more connection each 5 ms, from a process of its own; "
+    "                       fanout, users; %d is the number of the user\n"
+    "  --header 'Name: value'    for publishing by HTTP; repeatable\n"
+    "  --body TEMPLATE      for publishing by HTTP: %p is the payload, %d the user (%p)\n"
+    "  --pid PID            of the server; its children count, too; repeatable\n"
+    "  --probe              ping one more connection every 5 ms, from a process of its own; "
     "bellhop\n"
-    "                       allows it with websocket.control_per_second = 1000\n"
-    "  --format kv          lines `key value`; there is no other\n"
+    "                       needs websocket.control_per_second = 1000 for it\n"
+    "  --format kv          lines `key value`, the only format\n"
     "\n"
-    "status: 0; 1 what was asked cannot be done; 2 usage; 3 not all was delivered as it was sent\n";
+    "status: 0 all delivered; 1 cannot run; 2 wrong usage; 3 lost, duplicate or wrong messages\n";
 
-__attribute__((noreturn, format(printf, 1, 2))) static void refuse(const char *format, ...) {
+__attribute__((noreturn, format(printf, 1, 2))) static void fail_usage(const char *format, ...) {
     va_list args;
     va_start(args, format);
     fprintf(stderr, "bench_load: ");
@@ -72,21 +70,21 @@ static int choice(const char *what, const char *text, const char *const *names, 
     for (int i = 0; i < count; i++)
         if (strcmp(text, names[i]) == 0)
             return i;
-    refuse("%s: there is no %s", what, text);
+    fail_usage("%s: unknown value %s", what, text);
 }
 
 static double number(const char *what, const char *text, double min, double max) {
     char *end;
     double value = strtod(text, &end);
     if (*end || end == text || !(value >= min && value <= max))
-        refuse("--%s wants a number from %g to %g, not %s", what, min, max, text);
+        fail_usage("--%s must be a number from %g to %g, not %s", what, min, max, text);
     return value;
 }
 
 static unsigned whole(const char *what, const char *text, unsigned max) {
     double value = number(what, text, 1, max);
     if (value != (unsigned)value)
-        refuse("--%s wants a whole number, not %s", what, text);
+        fail_usage("--%s must be a whole number, not %s", what, text);
     return (unsigned)value;
 }
 
@@ -94,13 +92,13 @@ static void address(struct sockaddr_in *out, const char *text) {
     char host[256];
     const char *colon = strrchr(text, ':');
     if (!colon || colon == text || (size_t)(colon - text) >= sizeof host)
-        refuse("HOST:PORT is wanted, not %s", text);
+        fail_usage("HOST:PORT expected, not %s", text);
     memcpy(host, text, (size_t)(colon - text));
     host[colon - text] = 0;
     struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM}, *found;
     int error = getaddrinfo(host, colon + 1, &hints, &found);
     if (error)
-        refuse("%s: %s", text, gai_strerror(error));
+        fail_usage("%s: %s", text, gai_strerror(error));
     memcpy(out, found->ai_addr, sizeof *out);
     freeaddrinfo(found);
 }
@@ -113,14 +111,14 @@ static void publish(struct options *o, const char *url) {
             continue;
         const char *slash = strchr(url + len, '/');
         if (!slash || !slash[1])
-            refuse("--publish: %s names no path, channel or subject", url);
+            fail_usage("--publish %s: path, channel or subject missing", url);
         o->publish = (enum publish_id)i;
         o->publish_host = strndup(url + len, (size_t)(slash - url) - len);
         o->publish_path = i == PUBLISH_HTTP ? slash : slash + 1;
         address(&o->publish_address, o->publish_host);
         return;
     }
-    refuse("--publish: http://, redis:// or nats:// is wanted, not %s", url);
+    fail_usage("--publish must begin with http://, redis:// or nats://, not %s", url);
 }
 
 /* --- the options --- */
@@ -131,7 +129,7 @@ enum {
     PROCESSES,
     SOURCES,
     WS_PATH,
-    DIALECT,
+    PROTOCOL,
     CHANNEL,
     TLS,
     SIZE,
@@ -157,7 +155,7 @@ static const struct option known[] = {
     {"processes", 1, NULL, PROCESSES},
     {"sources", 1, NULL, SOURCES},
     {"path", 1, NULL, WS_PATH},
-    {"dialect", 1, NULL, DIALECT},
+    {"protocol", 1, NULL, PROTOCOL},
     {"channel", 1, NULL, CHANNEL},
     {"tls", 0, NULL, TLS},
     {"size", 1, NULL, SIZE},
@@ -224,8 +222,8 @@ static void set(struct options *o, int option, const char *name, char *text) {
     case WS_PATH:
         o->path = text;
         break;
-    case DIALECT:
-        o->dialect = (enum dialect_id)choice("--dialect", text, dialect_names, DIALECTS);
+    case PROTOCOL:
+        o->protocol = (enum protocol_id)choice("--protocol", text, protocol_names, PROTOCOLS);
         break;
     case CHANNEL:
         o->channel = text;
@@ -238,7 +236,7 @@ static void set(struct options *o, int option, const char *name, char *text) {
         break;
     case HEADER:
         if (o->header_count == OPTIONS_MAX_HEADERS)
-            refuse("--header: too many");
+            fail_usage("--header: too many");
         o->headers[o->header_count++] = text;
         break;
     case BODY:
@@ -246,7 +244,7 @@ static void set(struct options *o, int option, const char *name, char *text) {
         break;
     case PID:
         if (o->pid_count == OPTIONS_MAX_PIDS)
-            refuse("--pid: too many");
+            fail_usage("--pid: too many");
         o->pids[o->pid_count++] = (pid_t)whole(name, text, 1 << 22);
         break;
     case PROBE:
@@ -254,7 +252,7 @@ static void set(struct options *o, int option, const char *name, char *text) {
         break;
     case FORMAT:
         if (strcmp(text, "kv") != 0)
-            refuse("--format: there is only kv");
+            fail_usage("--format must be kv");
         break;
     case HELP:
         fputs(usage, stdout);
@@ -264,7 +262,7 @@ static void set(struct options *o, int option, const char *name, char *text) {
     }
 }
 
-/* What follows from the rest, and what does not go together. */
+/* Defaults that depend on other options, and combinations that make no sense. */
 static void complete(struct options *o) {
     static const unsigned in_flight[MODES] = {1, 1, 64, 256, 256};
     bool publishes = o->mode == MODE_FANOUT || o->mode == MODE_USERS;
@@ -273,20 +271,20 @@ static void complete(struct options *o) {
     if (!o->size)
         o->size = o->mode == MODE_ECHO ? 20 : 128;
     if (publishes != (o->publish != PUBLISH_NOTHING))
-        refuse("--publish is for fanout and users, and they want it");
+        fail_usage("--publish is required by fanout and users, and only valid there");
     if (o->users && (o->mode != MODE_USERS || o->users < o->connections))
-        refuse("--users is for users, and there are no fewer than connections");
+        fail_usage("--users is only valid in the mode users, and must be at least --connections");
     if (!o->users)
         o->users = o->connections;
     if (o->rate > 0 && o->mode > MODE_USERS)
-        refuse("--rate is for echo, fanout and users");
-    if (o->dialect == DIALECT_TCP && (publishes || o->probe))
-        refuse("--dialect tcp goes with echo, idle and burst, and without --probe");
-    bool named = o->dialect == DIALECT_NATS || o->dialect == DIALECT_CENTRIFUGO;
+        fail_usage("--rate is only valid for echo, fanout and users");
+    if (o->protocol == PROTOCOL_TCP && (publishes || o->probe))
+        fail_usage("--protocol tcp is only valid for echo, idle and burst, without --probe");
+    bool named = o->protocol == PROTOCOL_NATS || o->protocol == PROTOCOL_CENTRIFUGO;
     if (named && o->mode == MODE_ECHO)
-        refuse("echo goes with the dialects raw and tcp");
+        fail_usage("echo needs --protocol raw or tcp");
     if (named && publishes && !o->channel)
-        refuse("these dialects want a --channel");
+        fail_usage("--protocol nats and centrifugo need a --channel");
 }
 
 void options_parse(struct options *o, int argc, char **argv) {
@@ -302,13 +300,13 @@ void options_parse(struct options *o, int argc, char **argv) {
     opterr = 0;
     while ((option = getopt_long(argc, argv, "h", known, &index)) != -1) {
         if (option == '?')
-            refuse("what is %s?", argv[optind - 1]);
+            fail_usage("unknown option %s, or its value is missing", argv[optind - 1]);
         set(o, option == 'h' ? HELP : option, known[index].name, optarg);
     }
     if (argc - optind < 2)
-        refuse("a mode and HOST:PORT are wanted");
+        fail_usage("a mode and HOST:PORT are required");
     if (argc - optind > 1 + OPTIONS_MAX_ADDRESSES)
-        refuse("too many addresses");
+        fail_usage("too many addresses");
     o->mode = (enum mode_id)choice("mode", argv[optind], options_mode_names, MODES);
     o->host = argv[optind + 1];
     for (int i = optind + 1; i < argc; i++)

@@ -1,5 +1,5 @@
-/* options.h - the command line of bench_load. Read only once it is parsed; strings are argv's or
- * live as long as the process. */
+/* options.h - the command line of bench_load. Immutable once parsed; strings live as long as the
+ * process. */
 #ifndef BELLHOP_BENCH_OPTIONS_H
 #define BELLHOP_BENCH_OPTIONS_H
 
@@ -10,7 +10,7 @@
 #include <sys/types.h>
 
 enum mode_id { MODE_ECHO, MODE_FANOUT, MODE_USERS, MODE_IDLE, MODE_BURST, MODES };
-enum dialect_id { DIALECT_RAW, DIALECT_NATS, DIALECT_CENTRIFUGO, DIALECT_TCP, DIALECTS };
+enum protocol_id { PROTOCOL_RAW, PROTOCOL_NATS, PROTOCOL_CENTRIFUGO, PROTOCOL_TCP, PROTOCOLS };
 enum publish_id { PUBLISH_NOTHING, PUBLISH_HTTP, PUBLISH_REDIS, PUBLISH_NATS };
 
 #define OPTIONS_MAX_PIDS      16
@@ -19,13 +19,13 @@ enum publish_id { PUBLISH_NOTHING, PUBLISH_HTTP, PUBLISH_REDIS, PUBLISH_NATS };
 
 struct options {
     enum mode_id mode;
-    enum dialect_id dialect;
-    const char *host; /* the first, as it was written, with the port: for the Host field */
+    enum protocol_id protocol;
+    const char *host; /* the first address as given, with the port: for the Host header */
     struct sockaddr_in addresses[OPTIONS_MAX_ADDRESSES];
     size_t address_count;
     unsigned connections, processes, sources;
-    unsigned users;             /* of the mode users: at least as many as connections */
-    const char *path, *channel; /* with %d in them; the channel may be null */
+    unsigned users;             /* mode users: at least as many as connections */
+    const char *path, *channel; /* may hold %d; the channel may be null */
     bool tls, probe;
     size_t size;
     unsigned in_flight, rounds;
@@ -41,7 +41,7 @@ struct options {
 
 extern const char *const options_mode_names[MODES];
 
-/* Ends the program, with 0 after --help and 2 where something is wrong with it. */
+/* Exits with 0 after --help, and with 2 when an argument is wrong. */
 void options_parse(struct options *o, int argc, char **argv);
 
 #endif

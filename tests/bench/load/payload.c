@@ -1,8 +1,7 @@
-/* payload.c - making, checking and wrapping what is sent. On the way of every message, so neither
- * making nor checking allocates. */
+/* payload.c - making, checking and expanding payloads. Nothing here allocates for each message. */
 #include "payload.h"
 
-#include "say.h"
+#include "output.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
-/* payload.h - what is sent: `bh:`, sixteen hex digits (when it was due, ns), fill, and a full stop
- * as the last of all bytes. It needs no escapes in JSON and no quotes anywhere. A payload counts as
- * delivered only when all of it is there, unchanged.
+/* payload.h - the content of messages: `bh:`, a stamp of sixteen hex digits (when it was due, in
+ * ns), fill, and a full stop as the last byte. It needs no escapes in JSON. A payload counts as
+ * delivered only if all of it is unchanged.
  *
  * Templates (paths, channels, bodies) hold %d for a number and %p for the payload. */
 #ifndef BELLHOP_BENCH_PAYLOAD_H
@@ -16,7 +16,7 @@
 #define PAYLOAD_MIN        (PAYLOAD_MARKER_LEN + PAYLOAD_STAMP_LEN + 1)
 
 struct payload {
-    char *bytes; /* with the stamp that it got last */
+    char *bytes; /* with the last stamp */
     size_t size;
 };
 
@@ -31,10 +31,10 @@ static inline void payload_stamp(struct payload *p, uint64_t stamp) {
     payload_digits(p->bytes + PAYLOAD_MARKER_LEN, stamp);
 }
 
-/* Whether these bytes are such a payload, and if so, its stamp. */
+/* Whether the bytes are this payload with any stamp; stores the stamp. */
 bool payload_check(const struct payload *p, const void *bytes, size_t len, uint64_t *stamp);
 
-/* How long the template gets, and the same with its bytes; the payload may be null. */
+/* Expands the template and returns its full length, as snprintf does; the payload may be null. */
 size_t payload_expand(char *out, size_t room, const char *template, unsigned number,
                       const struct payload *p);
 

@@ -1,9 +1,9 @@
-/* process_stats.c - a walk through /proc. Who is whose child is read each time, since servers fork
- * while they start. The time is schedstat's, which counts nanoseconds; the split into user and
- * system time is only known in ticks, and so are its proportions used. */
+/* process_stats.c - CPU time and memory from /proc. The process tree is read each time, since
+ * servers fork during their start. The total time is from schedstat, in nanoseconds; the split into
+ * user and system time is only known in ticks, and only its proportion is used. */
 #include "process_stats.h"
 
-#include "say.h"
+#include "output.h"
 
 #include <dirent.h>
 #include <stdbool.h>
@@ -30,7 +30,7 @@ static void include(struct family *f, pid_t pid) {
         f->pids[f->count++] = pid;
 }
 
-/* The part of a `stat` file behind the name, which may hold anything. */
+/* The part of a `stat` file after the name, which may contain anything. */
 static bool read_stat(const char *path, char *line, size_t size, const char **rest) {
     FILE *file = fopen(path, "r");
     bool ok = file && fgets(line, (int)size, file);
@@ -151,7 +151,7 @@ static bool add_rollup(struct process_memory *m, pid_t pid) {
     return any;
 }
 
-/* Where there is no rollup: what is resident stands for all three. */
+/* Without smaps_rollup: RSS stands for all three. */
 static void add_status(struct process_memory *m, pid_t pid) {
     char path[64], line[256];
     unsigned long long kib;

@@ -1,4 +1,4 @@
-/* process_stats.h - what processes and all their descendants use, as /proc tells it. */
+/* process_stats.h - CPU time and memory of processes and all their descendants, from /proc. */
 #ifndef BELLHOP_BENCH_PROCESS_STATS_H
 #define BELLHOP_BENCH_PROCESS_STATS_H
 
@@ -6,20 +6,20 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Of the threads that there are: what an ended one has used is not in it. */
+/* Of live threads only. */
 struct process_cpu {
-    uint64_t total_ns;     /* by the scheduler's own clock */
+    uint64_t total_ns;     /* by the scheduler's clock */
     uint64_t user, system; /* ticks: how the total is split, roughly */
 };
 
 struct process_memory {
-    uint64_t pss_kib; /* shared pages are split between those who share them */
+    uint64_t pss_kib; /* shared pages count in proportion */
     uint64_t rss_kib;
     uint64_t private_kib;
 };
 
-/* A process that is not there, or may not be read, counts as nothing; `found` (may be null) says
- * how many processes were read. */
+/* A process that does not exist or is not readable counts as zero; `found` (may be null) is how
+ * many processes were read. */
 struct process_cpu process_stats_cpu(const pid_t *roots, size_t count, size_t *found);
 struct process_memory process_stats_memory(const pid_t *roots, size_t count);
 

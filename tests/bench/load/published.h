@@ -1,26 +1,26 @@
-/* published.h - what fanout and users share: publishing, and checking what arrives. */
+/* published.h - shared by fanout and users: publishing, and checking deliveries. */
 #ifndef BELLHOP_BENCH_PUBLISHED_H
 #define BELLHOP_BENCH_PUBLISHED_H
 
-#include "client.h"
+#include "worker.h"
 
 /* The first process publishes. */
-static inline bool published_here(const struct client *client) {
-    return client->index == 0;
+static inline bool is_publisher(const struct worker *worker) {
+    return worker->index == 0;
 }
 
-void published_init(struct client *client);
+void published_init(struct worker *worker);
 
-/* Publishes to this user; the stamp is moved a little where it is not later than the last one. */
-void published_send(struct client *client, unsigned number, uint64_t stamp);
+/* Publishes to this user. Stamps rise strictly: one that does not is moved after the last one. */
+void published_send(struct worker *worker, unsigned number, uint64_t stamp);
 
-/* Calls fn for each message that is due by now and before the end; open loop. */
-void published_send_due(struct client *client, void (*fn)(struct client *client, uint64_t due));
+/* Open loop: calls fn for each message that is due. */
+void published_send_due(struct worker *worker, void (*fn)(struct worker *worker, uint64_t due));
 
-/* Counts what has arrived at a phone; false when it does not count. */
-bool published_take(struct phone *phone, const uint8_t *bytes, size_t len);
+/* Counts a delivery; false if it is wrong or a duplicate. */
+bool published_receive(struct client *client, const uint8_t *bytes, size_t len);
 
 /* Wakes the process that publishes. */
-void published_tell(struct client *client);
+void published_notify(struct worker *worker);
 
 #endif

@@ -1,12 +1,12 @@
-/* publisher.c - writing commands and requests, and seeing that they are not refused.
+/* publisher.c - publishes messages, and checks that they are accepted.
  *
- * Redis and NATS take one connection and any number of commands in it, so all that is published in
- * a turn of the loop is one write. HTTP has a request at a time in a connection, the way clients
- * with a pool do it; what finds none free waits. Answers are only looked at for refusals. */
+ * Redis and NATS take any number of commands in one connection, so the messages of one turn of the
+ * loop are one write. HTTP has one request at a time in each connection of a pool; messages wait
+ * for a free one. Answers are only checked for errors. */
 #include "publisher.h"
 
-#include "phone.h"
-#include "say.h"
+#include "client.h"
+#include "output.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,23 +25,23 @@ struct link {
     struct source source;
     struct publisher *publisher;
     int fd;
-    bool busy, blocked; /* HTTP: an answer is due; the socket is full */
+    bool busy, blocked; /* HTTP: a response is due; the socket is full */
     struct bytes out;
-    char line[256]; /* an answer of Redis or NATS that is not whole yet */
+    char line[256]; /* an incomplete answer of Redis or NATS */
     size_t line_len;
     http_parser parser;
 };
 
-struct waiting {
+struct queued {
     uint64_t stamp;
     unsigned number;
 };
 
 struct publisher {
-    struct client *client;
+    struct worker *worker;
     unsigned link_count;
     struct link links[LINKS_MAX];
-    struct waiting *queue; /* a ring */
+    struct queued *queue; /* a ring */
     size_t first, count, room;
     char *scratch;
     size_t scratch_size;
@@ -59,7 +59,7 @@ static void write_out(struct link *link) {
     }
     bool blocked = link->out.len > 0;
     if (blocked != link->blocked)
-        client_rewatch(link->publisher->client, link->fd, &link->source,
+        worker_rewatch(link->publisher->worker, link->fd, &link->source,
                        blocked ? EPOLLIN | EPOLLOUT : EPOLLIN);
     link->blocked = blocked;
 }
@@ -71,10 +71,10 @@ static void append(struct link *link, const char *text) {
 }
 
 static void put_redis(struct link *link, unsigned number) {
-    const struct payload *payload = &link->publisher->client->payload;
+    const struct payload *payload = &link->publisher->worker->payload;
     char head[96], *channel = link->publisher->scratch;
     size_t len = payload_expand(channel, link->publisher->scratch_size,
-                                link->publisher->client->options->publish_path, number, NULL);
+                                link->publisher->worker->options->publish_path, number, NULL);
     snprintf(head, sizeof head, "*3\r\n$7\r\nPUBLISH\r\n$%zu\r\n", len);
     append(link, head);
     bytes_append(&link->out, channel, len);
@@ -85,10 +85,10 @@ static void put_redis(struct link *link, unsigned number) {
 }
 
 static void put_nats(struct link *link, unsigned number) {
-    const struct payload *payload = &link->publisher->client->payload;
+    const struct payload *payload = &link->publisher->worker->payload;
     char size[32], *subject = link->publisher->scratch;
     size_t len = payload_expand(subject, link->publisher->scratch_size,
-                                link->publisher->client->options->publish_path, number, NULL);
+                                link->publisher->worker->options->publish_path, number, NULL);
     append(link, "PUB ");
     bytes_append(&link->out, subject, len);
     snprintf(size, sizeof size, " %zu\r\n", payload->size);
@@ -99,7 +99,7 @@ static void put_nats(struct link *link, unsigned number) {
 
 static void answer_line(struct link *link) {
     if (link->line[0] == '-')
-        die("publishing is refused: %s", link->line);
+        die("publish failed: %s", link->line);
     if (strncmp(link->line, "PING", 4) == 0) {
         append(link, "PONG\r\n");
         write_out(link);
@@ -119,12 +119,12 @@ static void read_lines(struct link *link, const char *bytes, size_t len) {
 
 /* --- HTTP --- */
 
-/* The request is expanded behind its head, whose length of the body is only known then. */
+/* The body is expanded first: the head needs its length. */
 static void put_http(struct link *link, unsigned number) {
     struct publisher *p = link->publisher;
-    const struct options *o = p->client->options;
+    const struct options *o = p->worker->options;
     char head[1024], path[512];
-    size_t body = payload_expand(p->scratch, p->scratch_size, o->body, number, &p->client->payload);
+    size_t body = payload_expand(p->scratch, p->scratch_size, o->body, number, &p->worker->payload);
     payload_expand(path, sizeof path, o->publish_path, number, NULL);
     snprintf(head, sizeof head, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %zu\r\n", path,
              o->publish_host, body);
@@ -141,7 +141,7 @@ static void put_http(struct link *link, unsigned number) {
 static int on_answer(http_parser *parser) {
     struct link *link = parser->data;
     if (parser->status_code / 100 != 2)
-        die("publishing is refused with HTTP status %u", parser->status_code);
+        die("publish failed: HTTP status %u", parser->status_code);
     link->busy = false;
     return 0;
 }
@@ -149,9 +149,9 @@ static int on_answer(http_parser *parser) {
 static const http_parser_settings http_events = {.on_message_complete = on_answer};
 
 static void put(struct link *link, unsigned number, uint64_t stamp) {
-    struct client *client = link->publisher->client;
-    payload_stamp(&client->payload, stamp);
-    switch (client->options->publish) {
+    struct worker *worker = link->publisher->worker;
+    payload_stamp(&worker->payload, stamp);
+    switch (worker->options->publish) {
     case PUBLISH_HTTP:
         put_http(link, number);
         break;
@@ -170,10 +170,10 @@ static struct link *free_link(struct publisher *p) {
     return NULL;
 }
 
-static void send_waiting(struct publisher *p) {
+static void send_queued(struct publisher *p) {
     struct link *link;
     while (p->count && (link = free_link(p))) {
-        const struct waiting *next = &p->queue[p->first];
+        const struct queued *next = &p->queue[p->first];
         put(link, next->number, next->stamp);
         p->first = (p->first + 1) % p->room;
         p->count--;
@@ -190,18 +190,18 @@ static void ready(struct source *source, uint32_t events) {
     if (n < 0 && errno == EAGAIN)
         return;
     if (n <= 0)
-        die("publishing: the connection has ended");
-    if (link->publisher->client->options->publish != PUBLISH_HTTP) {
+        die("publishing: connection closed");
+    if (link->publisher->worker->options->publish != PUBLISH_HTTP) {
         read_lines(link, buffer, (size_t)n);
         return;
     }
     if (http_parser_execute(&link->parser, &http_events, buffer, (size_t)n) != (size_t)n)
-        die("publishing: that is not HTTP: %s",
+        die("publishing: invalid HTTP response: %s",
             http_errno_description(HTTP_PARSER_ERRNO(&link->parser)));
-    send_waiting(link->publisher);
+    send_queued(link->publisher);
 }
 
-/* --- what others call --- */
+/* --- the interface --- */
 
 void publisher_send(struct publisher *p, unsigned number, uint64_t stamp) {
     struct link *link = p->count ? NULL : free_link(p);
@@ -211,7 +211,7 @@ void publisher_send(struct publisher *p, unsigned number, uint64_t stamp) {
     }
     if (p->count == p->room) {
         size_t room = p->room ? p->room * 2 : 64;
-        struct waiting *queue = must_realloc(NULL, room * sizeof *queue);
+        struct queued *queue = must_realloc(NULL, room * sizeof *queue);
         for (size_t i = 0; i < p->count; i++)
             queue[i] = p->queue[(p->first + i) % p->room];
         free(p->queue);
@@ -219,7 +219,7 @@ void publisher_send(struct publisher *p, unsigned number, uint64_t stamp) {
         p->first = 0;
         p->room = room;
     }
-    p->queue[(p->first + p->count++) % p->room] = (struct waiting){stamp, number};
+    p->queue[(p->first + p->count++) % p->room] = (struct queued){stamp, number};
 }
 
 void publisher_flush(struct publisher *p) {
@@ -229,7 +229,7 @@ void publisher_flush(struct publisher *p) {
 }
 
 static void open_link(struct publisher *p, struct link *link) {
-    const struct options *o = p->client->options;
+    const struct options *o = p->worker->options;
     int yes = 1;
     link->source.ready = ready;
     link->publisher = p;
@@ -240,12 +240,12 @@ static void open_link(struct publisher *p, struct link *link) {
     fcntl(link->fd, F_SETFL, O_NONBLOCK);
     http_parser_init(&link->parser, HTTP_RESPONSE);
     link->parser.data = link;
-    client_watch(p->client, link->fd, &link->source, EPOLLIN);
+    worker_watch(p->worker, link->fd, &link->source, EPOLLIN);
     if (o->publish == PUBLISH_NATS)
         append(link, "CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"c\"}\r\n");
 }
 
-/* One connection for what is published one after another, or in a pipeline. */
+/* One connection for pipelines, and for messages published one after another. */
 static unsigned links_wanted(const struct options *o) {
     if (o->publish != PUBLISH_HTTP || (o->mode == MODE_FANOUT && o->rate == 0))
         return 1;
@@ -256,13 +256,13 @@ bool publisher_keeps_order(const struct options *o) {
     return links_wanted(o) == 1;
 }
 
-struct publisher *publisher_new(struct client *client) {
-    const struct options *o = client->options;
+struct publisher *publisher_new(struct worker *worker) {
+    const struct options *o = worker->options;
     struct publisher *p = must_realloc(NULL, sizeof *p);
     memset(p, 0, sizeof *p);
-    p->client = client;
+    p->worker = worker;
     p->link_count = links_wanted(o);
-    p->scratch_size = payload_expand(NULL, 0, o->body, UINT32_MAX, &client->payload) +
+    p->scratch_size = payload_expand(NULL, 0, o->body, UINT32_MAX, &worker->payload) +
                       payload_expand(NULL, 0, o->publish_path, UINT32_MAX, NULL) + 1;
     p->scratch = must_realloc(NULL, p->scratch_size);
     for (unsigned i = 0; i < p->link_count; i++)

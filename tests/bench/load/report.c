@@ -1,8 +1,8 @@
-/* report.c - the figures, a line each: a key with its unit, and a value. A key is only printed
- * where it means something, so nobody reads a nought that was never measured. */
+/* report.c - the figures, a line each: a key with its unit, and a value. A key is printed only
+ * where it was measured, so a zero is always a measured zero. */
 #include "report.h"
 
-#include "say.h"
+#include "output.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +28,7 @@ static void distribution(const char *what, const struct histogram *h) {
     printf("%s_us_max %.3f\n", what, (double)h->max / 1000);
 }
 
-/* Of all processes. */
+/* The results of all processes together. */
 static struct result *sum(const struct options *o, const struct shared *s) {
     struct result *all = aligned_alloc(64, sizeof *all);
     *all = s->results[0];
@@ -62,7 +62,7 @@ static double share(double ns, const struct usage *from, const struct usage *to)
     return ns / (double)(to->at - from->at);
 }
 
-/* `things`: what was done in that time; `what`: what one of them is called. */
+/* `things`: how many messages or connections; `what`: the word for one of them. */
 static void server_cpu(const struct usage *from, const struct usage *to, uint64_t things,
                        const char *what) {
     double ns = used(&from->server, &to->server);
@@ -117,7 +117,7 @@ static void cpu(const struct report *r, const struct options *o, const struct re
     server_memory(r, o);
 }
 
-static int verdict(const struct result *all) {
+static int check(const struct result *all) {
     count("lost", all->lost);
     count("short_payloads", all->bad);
     count("unexpected", all->unexpected);
@@ -125,7 +125,7 @@ static int verdict(const struct result *all) {
     if (!all->lost && !all->bad && !all->unexpected && !all->closed)
         return 0;
     fprintf(stderr,
-            "bench_load: not what was sent: %llu lost, %llu of another size or content, %llu "
+            "bench_load: wrong deliveries: %llu lost, %llu of the wrong size or content, %llu "
             "unexpected, %llu connections closed\n",
             (unsigned long long)all->lost, (unsigned long long)all->bad,
             (unsigned long long)all->unexpected, (unsigned long long)all->closed);
@@ -150,7 +150,7 @@ int report_print(const struct report *r, const struct options *o, const struct s
     distribution("probe", &s->probe);
     if (o->probe)
         figure("probe_late_us_max", (double)s->probe_late / 1000);
-    int status = verdict(all);
+    int status = check(all);
     free(all);
     return status;
 }

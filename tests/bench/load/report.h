@@ -1,4 +1,4 @@
-/* report.h - what bench_load prints. */
+/* report.h - the output of bench_load. */
 #ifndef BELLHOP_BENCH_REPORT_H
 #define BELLHOP_BENCH_REPORT_H
 
@@ -6,7 +6,7 @@
 #include "process_stats.h"
 #include "shared.h"
 
-/* What was used up to a moment. */
+/* Resources used until a moment; client: by bench_load itself. */
 struct usage {
     uint64_t at;
     struct process_cpu server, client;
@@ -19,8 +19,8 @@ struct report {
     uint64_t measured_ns;
 };
 
-/* When all clients have ended. Returns the status to end with: 0, or 3 when not all came as it was
- * sent, which is also said on stderr. */
+/* Called when all workers have ended. Returns the exit status: 0, or 3 for wrong deliveries, which
+ * are also printed on stderr. */
 int report_print(const struct report *r, const struct options *o, const struct shared *s);
 
 #endif

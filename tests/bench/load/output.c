@@ -1,5 +1,5 @@
-/* say.c - the last words of a process. */
-#include "say.h"
+/* output.c - how a process of bench_load ends when it cannot go on. */
+#include "output.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
-/* say.h - the clock, and how a process of bench_load ends when it cannot go on. */
-#ifndef BELLHOP_BENCH_SAY_H
-#define BELLHOP_BENCH_SAY_H
+/* output.h - the clock, error exits and memory, for all of bench_load. */
+#ifndef BELLHOP_BENCH_OUTPUT_H
+#define BELLHOP_BENCH_OUTPUT_H
 
 #include <stdarg.h>
 #include <stdint.h>
@@ -18,7 +18,7 @@ static inline uint64_t now_ns(void) {
 /* Prints a line to stderr and ends this process with status 1. */
 __attribute__((noreturn, format(printf, 1, 2))) void die(const char *format, ...);
 
-/* Memory that is never missing. */
+/* realloc that ends the process instead of failing. */
 void *must_realloc(void *old, size_t size);
 
 #endif

@@ -1,5 +1,5 @@
 /* test_histogram.c - a histogram tells quantiles within its error bound, also when it is merged. */
-#include "load/histogram.h"
+#include "histogram.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
