@@ -1,5 +1,5 @@
-/* What unit tests share: cmocka with what it wants included before it, repeatable random numbers,
- * comparing bytes. */
+/* unit_test.h - for every unit test: cmocka with the headers it needs, comparing bytes, repeatable
+ * random numbers, heap blocks of an exact size. */
 #ifndef BELLHOP_TESTS_SUPPORT_UNIT_TEST_H
 #define BELLHOP_TESTS_SUPPORT_UNIT_TEST_H
 
@@ -17,13 +17,9 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static inline uint32_t test_random(void) {
-    static uint64_t state = 0x9e3779b97f4a7c15;
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)(state >> 32);
-}
+/* The same numbers in every run. The second one is for tests that keep a state of their own. */
+uint32_t test_random(void);
+uint32_t test_random_from(uint64_t *state);
 
 #define assert_slice(slice, text)                                                                  \
     do {                                                                                           \
@@ -32,16 +28,8 @@ static inline uint32_t test_random(void) {
         assert_memory_equal(slice_here.n ? slice_here.p : "", text, strlen(text));                 \
     } while (0)
 
-/* The bytes as a fresh heap block of exactly their size, so that reading past them is caught. */
-static inline struct bh_slice test_exact(struct bh_slice s) {
-    char *p = malloc(s.n ? s.n : 1);
-    if (s.n)
-        memcpy(p, s.p, s.n);
-    return bh_slice(p, s.n);
-}
-
-static inline void test_exact_free(struct bh_slice s) {
-    free((char *)s.p);
-}
+/* A copy in a heap block of exactly its size, so that reading past it is caught. */
+struct bh_slice test_exact(struct bh_slice s);
+void test_exact_free(struct bh_slice s);
 
 #endif

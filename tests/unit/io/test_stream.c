@@ -287,7 +287,7 @@ static void partial_writes_lose_nothing(void **state) {
     unsigned char *out = bh_malloc(TOTAL), *in = bh_malloc(TOTAL);
     uint64_t seed = 7;
     for (size_t i = 0; i < TOTAL; i++)
-        out[i] = (unsigned char)test_random(&seed);
+        out[i] = (unsigned char)test_random_from(&seed);
     size_t sent = 0, got = 0;
     unsigned asked = 0, partial = 0;
     while (got < TOTAL) {
@@ -647,7 +647,7 @@ static uint64_t seed = 99;
 
 static void send_some(struct side *s) {
     char bytes[3000];
-    size_t n = test_random(&seed) % sizeof bytes;
+    size_t n = test_random_from(&seed) % sizeof bytes;
     for (size_t i = 0; i < n; i++)
         bytes[i] = (char)((s->sent + i) % 251);
     size_t half = n / 2;
@@ -658,7 +658,7 @@ static void send_some(struct side *s) {
 }
 
 static void do_anything(struct side *s) {
-    switch (test_random(&seed) % 8) {
+    switch (test_random_from(&seed) % 8) {
     case 0:
         bh_stream_read(&s->stream, false);
         break;
@@ -670,11 +670,11 @@ static void do_anything(struct side *s) {
         bh_stream_want_write(&s->stream);
         break;
     case 4:
-        if (test_random(&seed) % 50 == 0)
+        if (test_random_from(&seed) % 50 == 0)
             bh_stream_close(&s->stream);
         break;
     case 5:
-        if (test_random(&seed) % 50 == 0)
+        if (test_random_from(&seed) % 50 == 0)
             bh_stream_shutdown(&s->stream);
         break;
     default:
@@ -737,8 +737,8 @@ static void anything_in_any_order(void **state) {
     for (int i = 0; i < PAIRS; i++)
         pair_open(sides[i], i % 2);
     for (int round = 0; round < ROUNDS; round++) {
-        struct side *pair = sides[test_random(&seed) % PAIRS];
-        do_anything(&pair[test_random(&seed) % 2]);
+        struct side *pair = sides[test_random_from(&seed) % PAIRS];
+        do_anything(&pair[test_random_from(&seed) % 2]);
         if (round % 4 == 0)
             tick();
         if (!bh_stream_is_open(&pair[0].stream) && !bh_stream_is_open(&pair[1].stream)) {

@@ -196,7 +196,7 @@ static void a_hundred_thousand(void **state) {
     uint64_t seed = 1, end = 0;
     for (size_t i = 0; i < N; i++) {
         probe_init(&p[i], *state);
-        uint64_t delay = test_random(&seed) % 120000;
+        uint64_t delay = test_random_from(&seed) % 120000;
         bh_timer_set(&p[i].timer, delay);
         end = delay > end ? delay : end;
     }
@@ -224,11 +224,12 @@ static void agrees_with_a_naive_model(void **state) {
     for (int i = 0; i < N; i++)
         probe_init(&p[i], *state);
     for (int round = 0; round < 40000; round++) {
-        int i = (int)(test_random(&seed) % N);
-        uint32_t dice = test_random(&seed) % 100;
+        int i = (int)(test_random_from(&seed) % N);
+        uint32_t dice = test_random_from(&seed) % 100;
         if (dice < 40) {
             static const uint32_t ranges[] = {10, 1000, HORIZON_MS, 5 * HORIZON_MS};
-            bh_timer_set(&p[i].timer, test_random(&seed) % ranges[test_random(&seed) % 4]);
+            bh_timer_set(&p[i].timer,
+                         test_random_from(&seed) % ranges[test_random_from(&seed) % 4]);
             armed[i] = true;
             continue;
         }
@@ -237,7 +238,7 @@ static void agrees_with_a_naive_model(void **state) {
             armed[i] = false;
             continue;
         }
-        advance(*state, test_random(&seed) % (dice == 99 ? 3 * HORIZON_MS : 50));
+        advance(*state, test_random_from(&seed) % (dice == 99 ? 3 * HORIZON_MS : 50));
         for (int k = 0; k < N; k++)
             if (armed[k] && p[k].timer.due_ms <= bh_clock_ms()) {
                 armed[k] = false;

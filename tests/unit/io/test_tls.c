@@ -84,7 +84,7 @@ static struct outcome talk(struct bh_tls *tls, SSL_CTX *ctx, const char *sni,
     if (protocols.n)
         SSL_set_alpn_protos(c.ssl, (const unsigned char *)protocols.p, (unsigned)protocols.n);
     test_owner_open(&o, fds[1], tls, bh_slice(NULL, 0));
-    test_shake(&c, &o);
+    test_handshake(&c, &o);
     out.ends = (int)o.ends;
     if (!o.ends) {
         X509 *x = SSL_get1_peer_certificate(c.ssl);
@@ -227,7 +227,7 @@ static void chain_and_key_in_one_file(void **state) {
     test_client_open(&c, ctx, fds[0]);
     test_owner_open(&o, fds[1], tls, bh_slice(NULL, 0));
     bh_tls_unref(tls); /* the connection has its own reference */
-    test_shake(&c, &o);
+    test_handshake(&c, &o);
     assert_int_equal(sk_X509_num(SSL_get_peer_cert_chain(c.ssl)), 2);
     test_client_close(&c);
     test_owner_close(&o);

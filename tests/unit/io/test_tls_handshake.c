@@ -18,9 +18,9 @@ static void writing_waits_for_the_handshake(void **state) {
         assert_int_equal(test_put(&o, "x", 1), BH_EAGAIN);
         bh_stream_want_write(&o.stream);
         assert_int_equal(o.stream.watched, EV_READ); /* a socket with room would make it spin */
-        test_shake(&c, &o);
+        test_handshake(&c, &o);
         for (int i = 0; i < 5; i++)
-            test_turn(&c);
+            test_round(&c);
         assert_int_equal(o.writables, 1);
         assert_int_equal(test_put(&o, "x", 1), 1);
         test_close_pair(&c, &o);
@@ -33,7 +33,7 @@ static void byte_by_byte(void **state) {
         struct test_owner o;
         test_open_pair(v, &c, &o);
         c.step = 1;
-        test_shake(&c, &o);
+        test_handshake(&c, &o);
         assert_int_equal(o.writables, 1);
         test_ping(&c, &o);
         assert_int_equal(o.got.len, 4);
@@ -49,9 +49,9 @@ static void open_half_shaken(struct test_client *c, struct test_owner *o) {
     test_client_send(c);
     c->allowed = c->wire.len;
     while (!SSL_is_init_finished(c->ssl))
-        test_turn(c);
+        test_round(c);
     assert_int_equal(o->writables, 0);
-    test_say(c, "GET /", 5);
+    test_client_write(c, "GET /", 5);
     c->allowed = SIZE_MAX;
 }
 
@@ -78,7 +78,7 @@ static void pausing_when_the_handshake_is_done(void **state) {
     open_half_shaken(&c, &o);
     o.in_writable = pause_reading;
     for (int i = 0; i < 10; i++)
-        test_turn(&c);
+        test_round(&c);
     assert_int_equal(o.writables, 1);
     assert_int_equal(o.got.len, 0);
     bh_stream_read(&o.stream, true);
@@ -95,7 +95,7 @@ static void a_peer_that_leaves_in_the_handshake(void **state) {
                 test_open_pair(v, &c, &o);
                 c.allowed = cut;
                 for (int i = 0; i < 4; i++)
-                    test_turn(&c);
+                    test_round(&c);
                 unsigned done = o.writables;
                 if (how == 0)
                     shutdown(c.fd, SHUT_WR);
@@ -169,10 +169,10 @@ static void bent_records_end_the_connection(void **state) {
     for (int v = 0; v < 2; v++) {
         struct test_client c;
         struct test_owner o;
-        test_open_shaken(v, &c, &o);
-        test_say(&c, "good", 4);
+        test_open_established(v, &c, &o);
+        test_client_write(&c, "good", 4);
         test_until(&c, o.got.len == 4);
-        test_say(&c, "good", 4);
+        test_client_write(&c, "good", 4);
         c.allowed = c.sent;
         test_client_send(&c);
         c.wire.p[c.wire.len - 1] ^= 1;
@@ -202,7 +202,7 @@ static void early_bytes(void **state) {
             size_t n = part == 0 ? c.wire.len : part == 1 ? c.wire.len / 2 : 1;
             test_owner_open(&o, fds[1], test_env.tls, bh_slice(c.wire.p, n));
             bh_bytes_consume(&c.wire, n);
-            test_shake(&c, &o);
+            test_handshake(&c, &o);
             assert_int_equal(o.ends, 0);
             test_ping(&c, &o);
             test_close_pair(&c, &o);
@@ -223,11 +223,11 @@ static void early_bytes_wait_for_reading(void **state) {
     bh_bytes_clear(&c.wire);
     bh_stream_read(&o.stream, false);
     for (int i = 0; i < 3; i++)
-        test_turn(&c);
+        test_round(&c);
     assert_false(SSL_is_init_finished(c.ssl));
     bh_stream_read(&o.stream, true);
     bh_stream_want_write(&o.stream);
-    test_shake(&c, &o);
+    test_handshake(&c, &o);
     test_ping(&c, &o);
     test_close_pair(&c, &o);
 }
@@ -237,13 +237,13 @@ static void early_bytes_wait_for_reading(void **state) {
 static void key_updates(void **state) {
     struct test_client c;
     struct test_owner o;
-    test_open_shaken(1, &c, &o);
+    test_open_established(1, &c, &o);
     o.echo = true;
     for (int i = 0; i < 20; i++) {
         size_t before = c.got.len;
         assert_int_equal(SSL_key_update(c.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
         SSL_do_handshake(c.ssl);
-        test_say(&c, "new keys", 8);
+        test_client_write(&c, "new keys", 8);
         test_until(&c, c.got.len == before + 8);
     }
     test_close_pair(&c, &o);
@@ -252,13 +252,13 @@ static void key_updates(void **state) {
 static void a_flood_of_key_updates(void **state) {
     struct test_client c;
     struct test_owner o;
-    test_open_shaken(1, &c, &o);
-    c.deaf = true;
+    test_open_established(1, &c, &o);
+    c.paused = true;
     for (int i = 0; i < 20000 && !o.ends; i++) {
         SSL_key_update(c.ssl, SSL_KEY_UPDATE_REQUESTED);
         SSL_do_handshake(c.ssl);
         if (i % 100 == 0)
-            test_turn(&c);
+            test_round(&c);
     }
     assert_int_equal(o.ends, 1);
     assert_int_equal(o.error, BH_EIO);
@@ -268,11 +268,11 @@ static void a_flood_of_key_updates(void **state) {
 static void no_renegotiation(void **state) {
     struct test_client c;
     struct test_owner o;
-    test_open_shaken(0, &c, &o);
+    test_open_established(0, &c, &o);
     SSL_renegotiate(c.ssl);
     SSL_do_handshake(c.ssl);
     for (int i = 0; i < 5; i++)
-        test_turn(&c);
+        test_round(&c);
     assert_false(SSL_is_init_finished(c.ssl));
     assert_int_equal(o.writables, 1);
     test_close_pair(&c, &o);
@@ -285,14 +285,14 @@ static void handshakes_have_a_budget(void **state) {
     struct test_client c, old;
     struct test_client clients[MANY];
     struct test_owner o, owners[MANY];
-    test_open_shaken(1, &old, &o);
+    test_open_established(1, &old, &o);
     loop->tls_budget_us = 1; /* spent by the first */
     for (int i = 0; i < MANY; i++) {
         test_open_pair(1, &clients[i], &owners[i]);
         SSL_do_handshake(clients[i].ssl);
         test_client_send(&clients[i]);
     }
-    test_say(&old, "still here", 10);
+    test_client_write(&old, "still here", 10);
     test_client_send(&old);
     for (unsigned answered = 0, tick = 1; tick <= MANY; tick++, answered = 0) {
         bh_loop_tick(loop, false);
@@ -302,7 +302,7 @@ static void handshakes_have_a_budget(void **state) {
         assert_int_equal(o.got.len, 10);  /* those who are connected do not wait */
     }
     for (int i = 0; i < MANY; i++) {
-        test_shake(&clients[i], &owners[i]);
+        test_handshake(&clients[i], &owners[i]);
         assert_int_equal(owners[i].ends, 0);
         test_close_pair(&clients[i], &owners[i]);
     }
@@ -326,7 +326,7 @@ static void early_bytes_have_a_budget_too(void **state) {
         bh_loop_tick(loop, true); /* returns: the stream asks for the next tick each time */
     assert_int_equal(recv(c.fd, &fds, 1, MSG_PEEK), -1);
     loop->tls_budget_us = 5000;
-    test_shake(&c, &o);
+    test_handshake(&c, &o);
     test_close_pair(&c, &o);
 }
 
@@ -349,7 +349,7 @@ static void counts(void **state) {
     bh_tls_metrics_register();
     long done = metric("bellhop_io_tls_handshakes_total");
     long failed = metric("bellhop_io_tls_handshakes_failed_total");
-    test_open_shaken(1, &c, &o);
+    test_open_established(1, &c, &o);
     test_close_pair(&c, &o);
     assert_int_equal(metric("bellhop_io_tls_handshakes_total"), done + 1);
     feed_and_expect("GET / HTTP/1.1\r\n\r\n", 18, false);

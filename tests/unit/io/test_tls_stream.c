@@ -11,11 +11,11 @@ static void echoes_all_sizes(void **state) {
     for (int v = 0; v < 2; v++) {
         struct test_client c;
         struct test_owner o;
-        test_open_shaken(v, &c, &o);
+        test_open_established(v, &c, &o);
         o.echo = true;
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
             test_noise(noise, sizes[i]);
-            test_say(&c, noise, sizes[i]);
+            test_client_write(&c, noise, sizes[i]);
             test_until(&c, c.got.len == sizes[i]);
             assert_memory_equal(c.got.p, noise, sizes[i]);
             bh_bytes_clear(&c.got);
@@ -32,14 +32,14 @@ static void data_in_any_pieces(void **state) {
     for (int v = 0; v < 2; v++) {
         struct test_client c;
         struct test_owner o;
-        test_open_shaken(v, &c, &o);
+        test_open_established(v, &c, &o);
         for (size_t at = 0, n; at < sizeof noise; at += n) {
-            n = test_least(sizeof noise - at, 1 + test_random(&seed) % 20000);
-            test_say(&c, noise + at, n);
+            n = test_least(sizeof noise - at, 1 + test_random_from(&seed) % 20000);
+            test_client_write(&c, noise + at, n);
         }
         while (o.got.len < sizeof noise) {
-            c.step = 1 + test_random(&seed) % 30000;
-            test_turn(&c);
+            c.step = 1 + test_random_from(&seed) % 30000;
+            test_round(&c);
         }
         assert_int_equal(o.got.len, sizeof noise);
         assert_memory_equal(o.got.p, noise, sizeof noise);
@@ -53,7 +53,7 @@ static void vectors_become_one_record(void **state) {
     for (int v = 0; v < 2; v++) {
         struct test_client c;
         struct test_owner o;
-        test_open_shaken(v, &c, &o);
+        test_open_established(v, &c, &o);
         for (int i = 0; i < 11; i++)
             iov[i] = (struct iovec){letters + i % 8, i % 3 ? 1 : 0};
         assert_int_equal(bh_stream_write(&o.stream, iov, 11), 7);
@@ -75,11 +75,11 @@ static void a_slow_reader_gets_everything_in_order(void **state) {
         struct test_client c;
         struct test_owner o;
         unsigned asked = 0, partial = 0;
-        test_open_shaken(v, &c, &o);
+        test_open_established(v, &c, &o);
         setsockopt(o.stream.fd, SOL_SOCKET, SO_SNDBUF, &(int){8000}, sizeof(int));
-        c.deaf = true;
+        c.paused = true;
         for (size_t sent = 0; c.got.len < TOTAL;) {
-            size_t n = test_least(TOTAL - sent, 1 + test_random(&seed) % 50000);
+            size_t n = test_least(TOTAL - sent, 1 + test_random_from(&seed) % 50000);
             ssize_t taken = n ? test_put(&o, noise + sent, n) : 0;
             assert_true(taken >= 0 || taken == BH_EAGAIN);
             sent += taken > 0 ? (size_t)taken : 0;
@@ -88,8 +88,8 @@ static void a_slow_reader_gets_everything_in_order(void **state) {
                 bh_stream_want_write(&o.stream);
                 asked++;
             }
-            c.deaf = test_random(&seed) % 4 != 0;
-            test_turn(&c);
+            c.paused = test_random_from(&seed) % 4 != 0;
+            test_round(&c);
         }
         assert_int_equal(c.got.len, TOTAL);
         assert_memory_equal(c.got.p, noise, TOTAL);
@@ -107,13 +107,13 @@ static void what_was_taken_outlives_the_close(void **state) {
     for (int v = 0; v < 2; v++) {
         struct test_client c;
         struct test_owner o;
-        test_open_shaken(v, &c, &o);
+        test_open_established(v, &c, &o);
         setsockopt(o.stream.fd, SOL_SOCKET, SO_SNDBUF, &(int){8000}, sizeof(int));
         for (size_t sent = 0; sent < sizeof noise;) {
             ssize_t taken = test_put(&o, noise + sent, sizeof noise - sent);
             sent += taken > 0 ? (size_t)taken : 0;
             if (sent < sizeof noise)
-                test_turn(&c);
+                test_round(&c);
         }
         test_owner_close(&o);
         test_until(&c, c.eof);
@@ -126,11 +126,11 @@ static void what_was_taken_outlives_the_close(void **state) {
 static void pausing_stops_at_once(void **state) {
     struct test_client c;
     struct test_owner o;
-    test_open_shaken(1, &c, &o);
+    test_open_established(1, &c, &o);
     bh_stream_read(&o.stream, false);
-    test_say(&c, "later", 5);
+    test_client_write(&c, "later", 5);
     for (int i = 0; i < 5; i++)
-        test_turn(&c);
+        test_round(&c);
     assert_int_equal(o.got.len, 0);
     bh_stream_read(&o.stream, true);
     test_until(&c, o.got.len == 5);
@@ -144,9 +144,9 @@ static void close_notify_from_the_peer(void **state) {
         for (int with_data = 0; with_data < 2; with_data++) {
             struct test_client c;
             struct test_owner o;
-            test_open_shaken(v, &c, &o);
+            test_open_established(v, &c, &o);
             if (with_data)
-                test_say(&c, "last", 4);
+                test_client_write(&c, "last", 4);
             SSL_shutdown(c.ssl);
             test_until(&c, o.ends); /* no FIN follows */
             assert_int_equal(o.error, 0);
@@ -162,8 +162,8 @@ static void eof_without_close_notify(void **state) {
     for (int v = 0; v < 2; v++) {
         struct test_client c;
         struct test_owner o;
-        test_open_shaken(v, &c, &o);
-        test_say(&c, "last", 4);
+        test_open_established(v, &c, &o);
+        test_client_write(&c, "last", 4);
         test_client_send(&c);
         shutdown(c.fd, SHUT_WR);
         test_until(&c, o.ends);
@@ -177,7 +177,7 @@ static void shutting_down(void **state) {
     for (int v = 0; v < 2; v++) {
         struct test_client c;
         struct test_owner o;
-        test_open_shaken(v, &c, &o);
+        test_open_established(v, &c, &o);
         assert_int_equal(test_put(&o, "bye", 3), 3);
         bh_stream_shutdown(&o.stream);
         bh_stream_shutdown(&o.stream);
@@ -185,7 +185,7 @@ static void shutting_down(void **state) {
         assert_int_equal(c.got.len, 3);
         assert_true(SSL_get_shutdown(c.ssl) & SSL_RECEIVED_SHUTDOWN);
         assert_int_equal(test_put(&o, "x", 1), BH_ECLOSED);
-        test_say(&c, "you too", 7); /* our direction only */
+        test_client_write(&c, "you too", 7); /* our direction only */
         test_until(&c, o.got.len == 7);
         test_close_pair(&c, &o);
     }
@@ -196,14 +196,14 @@ static void fin_waits_for_what_is_pending(void **state) {
     struct test_client c;
     struct test_owner o;
     test_noise(noise, sizeof noise);
-    test_open_shaken(1, &c, &o);
+    test_open_established(1, &c, &o);
     setsockopt(o.stream.fd, SOL_SOCKET, SO_SNDBUF, &(int){8000}, sizeof(int));
-    c.deaf = true;
+    c.paused = true;
     ssize_t taken = test_put(&o, noise, sizeof noise);
     assert_true(taken > 0 && taken < (ssize_t)sizeof noise);
     assert_int_equal(o.stream.unsent, 1);
     bh_stream_shutdown(&o.stream);
-    c.deaf = false;
+    c.paused = false;
     test_until(&c, c.eof);
     assert_int_equal(c.got.len, taken + 1); /* the byte that was held back came along */
     assert_memory_equal(c.got.p, noise, c.got.len);
@@ -216,13 +216,13 @@ static void closing_says_so_and_resetting_does_not(void **state) {
         for (int reset = 0; reset < 2; reset++) {
             struct test_client c;
             struct test_owner o;
-            test_open_shaken(v, &c, &o);
+            test_open_established(v, &c, &o);
             test_ping(&c, &o);
             if (reset)
                 bh_stream_reset(&o.stream);
             test_owner_close(&o);
             for (int i = 0; i < 3; i++)
-                test_turn(&c);
+                test_round(&c);
             assert_int_equal(SSL_get_shutdown(c.ssl) & SSL_RECEIVED_SHUTDOWN,
                              reset ? 0 : SSL_RECEIVED_SHUTDOWN);
             test_client_close(&c);
@@ -240,9 +240,9 @@ static void closing_inside_the_callbacks(void **state) {
             struct test_owner o;
             test_open_pair(v, &c, &o);
             *(where ? &o.in_data : &o.in_writable) = close_self;
-            test_shake(&c, &o);
+            test_handshake(&c, &o);
             if (where) {
-                test_say(&c, "x", 1);
+                test_client_write(&c, "x", 1);
                 test_until(&c, o.got.len == 1);
             }
             assert_false(bh_stream_is_open(&o.stream));
@@ -256,7 +256,7 @@ static void a_reset_peer(void **state) {
     for (int v = 0; v < 2; v++) {
         struct test_client c;
         struct test_owner o;
-        test_open_shaken(v, &c, &o);
+        test_open_established(v, &c, &o);
         test_reset(c.fd);
         c.fd = -1;
         for (int i = 0; i < 4; i++)
@@ -274,16 +274,16 @@ static void moving(void **state) {
     for (int v = 0; v < 2; v++) {
         struct test_client c;
         struct test_owner o, heir = {.writables = 1};
-        test_open_shaken(v, &c, &o);
+        test_open_established(v, &c, &o);
         test_ping(&c, &o);
-        test_say(&c, "while moving", 12);
+        test_client_write(&c, "while moving", 12);
         test_client_send(&c);
         bh_stream_move(&heir.stream, &o.stream, &test_callbacks);
         assert_false(bh_stream_is_open(&o.stream));
         assert_null(bh_tls_peer(&o.stream));
         test_owner_close(&o);
         for (int i = 0; i < 3; i++)
-            test_turn(&c);
+            test_round(&c);
         assert_int_equal(heir.got.len, 0);
         bh_stream_read(&heir.stream, true);
         test_until(&c, heir.got.len == 12);
@@ -298,14 +298,14 @@ static void moving_with_bytes_on_the_way(void **state) {
     struct test_client c;
     struct test_owner o, heir = {.writables = 1};
     test_noise(noise, sizeof noise);
-    test_open_shaken(1, &c, &o);
+    test_open_established(1, &c, &o);
     setsockopt(o.stream.fd, SOL_SOCKET, SO_SNDBUF, &(int){8000}, sizeof(int));
-    c.deaf = true;
+    c.paused = true;
     ssize_t taken = test_put(&o, noise, sizeof noise);
     assert_int_equal(o.stream.unsent, 1);
     bh_stream_move(&heir.stream, &o.stream, &test_callbacks);
     test_owner_close(&o);
-    c.deaf = false;
+    c.paused = false;
     size_t rest = 100000;
     bh_bytes_add(&heir.out, bh_slice(noise + taken, rest));
     test_owner_flush(&heir);
@@ -340,15 +340,16 @@ static void check(struct bh_bytes *got, size_t *from) {
 
 static void say_some(struct chat *chat) {
     unsigned char bytes[3000];
-    size_t n = 1 + test_random(&seed) % sizeof bytes;
+    size_t n = 1 + test_random_from(&seed) % sizeof bytes;
     count_up(bytes, chat->said, n);
-    test_say(&chat->c, bytes, n);
+    test_client_write(&chat->c, bytes, n);
     chat->said += n;
 }
 
 static void answer_some(struct chat *chat) {
     static unsigned char bytes[60000];
-    size_t n = 1 + test_random(&seed) % (test_random(&seed) % 2 ? 8 : sizeof bytes), half = n / 2;
+    size_t n = 1 + test_random_from(&seed) % (test_random_from(&seed) % 2 ? 8 : sizeof bytes),
+           half = n / 2;
     count_up(bytes, chat->answered, n);
     struct iovec iov[2] = {{bytes, half}, {bytes + half, n - half}};
     ssize_t taken = bh_stream_write(&chat->o->stream, iov, 2);
@@ -366,7 +367,7 @@ static void move_on(struct chat *chat) {
 }
 
 static void do_anything(struct chat *chat) {
-    switch (test_random(&seed) % 10) {
+    switch (test_random_from(&seed) % 10) {
     case 0:
         bh_stream_read(&chat->o->stream, false);
         break;
@@ -377,12 +378,12 @@ static void do_anything(struct chat *chat) {
         bh_stream_want_write(&chat->o->stream);
         break;
     case 3:
-        if (test_random(&seed) % 10 == 0)
+        if (test_random_from(&seed) % 10 == 0)
             move_on(chat);
         break;
     case 4:
-        chat->c.deaf = test_random(&seed) % 2;
-        chat->c.step = test_random(&seed) % 20000;
+        chat->c.paused = test_random_from(&seed) % 2;
+        chat->c.step = test_random_from(&seed) % 20000;
         break;
     case 5:
         if (SSL_version(chat->c.ssl) == TLS1_3_VERSION)
@@ -401,20 +402,20 @@ static void anything_in_any_order(void **state) {
     for (int v = 0; v < 2; v++) {
         struct chat chat = {0};
         chat.o = chat.owners;
-        test_open_shaken(v, &chat.c, chat.o);
+        test_open_established(v, &chat.c, chat.o);
         setsockopt(chat.o->stream.fd, SOL_SOCKET, SO_SNDBUF, &(int){8000}, sizeof(int));
         for (int round = 0; round < 20000; round++) {
             do_anything(&chat);
             if (round % 3 == 0)
-                test_turn(&chat.c);
+                test_round(&chat.c);
             check(&chat.o->got, &chat.heard);
             check(&chat.c.got, &chat.understood);
         }
-        chat.c.deaf = false;
+        chat.c.paused = false;
         chat.c.step = 0;
         bh_stream_read(&chat.o->stream, true);
         while (chat.heard < chat.said || chat.understood < chat.answered) {
-            test_turn(&chat.c);
+            test_round(&chat.c);
             check(&chat.o->got, &chat.heard);
             check(&chat.c.got, &chat.understood);
         }

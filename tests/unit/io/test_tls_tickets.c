@@ -57,7 +57,7 @@ static bool resumes(struct bh_tls *tls, int version, SSL_SESSION **session) {
     if (*session)
         SSL_set_session(c.ssl, *session);
     test_owner_open(&o, fds[1], tls, bh_slice(NULL, 0));
-    test_shake(&c, &o);
+    test_handshake(&c, &o);
     assert_int_equal(o.ends, 0);
     test_ping(&c, &o);
     bool reused = SSL_session_reused(c.ssl);
@@ -167,7 +167,7 @@ static void files(int version) {
     char bytes[3][80], *paths[3];
     uint64_t seed = 1;
     for (int i = 0; i < 240; i++)
-        bytes[i / 80][i % 80] = (char)test_random(&seed);
+        bytes[i / 80][i % 80] = (char)test_random_from(&seed);
     paths[0] = test_file("0.tickets", bytes[0], 80, 0600);
     paths[1] = test_file("1.tickets", bytes[1], 48, 0600);
     paths[2] = test_file("2.tickets", bytes[2], 80, 0600);

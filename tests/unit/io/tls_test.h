@@ -1,48 +1,24 @@
-/* tls_test.h - what the tests of TLS share: certificates made on the spot, a server side made of
- * streams, and a client whose every byte on the wire the test controls. */
+/* tls_test.h - for the tests of TLS: generated certificates, a server side of streams, and a client
+ * for which the test controls every byte on the wire. */
 #ifndef BELLHOP_TESTS_UNIT_TLS_TEST_H
 #define BELLHOP_TESTS_UNIT_TLS_TEST_H
 
-#include "io_test.h"
-
 #include "bellhop/base/buf.h"
 #include "bellhop/io/tls.h"
+#include "io_test.h"
 
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 
 /* --- files --- */
 
-static char test_folder[] = "/tmp/bellhop-tls-XXXXXX";
-
-/* Good until eight further calls. */
-static inline char *test_path(const char *name) {
-    static char paths[8][128];
-    static unsigned next;
-    char *path = paths[next++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s", test_folder, name);
-    return path;
-}
-
-static inline char *test_file(const char *name, const void *p, size_t n, mode_t mode) {
-    char *path = test_path(name);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_int_equal(fwrite(p, 1, n, file), n);
-    fclose(file);
-    assert_int_equal(chmod(path, mode), 0);
-    return path;
-}
-
-static inline void test_remove_folder(void) {
-    char command[64];
-    snprintf(command, sizeof command, "rm -r %s", test_folder);
-    assert_int_equal(system(command), 0);
-}
+/* The template of a folder for mkdtemp; test_make_env makes it. */
+extern char test_folder[];
+void test_remove_folder(void);
+/* The path of a file in it, valid until eight further calls. */
+char *test_path(const char *name);
+char *test_file(const char *name, const void *p, size_t n, mode_t mode);
 
 /* --- certificates --- */
 
@@ -57,67 +33,16 @@ struct test_san {
     int n; /* 0: a string */
 };
 
-static inline void test_add_sans(X509 *x, const struct test_san *sans) {
-    GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
-    for (; sans->p; sans++) {
-        GENERAL_NAME *name = GENERAL_NAME_new();
-        ASN1_STRING *value =
-            ASN1_STRING_type_new(sans->type == GEN_IPADD ? V_ASN1_OCTET_STRING : V_ASN1_IA5STRING);
-        ASN1_STRING_set(value, sans->p, sans->n ? sans->n : (int)strlen(sans->p));
-        GENERAL_NAME_set0_value(name, sans->type, value);
-        sk_GENERAL_NAME_push(names, name);
-    }
-    assert_int_equal(X509_add1_ext_i2d(x, NID_subject_alt_name, names, 0, 0), 1);
-    GENERAL_NAMES_free(names);
-}
+/* issuer NULL: a self-signed CA. sans may be NULL, else ends with p == NULL. */
+struct test_cert test_cert_new(const char *cn, const struct test_san *sans,
+                               const struct test_cert *issuer);
+void test_cert_free(struct test_cert *c);
+/* Writes NAME.crt and NAME.key. */
+void test_cert_save(const struct test_cert *c, const char *name);
 
-/* issuer NULL: a CA, signed by itself. sans may be NULL, else ends with p == NULL. */
-static inline struct test_cert test_cert_new(const char *cn, const struct test_san *sans,
-                                             const struct test_cert *issuer) {
-    static long serial;
-    struct test_cert c = {X509_new(), EVP_EC_gen("P-256")};
-    X509_NAME *subject = X509_NAME_new();
-    X509_NAME_add_entry_by_txt(subject, "O", MBSTRING_UTF8, (const unsigned char *)"Tests", -1, -1,
-                               0);
-    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, (const unsigned char *)cn, -1, -1, 0);
-    X509_set_version(c.x, X509_VERSION_3);
-    ASN1_INTEGER_set(X509_get_serialNumber(c.x), ++serial);
-    X509_gmtime_adj(X509_getm_notBefore(c.x), -3600);
-    X509_gmtime_adj(X509_getm_notAfter(c.x), 3600);
-    X509_set_subject_name(c.x, subject);
-    X509_set_issuer_name(c.x, issuer ? X509_get_subject_name(issuer->x) : subject);
-    X509_set_pubkey(c.x, c.key);
-    BASIC_CONSTRAINTS basic = {.ca = issuer ? 0 : 0xff};
-    X509_add1_ext_i2d(c.x, NID_basic_constraints, &basic, 1, 0);
-    if (sans)
-        test_add_sans(c.x, sans);
-    assert_true(X509_sign(c.x, issuer ? issuer->key : c.key, EVP_sha256()) > 0);
-    X509_NAME_free(subject);
-    return c;
-}
+/* --- the server: streams that keep what they receive --- */
 
-static inline void test_cert_free(struct test_cert *c) {
-    X509_free(c->x);
-    EVP_PKEY_free(c->key);
-}
-
-/* NAME.crt and NAME.key. */
-static inline void test_cert_save(const struct test_cert *c, const char *name) {
-    char file[64];
-    snprintf(file, sizeof file, "%s.crt", name);
-    FILE *out = fopen(test_path(file), "w");
-    assert_int_equal(PEM_write_X509(out, c->x), 1);
-    fclose(out);
-    snprintf(file, sizeof file, "%s.key", name);
-    out = fopen(test_path(file), "w");
-    assert_int_equal(PEM_write_PrivateKey(out, c->key, NULL, NULL, 0, NULL, NULL), 1);
-    fclose(out);
-    chmod(test_path(file), 0600);
-}
-
-/* --- the server: streams that keep what they get --- */
-
-static struct bh_loop *loop;
+extern struct bh_loop *loop; /* made and freed by test_setup and test_teardown */
 
 struct test_owner {
     struct bh_stream stream;
@@ -130,75 +55,13 @@ struct test_owner {
     void (*in_data)(struct test_owner *);
 };
 
-static inline void test_owner_flush(struct test_owner *o) {
-    while (o->out.len) {
-        struct iovec iov[2] = {{o->out.p, o->out.len / 2},
-                               {o->out.p + o->out.len / 2, o->out.len - o->out.len / 2}};
-        ssize_t n = bh_stream_write(&o->stream, iov, 2);
-        if (n <= 0) {
-            if (n == BH_EAGAIN)
-                bh_stream_want_write(&o->stream);
-            return;
-        }
-        bh_bytes_consume(&o->out, (size_t)n);
-    }
-}
+extern const struct bh_stream_callbacks test_callbacks;
+void test_owner_open(struct test_owner *o, int fd, struct bh_tls *tls, struct bh_slice early);
+void test_owner_flush(struct test_owner *o);
+void test_owner_close(struct test_owner *o);
+ssize_t test_put(struct test_owner *o, const void *p, size_t n);
 
-static inline void test_on_data(struct bh_stream *s, unsigned char *data, size_t n) {
-    struct test_owner *o = BH_CONTAINER_OF(s, struct test_owner, stream);
-    assert_true(bh_stream_is_open(s) && s->reading);
-    assert_int_equal(o->ends, 0);
-    assert_int_equal(s->handshaking, 0);
-    assert_true(o->writables > 0);
-    bh_bytes_add(o->echo ? &o->out : &o->got, bh_slice(data, n));
-    memset(data, 0xee, n);
-    if (o->in_data)
-        o->in_data(o);
-    if (o->echo)
-        test_owner_flush(o);
-}
-
-static inline void test_on_end(struct bh_stream *s, int error) {
-    struct test_owner *o = BH_CONTAINER_OF(s, struct test_owner, stream);
-    o->ends++;
-    o->error = error;
-}
-
-static inline void test_on_writable(struct bh_stream *s) {
-    struct test_owner *o = BH_CONTAINER_OF(s, struct test_owner, stream);
-    o->writables++;
-    if (o->in_writable)
-        o->in_writable(o);
-    if (bh_stream_is_open(s))
-        test_owner_flush(o);
-}
-
-static const struct bh_stream_callbacks test_callbacks = {test_on_data, test_on_end,
-                                                          test_on_writable};
-
-static inline void test_owner_open(struct test_owner *o, int fd, struct bh_tls *tls,
-                                   struct bh_slice early) {
-    *o = (struct test_owner){0};
-    bh_stream_init(&o->stream, loop, fd, &test_callbacks);
-    bh_tls_accept(&o->stream, tls, early);
-    bh_stream_read(&o->stream, true);
-}
-
-static inline void test_owner_close(struct test_owner *o) {
-    bh_stream_close(&o->stream);
-    bh_bytes_free(&o->got);
-    bh_bytes_free(&o->out);
-}
-
-static inline struct bh_tls *test_tls(const struct bh_tls_config *config,
-                                      const struct bh_tls *previous) {
-    struct bh_tls *tls;
-    char *error;
-    int result = bh_tls_new(config, previous, &tls, &error);
-    if (result != 0)
-        fail_msg("bh_tls_new: %s", error);
-    return tls;
-}
+struct bh_tls *test_tls(const struct bh_tls_config *config, const struct bh_tls *previous);
 
 /* --- the client --- */
 
@@ -206,181 +69,60 @@ struct test_client {
     SSL *ssl;
     BIO *in, *out;
     int fd;
-    struct bh_bytes wire; /* ciphertext that is still to be sent */
-    size_t step;          /* at most so many bytes at a time; 0: all */
-    size_t allowed;       /* how many it may send altogether */
+    struct bh_bytes wire; /* ciphertext to be sent */
+    size_t step;          /* bytes sent at a time; 0: all */
+    size_t allowed;       /* bytes that it may send in total */
     size_t sent;
-    bool deaf; /* does not read the socket */
+    bool paused; /* does not read the socket */
     bool eof;
     struct bh_bytes got; /* plaintext */
 };
 
-static inline SSL_CTX *test_client_context(int version) {
-    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-    SSL_CTX_set_min_proto_version(ctx, version);
-    SSL_CTX_set_max_proto_version(ctx, version);
-    return ctx;
-}
+SSL_CTX *test_client_context(int version);
+void test_client_open(struct test_client *c, SSL_CTX *ctx, int fd);
+void test_client_close(struct test_client *c);
+void test_client_send(struct test_client *c);
+void test_client_write(struct test_client *c, const void *p, size_t n);
 
-static inline void test_client_open(struct test_client *c, SSL_CTX *ctx, int fd) {
-    *c = (struct test_client){.ssl = SSL_new(ctx), .fd = fd, .allowed = SIZE_MAX};
-    c->in = BIO_new(BIO_s_mem());
-    c->out = BIO_new(BIO_s_mem());
-    BIO_set_mem_eof_return(c->in, -1);
-    SSL_set_bio(c->ssl, c->in, c->out);
-    SSL_set_connect_state(c->ssl);
-}
+/* One round: the client sends, the loop ticks, the client receives. */
+void test_round(struct test_client *c);
 
-static inline void test_client_close(struct test_client *c) {
-    SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN); /* else its session is no longer good */
-    SSL_free(c->ssl);
-    close(c->fd);
-    bh_bytes_free(&c->wire);
-    bh_bytes_free(&c->got);
-}
-
-static inline size_t test_least(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-
-static inline void test_client_send(struct test_client *c) {
-    char block[65536];
-    int n;
-    while ((n = BIO_read(c->out, block, sizeof block)) > 0)
-        bh_bytes_add(&c->wire, bh_slice(block, (size_t)n));
-    size_t most = test_least(c->wire.len, c->allowed - c->sent);
-    if (c->step)
-        most = test_least(most, c->step);
-    ssize_t put = most ? send(c->fd, c->wire.p, most, MSG_NOSIGNAL) : 0;
-    if (put > 0) {
-        c->sent += (size_t)put;
-        bh_bytes_consume(&c->wire, (size_t)put);
-    }
-}
-
-static inline void test_client_receive(struct test_client *c) {
-    char block[65536];
-    size_t n;
-    ssize_t got;
-    while (!c->deaf && (got = recv(c->fd, block, sizeof block, 0)) >= 0 && !c->eof) {
-        c->eof = got == 0;
-        BIO_write(c->in, block, (int)got);
-    }
-    while (SSL_is_init_finished(c->ssl) && SSL_read_ex(c->ssl, block, sizeof block, &n))
-        bh_bytes_add(&c->got, bh_slice(block, n));
-}
-
-/* One round for everybody. */
-static inline void test_turn(struct test_client *c) {
-    if (!SSL_is_init_finished(c->ssl))
-        SSL_do_handshake(c->ssl);
-    test_client_send(c);
-    bh_loop_tick(loop, false);
-    test_client_receive(c);
-}
-
-#define TEST_TURNS 200000
+#define TEST_ROUNDS 200000
 
 /* Until the condition holds; a test that would hang fails instead. */
 #define test_until(client, condition)                                                              \
     do {                                                                                           \
-        int turns_here = 0;                                                                        \
-        while (!(condition) && turns_here++ < TEST_TURNS)                                          \
-            test_turn(client);                                                                     \
+        int rounds_here = 0;                                                                       \
+        while (!(condition) && rounds_here++ < TEST_ROUNDS)                                        \
+            test_round(client);                                                                    \
         assert_true(condition);                                                                    \
     } while (0)
 
-static inline void test_shake(struct test_client *c, struct test_owner *o) {
-    test_until(c, o->ends || (SSL_is_init_finished(c->ssl) && o->writables));
-}
-
-static inline void test_say(struct test_client *c, const void *p, size_t n) {
-    size_t written;
-    assert_int_equal(SSL_write_ex(c->ssl, p, n, &written), 1);
-    assert_int_equal(written, n);
-}
-
+void test_handshake(struct test_client *c, struct test_owner *o);
 /* One more round trip, which also brings the tickets of TLS 1.3. */
-static inline void test_ping(struct test_client *c, struct test_owner *o) {
-    size_t before = o->got.len;
-    test_say(c, "ping", 4);
-    test_until(c, o->got.len == before + 4);
-    for (int i = 0; i < 3; i++)
-        test_turn(c);
-}
+void test_ping(struct test_client *c, struct test_owner *o);
 
 /* --- one server, clients of both versions --- */
 
-static struct {
+struct test_env {
     struct bh_tls *tls;
     SSL_CTX *contexts[2]; /* TLS 1.2 and 1.3 */
-} test_env;
+};
+extern struct test_env test_env;
 
-static inline int test_make_env(void **state) {
-    static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
-    assert_non_null(mkdtemp(test_folder));
-    struct test_cert cert = test_cert_new("localhost", NULL, NULL);
-    test_cert_save(&cert, "a");
-    test_cert_free(&cert);
-    char *crt = test_path("a.crt"), *key = test_path("a.key");
-    struct bh_tls_config config = {.certificates = &crt,
-                                   .certificate_count = 1,
-                                   .keys = &key,
-                                   .key_count = 1,
-                                   .ciphers = "",
-                                   .ticket_lifetime_ms = 3600000};
-    test_env.tls = test_tls(&config, NULL);
-    for (int i = 0; i < 2; i++)
-        test_env.contexts[i] = test_client_context(versions[i]);
-    return 0;
-}
+/* Of a group, and of a test. */
+int test_make_env(void **state);
+int test_free_env(void **state);
+int test_setup(void **state);
+int test_teardown(void **state);
 
-static inline int test_free_env(void **state) {
-    bh_tls_unref(test_env.tls);
-    for (int i = 0; i < 2; i++)
-        SSL_CTX_free(test_env.contexts[i]);
-    test_remove_folder();
-    return 0;
-}
+void test_open_pair(int version, struct test_client *c, struct test_owner *o);
+/* The same, with the handshake done. */
+void test_open_established(int version, struct test_client *c, struct test_owner *o);
+void test_close_pair(struct test_client *c, struct test_owner *o);
 
-static inline int test_setup(void **state) {
-    loop = bh_loop_new();
-    return 0;
-}
-
-static inline int test_teardown(void **state) {
-    bh_loop_free(loop);
-    return 0;
-}
-
-static inline void test_open_pair(int version, struct test_client *c, struct test_owner *o) {
-    int fds[2];
-    test_tcp_pair(fds);
-    test_client_open(c, test_env.contexts[version], fds[0]);
-    test_owner_open(o, fds[1], test_env.tls, bh_slice(NULL, 0));
-}
-
-static inline void test_open_shaken(int version, struct test_client *c, struct test_owner *o) {
-    test_open_pair(version, c, o);
-    test_shake(c, o);
-    assert_int_equal(o->ends, 0);
-    assert_int_equal(o->writables, 1);
-}
-
-static inline void test_close_pair(struct test_client *c, struct test_owner *o) {
-    test_client_close(c);
-    test_owner_close(o);
-}
-
-static inline ssize_t test_put(struct test_owner *o, const void *p, size_t n) {
-    struct iovec iov = {(void *)p, n};
-    return bh_stream_write(&o->stream, &iov, 1);
-}
-
-static inline void test_noise(unsigned char *p, size_t n) {
-    static uint64_t seed = 5;
-    for (size_t i = 0; i < n; i++)
-        p[i] = (unsigned char)test_random(&seed);
-}
+/* Random bytes. */
+void test_noise(unsigned char *p, size_t n);
+size_t test_least(size_t a, size_t b);
 
 #endif

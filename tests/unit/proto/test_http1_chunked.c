@@ -97,15 +97,15 @@ static void without_memory(void **state) {
     static const char in[] = CHUNKED("5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n");
     bool refused = true;
     for (unsigned nth = 1; refused; nth++) {
-        struct bh_bytes told = {0};
+        struct bh_bytes transcript = {0};
         bh_mem_fail_nth(nth);
-        http_feed(bh_slice(in, sizeof in - 1), &http_roomy, 0, &told);
+        http_feed(bh_slice(in, sizeof in - 1), &http_roomy, 0, &transcript);
         bh_mem_fail_nth(0);
-        refused = bh_slice_eq(bh_bytes_slice(&told), BH_SLICE("error 503|"));
+        refused = bh_slice_eq(bh_bytes_slice(&transcript), BH_SLICE("error 503|"));
         if (!refused)
-            assert_bytes(&told, "POST / 1.1 h K {hello world}|");
+            assert_bytes(&transcript, "POST / 1.1 h K {hello world}|");
         assert_true(refused || nth > 2);
-        bh_bytes_free(&told);
+        bh_bytes_free(&transcript);
     }
 }
 

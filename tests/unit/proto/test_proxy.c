@@ -14,9 +14,9 @@
 /* Decodes from a block of exactly n bytes. */
 static int decode(struct bh_slice in, struct bh_proxy *out) {
     const char *why = NULL;
-    char *copy = test_exact(in.p, in.n);
-    int r = bh_proxy_decode(bh_slice(copy, in.n), out, &why);
-    free(copy);
+    struct bh_slice exact = test_exact(in);
+    int r = bh_proxy_decode(exact, out, &why);
+    test_exact_free(exact);
     assert_int_equal(r == BH_EPROTO, why != NULL);
     assert_true(r >= 0 || r == BH_EPROTO);
     return r;
@@ -240,7 +240,7 @@ static void broken_headers_stay_consistent(void **state) {
     };
     for (int round = 0; round < 2000; round++) {
         struct bh_slice from = good[(size_t)round % COUNT(good)];
-        char *broken = test_exact(from.p, from.n);
+        char *broken = (char *)test_exact(from).p;
         broken[test_random() % from.n] = (char)test_random();
         int before = 0;
         for (size_t n = 0; n <= from.n; n++) {

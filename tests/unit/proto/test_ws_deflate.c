@@ -288,9 +288,9 @@ static void empty_messages_are_one_byte(void **state) {
 
 static int read_exact(struct bh_inflater *i, struct bh_slice payload, uint64_t limit,
                       struct bh_bytes *out) {
-    char *copy = test_exact(payload.p, payload.n);
-    int r = bh_inflater_message(i, bh_slice(copy, payload.n), limit, out);
-    free(copy);
+    struct bh_slice exact = test_exact(payload);
+    int r = bh_inflater_message(i, exact, limit, out);
+    test_exact_free(exact);
     assert_true(out->len <= limit && out->cap <= limit);
     return r;
 }

@@ -20,8 +20,7 @@ static void negotiate(const char *offers, const struct bh_ws_deflate_config *con
                       struct bh_ws_deflate *out, struct bh_bytes *answer) {
     struct bh_header headers[10] = {{BH_SLICE("Upgrade"), BH_SLICE("websocket")}};
     size_t size = strlen(offers);
-    char *exact = test_exact(offers, size);
-    struct bh_slice rest = bh_slice(exact, size), line;
+    struct bh_slice exact = test_exact(bh_slice(offers, size)), rest = exact, line;
     size_t n = 1;
     while (bh_slice_split(&rest, '\n', &line)) {
         headers[n++] = (struct bh_header){BH_SLICE("sec-websocket-EXTENSIONS"), line};
@@ -31,7 +30,7 @@ static void negotiate(const char *offers, const struct bh_ws_deflate_config *con
     bool accepted = bh_ws_deflate_negotiate(headers, n, config, out, answer);
     assert_int_equal(accepted, answer->len > 0);
     assert_int_equal(accepted, out->agreed);
-    free(exact);
+    test_exact_free(exact);
 }
 
 static void expect(const char *offers, const struct bh_ws_deflate_config *config,

@@ -20,9 +20,9 @@ static size_t client_header(unsigned char *out, uint8_t first, unsigned form, ui
 /* Decodes from a block of exactly n bytes. */
 static int decode(const unsigned char *p, size_t n, bool rsv1, struct bh_ws_header *h) {
     const char *why = NULL;
-    unsigned char *copy = test_exact(p, n);
-    int r = bh_ws_header_decode(bh_slice(copy, n), rsv1, h, &why);
-    free(copy);
+    struct bh_slice exact = test_exact(bh_slice(p, n));
+    int r = bh_ws_header_decode(exact, rsv1, h, &why);
+    test_exact_free(exact);
     assert_int_equal(r == BH_EPROTO, why != NULL);
     return r;
 }

@@ -10,10 +10,10 @@
 static void expect_within(struct bh_bytes *stream, const struct bh_ws_limits *limits,
                           const char *expected) {
     for (int cut = 0; cut < CUTS; cut++) {
-        struct bh_bytes told = {0};
-        read_cut(bh_bytes_slice(stream), limits, NULL, cut, &told);
-        assert_bytes(&told, expected);
-        bh_bytes_free(&told);
+        struct bh_bytes transcript = {0};
+        read_cut(bh_bytes_slice(stream), limits, NULL, cut, &transcript);
+        assert_bytes(&transcript, expected);
+        bh_bytes_free(&transcript);
     }
     bh_bytes_free(stream);
 }
@@ -44,9 +44,9 @@ static void messages_of_all_length_forms(void **state) {
         add_frame(&s, FIN | BH_WS_TEXT, bh_bytes_slice(&data));
         add_frame(&s, FIN | BH_WS_BINARY, bh_bytes_slice(&data));
         bh_bytes_adds(&expected, "text ");
-        tell_data(&expected, bh_bytes_slice(&data));
+        add_data(&expected, bh_bytes_slice(&data));
         bh_bytes_adds(&expected, "|binary ");
-        tell_data(&expected, bh_bytes_slice(&data));
+        add_data(&expected, bh_bytes_slice(&data));
         bh_bytes_add(&expected, bh_slice("|", 2));
         expect(&s, expected.p);
         bh_bytes_free(&expected);
@@ -244,15 +244,15 @@ static void bad_close_frames(void **state) {
 
 static void every_close_code(void **state) {
     for (unsigned code = 0; code <= 65535; code++) {
-        struct bh_bytes s = {0}, told = {0};
+        struct bh_bytes s = {0}, transcript = {0};
         char expected[32];
         bool valid = bh_ws_close_code_valid(code);
         snprintf(expected, sizeof expected, valid ? "close %u |" : "error 1002|", code);
         add_close(&s, code, "");
-        read_cut(bh_bytes_slice(&s), &roomy, NULL, (int)(code % 3), &told);
-        assert_bytes(&told, expected);
+        read_cut(bh_bytes_slice(&s), &roomy, NULL, (int)(code % 3), &transcript);
+        assert_bytes(&transcript, expected);
         bh_bytes_free(&s);
-        bh_bytes_free(&told);
+        bh_bytes_free(&transcript);
     }
 }
 
@@ -308,18 +308,18 @@ static void lengths_are_refused_at_the_header(void **state) {
 
 static void limits_that_shrink_inside_a_message(void **state) {
     const struct bh_ws_limits small = {.message_bytes = 3, .fragments = 1000};
-    struct bh_bytes s = {0}, told = {0};
+    struct bh_bytes s = {0}, transcript = {0};
     struct bh_ws_reader r;
     bh_ws_reader_init(&r, NULL);
     add_frame(&s, BH_WS_TEXT, BH_SLICE("0123456789"));
-    feed(&r, &roomy, bh_bytes_slice(&s), &told);
+    feed(&r, &roomy, bh_bytes_slice(&s), &transcript);
     bh_bytes_clear(&s);
     add_frame(&s, FIN | BH_WS_CONTINUATION, BH_SLICE("a"));
-    feed(&r, &small, bh_bytes_slice(&s), &told);
-    assert_bytes(&told, "error 1009|");
+    feed(&r, &small, bh_bytes_slice(&s), &transcript);
+    assert_bytes(&transcript, "error 1009|");
     bh_ws_reader_deinit(&r);
     bh_bytes_free(&s);
-    bh_bytes_free(&told);
+    bh_bytes_free(&transcript);
 }
 
 static void fragments_at_the_limit(void **state) {
@@ -339,7 +339,7 @@ static void fragments_at_the_limit(void **state) {
 /* --- memory --- */
 
 static void an_idle_reader_owns_nothing(void **state) {
-    struct bh_bytes s = {0}, told = {0};
+    struct bh_bytes s = {0}, transcript = {0};
     struct bh_ws_reader r;
     bh_ws_reader_init(&r, NULL);
     add_frame(&s, FIN | BH_WS_TEXT, BH_SLICE("cut"));
@@ -348,17 +348,17 @@ static void an_idle_reader_owns_nothing(void **state) {
     add_frame(&s, FIN | BH_WS_CONTINUATION, BH_SLICE("ments"));
     add_frame(&s, FIN | BH_WS_PING, BH_SLICE("cut ping"));
     for (size_t i = 0; i < s.len; i++)
-        feed(&r, &roomy, bh_slice(s.p + i, 1), &told);
-    assert_bytes(&told, "text cut|ping ping|binary fragments|ping cut ping|");
+        feed(&r, &roomy, bh_slice(s.p + i, 1), &transcript);
+    assert_bytes(&transcript, "text cut|ping ping|binary fragments|ping cut ping|");
     assert_null(r.partial);
     bh_ws_reader_deinit(&r);
     bh_bytes_free(&s);
-    bh_bytes_free(&told);
+    bh_bytes_free(&transcript);
 }
 
 static void an_ended_reader_owns_nothing(void **state) {
     for (int close = 0; close < 2; close++) {
-        struct bh_bytes s = {0}, told = {0};
+        struct bh_bytes s = {0}, transcript = {0};
         struct bh_ws_reader r;
         bh_ws_reader_init(&r, NULL);
         add_frame(&s, BH_WS_TEXT, BH_SLICE("unfinished"));
@@ -367,12 +367,12 @@ static void an_ended_reader_owns_nothing(void **state) {
         else
             add_frame(&s, BH_WS_CONTINUATION, BH_SLICE("\xff"));
         for (size_t i = 0; i < s.len; i++)
-            feed(&r, &roomy, bh_slice(s.p + i, 1), &told);
-        assert_bytes(&told, close ? "close 1000 bye|" : "error 1007|");
+            feed(&r, &roomy, bh_slice(s.p + i, 1), &transcript);
+        assert_bytes(&transcript, close ? "close 1000 bye|" : "error 1007|");
         assert_null(r.partial);
         bh_ws_reader_deinit(&r);
         bh_bytes_free(&s);
-        bh_bytes_free(&told);
+        bh_bytes_free(&transcript);
     }
 }
 
@@ -384,14 +384,14 @@ static void without_memory(void **state) {
     add_frame(&s, FIN | BH_WS_CONTINUATION, bh_bytes_slice(&data));
     bool refused = true;
     for (unsigned nth = 1; refused; nth++) {
-        struct bh_bytes told = {0};
+        struct bh_bytes transcript = {0};
         bh_mem_fail_nth(nth);
-        read_cut(bh_bytes_slice(&s), &roomy, NULL, 2, &told);
+        read_cut(bh_bytes_slice(&s), &roomy, NULL, 2, &transcript);
         bh_mem_fail_nth(0);
-        refused = bh_slice_eq(bh_bytes_slice(&told), BH_SLICE("error 1011|"));
-        assert_true(refused || bh_slice_starts(bh_bytes_slice(&told), BH_SLICE("text ")));
+        refused = bh_slice_eq(bh_bytes_slice(&transcript), BH_SLICE("error 1011|"));
+        assert_true(refused || bh_slice_starts(bh_bytes_slice(&transcript), BH_SLICE("text ")));
         assert_true(refused || nth > 2);
-        bh_bytes_free(&told);
+        bh_bytes_free(&transcript);
     }
     bh_bytes_free(&s);
     bh_bytes_free(&data);
@@ -403,7 +403,7 @@ static void without_memory(void **state) {
 static void mutated_streams_read_alike_however_cut(void **state) {
     const struct bh_ws_limits limits = {.message_bytes = 300, .fragments = 4};
     for (int round = 0; round < 3000; round++) {
-        struct bh_bytes s = {0}, told[3] = {{0}};
+        struct bh_bytes s = {0}, transcript[3] = {{0}};
         add_frame(&s, BH_WS_TEXT, BH_SLICE("some text \xc3\xa4 "));
         add_frame(&s, FIN | BH_WS_PING, BH_SLICE("ping"));
         add_frame(&s, FIN | BH_WS_CONTINUATION, BH_SLICE("and \xe2\x82\xac the end"));
@@ -412,11 +412,12 @@ static void mutated_streams_read_alike_however_cut(void **state) {
         for (unsigned flips = test_random() % 4; flips; flips--)
             s.p[test_random() % s.len] ^= (char)(1 << test_random() % 8);
         for (int cut = 0; cut < 3; cut++)
-            read_cut(bh_bytes_slice(&s), &limits, NULL, cut, &told[cut]);
+            read_cut(bh_bytes_slice(&s), &limits, NULL, cut, &transcript[cut]);
         for (int cut = 0; cut < 3; cut++)
-            assert_true(bh_slice_eq(bh_bytes_slice(&told[0]), bh_bytes_slice(&told[cut])));
+            assert_true(
+                bh_slice_eq(bh_bytes_slice(&transcript[0]), bh_bytes_slice(&transcript[cut])));
         for (int cut = 0; cut < 3; cut++)
-            bh_bytes_free(&told[cut]);
+            bh_bytes_free(&transcript[cut]);
         bh_bytes_free(&s);
     }
 }

@@ -33,12 +33,12 @@ static void add_compressed(struct bh_bytes *to, uint8_t opcode, struct bh_slice 
 static void expect_with(struct bh_bytes *stream, const struct bh_ws_limits *limits, bool takeover,
                         const char *expected) {
     for (int cut = 0; cut < CUTS; cut++) {
-        struct bh_bytes told = {0};
+        struct bh_bytes transcript = {0};
         struct bh_inflater *inflater = bh_inflater_new(15, takeover);
-        read_cut(bh_bytes_slice(stream), limits, inflater, cut, &told);
-        assert_bytes(&told, expected);
+        read_cut(bh_bytes_slice(stream), limits, inflater, cut, &transcript);
+        assert_bytes(&transcript, expected);
         bh_inflater_free(inflater);
-        bh_bytes_free(&told);
+        bh_bytes_free(&transcript);
     }
 }
 
@@ -88,12 +88,12 @@ static void compressed_among_plain(void **state) {
     bh_bytes_adds(&expected, ".|text Hello|ping ping|binary \xff|binary Hello|text ab|"
                              "close 1000 bye|");
     for (int cut = 0; cut < CUTS; cut++) {
-        struct bh_bytes told = {0};
+        struct bh_bytes transcript = {0};
         struct bh_inflater *inflater = bh_inflater_new(15, cut % 2);
-        read_cut(bh_bytes_slice(&s), &roomy, inflater, cut, &told);
-        assert_true(bh_slice_eq(bh_bytes_slice(&told), bh_bytes_slice(&expected)));
+        read_cut(bh_bytes_slice(&s), &roomy, inflater, cut, &transcript);
+        assert_true(bh_slice_eq(bh_bytes_slice(&transcript), bh_bytes_slice(&expected)));
         bh_inflater_free(inflater);
-        bh_bytes_free(&told);
+        bh_bytes_free(&transcript);
     }
     bh_bytes_free(&expected);
     bh_bytes_free(&s);
@@ -135,7 +135,7 @@ static void long_messages(void **state) {
             bh_bytes_addc(&data, (char)('a' + test_random() % 26));
         add_compressed(&s, BH_WS_TEXT, bh_bytes_slice(&data));
         bh_bytes_adds(&expected, "text ");
-        tell_data(&expected, bh_bytes_slice(&data));
+        add_data(&expected, bh_bytes_slice(&data));
         bh_bytes_add(&expected, bh_slice("|", 2));
         expect(&s, expected.p);
         bh_bytes_free(&expected);
@@ -147,7 +147,7 @@ static void long_messages(void **state) {
 static void readers_share_an_inflater(void **state) {
     struct bh_inflater *inflater = bh_inflater_new(15, false);
     struct bh_ws_reader readers[2];
-    struct bh_bytes streams[2] = {{0}}, told[2] = {{0}};
+    struct bh_bytes streams[2] = {{0}}, transcript[2] = {{0}};
     for (int k = 0; k < 2; k++)
         bh_ws_reader_init(&readers[k], inflater);
     for (int round = 0; round < 10; round++) {
@@ -157,15 +157,15 @@ static void readers_share_an_inflater(void **state) {
     for (size_t i = 0; i < streams[0].len || i < streams[1].len; i++)
         for (int k = 0; k < 2; k++)
             if (i < streams[k].len)
-                feed(&readers[k], &roomy, bh_slice(streams[k].p + i, 1), &told[k]);
+                feed(&readers[k], &roomy, bh_slice(streams[k].p + i, 1), &transcript[k]);
     for (int k = 0; k < 2; k++) {
         struct bh_bytes expected = {0};
         for (int round = 0; round < 10; round++)
             bh_bytes_adds(&expected, k ? "text two two two two|" : "text one, one, one, one|");
-        assert_true(bh_slice_eq(bh_bytes_slice(&told[k]), bh_bytes_slice(&expected)));
+        assert_true(bh_slice_eq(bh_bytes_slice(&transcript[k]), bh_bytes_slice(&expected)));
         bh_bytes_free(&expected);
         bh_bytes_free(&streams[k]);
-        bh_bytes_free(&told[k]);
+        bh_bytes_free(&transcript[k]);
         bh_ws_reader_deinit(&readers[k]);
     }
     bh_inflater_free(inflater);
@@ -207,10 +207,10 @@ static void compression_that_was_not_agreed_on(void **state) {
     add_frame(&s, FIN | BH_WS_TEXT, BH_SLICE("plain"));
     add_frame(&s, FIN | RSV1 | BH_WS_TEXT, HELLO_BYTES);
     for (int cut = 0; cut < CUTS; cut++) {
-        struct bh_bytes told = {0};
-        read_cut(bh_bytes_slice(&s), &roomy, NULL, cut, &told);
-        assert_bytes(&told, "text plain|error 1002|");
-        bh_bytes_free(&told);
+        struct bh_bytes transcript = {0};
+        read_cut(bh_bytes_slice(&s), &roomy, NULL, cut, &transcript);
+        assert_bytes(&transcript, "text plain|error 1002|");
+        bh_bytes_free(&transcript);
     }
     bh_bytes_free(&s);
 }
@@ -271,7 +271,7 @@ static void messages_at_the_limit(void **state) {
     add_compressed(&s, BH_WS_TEXT, bh_bytes_slice(&data));
     add_frame(&s, FIN | RSV1 | BH_WS_TEXT, HELLO_BYTES);
     bh_bytes_adds(&expected, "text ");
-    tell_data(&expected, bh_bytes_slice(&data));
+    add_data(&expected, bh_bytes_slice(&data));
     bh_bytes_add(&expected, BH_SLICE("|text Hello|\0"));
     expect_within(&s, &limits, expected.p);
     bh_bytes_addc(&data, 'x');
@@ -316,19 +316,19 @@ static void limits_of_what_is_gathered(void **state) {
 static void an_idle_reader_owns_nothing(void **state) {
     struct bh_inflater *inflater = bh_inflater_new(15, false);
     for (size_t step = 1; step < 20; step++) {
-        struct bh_bytes s = {0}, told = {0};
+        struct bh_bytes s = {0}, transcript = {0};
         struct bh_ws_reader r;
         bh_ws_reader_init(&r, inflater);
         add_frame(&s, FIN | RSV1 | BH_WS_TEXT, HELLO_BYTES);
         add_frame(&s, RSV1 | BH_WS_TEXT, bh_slice(HELLO, 3));
         add_frame(&s, FIN | BH_WS_CONTINUATION, bh_slice(HELLO "\0" + 3, 4));
         for (size_t i = 0; i < s.len; i += step)
-            feed(&r, &roomy, bh_slice(s.p + i, s.len - i < step ? s.len - i : step), &told);
-        assert_bytes(&told, "text Hello|text Hello|");
+            feed(&r, &roomy, bh_slice(s.p + i, s.len - i < step ? s.len - i : step), &transcript);
+        assert_bytes(&transcript, "text Hello|text Hello|");
         assert_null(r.partial);
         bh_ws_reader_deinit(&r);
         bh_bytes_free(&s);
-        bh_bytes_free(&told);
+        bh_bytes_free(&transcript);
     }
     bh_inflater_free(inflater);
 }
@@ -363,16 +363,16 @@ static void without_memory(void **state) {
     add_compressed(&s, BH_WS_TEXT, bh_bytes_slice(&data));
     bool refused = true;
     for (unsigned nth = 1; refused; nth++) {
-        struct bh_bytes told = {0};
+        struct bh_bytes transcript = {0};
         struct bh_inflater *inflater = bh_inflater_new(15, false);
         bh_mem_fail_nth(nth);
-        read_cut(bh_bytes_slice(&s), &roomy, inflater, 2, &told);
+        read_cut(bh_bytes_slice(&s), &roomy, inflater, 2, &transcript);
         bh_mem_fail_nth(0);
-        refused = bh_slice_eq(bh_bytes_slice(&told), BH_SLICE("error 1011|"));
-        assert_true(refused || bh_slice_starts(bh_bytes_slice(&told), BH_SLICE("text ")));
+        refused = bh_slice_eq(bh_bytes_slice(&transcript), BH_SLICE("error 1011|"));
+        assert_true(refused || bh_slice_starts(bh_bytes_slice(&transcript), BH_SLICE("text ")));
         assert_true(refused || nth > 3);
         bh_inflater_free(inflater);
-        bh_bytes_free(&told);
+        bh_bytes_free(&transcript);
     }
     bh_bytes_free(&s);
     bh_bytes_free(&data);
@@ -383,7 +383,7 @@ static void without_memory(void **state) {
 static void mutated_streams_read_alike_however_cut(void **state) {
     const struct bh_ws_limits limits = {.message_bytes = 300, .fragments = 4};
     for (int round = 0; round < 2000; round++) {
-        struct bh_bytes s = {0}, told[3] = {{0}};
+        struct bh_bytes s = {0}, transcript[3] = {{0}};
         add_frame(&s, FIN | RSV1 | BH_WS_TEXT, HELLO_BYTES);
         add_frame(&s, RSV1 | BH_WS_TEXT, bh_slice(AGAIN_BYTES.p, 2));
         add_frame(&s, FIN | BH_WS_PING, BH_SLICE("ping"));
@@ -395,12 +395,13 @@ static void mutated_streams_read_alike_however_cut(void **state) {
             s.p[test_random() % s.len] ^= (char)(1 << test_random() % 8);
         for (int cut = 0; cut < 3; cut++) {
             struct bh_inflater *inflater = bh_inflater_new(15, true);
-            read_cut(bh_bytes_slice(&s), &limits, inflater, cut, &told[cut]);
-            assert_true(bh_slice_eq(bh_bytes_slice(&told[0]), bh_bytes_slice(&told[cut])));
+            read_cut(bh_bytes_slice(&s), &limits, inflater, cut, &transcript[cut]);
+            assert_true(
+                bh_slice_eq(bh_bytes_slice(&transcript[0]), bh_bytes_slice(&transcript[cut])));
             bh_inflater_free(inflater);
         }
         for (int cut = 0; cut < 3; cut++)
-            bh_bytes_free(&told[cut]);
+            bh_bytes_free(&transcript[cut]);
         bh_bytes_free(&s);
     }
 }

@@ -1,5 +1,5 @@
-/* What the tests of the message reader share: writing streams of client frames, and reading them,
- * cut in every way, to a transcript. */
+/* ws_message_test.h - writing streams of client frames, and reading them, cut in every way, to a
+ * transcript: "text DATA|", "ping DATA|", "close CODE REASON|", "error CODE|". */
 #ifndef BELLHOP_TESTS_UNIT_PROTO_WS_MESSAGE_TEST_H
 #define BELLHOP_TESTS_UNIT_PROTO_WS_MESSAGE_TEST_H
 
@@ -8,93 +8,22 @@
 
 #define FIN 0x80
 
-static const struct bh_ws_limits roomy = {.message_bytes = 1 << 20, .fragments = 1000};
+extern const struct bh_ws_limits roomy;
 
 /* --- streams --- */
 
 /* A header that claims `length` bytes, and a payload that may be shorter. */
-static inline void add_claim(struct bh_bytes *to, uint8_t first, uint64_t length,
-                             struct bh_slice data) {
-    unsigned char head[BH_WS_HEADER_OUT_MAX];
-    size_t size = bh_ws_header_encode(head, first & 0x0f, first & FIN, false, length);
-    uint8_t mask[4];
-    for (size_t i = 0; i < sizeof mask; i++)
-        mask[i] = (uint8_t)test_random();
-    head[0] = first;
-    head[1] |= 0x80;
-    bh_bytes_add(to, bh_slice(head, size));
-    bh_bytes_add(to, bh_slice(mask, sizeof mask));
-    bh_bytes_add(to, data);
-    if (data.n)
-        bh_ws_mask((unsigned char *)to->p + to->len - data.n, data.n, mask, 0);
-}
-
-static inline void add_frame(struct bh_bytes *to, uint8_t first, struct bh_slice data) {
-    add_claim(to, first, data.n, data);
-}
-
-static inline void add_close(struct bh_bytes *to, unsigned code, const char *reason) {
-    char payload[125] = {(char)(code >> 8), (char)code};
-    memcpy(payload + 2, reason, strlen(reason));
-    add_frame(to, FIN | BH_WS_CLOSE, bh_slice(payload, 2 + strlen(reason)));
-}
+void add_claim(struct bh_bytes *to, uint8_t first, uint64_t length, struct bh_slice data);
+void add_frame(struct bh_bytes *to, uint8_t first, struct bh_slice data);
+void add_close(struct bh_bytes *to, unsigned code, const char *reason);
 
 /* --- transcripts --- */
 
-/* Long data is told by its length and a sum. */
-static inline void tell_data(struct bh_bytes *to, struct bh_slice data) {
-    if (data.n <= 130) {
-        bh_bytes_add(to, data);
-        return;
-    }
-    unsigned sum = 0;
-    for (size_t i = 0; i < data.n; i++)
-        sum = sum * 31 + (unsigned char)data.p[i];
-    bh_bytes_addf(to, "%zu bytes %08x", data.n, sum);
-}
-
-static inline void tell(struct bh_bytes *to, const struct bh_ws_event *e) {
-    static const char *const names[] = {"none", "message", "ping", "pong", "close", "error"};
-    if (e->type == BH_WS_EV_ERROR) {
-        assert_non_null(e->why);
-        bh_bytes_addf(to, "error %d|", e->code);
-        return;
-    }
-    if (e->type == BH_WS_EV_MESSAGE)
-        bh_bytes_adds(to, e->opcode == BH_WS_TEXT ? "text " : "binary ");
-    else if (e->type == BH_WS_EV_CLOSE)
-        bh_bytes_addf(to, "close %d ", e->code);
-    else
-        bh_bytes_addf(to, "%s ", names[e->type]);
-    tell_data(to, e->data);
-    bh_bytes_addc(to, '|');
-}
-
-static inline void feed(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
-                        struct bh_slice piece, struct bh_bytes *told) {
-    unsigned char *copy = test_exact(piece.p, piece.n), *at = copy;
-    size_t n = piece.n;
-    struct bh_ws_event e;
-    do {
-        bh_ws_reader_next(r, limits, &at, &n, &e);
-        if (e.type != BH_WS_EV_NONE)
-            tell(told, &e);
-    } while (e.type != BH_WS_EV_NONE);
-    assert_int_equal(n, 0);
-    assert_ptr_equal(at, copy + piece.n);
-    free(copy);
-}
-
-static inline void read_cut(struct bh_slice stream, const struct bh_ws_limits *limits,
-                            struct bh_inflater *inflater, int cut, struct bh_bytes *told) {
-    struct bh_ws_reader r;
-    bh_ws_reader_init(&r, inflater);
-    while (stream.n) {
-        size_t n = test_cut(cut, stream.n);
-        feed(&r, limits, bh_slice(stream.p, n), told);
-        stream = bh_slice(stream.p + n, stream.n - n);
-    }
-    bh_ws_reader_deinit(&r);
-}
+/* Long data is written as its length and a checksum. */
+void add_data(struct bh_bytes *to, struct bh_slice data);
+void feed(struct bh_ws_reader *r, const struct bh_ws_limits *limits, struct bh_slice piece,
+          struct bh_bytes *transcript);
+void read_cut(struct bh_slice stream, const struct bh_ws_limits *limits,
+              struct bh_inflater *inflater, int cut, struct bh_bytes *transcript);
 
 #endif
