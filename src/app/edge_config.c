@@ -1,18 +1,9 @@
-/* edge_config.c - from configuration keys to what the edge takes: addresses, lists, limits, TLS. */
+/* edge_config.c - from configuration keys to the edge's settings: addresses, lists, limits, TLS. */
 #include "app.h"
+#include "refuse.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
-
-#include <stdio.h>
-
-static int refuse(char **error, const char *key, const char *value, const char *why) {
-    struct bh_bytes text = {0};
-    bh_bytes_addf(&text, "%s: %s%s%s", key, value ? value : "", value ? ": " : "", why);
-    *error = bh_strndup(text.p, text.len);
-    bh_bytes_free(&text);
-    return BH_EINVAL;
-}
 
 static bool take_prefix(struct bh_slice *text, struct bh_slice prefix) {
     if (!bh_slice_starts(*text, prefix))
@@ -29,23 +20,27 @@ static int read_address(const struct bh_config *c, const char *item, struct bh_e
     out->proxy = take_prefix(&text, BH_SLICE("proxy:"));
     out->tls = take_prefix(&text, BH_SLICE("tls:"));
     if (bh_addr_parse(text, &out->address, &why))
-        return refuse(error, "server.listen", item, why);
+        return bh_app_refuse(error, "server.listen: %s: %s", item, why);
     if (c->dev && !bh_addr_is_loopback(&out->address))
-        return refuse(error, "server.listen", item,
-                      "--dev needs no keys, so it listens on loopback addresses only; "
-                      "use 127.0.0.1 or [::1]");
+        return bh_app_refuse(error,
+                             "server.listen: %s: with --dev only loopback addresses are allowed, "
+                             "because it needs no keys; use 127.0.0.1 or [::1]",
+                             item);
     if (out->tls && c->tls_certificates.count == 0)
-        return refuse(error, "server.listen", item,
-                      "needs a certificate: set tls.certificates and tls.keys");
+        return bh_app_refuse(
+            error, "server.listen: %s: needs a certificate: set tls.certificates and tls.keys",
+            item);
     if (out->proxy && c->trusted_proxies.count == 0)
-        return refuse(error, "server.listen", item,
-                      "takes connections of proxies only: name them in server.trusted_proxies");
+        return bh_app_refuse(error,
+                             "server.listen: %s: accepts connections from proxies only: list them "
+                             "in server.trusted_proxies",
+                             item);
     return 0;
 }
 
 static int read_addresses(const struct bh_config *c, struct bh_app_edge *out, char **error) {
     if (c->listen.count == 0)
-        return refuse(error, "server.listen", NULL, "names no address");
+        return bh_app_refuse(error, "server.listen: no address");
     out->listen = bh_calloc(c->listen.count, sizeof *out->listen);
     for (; out->listen_count < c->listen.count; out->listen_count++)
         if (read_address(c, c->listen.items[out->listen_count], &out->listen[out->listen_count],
@@ -60,7 +55,7 @@ static int read_trusted(const struct bh_config *c, struct bh_app_edge *out, char
     out->trusted = bh_calloc(list->count + 1, sizeof *out->trusted);
     for (size_t i = 0; i < list->count; i++)
         if (bh_cidr_parse(bh_slice_cstr(list->items[i]), &out->trusted[i], &why))
-            return refuse(error, "server.trusted_proxies", list->items[i], why);
+            return bh_app_refuse(error, "server.trusted_proxies: %s: %s", list->items[i], why);
     out->config.trusted = out->trusted;
     out->config.trusted_count = list->count;
     return 0;
@@ -74,7 +69,7 @@ static int read_patterns(const char *key, const struct bh_strings *list,
     for (; *count < list->count; (*count)++) {
         (*out)[*count] = bh_slice_cstr(list->items[*count]);
         if (bh_edge_check_origin((*out)[*count], &why))
-            return refuse(error, key, list->items[*count], why);
+            return bh_app_refuse(error, "%s: %s: %s", key, list->items[*count], why);
     }
     for (size_t i = 0; i < more_count; i++)
         (*out)[(*count)++] = more[i];
@@ -82,7 +77,7 @@ static int read_patterns(const char *key, const struct bh_strings *list,
 }
 
 static int read_origins(const struct bh_config *c, struct bh_app_edge *out, char **error) {
-    /* Pages of the developer's own machine. */
+    /* With --dev: pages from this machine. */
     static const struct bh_slice dev[] = {BH_SLICE("localhost:*"), BH_SLICE("*.localhost:*"),
                                           BH_SLICE("127.0.0.1:*"), BH_SLICE("[::1]:*"),
                                           BH_SLICE("null"),        BH_SLICE("file://")};
@@ -103,12 +98,12 @@ static int read_paths(const struct bh_config *c, struct bh_app_edge *out, char *
     const struct bh_strings *list = &c->ws_paths;
     const char *why = NULL;
     if (list->count == 0)
-        return refuse(error, "websocket.paths", NULL, "names no path; the default is {\"/ws\"}");
+        return bh_app_refuse(error, "websocket.paths: no path; the default is {\"/ws\"}");
     out->ws_paths = bh_calloc(list->count, sizeof *out->ws_paths);
     for (size_t i = 0; i < list->count; i++) {
         out->ws_paths[i] = bh_slice_cstr(list->items[i]);
         if (bh_path_check(out->ws_paths[i], &why))
-            return refuse(error, "websocket.paths", list->items[i], why);
+            return bh_app_refuse(error, "websocket.paths: %s: %s", list->items[i], why);
     }
     out->config.ws_paths = out->ws_paths;
     out->config.ws_path_count = list->count;

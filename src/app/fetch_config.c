@@ -1,16 +1,9 @@
-/* fetch_config.c - from configuration keys to what the HTTP client of scripts takes. */
+/* fetch_config.c - from configuration keys to the settings of the scripts' HTTP client. */
 #include "app.h"
+#include "refuse.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
-
-static int refuse(char **error, const char *key, const char *value, const char *why) {
-    struct bh_bytes text = {0};
-    bh_bytes_addf(&text, "%s: %s: %s", key, value, why);
-    *error = bh_strndup(text.p, text.len);
-    bh_bytes_free(&text);
-    return BH_EINVAL;
-}
 
 static int read_list(const char *key, const struct bh_strings *list, struct bh_cidr **out,
                      char **error) {
@@ -18,7 +11,7 @@ static int read_list(const char *key, const struct bh_strings *list, struct bh_c
     *out = bh_calloc(list->count + 1, sizeof **out);
     for (size_t i = 0; i < list->count; i++)
         if (bh_cidr_parse(bh_slice_cstr(list->items[i]), &(*out)[i], &why))
-            return refuse(error, key, list->items[i], why);
+            return bh_app_refuse(error, "%s: %s: %s", key, list->items[i], why);
     return 0;
 }
 

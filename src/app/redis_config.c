@@ -1,35 +1,24 @@
-/* redis_config.c - the Redis nodes of the configuration: each URL, and what holds for all. */
+/* redis_config.c - the Redis nodes of the configuration: one for each URL, with the settings that
+ * all share. */
 #include "app.h"
+#include "refuse.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 
 #define PREFIX_MAX 64
 
-static int refuse(char **error, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static int refuse(char **error, const char *format, ...) {
-    struct bh_bytes text = {0};
-    va_list args;
-    va_start(args, format);
-    bh_bytes_vaddf(&text, format, args);
-    va_end(args);
-    bh_bytes_addc(&text, '\0');
-    *error = text.p;
-    return BH_EINVAL;
-}
-
 static int refuse_node(size_t which, size_t count, const char *why, char **error) {
     if (count == 1)
-        return refuse(error, "redis.url: %s", why);
-    return refuse(error, "redis.url, number %zu of %zu: %s", which + 1, count, why);
+        return bh_app_refuse(error, "redis.url: %s", why);
+    return bh_app_refuse(error, "redis.url, URL %zu of %zu: %s", which + 1, count, why);
 }
 
 static int read_node(const struct bh_config *c, const char *instance, size_t which,
                      struct bh_redis_config *out, char **error) {
     size_t count = c->redis_urls.count;
     const char *why = NULL;
-    char *trouble = NULL;
+    char *problem = NULL;
     if (bh_redis_config_parse(bh_slice_cstr(c->redis_urls.items[which]), out, &why))
         return refuse_node(which, count, why, error);
     out->channel_prefix = c->channel_prefix;
@@ -40,9 +29,9 @@ static int read_node(const struct bh_config *c, const char *instance, size_t whi
     out->publish_queue = c->publish_queue;
     out->publish_wait_ms = c->publish_wait;
     int result = 0;
-    if (bh_redis_config_check(out, &trouble))
-        result = refuse_node(which, count, trouble, error);
-    bh_free(trouble);
+    if (bh_redis_config_check(out, &problem))
+        result = refuse_node(which, count, problem, error);
+    bh_free(problem);
     return result;
 }
 
@@ -52,12 +41,14 @@ int bh_app_redis_config(const struct bh_config *c, const char *instance, struct 
                                               .lease_ms = c->tracking_lease,
                                               .debounce_ms = c->tracking_debounce}};
     if (strlen(c->channel_prefix) > PREFIX_MAX)
-        return refuse(error, "redis.channel_prefix has more than %d bytes", PREFIX_MAX);
+        return bh_app_refuse(error, "redis.channel_prefix must not be longer than %d bytes",
+                             PREFIX_MAX);
     if (strlen(c->tracking_key_prefix) > PREFIX_MAX)
-        return refuse(error, "tracking.key_prefix has more than %d bytes", PREFIX_MAX);
+        return bh_app_refuse(error, "tracking.key_prefix must not be longer than %d bytes",
+                             PREFIX_MAX);
     if (c->redis_urls.count > BH_SHARDS_MAX)
-        return refuse(error, "redis.url has %zu nodes, more than %d", c->redis_urls.count,
-                      BH_SHARDS_MAX);
+        return bh_app_refuse(error, "redis.url has %zu URLs; the maximum is %d",
+                             c->redis_urls.count, BH_SHARDS_MAX);
     int result = 0;
     while (!result && out->count < c->redis_urls.count) {
         result = read_node(c, instance, out->count, &out->nodes[out->count], error);
@@ -65,7 +56,7 @@ int bh_app_redis_config(const struct bh_config *c, const char *instance, struct 
     }
     size_t a, b;
     if (!result && bh_redis_shards_twins(out->nodes, out->count, &a, &b))
-        return refuse(error, "redis.url: numbers %zu and %zu are the same node", a + 1, b + 1);
+        return bh_app_refuse(error, "redis.url: URLs %zu and %zu are the same node", a + 1, b + 1);
     return result;
 }
 

@@ -1,15 +1,14 @@
-/* serve.c - one instance from start to end.
+/* serve.c - one instance from start to stop.
  *
- * The main thread runs the signals, and the bus: the broker's bus side and the directory. Each
- * worker is a thread with a script, an edge and its links. A worker that is alone has the bus in
- * its own loop: what one core does, two threads would only take turns at, with a switch for each
- * handful of messages.
+ * The main thread handles signals and runs the bus: the broker's bus side and the interest map.
+ * Each worker is a thread with a script, an edge and its links. With one worker the bus runs in the
+ * worker's loop: two threads on one core would only switch for every few messages.
  *
- * Start: worker after worker - links, script, on_init, and only then its listeners, so that no
- * connection meets a policy that is not ready. A failure in any step ends the process with a
- * message. Stop: the first SIGTERM or SIGINT drains (workers close their connections, bounded by
- * server.drain_timeout), the second one stops at once; then the workers' threads end, and what
- * belonged to them is freed here, where nothing runs beside it any more. */
+ * Start: one worker after the other - links, script, on_init, and then its listeners, so that no
+ * connection is accepted before the policy is ready. A failure in any step ends the process with a
+ * message. Stop: the first SIGTERM or SIGINT drains (workers close their connections, for at most
+ * server.drain_timeout), the second one stops at once; then the workers' threads end, and
+ * everything is freed here, when no other thread runs. */
 #include "app.h"
 
 #include "bellhop/backend/memory.h"
@@ -30,29 +29,11 @@
 #include <unistd.h>
 
 #define JOIN_SECONDS    5
-#define DESCRIPTORS_MAX 131072 /* that many at once are reserved: 1 MiB */
-
-/* --- mail between the bus and a worker --- */
-
-void bh_order_post(struct bh_mailbox *to, struct bh_server_lane *lane, void (*fn)(struct bh_mail *),
-                   int error, const char *why) {
-    struct bh_order *o = bh_malloc(sizeof *o);
-    *o = (struct bh_order){{.fn = fn}, lane, error, why ? bh_strdup(why) : NULL};
-    if (bh_mailbox_post(to, &o->mail)) {
-        bh_free(o->why);
-        bh_free(o);
-    }
-}
-
-struct bh_order bh_order_open(struct bh_mail *mail) {
-    struct bh_order *o = BH_CONTAINER_OF(mail, struct bh_order, mail), copy = *o;
-    bh_free(o);
-    return copy;
-}
+#define DESCRIPTORS_MAX 131072 /* entries reserved in the table: 1 MiB */
 
 /* --- start --- */
 
-static void on_lane_up(struct bh_mail *mail);
+static void on_worker_up(struct bh_mail *mail);
 static void stop(struct bh_server *s);
 
 static const char *explain_listen(int error) {
@@ -66,56 +47,57 @@ static const char *explain_listen(int error) {
     }
 }
 
-/* Unix sockets know no SO_REUSEPORT: the first worker serves them for all. */
-static size_t own_addresses(const struct bh_server_lane *l, struct bh_edge_listen *out) {
-    const struct bh_app_edge *e = &l->server->edge;
+/* SO_REUSEPORT does not exist for unix sockets: only the first worker serves them. */
+static size_t own_addresses(const struct bh_server_worker *w, struct bh_edge_listen *out) {
+    const struct bh_app_edge *e = &w->server->edge;
     size_t count = 0;
     for (size_t i = 0; i < e->listen_count; i++)
-        if (l->worker->index == 0 || e->listen[i].address.sa.sa_family != AF_UNIX)
+        if (w->worker->index == 0 || e->listen[i].address.sa.sa_family != AF_UNIX)
             out[count++] = e->listen[i];
     return count;
 }
 
-static void listen_now(struct bh_server_lane *l) {
-    struct bh_server *s = l->server;
+static void listen_now(struct bh_server_worker *w) {
+    struct bh_server *s = w->server;
     size_t which = 0;
     char address[BH_ADDR_TEXT_MAX], why[256];
     struct bh_edge_listen *own = bh_calloc(s->edge.listen_count, sizeof *own);
-    int error = bh_edge_listen(l->edge, own, own_addresses(l, own), &which);
+    int error = bh_edge_listen(w->edge, own, own_addresses(w, own), &which);
     bh_addr_format(&own[which].address, address);
     bh_free(own);
     if (error) {
         snprintf(why, sizeof why, "cannot listen on %s: %s", address, explain_listen(error));
-        bh_order_post(s->mailbox, l, on_lane_up, error, why);
+        bh_app_mail_post(s->mailbox, w, on_worker_up, error, why);
         return;
     }
-    bh_order_post(s->mailbox, l, on_lane_up, 0, NULL);
+    bh_app_mail_post(s->mailbox, w, on_worker_up, 0, NULL);
 }
 
 static void on_script_ready(void *ud, int error, const char *why) {
-    struct bh_server_lane *l = ud;
+    struct bh_server_worker *w = ud;
     if (error)
-        bh_order_post(l->server->mailbox, l, on_lane_up, error, why);
+        bh_app_mail_post(w->server->mailbox, w, on_worker_up, error, why);
     else
-        listen_now(l);
+        listen_now(w);
 }
 
-static void on_lane_start(void *ud) {
-    struct bh_server_lane *l = ud;
-    struct bh_broker *b = l->server->broker;
-    int error = b->vt->worker_start(b, l->worker->index, l->worker->loop);
+static void on_worker_start(void *ud) {
+    struct bh_server_worker *w = ud;
+    struct bh_broker *b = w->server->broker;
+    int error = b->vt->worker_start(b, w->worker->index, w->worker->loop);
     if (error)
-        bh_order_post(l->server->mailbox, l, on_lane_up, error, "cannot start the broker's links");
+        bh_app_mail_post(w->server->mailbox, w, on_worker_up, error,
+                         "cannot start the broker's links");
     else
-        bh_script_start(l->script, on_script_ready, l);
+        bh_script_start(w->script, on_script_ready, w);
 }
 
 static void start_next(struct bh_server *s) {
-    struct bh_server_lane *l = &s->lanes[s->started];
-    l->started = true;
-    if (bh_thread_start(l->thread, on_lane_start, l)) {
-        l->started = false;
-        bh_order_post(s->mailbox, l, on_lane_up, BH_EIO, "cannot start a thread");
+    struct bh_server_worker *w = &s->workers[s->started];
+    w->started = true;
+    if (bh_thread_start(w->thread, on_worker_start, w)) {
+        w->started = false;
+        bh_app_mail_post(s->mailbox, w, on_worker_up, BH_EIO, "cannot start a thread");
     }
 }
 
@@ -126,7 +108,7 @@ static void announce(struct bh_server *s) {
         const struct bh_edge_listen *l = &s->edge.listen[i];
         bh_addr_format(&l->address, address);
         bh_info("listening", bh_kv_str("address", address), bh_kv_bool("tls", l->tls),
-                bh_kv_bool("proxy", l->proxy), bh_kv_int("workers", s->lane_count),
+                bh_kv_bool("proxy", l->proxy), bh_kv_int("workers", s->worker_count),
                 bh_kv_str("broker", s->broker->vt->name));
     }
     if (!s->edge.config.dev)
@@ -137,7 +119,7 @@ static void announce(struct bh_server *s) {
     snprintf(page, sizeof page, "%s://%s/", scheme, address);
     snprintf(curl, sizeof curl, "curl -X POST %s://%s/api/users/42/messages -d hello", scheme,
              address);
-    bh_info("development mode: try it", bh_kv_str("page", page), bh_kv_str("publish", curl));
+    bh_info("development mode, try", bh_kv_str("page", page), bh_kv_str("publish", curl));
 }
 
 /* Worker 0 has bound the real ports; the others share them. */
@@ -146,22 +128,22 @@ static void fix_ports(struct bh_server *s, struct bh_edge *edge) {
         s->edge.listen[i].address = *bh_edge_address(edge, i);
 }
 
-static void on_lane_up(struct bh_mail *mail) {
-    struct bh_order o = bh_order_open(mail);
-    struct bh_server *s = o.lane->server;
-    if (s->state == BH_SERVER_STARTING && o.error) {
-        bh_error("start failed", bh_kv_str("why", o.why ? o.why : bh_strerror(o.error)));
+static void on_worker_up(struct bh_mail *mail) {
+    struct bh_app_mail m = bh_app_mail_open(mail);
+    struct bh_server *s = m.worker->server;
+    if (s->state == BH_SERVER_STARTING && m.error) {
+        bh_error("start failed", bh_kv_str("why", m.why ? m.why : bh_strerror(m.error)));
         s->status = 1;
         stop(s);
     } else if (s->state == BH_SERVER_STARTING) {
         if (s->started == 0)
-            fix_ports(s, o.lane->edge);
-        if (++s->started < s->lane_count)
+            fix_ports(s, m.worker->edge);
+        if (++s->started < s->worker_count)
             start_next(s);
         else
             announce(s);
     }
-    bh_free(o.why);
+    bh_free(m.why);
 }
 
 static void on_ready_timer(struct bh_timer *t) {
@@ -179,10 +161,10 @@ static void on_ready_timer(struct bh_timer *t) {
 /* --- stop --- */
 
 static void on_abort(struct bh_mail *mail) {
-    struct bh_order o = bh_order_open(mail);
-    o.lane->aborted = true;
-    bh_edge_abort(o.lane->edge);
-    bh_thread_stop(o.lane->thread);
+    struct bh_app_mail m = bh_app_mail_open(mail);
+    m.worker->aborted = true;
+    bh_edge_abort(m.worker->edge);
+    bh_thread_stop(m.worker->thread);
 }
 
 static void stop(struct bh_server *s) {
@@ -190,42 +172,43 @@ static void stop(struct bh_server *s) {
         return;
     s->state = BH_SERVER_STOPPING;
     bh_timer_cancel(&s->drain_timer);
-    for (unsigned i = 0; i < s->lane_count; i++)
-        if (s->lanes[i].started)
-            bh_order_post(bh_thread_mailbox(s->lanes[i].thread), &s->lanes[i], on_abort, 0, NULL);
+    for (unsigned i = 0; i < s->worker_count; i++)
+        if (s->workers[i].started)
+            bh_app_mail_post(bh_thread_mailbox(s->workers[i].thread), &s->workers[i], on_abort, 0,
+                             NULL);
     bh_loop_stop(s->loop);
 }
 
-static void on_lane_drained(struct bh_mail *mail) {
-    struct bh_order o = bh_order_open(mail);
-    struct bh_server *s = o.lane->server;
-    o.lane->drained = true;
-    for (unsigned i = 0; i < s->lane_count; i++)
-        if (!s->lanes[i].drained)
+static void on_worker_drained(struct bh_mail *mail) {
+    struct bh_app_mail m = bh_app_mail_open(mail);
+    struct bh_server *s = m.worker->server;
+    m.worker->drained = true;
+    for (unsigned i = 0; i < s->worker_count; i++)
+        if (!s->workers[i].drained)
             return;
     bh_info("drained");
     stop(s);
 }
 
 static void on_drained(void *ud) {
-    struct bh_server_lane *l = ud;
-    bh_order_post(l->server->mailbox, l, on_lane_drained, 0, NULL);
+    struct bh_server_worker *w = ud;
+    bh_app_mail_post(w->server->mailbox, w, on_worker_drained, 0, NULL);
 }
 
-static void on_farewell(void *ud) {
-    struct bh_server_lane *l = ud;
-    if (!l->aborted)
-        bh_edge_drain(l->edge, on_drained, l);
+static void on_scripts_stopped(void *ud) {
+    struct bh_server_worker *w = ud;
+    if (!w->aborted)
+        bh_edge_drain(w->edge, on_drained, w);
 }
 
 static void on_drain(struct bh_mail *mail) {
-    struct bh_server_lane *l = bh_order_open(mail).lane;
-    bh_script_shutdown(l->script, "stop", l->server->config->drain_timeout, on_farewell, l);
+    struct bh_server_worker *w = bh_app_mail_open(mail).worker;
+    bh_script_shutdown(w->script, "stop", w->server->config->drain_timeout, on_scripts_stopped, w);
 }
 
 static void on_drain_timeout(struct bh_timer *t) {
     struct bh_server *s = BH_CONTAINER_OF(t, struct bh_server, drain_timer);
-    bh_warn("drain timeout, dropping what is left",
+    bh_warn("drain timeout, dropping the remaining connections",
             bh_kv_int("connections", bh_node_connection_count(s->node)));
     stop(s);
 }
@@ -234,8 +217,9 @@ static void drain(struct bh_server *s) {
     s->state = BH_SERVER_DRAINING;
     bh_info("draining", bh_kv_int("connections", bh_node_connection_count(s->node)));
     bh_timer_set(&s->drain_timer, s->config->drain_timeout);
-    for (unsigned i = 0; i < s->lane_count; i++)
-        bh_order_post(bh_thread_mailbox(s->lanes[i].thread), &s->lanes[i], on_drain, 0, NULL);
+    for (unsigned i = 0; i < s->worker_count; i++)
+        bh_app_mail_post(bh_thread_mailbox(s->workers[i].thread), &s->workers[i], on_drain, 0,
+                         NULL);
 }
 
 /* --- new certificates --- */
@@ -259,16 +243,16 @@ static void reload_tls(struct bh_server *s) {
     if (!s->tls)
         return;
     if (bh_app_tls(s->config, s->tls, &tls, &error)) {
-        bh_error("certificates not reloaded, those at hand stay", bh_kv_str("why", error));
+        bh_error("certificates not reloaded, keeping the current ones", bh_kv_str("why", error));
         bh_free(error);
         return;
     }
     bh_tls_unref(s->tls);
     s->tls = tls;
-    for (unsigned i = 0; i < s->lane_count; i++) {
+    for (unsigned i = 0; i < s->worker_count; i++) {
         struct tls_mail *m = bh_malloc(sizeof *m);
-        *m = (struct tls_mail){{.fn = on_tls}, s->lanes[i].edge, bh_tls_ref(tls)};
-        if (bh_mailbox_post(bh_thread_mailbox(s->lanes[i].thread), &m->mail)) {
+        *m = (struct tls_mail){{.fn = on_tls}, s->workers[i].edge, bh_tls_ref(tls)};
+        if (bh_mailbox_post(bh_thread_mailbox(s->workers[i].thread), &m->mail)) {
             bh_tls_unref(m->tls);
             bh_free(m);
         }
@@ -309,7 +293,7 @@ static int check_addresses(const struct bh_app_edge *e) {
     return 0;
 }
 
-/* What the outside sees: addresses, limits, certificates; and what scripts see of it. */
+/* Addresses, limits and certificates of the edge, and the HTTP client of scripts. */
 static int make_edge_config(struct bh_server *s) {
     char *error = NULL;
     if (bh_app_edge_config(s->config, &s->edge, &error) ||
@@ -348,32 +332,32 @@ static unsigned count_workers(const struct bh_config *c) {
     return n < BH_WORKERS_MAX ? (unsigned)n : BH_WORKERS_MAX;
 }
 
-static int make_lane(struct bh_server *s, struct bh_server_lane *l) {
+static int make_worker(struct bh_server *s, struct bh_server_worker *w) {
     char *error = NULL;
-    l->worker =
-        bh_node_add_worker(s->node, bh_thread_loop(l->thread), bh_thread_mailbox(l->thread));
+    w->worker =
+        bh_node_add_worker(s->node, bh_thread_loop(w->thread), bh_thread_mailbox(w->thread));
     if (s->config->redis_urls.count)
-        l->worker->redis = bh_redis_broker_commands(s->broker);
-    l->worker->fetch = bh_http_fetch_new(&s->fetch.config, l->worker->loop);
-    if (bh_script_new(&s->script, l->worker, s->generation, &l->script, &error)) {
+        w->worker->redis = bh_redis_broker_commands(s->broker);
+    w->worker->fetch = bh_http_fetch_new(&s->fetch.config, w->worker->loop);
+    if (bh_script_new(&s->script, w->worker, s->generation, &w->script, &error)) {
         fail("script", error ? error : "cannot be loaded");
         bh_free(error);
         return BH_ESCRIPT;
     }
     s->edge.config.reload = bh_server_ask_reload;
     s->edge.config.reload_ud = s;
-    l->edge = bh_edge_new(&s->edge.config, l->worker);
+    w->edge = bh_edge_new(&s->edge.config, w->worker);
     if (s->tls)
-        bh_edge_set_tls(l->edge, s->tls);
+        bh_edge_set_tls(w->edge, s->tls);
     return 0;
 }
 
 static void make_threads(struct bh_server *s, unsigned workers) {
-    s->lanes = bh_calloc(workers, sizeof *s->lanes);
-    for (; s->lane_count < workers; s->lane_count++) {
-        struct bh_server_lane *l = &s->lanes[s->lane_count];
-        l->server = s;
-        l->thread = bh_thread_new("bellhop-worker");
+    s->workers = bh_calloc(workers, sizeof *s->workers);
+    for (; s->worker_count < workers; s->worker_count++) {
+        struct bh_server_worker *w = &s->workers[s->worker_count];
+        w->server = s;
+        w->thread = bh_thread_new("bellhop-worker");
     }
 }
 
@@ -399,30 +383,30 @@ static int build(struct bh_server *s) {
     bh_strategy_parse(bh_slice_cstr(c->strategy), &node.strategy, NULL);
     make_threads(s, workers);
     if (workers == 1)
-        s->node = bh_node_new(&node, s->broker, s->tracker, bh_thread_loop(s->lanes[0].thread),
-                              bh_thread_mailbox(s->lanes[0].thread));
+        s->node = bh_node_new(&node, s->broker, s->tracker, bh_thread_loop(s->workers[0].thread),
+                              bh_thread_mailbox(s->workers[0].thread));
     else
         s->node = bh_node_new(&node, s->broker, s->tracker, s->loop, s->mailbox);
     for (unsigned i = 0; i < workers; i++)
-        if (make_lane(s, &s->lanes[i]))
+        if (make_worker(s, &s->workers[i]))
             return BH_ESCRIPT;
     return 0;
 }
 
-/* No thread runs any more. What is still in a mailbox is run while everything that it may touch is
- * there; closed boxes take nothing new, so this ends. */
+/* No thread runs any more. Mails in flight are run while everything that they may touch exists;
+ * closed mailboxes accept no new ones, so this ends. */
 static void run_last_mails(struct bh_server *s) {
     bh_mailbox_close(s->mailbox);
-    for (unsigned i = 0; i < s->lane_count; i++)
-        bh_mailbox_close(bh_thread_mailbox(s->lanes[i].thread));
-    for (unsigned i = 0; i < s->lane_count; i++)
-        bh_loop_tick(bh_thread_loop(s->lanes[i].thread), false);
+    for (unsigned i = 0; i < s->worker_count; i++)
+        bh_mailbox_close(bh_thread_mailbox(s->workers[i].thread));
+    for (unsigned i = 0; i < s->worker_count; i++)
+        bh_loop_tick(bh_thread_loop(s->workers[i].thread), false);
     bh_loop_tick(s->loop, false);
 }
 
-/* A worker that never comes back from its script cannot be joined. */
+/* A worker that hangs in its script cannot be joined. */
 static void on_stuck(int signo) {
-    static const char line[] = "bellhop: a worker does not stop, its script is stuck; giving up\n";
+    static const char line[] = "bellhop: a worker hangs in its script and does not stop; exiting\n";
     ssize_t written = write(STDERR_FILENO, line, sizeof line - 1);
     _exit(written < 0 ? 2 : 1);
 }
@@ -430,9 +414,9 @@ static void on_stuck(int signo) {
 static void join_all(struct bh_server *s) {
     signal(SIGALRM, on_stuck);
     alarm(JOIN_SECONDS);
-    for (unsigned i = 0; i < s->lane_count; i++)
-        if (s->lanes[i].started)
-            bh_thread_join(s->lanes[i].thread);
+    for (unsigned i = 0; i < s->worker_count; i++)
+        if (s->workers[i].started)
+            bh_thread_join(s->workers[i].thread);
     alarm(0);
 }
 
@@ -440,26 +424,26 @@ static void take_down(struct bh_server *s) {
     join_all(s);
     bh_server_reload_stop(s);
     run_last_mails(s);
-    for (unsigned i = 0; i < s->lane_count; i++) {
-        struct bh_server_lane *l = &s->lanes[i];
-        if (l->edge)
-            bh_edge_abort(l->edge);
-        if (l->started)
-            s->broker->vt->worker_stop(s->broker, l->worker->index);
-        if (l->next)
-            bh_script_free(l->next);
-        if (l->script)
-            bh_script_free(l->script);
-        if (l->worker)
-            bh_http_fetch_free(l->worker->fetch);
+    for (unsigned i = 0; i < s->worker_count; i++) {
+        struct bh_server_worker *w = &s->workers[i];
+        if (w->edge)
+            bh_edge_abort(w->edge);
+        if (w->started)
+            s->broker->vt->worker_stop(s->broker, w->worker->index);
+        if (w->next)
+            bh_script_free(w->next);
+        if (w->script)
+            bh_script_free(w->script);
+        if (w->worker)
+            bh_http_fetch_free(w->worker->fetch);
     }
     if (s->node)
         bh_node_stop(s->node);
-    for (unsigned i = 0; i < s->lane_count; i++)
-        bh_loop_tick(bh_thread_loop(s->lanes[i].thread), false); /* reaps */
-    for (unsigned i = 0; i < s->lane_count; i++)
-        if (s->lanes[i].edge)
-            bh_edge_free(s->lanes[i].edge);
+    for (unsigned i = 0; i < s->worker_count; i++)
+        bh_loop_tick(bh_thread_loop(s->workers[i].thread), false); /* reaps */
+    for (unsigned i = 0; i < s->worker_count; i++)
+        if (s->workers[i].edge)
+            bh_edge_free(s->workers[i].edge);
     for (size_t i = 0; i < 3; i++)
         if (s->signals[i])
             bh_signal_free(s->signals[i]);
@@ -471,8 +455,8 @@ static void take_down(struct bh_server *s) {
         s->broker->vt->free(s->broker);
     if (s->tracker)
         s->tracker->vt->free(s->tracker);
-    for (unsigned i = 0; i < s->lane_count; i++)
-        bh_thread_free(s->lanes[i].thread);
+    for (unsigned i = 0; i < s->worker_count; i++)
+        bh_thread_free(s->workers[i].thread);
     bh_loop_free(s->loop);
     bh_shared_free(s->shared);
     bh_strings_free(&s->files);
@@ -480,13 +464,13 @@ static void take_down(struct bh_server *s) {
     bh_tls_unref(s->tls);
     bh_app_edge_free(&s->edge);
     bh_app_fetch_free(&s->fetch);
-    bh_free(s->lanes);
+    bh_free(s->workers);
 }
 
-/* The kernel doubles a process's table of descriptors when it is full, and where there are threads
- * it then waits until no CPU looks at the old one: some ten milliseconds in which the worker that
- * accepts stands still, at 256 connections, 512, 1,024 and so on. So the table grows once, while
- * there is one thread. A place in it takes 8 bytes. */
+/* The kernel doubles a process's table of descriptors when it is full. In a process with several
+ * threads it then waits until no CPU uses the old table, which stalls the accepting worker for some
+ * ten milliseconds at 256 connections, 512, 1,024 and so on. So the table grows once, while there
+ * is only one thread. An entry takes 8 bytes. */
 static void reserve_descriptors(void) {
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) != 0)
@@ -495,8 +479,8 @@ static void reserve_descriptors(void) {
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
     }
-    rlim_t places = files.rlim_cur < DESCRIPTORS_MAX ? files.rlim_cur : DESCRIPTORS_MAX;
-    int any = eventfd(0, EFD_CLOEXEC), last = fcntl(any, F_DUPFD_CLOEXEC, (int)places - 1);
+    rlim_t entries = files.rlim_cur < DESCRIPTORS_MAX ? files.rlim_cur : DESCRIPTORS_MAX;
+    int any = eventfd(0, EFD_CLOEXEC), last = fcntl(any, F_DUPFD_CLOEXEC, (int)entries - 1);
     if (last >= 0)
         close(last);
     if (any >= 0)

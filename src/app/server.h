@@ -1,10 +1,11 @@
-/* server.h - what the parts of a running instance share. Private to the application.
+/* server.h - the running instance, shared by serve.c and reload.c.
  *
- * Thread: the bus (the main thread), but for what of a lane is marked as the worker's own. */
+ * Thread: the bus (the main thread), except fields that are marked as the worker's own. */
 #ifndef BELLHOP_APP_SERVER_H
 #define BELLHOP_APP_SERVER_H
 
 #include "app.h"
+#include "app_mail.h"
 
 #include "bellhop/core/node.h"
 #include "bellhop/edge/edge.h"
@@ -23,15 +24,15 @@ enum bh_server_state {
 
 struct bh_server;
 
-struct bh_server_lane { /* a worker and all that is its own */
+struct bh_server_worker { /* a worker with everything that belongs to its thread */
     struct bh_server *server;
     struct bh_thread *thread;
     struct bh_worker *worker;
     struct bh_script *script;
-    struct bh_script *next; /* that a reload is making ready */
+    struct bh_script *next; /* prepared by a reload */
     struct bh_edge *edge;
     bool started, drained;
-    bool aborted; /* the worker's own: it has been told to end */
+    bool aborted; /* the worker's own: its edge is closed, its thread stops */
 };
 
 struct bh_server {
@@ -51,42 +52,27 @@ struct bh_server {
     struct bh_shared *shared;
     char *lua_dir;
     char instance[BH_ID_MAX + 1];
-    struct bh_server_lane *lanes;
-    unsigned lane_count, started;
+    struct bh_server_worker *workers;
+    unsigned worker_count, started;
     struct bh_timer drain_timer;
     struct bh_timer ready_timer;
     bool was_ready;
     struct bh_signal *signals[3];
 
-    unsigned generation; /* of the scripts that serve */
+    unsigned generation; /* of the current scripts */
     struct {
-        bool under_way, loading; /* loading: the thread is to be joined */
+        bool running, loading; /* loading: the thread has to be joined */
         pthread_t loader;
-        unsigned waiting; /* lanes that have not answered */
+        unsigned waiting; /* workers that have not answered yet */
         int error;
         char *why;
-        struct bh_server_lane *asker; /* NULL: a signal */
+        struct bh_server_worker *requester; /* NULL: a signal */
         bh_handle handle;
     } reload;
 };
 
-/* --- mail between the bus and a worker --- */
-
-struct bh_order {
-    struct bh_mail mail;
-    struct bh_server_lane *lane;
-    int error;
-    char *why; /* owned */
-};
-
-/* A mailbox that is closed takes none. */
-void bh_order_post(struct bh_mailbox *to, struct bh_server_lane *lane, void (*fn)(struct bh_mail *),
-                   int error, const char *why);
-/* Frees the mail; `why` is the caller's. */
-struct bh_order bh_order_open(struct bh_mail *mail);
-
-/* Reads the scripts again. asker: the lane whose edge wants an answer, by its handle; or NULL. */
-void bh_server_reload(struct bh_server *s, struct bh_server_lane *asker, bh_handle handle);
+/* Reads the scripts again. requester: the worker whose edge is answered, by its handle; or NULL. */
+void bh_server_reload(struct bh_server *s, struct bh_server_worker *requester, bh_handle handle);
 /* As bh_edge_config.reload, with the server as ud. */
 void bh_server_ask_reload(void *ud, struct bh_worker *worker, bh_handle handle);
 /* No worker runs any more. */

@@ -426,7 +426,7 @@ describe("the command line", function()
         local conn = assert(http.open(stuck.port))
         conn:send(ws.request "/ws")
         wait.till(function() return not http.get(stuck.port, "/healthz", { timeout = 0.2 }) end, 10)
-        assert.matches("script is stuck", stuck:stop(1))
+        assert.matches("hangs in its script", stuck:stop(1))
         conn:close()
     end)
 

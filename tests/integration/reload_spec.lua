@@ -75,7 +75,7 @@ describe("a reload", function()
         check.error(reload(d), 500, "reload_failed", "policy.lua:1: not here")
         phone:text "a"
         check.next(phone, "one a 1")
-        assert.truthy(d:log():find("those at hand stay", 1, true))
+        assert.truthy(d:log():find("keeping the current scripts", 1, true))
         write(d, (POLICY:gsub("NAME", "two")))
         assert.are.equal(2, generation(d))
     end)

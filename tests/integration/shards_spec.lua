@@ -194,18 +194,18 @@ describe("several Redis", function()
             assert.are.equal(1, status, output)
             return output
         end
-        assert.is_truthy(refusal("redis://x:1,redis://y:1,redis://x:1"):find("numbers 1 and 3 are the same node", 1, true))
-        assert.is_truthy(refusal("redis://x:1,redis://:secret@y:none"):find("number 2 of 2", 1, true))
+        assert.is_truthy(refusal("redis://x:1,redis://y:1,redis://x:1"):find("URLs 1 and 3 are the same node", 1, true))
+        assert.is_truthy(refusal("redis://x:1,redis://:secret@y:none"):find("URL 2 of 2", 1, true))
         assert.is_falsy(refusal("redis://x:1,redis://:secret@y:none"):find("secret", 1, true))
         -- Written differently, it is still one: the default port, the database, the case of the scheme.
-        assert.is_truthy(refusal("redis://x,redis://y,REDIS://x:6379/0"):find("numbers 1 and 3 are the same node", 1, true))
+        assert.is_truthy(refusal("redis://x,redis://y,REDIS://x:6379/0"):find("URLs 1 and 3 are the same node", 1, true))
     end)
 
     it("are refused in the configuration file, too", function()
         local dir = process.temp_dir()
         for list, text in pairs {
-            ['"redis://x:1", "redis://y:1", "redis://y:1"'] = "numbers 2 and 3 are the same node",
-            ['"redis://x:1", "http://y:1"'] = "number 2 of 2",
+            ['"redis://x:1", "redis://y:1", "redis://y:1"'] = "URLs 2 and 3 are the same node",
+            ['"redis://x:1", "http://y:1"'] = "URL 2 of 2",
             ['"redis://x:1", 7'] = "a URL, or a list of URLs",
         } do
             local file = process.write_file(dir .. "/bellhop.conf.lua", ("return { redis = { url = { %s } } }"):format(list))
