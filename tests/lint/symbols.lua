@@ -3,19 +3,30 @@ local files = require "files"
 
 local symbols = {}
 
+-- The set of the objects that the build makes; nil when it does not say.
+local function objects_of(build)
+    local commands = io.open(build .. "/compile_commands.json")
+    if not commands then return nil end
+    local made = {}
+    for object in commands:read("a"):gmatch(" %-o (src/%S+) ") do made[object] = true end
+    commands:close()
+    return made
+end
+
 -- Calls fn(source, symbol, type) for each global symbol of each object of src, in the order of the
 -- paths; type is the letter of nm, "U" for a symbol that is used and not defined. Objects whose source
--- is not in the tree (generated, or left over from before a move) are skipped. nm cannot read objects
--- of link-time optimisation: the build must be without.
+-- is not in the tree (generated, or left over from before a move), and those that the build no longer
+-- makes, are skipped. nm cannot read objects of link-time optimisation: the build must be without.
 function symbols.each(root, build, fn)
     local folder = build .. "/src/CMakeFiles/"
     local pipe = assert(io.popen(("find '%s' -name '*.c.o' -print0 | LC_ALL=C sort -z | xargs -0r nm -gAP")
         :format(folder)))
-    local found = false
+    local made, found = objects_of(build), false
     for line in pipe:lines() do
         local object, symbol, kind = line:match("^(.-): (%S+) (%a)")
         local source = object and "src/" .. object:sub(#folder + 1):match("^[^/]+%.dir/(.*)%.o$")
-        if source and files.exists(root .. "/" .. source) then
+        local is_made = object and (not made or made[object:sub(#build + 2)])
+        if source and is_made and files.exists(root .. "/" .. source) then
             found = true
             fn(source, symbol, kind)
         end
