@@ -23,8 +23,8 @@
 #include <stdio.h>
 
 #define LOAD_CPU_MS 2000
-#define GC_STEPS    8     /* of a slice before the state is destroyed, */
-#define GC_STEP_KIB 32    /* and how much each collects */
+#define GC_STEPS    8     /* in each slice before a state is destroyed */
+#define GC_STEP_KIB 32
 #define GRACE_MS    10000 /* for background tasks of a retired state, if hooks have no time-out */
 
 /* --- hooks of a script --- */
@@ -215,7 +215,7 @@ static int with_traceback(lua_State *L) {
     if (!message)
         message = lua_pushfstring(L, "(an error object: a %s value)", luaL_typename(L, 1));
     luaL_traceback(L, L, message, 1);
-    /* Where no Lua frame is left, a trace says nothing. */
+    /* Without a Lua frame, a traceback is of no use. */
     if (!strstr(lua_tostring(L, -1) + strlen(message), ".lua:"))
         lua_pushstring(L, message);
     return 1;
@@ -282,7 +282,7 @@ int bh_script_new(const struct bh_script_config *config, struct bh_worker *worke
         return BH_ESCRIPT;
     }
     lua_settop(s->L, 0);
-    lua_gc(s->L, LUA_GCSTOP); /* steps are made between hooks */
+    lua_gc(s->L, LUA_GCSTOP); /* it runs between hooks: on_gc_step */
     *out = s;
     return 0;
 }
@@ -305,7 +305,7 @@ static void on_ready(struct bh_script *s) {
 
 static void init_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     struct bh_script *s = t->script;
-    if (outcome == BH_NO_OPINION)
+    if (outcome == BH_UNDECIDED)
         on_ready(s);
     else if (outcome == BH_DECIDED)
         init_refused(t);

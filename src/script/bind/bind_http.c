@@ -1,6 +1,6 @@
 /* bind_http.c - bh.http.fetch(url, options): waits for the response.
  *
- * Misuse (an unknown option, a wrong_type type) raises; what depends on data (a URL, the value of a
+ * Misuse (an unknown option, a wrong type) raises; what depends on data (a URL, the value of a
  * header, the network) is returned as nil and a message.
  *
  * The function that waits keeps a guard on its stack, a to-be-closed value: however the task

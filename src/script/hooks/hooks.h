@@ -21,7 +21,7 @@ struct bh_tenant_call {
     struct bh_lua_request *req;
 };
 /* Calls on_tenant, which must not wait. The req is on top of L and stays there. */
-void bh_tenant_ask(struct bh_script *s, lua_State *L, struct bh_tenant_call *call);
+void bh_tenant_resolve(struct bh_script *s, lua_State *L, struct bh_tenant_call *call);
 struct bh_slice bh_tenant_body(const struct bh_tenant_call *call);
 
 /* hooks_http.c */

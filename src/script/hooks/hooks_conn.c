@@ -116,7 +116,7 @@ static void message_done(struct bh_task *t, enum bh_outcome outcome, const char 
     struct bh_subscriber *sub = bh_lua_conn_subscriber(t->conn);
     if (outcome == BH_DECIDED)
         message_decided(t, sub);
-    else if (outcome == BH_NO_OPINION)
+    else if (outcome == BH_UNDECIDED)
         message_default(t, sub);
 }
 
@@ -164,7 +164,7 @@ static void subscribe_decided(struct bh_task *t) {
 static void subscribe_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     if (outcome == BH_DECIDED)
         subscribe_decided(t);
-    else if (outcome == BH_NO_OPINION)
+    else if (outcome == BH_UNDECIDED)
         t->u.allowed.done(t->u.allowed.ud, t->u.allowed.handle, true, 0, bh_slice(NULL, 0));
     else if (outcome == BH_FAILED)
         subscribe_refused(t, 503, BH_SLICE("on_subscribe failed"));

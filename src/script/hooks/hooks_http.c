@@ -1,7 +1,7 @@
 /* hooks_http.c - http["METHOD /path"]: endpoints of scripts.
  *
  * A request calls one function; there is no chain. on_tenant runs before it, as for all requests;
- * API keys and on_api do not apply. The function returns `status, headers, body`. A wrong_type
+ * API keys and on_api do not apply. The function returns `status, headers, body`. A wrong
  * type, an invalid status or a header that belongs to the connection is an error of the script: it
  * is logged, and the client gets a 500 without details. nil is 404. */
 #include "bind/bind_request.h"
@@ -145,7 +145,7 @@ static void http_done(struct bh_task *t, enum bh_outcome outcome, const char *er
     struct bh_response none = not_found();
     if (outcome == BH_DECIDED)
         send_response(t);
-    else if (outcome == BH_NO_OPINION)
+    else if (outcome == BH_UNDECIDED)
         respond(t, &none);
     else if (outcome == BH_FAILED)
         fail(t);
@@ -237,7 +237,7 @@ bh_handle bh_hook_http(struct bh_hooks *h, const struct bh_request *request, str
         done(ud, handle, &no);
         return 0;
     }
-    bh_tenant_ask(s, s->L, &call);
+    bh_tenant_resolve(s, s->L, &call);
     if (call.status == 0)
         return run_route(s, route, done, ud, handle);
     lua_pop(s->L, 1);

@@ -42,7 +42,7 @@ static void publish_done(struct bh_task *t, enum bh_outcome outcome, const char 
     luaL_unref(t->co, LUA_REGISTRYINDEX, t->u.publish.msg_ref);
     if (outcome == BH_DECIDED)
         publish_decided(t, p, &error, &why);
-    else if (outcome != BH_NO_OPINION)
+    else if (outcome != BH_UNDECIDED)
         error = BH_ESCRIPT;
     if (error == BH_ESCRIPT)
         why = "the on_publish hook failed";
@@ -115,7 +115,7 @@ static void deliver_done(struct bh_task *t, enum bh_outcome outcome, const char 
     if (outcome == BH_DECIDED)
         deliver_decided(t);
     else
-        t->u.deliver->verdict = outcome == BH_NO_OPINION ? BH_DELIVER_PASS : BH_DELIVER_SKIP;
+        t->u.deliver->verdict = outcome == BH_UNDECIDED ? BH_DELIVER_PASS : BH_DELIVER_SKIP;
 }
 
 enum bh_verdict bh_hook_deliver(struct bh_hooks *h, struct bh_subscriber *sub, struct bh_message *m,
@@ -141,7 +141,7 @@ static void slow_done(struct bh_task *t, enum bh_outcome outcome, const char *er
     static const char *const names[] = {[BH_SLOW_CLOSE] = "close",
                                         [BH_SLOW_DROP_OLDEST] = "drop_oldest",
                                         [BH_SLOW_DROP_NEWEST] = "drop_newest"};
-    if (outcome == BH_NO_OPINION)
+    if (outcome == BH_UNDECIDED)
         return;
     *t->u.slow = BH_SLOW_CLOSE;
     if (outcome != BH_DECIDED)

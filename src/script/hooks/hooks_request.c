@@ -86,7 +86,7 @@ static void tenant_done(struct bh_task *t, enum bh_outcome outcome, const char *
         tenant_decided(t);
 }
 
-void bh_tenant_ask(struct bh_script *s, lua_State *L, struct bh_tenant_call *call) {
+void bh_tenant_resolve(struct bh_script *s, lua_State *L, struct bh_tenant_call *call) {
     call->req = lua_touserdata(L, -1);
     if (bh_script_has(s, HOOK_TENANT)) {
         struct bh_task *t = bh_task_new(s, HOOK_TENANT, tenant_done);
@@ -156,7 +156,7 @@ static void handshake_done(struct bh_task *t, enum bh_outcome outcome, const cha
         return;
     if (outcome == BH_FAILED)
         refuse(t, 503, failed_body, NULL);
-    else if (outcome == BH_NO_OPINION)
+    else if (outcome == BH_UNDECIDED)
         refuse(t, 401, unauthorized_body, NULL);
     else if (lua_istable(t->co, first))
         accept_handshake(t, first);
@@ -183,7 +183,7 @@ bh_handle bh_hook_handshake(struct bh_hooks *h, const struct bh_request *request
     struct bh_tenant_call call = {.ok = true};
     lua_checkstack(s->L, 4);
     bh_request_push(s->L, request, NULL);
-    bh_tenant_ask(s, s->L, &call);
+    bh_tenant_resolve(s, s->L, &call);
     if (call.status) {
         struct bh_handshake_result no = {.status = call.status, .body = bh_tenant_body(&call)};
         lua_pop(s->L, 1);
@@ -209,7 +209,7 @@ static void api_done(struct bh_task *t, enum bh_outcome outcome, const char *err
     int first = t->argc + 1;
     if (outcome == BH_CANCELLED)
         return;
-    if (outcome == BH_NO_OPINION)
+    if (outcome == BH_UNDECIDED)
         allow(t, false, 0, bh_slice(NULL, 0));
     else if (outcome == BH_FAILED)
         allow(t, false, 503, failed_body);
@@ -230,7 +230,7 @@ bh_handle bh_hook_api(struct bh_hooks *h, const struct bh_request *request, bh_a
     struct bh_tenant_call call = {.ok = true};
     lua_checkstack(s->L, 4);
     bh_request_push(s->L, request, NULL);
-    bh_tenant_ask(s, s->L, &call);
+    bh_tenant_resolve(s, s->L, &call);
     if (call.status) {
         lua_pop(s->L, 1);
         done(ud, handle, false, call.status, bh_tenant_body(&call));

@@ -1,6 +1,6 @@
 /* identity.c - reads {tenant, user, device, expires, topics, tags, limits, headers, protocol}.
  *
- * A wrong_type type or an unknown key is a bug of the script, and a dangerous one (`tennant` would
+ * A wrong type or an unknown key is a bug of the script, and a dangerous one (`tennant` would
  * admit a user without a tenant), so nothing is ignored. Strings stay alive on the coroutine's
  * stack until the task has finished. */
 #include "hooks/identity.h"

@@ -1,4 +1,4 @@
-/* args.c - see args.h. */
+/* args.c - from Lua values to our types and back. */
 #include "lua/args.h"
 
 #include "bellhop/base/error.h"

@@ -1,4 +1,4 @@
-/* hook_table.c - see hook_table.h. */
+/* hook_table.c - the hooks by number, and the metrics of scripts. */
 #include "run/hook_table.h"
 
 #include "bellhop/base/metrics.h"
@@ -59,7 +59,7 @@ static struct bh_metric errors[HOOK_COUNT + 1] = {
 
 static struct bh_metric cpu_limit = {
     .name = "bellhop_script_cpu_limit_total",
-    .help = "hooks and tasks that were ended because they computed for too long",
+    .help = "hooks and tasks aborted because they exceeded script.cpu_limit",
     .type = BH_COUNTER,
 };
 

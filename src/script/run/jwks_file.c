@@ -78,8 +78,8 @@ static int read_all(struct bh_jwks_file *f, int fd, struct bh_bytes *text) {
 
 /* Records the version, then reads. */
 static int read_file(struct bh_jwks_file *f, struct bh_bytes *text) {
-    int fd = open(f->path,
-                  O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* opening a FIFO would block */
+    /* Without O_NONBLOCK, opening a FIFO would block. */
+    int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return fail(f, strerror(errno));
     int error;

@@ -2,9 +2,8 @@
  *
  * The object lives as long as one of these refers to it: a script, the stack of its running hook,
  * or the strong table while it is pinned. When only the weak table is left, the collector takes it
- * and
- * __gc clears subscriber->script. As long as the object exists, subscriber->script is not NULL, so
- * a script that still holds it is always told when the connection closes.
+ * and __gc clears subscriber->script. As long as the object exists, subscriber->script is not NULL,
+ * so a script that still holds it always sees that the connection has closed.
  *
  * Between the collector's decision and __gc the weak table has no entry for an object that
  * subscriber->script still points to. Such an object has no running hook and no jobs, and a new one
@@ -323,7 +322,7 @@ static void take_subscribes(struct bh_lua_conn *c, struct bh_list *out) {
     }
 }
 
-/* The result of a subscribe is of no use any more. */
+/* The connection is closing: no subscribe can succeed any more. */
 static void cancel_subscribes(struct bh_lua_conn *c) {
     struct bh_list subscribes, nested, *node;
     bh_list_init(&subscribes);
@@ -384,8 +383,8 @@ void bh_lua_conn_closed(struct bh_script *s, struct bh_subscriber *sub,
         bool draining = c->draining;
         pin_top(L, c);
         c->closed = snapshot(sub);
-        c->draining =
-            true; /* a task that finishes now must not unpin it before on_close is queued */
+        /* A task that finishes now must not unpin it before on_close is queued. */
+        c->draining = true;
         cancel_subscribes(c);
         if (c->older)
             close_older(c->older, sub);

@@ -311,7 +311,7 @@ static void run(struct bh_task *t, int nargs) {
         bool has_answer = decided(t);
         if (has_answer || !has_chain(t) ||
             t->chain_index + 1u >= t->script->chains[t->hook].count) {
-            finish(t, has_answer ? BH_DECIDED : BH_NO_OPINION, NULL);
+            finish(t, has_answer ? BH_DECIDED : BH_UNDECIDED, NULL);
             return;
         }
         lua_settop(t->co, t->argc);

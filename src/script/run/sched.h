@@ -11,7 +11,7 @@
 
 enum bh_outcome {
     BH_DECIDED,    /* the results are on co's stack, from index argc + 1 */
-    BH_NO_OPINION, /* every script returned nil */
+    BH_UNDECIDED, /* every script returned nil */
     BH_FAILED,     /* an error, already logged and counted; its text is given; co is empty */
     BH_CANCELLED,
 };

@@ -1,4 +1,4 @@
-/* script_worker.c - see script_worker.h. */
+/* script_worker.c - creates and frees what the states of a worker share. */
 #include "run/script_worker.h"
 
 #include "bellhop/base/mem.h"
