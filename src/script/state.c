@@ -23,7 +23,7 @@
 #include <stdio.h>
 
 #define LOAD_CPU_MS 2000
-#define GC_STEPS    8     /* in each slice before a state is destroyed */
+#define GC_STEPS    8 /* in each slice before a state is destroyed */
 #define GC_STEP_KIB 32
 #define GRACE_MS    10000 /* for background tasks of a retired state, if hooks have no time-out */
 

@@ -6,7 +6,6 @@
  * The port is called as the core calls it, in the real runtime, with connections that keep nothing.
  * Each row is the median of ROUNDS rounds, and the fastest; CPU time of this thread, but for the
  * reload, which is time on the wall. That the work was done is checked in each. */
-#define PHONE_LOG_MAX 1
 #include "../unit/script/script_test.h"
 
 #include "bellhop/base/log.h"
@@ -59,45 +58,46 @@ static int count_send(struct bh_subscriber *s, enum bh_opcode opcode, struct bh_
     return 0;
 }
 
-static const struct bh_subscriber_vt counting = {count_deliver, count_send, phone_close_asked,
-                                                 phone_queued,  phone_read, phone_ip,
-                                                 phone_protocol};
+static struct bh_subscriber_vt counting; /* of a client, but for these two */
 
-static struct phone *open_many(struct world *w, size_t count) {
-    struct phone *phones = bh_calloc(count, sizeof *phones);
+static struct client *open_many(struct env *env, size_t count) {
+    counting = client_vt;
+    counting.deliver = count_deliver;
+    counting.send = count_send;
+    struct client *clients = bh_calloc(count, sizeof *clients);
     for (size_t i = 0; i < count; i++) {
         struct bh_identity parts = {.user = BH_SLICE("u")}, *identity;
         char user[24];
         snprintf(user, sizeof user, "u%zu", i);
         parts.user = bh_slice_cstr(user);
         must(bh_identity_new(&parts, &identity, NULL) == 0, "an identity");
-        phones[i].sub.vt = &counting;
-        phones[i].world = w;
-        bh_node_open(w->worker, &phones[i].sub, identity, phone_on_open, &phones[i], 0);
+        clients[i].sub.vt = &counting;
+        clients[i].env = env;
+        bh_node_open(env->worker, &clients[i].sub, identity, client_on_open, &clients[i], 0);
         if (i % 100 == 0)
-            world_ticks(w);
+            env_run_due(env);
     }
-    world_ticks(w);
-    return phones;
+    env_run_due(env);
+    return clients;
 }
 
-static void close_many(struct world *w, struct phone *phones, size_t count) {
+static void close_many(struct env *env, struct client *clients, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        bh_node_close(w->worker, &phones[i].sub, 1000, bh_slice(NULL, 0));
+        bh_node_close(env->worker, &clients[i].sub, 1000, bh_slice(NULL, 0));
         if (i % 100 == 0)
-            world_ticks(w);
+            env_run_due(env);
     }
-    world_ticks(w);
-    bh_free(phones);
+    env_run_due(env);
+    bh_free(clients);
 }
 
-static void load(struct world *w, const char *source) {
-    w->config.cpu_limit_ms = 50; /* the watchdog is on, as in production */
-    w->config.memory_limit = 1u << 30;
-    w->config.hook_timeout_ms = 10000;
-    w->config.max_tasks = 1000000;
-    if (WORLD_LOAD(w, source) || !w->started) {
-        fprintf(stderr, "bench: %s\n", w->error);
+static void load(struct env *env, const char *source) {
+    env->config.cpu_limit_ms = 50; /* the watchdog is on, as in production */
+    env->config.memory_limit = 1u << 30;
+    env->config.hook_timeout_ms = 10000;
+    env->config.max_tasks = 1000000;
+    if (ENV_LOAD(env, source) || !env->started) {
+        fprintf(stderr, "bench: %s\n", env->error);
         exit(1);
     }
 }
@@ -105,67 +105,67 @@ static void load(struct world *w, const char *source) {
 /* --- hooks --- */
 
 static void absent(void) {
-    struct world w;
+    struct env env;
     double rounds[ROUNDS];
-    world_open(&w);
-    load(&w, "return {}");
+    env_open(&env);
+    load(&env, "return {}");
     for (int r = 0; r < ROUNDS; r++) {
         double begin = now_ns(CLOCK_THREAD_CPUTIME_ID);
         for (int i = 0; i < 100 * CALLS; i++)
-            sink += bh_hooks_has(*(struct bh_hooks *volatile *)&w.worker->hooks, BH_HOOK_MESSAGE);
+            sink += bh_hooks_has(*(struct bh_hooks *volatile *)&env.worker->hooks, BH_HOOK_MESSAGE);
         rounds[r] = now_ns(CLOCK_THREAD_CPUTIME_ID) - begin;
     }
     row("hook absent", rounds, 100.0 * CALLS);
-    world_close(&w);
+    env_close(&env);
 }
 
 static void messages(const char *what, const char *source, unsigned replies) {
-    struct world w;
+    struct env env;
     double rounds[ROUNDS];
     struct bh_slice data = BH_SLICE("twenty bytes of text");
-    world_open(&w);
-    load(&w, source);
-    struct phone *p = open_many(&w, 1);
-    struct bh_hooks *h = w.worker->hooks;
+    env_open(&env);
+    load(&env, source);
+    struct client *p = open_many(&env, 1);
+    struct bh_hooks *h = env.worker->hooks;
     for (int r = 0; r < ROUNDS; r++) {
         sends = 0;
         double begin = now_ns(CLOCK_THREAD_CPUTIME_ID);
         for (int i = 0; i < CALLS; i++) {
             h->vt->message(h, &p->sub, BH_TEXT, data);
             if (i % 64 == 0)
-                bh_loop_tick(w.loop, false); /* the collector's turn */
+                bh_loop_tick(env.loop, false); /* the collector's turn */
         }
         rounds[r] = now_ns(CLOCK_THREAD_CPUTIME_ID) - begin;
         must(sends == replies * CALLS, what);
     }
     row(what, rounds, CALLS);
-    close_many(&w, p, 1);
-    world_close(&w);
+    close_many(&env, p, 1);
+    env_close(&env);
 }
 
 static void waiting(void) {
     enum { CROWD = 1000, TURNS = 50 };
-    struct world w;
+    struct env env;
     double rounds[ROUNDS];
-    world_open(&w);
-    load(&w, "local bh = require 'bellhop'\n"
-             "return { on_message = function(conn, d) bh.sleep(0.001) return d end }");
-    struct phone *p = open_many(&w, CROWD);
-    struct bh_hooks *h = w.worker->hooks;
+    env_open(&env);
+    load(&env, "local bh = require 'bellhop'\n"
+               "return { on_message = function(conn, d) bh.sleep(0.001) return d end }");
+    struct client *p = open_many(&env, CROWD);
+    struct bh_hooks *h = env.worker->hooks;
     for (int r = 0; r < ROUNDS; r++) {
         sends = 0;
         double begin = now_ns(CLOCK_THREAD_CPUTIME_ID);
         for (int t = 0; t < TURNS; t++) {
             for (int i = 0; i < CROWD; i++)
                 h->vt->message(h, &p[i].sub, BH_TEXT, BH_SLICE("twenty bytes of text"));
-            world_pass(&w, 20);
+            env_advance(&env, 20);
         }
         rounds[r] = now_ns(CLOCK_THREAD_CPUTIME_ID) - begin;
         must(sends == CROWD * TURNS, "hooks that wait");
     }
     row("on_message that waits once and replies", rounds, (double)CROWD * TURNS);
-    close_many(&w, p, CROWD);
-    world_close(&w);
+    close_many(&env, p, CROWD);
+    env_close(&env);
 }
 
 static void ignore(void *ud, bh_handle handle, const struct bh_publish_result *r) {
@@ -174,11 +174,11 @@ static void ignore(void *ud, bh_handle handle, const struct bh_publish_result *r
 
 static void deliveries(const char *what, const char *source, unsigned each) {
     enum { TURNS = 20 };
-    struct world w;
+    struct env env;
     double rounds[ROUNDS];
-    world_open(&w);
-    load(&w, source);
-    struct phone *p = open_many(&w, RECEIVERS);
+    env_open(&env);
+    load(&env, source);
+    struct client *p = open_many(&env, RECEIVERS);
     for (int r = 0; r < ROUNDS; r++) {
         sends = 0;
         double begin = now_ns(CLOCK_THREAD_CPUTIME_ID);
@@ -186,15 +186,15 @@ static void deliveries(const char *what, const char *source, unsigned each) {
             struct bh_publish publish = {.source = BH_SOURCE_HTTP, .opcode = BH_TEXT};
             bh_topic_parse(BH_SLICE("all"), &publish.topic);
             publish.data = bh_buf_copy(BH_SLICE("one message for everybody who is there"));
-            bh_node_publish(w.worker, &publish, ignore, NULL, 0);
-            world_ticks(&w);
+            bh_node_publish(env.worker, &publish, ignore, NULL, 0);
+            env_run_due(&env);
         }
         rounds[r] = now_ns(CLOCK_THREAD_CPUTIME_ID) - begin;
         must(sends == each * TURNS * RECEIVERS, what);
     }
     row(what, rounds, (double)TURNS * RECEIVERS);
-    close_many(&w, p, RECEIVERS);
-    world_close(&w);
+    close_many(&env, p, RECEIVERS);
+    env_close(&env);
 }
 
 /* --- JSON --- */
@@ -206,7 +206,7 @@ static void deliveries(const char *what, const char *source, unsigned each) {
 
 static void json(const char *what, const char *expression) {
     struct bh_bytes source = {0};
-    struct world w;
+    struct env env;
     double rounds[ROUNDS];
     bh_bytes_addf(&source,
                   "local bh = require 'bellhop'\nlocal text = [[%s]]\n"
@@ -214,37 +214,37 @@ static void json(const char *what, const char *expression) {
                   "if v == nil then error 'nothing' end end return 'done' end }",
                   OBJECT, expression);
     bh_bytes_addc(&source, '\0');
-    world_open(&w);
-    load(&w, source.p);
-    struct phone *p = open_many(&w, 1);
-    struct bh_hooks *h = w.worker->hooks;
+    env_open(&env);
+    load(&env, source.p);
+    struct client *p = open_many(&env, 1);
+    struct bh_hooks *h = env.worker->hooks;
     for (int r = 0; r < ROUNDS; r++) {
         sends = 0;
         double begin = now_ns(CLOCK_THREAD_CPUTIME_ID);
         for (int i = 0; i < 50; i++) {
             h->vt->message(h, &p->sub, BH_TEXT, BH_SLICE("go"));
-            bh_loop_tick(w.loop, false);
+            bh_loop_tick(env.loop, false);
         }
         rounds[r] = now_ns(CLOCK_THREAD_CPUTIME_ID) - begin;
         must(sends == 50, what);
     }
     row(what, rounds, 50 * 1000);
-    close_many(&w, p, 1);
-    world_close(&w);
+    close_many(&env, p, 1);
+    env_close(&env);
     bh_bytes_free(&source);
 }
 
 /* --- a reload --- */
 
 /* The longest time for which nobody else is served. */
-static double change(struct world *w, struct bh_script *next) {
+static double change(struct env *env, struct bh_script *next) {
     double longest = 0;
     bh_script_activate(next);
-    w->script = next;
-    for (int i = 0; bh_script_state_count(w->worker) > 1 && i < 10000; i++) {
+    env->script = next;
+    for (int i = 0; bh_script_state_count(env->worker) > 1 && i < 10000; i++) {
         bh_clock_fake_advance(4);
         double begin = now_ns(CLOCK_MONOTONIC);
-        bh_loop_tick(w->loop, false);
+        bh_loop_tick(env->loop, false);
         double took = now_ns(CLOCK_MONOTONIC) - begin;
         longest = took > longest ? took : longest;
     }
@@ -255,35 +255,36 @@ static void reload(size_t connections, bool vars) {
     static const char source[] = "return { on_open = function(conn) if %s then conn.vars.n = 1 "
                                  "conn.vars.name = 'x' end end,\n"
                                  "on_message = function(conn) return tostring(conn.vars.n) end }";
-    struct world w;
-    double loads[ROUNDS], flips[ROUNDS];
+    struct env env;
+    double loads[ROUNDS], stalls[ROUNDS];
     char text[256], what[80];
     snprintf(text, sizeof text, source, vars ? "true" : "false");
-    world_open(&w);
-    load(&w, text);
-    struct phone *p = open_many(&w, connections);
+    env_open(&env);
+    load(&env, text);
+    struct client *p = open_many(&env, connections);
     for (int r = 0; r < ROUNDS; r++) {
         struct bh_script *next;
         double begin = now_ns(CLOCK_MONOTONIC);
-        must(bh_script_new(&w.config, w.worker, 2 + (unsigned)r, &next, &w.error) == 0, "a load");
-        w.started = false;
-        bh_script_start(next, world_on_init, &w);
-        must(w.started, "a start");
+        must(bh_script_new(&env.config, env.worker, 2 + (unsigned)r, &next, &env.error) == 0,
+             "a load");
+        env.started = false;
+        bh_script_start(next, env_on_init, &env);
+        must(env.started, "a start");
         loads[r] = now_ns(CLOCK_MONOTONIC) - begin;
-        flips[r] = change(&w, next);
-        must(bh_script_state_count(w.worker) == 1, "the end of the old state");
+        stalls[r] = change(&env, next);
+        must(bh_script_state_count(env.worker) == 1, "the end of the old state");
     }
     sends = 0;
-    struct bh_hooks *h = w.worker->hooks;
+    struct bh_hooks *h = env.worker->hooks;
     h->vt->message(h, &p[connections - 1].sub, BH_TEXT, BH_SLICE("x"));
     must(sends == 1, "a message after it");
     snprintf(what, sizeof what, "reload: a new state, off the worker (us)");
     row(what, loads, 1000);
     snprintf(what, sizeof what, "reload: longest stall, %zu connections%s (us)", connections,
              vars ? " with vars" : "");
-    row(what, flips, 1000);
-    close_many(&w, p, connections);
-    world_close(&w);
+    row(what, stalls, 1000);
+    close_many(&env, p, connections);
+    env_close(&env);
 }
 
 int main(int argc, char **argv) {

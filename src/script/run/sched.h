@@ -10,9 +10,9 @@
 #include "run/state.h"
 
 enum bh_outcome {
-    BH_DECIDED,    /* the results are on co's stack, from index argc + 1 */
+    BH_DECIDED,   /* the results are on co's stack, from index argc + 1 */
     BH_UNDECIDED, /* every script returned nil */
-    BH_FAILED,     /* an error, already logged and counted; its text is given; co is empty */
+    BH_FAILED,    /* an error, already logged and counted; its text is given; co is empty */
     BH_CANCELLED,
 };
 

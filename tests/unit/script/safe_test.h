@@ -1,14 +1,10 @@
 /* safe_test.h - a Lua state with the libraries that can be stopped, beside Lua's own.
  *
  * In Lua, `stock.string` and `stock.table` are Lua's own, `string` and `table` are ours, and
- * `stops(f, ...)` tells that f was stopped by the limits. Here the limits are a number of checks,
- * so a test hangs, and its time-out tells, where a loop makes none. */
+ * `stops(f, ...)` asserts that f was stopped by the limits. bh_limits_check is replaced here: the
+ * limit is a number of checks, so a loop without checks makes the test time out. */
 #ifndef BELLHOP_TESTS_UNIT_SCRIPT_SAFE_TEST_H
 #define BELLHOP_TESTS_UNIT_SCRIPT_SAFE_TEST_H
-
-#include "lua/limits.h"
-#include "sandbox/safe_strings.h"
-#include "sandbox/safe_tables.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,79 +20,11 @@
 #define CHECKS_UNTIL_STOPPED 100
 #define UNLIMITED            INT64_MAX
 
-static int64_t checks_left;
+extern int64_t checks_left;
 
-void bh_limits_check(lua_State *L) {
-    if (checks_left-- <= 0)
-        luaL_error(L, "time is up");
-}
-
-static int stops(lua_State *L) {
-    checks_left = CHECKS_UNTIL_STOPPED;
-    int status = lua_pcall(L, lua_gettop(L) - 1, 0, 0);
-    checks_left = UNLIMITED;
-    const char *message = status ? luaL_tolstring(L, -1, NULL) : "it was not stopped";
-    if (!strstr(message, "time is up"))
-        return luaL_error(L, "%s", message);
-    return 0;
-}
-
-static const char prelude[] =
-    "stock = { string = {}, table = {} }\n"
-    "for name, library in pairs(stock) do\n"
-    "    for k, v in pairs(_G[name]) do library[k] = v end\n"
-    "end\n"
-    "local function shown(...)\n"
-    "    local all = table.pack(...)\n"
-    "    for i = 1, all.n do\n"
-    "        local v = all[i]\n"
-    "        all[i] = type(v) == 'string' and stock.string.format('%q', v)\n"
-    "            or (math.type(v) or type(v)) .. ' ' .. tostring(v)\n"
-    "    end\n"
-    "    return stock.table.concat(all, ', ')\n"
-    "end\n"
-    "function gives(expected, ...)\n"
-    "    local want = shown(stock.table.unpack(expected, 1, expected.n or #expected))\n"
-    "    if shown(...) ~= want then error(want .. ' expected, given is ' .. shown(...), 2) end\n"
-    "end\n"
-    "function throws(expected, f, ...)\n"
-    "    local ok, message = pcall(f, ...)\n"
-    "    if ok or not stock.string.find(message, expected, 1, true) then\n"
-    "        error(expected .. ' expected, given is ' .. tostring(message), 2)\n"
-    "    end\n"
-    "end\n"
-    "function same(a, b)\n"
-    "    if a.n ~= b.n then return false end\n"
-    "    for i = 1, a.n do\n"
-    "        if a[i] ~= b[i] or math.type(a[i]) ~= math.type(b[i]) then return false end\n"
-    "    end\n"
-    "    return true\n"
-    "end\n"
-    "function texts(results) return shown(stock.table.unpack(results, 1, results.n)) end\n"
-    "function pick(list) return list[math.random(#list)] end\n";
-
-static inline void run(lua_State *L, const char *code) {
-    checks_left = UNLIMITED;
-    if (luaL_loadbuffer(L, code, strlen(code), "=test") || lua_pcall(L, 0, 0, 0))
-        fail_msg("%s", lua_tostring(L, -1));
-    assert_int_equal(lua_gettop(L), 0);
-}
-
-static inline int safe_setup(void **state) {
-    lua_State *L = luaL_newstate();
-    luaL_openlibs(L);
-    run(L, prelude);
-    lua_register(L, "stops", stops);
-    bh_safe_strings_open(L);
-    bh_safe_tables_open(L);
-    *state = L;
-    return lua_gettop(L);
-}
-
-static inline int safe_teardown(void **state) {
-    lua_close(*state);
-    return 0;
-}
+void run(lua_State *L, const char *code);
+int safe_setup(void **state);
+int safe_teardown(void **state);
 
 #define SAFE_TEST(f) cmocka_unit_test_setup_teardown(f, safe_setup, safe_teardown)
 /* A test that is Lua code. */

@@ -9,9 +9,9 @@ static struct fake_fetch fake;
 
 static int setup(void **state) {
     script_setup(state);
-    struct world *w = *state;
+    struct env *env = *state;
     fake = (struct fake_fetch){.base.vt = &fake_fetch_vt};
-    w->worker->fetch = &fake.base;
+    env->worker->fetch = &fake.base;
     return 0;
 }
 
@@ -36,48 +36,48 @@ static int teardown(void **state) {
        "r.body end }"
 
 static void test_no_client(void **state) {
-    struct world *w = *state;
-    w->worker->fetch = NULL;
-    LUA_OK(w, "local r, why = bh.http.fetch('http://h/') eq(r, nil) assert(why:find 'no HTTP')");
+    struct env *env = *state;
+    env->worker->fetch = NULL;
+    LUA_OK(env, "local r, why = bh.http.fetch('http://h/') eq(r, nil) assert(why:find 'no HTTP')");
 }
 
 static void test_response(void **state) {
-    struct world *w = *state;
-    struct phone p;
+    struct env *env = *state;
+    struct client p;
     struct bh_header headers[] = {
         {BH_SLICE("vary"), BH_SLICE("a")}, {BH_SLICE("set-cookie"), BH_SLICE("x=1")},
         {BH_SLICE("vary"), BH_SLICE("b")}, {BH_SLICE("set-cookie"), BH_SLICE("y=2")},
         {BH_SLICE("vary"), BH_SLICE("c")}, {BH_SLICE("empty"), BH_SLICE("")}};
     struct bh_fetch_response response = {201, headers, 6, BH_SLICE("the\0body")};
-    LOAD_OK(w, ASK(""));
-    phone_open(w, &p, "u1");
-    phone_says(&p, "x");
+    LOAD_OK(env, ASK(""));
+    client_open(env, &p, "u1");
+    client_sends(&p, "x");
     assert_string_equal(fake.request.p, " http://h/x\n\n"); /* the client knows the method */
     assert_int_equal(fake.last.timeout_ms + fake.last.max_bytes + fake.last.redirects, 0);
     assert_false(fake.last.has_body);
     assert_int_equal(p.sent_count, 0);
     fake_fetch_answer(&fake, 0, NULL, &response);
-    assert_string_equal(phone_last(&p), "integer201|empty=|set-cookie={x=1;y=2}|vary=a, b, c|the");
-    phone_says(&p, "y");
+    assert_string_equal(client_last(&p), "integer201|empty=|set-cookie={x=1;y=2}|vary=a, b, c|the");
+    client_sends(&p, "y");
     fake_fetch_answer(&fake, BH_ETIMEDOUT, "timeout", NULL);
-    assert_string_equal(phone_last(&p), "nil|timeout");
+    assert_string_equal(client_last(&p), "nil|timeout");
     fake.refuse = "URL: no";
-    phone_says(&p, "z");
-    assert_string_equal(phone_last(&p), "nil|URL: no");
+    client_sends(&p, "z");
+    assert_string_equal(client_last(&p), "nil|URL: no");
     assert_int_equal(fake.cancelled, 0);
-    phone_free(&p);
+    client_free(&p);
 }
 
-static void asks(struct world *w, struct phone *p, const char *source, const char *request) {
-    LOAD_OK(w, source);
-    phone_open(w, p, "u1");
-    phone_says(p, "x");
+static void asks(struct env *env, struct client *p, const char *source, const char *request) {
+    LOAD_OK(env, source);
+    client_open(env, p, "u1");
+    client_sends(p, "x");
     assert_string_equal(fake.request.p, request);
-    phone_free(p);
+    client_free(p);
 }
 
 static void test_options(void **state) {
-    struct phone p;
+    struct client p;
     asks(*state, &p,
          ASK(", { method = 'PUT', body = 'b', timeout = 0.5, max_bytes = 4096, follow = 3 }"),
          "PUT http://h/x\n\nb");
@@ -88,32 +88,32 @@ static void test_options(void **state) {
 }
 
 static void test_empty_body(void **state) {
-    struct phone p;
+    struct client p;
     asks(*state, &p, ASK(", { body = '' }"), " http://h/x\n\n");
     assert_true(fake.last.has_body);
 }
 
 static void test_json(void **state) {
-    struct phone p;
+    struct client p;
     asks(*state, &p, ASK(", { json = { a = { 1, bh.json.null } } }"),
          " http://h/x\nContent-Type: application/json\n\n{\"a\":[1,null]}");
     assert_true(fake.last.has_body);
 }
 
 static void test_json_of_another_type(void **state) {
-    struct phone p;
+    struct client p;
     asks(*state, &p, ASK(", { json = false, headers = { ['content-TYPE'] = 'application/x' } }"),
          " http://h/x\ncontent-TYPE: application/x\n\nfalse");
 }
 
 static void test_headers(void **state) {
-    struct phone p;
+    struct client p;
     asks(*state, &p, ASK(", { headers = { ['X-A'] = { 'one', 2, '3' } } }"),
          " http://h/x\nX-A: one\nX-A: 2\nX-A: 3\n\n");
 }
 
 static void test_number_as_a_header(void **state) {
-    struct phone p;
+    struct client p;
     asks(*state, &p, ASK(", { headers = { n = 42 } }"), " http://h/x\nn: 42\n\n");
 }
 
@@ -153,30 +153,30 @@ static void test_not_while_loading(void **state) {
 /* --- the task ends first --- */
 
 static void test_deadline(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    w->config.hook_timeout_ms = 200;
-    LOAD_OK(w, ASK(""));
-    phone_open(w, &p, "u1");
-    phone_says(&p, "x");
-    world_pass(w, 100);
+    struct env *env = *state;
+    struct client p;
+    env->config.hook_timeout_ms = 200;
+    LOAD_OK(env, ASK(""));
+    client_open(env, &p, "u1");
+    client_sends(&p, "x");
+    env_advance(env, 100);
     assert_int_equal(fake.cancelled, 0);
-    world_pass(w, 200);
+    env_advance(env, 200);
     assert_int_equal(fake.cancelled, 1);
-    phone_says(&p, "y");
+    client_sends(&p, "y");
     assert_int_equal(fake.calls, 2);
-    phone_free(&p);
+    client_free(&p);
 }
 
 static void test_handshake_is_cancelled(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct answer a = {0};
     struct bh_request request = {.method = BH_SLICE("GET"), .path = BH_SLICE("/ws")};
-    LOAD_OK(w, BH "return { on_handshake = function(req)\n"
-                  "  local guard <close> = setmetatable({}, { __close = function()\n"
-                  "    bh.log.info('closed') end })\n"
-                  "  bh.http.fetch('http://h/') end }");
-    struct bh_hooks *h = w->worker->hooks;
+    LOAD_OK(env, BH "return { on_handshake = function(req)\n"
+                    "  local guard <close> = setmetatable({}, { __close = function()\n"
+                    "    bh.log.info('closed') end })\n"
+                    "  bh.http.fetch('http://h/') end }");
+    struct bh_hooks *h = env->worker->hooks;
     bh_handle ticket = h->vt->handshake(h, &request, on_handshake_result, &a, 0);
     assert_int_equal(fake.calls, 1);
     h->vt->cancel(h, ticket);
@@ -185,68 +185,68 @@ static void test_handshake_is_cancelled(void **state) {
 }
 
 static void test_state_ends(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, ASK(""));
-    phone_open(w, &p, "u1");
-    phone_says(&p, "x");
-    world_close_script(w);
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, ASK(""));
+    client_open(env, &p, "u1");
+    client_sends(&p, "x");
+    env_close_script(env);
     assert_int_equal(fake.cancelled, 1);
-    phone_free(&p);
+    client_free(&p);
 }
 
 /* A client that does not know of the cancel yet: nobody is found. */
 static void test_late_answer(void **state) {
-    struct world *w = *state;
-    struct phone p;
+    struct env *env = *state;
+    struct client p;
     struct bh_fetch_response response = {200, NULL, 0, BH_SLICE("late")};
-    w->config.hook_timeout_ms = 100;
-    LOAD_OK(w, ASK(""));
-    phone_open(w, &p, "u1");
-    phone_says(&p, "x");
+    env->config.hook_timeout_ms = 100;
+    LOAD_OK(env, ASK(""));
+    client_open(env, &p, "u1");
+    client_sends(&p, "x");
     bh_fetch_cb done = fake.done;
     bh_handle first = fake.handle;
-    world_pass(w, 200);
-    phone_says(&p, "y");
+    env_advance(env, 200);
+    client_sends(&p, "y");
     done(fake.ud, first, 0, NULL, &response);
     assert_int_equal(p.sent_count, 0);
     fake_fetch_answer(&fake, 0, NULL, &response);
-    assert_string_equal(phone_last(&p), "integer200||late");
-    phone_free(&p);
+    assert_string_equal(client_last(&p), "integer200||late");
+    client_free(&p);
 }
 
 /* Several in a row and side by side; each task has its own guard. */
 static void test_in_a_row(void **state) {
-    struct world *w = *state;
-    struct phone p;
+    struct env *env = *state;
+    struct client p;
     struct bh_fetch_response response = {200, NULL, 0, BH_SLICE("x")};
-    LOAD_OK(w, BH "return { on_message = function(c, d)\n"
-                  "  local all = {}\n"
-                  "  for i = 1, 100 do all[i] = bh.http.fetch('http://h/' .. i).body end\n"
-                  "  return table.concat(all) end }");
-    phone_open(w, &p, "u1");
-    phone_says(&p, "x");
+    LOAD_OK(env, BH "return { on_message = function(c, d)\n"
+                    "  local all = {}\n"
+                    "  for i = 1, 100 do all[i] = bh.http.fetch('http://h/' .. i).body end\n"
+                    "  return table.concat(all) end }");
+    client_open(env, &p, "u1");
+    client_sends(&p, "x");
     for (int i = 0; i < 100; i++)
         fake_fetch_answer(&fake, 0, NULL, &response);
-    assert_int_equal(strlen(phone_last(&p)), 100);
+    assert_int_equal(strlen(client_last(&p)), 100);
     assert_int_equal(fake.cancelled, 0);
-    phone_free(&p);
+    client_free(&p);
 }
 
 static void test_no_memory_for_the_response(void **state) {
-    struct world *w = *state;
-    struct phone p;
+    struct env *env = *state;
+    struct client p;
     size_t n = 48u << 20;
     char *body = calloc(1, n);
     struct bh_fetch_response response = {200, NULL, 0, {body, n}};
-    w->config.memory_limit = 16u << 20;
-    LOAD_OK(w, ASK(""));
-    phone_open(w, &p, "u1");
-    phone_says(&p, "x");
+    env->config.memory_limit = 16u << 20;
+    LOAD_OK(env, ASK(""));
+    client_open(env, &p, "u1");
+    client_sends(&p, "x");
     fake_fetch_answer(&fake, 0, NULL, &response);
     free(body);
-    assert_string_equal(phone_last(&p), "nil|not enough memory for the response");
-    phone_free(&p);
+    assert_string_equal(client_last(&p), "nil|not enough memory for the response");
+    client_free(&p);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

@@ -3,49 +3,50 @@
 
 #define BH "local bh = require 'bellhop'\n"
 
-static void phone_open_tagged(struct world *w, struct phone *p, const char *user, const char *os) {
+static void client_open_tagged(struct env *env, struct client *p, const char *user,
+                               const char *os) {
     struct bh_tag tags[] = {{BH_SLICE("os"), bh_slice_cstr(os)},
                             {BH_SLICE("beta"), BH_SLICE("true")},
                             {BH_SLICE("ver"), BH_SLICE("2")}};
     struct bh_identity parts = {.user = bh_slice_cstr(user), .tags = tags, .tag_count = 3},
                        *identity;
     assert_int_equal(bh_identity_new(&parts, &identity, NULL), 0);
-    phone_open_as(w, p, identity);
+    client_open_as(env, p, identity);
 }
 
 struct pair {
-    struct phone ios, android;
+    struct client ios, android;
 };
 
-static void open_pair(struct world *w, struct pair *p) {
-    phone_open_tagged(w, &p->ios, "42", "ios");
-    phone_open_tagged(w, &p->android, "42", "android");
+static void open_pair(struct env *env, struct pair *p) {
+    client_open_tagged(env, &p->ios, "42", "ios");
+    client_open_tagged(env, &p->android, "42", "android");
 }
 
 static void free_pair(struct pair *p) {
-    phone_free(&p->ios);
-    phone_free(&p->android);
+    client_free(&p->ios);
+    client_free(&p->android);
 }
 
-/* The ios phone says x, and the policy does the rest. */
-static void say_x(struct world *w, struct pair *p) {
-    phone_says(&p->ios, "x");
-    world_ticks(w);
+/* The ios client says x, and the policy does the rest. */
+static void say_x(struct env *env, struct pair *p) {
+    client_sends(&p->ios, "x");
+    env_run_due(env);
 }
 
 /* --- filter --- */
 
 static void test_filter_of_publish(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct pair p;
-    LOAD_OK(w, BH "return { on_message = function(c, d)\n"
-                  "  bh.publish{ user = 42, data = 'both', filter = { beta = true, ver = 2 } }\n"
-                  "  bh.publish{ user = 42, data = 'ios', filter = { os = 'ios', ver = '2' } }\n"
-                  "  bh.publish{ all = true, data = 'android', filter = { os = 'android' } }\n"
-                  "  bh.publish{ all = true, data = 'nobody', filter = { os = 'ios', x = '' } }\n"
-                  "  return { user = 42, data = 'answer', filter = { os = 'android' } } end }");
-    open_pair(w, &p);
-    say_x(w, &p);
+    LOAD_OK(env, BH "return { on_message = function(c, d)\n"
+                    "  bh.publish{ user = 42, data = 'both', filter = { beta = true, ver = 2 } }\n"
+                    "  bh.publish{ user = 42, data = 'ios', filter = { os = 'ios', ver = '2' } }\n"
+                    "  bh.publish{ all = true, data = 'android', filter = { os = 'android' } }\n"
+                    "  bh.publish{ all = true, data = 'nobody', filter = { os = 'ios', x = '' } }\n"
+                    "  return { user = 42, data = 'answer', filter = { os = 'android' } } end }");
+    open_pair(env, &p);
+    say_x(env, &p);
     assert_int_equal(p.ios.sent_count, 2);
     assert_string_equal(p.ios.sent[0], "both");
     assert_string_equal(p.ios.sent[1], "ios");
@@ -57,16 +58,16 @@ static void test_filter_of_publish(void **state) {
 }
 
 static void test_filter_of_a_connection(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct pair p;
-    LOAD_OK(w, BH "return { on_message = function(c, d)\n"
-                  "  assert(bh.publish{ conn = c, data = 'yes', filter = { os = 'ios' } })\n"
-                  "  assert(bh.publish{ conn = c, data = 'no', filter = { os = 'android' } })\n"
-                  "  local r = bh.publish_wait{ conn = c, data = 'no', filter = { x = 1 } }\n"
-                  "  assert(r.status == 'offline' and r.instances == 0 and r['local'] == 0)\n"
-                  "  c:send 'done' return true end }");
-    open_pair(w, &p);
-    say_x(w, &p);
+    LOAD_OK(env, BH "return { on_message = function(c, d)\n"
+                    "  assert(bh.publish{ conn = c, data = 'yes', filter = { os = 'ios' } })\n"
+                    "  assert(bh.publish{ conn = c, data = 'no', filter = { os = 'android' } })\n"
+                    "  local r = bh.publish_wait{ conn = c, data = 'no', filter = { x = 1 } }\n"
+                    "  assert(r.status == 'offline' and r.instances == 0 and r['local'] == 0)\n"
+                    "  c:send 'done' return true end }");
+    open_pair(env, &p);
+    say_x(env, &p);
     assert_int_equal(p.ios.sent_count, 2);
     assert_string_equal(p.ios.sent[0], "yes");
     assert_string_equal(p.ios.sent[1], "done");
@@ -97,30 +98,30 @@ static void test_bad_filters(void **state) {
 }
 
 static void test_filter_of_msg(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct pair p;
-    LOAD_OK(w, BH "local kept\n"
-                  "return { on_publish = function(msg)\n"
-                  "  if msg.data == 'plain' then assert(msg.filter == nil)\n"
-                  "    msg.filter = { os = 'ios', ver = 2 }\n"
-                  "    assert(msg.filter.os == 'ios' and msg.filter.ver == '2') end\n"
-                  "  if msg.data == 'was filtered' then assert(msg.filter.os == 'ios')\n"
-                  "    msg.filter.os = 'a copy' assert(msg.filter.os == 'ios')\n"
-                  "    for _, bad in ipairs { {}, 'x', 1, false, { {} } } do\n"
-                  "      assert(not pcall(function() msg.filter = bad end)) end\n"
-                  "    assert(next(msg.filter) == 'os' and next(msg.filter, 'os') == nil)\n"
-                  "    msg.filter = nil assert(msg.filter == nil) end\n"
-                  "end,\n"
-                  "on_deliver = function(conn, msg)\n"
-                  "  assert(not pcall(function() msg.filter = nil end))\n"
-                  "  local f = msg.filter\n"
-                  "  return msg.data .. ': ' .. (f and f.os .. f.ver or 'all') end,\n"
-                  "on_message = function()\n"
-                  "  bh.publish{ all = true, data = 'plain' }\n"
-                  "  bh.publish{ all = true, data = 'was filtered', filter = { os = 'ios' } }\n"
-                  "  return true end }");
-    open_pair(w, &p);
-    say_x(w, &p);
+    LOAD_OK(env, BH "local kept\n"
+                    "return { on_publish = function(msg)\n"
+                    "  if msg.data == 'plain' then assert(msg.filter == nil)\n"
+                    "    msg.filter = { os = 'ios', ver = 2 }\n"
+                    "    assert(msg.filter.os == 'ios' and msg.filter.ver == '2') end\n"
+                    "  if msg.data == 'was filtered' then assert(msg.filter.os == 'ios')\n"
+                    "    msg.filter.os = 'a copy' assert(msg.filter.os == 'ios')\n"
+                    "    for _, bad in ipairs { {}, 'x', 1, false, { {} } } do\n"
+                    "      assert(not pcall(function() msg.filter = bad end)) end\n"
+                    "    assert(next(msg.filter) == 'os' and next(msg.filter, 'os') == nil)\n"
+                    "    msg.filter = nil assert(msg.filter == nil) end\n"
+                    "end,\n"
+                    "on_deliver = function(conn, msg)\n"
+                    "  assert(not pcall(function() msg.filter = nil end))\n"
+                    "  local f = msg.filter\n"
+                    "  return msg.data .. ': ' .. (f and f.os .. f.ver or 'all') end,\n"
+                    "on_message = function()\n"
+                    "  bh.publish{ all = true, data = 'plain' }\n"
+                    "  bh.publish{ all = true, data = 'was filtered', filter = { os = 'ios' } }\n"
+                    "  return true end }");
+    open_pair(env, &p);
+    say_x(env, &p);
     assert_int_equal(p.ios.sent_count, 2);
     assert_string_equal(p.ios.sent[0], "plain: ios2");
     assert_string_equal(p.ios.sent[1], "was filtered: all");
@@ -132,9 +133,9 @@ static void test_filter_of_msg(void **state) {
 /* --- publish_wait --- */
 
 static void test_wait_results(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct pair p;
-    LOAD_OK(w, BH
+    LOAD_OK(env, BH
             "local function is(r, status, instances, sockets)\n"
             "  assert(r.status == status, r.status)\n"
             "  assert(math.type(r.instances) == 'integer' and r.instances == instances)\n"
@@ -155,10 +156,10 @@ static void test_wait_results(void **state) {
             "  assert(again.instances == nil and again['local'] == nil)\n"
             "  assert(#is(wait{ conn = c, data = 'conn' }, 'delivered', 1, 1) == 22)\n"
             "  c:send 'done' return true end }");
-    open_pair(w, &p);
-    say_x(w, &p);
-    world_pass(w, 100);
-    assert_string_equal(phone_last(&p.ios), "done");
+    open_pair(env, &p);
+    say_x(env, &p);
+    env_advance(env, 100);
+    assert_string_equal(client_last(&p.ios), "done");
     assert_int_equal(p.ios.sent_count, 4 + 1 + 1 + 1);
     assert_int_equal(p.android.sent_count, 4 + 4 + 1);
     free_pair(&p);
@@ -185,77 +186,77 @@ static void test_wait_not_while_loading(void **state) {
 }
 
 static void test_wait_not_in_sync_hooks(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, BH "return { on_deliver = function(conn, msg)\n"
-                  "  local ok, why = pcall(bh.publish_wait, { all = true, data = 'x' })\n"
-                  "  return tostring(ok) .. ' ' .. why end,\n"
-                  "on_message = function() return { all = true, data = 'x' } end }");
-    phone_open(w, &p, "42");
-    phone_says(&p, "x");
-    world_ticks(w);
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, BH "return { on_deliver = function(conn, msg)\n"
+                    "  local ok, why = pcall(bh.publish_wait, { all = true, data = 'x' })\n"
+                    "  return tostring(ok) .. ' ' .. why end,\n"
+                    "on_message = function() return { all = true, data = 'x' } end }");
+    client_open(env, &p, "42");
+    client_sends(&p, "x");
+    env_run_due(env);
     assert_int_equal(p.sent_count, 1);
     assert_non_null(strstr(p.sent[0], "false "));
     assert_non_null(strstr(p.sent[0], "on_deliver must not wait"));
-    phone_free(&p);
+    client_free(&p);
 }
 
 static void test_wait_does_not_recurse(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, BH "local calls = 0\n"
-                  "return { on_publish = function(msg) calls = calls + 1\n"
-                  "  local r = assert(bh.publish_wait{ user = 42, data = 'copy', id = 'c' })\n"
-                  "  msg.data = msg.data .. ' ' .. r.status .. ' ' .. calls end,\n"
-                  "on_message = function() return { user = 42, data = 'first' } end }");
-    phone_open(w, &p, "42");
-    phone_says(&p, "x");
-    world_pass(w, 20);
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, BH "local calls = 0\n"
+                    "return { on_publish = function(msg) calls = calls + 1\n"
+                    "  local r = assert(bh.publish_wait{ user = 42, data = 'copy', id = 'c' })\n"
+                    "  msg.data = msg.data .. ' ' .. r.status .. ' ' .. calls end,\n"
+                    "on_message = function() return { user = 42, data = 'first' } end }");
+    client_open(env, &p, "42");
+    client_sends(&p, "x");
+    env_advance(env, 20);
     assert_int_equal(p.sent_count, 2);
     assert_string_equal(p.sent[0], "copy");
     assert_string_equal(p.sent[1], "first delivered 1");
-    phone_free(&p);
+    client_free(&p);
 }
 
 static void test_wait_for_a_slow_policy(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, BH "return { on_publish = function(msg) bh.sleep(1)\n"
-                  "  if msg.data == 'no' then return false, 'not today' end end,\n"
-                  "on_message = function(c, d)\n"
-                  "  local r, why = bh.publish_wait{ user = 42, data = d }\n"
-                  "  return r and r.status or why end }");
-    phone_open(w, &p, "42");
-    phone_says(&p, "yes");
-    world_pass(w, 500);
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, BH "return { on_publish = function(msg) bh.sleep(1)\n"
+                    "  if msg.data == 'no' then return false, 'not today' end end,\n"
+                    "on_message = function(c, d)\n"
+                    "  local r, why = bh.publish_wait{ user = 42, data = d }\n"
+                    "  return r and r.status or why end }");
+    client_open(env, &p, "42");
+    client_sends(&p, "yes");
+    env_advance(env, 500);
     assert_int_equal(p.sent_count, 0);
-    world_pass(w, 600);
+    env_advance(env, 600);
     assert_int_equal(p.sent_count, 2);
     assert_string_equal(p.sent[0], "yes");
     assert_string_equal(p.sent[1], "delivered");
-    phone_says(&p, "no");
-    world_pass(w, 1100);
+    client_sends(&p, "no");
+    env_advance(env, 1100);
     assert_int_equal(p.sent_count, 3);
     assert_string_equal(p.sent[2], "not today");
-    phone_free(&p);
+    client_free(&p);
 }
 
 /* The one that waits has gone; the publish goes on. */
 static void test_wait_that_is_over(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    w->config.hook_timeout_ms = 500;
-    LOAD_OK(w, BH "return { on_publish = function() bh.sleep(0.4) end,\n"
-                  "on_message = function(c, d) bh.sleep(0.3)\n"
-                  "  bh.publish_wait{ user = 42, data = d } return 'never' end }");
-    phone_open(w, &p, "42");
-    phone_says(&p, "late");
-    world_pass(w, 2000);
+    struct env *env = *state;
+    struct client p;
+    env->config.hook_timeout_ms = 500;
+    LOAD_OK(env, BH "return { on_publish = function() bh.sleep(0.4) end,\n"
+                    "on_message = function(c, d) bh.sleep(0.3)\n"
+                    "  bh.publish_wait{ user = 42, data = d } return 'never' end }");
+    client_open(env, &p, "42");
+    client_sends(&p, "late");
+    env_advance(env, 2000);
     assert_int_equal(p.sent_count, 1);
     assert_string_equal(p.sent[0], "late");
-    phone_says(&p, "at the end"); /* of the whole state */
-    world_pass(w, 400);
-    phone_free(&p);
+    client_sends(&p, "at the end"); /* of the whole state */
+    env_advance(env, 400);
+    client_free(&p);
 }
 
 int main(void) {

@@ -47,10 +47,10 @@ static void test_shared_values_end(void **state) {
                    "bh.spawn(function() bh.sleep(0.05) eq(s:get 'a', 1) eq(s:incr('b', 1, 9), 2)\n"
                    "bh.sleep(0.1) eq(s:get 'a', nil) eq(s:get 'b', nil) eq(s:add('c', 2), true)\n"
                    "eq(s:get 'd', 1) eq(s:cas('e', nil, 1), true) s:set('done', true) end)");
-    struct world *w = *state;
-    world_pass(w, 200);
-    world_close_script(w);
-    LUA_OK(w, "eq(bh.shared.ttl:get 'done', true)"); /* it outlives the state */
+    struct env *env = *state;
+    env_advance(env, 200);
+    env_close_script(env);
+    LUA_OK(env, "eq(bh.shared.ttl:get 'done', true)"); /* it outlives the state */
 }
 
 static void test_shared_is_bounded(void **state) {
@@ -63,34 +63,34 @@ static void test_shared_is_bounded(void **state) {
                    "eq(s:set('k1', nil), true) eq(s:set('more', 'small'), true)\n"
                    "bh.spawn(function() bh.sleep(2) for i = 1, n - 2 do\n"
                    "eq(s:set('again' .. i, ('x'):rep(1000)), true) end s:set('done', 1) end)");
-    struct world *w = *state;
-    world_pass(w, 2500);
-    world_close_script(w);
-    LUA_OK(w, "eq(bh.shared.full:get 'done', 1)");
+    struct env *env = *state;
+    env_advance(env, 2500);
+    env_close_script(env);
+    LUA_OK(env, "eq(bh.shared.full:get 'done', 1)");
 }
 
 /* --- cache --- */
 
 static void test_cache_fetches_once(void **state) {
-    struct world *w = *state;
-    LUA_OK(w, "local calls, got = 0, {}\n"
-              "local function fetch() calls = calls + 1 bh.sleep(0.1) return 'v' .. calls end\n"
-              "for i = 1, 5 do bh.spawn(function()\n"
-              "  local v = bh.cache('ns', 'k', 1, fetch) got[#got + 1] = v end) end\n"
-              "bh.spawn(function()\n"
-              "  bh.sleep(0.2) eq(calls, 1) eq(table.concat(got, ','), 'v1,v1,v1,v1,v1')\n"
-              "  eq(bh.cache('ns', 'k', 1, fetch), 'v1')\n"
-              "  eq(bh.cache('n', 'sk', 1, function() return 'other' end), 'other')\n"
-              "  bh.sleep(1) eq(bh.cache('ns', 'k', 1, fetch), 'v2')\n"
-              "  bh.shared.t:set('done', true) end)");
-    world_pass(w, 2000);
-    world_close_script(w);
-    LUA_OK(w, "eq(bh.shared.t:get 'done', true)");
+    struct env *env = *state;
+    LUA_OK(env, "local calls, got = 0, {}\n"
+                "local function fetch() calls = calls + 1 bh.sleep(0.1) return 'v' .. calls end\n"
+                "for i = 1, 5 do bh.spawn(function()\n"
+                "  local v = bh.cache('ns', 'k', 1, fetch) got[#got + 1] = v end) end\n"
+                "bh.spawn(function()\n"
+                "  bh.sleep(0.2) eq(calls, 1) eq(table.concat(got, ','), 'v1,v1,v1,v1,v1')\n"
+                "  eq(bh.cache('ns', 'k', 1, fetch), 'v1')\n"
+                "  eq(bh.cache('n', 'sk', 1, function() return 'other' end), 'other')\n"
+                "  bh.sleep(1) eq(bh.cache('ns', 'k', 1, fetch), 'v2')\n"
+                "  bh.shared.t:set('done', true) end)");
+    env_advance(env, 2000);
+    env_close_script(env);
+    LUA_OK(env, "eq(bh.shared.t:get 'done', true)");
 }
 
 static void test_cache_of_failures(void **state) {
-    struct world *w = *state;
-    LUA_OK(w,
+    struct env *env = *state;
+    LUA_OK(env,
            "local got, calls = {}, 0\n"
            "local function ask(fn) bh.spawn(function()\n"
            "  local ok, v, why = pcall(bh.cache, 'ns', 'k', 1, fn)\n"
@@ -116,31 +116,31 @@ static void test_cache_of_failures(void **state) {
            "  throws('function expected', bh.cache, 'a', 'b', 1)\n"
            "  throws('seconds', bh.cache, 'a', 'b', -1, value)\n"
            "  bh.shared.t:set('done', true) end)");
-    world_pass(w, 2000);
-    world_close_script(w);
-    LUA_OK(w, "eq(bh.shared.t:get 'done', true)");
+    env_advance(env, 2000);
+    env_close_script(env);
+    LUA_OK(env, "eq(bh.shared.t:get 'done', true)");
 }
 
 /* The fetching hook is cancelled: the others get an error, and the next one fetches again. */
 static void test_cache_when_the_fetching_hook_is_cancelled(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct bh_request r = {.path = BH_SLICE("/ws")};
     struct answer a = {0}, b = {0};
-    LOAD_OK(w, BH "local n = 0\n"
-                  "return { on_handshake = function()\n"
-                  "  local v, why = bh.cache('ns', 'k', 9, function() n = n + 1 bh.sleep(0.1)\n"
-                  "    return n end)\n"
-                  "  return false, 403, tostring(v) .. ' ' .. tostring(why) end }");
-    struct bh_hooks *h = w->worker->hooks;
+    LOAD_OK(env, BH "local n = 0\n"
+                    "return { on_handshake = function()\n"
+                    "  local v, why = bh.cache('ns', 'k', 9, function() n = n + 1 bh.sleep(0.1)\n"
+                    "    return n end)\n"
+                    "  return false, 403, tostring(v) .. ' ' .. tostring(why) end }");
+    struct bh_hooks *h = env->worker->hooks;
     bh_handle ticket = h->vt->handshake(h, &r, on_handshake_result, &a, 0);
     h->vt->handshake(h, &r, on_handshake_result, &b, 0);
     h->vt->cancel(h, ticket);
-    world_pass(w, 50);
+    env_advance(env, 50);
     assert_int_equal(a.calls, 0);
     assert_string_equal(b.body, "nil the task that was fetching the value was cancelled");
     answer_free(&b);
     h->vt->handshake(h, &r, on_handshake_result, &a, 0);
-    world_pass(w, 200);
+    env_advance(env, 200);
     assert_string_equal(a.body, "2 nil");
     answer_free(&a);
 }
@@ -155,10 +155,10 @@ static void test_cache_is_bounded(void **state) {
 }
 
 static void test_closing_while_fetching(void **state) {
-    struct world *w = *state;
-    LUA_OK(w, "for i = 1, 3 do bh.spawn(function()\n"
-              "bh.cache('ns', 'k', 1, function() bh.sleep(10) end) end) end");
-    world_close_script(w);
+    struct env *env = *state;
+    LUA_OK(env, "for i = 1, 3 do bh.spawn(function()\n"
+                "bh.cache('ns', 'k', 1, function() bh.sleep(10) end) end) end");
+    env_close_script(env);
 }
 
 /* --- metrics --- */
@@ -173,8 +173,8 @@ static void has_metric(const char *line, bool expected) {
 }
 
 static void test_metrics(void **state) {
-    struct world *w = *state;
-    LOAD_OK(w,
+    struct env *env = *state;
+    LOAD_OK(env,
             BH "local c = bh.metrics.counter('app_logins_total', 'log-ins', { 'result', 'by' })\n"
                "local g = bh.metrics.gauge('app_rooms', 'rooms that are open')\n"
                "local h = bh.metrics.histogram('app_seconds', 'how long', { 'what' })\n"
@@ -190,17 +190,17 @@ static void test_metrics(void **state) {
     has_metric("app_seconds_bucket{what=\"x\",le=\"0.5\"} 1\n", true);
     has_metric("app_seconds_bucket{what=\"x\",le=\"+Inf\"} 2\n", true);
     has_metric("app_seconds_count{what=\"x\"} 2\n", true);
-    world_close_script(w);
-    LOAD_OK(w,
+    env_close_script(env);
+    LOAD_OK(env,
             BH "local c = bh.metrics.counter('app_logins_total', 'log-ins', { 'result', 'by' })\n"
                "return { on_init = function() c:inc(1, 'ok', 'jwt') end }");
     has_metric("app_logins_total{result=\"ok\",by=\"jwt\"} 4.5\n", true);
 }
 
 static void test_metrics_misuse(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     LOAD_OK(
-        w, BH
+        env, BH
         "local function throws(part, f, ...)\n"
         "  local ok, e = pcall(f, ...)\n"
         "  if ok or not e:find(part, 1, true) then error('threw: ' .. tostring(e), 2) end end\n"
@@ -221,109 +221,109 @@ static void test_metrics_misuse(void **state) {
 
 /* --- redis --- */
 
-static void reply_with(struct world *w, const struct bh_reply *r) {
-    w->redis.done(w->redis.ud, w->redis.handle, 0, r);
+static void reply_with(struct env *env, const struct bh_reply *r) {
+    env->redis.done(env->redis.ud, env->redis.handle, 0, r);
 }
 
-static void assert_command(const struct world *w, const char *expected) {
-    struct bh_slice command = bh_bytes_slice(&w->redis.command);
+static void assert_command(const struct env *env, const char *expected) {
+    struct bh_slice command = bh_bytes_slice(&env->redis.command);
     if (!bh_slice_eq(command, bh_slice_cstr(expected)))
         fail_msg("%.*s is not %s", BH_SLICE_ARG(command), expected);
 }
 
 static void test_redis_must(void **state) {
-    struct world *w = *state;
-    struct phone p;
+    struct env *env = *state;
+    struct client p;
     const struct bh_reply ok = {.type = BH_REPLY_STRING, .str = BH_SLICE("v")},
                           none = {.type = BH_REPLY_NIL},
                           bad = {.type = BH_REPLY_ERROR, .str = BH_SLICE("ERR no")};
-    w->worker->redis = &w->redis.base;
-    LOAD_OK(w, BH "return { on_message = function(c, d)\n"
-                  "  local ok, v = pcall(bh.redis.must, 'GET', d)\n"
-                  "  return tostring(ok) .. ' ' .. tostring(v) end }");
-    phone_open(w, &p, "u1");
-    phone_says(&p, "k");
-    reply_with(w, &ok);
-    assert_string_equal(phone_last(&p), "true v");
-    phone_says(&p, "k");
-    reply_with(w, &none);
-    assert_string_equal(phone_last(&p), "true nil");
-    phone_says(&p, "k");
-    reply_with(w, &bad);
-    assert_non_null(strstr(phone_last(&p), "false "));
-    assert_non_null(strstr(phone_last(&p), "bh.redis.must: ERR no"));
-    w->redis.at_once = &bad;
-    phone_says(&p, "k");
-    assert_non_null(strstr(phone_last(&p), "bh.redis.must: ERR no"));
-    w->redis.at_once = &ok;
-    phone_says(&p, "k");
-    assert_string_equal(phone_last(&p), "true v");
-    phone_free(&p);
+    env->worker->redis = &env->redis.base;
+    LOAD_OK(env, BH "return { on_message = function(c, d)\n"
+                    "  local ok, v = pcall(bh.redis.must, 'GET', d)\n"
+                    "  return tostring(ok) .. ' ' .. tostring(v) end }");
+    client_open(env, &p, "u1");
+    client_sends(&p, "k");
+    reply_with(env, &ok);
+    assert_string_equal(client_last(&p), "true v");
+    client_sends(&p, "k");
+    reply_with(env, &none);
+    assert_string_equal(client_last(&p), "true nil");
+    client_sends(&p, "k");
+    reply_with(env, &bad);
+    assert_non_null(strstr(client_last(&p), "false "));
+    assert_non_null(strstr(client_last(&p), "bh.redis.must: ERR no"));
+    env->redis.at_once = &bad;
+    client_sends(&p, "k");
+    assert_non_null(strstr(client_last(&p), "bh.redis.must: ERR no"));
+    env->redis.at_once = &ok;
+    client_sends(&p, "k");
+    assert_string_equal(client_last(&p), "true v");
+    client_free(&p);
 }
 
 static void test_redis_pipeline(void **state) {
-    struct world *w = *state;
-    struct phone p;
+    struct env *env = *state;
+    struct client p;
     const struct bh_reply value = {.type = BH_REPLY_STRING, .str = BH_SLICE("v")},
                           bad = {.type = BH_REPLY_ERROR, .str = BH_SLICE("ERR no")};
     bh_handle first;
-    w->worker->redis = &w->redis.base;
-    LOAD_OK(w, BH "return { on_message = function(c, d)\n"
-                  "  local r, why = bh.redis.pipeline{ {'GET', 'a'}, {'INCRBY', d, 2} }\n"
-                  "  if not r then return why end\n"
-                  "  return tostring(#r) .. tostring(r[1]) .. tostring(r[2].error or r[2]) end,\n"
-                  "on_init = function()\n"
-                  "  for _, bad in ipairs{ {}, {{}}, {{{}}}, {1} } do\n"
-                  "    assert(not pcall(bh.redis.pipeline, bad)) end\n"
-                  "  assert(not pcall(bh.redis.pipeline)) end }");
-    phone_open(w, &p, "u1");
-    phone_says(&p, "k");
-    assert_int_equal(w->redis.calls, 2);
-    assert_command(w, "INCRBY k 2");
-    first = w->redis.handle - 1;
-    reply_with(w, &bad);
+    env->worker->redis = &env->redis.base;
+    LOAD_OK(env, BH "return { on_message = function(c, d)\n"
+                    "  local r, why = bh.redis.pipeline{ {'GET', 'a'}, {'INCRBY', d, 2} }\n"
+                    "  if not r then return why end\n"
+                    "  return tostring(#r) .. tostring(r[1]) .. tostring(r[2].error or r[2]) end,\n"
+                    "on_init = function()\n"
+                    "  for _, bad in ipairs{ {}, {{}}, {{{}}}, {1} } do\n"
+                    "    assert(not pcall(bh.redis.pipeline, bad)) end\n"
+                    "  assert(not pcall(bh.redis.pipeline)) end }");
+    client_open(env, &p, "u1");
+    client_sends(&p, "k");
+    assert_int_equal(env->redis.calls, 2);
+    assert_command(env, "INCRBY k 2");
+    first = env->redis.handle - 1;
+    reply_with(env, &bad);
     assert_int_equal(p.sent_count, 0);
-    w->redis.done(w->redis.ud, first, 0, &value);
-    assert_string_equal(phone_last(&p), "2vERR no");
-    w->redis.at_once = &value;
-    phone_says(&p, "k");
-    assert_string_equal(phone_last(&p), "2vv");
-    w->redis.at_once = NULL;
-    phone_says(&p, "k");
-    world_pass(w, 6000);
-    assert_string_equal(phone_last(&p), "timed out");
-    first = w->redis.handle - 1;
-    w->redis.done(w->redis.ud, first, 0, &value); /* too late, and heard by nobody */
-    reply_with(w, &value);
-    phone_free(&p);
+    env->redis.done(env->redis.ud, first, 0, &value);
+    assert_string_equal(client_last(&p), "2vERR no");
+    env->redis.at_once = &value;
+    client_sends(&p, "k");
+    assert_string_equal(client_last(&p), "2vv");
+    env->redis.at_once = NULL;
+    client_sends(&p, "k");
+    env_advance(env, 6000);
+    assert_string_equal(client_last(&p), "timed out");
+    first = env->redis.handle - 1;
+    env->redis.done(env->redis.ud, first, 0, &value); /* too late, and heard by nobody */
+    reply_with(env, &value);
+    client_free(&p);
 }
 
 static void test_redis_eval(void **state) {
-    struct world *w = *state;
-    struct phone p;
+    struct env *env = *state;
+    struct client p;
     const struct bh_reply unknown = {.type = BH_REPLY_ERROR,
                                      .str = BH_SLICE("NOSCRIPT No matching script.")},
                           value = {.type = BH_REPLY_INTEGER, .integer = 5};
-    w->worker->redis = &w->redis.base;
-    LOAD_OK(w, BH "return { on_message = function(c, d)\n"
-                  "  local r, why = bh.redis.eval('return 1', { 'k1', 2 }, { 3.5, 'x' })\n"
-                  "  return tostring(r) .. tostring(why) end,\n"
-                  "on_init = function() assert(not pcall(bh.redis.eval, 'x', 'k'))\n"
-                  "  assert(not pcall(bh.redis.eval, 'x', {{}})) end }");
-    phone_open(w, &p, "u1");
-    phone_says(&p, "x");
-    assert_command(w, "EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 2 k1 2 3.5 x");
-    reply_with(w, &unknown);
-    assert_command(w, "EVAL return 1 2 k1 2 3.5 x");
-    reply_with(w, &value);
-    assert_string_equal(phone_last(&p), "5nil");
-    w->redis.at_once = &value;
-    phone_says(&p, "x");
-    assert_string_equal(phone_last(&p), "5nil");
-    w->redis.at_once = &unknown;
-    phone_says(&p, "x");
-    assert_string_equal(phone_last(&p), "nilNOSCRIPT No matching script.");
-    phone_free(&p);
+    env->worker->redis = &env->redis.base;
+    LOAD_OK(env, BH "return { on_message = function(c, d)\n"
+                    "  local r, why = bh.redis.eval('return 1', { 'k1', 2 }, { 3.5, 'x' })\n"
+                    "  return tostring(r) .. tostring(why) end,\n"
+                    "on_init = function() assert(not pcall(bh.redis.eval, 'x', 'k'))\n"
+                    "  assert(not pcall(bh.redis.eval, 'x', {{}})) end }");
+    client_open(env, &p, "u1");
+    client_sends(&p, "x");
+    assert_command(env, "EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 2 k1 2 3.5 x");
+    reply_with(env, &unknown);
+    assert_command(env, "EVAL return 1 2 k1 2 3.5 x");
+    reply_with(env, &value);
+    assert_string_equal(client_last(&p), "5nil");
+    env->redis.at_once = &value;
+    client_sends(&p, "x");
+    assert_string_equal(client_last(&p), "5nil");
+    env->redis.at_once = &unknown;
+    client_sends(&p, "x");
+    assert_string_equal(client_last(&p), "nilNOSCRIPT No matching script.");
+    client_free(&p);
 }
 
 int main(void) {

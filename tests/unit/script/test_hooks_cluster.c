@@ -16,25 +16,25 @@ static void on_decided(void *ud, bh_handle handle, enum bh_offline what, uint64_
     decided.retry_ms = retry_ms;
 }
 
-static void ask_offline(struct world *w, unsigned attempt) {
+static void ask_offline(struct env *env, unsigned attempt) {
     struct bh_message parts = {.opcode = BH_TEXT, .payload = BH_SLICE("hi"), .id = BH_SLICE("m1")};
     bh_topic_make(BH_TOPIC_USER, BH_SLICE("42"), &parts.topic, NULL);
     struct bh_message *m = bh_message_new(&parts);
-    struct bh_hooks *hooks = w->worker->hooks;
+    struct bh_hooks *hooks = env->worker->hooks;
     assert_true(bh_hooks_has(hooks, BH_HOOK_OFFLINE));
     decided.calls = 0;
     hooks->vt->offline(hooks, m, attempt, on_decided, NULL, 5);
     bh_message_unref(m); /* the hook keeps its own */
-    world_ticks(w);
+    env_run_due(env);
 }
 
-static void expect_offline(struct world *w, const char *code, enum bh_offline what,
+static void expect_offline(struct env *env, const char *code, enum bh_offline what,
                            uint64_t retry_ms) {
     char script[512];
     snprintf(script, sizeof script, BH "return { on_offline = function(msg, attempt) %s end }",
              code);
-    LOAD_OK(w, script);
-    ask_offline(w, 2);
+    LOAD_OK(env, script);
+    ask_offline(env, 2);
     assert_int_equal(decided.calls, 1);
     assert_int_equal(decided.what, what);
     if (what == BH_OFFLINE_RETRY)
@@ -42,8 +42,9 @@ static void expect_offline(struct world *w, const char *code, enum bh_offline wh
 }
 
 static void test_offline_answers(void **state) {
-    struct world *w = *state;
-    expect_offline(w, "assert(msg.user == '42' and msg.data == 'hi' and attempt == 2) return true",
+    struct env *env = *state;
+    expect_offline(env,
+                   "assert(msg.user == '42' and msg.data == 'hi' and attempt == 2) return true",
                    BH_OFFLINE_HANDLED, 0);
 }
 static void test_offline_drops(void **state) {
@@ -65,54 +66,54 @@ static void test_offline_failure_is_retried(void **state) {
     expect_offline(*state, "error 'no'", BH_OFFLINE_RETRY, 2000);
 }
 static void test_offline_may_wait(void **state) {
-    struct world *w = *state;
-    LOAD_OK(w, BH "return { on_offline = function() bh.sleep(1) return true end }");
-    ask_offline(w, 1);
+    struct env *env = *state;
+    LOAD_OK(env, BH "return { on_offline = function() bh.sleep(1) return true end }");
+    ask_offline(env, 1);
     assert_int_equal(decided.calls, 0);
-    world_pass(w, 1100);
+    env_advance(env, 1100);
     assert_int_equal(decided.calls, 1);
     assert_int_equal(decided.what, BH_OFFLINE_HANDLED);
 }
 
 static void test_offline_msg_is_over(void **state) {
-    struct world *w = *state;
-    LOAD_OK(w,
+    struct env *env = *state;
+    LOAD_OK(env,
             BH "local kept\n"
                "return { on_offline = function(msg)\n"
                "  if kept then assert(not pcall(function() return kept.data end)) return true end\n"
                "  kept = msg return 'drop' end }");
-    ask_offline(w, 1);
-    ask_offline(w, 2);
+    ask_offline(env, 1);
+    ask_offline(env, 2);
     assert_int_equal(decided.what, BH_OFFLINE_HANDLED);
 }
 
 static void test_presence(void **state) {
-    struct world *w = *state;
-    LOAD_OK(w, BH "return { on_presence = function(e)\n"
-                  "  assert(e.user == '42' and e.online == true and e.at == 1700000000.5)\n"
-                  "  bh.publish{ topic = 'seen', data = 'x', strategy = 'redis' } end }");
-    struct bh_hooks *hooks = w->worker->hooks;
+    struct env *env = *state;
+    LOAD_OK(env, BH "return { on_presence = function(e)\n"
+                    "  assert(e.user == '42' and e.online == true and e.at == 1700000000.5)\n"
+                    "  bh.publish{ topic = 'seen', data = 'x', strategy = 'redis' } end }");
+    struct bh_hooks *hooks = env->worker->hooks;
     assert_true(bh_hooks_has(hooks, BH_HOOK_PRESENCE));
-    int before = w->broker.published;
+    int before = env->broker.published;
     hooks->vt->presence(hooks, BH_SLICE("42"), true, 1700000000500);
-    world_ticks(w);
-    assert_int_equal(w->broker.published, before + 1);
+    env_run_due(env);
+    assert_int_equal(env->broker.published, before + 1);
 }
 
 static void test_slow(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, BH "return { on_slow = function(c, queued)\n"
-                  "  assert(c.user and queued >= 10)\n"
-                  "  return ({ [10] = 'drop_oldest', [11] = 'drop_newest', [12] = 'close',\n"
-                  "            [13] = 'nonsense' })[queued] end }");
-    phone_open(w, &p, "42");
-    struct bh_hooks *hooks = w->worker->hooks;
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, BH "return { on_slow = function(c, queued)\n"
+                    "  assert(c.user and queued >= 10)\n"
+                    "  return ({ [10] = 'drop_oldest', [11] = 'drop_newest', [12] = 'close',\n"
+                    "            [13] = 'nonsense' })[queued] end }");
+    client_open(env, &p, "42");
+    struct bh_hooks *hooks = env->worker->hooks;
     static const enum bh_slow expected[] = {BH_SLOW_DROP_OLDEST, BH_SLOW_DROP_NEWEST, BH_SLOW_CLOSE,
                                             BH_SLOW_CLOSE, BH_SLOW_DROP_NEWEST};
     for (size_t i = 0; i < 5; i++)
         assert_int_equal(hooks->vt->slow(hooks, &p.sub, 10 + i, BH_SLOW_DROP_NEWEST), expected[i]);
-    phone_free(&p);
+    client_free(&p);
 }
 
 int main(void) {

@@ -30,9 +30,9 @@ static void forget(struct got *g) {
     *g = (struct got){0};
 }
 
-static bh_handle ask(struct world *w, struct got *g, const char *method, const char *path,
+static bh_handle ask(struct env *env, struct got *g, const char *method, const char *path,
                      struct bh_slice body) {
-    struct bh_hooks *h = bh_script_hooks(w->script);
+    struct bh_hooks *h = bh_script_hooks(env->script);
     struct bh_request r = {.method = bh_slice_cstr(method),
                            .path = bh_slice_cstr(path),
                            .query = BH_SLICE("a=1"),
@@ -41,48 +41,48 @@ static bh_handle ask(struct world *w, struct got *g, const char *method, const c
     return h->vt->http(h, &r, body, on_response, g, 77);
 }
 
-static void get(struct world *w, struct got *g, const char *path) {
-    assert_int_equal(ask(w, g, "GET", path, bh_slice("", 0)), 0);
+static void get(struct env *env, struct got *g, const char *path) {
+    assert_int_equal(ask(env, g, "GET", path, bh_slice("", 0)), 0);
     assert_int_equal(g->calls, 1);
 }
 
-static void unload(struct world *w) {
-    world_close_script(w);
+static void unload(struct env *env) {
+    env_close_script(env);
     for (int i = 0; i < 8; i++) {
-        bh_free(w->files[i]);
-        w->files[i] = NULL;
+        bh_free(env->files[i]);
+        env->files[i] = NULL;
     }
 }
 
 /* What a function answers that is `return <results>`. */
-static void returns(struct world *w, struct got *g, const char *results) {
+static void returns(struct env *env, struct got *g, const char *results) {
     char source[512];
     snprintf(source, sizeof source,
              BH "return { http = { ['GET /x'] = function() return %s end } }", results);
-    LOAD_OK(w, source);
-    get(w, g, "/x");
-    unload(w);
+    LOAD_OK(env, source);
+    get(env, g, "/x");
+    unload(env);
 }
 
 static void test_request(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct got g;
-    LOAD_OK(w, BH "return { http = { ['POST /x/:id/*rest'] = function(req)\n"
-                  "  assert(req.method == 'POST' and req.path == '/x/a%2Fb%20c+d/e/%C3%BC')\n"
-                  "  assert(req:arg('a') == '1' and req.host == 'example.org')\n"
-                  "  local params = req.params\n"
-                  "  bh.sleep(1)\n"
-                  "  assert(params.id == 'a/b c+d' and params.rest == 'e/\\u{fc}')\n"
-                  "  assert(params.none == nil and req.params == params)\n"
-                  "  assert(req.body == '{\"n\":[1]}' and req:json().n[1] == 1)\n"
-                  "  return 200, nil, req.body end } }");
+    LOAD_OK(env, BH "return { http = { ['POST /x/:id/*rest'] = function(req)\n"
+                    "  assert(req.method == 'POST' and req.path == '/x/a%2Fb%20c+d/e/%C3%BC')\n"
+                    "  assert(req:arg('a') == '1' and req.host == 'example.org')\n"
+                    "  local params = req.params\n"
+                    "  bh.sleep(1)\n"
+                    "  assert(params.id == 'a/b c+d' and params.rest == 'e/\\u{fc}')\n"
+                    "  assert(params.none == nil and req.params == params)\n"
+                    "  assert(req.body == '{\"n\":[1]}' and req:json().n[1] == 1)\n"
+                    "  return 200, nil, req.body end } }");
     char body[] = "{\"n\":[1]}";
     bh_handle ticket =
-        ask(w, &g, "POST", "/x/a%2Fb%20c+d/e/%C3%BC", bh_slice(body, sizeof body - 1));
+        ask(env, &g, "POST", "/x/a%2Fb%20c+d/e/%C3%BC", bh_slice(body, sizeof body - 1));
     assert_int_not_equal(ticket, 0);
     assert_int_equal(g.calls, 0);
     memset(body, 'x', sizeof body); /* it was borrowed */
-    world_pass(w, 1100);
+    env_advance(env, 1100);
     assert_int_equal(g.calls, 1);
     assert_int_equal(g.status, 200);
     assert_string_equal(g.body, "{\"n\":[1]}");
@@ -90,30 +90,30 @@ static void test_request(void **state) {
 }
 
 static void test_bodies_of_requests(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct got g;
-    LOAD_OK(w,
+    LOAD_OK(env,
             "return { http = { ['POST /x'] = function(req)\n"
             "  local value, why = req:json()\n"
             "  return 200, nil, #req.body .. ' ' .. tostring(value) .. ' ' .. tostring(why) end },"
             "on_api = function(req)\n"
             "  local value, why = req:json()\n"
             "  return req.body == nil and value == nil and why:find 'no body' and true end }");
-    ask(w, &g, "POST", "/x", BH_SLICE("true"));
+    ask(env, &g, "POST", "/x", BH_SLICE("true"));
     assert_string_equal(g.body, "4 true nil");
     forget(&g);
-    ask(w, &g, "POST", "/x", BH_SLICE("{"));
+    ask(env, &g, "POST", "/x", BH_SLICE("{"));
     assert_non_null(strstr(g.body, "1 nil "));
     assert_non_null(strstr(g.body, "at byte"));
     forget(&g);
-    ask(w, &g, "POST", "/x", BH_SLICE("a\0b"));
+    ask(env, &g, "POST", "/x", BH_SLICE("a\0b"));
     assert_non_null(strstr(g.body, "3 nil "));
     forget(&g);
-    ask(w, &g, "POST", "/x", bh_slice(NULL, 0));
+    ask(env, &g, "POST", "/x", bh_slice(NULL, 0));
     assert_non_null(strstr(g.body, "0 nil "));
     forget(&g);
     struct answer a = {0};
-    struct bh_hooks *h = bh_script_hooks(w->script);
+    struct bh_hooks *h = bh_script_hooks(env->script);
     h->vt->api(h, &(struct bh_request){.method = BH_SLICE("GET")}, answer_allowed, &a, 77);
     assert_true(a.allowed);
     answer_free(&a);
@@ -121,12 +121,12 @@ static void test_bodies_of_requests(void **state) {
 
 static void test_params_of_handshakes(void **state) {
     static const struct bh_path_param params[] = {{BH_SLICE("key"), BH_SLICE("a%20b")}};
-    struct world *w = *state;
+    struct env *env = *state;
     struct answer a = {0};
-    LOAD_OK(w, "return { on_handshake = function(req)\n"
-               "  assert(req.params.key == 'a b' and req.body == nil)\n"
-               "  return { user = 'u1' } end }");
-    struct bh_hooks *h = bh_script_hooks(w->script);
+    LOAD_OK(env, "return { on_handshake = function(req)\n"
+                 "  assert(req.params.key == 'a b' and req.body == nil)\n"
+                 "  return { user = 'u1' } end }");
+    struct bh_hooks *h = bh_script_hooks(env->script);
     struct bh_request r = {.params = params, .param_count = 1};
     h->vt->handshake(h, &r, on_handshake_result, &a, 77);
     assert_int_equal(a.status, 0);
@@ -210,66 +210,66 @@ static void test_nil_is_404(void **state) {
 }
 
 static void test_which_route(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct bh_hooks *h;
     struct got g;
     const char *allow = NULL;
-    LOAD_OK(w,
+    LOAD_OK(env,
             "return { http = { ['GET /x/:id'] = function() return 201 end,\n"
             "  ['GET /x/new'] = function() return 202 end } }",
             "return { http = { ['GET /x/:n'] = function() return 203 end,\n"
             "  ['GET /y'] = function() return 204 end } }");
-    h = bh_script_hooks(w->script);
+    h = bh_script_hooks(env->script);
     assert_true(bh_hooks_has(h, BH_HOOK_HTTP));
     assert_int_equal(h->vt->route(h, BH_SLICE("HEAD"), BH_SLICE("/x/7"), &allow), 0);
     assert_int_equal(h->vt->route(h, BH_SLICE("GET"), BH_SLICE("/z"), &allow), BH_ENOTFOUND);
     assert_int_equal(h->vt->route(h, BH_SLICE("PUT"), BH_SLICE("/y"), &allow), BH_EINVAL);
     assert_string_equal(allow, "GET, HEAD");
-    get(w, &g, "/x/7");
+    get(env, &g, "/x/7");
     assert_int_equal(g.status, 201);
     forget(&g);
-    get(w, &g, "/x/new");
+    get(env, &g, "/x/new");
     assert_int_equal(g.status, 202);
     forget(&g);
-    get(w, &g, "/y");
+    get(env, &g, "/y");
     assert_int_equal(g.status, 204);
     forget(&g);
-    get(w, &g, "/z");
+    get(env, &g, "/z");
     assert_int_equal(g.status, 404);
     forget(&g);
 }
 
 static void test_cancelled(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct got g;
-    LOAD_OK(w, BH "closed = 0\n"
-                  "return { http = { ['GET /wait'] = function(req)\n"
-                  "  local guard <close> = setmetatable({}, { __close = function()\n"
-                  "    closed = closed + 1 end })\n"
-                  "  bh.sleep(1) return 200 end,\n"
-                  "  ['GET /closed'] = function() return 200 + closed end } }");
-    bh_handle ticket = ask(w, &g, "GET", "/wait", bh_slice(NULL, 0));
+    LOAD_OK(env, BH "closed = 0\n"
+                    "return { http = { ['GET /wait'] = function(req)\n"
+                    "  local guard <close> = setmetatable({}, { __close = function()\n"
+                    "    closed = closed + 1 end })\n"
+                    "  bh.sleep(1) return 200 end,\n"
+                    "  ['GET /closed'] = function() return 200 + closed end } }");
+    bh_handle ticket = ask(env, &g, "GET", "/wait", bh_slice(NULL, 0));
     assert_int_not_equal(ticket, 0);
-    bh_script_hooks(w->script)->vt->cancel(bh_script_hooks(w->script), ticket);
-    bh_script_hooks(w->script)->vt->cancel(bh_script_hooks(w->script), ticket);
-    world_pass(w, 1100);
+    bh_script_hooks(env->script)->vt->cancel(bh_script_hooks(env->script), ticket);
+    bh_script_hooks(env->script)->vt->cancel(bh_script_hooks(env->script), ticket);
+    env_advance(env, 1100);
     assert_int_equal(g.calls, 0);
-    get(w, &g, "/closed");
+    get(env, &g, "/closed");
     assert_int_equal(g.status, 201);
     forget(&g);
 }
 
 static void test_many_at_once(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct got g[100];
-    LOAD_OK(w, BH "return { http = { ['GET /x/:n'] = function(req)\n"
-                  "  bh.sleep(1) return 200, nil, req.params.n end } }");
+    LOAD_OK(env, BH "return { http = { ['GET /x/:n'] = function(req)\n"
+                    "  bh.sleep(1) return 200, nil, req.params.n end } }");
     for (int i = 0; i < 100; i++) {
         char path[16];
         snprintf(path, sizeof path, "/x/%d", i);
-        assert_int_not_equal(ask(w, &g[i], "GET", path, bh_slice(NULL, 0)), 0);
+        assert_int_not_equal(ask(env, &g[i], "GET", path, bh_slice(NULL, 0)), 0);
     }
-    world_pass(w, 1100);
+    env_advance(env, 1100);
     for (int i = 0; i < 100; i++) {
         assert_int_equal(g[i].calls, 1);
         assert_int_equal(atoi(g[i].body), i);
@@ -278,12 +278,12 @@ static void test_many_at_once(void **state) {
 }
 
 static void test_state_ends_while_it_waits(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct got g;
-    LOAD_OK(w, BH "return { http = { ['GET /x'] = function() bh.sleep(1) return 200 end } }");
-    assert_int_not_equal(ask(w, &g, "GET", "/x", bh_slice(NULL, 0)), 0);
-    world_close_script(w);
-    world_pass(w, 1100);
+    LOAD_OK(env, BH "return { http = { ['GET /x'] = function() bh.sleep(1) return 200 end } }");
+    assert_int_not_equal(ask(env, &g, "GET", "/x", bh_slice(NULL, 0)), 0);
+    env_close_script(env);
+    env_advance(env, 1100);
     assert_int_equal(g.calls, 0);
 }
 
@@ -296,18 +296,18 @@ static void *no_large_alloc(void *ud, void *p, size_t old_size, size_t size) {
 /* A client must not be able to end more than its own request by a body for which there is no room.
  */
 static void test_no_room_for_the_body(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct got g;
     void *ud;
     char *body = calloc(1, 200000);
-    LOAD_OK(w, "return { http = { ['POST /x'] = function(req) return 200, nil, req.body end } }");
-    lua_State *L = w->script->L;
+    LOAD_OK(env, "return { http = { ['POST /x'] = function(req) return 200, nil, req.body end } }");
+    lua_State *L = env->script->L;
     plain_alloc = lua_getallocf(L, &ud);
     lua_setallocf(L, no_large_alloc, ud);
-    assert_int_equal(ask(w, &g, "POST", "/x", bh_slice(body, 200000)), 0);
+    assert_int_equal(ask(env, &g, "POST", "/x", bh_slice(body, 200000)), 0);
     assert_int_equal(g.status, 500);
     forget(&g);
-    ask(w, &g, "POST", "/x", BH_SLICE("small"));
+    ask(env, &g, "POST", "/x", BH_SLICE("small"));
     assert_string_equal(g.body, "small");
     forget(&g);
     assert_int_equal(lua_gettop(L), 0);
@@ -327,20 +327,20 @@ static void test_tenant(void **state) {
         {"error 'x'", 503, "\"unavailable\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct world *w = *state;
+        struct env *env = *state;
         struct got g;
         char source[256];
         snprintf(source, sizeof source,
                  "return { on_tenant = function(req) %s end, http = {\n"
                  "  ['GET /x'] = function(req) return 200, nil, req.tenant end } }",
                  cases[i].tenant);
-        LOAD_OK(w, source);
-        get(w, &g, "/x");
+        LOAD_OK(env, source);
+        get(env, &g, "/x");
         assert_int_equal(g.status, cases[i].status);
         if (!strstr(g.body, cases[i].part))
             fail_msg("%s: %s", cases[i].tenant, g.body);
         forget(&g);
-        unload(w);
+        unload(env);
     }
 }
 

@@ -17,44 +17,44 @@ static void on_published(void *ud, bh_handle handle, const struct bh_publish_res
 }
 
 /* As an HTTP request does. */
-static void publish(struct world *w, const char *user, const char *text, struct outcome *o) {
+static void publish(struct env *env, const char *user, const char *text, struct outcome *o) {
     struct bh_publish p = {.source = BH_SOURCE_HTTP, .opcode = BH_TEXT};
     *o = (struct outcome){0};
     bh_topic_make(BH_TOPIC_USER, bh_slice_cstr(user), &p.topic, NULL);
     p.data = bh_buf_copy(bh_slice_cstr(text));
-    bh_node_publish(w->worker, &p, on_published, o, 0);
-    world_ticks(w);
+    bh_node_publish(env->worker, &p, on_published, o, 0);
+    env_run_due(env);
 }
 
 /* --- bh.publish --- */
 
 static void test_publish_targets(void **state) {
-    struct world *w = *state;
-    struct phone p;
+    struct env *env = *state;
+    struct client p;
     struct bh_identity parts = {.user = BH_SLICE("42"), .tenant = BH_SLICE("7")}, *identity;
-    LOAD_OK(w, BH "return { on_message = function(c, d)\n"
-                  "  assert(bh.publish{ user = 42, data = 'user' })\n"
-                  "  assert(bh.publish{ tenant = '7', data = 'tenant' })\n"
-                  "  assert(bh.publish{ topic = 'news', data = 'topic' })\n"
-                  "  assert(bh.publish{ all = true, data = 'all', strategy = 'local' })\n"
-                  "  assert(bh.publish{ conn = c, data = 'conn' })\n"
-                  "  assert(bh.publish{ conn = c.id, data = '\\xff', binary = true })\n"
-                  "  assert(bh.publish{ all = true, data = 'not me', except = c })\n"
-                  "  assert(bh.publish{ all = true, data = 'nor me', except = c.id })\n"
-                  "  assert(#bh.publish{ user = 'x', data = '' } == 22)\n"
-                  "  assert(bh.publish{ user = 'x', data = '', id = 'my:id' } == 'my:id')\n"
-                  "  return true end }");
+    LOAD_OK(env, BH "return { on_message = function(c, d)\n"
+                    "  assert(bh.publish{ user = 42, data = 'user' })\n"
+                    "  assert(bh.publish{ tenant = '7', data = 'tenant' })\n"
+                    "  assert(bh.publish{ topic = 'news', data = 'topic' })\n"
+                    "  assert(bh.publish{ all = true, data = 'all', strategy = 'local' })\n"
+                    "  assert(bh.publish{ conn = c, data = 'conn' })\n"
+                    "  assert(bh.publish{ conn = c.id, data = '\\xff', binary = true })\n"
+                    "  assert(bh.publish{ all = true, data = 'not me', except = c })\n"
+                    "  assert(bh.publish{ all = true, data = 'nor me', except = c.id })\n"
+                    "  assert(#bh.publish{ user = 'x', data = '' } == 22)\n"
+                    "  assert(bh.publish{ user = 'x', data = '', id = 'my:id' } == 'my:id')\n"
+                    "  return true end }");
     bh_identity_new(&parts, &identity, NULL);
-    phone_open_as(w, &p, identity);
-    phone_says(&p, "x");
-    world_ticks(w);
+    client_open_as(env, &p, identity);
+    client_sends(&p, "x");
+    env_run_due(env);
     assert_int_equal(p.sent_count, 5);
     assert_string_equal(p.sent[0], "user");
     assert_string_equal(p.sent[1], "tenant");
     assert_string_equal(p.sent[2], "all");
     assert_string_equal(p.sent[3], "conn");
     assert_int_equal(p.opcodes[4], BH_BINARY);
-    phone_free(&p);
+    client_free(&p);
 }
 
 static void test_publish_refusals(void **state) {
@@ -88,10 +88,10 @@ static void test_publish_refusals(void **state) {
 /* --- on_publish --- */
 
 static void test_hook_sees_and_changes(void **state) {
-    struct world *w = *state;
-    struct phone p, q;
+    struct env *env = *state;
+    struct client p, q;
     struct outcome o;
-    LOAD_OK(w,
+    LOAD_OK(env,
             "return { on_publish = function(msg, source)\n"
             "  assert(msg.kind == 'user' and msg.user == 'u1' and msg.topic == nil)\n"
             "  assert(msg.data == 'hi' and msg.opcode == 'text' and msg.ttl == 0)\n"
@@ -105,23 +105,23 @@ static void test_hook_sees_and_changes(void **state) {
             "  assert(not pcall(function() msg.user = 'a:b' end))\n"
             "  assert(not pcall(function() msg.data = {} end)) end }",
             "return { on_publish = function(msg) msg.data = msg.data .. ' twice' end }");
-    phone_open(w, &p, "u1");
-    phone_open(w, &q, "u2");
-    publish(w, "u1", "hi", &o);
+    client_open(env, &p, "u1");
+    client_open(env, &q, "u2");
+    publish(env, "u1", "hi", &o);
     assert_int_equal(o.error, 0);
     assert_int_equal(o.calls, 1);
     assert_string_equal(o.id, "own");
     assert_int_equal(p.sent_count, 0);
-    assert_string_equal(phone_last(&q), "changed twice");
-    phone_free(&p);
-    phone_free(&q);
+    assert_string_equal(client_last(&q), "changed twice");
+    client_free(&p);
+    client_free(&q);
 }
 
 static void test_hook_refuses(void **state) {
-    struct world *w = *state;
-    struct phone p;
+    struct env *env = *state;
+    struct client p;
     struct outcome o;
-    LOAD_OK(w,
+    LOAD_OK(env,
             "return { on_publish = function(msg)\n"
             "  if msg.data == 'why' then return false, 'too loud' end\n"
             "  if msg.data == 'plain' then return false end\n"
@@ -131,119 +131,120 @@ static void test_hook_refuses(void **state) {
             "  if msg.data == 'local' then return 'local' end\n"
             "  return true end }",
             "return { on_publish = function() error 'not asked' end }");
-    phone_open(w, &p, "u1");
-    publish(w, "u1", "why", &o);
+    client_open(env, &p, "u1");
+    publish(env, "u1", "why", &o);
     assert_int_equal(o.error, BH_EDENIED);
     assert_string_equal(o.why, "too loud");
-    publish(w, "u1", "plain", &o);
+    publish(env, "u1", "plain", &o);
     assert_int_equal(o.error, BH_EDENIED);
-    publish(w, "u1", "broken", &o);
+    publish(env, "u1", "broken", &o);
     assert_int_equal(o.error, BH_ESCRIPT);
-    publish(w, "u1", "odd", &o);
+    publish(env, "u1", "odd", &o);
     assert_int_equal(o.error, BH_ESCRIPT);
-    publish(w, "u1", "fast", &o);
+    publish(env, "u1", "fast", &o);
     assert_int_equal(o.error, BH_ESCRIPT);
     assert_int_equal(p.sent_count, 0);
-    publish(w, "u1", "local", &o);
+    publish(env, "u1", "local", &o);
     assert_int_equal(o.error, 0);
-    assert_int_equal(w->broker.published, 0);
-    publish(w, "u1", "yes", &o);
+    assert_int_equal(env->broker.published, 0);
+    publish(env, "u1", "yes", &o);
     assert_int_equal(o.error, 0);
     assert_int_equal(p.sent_count, 2);
-    phone_free(&p);
+    client_free(&p);
 }
 
 static void test_hook_may_wait_and_msg_ends(void **state) {
-    struct world *w = *state;
-    struct phone p;
+    struct env *env = *state;
+    struct client p;
     struct outcome o, o2;
-    LOAD_OK(w, BH "local kept\n"
-                  "return { on_publish = function(msg)\n"
-                  "  if kept then local ok, why = pcall(function() return kept.data end)\n"
-                  "    msg.data = why:match('this msg is no longer valid') return end\n"
-                  "  kept = msg bh.sleep(1) msg.data = 'late' end }");
-    phone_open(w, &p, "u1");
-    publish(w, "u1", "x", &o);
+    LOAD_OK(env, BH "local kept\n"
+                    "return { on_publish = function(msg)\n"
+                    "  if kept then local ok, why = pcall(function() return kept.data end)\n"
+                    "    msg.data = why:match('this msg is no longer valid') return end\n"
+                    "  kept = msg bh.sleep(1) msg.data = 'late' end }");
+    client_open(env, &p, "u1");
+    publish(env, "u1", "x", &o);
     assert_int_equal(o.calls, 0);
-    world_pass(w, 1100);
+    env_advance(env, 1100);
     assert_int_equal(o.calls, 1);
-    assert_string_equal(phone_last(&p), "late");
-    publish(w, "u1", "x", &o2);
-    assert_string_equal(phone_last(&p), "this msg is no longer valid");
-    phone_free(&p);
+    assert_string_equal(client_last(&p), "late");
+    publish(env, "u1", "x", &o2);
+    assert_string_equal(client_last(&p), "this msg is no longer valid");
+    client_free(&p);
 }
 
 static void test_source_of_a_client(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, "return { on_message = function(c, d) return { user = 'u1', data = d } end,\n"
-               "  on_publish = function(msg, source)\n"
-               "    msg.data = source.kind .. ' ' .. source.conn.user .. ' '\n"
-               "      .. tostring(source.id == source.conn.id) end }");
-    phone_open(w, &p, "u1");
-    phone_says(&p, "x");
-    world_ticks(w);
-    assert_string_equal(phone_last(&p), "client u1 true");
-    phone_free(&p);
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, "return { on_message = function(c, d) return { user = 'u1', data = d } end,\n"
+                 "  on_publish = function(msg, source)\n"
+                 "    msg.data = source.kind .. ' ' .. source.conn.user .. ' '\n"
+                 "      .. tostring(source.id == source.conn.id) end }");
+    client_open(env, &p, "u1");
+    client_sends(&p, "x");
+    env_run_due(env);
+    assert_string_equal(client_last(&p), "client u1 true");
+    client_free(&p);
 }
 
 static void test_publish_inside_the_hook_is_not_shown(void **state) {
-    struct world *w = *state;
-    struct phone p;
+    struct env *env = *state;
+    struct client p;
     struct outcome o;
-    LOAD_OK(w, BH "return { on_publish = function(msg)\n"
-                  "  assert(bh.publish{ user = 'u1', data = 'copy of ' .. msg.data }) end }");
-    phone_open(w, &p, "u1");
-    publish(w, "u1", "x", &o);
+    LOAD_OK(env, BH "return { on_publish = function(msg)\n"
+                    "  assert(bh.publish{ user = 'u1', data = 'copy of ' .. msg.data }) end }");
+    client_open(env, &p, "u1");
+    publish(env, "u1", "x", &o);
     assert_int_equal(p.sent_count, 2);
     assert_string_equal(p.sent[0], "copy of x");
-    phone_free(&p);
+    client_free(&p);
 }
 
 /* --- on_deliver --- */
 
 static void test_deliver(void **state) {
-    struct world *w = *state;
-    struct phone a, b, c, d;
-    LOAD_OK(w, BH "return { on_deliver = function(conn, msg)\n"
-                  "  assert(msg.data == 'hi' and msg.kind == 'all' and #msg.id > 0)\n"
-                  "  assert(not pcall(function() msg.data = 'x' end))\n"
-                  "  assert(not pcall(bh.sleep, 1))\n"
-                  "  if conn.user == 'a' then return false end\n"
-                  "  if conn.user == 'b' then return 'for b' end\n"
-                  "  if conn.user == 'c' then error 'x' end end,\n"
-                  "  on_message = function() assert(bh.publish{ all = true, data = 'hi' })\n"
-                  "    return true end }");
-    phone_open(w, &a, "a");
-    phone_open(w, &b, "b");
-    phone_open(w, &c, "c");
-    phone_open(w, &d, "d");
-    phone_says(&d, "x");
-    world_ticks(w);
+    struct env *env = *state;
+    struct client a, b, c, d;
+    LOAD_OK(env, BH "return { on_deliver = function(conn, msg)\n"
+                    "  assert(msg.data == 'hi' and msg.kind == 'all' and #msg.id > 0)\n"
+                    "  assert(not pcall(function() msg.data = 'x' end))\n"
+                    "  assert(not pcall(bh.sleep, 1))\n"
+                    "  if conn.user == 'a' then return false end\n"
+                    "  if conn.user == 'b' then return 'for b' end\n"
+                    "  if conn.user == 'c' then error 'x' end end,\n"
+                    "  on_message = function() assert(bh.publish{ all = true, data = 'hi' })\n"
+                    "    return true end }");
+    client_open(env, &a, "a");
+    client_open(env, &b, "b");
+    client_open(env, &c, "c");
+    client_open(env, &d, "d");
+    client_sends(&d, "x");
+    env_run_due(env);
     assert_int_equal(a.sent_count, 0);
     assert_int_equal(b.sent_count, 1);
     assert_string_equal(b.sent[0], "for b");
     assert_int_equal(c.sent_count, 0);
     assert_int_equal(d.sent_count, 1);
     assert_string_equal(d.sent[0], "hi");
-    phone_free(&a);
-    phone_free(&b);
-    phone_free(&c);
-    phone_free(&d);
+    client_free(&a);
+    client_free(&b);
+    client_free(&c);
+    client_free(&d);
 }
 
 static void test_publish_inside_deliver(void **state) {
-    struct world *w = *state;
-    struct phone p;
+    struct env *env = *state;
+    struct client p;
     struct outcome o;
-    LOAD_OK(w, BH "return { on_deliver = function(conn, msg)\n"
-                  "  if msg.data == 'one' then bh.publish{ user = 'u1', data = 'two' } end end }");
-    phone_open(w, &p, "u1");
-    publish(w, "u1", "one", &o);
+    LOAD_OK(env,
+            BH "return { on_deliver = function(conn, msg)\n"
+               "  if msg.data == 'one' then bh.publish{ user = 'u1', data = 'two' } end end }");
+    client_open(env, &p, "u1");
+    publish(env, "u1", "one", &o);
     assert_int_equal(p.sent_count, 2);
     assert_string_equal(p.sent[0], "one");
     assert_string_equal(p.sent[1], "two");
-    phone_free(&p);
+    client_free(&p);
 }
 
 int main(void) {

@@ -27,25 +27,25 @@ static struct bh_request request(void) {
     };
 }
 
-static bh_handle shake(struct world *w, struct answer *a) {
+static bh_handle shake(struct env *env, struct answer *a) {
     struct bh_request r = request();
-    struct bh_hooks *h = bh_script_hooks(w->script);
+    struct bh_hooks *h = bh_script_hooks(env->script);
     *a = (struct answer){0};
     return h->vt->handshake(h, &r, on_handshake_result, a, 77);
 }
 
-static bh_handle ask_api(struct world *w, struct answer *a) {
+static bh_handle ask_api(struct env *env, struct answer *a) {
     struct bh_request r = request();
-    struct bh_hooks *h = bh_script_hooks(w->script);
+    struct bh_hooks *h = bh_script_hooks(env->script);
     *a = (struct answer){0};
     return h->vt->api(h, &r, answer_allowed, a, 77);
 }
 
-#define REFUSED(w, source, expected_status)                                                        \
+#define REFUSED(env, source, expected_status)                                                      \
     do {                                                                                           \
         struct answer answer_;                                                                     \
-        LOAD_OK(w, source);                                                                        \
-        assert_int_equal(shake(w, &answer_), 0);                                                   \
+        LOAD_OK(env, source);                                                                      \
+        assert_int_equal(shake(env, &answer_), 0);                                                 \
         assert_int_equal(answer_.calls, 1);                                                        \
         assert_int_equal(answer_.status, expected_status);                                         \
         assert_null(answer_.identity);                                                             \
@@ -55,9 +55,9 @@ static bh_handle ask_api(struct world *w, struct answer *a) {
 #define IS(slice, text) assert_true(bh_slice_eq(slice, bh_slice_cstr(text)))
 
 static void test_req(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct answer a;
-    LOAD_OK(w,
+    LOAD_OK(env,
             BH "return { on_handshake = function(req)\n"
                "  assert(req.method == 'GET' and req.path == '/ws' and req.host == 'example.org')\n"
                "  assert(req.ip == '192.0.2.7' and req.port == 4711 and req.secure == true)\n"
@@ -77,9 +77,9 @@ static void test_req(void **state) {
                "  assert(table.concat(req.subprotocols, '|') == 'chat|news.v1')\n"
                "  assert(not pcall(function() req.path = 'x' end))\n"
                "  return { user = 'u1' } end }");
-    assert_int_not_equal(shake(w, &a), 0);
+    assert_int_not_equal(shake(env, &a), 0);
     assert_int_equal(a.calls, 0);
-    world_pass(w, 1100);
+    env_advance(env, 1100);
     assert_int_equal(a.calls, 1);
     assert_int_equal(a.status, 0);
     IS(a.identity->user, "u1");
@@ -87,15 +87,15 @@ static void test_req(void **state) {
 }
 
 static void test_identity(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct answer a;
     LOAD_OK(
-        w,
+        env,
         "return { on_handshake = function(req) return {\n"
         "  user = 9223372036854775807, tenant = 't1', device = 'phone', expires = 1800000000.5,\n"
         "  topics = { 'news', 7 }, tags = { platform = 'ios', beta = true },\n"
         "  headers = { ['Set-Cookie'] = 'a=1' }, protocol = 'news.v1' } end }");
-    shake(w, &a);
+    shake(env, &a);
     assert_int_equal(a.status, 0);
     IS(a.identity->user, "9223372036854775807");
     IS(a.identity->tenant, "t1");
@@ -111,10 +111,10 @@ static void test_identity(void **state) {
 }
 
 static void test_empty_identity_is_anonymous(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct answer a;
-    LOAD_OK(w, "return { on_handshake = function() return {} end }");
-    shake(w, &a);
+    LOAD_OK(env, "return { on_handshake = function() return {} end }");
+    shake(env, &a);
     assert_int_equal(a.status, 0);
     assert_int_equal(a.identity->user.n, 0);
     answer_free(&a);
@@ -158,14 +158,14 @@ static void test_bad_identities(void **state) {
         "'u1'",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        struct world *w = *state;
+        struct env *env = *state;
         char source[256];
         snprintf(source, sizeof source, "return { on_handshake = function() return %s end }",
                  bad[i]);
-        REFUSED(w, source, 503);
-        world_close_script(w);
-        bh_free(w->files[0]);
-        w->files[0] = NULL;
+        REFUSED(env, source, 503);
+        env_close_script(env);
+        bh_free(env->files[0]);
+        env->files[0] = NULL;
     }
 }
 
@@ -174,11 +174,11 @@ static void test_nobody_decides(void **state) {
 }
 
 static void test_error_is_503(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct answer a;
-    LOAD_OK(w, "return { on_handshake = function() error { code = 1 } end }",
+    LOAD_OK(env, "return { on_handshake = function() error { code = 1 } end }",
             "return { on_handshake = function() return {} end }");
-    shake(w, &a);
+    shake(env, &a);
     assert_int_equal(a.status, 503);
     assert_null(a.identity);
     assert_non_null(strstr(a.body, "\"unavailable\""));
@@ -186,11 +186,11 @@ static void test_error_is_503(void **state) {
 }
 
 static void test_refusal(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct answer a;
-    LOAD_OK(w, "return { on_handshake = function()\n"
-               "  return false, 429, 'slow down', { ['Retry-After'] = 5 } end }");
-    shake(w, &a);
+    LOAD_OK(env, "return { on_handshake = function()\n"
+                 "  return false, 429, 'slow down', { ['Retry-After'] = 5 } end }");
+    shake(env, &a);
     assert_int_equal(a.status, 429);
     assert_string_equal(a.body, "slow down");
     assert_string_equal(a.header, "Retry-After: 5");
@@ -206,21 +206,21 @@ static void test_refusal_with_a_bad_status(void **state) {
 }
 
 static void test_cancelled(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct answer a;
-    LOAD_OK(w, BH "closed = 0\n"
-                  "return { on_handshake = function(req)\n"
-                  "  if closed == 1 then return { user = 'after' } end\n"
-                  "  local guard <close> = setmetatable({}, { __close = function()\n"
-                  "    closed = closed + 1 end })\n"
-                  "  bh.sleep(1) return {} end }");
-    bh_handle ticket = shake(w, &a);
+    LOAD_OK(env, BH "closed = 0\n"
+                    "return { on_handshake = function(req)\n"
+                    "  if closed == 1 then return { user = 'after' } end\n"
+                    "  local guard <close> = setmetatable({}, { __close = function()\n"
+                    "    closed = closed + 1 end })\n"
+                    "  bh.sleep(1) return {} end }");
+    bh_handle ticket = shake(env, &a);
     assert_int_not_equal(ticket, 0);
-    bh_script_hooks(w->script)->vt->cancel(bh_script_hooks(w->script), ticket);
-    bh_script_hooks(w->script)->vt->cancel(bh_script_hooks(w->script), ticket);
-    world_pass(w, 1100);
+    bh_script_hooks(env->script)->vt->cancel(bh_script_hooks(env->script), ticket);
+    bh_script_hooks(env->script)->vt->cancel(bh_script_hooks(env->script), ticket);
+    env_advance(env, 1100);
     assert_int_equal(a.calls, 0);
-    shake(w, &a);
+    shake(env, &a);
     IS(a.identity->user, "after");
     answer_free(&a);
 }
@@ -228,15 +228,15 @@ static void test_cancelled(void **state) {
 /* --- on_tenant --- */
 
 static void test_tenant_is_seen_by_the_others(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct answer a;
-    LOAD_OK(w, "return { on_tenant = function(req) return req.host end,\n"
-               "  on_handshake = function(req) return { tenant = req.tenant } end,\n"
-               "  on_api = function(req) return req.tenant == 'example.org' end }");
-    shake(w, &a);
+    LOAD_OK(env, "return { on_tenant = function(req) return req.host end,\n"
+                 "  on_handshake = function(req) return { tenant = req.tenant } end,\n"
+                 "  on_api = function(req) return req.tenant == 'example.org' end }");
+    shake(env, &a);
     IS(a.identity->tenant, "example.org");
     answer_free(&a);
-    ask_api(w, &a);
+    ask_api(env, &a);
     assert_true(a.allowed);
     answer_free(&a);
 }
@@ -255,16 +255,16 @@ static void test_tenant_failures(void **state) {
         {WITH_TENANT("return false, 7"), 503},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct world *w = *state;
+        struct env *env = *state;
         struct answer a;
-        REFUSED(w, cases[i].source, cases[i].status);
-        ask_api(w, &a);
+        REFUSED(env, cases[i].source, cases[i].status);
+        ask_api(env, &a);
         assert_false(a.allowed);
         assert_int_equal(a.status, cases[i].status);
         answer_free(&a);
-        world_close_script(w);
-        bh_free(w->files[0]);
-        w->files[0] = NULL;
+        env_close_script(env);
+        bh_free(env->files[0]);
+        env->files[0] = NULL;
     }
 }
 
@@ -285,20 +285,20 @@ static void test_api(void **state) {
         {"error 'x'", false, 503},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct world *w = *state;
+        struct env *env = *state;
         struct answer a;
         char source[128];
         snprintf(source, sizeof source, "return { on_api = function(req) return %s end }",
                  cases[i].answer);
-        LOAD_OK(w, source);
-        assert_int_equal(ask_api(w, &a), 0);
+        LOAD_OK(env, source);
+        assert_int_equal(ask_api(env, &a), 0);
         assert_int_equal(a.calls, 1);
         assert_int_equal(a.allowed, cases[i].allowed);
         assert_int_equal(a.status, cases[i].status);
         answer_free(&a);
-        world_close_script(w);
-        bh_free(w->files[0]);
-        w->files[0] = NULL;
+        env_close_script(env);
+        bh_free(env->files[0]);
+        env->files[0] = NULL;
     }
 }
 

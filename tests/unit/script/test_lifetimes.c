@@ -2,8 +2,8 @@
  * that runs all the time: nothing may be used after its end, and on_close comes once for each. */
 #include "script_cmocka.h"
 
-#define PHONES 24
-#define STEPS  6000
+#define CLIENTS 24
+#define STEPS   6000
 
 static const char source[] =
     "local bh = require 'bellhop'\n"
@@ -53,70 +53,70 @@ static uint32_t roll(uint64_t *seed, uint32_t bound) {
 }
 
 struct crowd {
-    struct phone *phones[PHONES];
+    struct client *clients[CLIENTS];
     unsigned closed;
     uint64_t seed;
 };
 
 static void hang_up(struct crowd *c, unsigned i) {
-    if (!c->phones[i])
+    if (!c->clients[i])
         return;
-    phone_free(c->phones[i]);
-    bh_free(c->phones[i]);
-    c->phones[i] = NULL;
+    client_free(c->clients[i]);
+    bh_free(c->clients[i]);
+    c->clients[i] = NULL;
     c->closed++;
 }
 
-static void on_stray_result(void *ud, bh_handle handle, const struct bh_handshake_result *w) {
-    bh_identity_free(w->identity);
+static void on_stray_result(void *ud, bh_handle handle, const struct bh_handshake_result *r) {
+    bh_identity_free(r->identity);
 }
 
-static void shake_and_maybe_cancel(struct world *w, struct crowd *c) {
-    struct bh_hooks *h = bh_script_hooks(w->script);
+static void shake_and_maybe_cancel(struct env *env, struct crowd *c) {
+    struct bh_hooks *h = bh_script_hooks(env->script);
     struct bh_request r = {.path = BH_SLICE("/ws")};
     bh_handle ticket = h->vt->handshake(h, &r, on_stray_result, NULL, 0);
     if (roll(&c->seed, 2))
         h->vt->cancel(h, ticket);
 }
 
-static void step(struct world *w, struct crowd *c) {
-    unsigned i = roll(&c->seed, PHONES);
-    struct phone *p = c->phones[i];
+static void step(struct env *env, struct crowd *c) {
+    unsigned i = roll(&c->seed, CLIENTS);
+    struct client *p = c->clients[i];
     if (!p) {
-        c->phones[i] = p = bh_calloc(1, sizeof *p);
-        phone_open(w, p, "u");
+        c->clients[i] = p = bh_calloc(1, sizeof *p);
+        client_open(env, p, "u");
     } else if (roll(&c->seed, 12) == 0) {
         hang_up(c, i);
     } else if (roll(&c->seed, 10) == 0) {
-        world_pass(w, roll(&c->seed, 40));
+        env_advance(env, roll(&c->seed, 40));
     } else if (roll(&c->seed, 20) == 0) {
-        shake_and_maybe_cancel(w, c);
+        shake_and_maybe_cancel(env, c);
     } else {
-        phone_says(p, "message");
-        phone_forget(p);
+        client_sends(p, "message");
+        client_forget(p);
     }
-    if (p && c->phones[i] && p->sent_count > PHONE_LOG_MAX / 2)
-        phone_forget(p);
+    if (p && c->clients[i] && p->sent_count > 256)
+        client_forget(p);
 }
 
 static void test_random_lives(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct crowd c = {.seed = 42};
     struct answer a = {0};
     struct bh_request r = {.path = BH_SLICE("/")};
     char expected[32];
-    w->config.trusted = true; /* for collectgarbage */
-    LOAD_OK(w, source);
+    env->config.trusted = true; /* for collectgarbage */
+    LOAD_OK(env, source);
     for (int i = 0; i < STEPS; i++) {
-        step(w, &c);
-        for (unsigned k = 0; k < PHONES; k++)
-            if (c.phones[k])
-                phone_forget(c.phones[k]);
+        step(env, &c);
+        for (unsigned k = 0; k < CLIENTS; k++)
+            if (c.clients[k])
+                client_forget(c.clients[k]);
     }
-    for (unsigned i = 0; i < PHONES; i++)
+    for (unsigned i = 0; i < CLIENTS; i++)
         hang_up(&c, i);
-    world_pass(w, 5000);
-    bh_script_hooks(w->script)->vt->api(bh_script_hooks(w->script), &r, answer_allowed, &a, 0);
+    env_advance(env, 5000);
+    bh_script_hooks(env->script)->vt->api(bh_script_hooks(env->script), &r, answer_allowed, &a, 0);
     snprintf(expected, sizeof expected, "%u 0", c.closed);
     assert_string_equal(a.body, expected);
     answer_free(&a);
@@ -124,16 +124,16 @@ static void test_random_lives(void **state) {
 
 /* The state goes while everything is under way. */
 static void test_the_end_in_the_middle(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct crowd c = {.seed = 7};
-    w->config.trusted = true;
-    LOAD_OK(w, source);
+    env->config.trusted = true;
+    LOAD_OK(env, source);
     for (int i = 0; i < 500; i++)
-        step(w, &c);
-    world_close_script(w);
-    for (unsigned i = 0; i < PHONES; i++)
-        if (c.phones[i]) {
-            assert_null(c.phones[i]->sub.script);
+        step(env, &c);
+    env_close_script(env);
+    for (unsigned i = 0; i < CLIENTS; i++)
+        if (c.clients[i]) {
+            assert_null(c.clients[i]->sub.script);
             hang_up(&c, i);
         }
 }

@@ -15,11 +15,11 @@ static double cpu_seconds(void) {
 
 static int setup(void **state) {
     script_setup(state);
-    struct world *w = *state;
-    w->config.cpu_limit_ms = CPU_LIMIT_MS;
-    w->config.memory_limit = MEMORY_MAX;
-    w->config.hook_timeout_ms = 1000;
-    w->config.max_tasks = 20;
+    struct env *env = *state;
+    env->config.cpu_limit_ms = CPU_LIMIT_MS;
+    env->config.memory_limit = MEMORY_MAX;
+    env->config.hook_timeout_ms = 1000;
+    env->config.max_tasks = 20;
     return 0;
 }
 
@@ -29,33 +29,33 @@ static const char after[] = "return { on_message = function(conn, data)\n"
                             "end }";
 
 /* Loads `run`, a global function, and answers one message by it. */
-static void attack(struct world *w, struct phone *p, const char *run) {
+static void attack(struct env *env, struct client *p, const char *run) {
     struct bh_bytes source = {0};
     bh_bytes_add(&source, bh_slice_cstr("local bh = require 'bellhop'\n"));
     bh_bytes_add(&source, bh_slice_cstr(run));
     bh_bytes_addc(&source, '\n');
     bh_bytes_add(&source, bh_slice_cstr(after));
     bh_bytes_addc(&source, '\0');
-    LOAD_OK(w, source.p);
+    LOAD_OK(env, source.p);
     bh_bytes_free(&source);
-    phone_open(w, p, "42");
+    client_open(env, p, "42");
 }
 
-static void still_serves(struct phone *p) {
-    phone_forget(p);
-    phone_says(p, "ping");
-    assert_string_equal(phone_last(p), "pong");
-    phone_free(p);
+static void still_serves(struct client *p) {
+    client_forget(p);
+    client_sends(p, "ping");
+    assert_string_equal(client_last(p), "pong");
+    client_free(p);
 }
 
 /* The bound is twice the limit, and some for the machine's own grain. */
-static void ends_in_time(struct world *w, const char *run) {
-    struct phone p;
-    attack(w, &p, run);
+static void ends_in_time(struct env *env, const char *run) {
+    struct client p;
+    attack(env, &p, run);
     double before = cpu_seconds();
-    phone_says(&p, "go");
+    client_sends(&p, "go");
     double took = cpu_seconds() - before;
-    assert_string_equal(phone_last(&p), "(nothing)");
+    assert_string_equal(client_last(&p), "(nothing)");
     if (took > 2 * CPU_LIMIT_MS / 1000.0)
         fail_msg("it took %.3f s of CPU", took);
     assert_true(took > 0.02);
@@ -165,41 +165,41 @@ static void test_xpcall_works(void **state) {
 }
 
 static void test_the_error_says_where_and_what_to_do(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct bh_request r = {.path = BH_SLICE("/")};
     struct answer a = {0};
-    LOAD_OK(w, "return { on_api = function()\n"
-               "  local ok, e = pcall(function()\n"
-               "    while true do end end)\n"
-               "end }");
-    bh_script_hooks(w->script)->vt->api(bh_script_hooks(w->script), &r, answer_allowed, &a, 0);
+    LOAD_OK(env, "return { on_api = function()\n"
+                 "  local ok, e = pcall(function()\n"
+                 "    while true do end end)\n"
+                 "end }");
+    bh_script_hooks(env->script)->vt->api(bh_script_hooks(env->script), &r, answer_allowed, &a, 0);
     assert_int_equal(a.status, 503); /* the hook's on-failure, although it was caught */
     answer_free(&a);
 }
 
 /* A hook may use all its time again and again. */
 static void test_each_entry_has_its_own_time(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    attack(w, &p,
+    struct env *env = *state;
+    struct client p;
+    attack(env, &p,
            "function run() local t = os.clock()\n"
            "while os.clock() - t < 0.02 do end return 'done' end");
     for (int i = 0; i < 8; i++) {
-        phone_says(&p, "go");
-        assert_string_equal(phone_last(&p), "done");
-        phone_forget(&p);
+        client_sends(&p, "go");
+        assert_string_equal(client_last(&p), "done");
+        client_forget(&p);
     }
-    phone_free(&p);
+    client_free(&p);
 }
 
 /* --- memory --- */
 
-static void grows_no_further(struct world *w, const char *run) {
-    struct phone p;
-    w->config.cpu_limit_ms = 0;
-    attack(w, &p, run);
-    phone_says(&p, "go");
-    assert_string_equal(phone_last(&p), "(nothing)");
+static void grows_no_further(struct env *env, const char *run) {
+    struct client p;
+    env->config.cpu_limit_ms = 0;
+    attack(env, &p, run);
+    client_sends(&p, "go");
+    assert_string_equal(client_last(&p), "(nothing)");
     still_serves(&p);
 }
 
@@ -219,106 +219,106 @@ GROWS(test_caught_refusals, "function run() local t = {} while true do pcall(fun
                             "while true do t[#t + 1] = {} end end) end end")
 
 static void test_garbage_is_no_growth(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    w->config.cpu_limit_ms = 0;
-    attack(w, &p,
+    struct env *env = *state;
+    struct client p;
+    env->config.cpu_limit_ms = 0;
+    attack(env, &p,
            "function run() local s for i = 1, 400 do s = ('x'):rep(1 << 20) .. i end\n"
            "return 'fine' end");
-    phone_says(&p, "go");
-    assert_string_equal(phone_last(&p), "fine");
-    phone_free(&p);
+    client_sends(&p, "go");
+    assert_string_equal(client_last(&p), "fine");
+    client_free(&p);
 }
 
 static void test_garbage_of_many_hooks_is_collected(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    attack(w, &p,
+    struct env *env = *state;
+    struct client p;
+    attack(env, &p,
            "function run() local t = {} for i = 1, 100 do t[i] = {i} end\n"
            "return tostring(collectgarbage('count')) end");
     for (int i = 0; i < 5000; i++) {
-        phone_says(&p, "go");
-        if (atof(phone_last(&p)) > 8 * 1024)
-            fail_msg("%s KiB after %d hooks", phone_last(&p), i);
-        phone_forget(&p);
-        world_ticks(w);
+        client_sends(&p, "go");
+        if (atof(client_last(&p)) > 8 * 1024)
+            fail_msg("%s KiB after %d hooks", client_last(&p), i);
+        client_forget(&p);
+        env_run_due(env);
     }
-    phone_free(&p);
+    client_free(&p);
 }
 
 static void test_what_grows_outside_of_the_state(void **state) {
-    struct world *w = *state;
-    w->config.cpu_limit_ms = 0;
-    w->config.memory_limit = 256u << 20;
-    LUA_OK(w, "local t = {} for _ = 1, 30 do t = { t, t } end\n"
-              "local ok, why = bh.json.encode(t) eq(ok, nil) assert(why:find '16 MiB', why)\n"
-              "ok, why = bh.json.decode(('['):rep(1 << 24) .. ' ') eq(ok, nil)\n"
-              "assert(why:find '16 MiB', why)\n"
-              "throws('1 MiB', load, ('-'):rep((1 << 20) + 1))\n"
-              "throws('1 MiB', load, function() return ('-'):rep(1000) end)\n"
-              "local n = 0 local f = load(function() n = n + 1\n"
-              "return ({ 'return ', '4', '2' })[n] end) eq(f(), 42)\n"
-              "eq(load('return x', 'c', 't', { x = 7 })(), 7)\n"
-              "throws('must return a string', load, function() return 1 end)\n"
-              "throws('64 KiB', string.format, ('x'):rep(70000))\n"
-              "throws('64 KiB', string.unpack, ('b'):rep(70000), '')\n"
-              "eq(string.pack('<i2', 258), '\\2\\1') eq(('%d-%s'):format(1, 'x'), '1-x')\n"
-              "throws('1024 bytes', os.date, ('%%'):rep(1000))\n"
-              "throws('not enough memory', string.rep, 'x', 80 << 20)");
+    struct env *env = *state;
+    env->config.cpu_limit_ms = 0;
+    env->config.memory_limit = 256u << 20;
+    LUA_OK(env, "local t = {} for _ = 1, 30 do t = { t, t } end\n"
+                "local ok, why = bh.json.encode(t) eq(ok, nil) assert(why:find '16 MiB', why)\n"
+                "ok, why = bh.json.decode(('['):rep(1 << 24) .. ' ') eq(ok, nil)\n"
+                "assert(why:find '16 MiB', why)\n"
+                "throws('1 MiB', load, ('-'):rep((1 << 20) + 1))\n"
+                "throws('1 MiB', load, function() return ('-'):rep(1000) end)\n"
+                "local n = 0 local f = load(function() n = n + 1\n"
+                "return ({ 'return ', '4', '2' })[n] end) eq(f(), 42)\n"
+                "eq(load('return x', 'c', 't', { x = 7 })(), 7)\n"
+                "throws('must return a string', load, function() return 1 end)\n"
+                "throws('64 KiB', string.format, ('x'):rep(70000))\n"
+                "throws('64 KiB', string.unpack, ('b'):rep(70000), '')\n"
+                "eq(string.pack('<i2', 258), '\\2\\1') eq(('%d-%s'):format(1, 'x'), '1-x')\n"
+                "throws('1024 bytes', os.date, ('%%'):rep(1000))\n"
+                "throws('not enough memory', string.rep, 'x', 80 << 20)");
 }
 
 /* --- waiting --- */
 
 static void test_a_hook_that_waits_too_long(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    attack(w, &p,
+    struct env *env = *state;
+    struct client p;
+    attack(env, &p,
            "function run(conn, data)\n"
            "local x <close> = setmetatable({}, {__close = function() conn:send('closed') end})\n"
            "while true do bh.sleep(0.3) end end");
-    phone_says(&p, "go");
-    phone_says(&p, "ping");
-    world_pass(w, 800);
-    assert_string_equal(phone_last(&p), "(nothing)");
-    world_pass(w, 400);
+    client_sends(&p, "go");
+    client_sends(&p, "ping");
+    env_advance(env, 800);
+    assert_string_equal(client_last(&p), "(nothing)");
+    env_advance(env, 400);
     assert_int_equal(p.sent_count, 2);
     assert_string_equal(p.sent[0], "closed");
     assert_string_equal(p.sent[1], "pong");
-    phone_free(&p);
+    client_free(&p);
 }
 
 static void test_too_many_tasks(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    attack(w, &p,
+    struct env *env = *state;
+    struct client p;
+    attack(env, &p,
            "function run(conn)\n"
            "local n = 0\n"
            "while true do local ok, why = bh.spawn(function() bh.sleep(100) end)\n"
            "if not ok then return n .. ' ' .. why end n = n + 1 end end");
-    phone_says(&p, "go");
-    assert_string_equal(phone_last(&p), "19 too many tasks (script.max_tasks)");
+    client_sends(&p, "go");
+    assert_string_equal(client_last(&p), "19 too many tasks (script.max_tasks)");
     assert_int_equal(p.code, 0);
-    phone_free(&p);
+    client_free(&p);
 }
 
 static void test_too_many_hooks(void **state) {
-    struct world *w = *state;
-    struct phone phones[21];
-    struct phone *last = &phones[20];
-    attack(w, &phones[0], "function run() bh.sleep(0.1) return 'late' end");
+    struct env *env = *state;
+    struct client clients[21];
+    struct client *last = &clients[20];
+    attack(env, &clients[0], "function run() bh.sleep(0.1) return 'late' end");
     for (int i = 1; i < 21; i++)
-        phone_open(w, &phones[i], "43");
+        client_open(env, &clients[i], "43");
     for (int i = 0; i < 21; i++)
-        phone_says(&phones[i], "go");
-    world_pass(w, 200);
+        client_sends(&clients[i], "go");
+    env_advance(env, 200);
     for (int i = 0; i < 20; i++)
-        assert_string_equal(phone_last(&phones[i]), "late");
-    assert_string_equal(phone_last(last), "(nothing)");
-    phone_says(last, "go");
-    world_pass(w, 200);
-    assert_string_equal(phone_last(last), "late");
+        assert_string_equal(client_last(&clients[i]), "late");
+    assert_string_equal(client_last(last), "(nothing)");
+    client_sends(last, "go");
+    env_advance(env, 200);
+    assert_string_equal(client_last(last), "late");
     for (int i = 0; i < 21; i++)
-        phone_free(&phones[i]);
+        client_free(&clients[i]);
 }
 
 static void test_a_load_that_does_not_end(void **state) {

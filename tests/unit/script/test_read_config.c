@@ -1,19 +1,19 @@
 /* test_read_config.c - the configuration file and its sandbox. */
 #include "script_cmocka.h"
 
-static int evaluate(struct world *w, const char *source, struct bh_json **out, char **error) {
+static int evaluate(struct env *env, const char *source, struct bh_json **out, char **error) {
     char path[64];
     *out = NULL;
     *error = NULL;
-    world_write(w, "bellhop.conf.lua", source);
-    snprintf(path, sizeof path, "%s/bellhop.conf.lua", w->dir);
+    env_write(env, "bellhop.conf.lua", source);
+    snprintf(path, sizeof path, "%s/bellhop.conf.lua", env->dir);
     return bh_script_read_config(path, out, error);
 }
 
-static void refused(struct world *w, const char *source, const char *part) {
+static void refused(struct env *env, const char *source, const char *part) {
     struct bh_json *root;
     char *error;
-    assert_int_not_equal(evaluate(w, source, &root, &error), 0);
+    assert_int_not_equal(evaluate(env, source, &root, &error), 0);
     if (!strstr(error, part) || !strstr(error, "bellhop.conf.lua"))
         fail_msg("the message is: %s", error);
     bh_free(error);

@@ -4,177 +4,177 @@
 
 /* Loads another generation, starts it and lets it take over; the error of load or on_init, or NULL.
  * Where it fails the one before stays. */
-static const char *reload(struct world *w, const char *source) {
+static const char *reload(struct env *env, const char *source) {
     static char path[64];
     struct bh_script *next = NULL;
-    unsigned generation = bh_script_generation(w->script) + 1;
-    world_write(w, "a.lua", source);
-    snprintf(path, sizeof path, "%s/a.lua", w->dir);
-    bh_free(w->error);
-    w->error = NULL;
-    w->started = false;
-    if (bh_script_new(&w->config, w->worker, generation, &next, &w->error))
-        return w->error;
-    bh_script_start(next, world_on_init, w);
-    world_pass(w, 50);
-    if (!w->started) {
+    unsigned generation = bh_script_generation(env->script) + 1;
+    env_write(env, "a.lua", source);
+    snprintf(path, sizeof path, "%s/a.lua", env->dir);
+    bh_free(env->error);
+    env->error = NULL;
+    env->started = false;
+    if (bh_script_new(&env->config, env->worker, generation, &next, &env->error))
+        return env->error;
+    bh_script_start(next, env_on_init, env);
+    env_advance(env, 50);
+    if (!env->started) {
         bh_script_free(next);
-        return w->error ? w->error : "on_init is not done";
+        return env->error ? env->error : "on_init is not done";
     }
     bh_script_activate(next);
-    w->script = next;
-    world_ticks(w);
+    env->script = next;
+    env_run_due(env);
     return NULL;
 }
 
-static void reload_ok(struct world *w, const char *source) {
-    const char *error = reload(w, source);
+static void reload_ok(struct env *env, const char *source) {
+    const char *error = reload(env, source);
     if (error)
         fail_msg("%s", error);
 }
 
-static size_t states(const struct world *w) {
-    return bh_script_state_count(w->worker);
+static size_t states(const struct env *env) {
+    return bh_script_state_count(env->worker);
 }
 
 #define ECHO(name) "return { on_message = function(conn, d) return '" name " ' .. d end }"
 
 static void test_the_new_one_serves(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, ECHO("one"));
-    phone_open(w, &p, "42");
-    phone_says(&p, "x");
-    assert_string_equal(phone_last(&p), "one x");
-    reload_ok(w, ECHO("two"));
-    phone_says(&p, "x");
-    assert_string_equal(phone_last(&p), "two x");
-    assert_int_equal(states(w), 1);
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, ECHO("one"));
+    client_open(env, &p, "42");
+    client_sends(&p, "x");
+    assert_string_equal(client_last(&p), "one x");
+    reload_ok(env, ECHO("two"));
+    client_sends(&p, "x");
+    assert_string_equal(client_last(&p), "two x");
+    assert_int_equal(states(env), 1);
     assert_int_equal(p.code, 0);
-    phone_free(&p);
+    client_free(&p);
 }
 
 static void test_a_bad_one_changes_nothing(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, ECHO("one"));
-    phone_open(w, &p, "42");
-    assert_non_null(strstr(reload(w, "return {"), "a.lua:1:"));
-    assert_non_null(strstr(reload(w, "return { on_mesage = 1 }"), "did you mean"));
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, ECHO("one"));
+    client_open(env, &p, "42");
+    assert_non_null(strstr(reload(env, "return {"), "a.lua:1:"));
+    assert_non_null(strstr(reload(env, "return { on_mesage = 1 }"), "did you mean"));
     assert_non_null(
-        strstr(reload(w, "return { on_init = function() error 'no' end }"), "a.lua:1: no"));
+        strstr(reload(env, "return { on_init = function() error 'no' end }"), "a.lua:1: no"));
     assert_non_null(
-        strstr(reload(w, "return { on_init = function() return false, 'shy' end }"), "shy"));
-    phone_says(&p, "x");
-    assert_string_equal(phone_last(&p), "one x");
-    assert_int_equal(states(w), 1);
-    phone_free(&p);
+        strstr(reload(env, "return { on_init = function() return false, 'shy' end }"), "shy"));
+    client_sends(&p, "x");
+    assert_string_equal(client_last(&p), "one x");
+    assert_int_equal(states(env), 1);
+    client_free(&p);
 }
 
 static void test_what_on_init_is_told(void **state) {
-    struct world *w = *state;
-    LOAD_OK(w, "return { on_init = function(c)\n"
-               "  assert(c.generation == 1 and c.reload == false and c.previous == nil) end }");
-    reload_ok(w, "return { on_init = function(c)\n"
-                 "  assert(c.generation == 2 and c.reload == true and c.previous == 1) end }");
-    reload_ok(w, "return { on_init = function(c)\n"
-                 "  assert(c.generation == 3 and c.previous == 2) end }");
+    struct env *env = *state;
+    LOAD_OK(env, "return { on_init = function(c)\n"
+                 "  assert(c.generation == 1 and c.reload == false and c.previous == nil) end }");
+    reload_ok(env, "return { on_init = function(c)\n"
+                   "  assert(c.generation == 2 and c.reload == true and c.previous == 1) end }");
+    reload_ok(env, "return { on_init = function(c)\n"
+                   "  assert(c.generation == 3 and c.previous == 2) end }");
 }
 
 static void test_on_init_may_wait_while_the_old_one_serves(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct bh_script *next = NULL;
-    struct phone p;
-    LOAD_OK(w, ECHO("one"));
-    phone_open(w, &p, "42");
-    world_write(w, "a.lua",
-                "return { on_init = function() require 'bellhop'.sleep(0.1) end,\n"
-                "on_message = function() return 'two' end }");
-    w->started = false;
-    assert_int_equal(bh_script_new(&w->config, w->worker, 2, &next, &w->error), 0);
-    bh_script_start(next, world_on_init, w);
-    assert_false(w->started);
-    phone_says(&p, "x");
-    assert_string_equal(phone_last(&p), "one x");
-    world_pass(w, 200);
-    assert_true(w->started);
+    struct client p;
+    LOAD_OK(env, ECHO("one"));
+    client_open(env, &p, "42");
+    env_write(env, "a.lua",
+              "return { on_init = function() require 'bellhop'.sleep(0.1) end,\n"
+              "on_message = function() return 'two' end }");
+    env->started = false;
+    assert_int_equal(bh_script_new(&env->config, env->worker, 2, &next, &env->error), 0);
+    bh_script_start(next, env_on_init, env);
+    assert_false(env->started);
+    client_sends(&p, "x");
+    assert_string_equal(client_last(&p), "one x");
+    env_advance(env, 200);
+    assert_true(env->started);
     bh_script_activate(next);
-    w->script = next;
-    phone_says(&p, "x");
-    assert_string_equal(phone_last(&p), "two");
-    phone_free(&p);
+    env->script = next;
+    client_sends(&p, "x");
+    assert_string_equal(client_last(&p), "two");
+    client_free(&p);
 }
 
 /* --- what connections take with them --- */
 
 static void test_vars_go_along_as_far_as_they_are_data(void **state) {
-    struct world *w = *state;
-    struct phone p, idle;
-    LOAD_OK(w, "return { on_message = function(conn, d)\n"
-               "  local v = conn.vars\n"
-               "  v.n, v.s, v.b, v.t = 7, 'text', true, { 1, { x = 2.5 } }\n"
-               "  v.f, v.c, v.u = print, coroutine.create(print), conn\n"
-               "  v[1] = 'one' return 'kept' end }");
-    phone_open(w, &p, "42");
-    phone_open(w, &idle, "43");
-    phone_says(&p, "x");
+    struct env *env = *state;
+    struct client p, idle;
+    LOAD_OK(env, "return { on_message = function(conn, d)\n"
+                 "  local v = conn.vars\n"
+                 "  v.n, v.s, v.b, v.t = 7, 'text', true, { 1, { x = 2.5 } }\n"
+                 "  v.f, v.c, v.u = print, coroutine.create(print), conn\n"
+                 "  v[1] = 'one' return 'kept' end }");
+    client_open(env, &p, "42");
+    client_open(env, &idle, "43");
+    client_sends(&p, "x");
     for (int i = 0; i < 3; i++)
-        reload_ok(w, "return { on_message = function(conn)\n"
-                     "  local v = conn.vars\n"
-                     "  if v.n == nil then return 'nothing' end\n"
-                     "  assert(math.type(v.n) == 'integer' and v.f == nil and v.c == nil)\n"
-                     "  assert(v.u == nil and v[1] == 'one' and v.b == true)\n"
-                     "  return v.n .. v.s .. v.t[2].x end }");
-    phone_says(&p, "x");
-    assert_string_equal(phone_last(&p), "7text2.5");
-    phone_says(&idle, "x");
-    assert_string_equal(phone_last(&idle), "nothing");
-    phone_free(&p);
-    phone_free(&idle);
+        reload_ok(env, "return { on_message = function(conn)\n"
+                       "  local v = conn.vars\n"
+                       "  if v.n == nil then return 'nothing' end\n"
+                       "  assert(math.type(v.n) == 'integer' and v.f == nil and v.c == nil)\n"
+                       "  assert(v.u == nil and v[1] == 'one' and v.b == true)\n"
+                       "  return v.n .. v.s .. v.t[2].x end }");
+    client_sends(&p, "x");
+    assert_string_equal(client_last(&p), "7text2.5");
+    client_sends(&idle, "x");
+    assert_string_equal(client_last(&idle), "nothing");
+    client_free(&p);
+    client_free(&idle);
 }
 
 static void test_vars_that_hold_themselves(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, "return { on_message = function(conn) conn.vars.me = conn.vars return true end }");
-    phone_open(w, &p, "42");
-    phone_says(&p, "x");
-    reload_ok(w, "return { on_message = function(conn) return type(conn.vars.me) end }");
-    phone_says(&p, "x");
-    assert_string_equal(phone_last(&p), "table");
-    phone_free(&p);
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, "return { on_message = function(conn) conn.vars.me = conn.vars return true end }");
+    client_open(env, &p, "42");
+    client_sends(&p, "x");
+    reload_ok(env, "return { on_message = function(conn) return type(conn.vars.me) end }");
+    client_sends(&p, "x");
+    assert_string_equal(client_last(&p), "table");
+    client_free(&p);
 }
 
 static void test_vars_that_would_never_end(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, "local bh = require 'bellhop'\n"
-               "return { on_message = function(conn) local v = conn.vars\n"
-               "  v.list, v.object = bh.json.array {}, {}\n"
-               "  local t = {} for _ = 1, 14 do t = { t, t, t, t, t, t, t, t, t, t } end\n"
-               "  v.wide = t return true end }");
-    phone_open(w, &p, "42");
-    phone_says(&p, "x");
-    reload_ok(w, "return { on_message = function(conn) return type(conn.vars.wide) end }");
-    phone_says(&p, "x");
-    assert_string_equal(phone_last(&p), "table");
-    phone_free(&p);
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, "local bh = require 'bellhop'\n"
+                 "return { on_message = function(conn) local v = conn.vars\n"
+                 "  v.list, v.object = bh.json.array {}, {}\n"
+                 "  local t = {} for _ = 1, 14 do t = { t, t, t, t, t, t, t, t, t, t } end\n"
+                 "  v.wide = t return true end }");
+    client_open(env, &p, "42");
+    client_sends(&p, "x");
+    reload_ok(env, "return { on_message = function(conn) return type(conn.vars.wide) end }");
+    client_sends(&p, "x");
+    assert_string_equal(client_last(&p), "table");
+    client_free(&p);
 }
 
 static void test_marks_go_along(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, "local bh = require 'bellhop'\n"
-               "return { on_message = function(conn)\n"
-               "  conn.vars.list, conn.vars.map = bh.json.array {}, bh.json.object { 7 }\n"
-               "  return true end }");
-    phone_open(w, &p, "42");
-    phone_says(&p, "x");
-    reload_ok(w, "return { on_message = function(conn) local e = require 'bellhop'.json.encode\n"
-                 "return e(conn.vars.list) .. e(conn.vars.map) end }");
-    phone_says(&p, "x");
-    assert_string_equal(phone_last(&p), "[]{\"1\":7}");
-    phone_free(&p);
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, "local bh = require 'bellhop'\n"
+                 "return { on_message = function(conn)\n"
+                 "  conn.vars.list, conn.vars.map = bh.json.array {}, bh.json.object { 7 }\n"
+                 "  return true end }");
+    client_open(env, &p, "42");
+    client_sends(&p, "x");
+    reload_ok(env, "return { on_message = function(conn) local e = require 'bellhop'.json.encode\n"
+                   "return e(conn.vars.list) .. e(conn.vars.map) end }");
+    client_sends(&p, "x");
+    assert_string_equal(client_last(&p), "[]{\"1\":7}");
+    client_free(&p);
 }
 
 /* --- hooks that are under way --- */
@@ -189,211 +189,210 @@ static void test_marks_go_along(void **state) {
     "    bh.publish{ user = 'log', data = '" name " closed ' .. tostring(conn.vars.last) } end }"
 
 static void test_hooks_of_one_connection_keep_their_order(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, SLOW("one"));
-    phone_open(w, &p, "42");
-    phone_says(&p, "0.5");
-    phone_says(&p, "0.1");
-    reload_ok(w, SLOW("two"));
-    assert_int_equal(states(w), 2);
-    phone_says(&p, "now");
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, SLOW("one"));
+    client_open(env, &p, "42");
+    client_sends(&p, "0.5");
+    client_sends(&p, "0.1");
+    reload_ok(env, SLOW("two"));
+    assert_int_equal(states(env), 2);
+    client_sends(&p, "now");
     assert_int_equal(p.sent_count, 0);
-    reload_ok(w, SLOW("three"));
-    phone_says(&p, "now");
-    assert_int_equal(states(w), 2);
-    world_pass(w, 420);
+    reload_ok(env, SLOW("three"));
+    client_sends(&p, "now");
+    assert_int_equal(states(env), 2);
+    env_advance(env, 420);
     assert_int_equal(p.sent_count, 1);
     assert_string_equal(p.sent[0], "one 0.5");
-    world_pass(w, 200);
-    assert_int_equal(states(w), 1);
+    env_advance(env, 200);
+    assert_int_equal(states(env), 1);
     assert_int_equal(p.sent_count, 4);
     assert_string_equal(p.sent[1], "three 0.1");
     assert_string_equal(p.sent[2], "three now");
     assert_string_equal(p.sent[3], "three now");
-    phone_free(&p);
+    client_free(&p);
 }
 
 static void test_a_connection_that_closes_meanwhile(void **state) {
-    struct world *w = *state;
-    struct phone p, log;
-    LOAD_OK(w, SLOW("one"));
-    phone_open(w, &log, "log");
-    phone_open(w, &p, "42");
-    phone_says(&p, "0.2");
-    reload_ok(w, SLOW("two"));
-    phone_says(&p, "0.1");
-    phone_free(&p);
-    world_pass(w, 100);
+    struct env *env = *state;
+    struct client p, log;
+    LOAD_OK(env, SLOW("one"));
+    client_open(env, &log, "log");
+    client_open(env, &p, "42");
+    client_sends(&p, "0.2");
+    reload_ok(env, SLOW("two"));
+    client_sends(&p, "0.1");
+    client_free(&p);
+    env_advance(env, 100);
     assert_int_equal(log.sent_count, 0);
-    world_pass(w, 500);
+    env_advance(env, 500);
     assert_int_equal(log.sent_count, 1);
-    assert_string_equal(phone_last(&log), "two closed two");
-    assert_int_equal(states(w), 1);
-    phone_free(&log);
+    assert_string_equal(client_last(&log), "two closed two");
+    assert_int_equal(states(env), 1);
+    client_free(&log);
 }
 
 static void test_subscribing_in_the_old_hook_asks_the_new_one(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, "local bh = require 'bellhop'\n"
-               "return { on_message = function(conn) bh.sleep(0.1)\n"
-               "  local a, why = conn:subscribe 'good' local b = conn:subscribe 'bad'\n"
-               "  return tostring(a) .. tostring(b) end }");
-    phone_open(w, &p, "42");
-    phone_says(&p, "x");
-    reload_ok(w, "return { on_subscribe = function(conn, topic) return topic == 'good' end }");
-    world_pass(w, 300);
-    assert_string_equal(phone_last(&p), "truenil");
-    assert_int_equal(states(w), 1);
-    phone_free(&p);
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, "local bh = require 'bellhop'\n"
+                 "return { on_message = function(conn) bh.sleep(0.1)\n"
+                 "  local a, why = conn:subscribe 'good' local b = conn:subscribe 'bad'\n"
+                 "  return tostring(a) .. tostring(b) end }");
+    client_open(env, &p, "42");
+    client_sends(&p, "x");
+    reload_ok(env, "return { on_subscribe = function(conn, topic) return topic == 'good' end }");
+    env_advance(env, 300);
+    assert_string_equal(client_last(&p), "truenil");
+    assert_int_equal(states(env), 1);
+    client_free(&p);
 }
 
 static void test_a_handshake_under_way_ends_in_its_state(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct bh_request r = {.path = BH_SLICE("/ws")};
     struct answer a = {0}, b = {0};
     struct bh_hooks *h;
-    LOAD_OK(w, "return { on_handshake = function() require 'bellhop'.sleep(0.1)\n"
-               "  return { user = 'one' } end }");
-    h = w->worker->hooks;
+    LOAD_OK(env, "return { on_handshake = function() require 'bellhop'.sleep(0.1)\n"
+                 "  return { user = 'one' } end }");
+    h = env->worker->hooks;
     assert_true(h->vt->handshake(h, &r, on_handshake_result, &a, 0) != 0);
     bh_handle ticket = h->vt->handshake(h, &r, on_handshake_result, &b, 0);
-    reload_ok(w, "return { on_handshake = function() return { user = 'two' } end }");
-    h = w->worker->hooks;
+    reload_ok(env, "return { on_handshake = function() return { user = 'two' } end }");
+    h = env->worker->hooks;
     h->vt->cancel(h, ticket);
-    world_pass(w, 200);
+    env_advance(env, 200);
     assert_true(bh_slice_eq(a.identity->user, BH_SLICE("one")));
     assert_int_equal(b.calls, 0);
-    assert_int_equal(states(w), 1);
+    assert_int_equal(states(env), 1);
     answer_free(&a);
     answer_free(&b);
 }
 
 static void test_publishing_in_the_old_one_meets_the_new_filter(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, "local bh = require 'bellhop'\n"
-               "return { on_message = function(conn, d) bh.sleep(0.1)\n"
-               "  bh.publish{ user = '42', data = 'x' } return 'done' end }");
-    phone_open(w, &p, "42");
-    phone_says(&p, "x");
-    reload_ok(w, "return { on_deliver = function(conn, m)\n"
-                 "conn.vars.seen = true return 'filtered ' .. m.data end,\n"
-                 "on_message = function(conn) return tostring(conn.vars.seen) end }");
-    world_pass(w, 200);
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, "local bh = require 'bellhop'\n"
+                 "return { on_message = function(conn, d) bh.sleep(0.1)\n"
+                 "  bh.publish{ user = '42', data = 'x' } return 'done' end }");
+    client_open(env, &p, "42");
+    client_sends(&p, "x");
+    reload_ok(env, "return { on_deliver = function(conn, m)\n"
+                   "conn.vars.seen = true return 'filtered ' .. m.data end,\n"
+                   "on_message = function(conn) return tostring(conn.vars.seen) end }");
+    env_advance(env, 200);
     assert_int_equal(p.sent_count, 2);
     assert_string_equal(p.sent[0], "filtered x");
     assert_string_equal(p.sent[1], "done");
-    phone_free(&p);
+    client_free(&p);
 }
 
 /* The old hook sees connections that belong to the new state by now, and takes none away. */
 static void test_an_old_hook_looks_at_connections(void **state) {
-    struct world *w = *state;
-    struct phone p, q;
-    LOAD_OK(w,
+    struct env *env = *state;
+    struct client p, q;
+    LOAD_OK(env,
             "local bh = require 'bellhop'\n"
             "return { on_message = function(conn, d)\n"
             "  conn.vars.n = (conn.vars.n or 0) + 1\n"
             "  if d == 'slow' then bh.sleep(0.2)\n"
             "    for _, c in ipairs(bh.hub.by_user '43') do c:send('from old ' .. c.user) end end\n"
             "  return 'one' end }");
-    phone_open(w, &p, "42");
-    phone_open(w, &q, "43");
-    phone_says(&q, "x");
-    phone_says(&p, "slow");
-    reload_ok(w, "return { on_message = function(conn)\n"
-                 "  conn.vars.n = conn.vars.n + 1 return 'two ' .. conn.vars.n end }");
-    phone_says(&q, "x");
-    world_pass(w, 300);
+    client_open(env, &p, "42");
+    client_open(env, &q, "43");
+    client_sends(&q, "x");
+    client_sends(&p, "slow");
+    reload_ok(env, "return { on_message = function(conn)\n"
+                   "  conn.vars.n = conn.vars.n + 1 return 'two ' .. conn.vars.n end }");
+    client_sends(&q, "x");
+    env_advance(env, 300);
     assert_string_equal(q.sent[1], "two 2");
     assert_string_equal(q.sent[2], "from old 43");
-    phone_says(&q, "x");
-    assert_string_equal(phone_last(&q), "two 3");
-    assert_int_equal(states(w), 1);
-    phone_free(&p);
-    phone_free(&q);
+    client_sends(&q, "x");
+    assert_string_equal(client_last(&q), "two 3");
+    assert_int_equal(states(env), 1);
+    client_free(&p);
+    client_free(&q);
 }
 
 /* More than a slice, with vars; some are used, some close before their turn comes. */
 static void test_many_connections_follow(void **state) {
     enum { MANY = 1300 };
-    struct world *w = *state;
-    struct phone *phones = bh_calloc(MANY, sizeof *phones);
+    struct env *env = *state;
+    struct client *clients = bh_calloc(MANY, sizeof *clients);
     char expected[24];
-    LOAD_OK(w, "local n = 0 return { on_open = function(conn) n = n + 1 conn.vars.n = n end }");
+    LOAD_OK(env, "local n = 0 return { on_open = function(conn) n = n + 1 conn.vars.n = n end }");
     for (int i = 0; i < MANY; i++)
-        phone_open(w, &phones[i], "u");
+        client_open(env, &clients[i], "u");
     for (int r = 0; r < 3; r++) {
-        world_write(
-            w, "a.lua",
-            "closed = 0 return { on_message = function(conn) return conn.vars.n .. '' end,\n"
-            "on_close = function(conn) assert(conn.vars.n) closed = closed + 1 end }");
+        env_write(env, "a.lua",
+                  "closed = 0 return { on_message = function(conn) return conn.vars.n .. '' end,\n"
+                  "on_close = function(conn) assert(conn.vars.n) closed = closed + 1 end }");
         struct bh_script *next;
-        assert_int_equal(bh_script_new(&w->config, w->worker, 2 + (unsigned)r, &next, &w->error),
-                         0);
-        bh_script_start(next, world_on_init, w);
+        assert_int_equal(
+            bh_script_new(&env->config, env->worker, 2 + (unsigned)r, &next, &env->error), 0);
+        bh_script_start(next, env_on_init, env);
         bh_script_activate(next);
-        w->script = next;
-        phone_says(&phones[MANY - 1 - r], "x");
+        env->script = next;
+        client_sends(&clients[MANY - 1 - r], "x");
         snprintf(expected, sizeof expected, "%d", MANY - r);
-        assert_string_equal(phone_last(&phones[MANY - 1 - r]), expected);
-        phone_free(&phones[r]);
+        assert_string_equal(client_last(&clients[MANY - 1 - r]), expected);
+        client_free(&clients[r]);
     }
-    assert_true(states(w) > 1);
-    world_pass(w, 200);
-    assert_int_equal(states(w), 1);
+    assert_true(states(env) > 1);
+    env_advance(env, 200);
+    assert_int_equal(states(env), 1);
     for (int i = 3; i < MANY; i++) {
-        phone_says(&phones[i], "x");
+        client_sends(&clients[i], "x");
         snprintf(expected, sizeof expected, "%d", i + 1);
-        assert_string_equal(phone_last(&phones[i]), expected);
-        phone_free(&phones[i]);
+        assert_string_equal(client_last(&clients[i]), expected);
+        client_free(&clients[i]);
     }
-    bh_free(phones);
+    bh_free(clients);
 }
 
 /* --- what scripts have started by themselves --- */
 
 static void test_tasks_that_last_are_ended(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    w->config.hook_timeout_ms = 1000;
-    LOAD_OK(w, "local bh = require 'bellhop'\n"
-               "return { on_init = function()\n"
-               "  bh.spawn(function() while true do bh.sleep(0.3)\n"
-               "    bh.publish{ user = '42', data = 'tick' } end end) end }");
-    phone_open(w, &p, "42");
-    world_pass(w, 400);
+    struct env *env = *state;
+    struct client p;
+    env->config.hook_timeout_ms = 1000;
+    LOAD_OK(env, "local bh = require 'bellhop'\n"
+                 "return { on_init = function()\n"
+                 "  bh.spawn(function() while true do bh.sleep(0.3)\n"
+                 "    bh.publish{ user = '42', data = 'tick' } end end) end }");
+    client_open(env, &p, "42");
+    env_advance(env, 400);
     assert_int_equal(p.sent_count, 1);
-    reload_ok(w, ECHO("two"));
-    world_pass(w, 400);
+    reload_ok(env, ECHO("two"));
+    env_advance(env, 400);
     assert_true(p.sent_count > 1); /* it may finish */
-    assert_int_equal(states(w), 2);
-    world_pass(w, 1000);
-    assert_int_equal(states(w), 1);
-    phone_forget(&p);
-    world_pass(w, 1000);
+    assert_int_equal(states(env), 2);
+    env_advance(env, 1000);
+    assert_int_equal(states(env), 1);
+    client_forget(&p);
+    env_advance(env, 1000);
     assert_int_equal(p.sent_count, 0);
-    phone_free(&p);
+    client_free(&p);
 }
 
 static void test_the_end_in_the_middle(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, SLOW("one"));
-    phone_open(w, &p, "42");
-    phone_says(&p, "10");
-    reload_ok(w, SLOW("two"));
-    phone_says(&p, "10");
-    world_close_script(w);
-    assert_int_equal(states(w), 0);
-    phone_free(&p);
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, SLOW("one"));
+    client_open(env, &p, "42");
+    client_sends(&p, "10");
+    reload_ok(env, SLOW("two"));
+    client_sends(&p, "10");
+    env_close_script(env);
+    assert_int_equal(states(env), 0);
+    client_free(&p);
 }
 
 /* --- many at random --- */
 
-#define PHONES 12
+#define CLIENTS 12
 
 static unsigned roll(unsigned *seed, unsigned sides) {
     *seed = *seed * 1664525u + 1013904223u;
@@ -401,9 +400,9 @@ static unsigned roll(unsigned *seed, unsigned sides) {
 }
 
 static void test_random_lives(void **state) {
-    struct world *w = *state;
-    struct phone *phones[PHONES] = {0};
-    unsigned seed = 11, said[PHONES] = {0}, heard = 0, asked = 0;
+    struct env *env = *state;
+    struct client *clients[CLIENTS] = {0};
+    unsigned seed = 11, said[CLIENTS] = {0}, heard = 0, asked = 0;
     static const char source[] =
         "local bh = require 'bellhop'\n"
         "return { on_message = function(conn, d)\n"
@@ -413,49 +412,49 @@ static void test_random_lives(void **state) {
         "  return tostring(conn.vars.n) end,\n"
         "  on_subscribe = function() bh.sleep(0.01) return true end,\n"
         "  on_close = function(conn) bh.sleep(0.01) end }";
-    LOAD_OK(w, source);
+    LOAD_OK(env, source);
     for (int step = 0; step < 3000; step++) {
-        unsigned i = roll(&seed, PHONES);
-        if (!phones[i]) {
-            phones[i] = bh_calloc(1, sizeof **phones);
-            phone_open(w, phones[i], "u");
+        unsigned i = roll(&seed, CLIENTS);
+        if (!clients[i]) {
+            clients[i] = bh_calloc(1, sizeof **clients);
+            client_open(env, clients[i], "u");
             said[i] = 0;
         } else if (roll(&seed, 60) == 0) {
-            phone_free(phones[i]);
-            bh_free(phones[i]);
-            phones[i] = NULL;
+            client_free(clients[i]);
+            bh_free(clients[i]);
+            clients[i] = NULL;
         } else if (roll(&seed, 40) == 0) {
-            reload_ok(w, source);
+            reload_ok(env, source);
         } else if (roll(&seed, 10) == 0) {
-            world_pass(w, roll(&seed, 40));
+            env_advance(env, roll(&seed, 40));
         } else {
-            phone_says(phones[i], "x");
+            client_sends(clients[i], "x");
             said[i]++;
             asked++;
         }
-        for (i = 0; i < PHONES; i++) {
-            for (unsigned k = 0; phones[i] && k < phones[i]->sent_count; k++)
+        for (i = 0; i < CLIENTS; i++) {
+            for (unsigned k = 0; clients[i] && k < clients[i]->sent_count; k++)
                 heard++;
-            if (phones[i])
-                phone_forget(phones[i]);
+            if (clients[i])
+                client_forget(clients[i]);
         }
     }
     assert_true(heard > asked / 2);
-    world_pass(w, 5000);
-    assert_int_equal(states(w), 1);
-    for (unsigned i = 0; i < PHONES; i++) {
-        if (!phones[i])
+    env_advance(env, 5000);
+    assert_int_equal(states(env), 1);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        if (!clients[i])
             continue;
         char expected[16];
-        phone_forget(phones[i]);
-        phone_says(phones[i], "x");
-        world_pass(w, 100);
+        client_forget(clients[i]);
+        client_sends(clients[i], "x");
+        env_advance(env, 100);
         snprintf(expected, sizeof expected, "%u", said[i] + 1);
-        assert_string_equal(phone_last(phones[i]), expected); /* none lost, none twice */
-        phone_free(phones[i]);
-        bh_free(phones[i]);
+        assert_string_equal(client_last(clients[i]), expected); /* none lost, none twice */
+        client_free(clients[i]);
+        bh_free(clients[i]);
     }
-    world_pass(w, 1000);
+    env_advance(env, 1000);
 }
 
 int main(void) {

@@ -6,73 +6,73 @@
 #define HTTP(entries) "return { http = {" entries "} }"
 #define NOTHING       " = function() end,"
 
-static const char *find(struct world *w, const char *method, const char *path) {
+static const char *find(struct env *env, const char *method, const char *path) {
     struct bh_path_params params;
     const struct bh_script_route *r =
-        bh_routes_find(&w->script->routes, bh_slice_cstr(method), bh_slice_cstr(path), &params);
+        bh_routes_find(&env->script->routes, bh_slice_cstr(method), bh_slice_cstr(path), &params);
     return r ? r->path : "none";
 }
 
-static const char *allow(struct world *w, const char *path) {
-    const char *methods = bh_routes_allow(&w->script->routes, bh_slice_cstr(path));
+static const char *allow(struct env *env, const char *path) {
+    const char *methods = bh_routes_allow(&env->script->routes, bh_slice_cstr(path));
     return methods ? methods : "none";
 }
 
 static void test_the_most_specific_wins(void **state) {
-    struct world *w = *state;
-    LOAD_OK(w,
+    struct env *env = *state;
+    LOAD_OK(env,
             HTTP("['GET /*']" NOTHING "['GET /x/:id']" NOTHING "['GET /x/new']" NOTHING
                  "['GET /x/*rest']" NOTHING "['GET /:a/new']" NOTHING "['POST /x/:id']" NOTHING));
-    assert_string_equal(find(w, "GET", "/x/new"), "/x/new");
-    assert_string_equal(find(w, "GET", "/x/7"), "/x/:id");
-    assert_string_equal(find(w, "GET", "/x/7/8"), "/x/*rest");
-    assert_string_equal(find(w, "GET", "/y/new"), "/:a/new");
-    assert_string_equal(find(w, "GET", "/y/7"), "/*");
-    assert_string_equal(find(w, "GET", "/"), "/*");
-    assert_string_equal(find(w, "POST", "/x/new"), "/x/:id");
-    assert_string_equal(find(w, "POST", "/y"), "none");
-    assert_string_equal(find(w, "get", "/x/7"), "none");
-    assert_string_equal(find(w, "", "/x/7"), "none");
+    assert_string_equal(find(env, "GET", "/x/new"), "/x/new");
+    assert_string_equal(find(env, "GET", "/x/7"), "/x/:id");
+    assert_string_equal(find(env, "GET", "/x/7/8"), "/x/*rest");
+    assert_string_equal(find(env, "GET", "/y/new"), "/:a/new");
+    assert_string_equal(find(env, "GET", "/y/7"), "/*");
+    assert_string_equal(find(env, "GET", "/"), "/*");
+    assert_string_equal(find(env, "POST", "/x/new"), "/x/:id");
+    assert_string_equal(find(env, "POST", "/y"), "none");
+    assert_string_equal(find(env, "get", "/x/7"), "none");
+    assert_string_equal(find(env, "", "/x/7"), "none");
 }
 
 static void test_allow(void **state) {
-    struct world *w = *state;
-    LOAD_OK(w, HTTP("['GET /a']" NOTHING "['DELETE /:x']" NOTHING "['POST /p']" NOTHING
-                    "['OPTIONS /all']" NOTHING "['GET /all']" NOTHING "['PUT /all']" NOTHING
-                    "['PATCH /all']" NOTHING "['POST /all']" NOTHING "['HEAD /all']" NOTHING));
-    assert_string_equal(allow(w, "/a"), "GET, HEAD, DELETE");
-    assert_string_equal(allow(w, "/p"), "POST, DELETE");
-    assert_string_equal(allow(w, "/all"), "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-    assert_string_equal(allow(w, "/a/b"), "none");
+    struct env *env = *state;
+    LOAD_OK(env, HTTP("['GET /a']" NOTHING "['DELETE /:x']" NOTHING "['POST /p']" NOTHING
+                      "['OPTIONS /all']" NOTHING "['GET /all']" NOTHING "['PUT /all']" NOTHING
+                      "['PATCH /all']" NOTHING "['POST /all']" NOTHING "['HEAD /all']" NOTHING));
+    assert_string_equal(allow(env, "/a"), "GET, HEAD, DELETE");
+    assert_string_equal(allow(env, "/p"), "POST, DELETE");
+    assert_string_equal(allow(env, "/all"), "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    assert_string_equal(allow(env, "/a/b"), "none");
 }
 
 static void test_head(void **state) {
-    struct world *w = *state;
-    LOAD_OK(w, HTTP("['GET /a/:x']" NOTHING "['HEAD /a/:y']" NOTHING "['GET /b']" NOTHING
-                    "['HEAD /c']" NOTHING));
-    assert_string_equal(find(w, "HEAD", "/a/1"), "/a/:y");
-    assert_string_equal(find(w, "GET", "/a/1"), "/a/:x");
-    assert_string_equal(find(w, "HEAD", "/b"), "/b");
-    assert_string_equal(find(w, "GET", "/c"), "none");
+    struct env *env = *state;
+    LOAD_OK(env, HTTP("['GET /a/:x']" NOTHING "['HEAD /a/:y']" NOTHING "['GET /b']" NOTHING
+                      "['HEAD /c']" NOTHING));
+    assert_string_equal(find(env, "HEAD", "/a/1"), "/a/:y");
+    assert_string_equal(find(env, "GET", "/a/1"), "/a/:x");
+    assert_string_equal(find(env, "HEAD", "/b"), "/b");
+    assert_string_equal(find(env, "GET", "/c"), "none");
 }
 
 static void test_the_first_script_wins(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct bh_path_params params;
-    LOAD_OK(w, HTTP("['GET /x/:a']" NOTHING), HTTP("['GET /x/:b']" NOTHING "['GET /y']" NOTHING));
+    LOAD_OK(env, HTTP("['GET /x/:a']" NOTHING), HTTP("['GET /x/:b']" NOTHING "['GET /y']" NOTHING));
     const struct bh_script_route *r =
-        bh_routes_find(&w->script->routes, BH_SLICE("GET"), BH_SLICE("/x/1"), &params);
-    assert_ptr_equal(r->file, w->files[0]);
+        bh_routes_find(&env->script->routes, BH_SLICE("GET"), BH_SLICE("/x/1"), &params);
+    assert_ptr_equal(r->file, env->files[0]);
     assert_true(bh_slice_eq(params.list[0].name, BH_SLICE("a")));
-    assert_string_equal(find(w, "GET", "/y"), "/y");
-    assert_int_equal(w->script->routes.count, 2);
+    assert_string_equal(find(env, "GET", "/y"), "/y");
+    assert_int_equal(env->script->routes.count, 2);
 }
 
 static void test_present(void **state) {
-    struct world *w = *state;
-    LOAD_OK(w, "return { http = {}, on_open = function() end }");
-    assert_false(bh_hooks_has(bh_script_hooks(w->script), BH_HOOK_HTTP));
-    assert_string_equal(find(w, "GET", "/"), "none");
+    struct env *env = *state;
+    LOAD_OK(env, "return { http = {}, on_open = function() end }");
+    assert_false(bh_hooks_has(bh_script_hooks(env->script), BH_HOOK_HTTP));
+    assert_string_equal(find(env, "GET", "/"), "none");
 }
 
 static void test_bad_keys(void **state) {
@@ -96,11 +96,11 @@ static void test_bad_keys(void **state) {
         {HTTP("['GET /:a']" NOTHING "['GET /:b']" NOTHING), "are the same endpoint"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        struct world *w = *state;
-        LOAD_FAILS(w, bad[i].source, bad[i].part);
-        bh_free(w->error);
-        bh_free(w->files[0]);
-        w->error = w->files[0] = NULL;
+        struct env *env = *state;
+        LOAD_FAILS(env, bad[i].source, bad[i].part);
+        bh_free(env->error);
+        bh_free(env->files[0]);
+        env->error = env->files[0] = NULL;
     }
 }
 
@@ -109,14 +109,14 @@ static bool is_taken(struct bh_slice path) {
 }
 
 static void test_taken_paths(void **state) {
-    struct world *w = *state;
-    w->config.path_is_taken = is_taken;
-    LOAD_FAILS(w, HTTP("['PUT /api/users/:id']" NOTHING),
+    struct env *env = *state;
+    env->config.path_is_taken = is_taken;
+    LOAD_FAILS(env, HTTP("['PUT /api/users/:id']" NOTHING),
                "http[\"PUT /api/users/:id\"]: bellhop itself answers at this path");
-    bh_free(w->error);
-    bh_free(w->files[0]);
-    w->error = w->files[0] = NULL;
-    LOAD_OK(w, HTTP("['GET /*']" NOTHING "['GET /:a/users']" NOTHING));
+    bh_free(env->error);
+    bh_free(env->files[0]);
+    env->error = env->files[0] = NULL;
+    LOAD_OK(env, HTTP("['GET /*']" NOTHING "['GET /:a/users']" NOTHING));
 }
 
 int main(void) {

@@ -26,14 +26,14 @@ static void test_syntax_error_names_file_and_line(void **state) {
 
 static void test_error_at_load_has_a_traceback(void **state) {
     LOAD_FAILS(*state, "local function f() error('boom') end\nf()", "a.lua:1: boom");
-    assert_non_null(strstr(((struct world *)*state)->error, "stack traceback"));
+    assert_non_null(strstr(((struct env *)*state)->error, "stack traceback"));
 }
 
 static void test_missing_file(void **state) {
-    struct world *w = *state;
-    w->files[0] = bh_strdup("/nowhere/at/all.lua");
-    assert_int_equal(world_load_files(w, 1), BH_ESCRIPT);
-    assert_non_null(strstr(w->error, "/nowhere/at/all.lua"));
+    struct env *env = *state;
+    env->files[0] = bh_strdup("/nowhere/at/all.lua");
+    assert_int_equal(env_load_files(env, 1), BH_ESCRIPT);
+    assert_non_null(strstr(env->error, "/nowhere/at/all.lua"));
 }
 
 static void test_bytecode_is_refused(void **state) {
@@ -50,22 +50,22 @@ static void test_waiting_while_loading(void **state) {
 }
 
 static void test_check_without_a_worker(void **state) {
-    struct world *w = *state;
-    struct bh_worker *worker = w->worker;
-    w->worker = NULL;
-    world_write(w, "a.lua", "return { on_open = function() end }");
-    w->files[0] = bh_malloc(64);
-    snprintf(w->files[0], 64, "%s/a.lua", w->dir);
-    assert_int_equal(world_load_files(w, 1), 0);
-    world_close_script(w);
-    w->worker = worker;
+    struct env *env = *state;
+    struct bh_worker *worker = env->worker;
+    env->worker = NULL;
+    env_write(env, "a.lua", "return { on_open = function() end }");
+    env->files[0] = bh_malloc(64);
+    snprintf(env->files[0], 64, "%s/a.lua", env->dir);
+    assert_int_equal(env_load_files(env, 1), 0);
+    env_close_script(env);
+    env->worker = worker;
 }
 
 static void test_present_is_what_the_scripts_have(void **state) {
-    struct world *w = *state;
-    LOAD_OK(w, "return { on_open = function() end }", "return { on_api = function() end }");
-    assert_int_equal(bh_script_hooks(w->script)->present, BH_HOOK_OPEN | BH_HOOK_API);
-    assert_ptr_equal(w->worker->hooks, bh_script_hooks(w->script));
+    struct env *env = *state;
+    LOAD_OK(env, "return { on_open = function() end }", "return { on_api = function() end }");
+    assert_int_equal(bh_script_hooks(env->script)->present, BH_HOOK_OPEN | BH_HOOK_API);
+    assert_ptr_equal(env->worker->hooks, bh_script_hooks(env->script));
 }
 
 /* --- sandbox --- */
@@ -92,15 +92,15 @@ static void test_collectgarbage(void **state) {
 }
 
 static void test_require_beside_the_script(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     char path[64];
-    snprintf(path, sizeof path, "mkdir -p %s/lib/deep", w->dir);
+    snprintf(path, sizeof path, "mkdir -p %s/lib/deep", env->dir);
     assert_int_equal(system(path), 0);
-    world_write(w, "lib/one.lua", "local n = ... return { name = n }");
-    world_write(w, "lib/deep/init.lua", "return 5");
-    world_write(w, "lib/loop.lua", "return require 'lib.loop'");
-    world_write(w, "lib/nothing.lua", "");
-    LUA_OK(w,
+    env_write(env, "lib/one.lua", "local n = ... return { name = n }");
+    env_write(env, "lib/deep/init.lua", "return 5");
+    env_write(env, "lib/loop.lua", "return require 'lib.loop'");
+    env_write(env, "lib/nothing.lua", "");
+    LUA_OK(env,
            "eq(require('lib.one').name, 'lib.one') eq(require('lib.one'), require('lib.one')) "
            "eq(require 'lib.deep', 5) eq(require 'lib.nothing', true) "
            "eq(require 'bellhop', bh) "
@@ -113,10 +113,10 @@ static void test_require_beside_the_script(void **state) {
 }
 
 static void test_trusted_has_everything(void **state) {
-    struct world *w = *state;
-    w->config.trusted = true;
-    LUA_OK(w, "assert(io.open and debug.traceback and package.path and os.getenv) "
-              "eq(require 'bellhop', bh)");
+    struct env *env = *state;
+    env->config.trusted = true;
+    LUA_OK(env, "assert(io.open and debug.traceback and package.path and os.getenv) "
+                "eq(require 'bellhop', bh)");
 }
 
 /* --- on_init --- */
@@ -127,50 +127,50 @@ static void test_init_context(void **state) {
 }
 
 static void test_init_may_wait(void **state) {
-    struct world *w = *state;
-    assert_int_equal(WORLD_LOAD(w, "local bh = require 'bellhop'\n"
+    struct env *env = *state;
+    assert_int_equal(ENV_LOAD(env, "local bh = require 'bellhop'\n"
                                    "return { on_init = function() bh.sleep(0.5) end }"),
                      0);
-    assert_int_equal(w->init_calls, 0);
-    world_pass(w, 600);
-    assert_int_equal(w->init_calls, 1);
-    assert_true(w->started);
+    assert_int_equal(env->init_calls, 0);
+    env_advance(env, 600);
+    assert_int_equal(env->init_calls, 1);
+    assert_true(env->started);
 }
 
 static void test_init_error_refuses(void **state) {
-    struct world *w = *state;
-    assert_int_equal(WORLD_LOAD(w, "return { on_init = function() error 'no key' end }"), 0);
-    assert_false(w->started);
-    assert_non_null(strstr(w->error, "a.lua:1: no key"));
+    struct env *env = *state;
+    assert_int_equal(ENV_LOAD(env, "return { on_init = function() error 'no key' end }"), 0);
+    assert_false(env->started);
+    assert_non_null(strstr(env->error, "a.lua:1: no key"));
 }
 
 static void test_init_false_refuses(void **state) {
-    struct world *w = *state;
-    assert_int_equal(WORLD_LOAD(w, "return { on_init = function() return false, 'not today' end }"),
+    struct env *env = *state;
+    assert_int_equal(ENV_LOAD(env, "return { on_init = function() return false, 'not today' end }"),
                      0);
-    assert_false(w->started);
-    assert_non_null(strstr(w->error, "on_init refused: not today"));
+    assert_false(env->started);
+    assert_non_null(strstr(env->error, "on_init refused: not today"));
 }
 
 static void test_every_script_has_its_init(void **state) {
-    struct world *w = *state;
-    LOAD_OK(w, "n = 0 return { on_init = function() n = n + 1 return true end }",
+    struct env *env = *state;
+    LOAD_OK(env, "n = 0 return { on_init = function() n = n + 1 return true end }",
             "return { on_init = function() assert(n == 1) n = n + 1 end }",
             "return { on_init = function() assert(n == 2) end }");
-    assert_int_equal(w->init_calls, 1);
+    assert_int_equal(env->init_calls, 1);
 }
 
 static void test_freed_while_it_waits(void **state) {
-    struct world *w = *state;
-    assert_int_equal(WORLD_LOAD(w, "local bh = require 'bellhop'\n"
+    struct env *env = *state;
+    assert_int_equal(ENV_LOAD(env, "local bh = require 'bellhop'\n"
                                    "return { on_init = function()\n"
                                    "  bh.spawn(function() bh.sleep(9) end)\n"
                                    "  bh.after(9, function() end)\n"
                                    "  bh.redis.call('PING')\n"
                                    "end }"),
                      0);
-    world_close_script(w);
-    assert_null(w->worker->hooks);
+    env_close_script(env);
+    assert_null(env->worker->hooks);
 }
 
 int main(void) {

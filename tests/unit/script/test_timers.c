@@ -7,124 +7,124 @@
 /* --- timers --- */
 
 static void test_a_timer_runs_again_and_again(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, BH "return { timers = { tick = { every = 0.1, fn = function()\n"
-                  "bh.publish{ user = '42', data = 'tick' } end } } }");
-    phone_open(w, &p, "42");
-    world_pass(w, 1050);
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, BH "return { timers = { tick = { every = 0.1, fn = function()\n"
+                    "bh.publish{ user = '42', data = 'tick' } end } } }");
+    client_open(env, &p, "42");
+    env_advance(env, 1050);
     if (p.sent_count < 9 || p.sent_count > 10)
         fail_msg("%u ticks", p.sent_count);
-    phone_free(&p);
+    client_free(&p);
 }
 
 static void test_a_timer_does_not_overlap_with_itself(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, BH "local running = 0\n"
-                  "return { timers = { tick = { every = 0.1, fn = function()\n"
-                  "  running = running + 1 assert(running == 1) bh.sleep(0.25)\n"
-                  "  running = running - 1\n"
-                  "  bh.publish{ user = '42', data = 'tick' } end } } }");
-    phone_open(w, &p, "42");
-    world_pass(w, 1150);
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, BH "local running = 0\n"
+                    "return { timers = { tick = { every = 0.1, fn = function()\n"
+                    "  running = running + 1 assert(running == 1) bh.sleep(0.25)\n"
+                    "  running = running - 1\n"
+                    "  bh.publish{ user = '42', data = 'tick' } end } } }");
+    client_open(env, &p, "42");
+    env_advance(env, 1150);
     assert_in_range(p.sent_count, 3, 4);
-    phone_free(&p);
+    client_free(&p);
 }
 
 static void test_a_timer_that_fails_goes_on(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, BH "local n = 0\n"
-                  "return { timers = { tick = { every = 0.1, fn = function() n = n + 1\n"
-                  "  bh.publish{ user = '42', data = tostring(n) }\n"
-                  "  if n == 2 then error 'boom' end end } } }");
-    phone_open(w, &p, "42");
-    world_pass(w, 450);
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, BH "local n = 0\n"
+                    "return { timers = { tick = { every = 0.1, fn = function() n = n + 1\n"
+                    "  bh.publish{ user = '42', data = tostring(n) }\n"
+                    "  if n == 2 then error 'boom' end end } } }");
+    client_open(env, &p, "42");
+    env_advance(env, 450);
     assert_true(p.sent_count >= 3);
     assert_string_equal(p.sent[2], "3");
-    phone_free(&p);
+    client_free(&p);
 }
 
 static void test_timers_of_an_instance_run_on_one_worker(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    w->worker->index = 1;
-    LOAD_OK(w, BH "local function say(what) return function()\n"
-                  "  bh.publish{ user = '42', data = what } end end\n"
-                  "return { timers = {\n"
-                  "  a = { every = 0.1, scope = 'instance', fn = say 'instance' },\n"
-                  "  b = { every = 0.1, scope = 'cluster', fn = say 'cluster' },\n"
-                  "  c = { every = 0.1, scope = 'worker', fn = say 'worker' } } }");
-    phone_open(w, &p, "42");
-    world_pass(w, 150);
+    struct env *env = *state;
+    struct client p;
+    env->worker->index = 1;
+    LOAD_OK(env, BH "local function say(what) return function()\n"
+                    "  bh.publish{ user = '42', data = what } end end\n"
+                    "return { timers = {\n"
+                    "  a = { every = 0.1, scope = 'instance', fn = say 'instance' },\n"
+                    "  b = { every = 0.1, scope = 'cluster', fn = say 'cluster' },\n"
+                    "  c = { every = 0.1, scope = 'worker', fn = say 'worker' } } }");
+    client_open(env, &p, "42");
+    env_advance(env, 150);
     assert_int_equal(p.sent_count, 1);
     assert_string_equal(p.sent[0], "worker");
-    phone_free(&p);
-    w->worker->index = 0;
+    client_free(&p);
+    env->worker->index = 0;
 }
 
 static void test_a_timer_of_the_cluster_asks_for_a_lease(void **state) {
-    struct world *w = *state;
-    struct phone p;
+    struct env *env = *state;
+    struct client p;
     const struct bh_reply ok = {.type = BH_REPLY_STATUS, .str = BH_SLICE("OK")},
                           taken = {.type = BH_REPLY_NIL},
                           bad = {.type = BH_REPLY_ERROR, .str = BH_SLICE("NOPERM x")};
-    w->worker->redis = &w->redis.base;
-    LOAD_OK(w, BH "return { timers = { tick = { every = 1, scope = 'cluster', fn = function()\n"
-                  "bh.publish{ user = '42', data = 'tick' } end } } }");
-    phone_open(w, &p, "42");
+    env->worker->redis = &env->redis.base;
+    LOAD_OK(env, BH "return { timers = { tick = { every = 1, scope = 'cluster', fn = function()\n"
+                    "bh.publish{ user = '42', data = 'tick' } end } } }");
+    client_open(env, &p, "42");
     for (int i = 0; i < 4; i++) {
-        world_pass(w, 1005);
-        assert_int_equal(w->redis.calls, i + 1);
-        assert_true(bh_slice_eq(bh_bytes_slice(&w->redis.command),
+        env_advance(env, 1005);
+        assert_int_equal(env->redis.calls, i + 1);
+        assert_true(bh_slice_eq(bh_bytes_slice(&env->redis.command),
                                 BH_SLICE("SET ws:timer:tick i1 NX PX 950")));
-        w->redis.done(w->redis.ud, w->redis.handle, i == 3 ? BH_EUNAVAIL : 0,
-                      i == 0   ? &ok
-                      : i == 1 ? &taken
-                               : &bad);
+        env->redis.done(env->redis.ud, env->redis.handle, i == 3 ? BH_EUNAVAIL : 0,
+                        i == 0   ? &ok
+                        : i == 1 ? &taken
+                                 : &bad);
         assert_int_equal(p.sent_count, 1);
     }
-    phone_free(&p);
-    world_pass(w, 1005);
-    world_close_script(w);
-    w->redis.done(w->redis.ud, w->redis.handle, 0, &ok); /* the state has gone */
+    client_free(&p);
+    env_advance(env, 1005);
+    env_close_script(env);
+    env->redis.done(env->redis.ud, env->redis.handle, 0, &ok); /* the state has gone */
 }
 
 static void test_timers_without_redis_are_the_instances(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, BH "return { timers = { tick = { every = 0.1, scope = 'cluster', fn = function()\n"
-                  "bh.publish{ user = '42', data = 'tick' } end } } }");
-    phone_open(w, &p, "42");
-    world_pass(w, 150);
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, BH "return { timers = { tick = { every = 0.1, scope = 'cluster', fn = function()\n"
+                    "bh.publish{ user = '42', data = 'tick' } end } } }");
+    client_open(env, &p, "42");
+    env_advance(env, 150);
     assert_int_equal(p.sent_count, 1);
-    phone_free(&p);
+    client_free(&p);
 }
 
 static void test_timers_change_with_a_reload(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct bh_script *next;
-    struct phone p;
-    LOAD_OK(w, BH "return { timers = { tick = { every = 0.1, fn = function()\n"
-                  "bh.sleep(0.05) bh.publish{ user = '42', data = 'old' } end } } }");
-    phone_open(w, &p, "42");
-    world_pass(w, 120);
-    world_write(w, "a.lua",
-                BH "return { timers = { tick = { every = 0.1, fn = function()\n"
-                   "bh.publish{ user = '42', data = 'new' } end } } }");
-    assert_int_equal(bh_script_new(&w->config, w->worker, 2, &next, &w->error), 0);
-    bh_script_start(next, world_on_init, w);
-    world_pass(w, 10);
+    struct client p;
+    LOAD_OK(env, BH "return { timers = { tick = { every = 0.1, fn = function()\n"
+                    "bh.sleep(0.05) bh.publish{ user = '42', data = 'old' } end } } }");
+    client_open(env, &p, "42");
+    env_advance(env, 120);
+    env_write(env, "a.lua",
+              BH "return { timers = { tick = { every = 0.1, fn = function()\n"
+                 "bh.publish{ user = '42', data = 'new' } end } } }");
+    assert_int_equal(bh_script_new(&env->config, env->worker, 2, &next, &env->error), 0);
+    bh_script_start(next, env_on_init, env);
+    env_advance(env, 10);
     bh_script_activate(next);
-    w->script = next;
-    world_pass(w, 320);
+    env->script = next;
+    env_advance(env, 320);
     assert_true(p.sent_count >= 3);
     assert_string_equal(p.sent[0], "old"); /* was under way */
     for (unsigned i = 1; i < p.sent_count; i++)
         assert_string_equal(p.sent[i], "new");
-    assert_int_equal(bh_script_state_count(w->worker), 1);
-    phone_free(&p);
+    assert_int_equal(bh_script_state_count(env->worker), 1);
+    client_free(&p);
 }
 
 #define BAD(name, text, part)                                                                      \
@@ -143,11 +143,11 @@ BAD(test_timer_scope, "{ x = { every = 1, fn = print, scope = 'world' } }", "`sc
 BAD(test_timer_bad_name, "{ ['a b'] = { every = 1, fn = print } }", "timers.a b:")
 
 static void test_timers_of_two_scripts(void **state) {
-    struct world *w = *state;
-    assert_int_equal(WORLD_LOAD(w, "return { timers = { x = { every = 1, fn = print } } }",
-                                "return { timers = { x = { every = 1, fn = print } } }"),
+    struct env *env = *state;
+    assert_int_equal(ENV_LOAD(env, "return { timers = { x = { every = 1, fn = print } } }",
+                              "return { timers = { x = { every = 1, fn = print } } }"),
                      BH_ESCRIPT);
-    assert_non_null(strstr(w->error, "b.lua: timers.x: another script has a timer of that name"));
+    assert_non_null(strstr(env->error, "b.lua: timers.x: another script has a timer of that name"));
 }
 
 /* --- on_expire --- */
@@ -164,32 +164,32 @@ static void on_expiry(void *ud, bh_handle handle, int64_t expires) {
     assert_int_equal(handle, 9);
 }
 
-static int64_t expiry_of(struct world *w, const char *answer) {
+static int64_t expiry_of(struct env *env, const char *answer) {
     char source[256];
-    struct phone p;
+    struct client p;
     struct expiry e = {0};
     snprintf(source, sizeof source, "return { on_expire = function(conn) %s end }", answer);
-    world_close_script(w);
-    LOAD_OK(w, source);
-    phone_open(w, &p, "42");
-    struct bh_hooks *h = w->worker->hooks;
+    env_close_script(env);
+    LOAD_OK(env, source);
+    client_open(env, &p, "42");
+    struct bh_hooks *h = env->worker->hooks;
     assert_true(bh_hooks_has(h, BH_HOOK_EXPIRE));
     h->vt->expire(h, &p.sub, on_expiry, &e, 9);
-    world_pass(w, 200);
+    env_advance(env, 200);
     assert_int_equal(e.calls, 1);
-    phone_free(&p);
+    client_free(&p);
     return e.expires;
 }
 
 static void test_on_expire(void **state) {
-    struct world *w = *state;
-    assert_int_equal(expiry_of(w, "return os.time() + 60"), TEST_WALL_MS / 1000 + 60);
-    assert_int_equal(expiry_of(w, "require 'bellhop'.sleep(0.1) return 1.9e9"), 1900000000);
-    assert_int_equal(expiry_of(w, "return false"), 0);
-    assert_int_equal(expiry_of(w, "return nil"), 0);
-    assert_int_equal(expiry_of(w, "return 'soon'"), 0);
-    assert_int_equal(expiry_of(w, "return -1"), 0);
-    assert_int_equal(expiry_of(w, "error 'boom'"), 0);
+    struct env *env = *state;
+    assert_int_equal(expiry_of(env, "return os.time() + 60"), TEST_WALL_MS / 1000 + 60);
+    assert_int_equal(expiry_of(env, "require 'bellhop'.sleep(0.1) return 1.9e9"), 1900000000);
+    assert_int_equal(expiry_of(env, "return false"), 0);
+    assert_int_equal(expiry_of(env, "return nil"), 0);
+    assert_int_equal(expiry_of(env, "return 'soon'"), 0);
+    assert_int_equal(expiry_of(env, "return -1"), 0);
+    assert_int_equal(expiry_of(env, "error 'boom'"), 0);
 }
 
 /* --- on_shutdown --- */
@@ -199,10 +199,10 @@ static void count(void *ud) {
 }
 
 static void test_on_shutdown(void **state) {
-    struct world *w = *state;
-    struct phone p;
+    struct env *env = *state;
+    struct client p;
     int done = 0;
-    LOAD_OK(w,
+    LOAD_OK(env,
             BH
             "return { on_shutdown = function(reason, grace) bh.sleep(0.1)\n"
             "  bh.publish{ user = '42', data = reason .. ' ' .. grace } return true end,\n"
@@ -210,72 +210,74 @@ static void test_on_shutdown(void **state) {
             "end } } }",
             BH "return { on_shutdown = function() bh.publish{ user = '42', data = 'second' }\n"
                "  error 'boom' end }");
-    phone_open(w, &p, "42");
-    bh_script_shutdown(w->script, "stop", 2500, count, &done);
+    client_open(env, &p, "42");
+    bh_script_shutdown(env->script, "stop", 2500, count, &done);
     assert_int_equal(done, 0);
-    world_pass(w, 200);
+    env_advance(env, 200);
     assert_int_equal(done, 1);
     assert_int_equal(p.sent_count, 2);
     assert_string_equal(p.sent[0], "stop 2.5");
     assert_string_equal(p.sent[1], "second");
-    phone_free(&p);
+    client_free(&p);
 }
 
 static void test_no_on_shutdown(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     int done = 0;
-    LOAD_OK(w, "return {}");
-    bh_script_shutdown(w->script, "stop", 0, count, &done);
+    LOAD_OK(env, "return {}");
+    bh_script_shutdown(env->script, "stop", 0, count, &done);
     assert_int_equal(done, 1);
 }
 
 /* --- conn:allow --- */
 
 static void test_allow(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w, "return { on_message = function(conn, d)\n"
-               "  return tostring(conn:allow('say', 2, 3)) .. tostring(conn:allow(d, 1000)) end }");
-    phone_open(w, &p, "42");
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env,
+            "return { on_message = function(conn, d)\n"
+            "  return tostring(conn:allow('say', 2, 3)) .. tostring(conn:allow(d, 1000)) end }");
+    client_open(env, &p, "42");
     for (int i = 0; i < 5; i++)
-        phone_says(&p, "other");
+        client_sends(&p, "other");
     assert_string_equal(p.sent[2], "truetrue");
     assert_string_equal(p.sent[3], "falsetrue");
-    world_pass(w, 600);
-    phone_says(&p, "other");
-    phone_says(&p, "other");
+    env_advance(env, 600);
+    client_sends(&p, "other");
+    client_sends(&p, "other");
     assert_string_equal(p.sent[5], "truetrue");
     assert_string_equal(p.sent[6], "falsetrue");
-    world_pass(w, 60000);
+    env_advance(env, 60000);
     for (int i = 0; i < 4; i++)
-        phone_says(&p, "other");
+        client_sends(&p, "other");
     assert_string_equal(p.sent[9], "truetrue");
     assert_string_equal(p.sent[10], "falsetrue");
-    phone_free(&p);
+    client_free(&p);
 }
 
 static void test_allow_stays_over_a_reload(void **state) {
-    struct world *w = *state;
+    struct env *env = *state;
     struct bh_script *next;
-    struct phone p;
-    LOAD_OK(w, "return { on_message = function(conn) return tostring(conn:allow('a', 0, 1)) end }");
-    phone_open(w, &p, "42");
-    phone_says(&p, "x");
-    assert_string_equal(phone_last(&p), "true");
-    assert_int_equal(bh_script_new(&w->config, w->worker, 2, &next, &w->error), 0);
-    bh_script_start(next, world_on_init, w);
+    struct client p;
+    LOAD_OK(env,
+            "return { on_message = function(conn) return tostring(conn:allow('a', 0, 1)) end }");
+    client_open(env, &p, "42");
+    client_sends(&p, "x");
+    assert_string_equal(client_last(&p), "true");
+    assert_int_equal(bh_script_new(&env->config, env->worker, 2, &next, &env->error), 0);
+    bh_script_start(next, env_on_init, env);
     bh_script_activate(next);
-    w->script = next;
-    world_ticks(w);
-    phone_says(&p, "x");
-    assert_string_equal(phone_last(&p), "false");
-    phone_free(&p);
+    env->script = next;
+    env_run_due(env);
+    client_sends(&p, "x");
+    assert_string_equal(client_last(&p), "false");
+    client_free(&p);
 }
 
 static void test_allow_misuse(void **state) {
-    struct world *w = *state;
-    struct phone p;
-    LOAD_OK(w,
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env,
             "return { on_message = function(conn)\n"
             "  local function throws(part, ...) local ok, e = pcall(conn.allow, conn, ...)\n"
             "    assert(not ok and e:find(part, 1, true), e) end\n"
@@ -285,10 +287,10 @@ static void test_allow_misuse(void **state) {
             "  return 'done' end,\n"
             "on_close = function(conn) local ok, why = conn:allow('n1', 1)\n"
             "  assert(ok == nil and why == 'closed') end }");
-    phone_open(w, &p, "42");
-    phone_says(&p, "x");
-    assert_string_equal(phone_last(&p), "done");
-    phone_free(&p);
+    client_open(env, &p, "42");
+    client_sends(&p, "x");
+    assert_string_equal(client_last(&p), "done");
+    client_free(&p);
 }
 
 int main(void) {
