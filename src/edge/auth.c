@@ -1,9 +1,8 @@
-/* auth.c - who may use the API.
+/* auth.c - authorization of API requests.
  *
- * The hook on_api is asked first; where it has no opinion, or does not exist, a bearer key decides.
+ * The hook on_api decides first; when it has no opinion, or does not exist, a bearer key decides.
  * Without either the API is closed, except with --dev, which the application allows on loopback
- * addresses only. Every key is compared whatever the result of the others, each in constant time,
- * and none is ever logged. Thread: the worker's. */
+ * addresses only. Every key is compared, each in constant time, and none is ever logged. */
 #include "auth.h"
 
 #include "bellhop/base/crypto.h"
@@ -41,10 +40,10 @@ static void ask_keys(struct bh_http_conn *c) {
     if (config->api_key_count == 0)
         bh_http_conn_fail(
             c, 401, "unauthorized",
-            "the API is closed: no API key is configured and no on_api hook consents");
+            "the API is closed: no API key is configured and no on_api hook allows the request");
     else
         bh_http_conn_fail(c, 401, "unauthorized",
-                          "send a valid key in the header Authorization: Bearer <key>");
+                          "a valid API key is required: Authorization: Bearer <key>");
 }
 
 static void on_allowed(void *ud, bh_handle handle, bool allowed, int status, struct bh_slice body) {

@@ -52,7 +52,7 @@ static void answer_preflight(struct bh_http_conn *c, const struct bh_route *rout
         bh_http_conn_answer(c, 204, NULL, headers, sizeof headers / sizeof *headers,
                             bh_slice(NULL, 0));
     else
-        bh_http_conn_fail(c, 403, "forbidden", "api.cors_origins does not name this origin");
+        bh_http_conn_fail(c, 403, "forbidden", "this origin is not in api.cors_origins");
 }
 
 bool bh_cors_answer(struct bh_http_conn *c, const struct bh_route *route, const char *allow) {
@@ -67,13 +67,13 @@ bool bh_cors_answer(struct bh_http_conn *c, const struct bh_route *route, const 
         answer_preflight(c, route, allow);
         return true;
     }
-    bool known = !bh_slice_eq(origin_of(r), BH_SLICE("null")) && /* which any page can be */
+    bool known = !bh_slice_eq(origin_of(r), BH_SLICE("null")) && /* any page can have it */
                  bh_origin_in(config->origins, config->origin_count, origin_of(r));
     if (!config->dev || known || is_allowed(c))
         return false;
     bh_edge_count(BH_EDGE_LIMIT_ORIGIN, 1);
     bh_http_conn_fail(c, 403, "forbidden",
                       "pages of this origin may not use the API of a development server; "
-                      "name it in api.cors_origins");
+                      "add the origin to api.cors_origins");
     return true;
 }

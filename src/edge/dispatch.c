@@ -61,11 +61,11 @@ static void dispatch(struct bh_http_conn *c) {
     struct bh_header allow = {BH_SLICE("Allow"), bh_slice_cstr(match.allow)};
     switch (found) {
     case BH_ROUTE_NO_PATH:
-        bh_http_conn_fail(c, 404, "not_found", "there is nothing at this path");
+        bh_http_conn_fail(c, 404, "not_found", "not found");
         break;
     case BH_ROUTE_NO_METHOD:
         bh_http_conn_fail_with(c, 405, &allow, "method_not_allowed",
-                               "this path takes the methods in Allow");
+                               "method not allowed; see the header Allow");
         break;
     case BH_ROUTE_FOUND:
         run(c, &match);

@@ -115,7 +115,7 @@ describe("a filter on one instance", function()
 
     it("is refused when it is none, and nothing is delivered", function()
         for query, why in pairs {
-            ["filter=ios"] = "colon",
+            ["filter=ios"] = "name:value",
             ["filter=:ios"] = "1 to 64 bytes",
             ["filter=" .. ("n"):rep(65) .. ":x"] = "1 to 64 bytes",
             ["filter=x:" .. ("v"):rep(257)] = "at most 256 bytes",

@@ -8,7 +8,7 @@
 #include "bellhop/io/cidr.h"
 #include "bellhop/proto/ws_deflate.h"
 
-struct bh_edge_listen { /* where to listen, and what comes first on a connection */
+struct bh_edge_listen { /* where to listen, and what precedes HTTP on a connection */
     struct bh_addr address;
     bool proxy; /* a PROXY header, from trusted addresses only */
     bool tls;
@@ -16,7 +16,7 @@ struct bh_edge_listen { /* where to listen, and what comes first on a connection
 
 struct bh_edge_config {
     int backlog;
-    bool dev; /* demo page, no keys, query identity; the app has checked that all is loopback */
+    bool dev; /* demo page, no keys, identity from the query; loopback only, which app checks */
     const struct bh_slice *api_keys;
     size_t api_key_count;
     const struct bh_slice *ws_paths; /* patterns (core/path.h), checked */
@@ -37,13 +37,13 @@ struct bh_edge_config {
     size_t connections_per_ip; /* 0: BH_EDGE_PER_IP_DEFAULT, and none for loopback and unix */
     size_t connections_per_user, connections_per_tenant; /* WebSockets; 0: no limit */
     uint64_t accepts_per_second;                         /* of one worker; 0: no limit */
-    /* From one WebSocket connection, 0: no limit. Over the first two it is read more slowly, over
+    /* From one WebSocket connection, 0: no limit. Over the first two it is read more slowly; over
      * the third (pings and pongs) it is closed with 1008. */
     uint64_t messages_per_second, bytes_per_second, control_per_second;
     size_t queue_bytes; /* of one connection; over it: on_slow */
     enum bh_slow on_slow;
 
-    const struct bh_cidr *trusted; /* proxies whose word about the client's address counts */
+    const struct bh_cidr *trusted; /* proxies that are believed about the client's address */
     size_t trusted_count;
     const struct bh_slice *origins; /* patterns (src/edge/limits/origin.h) for WebSockets */
     size_t origin_count;
@@ -52,11 +52,11 @@ struct bh_edge_config {
     size_t cors_count;
 
     struct bh_ws_deflate_config deflate;
-    size_t deflate_threshold;     /* smaller payloads go as they are */
+    size_t deflate_threshold;     /* smaller payloads are not compressed */
     bool client_messages_refused; /* no on_message hook: true closes 1008, false drops */
 
-    /* POST /api/reload was asked on this worker. Leads to one bh_edge_reloaded with the handle, on
-     * that worker's thread, maybe before it returns. NULL: 501. */
+    /* POST /api/reload arrived on this worker. The callee calls bh_edge_reloaded once with the
+     * handle, on that worker's thread, maybe before it returns. NULL: 501. */
     void (*reload)(void *ud, struct bh_worker *worker, bh_handle handle);
     void *reload_ud;
 };

@@ -1,4 +1,4 @@
-/* edge.h - everything that faces a socket: listeners, HTTP and WebSocket connections, the API.
+/* edge.h - listeners, HTTP and WebSocket connections, and the HTTP API.
  *
  * One struct bh_edge for each worker, created before and run on that worker's thread. */
 #ifndef BELLHOP_EDGE_EDGE_H
@@ -7,40 +7,38 @@
 #include "bellhop/edge/config.h"
 #include "bellhop/io/tls.h"
 
-/* Is it a pattern of origins? 0 or BH_EINVAL with *why. */
+/* Checks a pattern for origins (websocket.origins, api.cors_origins): 0, or BH_EINVAL with *why. */
 int bh_edge_check_origin(struct bh_slice pattern, const char **why);
 
-/* Does a built-in endpoint answer at this path, whatever the method? No script gets it then. (The
- * demo page of --dev does not count: a script's endpoint goes before it.) */
+/* Does a built-in endpoint have this path, with any method? Then no script can have it. (The demo
+ * page of --dev does not count: a script's endpoint goes first.) */
 bool bh_edge_has_path(struct bh_slice path);
 
 struct bh_edge; /* opaque */
 
 struct bh_edge *bh_edge_new(const struct bh_edge_config *config, struct bh_worker *worker);
-/* Worker's thread, or before it runs. What new connections on TLS listeners get from now on; takes
- * a reference of its own. Needed before bh_edge_listen when one of the listeners is TLS. */
+/* Worker's thread, or before it runs. For new connections on TLS listeners; takes a reference of
+ * its own. Needed before bh_edge_listen when one of the listeners is TLS. */
 void bh_edge_set_tls(struct bh_edge *e, struct bh_tls *tls);
-/* Worker's thread or before it runs: opens the listeners. 0 or a listener's error, *which tells the
- * address. When addresses have port 0, worker 0 picks and the others are given its port: see
- * bh_edge_address. */
+/* Worker's thread or before it runs: opens the listeners. 0, or the error of listener *which. With
+ * port 0, worker 0 gets a free port, which the caller passes to the others: see bh_edge_address. */
 int bh_edge_listen(struct bh_edge *e, const struct bh_edge_listen *listen, size_t count,
                    size_t *which);
 /* The bound address of listener i. */
 const struct bh_addr *bh_edge_address(const struct bh_edge *e, size_t i);
-/* Worker's thread. What became of a reload: 0 and the generation that serves now, BH_EEXIST when
- * another one is under way, or another error and why (borrowed). A client that has gone is not
- * missed. */
+/* Worker's thread. The result of a reload: 0 and the new generation, BH_EEXIST when another reload
+ * is in progress, or another error and why (borrowed). Ignored when the client has disconnected. */
 void bh_edge_reloaded(struct bh_edge *e, bh_handle handle, int error, unsigned generation,
                       struct bh_slice why);
-/* Worker's thread. Stops accepting, finishes HTTP requests under way, closes WebSockets with 1001;
- * on_drained fires once when no connection is left (maybe at once). */
+/* Worker's thread. Stops accepting, finishes the HTTP requests in progress, closes WebSockets with
+ * 1001; on_drained fires once when no connection is left (maybe at once). */
 void bh_edge_drain(struct bh_edge *e, void (*on_drained)(void *ud), void *ud);
 /* Worker's thread, or after it has ended: closes the listeners and drops every connection now;
  * on_close hooks are started. Harmless a second time. */
 void bh_edge_abort(struct bh_edge *e);
-/* Last: what is under way (publishes, questions, scripts) completes into the edge, so it goes after
- * the broker's worker side, the script and the worker's thread (mailbox, loop) have been stopped
- * and freed, and after bh_edge_abort. The node goes after it. */
+/* After bh_edge_abort, and after the broker's worker side, the script and the worker's thread
+ * (mailbox, loop) have been stopped and freed: their operations complete into the edge. Before the
+ * node is freed. */
 void bh_edge_free(struct bh_edge *e);
 
 void bh_edge_metrics_register(void);

@@ -1,4 +1,4 @@
-/* assets.c - serves the files of api/assets.h. Which paths are routed here says routes.c. */
+/* assets.c - serves the files of api/assets.h. routes.c says which paths lead here. */
 #include "api/assets.h"
 
 #include "api/endpoints.h"

@@ -1,15 +1,14 @@
-/* api_batch.c - POST /api/publish: many messages in one request.
+/* batch.c - POST /api/publish: many messages in one request.
  *
  * The body is a JSON array of objects: one target each ("user", "tenant", "topic" or "all": true),
- * "data" and the options of a single publish. `data` may be any JSON value, and the clients receive
- * its exact bytes as they stand in the body: {"a": 1.0} arrives with its blank and its ".0", and a
- * string arrives as JSON text, with its quotes and escapes. Ids are strings or integer literals;
- * the literal's digits become the id, so 19 digits survive.
+ * "data" and the options of a single publish. `data` may be any JSON value; clients receive its
+ * exact bytes from the body: {"a": 1.0} arrives with its blank and its ".0", and a string arrives
+ * as JSON text, with its quotes and escapes. Ids are strings or integer literals; the digits of the
+ * literal become the id, so 19 digits survive.
  *
- * The items are published at once and answered together, in their order; an item's error does not
- * touch the others. Each item under way has a handle of its own; the batch lives until the last one
- * is done, whether or not its client still waits.
- * Thread: the worker's. */
+ * The items are published at once and answered together, in their order; an error of one item does
+ * not affect the others. Each item in progress has a handle of its own; the batch lives until the
+ * last one is done, also when its client has disconnected. */
 #include "api/batch.h"
 
 #include "api/endpoints.h"
@@ -76,7 +75,7 @@ static void answer(struct batch *b) {
     bh_bytes_free(&body);
 }
 
-static void settle(struct batch *b) {
+static void item_done(struct batch *b) {
     if (--b->open > 0)
         return;
     answer(b);
@@ -105,49 +104,49 @@ static void on_published(void *ud, bh_handle handle, const struct bh_publish_res
         item_failed(item, code, bh_bytes_slice(&message));
         bh_bytes_free(&message);
     }
-    settle(item->batch);
+    item_done(item->batch);
 }
 
 /* --- reading an item --- */
 
-/* What is wrong with it. */
-struct complaint {
+struct item_error {
     const char *code;
     const char *why;
 };
 
-static int complain(struct complaint *c, const char *code, const char *why) {
-    *c = (struct complaint){code, why};
+static int reject(struct item_error *c, const char *code, const char *why) {
+    *c = (struct item_error){code, why};
     return BH_EINVAL;
 }
 
 static int parse_target(struct bh_publish *p, bool *targeted, enum bh_topic_kind kind,
-                        struct bh_slice id, const char *code, struct complaint *c) {
+                        struct bh_slice id, const char *code, struct item_error *c) {
     const char *why;
     if (*targeted)
-        return complain(c, "invalid_request", "an item has one of user, tenant, topic and all");
+        return reject(c, "invalid_request",
+                      "an item must have exactly one of user, tenant, topic, all");
     *targeted = true;
-    return bh_topic_make(kind, id, &p->topic, &why) == 0 ? 0 : complain(c, code, why);
+    return bh_topic_make(kind, id, &p->topic, &why) == 0 ? 0 : reject(c, code, why);
 }
 
 /* Appends the text of a string, or the digits of an integer literal. */
-static int add_text(struct bh_json_value value, struct bh_bytes *out, struct complaint *c) {
+static int add_text(struct bh_json_value value, struct bh_bytes *out, struct item_error *c) {
     int64_t ignored;
     if (value.type == BH_JSON_STRING) {
         bh_json_string(value, out);
         return 0;
     }
     if (value.type != BH_JSON_NUMBER)
-        return complain(c, "invalid_request", "ids and options are strings or integers");
+        return reject(c, "invalid_request", "ids and options must be strings or integers");
     if (bh_json_int64(value, &ignored) != 0)
-        return complain(c, "invalid_request", "a number must be an integer of at most 2^63-1");
+        return reject(c, "invalid_request", "a number must be an integer of at most 2^63-1");
     bh_bytes_add(out, value.raw);
     return 0;
 }
 
-/* A value may be true or false, too: tags may. */
+/* A value may also be true or false, as in tags. */
 static int parse_tag(struct bh_publish *p, struct bh_json_value key, struct bh_json_value value,
-                     struct bh_bytes *text, struct complaint *c) {
+                     struct bh_bytes *text, struct item_error *c) {
     const char *why;
     bh_bytes_clear(text);
     bh_json_string(key, text);
@@ -155,39 +154,39 @@ static int parse_tag(struct bh_publish *p, struct bh_json_value key, struct bh_j
     if (value.type == BH_JSON_TRUE || value.type == BH_JSON_FALSE)
         bh_bytes_add(text, value.raw);
     else if (add_text(value, text, c))
-        return complain(c, "invalid_option",
-                        "the values of a filter are strings, integers, true and false");
+        return reject(c, "invalid_option",
+                      "values of a filter must be strings, integers, true or false");
     struct bh_slice both = bh_bytes_slice(text);
     if (bh_filter_add(&p->filter, bh_slice(both.p, name), bh_slice(both.p + name, both.n - name),
                       &why))
-        return complain(c, "invalid_option", why);
+        return reject(c, "invalid_option", why);
     return 0;
 }
 
 static int parse_filter(struct bh_publish *p, struct bh_json_value object, struct bh_bytes *text,
-                        struct complaint *c) {
+                        struct item_error *c) {
     struct bh_json_value key, value;
     size_t cursor = 0;
     int error = 0;
     if (object.type != BH_JSON_OBJECT || p->filter)
-        return complain(c, "invalid_option", "filter is one object of names and values");
+        return reject(c, "invalid_option", "filter must be one object of names and values");
     while (!error && bh_json_next(object, &cursor, &key, &value))
         error = parse_tag(p, key, value, text, c);
     if (!error && !p->filter)
-        error = complain(c, "invalid_option",
-                         "a filter names at least one tag; leave it out to reach everybody");
+        error =
+            reject(c, "invalid_option", "filter is empty: leave it out to reach all connections");
     return error;
 }
 
 static int parse_member(struct bh_publish *p, bool *targeted, struct bh_slice key,
-                        struct bh_json_value value, struct bh_bytes *text, struct complaint *c) {
+                        struct bh_json_value value, struct bh_bytes *text, struct item_error *c) {
     if (bh_slice_eq(key, BH_SLICE("data"))) {
         bh_publish_set_data(p, bh_buf_copy(value.raw));
         return 0;
     }
     if (bh_slice_eq(key, BH_SLICE("all"))) {
         if (value.type != BH_JSON_TRUE)
-            return complain(c, "invalid_request", "all is true or not there");
+            return reject(c, "invalid_request", "all must be true");
         return parse_target(p, targeted, BH_TOPIC_ALL, bh_slice(NULL, 0), "invalid_request", c);
     }
     if (bh_slice_eq(key, BH_SLICE("filter")))
@@ -205,28 +204,29 @@ static int parse_member(struct bh_publish *p, bool *targeted, struct bh_slice ke
     const char *why;
     int error = bh_api_parse_option(p, key, id, &why);
     if (error == BH_ENOTFOUND)
-        return complain(c, "unknown_member",
-                        "members are user, tenant, topic, all, data, strategy, ttl, id, except, "
-                        "filter");
-    return error ? complain(c, "invalid_option", why) : 0;
+        return reject(c, "unknown_member",
+                      "members are user, tenant, topic, all, data, strategy, ttl, id, except, "
+                      "filter");
+    return error ? reject(c, "invalid_option", why) : 0;
 }
 
-static int read_item(struct bh_json_value object, struct bh_publish *p, struct complaint *c) {
+static int read_item(struct bh_json_value object, struct bh_publish *p, struct item_error *c) {
     struct bh_bytes name = {0}, text = {0};
     struct bh_json_value key, value;
     bool targeted = false;
     size_t cursor = 0;
-    int error =
-        object.type == BH_JSON_OBJECT ? 0 : complain(c, "invalid_request", "an item is an object");
+    int error = object.type == BH_JSON_OBJECT
+                    ? 0
+                    : reject(c, "invalid_request", "an item must be an object");
     while (!error && object.type == BH_JSON_OBJECT && bh_json_next(object, &cursor, &key, &value)) {
         bh_bytes_clear(&name);
         bh_json_string(key, &name);
         error = parse_member(p, &targeted, bh_bytes_slice(&name), value, &text, c);
     }
     if (!error && !targeted)
-        error = complain(c, "invalid_request", "an item needs user, tenant, topic or all");
+        error = reject(c, "invalid_request", "an item must have user, tenant, topic or all");
     if (!error && !p->data)
-        error = complain(c, "invalid_request", "an item needs data");
+        error = reject(c, "invalid_request", "an item must have data");
     bh_bytes_free(&name);
     bh_bytes_free(&text);
     return error;
@@ -235,11 +235,11 @@ static int read_item(struct bh_json_value object, struct bh_publish *p, struct c
 static void publish_item(struct item *item, struct bh_json_value object) {
     struct bh_http_server *s = item->batch->server;
     struct bh_publish p = {.source = BH_SOURCE_HTTP, .opcode = BH_TEXT};
-    struct complaint complaint;
-    if (read_item(object, &p, &complaint) != 0) {
+    struct item_error error;
+    if (read_item(object, &p, &error) != 0) {
         bh_publish_release(&p);
-        item_failed(item, complaint.code, bh_slice_cstr(complaint.why));
-        settle(item->batch);
+        item_failed(item, error.code, bh_slice_cstr(error.why));
+        item_done(item->batch);
         return;
     }
     item->handle = bh_slots_add(&s->batches->items, item);
@@ -253,7 +253,7 @@ static struct batch *batch_new(struct bh_http_conn *c, size_t count) {
     b->server = c->server;
     b->request = c->request;
     b->count = count;
-    b->open = count + 1; /* one more, so that it outlives its own beginning */
+    b->open = count + 1; /* one more, until all items have been started */
     for (size_t i = 0; i < count; i++)
         b->items[i].batch = b;
     bh_list_append(&c->server->batches->list, &b->node);
@@ -272,7 +272,8 @@ void bh_api_batch(struct bh_http_conn *c) {
     struct bh_slice body = bh_http_conn_request(c)->body;
     struct bh_json_error error;
     if (bh_http_conn_request(c)->query.n) {
-        bh_http_conn_fail(c, 400, "unknown_option", "a batch takes its options in the items");
+        bh_http_conn_fail(c, 400, "unknown_option",
+                          "a batch has no query options; set them in its items");
         return;
     }
     if (bh_json_check(body, &error) != 0) {
@@ -282,13 +283,13 @@ void bh_api_batch(struct bh_http_conn *c) {
     struct bh_json_value array = bh_json_root(body), element;
     size_t count = array.type == BH_JSON_ARRAY ? count_elements(array) : 0;
     if (array.type != BH_JSON_ARRAY || count > ITEMS_MAX) {
-        bh_http_conn_fail(c, 400, "invalid_request", "the body is an array of at most %d objects",
-                          ITEMS_MAX);
+        bh_http_conn_fail(c, 400, "invalid_request",
+                          "the body must be an array of at most %d objects", ITEMS_MAX);
         return;
     }
     struct batch *b = batch_new(c, count);
     size_t cursor = 0;
     for (size_t i = 0; bh_json_next(array, &cursor, NULL, &element); i++)
         publish_item(&b->items[i], element);
-    settle(b);
+    item_done(b);
 }

@@ -1,4 +1,4 @@
-/* ops.c - what operators and their machines ask: alive, ready, metrics. Thread: the worker's. */
+/* ops.c - health, readiness and metrics. */
 #include "api/endpoints.h"
 
 #include "bellhop/base/json.h"

@@ -1,12 +1,11 @@
-/* api.c - publishing one message: POST /api/{users/{user},tenants/{tenant},topics/{topic}}/messages
- * and POST /api/broadcast.
+/* publish.c - publishing one message: POST
+ * /api/{users/{user},tenants/{tenant},topics/{topic}}/messages and POST /api/broadcast.
  *
  * The body is the payload, byte for byte; with Content-Type application/octet-stream it is a binary
- * message, else text, which must be UTF-8. The query may say strategy, ttl (seconds), id (an
- * idempotency key), except (a connection id) and filter (name:value, once for each tag that a
- * receiver must have); anything else in it is refused by name, because a misspelt option that is
- * ignored is worse than an error.
- * Thread: the worker's; answers come by the request's handle. */
+ * message, else text, which must be UTF-8. Options are in the query: strategy, ttl (seconds), id
+ * (an idempotency key), except (a connection id) and filter (name:value, once for each tag that a
+ * receiver must have). An unknown option is an error, because a misspelt option that is ignored
+ * does harm unnoticed. */
 #include "api/publish.h"
 
 #include "api/endpoints.h"
@@ -16,13 +15,13 @@
 #include "bellhop/base/utf8.h"
 #include "bellhop/core/filter.h"
 
-#define VALUE_MAX 1024 /* escaped: that of a filter is the longest */
+#define VALUE_MAX 1024 /* escaped; a filter is the longest */
 
 /* --- the query --- */
 
 static int parse_ttl(struct bh_publish *p, struct bh_slice value, const char **why) {
     uint64_t seconds;
-    *why = "ttl is a whole number of seconds, at most 4294967";
+    *why = "ttl must be an integer of seconds, at most 4294967";
     int error = bh_slice_u64(value, BH_API_TTL_MAX, &seconds);
     if (!error)
         p->ttl_s = (uint32_t)seconds;
@@ -48,14 +47,14 @@ static int parse_strategy(struct bh_publish *p, struct bh_slice value, const cha
 }
 
 static int parse_except(struct bh_publish *p, struct bh_slice value, const char **why) {
-    *why = "except is the id of a connection (the header Bellhop-Connection of its handshake)";
+    *why = "except must be a connection id (header Bellhop-Connection of the handshake)";
     return bh_connection_number(value, &p->except);
 }
 
 /* The first colon ends the name. */
 static int parse_filter(struct bh_publish *p, struct bh_slice value, const char **why) {
     struct bh_slice name;
-    *why = "a filter is the name of a tag, a colon, and the value that it must have";
+    *why = "filter must be name:value, a tag and its value";
     if (!bh_slice_split(&value, ':', &name) || !value.p)
         return BH_EINVAL;
     return bh_filter_add(&p->filter, name, value, why);
@@ -73,7 +72,7 @@ int bh_api_parse_option(struct bh_publish *p, struct bh_slice name, struct bh_sl
         return parse_except(p, value, why);
     if (bh_slice_eq(name, BH_SLICE("filter")))
         return parse_filter(p, value, why);
-    *why = "the options are strategy, ttl, id, except and filter";
+    *why = "options are strategy, ttl, id, except, filter";
     return BH_ENOTFOUND;
 }
 
@@ -82,7 +81,7 @@ static bool parse_query(struct bh_http_conn *c, struct bh_publish *p) {
     struct bh_slice query = bh_http_conn_request(c)->query, name, value;
     while (bh_http_next_arg(&query, &name, &value)) {
         char decoded[VALUE_MAX];
-        const char *why = "the value is too long or holds a bad escape";
+        const char *why = "the value is too long or has an invalid escape";
         int n = value.n <= sizeof decoded ? bh_slice_urldecode(value, true, decoded) : BH_ETOOBIG;
         int error = n < 0 ? n : bh_api_parse_option(p, name, bh_slice(decoded, (size_t)n), &why);
         if (error == 0)
@@ -118,10 +117,11 @@ void bh_api_publish_error(const struct bh_publish_result *r, int *status, const 
     case BH_EUNAVAIL:
     case BH_EIO:
         *status = 503, *code = "broker_unavailable";
-        bh_bytes_addf(message,
-                      "the broker did not take it (%s); connections of this instance may have it "
-                      "already; it is safe to send it again with id=%.*s",
-                      why, BH_SLICE_ARG(r->id));
+        bh_bytes_addf(
+            message,
+            "the broker did not accept the message (%s); connections of this instance may "
+            "have received it; retry with id=%.*s to avoid duplicates",
+            why, BH_SLICE_ARG(r->id));
         return;
     default:
         *status = 500, *code = "internal_error";
@@ -183,9 +183,10 @@ static void publish(struct bh_http_conn *c, enum bh_topic_kind kind, const char 
     }
     p.opcode = is_binary(r) ? BH_BINARY : BH_TEXT;
     if (p.opcode == BH_TEXT && !bh_utf8_valid(r->body)) {
-        bh_http_conn_fail(c, 400, "invalid_utf8",
-                          "a text message must be valid UTF-8; send Content-Type: "
-                          "application/octet-stream for a binary one");
+        bh_http_conn_fail(
+            c, 400, "invalid_utf8",
+            "a text message must be valid UTF-8; for a binary message send Content-Type: "
+            "application/octet-stream");
         bh_publish_release(&p);
         return;
     }

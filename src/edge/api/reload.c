@@ -1,8 +1,7 @@
-/* api_reload.c - POST /api/reload: new scripts, without a restart.
+/* reload.c - POST /api/reload: new scripts, without a restart.
  *
- * What a reload is, the application knows; it gets the request's handle and reports later, on this
- * worker's thread. The answer is the operator's one chance to see what is wrong with a script, so
- * the whole traceback is in it. Thread: the worker's. */
+ * The application does the reload; it gets the request's handle and reports later, on this worker's
+ * thread. The answer to the operator has the whole traceback of a script's error. */
 #include "api/endpoints.h"
 
 #include "bellhop/base/error.h"
@@ -24,7 +23,7 @@ void bh_api_reloaded(struct bh_http_server *s, bh_handle handle, int error, unsi
     if (!c)
         return;
     if (error == BH_EEXIST) {
-        bh_http_conn_fail(c, 409, "reload_in_progress", "another reload is under way");
+        bh_http_conn_fail(c, 409, "reload_in_progress", "another reload is in progress");
     } else if (error) {
         bh_http_conn_fail(c, 500, "reload_failed", "%.*s", BH_SLICE_ARG(why));
     } else {

@@ -1,9 +1,8 @@
 /* script_route.c - a request that a script answers.
  *
- * Which paths there are, the hooks know; a script is asked only for what no built-in route takes,
- * so none can be overridden. No API key is wanted: who may come in is the script's business. What
- * it answers is not trusted to be well-formed: a header that would change where the answer ends
- * makes the whole of it a 500. Thread: the worker's. */
+ * The hooks know the paths. No API key is needed: authorization is up to the script. Its response
+ * is checked: an invalid status, or a header that belongs to the connection (Content-Length and the
+ * like), makes it a 500. */
 #include "api/script_route.h"
 
 #include "bellhop/base/error.h"
@@ -27,9 +26,9 @@ static void on_response(void *ud, bh_handle handle, const struct bh_response *r)
         return;
     c->ticket = 0;
     if (!may_send(r)) {
-        bh_warn_limited("a script's answer was not sent: no such status, or a header that is not "
-                        "its own");
-        bh_http_conn_fail(c, 500, "internal_error", "the endpoint's answer cannot be sent");
+        bh_warn_limited(
+            "script response rejected: invalid status, or a header that is not allowed");
+        bh_http_conn_fail(c, 500, "internal_error", "the endpoint returned an invalid response");
         return;
     }
     bh_http_conn_answer(c, r->status, NULL, r->headers, r->header_count, r->body);

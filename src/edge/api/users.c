@@ -1,4 +1,4 @@
-/* api_users.c - where users are, and sending them away.
+/* users.c - the connections of users and tenants, and disconnecting a user.
  *
  *     GET    /api/users/{user}              {"online":...,"connections":[...],"as_of":...}
  *     GET    /api/tenants/{tenant}          {"connections":...,"as_of":...}
@@ -6,9 +6,8 @@
  *     DELETE /api/users/{user}/connections  ?code=&reason=
  *
  * Times are RFC 3339, UTC, with milliseconds. A disconnect closes with 4000 "disconnected" unless
- * the query says otherwise: a code of one's own range, so that a client can tell it from a
- * server that goes down (1001) and from an error.
- * Thread: the worker's; answers come by the request's handle. */
+ * the query says otherwise: a private code, so that a client can tell it from a shutdown (1001) and
+ * from an error. */
 #include "api/endpoints.h"
 #include "api/publish.h"
 
@@ -43,11 +42,11 @@ static void fail_lookup(struct bh_http_conn *c, int error) {
 static bool refuse_query(struct bh_http_conn *c) {
     if (bh_http_conn_request(c)->query.n == 0)
         return false;
-    bh_http_conn_fail(c, 400, "unknown_option", "this path takes no query");
+    bh_http_conn_fail(c, 400, "unknown_option", "this path has no query options");
     return true;
 }
 
-/* Puts the id of the path to *id, or answers. */
+/* The id in the path, or false after answering. */
 static bool parse_id(struct bh_http_conn *c, enum bh_id_kind kind, struct bh_slice *id) {
     const char *why;
     *id = c->param;
@@ -132,8 +131,8 @@ void bh_api_tenant(struct bh_http_conn *c) {
 
 /* --- many users --- */
 
-/* The ids stand in the connection's scratch memory, each with a newline behind it, which no id can
- * hold; the answer comes in their order. */
+/* The ids are in the connection's scratch memory, each with a newline after it, which no id may
+ * contain; the result has their order. */
 static void on_users(void *ud, bh_handle handle, int error, const struct bh_presence *users,
                      size_t count, int64_t as_of) {
     struct bh_http_conn *c = bh_http_conn_find(ud, handle);
@@ -162,7 +161,7 @@ static void on_users(void *ud, bh_handle handle, int error, const struct bh_pres
 static int add_user(struct bh_json_value value, struct bh_bytes *out, const char **why) {
     size_t before = out->len;
     int64_t ignored;
-    *why = "a user is a string or an integer of at most 2^63-1";
+    *why = "a user must be a string or an integer of at most 2^63-1";
     if (value.type == BH_JSON_STRING)
         bh_json_string(value, out);
     else if (value.type == BH_JSON_NUMBER && bh_json_int64(value, &ignored) == 0)
@@ -185,7 +184,7 @@ static int collect_users(struct bh_http_conn *c) {
     struct bh_json_value root = bh_json_root(body), array, value;
     if (root.type != BH_JSON_OBJECT || !bh_json_member(root, BH_SLICE("users"), &array) ||
         array.type != BH_JSON_ARRAY) {
-        bh_http_conn_fail(c, 400, "invalid_request", "the body is {\"users\":[...]}");
+        bh_http_conn_fail(c, 400, "invalid_request", "the body must be {\"users\":[...]}");
         return -1;
     }
     size_t cursor = 0;
@@ -232,14 +231,14 @@ struct close_frame {
 static int parse_argument(struct close_frame *f, struct bh_slice name, struct bh_slice value,
                           const char **why) {
     if (bh_slice_eq(name, BH_SLICE("code"))) {
-        *why = "code is 1000, 1001, 1008 or one of 3000..4999";
+        *why = "code must be 1000, 1001, 1008 or 3000..4999";
         return bh_slice_u64(value, 4999, &f->code) == 0 && is_disconnect_code(f->code) ? 0
                                                                                        : BH_EINVAL;
     }
-    *why = "the options are code and reason";
+    *why = "options are code, reason";
     if (!bh_slice_eq(name, BH_SLICE("reason")))
         return BH_ENOTFOUND;
-    *why = "reason is UTF-8 of at most 123 bytes";
+    *why = "reason must be UTF-8 of at most 123 bytes";
     f->reason_len =
         value.n <= sizeof f->reason ? bh_slice_urldecode(value, true, f->reason) : BH_ETOOBIG;
     return f->reason_len < 0 || f->reason_len > REASON_MAX ||

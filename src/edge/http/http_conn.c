@@ -22,8 +22,8 @@
 #include "bellhop/base/mem.h"
 #include "limits/edge_metrics.h"
 
-#define HELD_MAX (16 * 1024)  /* beyond it a busy connection is not read */
-#define OUT_MAX  (256 * 1024) /* beyond it no further pipelined request is served */
+#define HELD_MAX (16 * 1024)  /* above it a busy connection is not read */
+#define OUT_MAX  (256 * 1024) /* above it no further pipelined request is served */
 
 static const struct bh_stream_callbacks callbacks;
 
@@ -43,7 +43,7 @@ static void set_state(struct bh_http_conn *c, enum bh_http_conn_state state) {
     case BH_HTTP_CONN_PREFACE:
         arm(c, config->tls_handshake_ms);
         break;
-    case BH_HTTP_CONN_IDLE: /* a client that is new has something to say at once */
+    case BH_HTTP_CONN_IDLE: /* a new client is expected to send a request at once */
         arm(c, c->served ? config->http_idle_ms : config->http_request_ms);
         break;
     case BH_HTTP_CONN_READING:
@@ -72,7 +72,7 @@ static void update_reading(struct bh_http_conn *c) {
     bh_stream_read(&c->stream, room || c->state == BH_HTTP_CONN_LINGER);
 }
 
-/* Nothing waits for the request any more; a hook or an upgrade that still works for it is told. */
+/* The request is answered or cancelled; so is a hook or an upgrade that still works for it. */
 static void release_request(struct bh_http_conn *c) {
     struct bh_hooks *hooks = c->server->worker->hooks;
     bh_slots_remove(&c->server->requests, c->request);
@@ -128,7 +128,7 @@ static void respond(struct bh_http_conn *c, int status, const char *type,
                     bool head_only) {
     int64_t now = bh_clock_wall_ms();
     if (bh_http_response(&c->out, status, type, headers, count, body, keep, head_only, now) != 0) {
-        bh_warn_limited("an answer's headers were left out: they hold control characters");
+        bh_warn_limited("response headers dropped: control characters");
         bh_http_response(&c->out, status, type, NULL, 0, body, keep, head_only, now);
     }
     bh_edge_count(BH_EDGE_HTTP_1XX + (enum bh_edge_metric)(status / 100 - 1), 1);
@@ -155,7 +155,7 @@ void bh_http_conn_answer(struct bh_http_conn *c, int status, const char *content
     if (status == 401 && !has_header(all, n, BH_SLICE("WWW-Authenticate")))
         all[n++] = (struct bh_header){BH_SLICE("WWW-Authenticate"), BH_SLICE("Bearer")};
     const struct bh_http_request *request = bh_http_conn_request(c);
-    /* Behind an upgrade that is refused there may be frames, which are no request. */
+    /* After a refused upgrade the client may send frames, which are no request. */
     bool keep = request->keep_alive && !request->upgrade && !c->server->admission->draining;
     bool head = bh_slice_eq(request->method, BH_SLICE("HEAD"));
     c->served = true;
@@ -281,7 +281,7 @@ static void refuse_bytes(struct bh_http_conn *c) {
     bh_http_conn_reject_early(c, status, error_code(status), why);
 }
 
-/* Feeds what the state allows; returns the bytes used. */
+/* Feeds the parser while the state allows it; returns the bytes used. */
 static size_t feed(struct bh_http_conn *c, struct bh_slice in) {
     size_t used = 0;
     while (used < in.n && awaits_request(c) && unsent(c) < OUT_MAX) {
@@ -388,9 +388,9 @@ static void on_flush(struct bh_defer *d) {
 static void on_writable(struct bh_stream *s) {
     struct bh_http_conn *c = BH_CONTAINER_OF(s, struct bh_http_conn, stream);
     if (c->state == BH_HTTP_CONN_PREFACE)
-        bh_http_conn_begin(c); /* TLS is there */
+        bh_http_conn_begin(c); /* the TLS handshake is complete */
     if (c->state == BH_HTTP_CONN_IDLE || c->state == BH_HTTP_CONN_LINGER)
-        set_state(c, c->state); /* a slow reader that reads is given its time */
+        set_state(c, c->state); /* a slow reader that makes progress gets its full time again */
     bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush);
 }
 
@@ -418,7 +418,7 @@ static void on_deadline(struct bh_timer *t) {
     if (c->state == BH_HTTP_CONN_READING) {
         bh_info_limited("http request timed out");
         bh_edge_count(BH_EDGE_LIMIT_REQUEST_TIME, 1);
-        bh_http_conn_reject_early(c, 408, "timeout", "the request took too long to arrive");
+        bh_http_conn_reject_early(c, 408, "timeout", "request timed out");
     } else if (c->upgrade) {
         c->server->ops->on_deadline(c);
     } else {

@@ -1,8 +1,8 @@
 /* peer.c - X-Forwarded-For, from the right.
  *
- * Each proxy appends the address that it was called from; what stands further left was sent by that
- * one and is worth as much as it is. Several header lines are one list. A list may be as long as
- * the head allows, so it is walked in place, last line first. */
+ * Each proxy appends the address that called it; everything further left was sent by that address
+ * and is as trustworthy as it. Several header lines are one list. A list may be as long as the head
+ * allows, so it is walked in place, last line first. */
 #include "http/peer.h"
 
 #include "bellhop/base/error.h"

@@ -41,7 +41,7 @@ static bool admit(struct bh_http_conn *c) {
 
 static void begin_http(struct bh_http_conn *c) {
     if (!admit(c)) {
-        refuse(c, 429, "this address has as many as it may");
+        refuse(c, 429, "connection limit of this address reached");
     } else if (c->listener->tls) {
         bh_tls_accept(&c->stream, c->server->tls, bh_bytes_slice(&c->in));
         bh_bytes_free(&c->in);
@@ -63,7 +63,7 @@ static void begin(struct bh_http_conn *c) {
     if (!c->listener->proxy)
         begin_http(c);
     else if (!is_trusted(c))
-        refuse_proxy(c, "its address is not in server.trusted_proxies");
+        refuse_proxy(c, "the address is not in server.trusted_proxies");
 }
 
 void bh_preface_accept(struct bh_http_listener *l, int fd, const struct bh_addr *peer) {
@@ -76,8 +76,7 @@ void bh_preface_accept(struct bh_http_listener *l, int fd, const struct bh_addr 
     struct bh_http_conn *c = bh_http_conn_new(l, fd, peer);
     c->refused = full;
     if (full)
-        bh_http_conn_reject_early(c, 503, "too_many_connections",
-                                  "this instance holds as many as it may");
+        bh_http_conn_reject_early(c, 503, "too_many_connections", "connection limit reached");
     else
         begin(c);
     if (c->state != BH_HTTP_CONN_CLOSED)

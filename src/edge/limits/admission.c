@@ -22,7 +22,7 @@ bool bh_admission_acquire_socket(const struct bh_admission *a) {
         return true;
     bh_admission_release_socket();
     bh_edge_count(BH_EDGE_LIMIT_CONNECTIONS, 1);
-    bh_warn_limited("connection refused: connections_max is reached",
+    bh_warn_limited("connection refused: connections_max reached",
                     bh_kv_int("connections_max", (int64_t)max));
     return false;
 }
@@ -54,7 +54,7 @@ bool bh_admission_acquire_address(const struct bh_admission *a, const struct bh_
     char text[BH_ADDR_TEXT_MAX];
     bh_ip_format(ip, text);
     bh_edge_count(BH_EDGE_LIMIT_PER_IP, 1);
-    bh_warn_limited("connection refused: connections_per_ip is reached", bh_kv_str("ip", text));
+    bh_warn_limited("connection refused: connections_per_ip reached", bh_kv_str("ip", text));
     return false;
 }
 

@@ -1,4 +1,4 @@
-/* edge_metrics.c - what the edge counts. One table; each part adds to its lines of it. */
+/* edge_metrics.c - the table of the metrics: names and help texts. */
 #include "limits/edge_metrics.h"
 
 #include "bellhop/edge/edge.h"
@@ -8,28 +8,31 @@
 #define GAUGE(metric, what, text) [metric] = {"bellhop_edge_" what, NULL, text, BH_GAUGE, 0}
 #define REQUESTS(metric, class)                                                                    \
     [metric] = {"bellhop_edge_http_requests_total", "class=\"" class "\"",                         \
-                "HTTP requests answered, by class of status", BH_COUNTER, 0}
+                "HTTP requests answered, by status class", BH_COUNTER, 0}
 
 #define LIMIT(metric, name)                                                                        \
     [metric] = {"bellhop_edge_limited_total", "limit=\"" name "\"",                                \
-                "times that a limit was met, by its name in the configuration", BH_COUNTER, 0}
+                "times a limit was reached, by its name in the configuration", BH_COUNTER, 0}
 
 struct bh_metric bh_edge_metrics[BH_EDGE_METRIC_COUNT] = {
-    GAUGE(BH_EDGE_SOCKETS, "sockets", "accepted sockets that are open, HTTP and WebSocket"),
+    GAUGE(BH_EDGE_SOCKETS, "sockets", "open sockets, HTTP and WebSocket"),
     GAUGE(BH_EDGE_CONNECTIONS, "connections", "open WebSocket connections"),
     COUNTER(BH_EDGE_OPENED, "connections_opened", "WebSocket connections opened"),
     COUNTER(BH_EDGE_CLOSED, "connections_closed", "WebSocket connections closed"),
     COUNTER(BH_EDGE_HANDSHAKES_REFUSED, "handshakes_refused", "WebSocket handshakes refused"),
     COUNTER(BH_EDGE_MESSAGES_IN, "messages_in", "messages received from clients"),
     COUNTER(BH_EDGE_MESSAGES_OUT, "messages_out", "messages queued for clients"),
-    COUNTER(BH_EDGE_MESSAGES_EXPIRED, "messages_expired", "deliveries dropped for their ttl"),
-    COUNTER(BH_EDGE_MESSAGES_DROPPED, "messages_dropped", "deliveries dropped for a full queue"),
+    COUNTER(BH_EDGE_MESSAGES_EXPIRED, "messages_expired",
+            "deliveries dropped because their ttl had expired"),
+    COUNTER(BH_EDGE_MESSAGES_DROPPED, "messages_dropped",
+            "deliveries dropped because the queue was full"),
     COUNTER(BH_EDGE_COMPRESSED, "messages_compressed",
-            "times that a message was compressed, for one connection or for many"),
+            "messages compressed, for one connection or for many"),
     COUNTER(BH_EDGE_BYTES_IN, "bytes_in", "bytes received on WebSocket connections"),
     COUNTER(BH_EDGE_BYTES_OUT, "bytes_out", "bytes sent on WebSocket connections"),
-    COUNTER(BH_EDGE_PROTOCOL_ERRORS, "protocol_errors", "connections closed for what they sent"),
-    COUNTER(BH_EDGE_SLOW_CONSUMERS, "slow_consumers", "connections closed for a full queue"),
+    COUNTER(BH_EDGE_PROTOCOL_ERRORS, "protocol_errors", "connections closed for a protocol error"),
+    COUNTER(BH_EDGE_SLOW_CONSUMERS, "slow_consumers",
+            "connections closed because the queue was full"),
     COUNTER(BH_EDGE_HALF_OPEN, "half_open", "connections dropped for an unanswered ping"),
     REQUESTS(BH_EDGE_HTTP_1XX, "1xx"),
     REQUESTS(BH_EDGE_HTTP_2XX, "2xx"),

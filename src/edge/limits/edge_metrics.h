@@ -25,7 +25,7 @@ enum bh_edge_metric {
     BH_EDGE_HTTP_3XX,
     BH_EDGE_HTTP_4XX,
     BH_EDGE_HTTP_5XX,
-    /* a limit was met */
+    /* a limit was reached */
     BH_EDGE_LIMIT_CONNECTIONS,
     BH_EDGE_LIMIT_PER_IP,
     BH_EDGE_LIMIT_PER_USER,

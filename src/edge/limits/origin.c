@@ -1,5 +1,5 @@
-/* origin.c - comparing origins part by part, never as text: "https://example.com.evil.org" begins
- * with what is allowed, and is somebody else. */
+/* origin.c - compares origins part by part, never as text: "https://example.com.evil.org" begins
+ * with an allowed origin and is not one. */
 #include "limits/origin.h"
 
 #include "bellhop/base/error.h"
@@ -23,7 +23,7 @@ static bool is_host(struct bh_slice s) {
     return s.n > 0;
 }
 
-/* False when it is no origin. A port of "*" is for the caller to judge. */
+/* False when it is no origin. The caller decides about a port of "*". */
 static bool split(struct bh_slice text, struct origin *out) {
     *out = (struct origin){0};
     const char *mark = memmem(text.p, text.n, "://", 3);
@@ -56,7 +56,7 @@ static bool scheme_matches(struct bh_slice pattern, struct bh_slice scheme) {
     return bh_slice_caseeq(scheme, BH_SLICE("https")) || bh_slice_caseeq(scheme, BH_SLICE("http"));
 }
 
-/* The port that a scheme means when none is written; browsers leave it out then. */
+/* The scheme's default when no port is written: browsers leave the default out. */
 static struct bh_slice effective_port(struct bh_slice port, struct bh_slice scheme) {
     if (port.n)
         return port;
@@ -90,8 +90,8 @@ int bh_edge_check_origin(struct bh_slice pattern, const char **why) {
     if (bh_slice_eq(pattern, BH_SLICE("*")) || bh_slice_eq(pattern, BH_SLICE("null")) ||
         bh_slice_eq(pattern, BH_SLICE("file://")))
         return 0;
-    *why = "write an origin: https://app.example.com, *.example.com, http://localhost:3000, "
-           "localhost:*, null, or * (a path or a trailing slash is no part of it)";
+    *why = "must be an origin: https://app.example.com, *.example.com, http://localhost:3000, "
+           "localhost:*, null, or * (without a path or a trailing slash)";
     if (!split(pattern, &o) ||
         (o.port.n && !is_port(o.port) && !bh_slice_eq(o.port, BH_SLICE("*"))))
         return BH_EINVAL;

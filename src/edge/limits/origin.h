@@ -1,9 +1,9 @@
 /* origin.h - which web pages may connect: the Origin header (RFC 6454) against a list of patterns.
  *
- * A pattern is an origin, "https://app.example.com", "http://localhost:3000", of which the scheme
- * may be left out (then http and https match), the host may begin with "*." (every sub-domain, not
- * the domain itself), and the port may be "*". Without a port it is the scheme's default. "*" is
- * every origin, "null" that of pages without one. No state; any thread. */
+ * A pattern is an origin, such as "https://app.example.com" or "http://localhost:3000". Without a
+ * scheme it matches http and https; a host "*.example.com" matches every sub-domain, not the domain
+ * itself; the port may be "*"; without a port it is the scheme's default. "*" matches every origin,
+ * "null" the origin of pages without one. No state; any thread. */
 #ifndef BELLHOP_EDGE_ORIGIN_H
 #define BELLHOP_EDGE_ORIGIN_H
 

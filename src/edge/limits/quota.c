@@ -1,8 +1,8 @@
 /* quota.c - counters by the keyed hash of a name.
  *
- * A counter is 12 bytes in an open-addressing table and keeps no name: two names with one 64-bit
- * hash under a secret key would share a counter, which nobody can bring about and which would do
- * little. The tables are spread by hash over shards with a lock each; a lock is held for one probe.
+ * A counter is 12 bytes in an open-addressing table and keeps no name. Two names with the same
+ * 64-bit hash would share a counter; the key of the hash is secret, so a client cannot provoke it.
+ * The tables are spread by hash over shards with a lock each; a lock is held for one probe.
  * Deleting shifts the probe chain back, so there are no tombstones. */
 #include "limits/quota.h"
 
@@ -35,7 +35,7 @@ static size_t home(const struct shard *s, uint64_t hash) {
     return (size_t)(hash / SHARDS) & s->mask;
 }
 
-/* Where the hash is, or the free place where it belongs. */
+/* Where the hash is, or the free slot where it belongs. */
 static size_t probe(const struct shard *s, uint64_t hash) {
     size_t i = home(s, hash);
     while (s->table[i].hash && s->table[i].hash != hash)

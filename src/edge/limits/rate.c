@@ -1,9 +1,9 @@
-/* rate.c - the arithmetic of owed time. A pause of up to 49 days between two calls is told from one
- * of none; a longer one may pay back too little, once. */
+/* rate.c - the arithmetic of owed time. Times are 32 bits of milliseconds: after a pause of more
+ * than 49 days too little may be paid back, once. */
 #include "limits/rate.h"
 
-/* Whoever has to wait waits until half of the bucket is there again, so that they go on in bursts
- * and not message by message. */
+/* A client that has to wait does so until half of the bucket is free, so that it continues in
+ * bursts and not message by message. */
 #define BURST_US 1000000u
 #define OWED_MAX (BURST_US + 10000000u) /* one huge message must not silence a client for hours */
 

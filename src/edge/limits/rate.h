@@ -1,8 +1,8 @@
 /* rate.h - token buckets for what one connection may send, three in 16 bytes.
  *
- * A bucket holds what one second brings. It is kept as the time that is owed: each unit costs
- * 1/rate seconds, what goes by pays it back, and more than a second's debt is too much. Zero-
- * initialise to start. Thread: the owner's. */
+ * The capacity of a bucket is one second's worth. It is stored as the time that is owed: each unit
+ * costs 1/rate seconds, elapsed time pays it back, and a debt of more than a second is too much.
+ * Zero-initialise to start. Thread: the owner's. */
 #ifndef BELLHOP_EDGE_RATE_H
 #define BELLHOP_EDGE_RATE_H
 
@@ -15,8 +15,8 @@ struct bh_rate {
     uint32_t owed_us[BH_RATE_COUNT];
 };
 
-/* Books n units at per_second (0: no limit). Returns in how many milliseconds to go on, 0: at
- * once. What a single call may owe is bounded by some seconds. */
+/* Charges n units at per_second (0: no limit). Returns how many milliseconds to wait, 0: none. The
+ * debt is bounded to some seconds. */
 uint32_t bh_rate_charge(struct bh_rate *r, enum bh_rate_of what, uint64_t n, uint64_t per_second,
                         uint64_t now_ms);
 

@@ -1,7 +1,7 @@
 /* frames.c - the encoder of a worker.
  *
- * zlib's states are made when the first connection needs them (a deflater of the largest window
- * takes a quarter of a megabyte) and stay with the worker; none belongs to a connection here. */
+ * zlib's states are allocated when the first connection needs them (a deflater with the largest
+ * window takes 256 KiB) and belong to the worker, not to a connection. */
 #include "ws/frames.h"
 
 #include "bellhop/proto/ws_message.h"

@@ -1,8 +1,8 @@
-/* frames.h - messages as frames, made once for all connections of a worker.
+/* frames.h - messages as frames, encoded once for all connections of a worker.
  *
- * A message that goes to many sockets is encoded once, and compressed once for each window size
- * that its receivers have agreed on; every queue holds references. The cache is one message deep
- * and one tick long. Thread: the worker's. */
+ * A message to many sockets is encoded once, and compressed once for each window size that its
+ * receivers have negotiated; every queue holds references. The cache holds one message, for one
+ * tick. Thread: the worker's. */
 #ifndef BELLHOP_EDGE_FRAMES_H
 #define BELLHOP_EDGE_FRAMES_H
 
@@ -26,13 +26,13 @@ struct bh_frames {
 void bh_frames_init(struct bh_frames *f, struct bh_loop *loop, unsigned level);
 void bh_frames_deinit(struct bh_frames *f);
 
-/* References for the caller. bits 0: not compressed. What compression does not make smaller is not
- * compressed either: *is_compressed tells. */
+/* Both return references. bits 0: not compressed. A message that compression does not make smaller
+ * is not compressed; *is_compressed says whether it was. */
 struct bh_buf *bh_frames_message(struct bh_frames *f, struct bh_message *m, unsigned bits,
                                  bool *is_compressed);
 struct bh_buf *bh_frames_bytes(struct bh_frames *f, uint8_t opcode, struct bh_slice payload,
                                unsigned bits);
-/* For readers of connections without context takeover; NULL without memory. */
+/* For readers of connections without context takeover; NULL when out of memory. */
 struct bh_inflater *bh_frames_inflater(struct bh_frames *f);
 
 #endif

@@ -1,8 +1,8 @@
 /* outq.c - a queue of counted references, written with as few system calls as possible.
  *
- * Most queues hold one frame for the rest of a tick: that one lives in the struct. From the second
- * on a ring is used, which is freed with the last frame, so an idle connection owns nothing. The
- * queue belongs to its connection; the frames belong to whoever holds references. */
+ * Most queues hold one frame until the end of a tick: it is kept in the struct. From the second on
+ * a ring is used, which is freed with the last frame, so an idle connection owns no memory. The
+ * queue belongs to its connection; frames are reference-counted. */
 #include "ws/outq.h"
 
 #include "bellhop/base/error.h"
@@ -106,7 +106,7 @@ void bh_outq_drop_unsent(struct bh_outq *q) {
     }
 }
 
-/* By its first byte: a control frame has bit 3 of the opcode set, and so has the 'H' of HTTP. */
+/* By the first byte: bit 3 is set in the opcode of a control frame, and in the 'H' of HTTP. */
 static bool may_be_dropped(const struct bh_buf *frame) {
     return !(frame->data[0] & 0x08);
 }

@@ -1,8 +1,8 @@
 /* outq.h - the frames that a connection has still to send, by reference.
  *
- * A frame that goes to many connections is one bh_buf; each queue holds a reference. One frame
- * needs no memory beside the queue itself; more of them sit in a ring that goes when the queue is
- * empty. Zero-initialise to start. Thread: the owner's. */
+ * A frame to many connections is one bh_buf; each queue holds a reference. One frame needs no
+ * memory besides the queue itself; several are in a ring, which is freed when the queue is empty.
+ * Zero- initialise to start. Thread: the owner's. */
 #ifndef BELLHOP_EDGE_OUTQ_H
 #define BELLHOP_EDGE_OUTQ_H
 
@@ -20,7 +20,7 @@ struct bh_outq {
     size_t bytes;    /* still to send */
 };
 
-/* Both take over the caller's reference. To the front only while nothing of the queue is sent. */
+/* Both take over the caller's reference. _front only while nothing of the queue has been sent. */
 void bh_outq_push(struct bh_outq *q, struct bh_buf *frame);
 void bh_outq_push_front(struct bh_outq *q, struct bh_buf *frame);
 /* Writes as much as the stream takes: 0 when the queue is empty now, BH_EAGAIN when the kernel is
@@ -29,7 +29,7 @@ int bh_outq_flush(struct bh_outq *q, struct bh_stream *stream);
 /* Drops the oldest data frame that has not begun to be sent; false when there is none. Control
  * frames and the answer to the handshake stay. */
 bool bh_outq_drop_oldest(struct bh_outq *q);
-/* Forgets what has not begun to be sent: a frame that has must be finished. */
+/* Drops the frames that have not begun to be sent: one that has begun must be finished. */
 void bh_outq_drop_unsent(struct bh_outq *q);
 void bh_outq_clear(struct bh_outq *q);
 

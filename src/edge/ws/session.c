@@ -14,7 +14,7 @@
 #include "limits/edge_metrics.h"
 #include "ws/send.h"
 
-#define NOT_TAKEN "this server takes no messages from clients"
+#define NOT_ACCEPTED "this server accepts no messages from clients"
 
 static void arm(struct bh_ws_conn *ws, uint64_t delay);
 
@@ -76,7 +76,7 @@ static void on_message(struct bh_ws_conn *ws, uint8_t opcode, struct bh_slice da
     if (bh_hooks_has(hooks, BH_HOOK_MESSAGE))
         hooks->vt->message(hooks, &ws->subscriber, (enum bh_opcode)opcode, data);
     else if (ws->server->config->client_messages_refused)
-        bh_ws_conn_close(ws, 1008, BH_SLICE(NOT_TAKEN));
+        bh_ws_conn_close(ws, 1008, BH_SLICE(NOT_ACCEPTED));
 }
 
 static void on_violation(struct bh_ws_conn *ws, unsigned code, const char *why) {
@@ -148,7 +148,7 @@ static void touch(struct bh_ws_conn *ws) {
 static void read_frames(struct bh_ws_conn *ws, unsigned char *data, size_t n) {
     struct bh_ws_event event;
     uint32_t wait_ms = 0;
-    do { /* until NONE, which lets the reader give back what it has gathered */
+    do { /* until NONE, so that the reader frees the finished message */
         bh_ws_reader_next(&ws->reader, &ws->server->limits, &data, &n, &event);
         on_event(ws, &event);
         if (event.type != BH_WS_EV_NONE)
@@ -186,17 +186,17 @@ static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     read_frames(ws, data, n);
     charge_bytes(ws, n);
     if (ws->state == BH_WS_CONN_OPEN && bh_ws_conn_above_high_water(ws))
-        bh_ws_conn_flush(ws); /* before the next buffer of this very tick */
+        bh_ws_conn_flush(ws); /* before the next buffer of this tick */
 }
 
 static void on_end(struct bh_stream *s, int error) {
     struct bh_ws_conn *ws = BH_CONTAINER_OF(s, struct bh_ws_conn, stream);
     if (error == 0 && ws->state >= BH_WS_CONN_CLOSING)
         bh_ws_conn_flush(ws); /* the close frame may still be queued */
-    bh_ws_conn_drop(ws, 1006, BH_SLICE("the connection broke off"));
+    bh_ws_conn_drop(ws, 1006, BH_SLICE("connection lost"));
 }
 
-/* Room again means that the peer's kernel has acknowledged something: it is alive. */
+/* There is room because the peer's kernel has acknowledged data: the peer is alive. */
 static void on_writable(struct bh_stream *s) {
     struct bh_ws_conn *ws = BH_CONTAINER_OF(s, struct bh_ws_conn, stream);
     touch(ws);
@@ -309,9 +309,9 @@ static void on_open_timer(struct bh_ws_conn *ws) {
         return;
     }
     bh_edge_count(BH_EDGE_HALF_OPEN, 1);
-    bh_ws_conn_log_end(ws, "no answer to a ping", 1006, bh_slice(NULL, 0));
+    bh_ws_conn_log_end(ws, "ping timeout", 1006, bh_slice(NULL, 0));
     ws->reset = true;
-    bh_ws_conn_drop(ws, 1006, BH_SLICE("no answer to a ping"));
+    bh_ws_conn_drop(ws, 1006, BH_SLICE("ping timeout"));
 }
 
 static void on_timer(struct bh_timer *t) {

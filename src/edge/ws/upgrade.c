@@ -37,7 +37,7 @@ void bh_upgrade_on_gone(struct bh_http_conn *c) {
     struct bh_upgrade *u = c->upgrade;
     c->upgrade = NULL;
     if (u->ws)
-        bh_ws_conn_drop(u->ws, 1006, BH_SLICE("the handshake was not completed"));
+        bh_ws_conn_drop(u->ws, 1006, BH_SLICE("handshake not completed"));
     bh_buf_unref(u->answer);
     bh_free(u);
 }
@@ -49,7 +49,7 @@ static void refuse(struct bh_http_conn *c, int status, const char *why) {
 
 void bh_upgrade_on_deadline(struct bh_http_conn *c) {
     bh_edge_count(BH_EDGE_LIMIT_HANDSHAKE_TIME, 1);
-    refuse(c, c->ticket ? 504 : 503, "the handshake took too long");
+    refuse(c, c->ticket ? 504 : 503, "handshake timed out");
 }
 
 void bh_upgrade_on_drain(struct bh_http_conn *c) {
@@ -106,7 +106,7 @@ static struct bh_buf *switching_protocols(struct bh_http_conn *c,
     struct bh_slice agreed = bh_bytes_slice(&extensions);
     if (bh_ws_handshake_answer(&answer, bh_http_conn_request(c), protocol, agreed, headers, n) !=
         0) {
-        bh_warn_limited("a handshake's headers were left out: they hold control characters");
+        bh_warn_limited("handshake response headers dropped: control characters");
         bh_bytes_clear(&answer);
         bh_ws_handshake_answer(&answer, bh_http_conn_request(c), protocol, agreed, headers, 1);
     }
@@ -126,13 +126,13 @@ static void refuse_quota(struct bh_http_conn *c, enum bh_edge_metric limit, cons
 static bool acquire_identity(struct bh_http_conn *c, const struct bh_identity *identity) {
     const struct bh_edge_config *config = c->server->config;
     if (!bh_quota_acquire(BH_QUOTA_USER, identity->user, config->connections_per_user)) {
-        refuse_quota(c, BH_EDGE_LIMIT_PER_USER, "this user has as many connections as they may");
+        refuse_quota(c, BH_EDGE_LIMIT_PER_USER, "connection limit of this user reached");
         return false;
     }
     if (bh_quota_acquire(BH_QUOTA_TENANT, identity->tenant, config->connections_per_tenant))
         return true;
     bh_quota_release(BH_QUOTA_USER, identity->user, config->connections_per_user);
-    refuse_quota(c, BH_EDGE_LIMIT_PER_TENANT, "this tenant has as many connections as it may");
+    refuse_quota(c, BH_EDGE_LIMIT_PER_TENANT, "connection limit of this tenant reached");
     return false;
 }
 
@@ -142,7 +142,7 @@ static bool acquire_quotas(struct bh_http_conn *c, const struct bh_identity *ide
     struct bh_admission *admission = c->server->admission;
     bool forwarded = c->peer.forwarded;
     if (forwarded && !bh_admission_acquire_address(admission, &c->peer.ip)) {
-        refuse(c, 429, "this address has as many connections as it may");
+        refuse(c, 429, "connection limit of this address reached");
         return false;
     }
     bool acquired = acquire_identity(c, identity);
@@ -192,7 +192,7 @@ static void on_handshake_result(void *ud, bh_handle handle,
     size_t n = 0;
     for (size_t i = 0; i < result->header_count && n < BH_HTTP_HEADERS_MAX; i++) {
         const struct bh_header *h = &result->headers[i];
-        if (!bh_slice_caseeq(h->name, BH_SLICE("Content-Type"))) /* a refusal is JSON, always */
+        if (!bh_slice_caseeq(h->name, BH_SLICE("Content-Type"))) /* a refusal is always JSON */
             headers[n++] = *h;
     }
     bh_edge_count(BH_EDGE_HANDSHAKES_REFUSED, 1);
@@ -200,12 +200,12 @@ static void on_handshake_result(void *ud, bh_handle handle,
     bh_http_conn_refuse(c, result->status ? result->status : 503, result->body, headers, n);
 }
 
-/* --- the identity of a developer --- */
+/* --- --dev: the identity in the query --- */
 
 struct dev_identity {
     struct bh_identity parts;
     struct bh_slice topics[DEV_TOPICS_MAX];
-    char *bytes; /* decoded values; as long as the query is enough */
+    char *bytes; /* decoded values; at most as long as the query */
     size_t used;
 };
 
@@ -218,7 +218,7 @@ static int decode(struct dev_identity *d, struct bh_slice value, struct bh_slice
     return 0;
 }
 
-static int take_argument(struct dev_identity *d, struct bh_slice name, struct bh_slice value) {
+static int parse_argument(struct dev_identity *d, struct bh_slice name, struct bh_slice value) {
     if (bh_slice_eq(name, BH_SLICE("user")))
         return decode(d, value, &d->parts.user);
     if (bh_slice_eq(name, BH_SLICE("tenant")))
@@ -237,9 +237,9 @@ static int identity_from_query(struct bh_slice query, struct bh_identity **out, 
     struct bh_slice name, value;
     int error = 0;
     d.parts.topics = d.topics;
-    *why = "the query holds a bad escape or too many topics";
+    *why = "the query has an invalid escape or too many topics";
     while (!error && bh_http_next_arg(&query, &name, &value))
-        error = take_argument(&d, name, value);
+        error = parse_argument(&d, name, value);
     if (!error)
         error = bh_identity_new(&d.parts, out, why);
     bh_free(d.bytes);
@@ -268,7 +268,7 @@ static void refuse_malformed(struct bh_http_conn *c, int status, const char *why
                            "bad_handshake", why);
 }
 
-/* The most specific of the configured paths that fits. */
+/* Finds the most specific of the configured paths that matches. */
 static bool find_path(const struct bh_http_conn *c, struct bh_path_params *params) {
     const struct bh_edge_config *config = c->server->config;
     const struct bh_slice *best = NULL;
@@ -297,7 +297,7 @@ static void ask_hook(struct bh_http_conn *c) {
     bh_hook_request_deinit(&h);
 }
 
-/* Cookies go with a WebSocket whatever page opens it, so the page's origin has to be asked for. */
+/* A browser sends cookies with a WebSocket from any page, so the page's origin must be checked. */
 static bool origin_is_allowed(struct bh_http_conn *c) {
     const struct bh_edge_config *config = c->server->config;
     const struct bh_http_request *r = bh_http_conn_request(c);
@@ -316,7 +316,7 @@ void bh_upgrade_begin(struct bh_http_conn *c, struct bh_ws_server *s) {
     int status;
     const char *why;
     if (!bh_upgrade_has_path(c)) {
-        refuse(c, 404, "there is no WebSocket at this path; websocket.paths names them");
+        refuse(c, 404, "no WebSocket at this path; see websocket.paths");
         return;
     }
     if (bh_ws_handshake_check(bh_http_conn_request(c), &status, &why) != 0) {
@@ -328,7 +328,7 @@ void bh_upgrade_begin(struct bh_http_conn *c, struct bh_ws_server *s) {
         return;
     }
     if (!origin_is_allowed(c)) {
-        refuse(c, 403, "websocket.origins does not allow this Origin");
+        refuse(c, 403, "this origin is not in websocket.origins");
         return;
     }
     c->upgrade = bh_calloc(1, sizeof *c->upgrade);
@@ -340,5 +340,5 @@ void bh_upgrade_begin(struct bh_http_conn *c, struct bh_ws_server *s) {
     else if (c->server->config->dev)
         accept_developer(c);
     else
-        refuse(c, 401, "no on_handshake hook says who may connect");
+        refuse(c, 401, "there is no on_handshake hook to accept connections");
 }

@@ -24,8 +24,8 @@ void bh_ws_conn_log_end(struct bh_ws_conn *ws, const char *cause, unsigned code,
     char ip[BH_ADDR_TEXT_MAX];
     const struct bh_identity *identity = ws->subscriber.identity;
     bh_ip_format(&ws->ip, ip);
-    bh_info_limited("websocket connection ends", bh_kv_str("cause", cause), bh_kv_int("code", code),
-                    bh_kv_slice("reason", why),
+    bh_info_limited("websocket connection closed", bh_kv_str("cause", cause),
+                    bh_kv_int("code", code), bh_kv_slice("reason", why),
                     bh_kv_slice("user", identity ? identity->user : bh_slice(NULL, 0)),
                     bh_kv_str("ip", ip));
 }
@@ -106,7 +106,7 @@ void bh_ws_conn_flush(struct bh_ws_conn *ws) {
     int error = bh_outq_flush(&ws->out, &ws->stream);
     bh_edge_count(BH_EDGE_BYTES_OUT, (int64_t)(before - ws->out.bytes));
     if (error == BH_ECLOSED) {
-        bh_ws_conn_drop(ws, 1006, BH_SLICE("the connection broke off"));
+        bh_ws_conn_drop(ws, 1006, BH_SLICE("connection lost"));
         return;
     }
     if (error)

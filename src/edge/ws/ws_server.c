@@ -33,7 +33,7 @@ void bh_ws_server_abort(struct bh_ws_server *s) {
     bh_timer_cancel(&s->drain_step);
     for (struct bh_list *n = s->conns.next; n != &s->conns; n = n->next)
         bh_ws_conn_drop(BH_CONTAINER_OF(n, struct bh_ws_conn, node), 1001,
-                        BH_SLICE("the instance has shut down"));
+                        BH_SLICE("the instance was shut down"));
 }
 
 void bh_ws_server_init(struct bh_ws_server *s, const struct bh_edge_config *config,

@@ -173,7 +173,7 @@ static void test_identity_of_a_developer(void **state) {
     expect_frame(&c, 1, BH_SLICE("4"));
     expect_frame(&c, 1, BH_SLICE("5"));
     say_frame(&c, 0x81, BH_SLICE("nobody listens"));
-    expect_close(&c, 1008, "this server takes no messages from clients");
+    expect_close(&c, 1008, "this server accepts no messages from clients");
     hang_up(&c);
     dial(&t, &c);
     say_text(&c, UPGRADE("/ws?user=a%3Ab") "\r\n");
