@@ -1,5 +1,5 @@
-/* What the fuzz targets share: one entry, a check that ends the process, and reading choices off
- * the front of the input, so that everything a target does is a function of its input. */
+/* fuzz.h - for all fuzz targets: the entry, a check that aborts, and choices read from the front of
+ * the input, so that a run depends only on its input. */
 #ifndef BELLHOP_TESTS_FUZZ_FUZZ_H
 #define BELLHOP_TESTS_FUZZ_FUZZ_H
 
@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* --- choices --- */
 
-/* The next byte of the input; 0 behind its end. */
+/* The next byte of the input; 0 after its end. */
 static inline uint8_t fuzz_byte(struct bh_slice *in) {
     if (in->n == 0)
         return 0;
@@ -38,7 +38,7 @@ static inline struct bh_slice fuzz_bytes(struct bh_slice *in, size_t n) {
     return taken;
 }
 
-/* How a stream is cut: a byte of the input says how. */
+/* How a stream is cut, chosen by a byte of the input. */
 struct fuzz_cuts {
     uint32_t state;
     uint32_t longest;
@@ -74,15 +74,15 @@ static inline bool fuzz_holds_any(struct bh_slice s, const char *bytes, size_t n
     return false;
 }
 
-/* Neither NUL nor a line's end: fit for a header. */
+/* No NUL, CR or LF: valid in a header. */
 static inline bool fuzz_is_one_line(struct bh_slice s) {
     return !fuzz_holds_any(s, "\0\r\n", 3);
 }
 
 /* Length and bytes, so that two transcripts are equal only when their parts are. */
-static inline void fuzz_tell(struct bh_bytes *told, const char *what, struct bh_slice s) {
-    bh_bytes_addf(told, " %s[%zu]=", what, s.n);
-    bh_bytes_add(told, s);
+static inline void fuzz_record(struct bh_bytes *transcript, const char *what, struct bh_slice s) {
+    bh_bytes_addf(transcript, " %s[%zu]=", what, s.n);
+    bh_bytes_add(transcript, s);
 }
 
 static inline void fuzz_check_same(const struct bh_bytes *a, const struct bh_bytes *b) {

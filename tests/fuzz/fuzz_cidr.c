@@ -1,10 +1,10 @@
-/* Addresses and sets as operators and proxies write them: what was read is written so that it is
- * read again as the same, and a net holds its own address. */
+/* Addresses and sets of addresses: what was parsed and printed parses to the same value, and a net
+ * contains its own address. */
 #include "bellhop/base/error.h"
 #include "bellhop/io/cidr.h"
 #include "fuzz.h"
 
-/* As the socket address that it would be. */
+/* Through a socket address. */
 static void check_as_addr(struct bh_slice text, const char *written) {
     struct bh_addr addr;
     struct bh_ip ip;

@@ -1,5 +1,5 @@
-/* permessage-deflate both ways. Hostile bytes never inflate beyond the limit, neither in length nor
- * in memory; what was deflated inflates to itself, for each window, with and without takeover. */
+/* permessage-deflate both ways. Hostile bytes never inflate over the limit, in length or memory;
+ * deflated data inflates to the original, for each window, with and without takeover. */
 #include "bellhop/base/error.h"
 #include "bellhop/proto/ws_deflate.h"
 #include "bellhop/proto/ws_frame.h"
@@ -69,7 +69,7 @@ static struct bh_slice payload_of(const struct bh_buf *frame, uint8_t opcode) {
     return bh_slice(s.p + head, s.n - head);
 }
 
-/* One byte less than it is long: too big, and no more memory for it. */
+/* A limit one byte below its length: too big, and no more memory for it. */
 static void check_limit(struct bh_slice compressed, size_t n, const struct plan *plan) {
     struct bh_inflater *i = bh_inflater_new(plan->window_bits, false);
     struct bh_bytes out = {0};

@@ -1,5 +1,5 @@
-/* What comes from a Redis channel: an accepted envelope is written back to the same bytes, raw
- * payloads stay as they are, and channels and topics map one to one. */
+/* Messages from a Redis channel: an accepted envelope is written back to the same bytes, raw
+ * payloads are unchanged, and channels and topics map one to one. */
 #include "bellhop/base/error.h"
 #include "bellhop/base/id.h"
 #include "bellhop/base/utf8.h"
@@ -16,7 +16,7 @@ static void check_raw(const struct bh_message *m, struct bh_slice in) {
     CHECK((m->opcode == BH_TEXT) == bh_utf8_valid(in));
 }
 
-/* It could have been put together here, and it never matches who has none of its tags. */
+/* This program could have built it, and it never matches an identity without its tags. */
 static void check_filter(const struct bh_message *m) {
     const struct bh_identity nobody = {.tag_count = 0};
     struct bh_slice rest = m->filter;
@@ -78,7 +78,7 @@ static struct bh_topic topic_of(struct bh_slice channel) {
     return topic;
 }
 
-/* A first byte and so many bytes of a channel, then what was published on it. */
+/* A length byte and a channel of that length, then the published bytes. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct bh_slice in = bh_slice(data, size);
     struct bh_slice channel = fuzz_bytes(&in, fuzz_byte(&in));

@@ -1,5 +1,5 @@
-/* A request that wants to be a WebSocket, up to the answer: who is let in kept every rule, and no
- * answer holds a line that we did not mean. */
+/* A request for a WebSocket, up to the response: an accepted one keeps every rule, and no response
+ * has a line that we did not write. */
 #include "bellhop/base/crypto.h"
 #include "bellhop/base/error.h"
 #include "bellhop/proto/ws_deflate.h"
@@ -114,7 +114,7 @@ static void shake_hands(const struct bh_http_request *q, uint8_t choice) {
     negotiate(q, choice, &extensions);
     offer(q, bh_bytes_slice(&extensions));
     bh_bytes_free(&extensions);
-    answer(q, q->path, q->query); /* values of the peer's choice */
+    answer(q, q->path, q->query); /* values chosen by the peer */
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

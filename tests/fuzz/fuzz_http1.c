@@ -1,5 +1,5 @@
-/* HTTP requests, several behind one another. However the stream is cut, the same requests and the
- * same refusal come of it; and what comes is inside the limits and fit to be believed. */
+/* HTTP requests, several in a row. Every cut of the stream gives the same requests and the same
+ * error; the requests are within the limits and consistent. */
 #include "bellhop/proto/http1.h"
 #include "fuzz.h"
 
@@ -36,43 +36,45 @@ static void check_request(const struct bh_http_request *q, const struct bh_http_
     }
 }
 
-static void tell_arguments(struct bh_slice query, struct bh_bytes *told) {
+static void record_arguments(struct bh_slice query, struct bh_bytes *transcript) {
     struct bh_slice rest = query, name, value;
     while (bh_http_next_arg(&rest, &name, &value)) {
         char *decoded = malloc(value.n + 1);
         int n = bh_slice_urldecode(value, true, decoded);
-        fuzz_tell(told, "arg", name);
-        fuzz_tell(told, "value", n < 0 ? BH_SLICE("bad") : bh_slice(decoded, (size_t)n));
+        fuzz_record(transcript, "arg", name);
+        fuzz_record(transcript, "value", n < 0 ? BH_SLICE("bad") : bh_slice(decoded, (size_t)n));
         free(decoded);
         CHECK(bh_http_arg(query, name).p);
     }
 }
 
-static void tell_request(const struct bh_http_request *q, struct bh_bytes *told) {
-    fuzz_tell(told, "\nrequest", q->method);
-    fuzz_tell(told, "target", q->target);
-    fuzz_tell(told, "path", q->path);
-    fuzz_tell(told, "query", q->query);
-    fuzz_tell(told, "host", q->host);
-    bh_bytes_addf(told, " 1.%d %d%d%d", q->minor, q->keep_alive, q->upgrade, q->expect_continue);
+static void record_request(const struct bh_http_request *q, struct bh_bytes *transcript) {
+    fuzz_record(transcript, "\nrequest", q->method);
+    fuzz_record(transcript, "target", q->target);
+    fuzz_record(transcript, "path", q->path);
+    fuzz_record(transcript, "query", q->query);
+    fuzz_record(transcript, "host", q->host);
+    bh_bytes_addf(transcript, " 1.%d %d%d%d", q->minor, q->keep_alive, q->upgrade,
+                  q->expect_continue);
     for (size_t i = 0; i < q->header_count; i++) {
-        fuzz_tell(told, "name", q->headers[i].name);
-        fuzz_tell(told, "value", q->headers[i].value);
+        fuzz_record(transcript, "name", q->headers[i].name);
+        fuzz_record(transcript, "value", q->headers[i].value);
     }
     struct bh_http_list at = {0};
     struct bh_slice element;
     while (bh_http_next_element(q->headers, q->header_count, BH_SLICE("Accept"), &at, &element)) {
         CHECK(element.n);
-        fuzz_tell(told, "accept", element);
+        fuzz_record(transcript, "accept", element);
     }
-    fuzz_tell(told, "cookie", bh_http_cookie(q->headers, q->header_count, BH_SLICE("token")));
-    tell_arguments(q->query, told);
-    fuzz_tell(told, "body", q->body);
+    fuzz_record(transcript, "cookie",
+                bh_http_cookie(q->headers, q->header_count, BH_SLICE("token")));
+    record_arguments(q->query, transcript);
+    fuzz_record(transcript, "body", q->body);
 }
 
-/* One piece, however many requests it holds; false after a refusal. */
+/* One piece with any number of requests; false after an error. */
 static bool feed_piece(struct bh_http1 *h, const struct bh_http_limits *limits,
-                       struct bh_slice piece, struct bh_bytes *told) {
+                       struct bh_slice piece, struct bh_bytes *transcript) {
     while (piece.n) {
         size_t used = 0;
         char *copy = fuzz_exact(piece);
@@ -87,18 +89,18 @@ static bool feed_piece(struct bh_http1 *h, const struct bh_http_limits *limits,
             CHECK(piece.n == 0);
             break;
         case BH_HTTP1_CONTINUE:
-            bh_bytes_adds(told, "\ncontinue");
+            bh_bytes_adds(transcript, "\ncontinue");
             break;
         case BH_HTTP1_REQUEST:
             check_request(bh_http1_request(h), limits);
-            tell_request(bh_http1_request(h), told);
+            record_request(bh_http1_request(h), transcript);
             bh_http1_reset(h);
             CHECK(bh_http1_idle(h));
             break;
         case BH_HTTP1_ERROR:
             bh_http1_error(h, &status, &why);
             check_status(status);
-            bh_bytes_addf(told, "\nerror %d %s", status, why);
+            bh_bytes_addf(transcript, "\nerror %d %s", status, why);
             return false;
         }
     }
@@ -106,11 +108,12 @@ static bool feed_piece(struct bh_http1 *h, const struct bh_http_limits *limits,
 }
 
 static void feed(struct bh_slice in, const struct bh_http_limits *limits, struct fuzz_cuts *cuts,
-                 struct bh_bytes *told) {
+                 struct bh_bytes *transcript) {
     struct bh_http1 *h = bh_http1_new(limits);
     bool more = true;
     while (more && in.n)
-        more = feed_piece(h, limits, fuzz_bytes(&in, cuts ? fuzz_cut(cuts, in.n) : in.n), told);
+        more =
+            feed_piece(h, limits, fuzz_bytes(&in, cuts ? fuzz_cut(cuts, in.n) : in.n), transcript);
     bh_http1_free(h);
 }
 

@@ -1,5 +1,5 @@
-/* The scanner, its readers and cJSON's tree have to see the same values in a text; any bytes come
- * out of a quoted string as they went in, when they were text. */
+/* The scanner, its readers and cJSON's tree see the same values in a text; text survives quoting
+ * and decoding. */
 #include "bellhop/base/error.h"
 #include "bellhop/base/json.h"
 #include "bellhop/base/utf8.h"
@@ -101,7 +101,7 @@ static void check_text(struct bh_slice text, struct bh_slice path) {
     bh_json_free(tree);
 }
 
-/* A path, a line's end, a text; without a line's end the text alone. */
+/* A path, a line feed and a text; without a line feed only the text. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     char *copy = fuzz_exact(bh_slice(data, size));
     struct bh_slice in = bh_slice(copy, size), rest = in, path;

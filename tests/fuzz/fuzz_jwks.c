@@ -1,4 +1,4 @@
-/* Key sets, and choosing among their keys: a token, the end of a line, the text of a set. */
+/* Key sets, and choosing among their keys: a token, a line feed, the text of a set. */
 #include "bellhop/base/error.h"
 #include "bellhop/base/json.h"
 #include "bellhop/base/jwks.h"

@@ -1,6 +1,6 @@
-/* Tokens: as they come, made here from any header and claims and signed, or with any signature; and
- * PEM texts. Keys are fixed, so that a saved input means the same for ever; nobody has their
- * private halves. */
+/* Tokens: raw, made here from any header and claims and signed, or with any signature; and PEM
+ * texts. Keys are fixed, so that a saved input keeps its meaning; their private halves are not
+ * kept. */
 #include "bellhop/base/crypto.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/json.h"
@@ -165,7 +165,7 @@ static void verify_made(struct bh_slice in, const struct plan *plan, struct bh_b
     bh_bytes_free(&token);
 }
 
-/* Whatever can be signed here is a token that says the same. */
+/* Claims that can be signed come back unchanged from the token. */
 static void sign(struct bh_slice claims, const struct plan *plan) {
     struct bh_jwt_rules rules = {.algs = HS_ALGS, .key = key_of(0), .now_s = plan->rules.now_s};
     struct bh_bytes token = {0}, back = {0};

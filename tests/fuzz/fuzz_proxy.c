@@ -1,9 +1,10 @@
-/* PROXY headers: a beginning says "more" until the answer is there, and then the answer stays. */
+/* PROXY headers: every prefix gives "more" until the result, and every longer one the same result.
+ */
 #include "bellhop/base/error.h"
 #include "bellhop/proto/proxy.h"
 #include "fuzz.h"
 
-#define EXACT_MAX 256 /* longer beginnings are not copied, that would take its square */
+#define EXACT_MAX 256 /* longer prefixes are not copied: that would take quadratic time */
 
 static int decode(struct bh_slice in, struct bh_proxy *out) {
     const char *why = NULL;
@@ -15,12 +16,12 @@ static int decode(struct bh_slice in, struct bh_proxy *out) {
 }
 
 static void check_found(const struct bh_proxy *found) {
-    static const struct bh_proxy nobody = {0};
+    static const struct bh_proxy none = {0};
     CHECK(found->family == 0 || found->family == 4 || found->family == 6);
     if (found->family == 0)
-        CHECK(memcmp(found->source, nobody.source, 16) == 0 && found->source_port == 0);
+        CHECK(memcmp(found->source, none.source, 16) == 0 && found->source_port == 0);
     if (found->family != 6)
-        CHECK(memcmp(found->source + 4, nobody.source, 12) == 0);
+        CHECK(memcmp(found->source + 4, none.source, 12) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

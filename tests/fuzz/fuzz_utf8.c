@@ -1,5 +1,5 @@
-/* UTF-8 cut anywhere against a decoder that knows only the definition: the same answer, and no
- * byte later than it must be. */
+/* UTF-8 cut anywhere, compared with a decoder written from the definition: the same result, at the
+ * first possible byte. */
 #include "bellhop/base/error.h"
 #include "bellhop/base/utf8.h"
 #include "fuzz.h"
@@ -29,7 +29,7 @@ static int sequence(const uint8_t *p, size_t n) {
     return 0;
 }
 
-/* How many bytes no text may begin with; n + 1 when all may. */
+/* The length of the shortest prefix that no valid text has; n + 1 when there is none. */
 static size_t bad_after(const uint8_t *p, size_t n) {
     size_t at = 0;
     int length = 1;

@@ -1,5 +1,5 @@
-/* Frame headers and the mask: a beginning never says anything but "more" or the final answer, what
- * was decoded is encoded to the same bytes, and the mask does not care about cuts. */
+/* Frame headers and the mask: a prefix gives "more" or the final result, a decoded header is
+ * encoded to the same bytes, and the mask is independent of cuts. */
 #include "bellhop/base/error.h"
 #include "bellhop/proto/ws_frame.h"
 #include "fuzz.h"

@@ -1,5 +1,5 @@
-/* A client's frames, plain and compressed. However the stream is cut, the same events come of it;
- * text is text, and nothing is longer than the limits say. */
+/* A client's frames, plain and compressed. Every cut of the stream gives the same events; text is
+ * UTF-8, and nothing exceeds the limits. */
 #include "bellhop/base/utf8.h"
 #include "bellhop/proto/ws_deflate.h"
 #include "bellhop/proto/ws_message.h"
@@ -12,7 +12,7 @@ static const struct bh_ws_limits choices[] = {
     {.message_bytes = 1000, .fragments = 1},
 };
 
-/* What the first bytes choose. */
+/* Chosen by the first bytes. */
 struct plan {
     const struct bh_ws_limits *limits;
     bool frames; /* the input is a list of frames, else the stream itself */
@@ -76,7 +76,7 @@ static void check_event(const struct bh_ws_event *e, const struct bh_ws_limits *
 
 /* One piece; true when the reader has ended. */
 static bool read_piece(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
-                       struct bh_slice piece, struct bh_bytes *told) {
+                       struct bh_slice piece, struct bh_bytes *transcript) {
     unsigned char *copy = fuzz_exact(piece), *at = copy;
     size_t left = piece.n;
     bool ended = false;
@@ -88,8 +88,8 @@ static bool read_piece(struct bh_ws_reader *r, const struct bh_ws_limits *limits
         ended |= e.type == BH_WS_EV_CLOSE || e.type == BH_WS_EV_ERROR;
         if (e.type == BH_WS_EV_NONE)
             continue;
-        bh_bytes_addf(told, "\n%d %u %u", e.type, e.opcode, e.code);
-        fuzz_tell(told, "data", e.data);
+        bh_bytes_addf(transcript, "\n%d %u %u", e.type, e.opcode, e.code);
+        fuzz_record(transcript, "data", e.data);
     }
     CHECK(left == 0);
     free(copy);
@@ -97,7 +97,7 @@ static bool read_piece(struct bh_ws_reader *r, const struct bh_ws_limits *limits
 }
 
 static void read_stream(struct bh_slice stream, const struct plan *plan, struct fuzz_cuts *cuts,
-                        struct bh_bytes *told) {
+                        struct bh_bytes *transcript) {
     struct bh_ws_reader r;
     struct bh_inflater *inflater = NULL;
     bool ended = false;
@@ -105,8 +105,9 @@ static void read_stream(struct bh_slice stream, const struct plan *plan, struct 
         inflater = bh_inflater_new(plan->window_bits, plan->takeover);
     bh_ws_reader_init(&r, inflater);
     while (!ended && stream.n)
-        ended = read_piece(&r, plan->limits,
-                           fuzz_bytes(&stream, cuts ? fuzz_cut(cuts, stream.n) : stream.n), told);
+        ended =
+            read_piece(&r, plan->limits,
+                       fuzz_bytes(&stream, cuts ? fuzz_cut(cuts, stream.n) : stream.n), transcript);
     CHECK(!ended || !r.partial);
     bh_ws_reader_deinit(&r);
     bh_inflater_free(inflater);

@@ -1,7 +1,7 @@
-/* replay.c - runs a fuzz target over the files and folders that are named, without a fuzzer.
+/* replay.c - runs a fuzz target over the given files and folders, without a fuzzer.
  *
  * Each file is given to the target as a heap block of exactly its size. Files run in the order of
- * their names; the last one named before a crash is the culprit. */
+ * their names; the last one printed before a crash caused it. */
 #include "fuzz.h"
 
 #include <dirent.h>

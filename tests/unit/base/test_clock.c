@@ -1,4 +1,4 @@
-/* The clock: the fake moves only by hand, the real one never back. */
+/* The clock: the fake moves only when advanced, the real one never back. */
 #include "bellhop/base/clock.h"
 
 #include "unit_test.h"

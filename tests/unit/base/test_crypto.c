@@ -1,4 +1,4 @@
-/* Crypto: published vectors, and base64 that has exactly one text for each value. */
+/* Crypto: published vectors, and base64 with exactly one text for each value. */
 #include "bellhop/base/crypto.h"
 
 #include "bellhop/base/error.h"
@@ -78,7 +78,7 @@ static void random_bytes_are_not_constant(void **state) {
     bh_random(a, 0);
 }
 
-/* Small draws come from a block: the seams between two blocks included, none comes twice. */
+/* Small draws come from a block: none is repeated, also across two blocks. */
 static void small_draws_do_not_repeat(void **state) {
     static unsigned char drawn[500][16];
     for (size_t i = 0; i < COUNT(drawn); i++) {

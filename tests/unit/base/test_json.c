@@ -1,5 +1,5 @@
-/* JSON: what the grammar admits and nothing else, raw bytes kept, trees that lose nothing, and
- * every reader held inside its slice whatever the bytes. */
+/* JSON: exactly what the grammar allows, raw bytes kept, lossless trees, and readers that stay
+ * inside their slice for any bytes. */
 #include "bellhop/base/json.h"
 
 #include "bellhop/base/error.h"
@@ -544,7 +544,7 @@ static void quoting_and_decoding_are_inverse(void **state) {
     bh_bytes_free(&back);
 }
 
-/* Reads whatever is there, down to the leaves; each raw extent must be a text of its own. */
+/* Reads everything, down to the leaves; every raw extent must be a JSON text. */
 static void read_all(struct bh_json_value value, bool accepted, int depth) {
     struct bh_json_value key, each, found;
     struct bh_bytes text = {0};

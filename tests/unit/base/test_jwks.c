@@ -1,4 +1,5 @@
-/* Key sets: the vectors of RFC 7515, 7517 and 8037, keys made here, and every way to be no key. */
+/* Key sets: the vectors of RFC 7515, 7517 and 8037, generated keys, and every kind of invalid key.
+ */
 #include "bellhop/base/jwks.h"
 
 #include "jwt_test.h"
@@ -36,7 +37,7 @@ static void assert_set_refused(struct bh_slice text, const char *word) {
     test_exact_free(exact);
 }
 
-/* A set of this one key leaves it out, for this reason. */
+/* A set of this key alone skips it for this reason. */
 static void assert_key_skipped(const char *jwk, const char *word) {
     char text[8192];
     const char *why = NULL;
@@ -217,30 +218,30 @@ static void reads_the_public_keys_of_rfc_7517(void **state) {
     bh_jwks_free(set);
 }
 
-/* --- kinds and algorithms --- */
+/* --- types and algorithms --- */
 
-/* Each kind of key alone in a set, under each algorithm's token. */
-static void each_kind_takes_only_its_own_algorithms(void **state) {
+/* Each type of key alone in a set, with a token of each algorithm. */
+static void each_type_serves_only_its_own_algorithms(void **state) {
     const struct {
         EVP_PKEY *pkey; /* NULL: the secret */
         unsigned serves;
-    } kinds[] = {{NULL, BH_JWT_HS256 | BH_JWT_HS384 | BH_JWT_HS512},
+    } types[] = {{NULL, BH_JWT_HS256 | BH_JWT_HS384 | BH_JWT_HS512},
                  {rsa_2048, BH_JWT_RS256 | BH_JWT_RS384 | BH_JWT_RS512 | BH_JWT_PS256},
                  {p256, BH_JWT_ES256},
                  {p384, BH_JWT_ES384},
                  {p521, BH_JWT_ES512},
                  {ed25519, BH_JWT_EDDSA}};
-    for (size_t k = 0; k < COUNT(kinds); k++) {
-        struct bh_jwks *set = set_of_one(kinds[k].pkey, "");
+    for (size_t k = 0; k < COUNT(types); k++) {
+        struct bh_jwks *set = set_of_one(types[k].pkey, "");
         assert_int_equal(bh_jwks_count(set), 1);
         for (size_t i = 0; i < ALG_COUNT; i++)
             assert_int_equal(verify_made(algs[i].id, NULL, set),
-                             kinds[k].serves & algs[i].id ? 0 : BH_EDENIED);
+                             types[k].serves & algs[i].id ? 0 : BH_EDENIED);
         bh_jwks_free(set);
     }
 }
 
-/* The classic attack, with a key that everybody can read: its JWK as the secret. */
+/* The classic attack with a public key: its JWK as the secret. */
 static void a_public_key_of_a_set_is_no_secret(void **state) {
     struct bh_bytes jwk = {0}, token = {0};
     add_jwk(&jwk, rsa_2048, "");
@@ -335,7 +336,7 @@ static void a_kid_must_be_a_string(void **state) {
     bh_bytes_free(&token);
 }
 
-/* One kid may stand for keys of different kinds, and for several of one kind. */
+/* Keys of different types may share a kid, and so may several of one type. */
 static void keys_may_share_a_kid(void **state) {
     EVP_PKEY *old = EVP_EC_gen("P-256");
     struct bh_bytes keys = {0};
@@ -353,7 +354,7 @@ static void keys_may_share_a_kid(void **state) {
     EVP_PKEY_free(old);
 }
 
-/* Without kid at most eight keys of the kind are tried; others do not count. */
+/* Without kid at most eight keys of the type are tried; others do not count. */
 static void tries_are_bounded(void **state) {
     struct bh_bytes keys = {0};
     add_jwk(&keys, ed25519, "");
@@ -383,7 +384,7 @@ static void tries_are_bounded(void **state) {
 
 /* --- what is no key --- */
 
-static void keys_that_cannot_be_used_are_left_out(void **state) {
+static void unusable_keys_are_skipped(void **state) {
     static const struct {
         const char *jwk, *word;
     } cases[] = {
@@ -444,7 +445,7 @@ static void coordinates_have_their_full_size_and_name_a_point(void **state) {
     }
 }
 
-/* An RSA key with a modulus of so many bits (odd, but no product that anybody knows). */
+/* An RSA key with a modulus of so many bits (odd, of unknown factors). */
 static void add_modulus(struct bh_bytes *jwk, size_t bits, const char *e) {
     unsigned char n[1100];
     size_t size = (bits + 7) / 8;
@@ -483,7 +484,7 @@ static void rsa_keys_have_bounds(void **state) {
 
 /* --- what is no set --- */
 
-static void what_is_no_set(void **state) {
+static void invalid_sets(void **state) {
     static const struct {
         const char *text, *word;
     } cases[] = {
@@ -559,7 +560,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(verifies_the_vectors_of_the_rfcs),
         cmocka_unit_test(reads_the_public_keys_of_rfc_7517),
-        cmocka_unit_test(each_kind_takes_only_its_own_algorithms),
+        cmocka_unit_test(each_type_serves_only_its_own_algorithms),
         cmocka_unit_test(a_public_key_of_a_set_is_no_secret),
         cmocka_unit_test(alg_narrows_a_key),
         cmocka_unit_test(use_and_key_ops_are_honoured),
@@ -567,10 +568,10 @@ int main(void) {
         cmocka_unit_test(a_kid_must_be_a_string),
         cmocka_unit_test(keys_may_share_a_kid),
         cmocka_unit_test(tries_are_bounded),
-        cmocka_unit_test(keys_that_cannot_be_used_are_left_out),
+        cmocka_unit_test(unusable_keys_are_skipped),
         cmocka_unit_test(coordinates_have_their_full_size_and_name_a_point),
         cmocka_unit_test(rsa_keys_have_bounds),
-        cmocka_unit_test(what_is_no_set),
+        cmocka_unit_test(invalid_sets),
         cmocka_unit_test(an_empty_set_verifies_nothing),
         cmocka_unit_test(sets_are_bounded),
     };

@@ -1,4 +1,4 @@
-/* JWT: the vectors of RFC 7515, keys made here, and every way in which a token can be wrong. */
+/* JWT: the vectors of RFC 7515, generated keys, and every kind of invalid token. */
 #include "jwt_test.h"
 
 #include <openssl/core_names.h>
@@ -155,7 +155,8 @@ static struct bh_jwt_key *rfc_ed25519_key(void) {
     return key;
 }
 
-/* RFC 7515 A.4 and RFC 8037 A.4 sign plain words: the signature holds, but these are no claims. */
+/* RFC 7515 A.4 and RFC 8037 A.4 sign plain words: the signature is valid, but these are not claims.
+ */
 static void verifies_the_other_vectors_and_refuses_their_payload(void **state) {
     const struct {
         const char *token;
@@ -177,7 +178,7 @@ static void verifies_the_other_vectors_and_refuses_their_payload(void **state) {
 
 /* --- every algorithm with keys made here --- */
 
-/* Which kind of key an algorithm needs; the curves are kinds of their own. */
+/* The type of key that an algorithm needs; each curve is a type. */
 static int kind_of(size_t alg) {
     const int kinds[] = {0, 0, 0, 1, 1, 1, 2, 3, 4, 1, 5};
     return kinds[alg];
@@ -207,7 +208,7 @@ static void each_algorithm_takes_only_its_own_tokens_and_keys(void **state) {
     bh_bytes_free(&token);
 }
 
-/* RFC 7518 section 3.5: the hash of MGF1 and the length of the salt are no choice of the signer. */
+/* RFC 7518 section 3.5: the signer must not choose the hash of MGF1 or the length of the salt. */
 static void ps256_has_one_salt_length_and_one_hash(void **state) {
     struct bh_bytes token = {0};
     struct bh_jwt_rules rules = {

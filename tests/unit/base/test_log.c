@@ -261,7 +261,7 @@ static void *flood_thread(void *arg) {
     return NULL;
 }
 
-static void threads_share_the_allowance_of_a_place(void **state) {
+static void threads_share_the_allowance_of_a_call_site(void **state) {
     bh_log_init(BH_LOG_INFO, BH_LOG_JSON, false, NULL);
     bh_clock_fake_advance(3600000);
     capture();
@@ -270,7 +270,7 @@ static void threads_share_the_allowance_of_a_place(void **state) {
         pthread_create(&threads[i], NULL, flood_thread, NULL);
     for (size_t i = 0; i < COUNT(threads); i++)
         pthread_join(threads[i], NULL);
-    int lines = count_lines(); /* next_line has seen that no two are mixed */
+    int lines = count_lines(); /* next_line has checked that no two are mixed */
     release();
     close(packets[0]);
     assert_int_equal(lines, 50);
@@ -310,7 +310,7 @@ int main(void) {
         cmocka_unit_test(threshold_and_levels),
         cmocka_unit_test(skipped_lines_do_not_build_their_fields),
         cmocka_unit_test(limits_each_place_and_counts_what_it_left_out),
-        cmocka_unit_test(threads_share_the_allowance_of_a_place),
+        cmocka_unit_test(threads_share_the_allowance_of_a_call_site),
         cmocka_unit_test(leaves_errno_alone_even_when_stderr_is_gone),
         cmocka_unit_test(syslog_instead_of_stderr),
     };

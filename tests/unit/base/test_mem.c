@@ -1,4 +1,4 @@
-/* Allocation: zero sizes, copies, the failure switch, and that house sizes abort. */
+/* Allocation: zero sizes, copies, the failure switch, and the abort for our own sizes. */
 #include "bellhop/base/mem.h"
 
 #include "unit_test.h"

@@ -56,11 +56,11 @@ static void registering_twice_changes_nothing(void **state) {
     bh_bytes_free(&out);
 }
 
-static void a_stranger_counts_for_nobody(void **state) {
-    static const struct bh_metric stranger = {"bellhop_test_stranger_total", NULL, "", BH_COUNTER,
-                                              0};
-    bh_metric_inc(&stranger);
-    assert_int_equal(bh_metric_read(&stranger), 0);
+static void an_unregistered_metric_is_not_counted(void **state) {
+    static const struct bh_metric unregistered = {"bellhop_test_stranger_total", NULL, "",
+                                                  BH_COUNTER, 0};
+    bh_metric_inc(&unregistered);
+    assert_int_equal(bh_metric_read(&unregistered), 0);
     assert_int_equal(bh_metric_read(&metrics[0]), 0);
 }
 
@@ -105,7 +105,7 @@ static void *count_at_exit(void *arg) {
     return NULL;
 }
 
-/* Whichever destructor runs first, the count of the other is kept. */
+/* The counts are kept in either order of the destructors. */
 static void counting_in_a_thread_destructor_is_kept(void **state) {
     int64_t before = bh_metric_read(&metrics[1]);
     assert_int_equal(pthread_key_create(&late_key, count_late), 0);
@@ -120,7 +120,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(renders_from_zero_on),
         cmocka_unit_test(registering_twice_changes_nothing),
-        cmocka_unit_test(a_stranger_counts_for_nobody),
+        cmocka_unit_test(an_unregistered_metric_is_not_counted),
         cmocka_unit_test(ended_threads_are_remembered),
         cmocka_unit_test(counting_in_a_thread_destructor_is_kept),
     };

@@ -1,10 +1,10 @@
-/* UTF-8: every sequence of up to four bytes against a decoder that knows only the definition. */
+/* UTF-8: every sequence of up to four bytes against a decoder written from the definition. */
 #include "bellhop/base/utf8.h"
 
 #include "bellhop/base/error.h"
 #include "unit_test.h"
 
-/* Decodes bit by bit and then asks whether the code point deserved that length. */
+/* Decodes bit by bit and then checks that the code point needs that length. */
 static size_t reference_length(const unsigned char *p, size_t n) {
     static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
     size_t length = p[0] < 0x80             ? 1
@@ -55,8 +55,8 @@ static void all_sequences_of_up_to_three_bytes(void **state) {
     }
 }
 
-/* With four bytes, only what begins like a four-byte sequence is news; both neighbours of the lead
- * range are in, and the last two bytes take each value that is or borders a bound. */
+/* With four bytes, only four-byte sequences are new; both neighbours of the lead range are in, and
+ * the last two bytes take each value that is or borders a bound. */
 static void sequences_of_four_bytes(void **state) {
     static const unsigned char ends[] = {0x00, 0x7f, 0x80, 0x81, 0x8f, 0x90, 0x9f,
                                          0xa0, 0xbe, 0xbf, 0xc0, 0xc2, 0xf4, 0xff};

@@ -1,4 +1,4 @@
-/* Sets of addresses: their text, hostile text, and who is in them. */
+/* Sets of addresses: their text, hostile text, and which addresses they contain. */
 #include "io_test.h"
 
 #include "bellhop/io/cidr.h"
@@ -152,7 +152,7 @@ static void mapped_sets_are_ipv4(void **state) {
     assert_true(is_in("::ffff:1.2.3.4", "1.2.3.4"));
 }
 
-/* Each length: the last address of the net is in it, the one behind it is not. */
+/* Each length: the last address of the net is in it, the next one is not. */
 static void every_prefix_length(void **state) {
     for (unsigned bits = 0; bits <= 128; bits++) {
         struct bh_cidr c = {.net = {.family = 6, .bytes = {0x20}}, .bits = (uint8_t)bits};

@@ -280,7 +280,7 @@ static void a_tick_ends_before_all_of_many_slow_callbacks(void **state) {
     assert_in_range(served, 10, READY / 2);
     for (unsigned before = 0; served > before && served < READY;) {
         before = served;
-        bh_loop_tick(*state, true); /* it would block for ever if the others were forgotten */
+        bh_loop_tick(*state, true); /* blocks for ever if the others are lost */
     }
     assert_int_equal(served, READY);
     for (int i = 0; i < READY; i++) {

@@ -1,4 +1,4 @@
-/* The mailbox: each accepted mail runs once, in its sender's order, whoever posts. */
+/* The mailbox: each accepted mail runs once, in the order of its sender, from any thread. */
 #include "io_test.h"
 
 #include "bellhop/io/mailbox.h"
@@ -72,7 +72,7 @@ static void a_mail_that_posts_waits_for_the_next_tick(void **state) {
         bh_loop_tick(*state, true);
         assert_int_equal(received, tick);
     }
-    bh_mailbox_close(box); /* the one that waits still runs, its own post is refused */
+    bh_mailbox_close(box); /* the pending one still runs, its own post is refused */
     bh_loop_tick(*state, true);
     bh_loop_tick(*state, false);
     assert_int_equal(received, 6);

@@ -1,5 +1,5 @@
 /* Resolving: beside the loop, once, cancellable at each stage. The system's resolver is replaced by
- * one that answers made-up names, and that can be held up. */
+ * one with made-up names that can be blocked. */
 #include "io_test.h"
 
 #include <arpa/inet.h>
@@ -234,7 +234,7 @@ static void the_loop_may_go_first(void **state) {
         bh_resolve(other, "slow.test", 1, never, NULL);
     bh_resolve(other, "127.0.0.1", 1, never, NULL);
     wait_inside(4);
-    bh_loop_free(other); /* waits for nobody */
+    bh_loop_free(other); /* does not wait for the helper */
 }
 
 /* Through the system's own resolver, without any name server. */

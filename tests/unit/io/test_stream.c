@@ -1,5 +1,5 @@
-/* Streams: bytes both ways, back-pressure, every kind of end, and owners that do anything inside
- * the callbacks. */
+/* Streams: bytes both ways, back-pressure, every kind of end, and owners that call anything from
+ * their callbacks. */
 #include "io_test.h"
 
 #include "bellhop/io/stream.h"
@@ -11,7 +11,7 @@
 
 static struct bh_loop *loop;
 
-/* An owner on the heap that frees itself in the reap phase, as the header demands. */
+/* An owner on the heap that frees itself in the reap phase, as stream.h requires. */
 struct owner {
     struct bh_stream stream;
     struct bh_defer reap;
@@ -253,7 +253,7 @@ static void a_reset_in_mid_write(void **state) {
         assert_int_equal(o->writables, 0);
         test_reset(fds[0]);
         ticks(5);
-        /* Whichever comes first tells it, once, and nothing spins. */
+        /* The first event reports it, once, and nothing spins. */
         assert_int_equal(o->writables + o->ends, 1);
         assert_int_equal(o->error, reading ? BH_EIO : 0);
         assert_int_equal(stream_puts(&o->stream, "x"), BH_ECLOSED);
@@ -523,7 +523,7 @@ static void closing_another_that_is_ready_too(void **state) {
     put(a[0], "x");
     put(b[0], "x");
     tick();
-    assert_int_equal(reaped, 1); /* the first to run closed the other, which heard nothing */
+    assert_int_equal(reaped, 1); /* the first to run closed the other, which got no callback */
     put(a[0], "y");
     close(a[0]);
     close(b[0]);

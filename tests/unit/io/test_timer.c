@@ -1,4 +1,4 @@
-/* The wheel: never early, never lost, whatever the order of events. */
+/* The wheel: never early, never lost, in any order of events. */
 #include "io_test.h"
 
 #include "bellhop/io/timer.h"
@@ -214,7 +214,7 @@ static void a_hundred_thousand(void **state) {
     bh_free(p);
 }
 
-/* Random operations, compared with the plain truth: due means fired in the next tick. */
+/* Random operations, compared with a simple model: due means fired in the next tick. */
 static void agrees_with_a_naive_model(void **state) {
     enum { N = 60 };
     struct probe p[N];

@@ -1,5 +1,4 @@
-/* What a server answers with: which certificate, which version, which protocol; and files that are
- * not what they should be. */
+/* The TLS of a server: certificate, version and protocol, and invalid files. */
 #include "tls_test.h"
 
 #include <sys/mman.h>
@@ -47,7 +46,7 @@ static int teardown(void **state) {
     return 0;
 }
 
-/* Three certificates; the paths stay good. */
+/* Three certificates; the paths stay valid. */
 static struct bh_tls_config three_certificates(void) {
     static char *certificates[3], *keys[3];
     static const char *const names[] = {"one", "two", "three"};
@@ -128,7 +127,7 @@ static void the_name_chooses_the_certificate(void **state) {
     bh_tls_unref(tls);
 }
 
-/* A ClientHello whose server name has a NUL in it, or is as long as can be. */
+/* A ClientHello whose server name has a NUL in it, or has the greatest length. */
 static void hostile_names(void **state) {
     struct bh_tls_config config = three_certificates();
     struct bh_tls *tls = test_tls(&config, NULL);
@@ -208,7 +207,7 @@ static void versions_and_ciphers(void **state) {
     SSL_CTX_free(new);
 }
 
-/* The chain behind the leaf is sent, and keys may be in the certificates' files. */
+/* The chain after the leaf is sent, and keys may be in the certificates' files. */
 static void chain_and_key_in_one_file(void **state) {
     struct bh_tls_config config = three_certificates();
     char *all = test_path("all.pem"), command[512];

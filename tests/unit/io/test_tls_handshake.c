@@ -1,5 +1,5 @@
-/* The handshake of a TLS stream: in pieces and cut off, not TLS at all, with bytes that were read
- * before, beyond the budget; and what a peer may try afterwards. */
+/* The handshake of a TLS stream: in pieces, truncated, not TLS at all, with bytes read before, over
+ * the budget; and attacks after it. */
 #include "tls_test.h"
 
 #include "loop_internal.h"
@@ -116,7 +116,7 @@ static void a_peer_that_leaves_in_the_handshake(void **state) {
             }
 }
 
-/* OpenSSL tells those who do not even try to speak TLS nothing. */
+/* OpenSSL sends nothing to a peer that does not speak TLS. */
 static void feed_and_expect(const void *p, size_t n, bool alert) {
     int fds[2];
     struct test_owner o;
@@ -298,8 +298,8 @@ static void handshakes_have_a_budget(void **state) {
         bh_loop_tick(loop, false);
         for (int i = 0; i < MANY; i++)
             answered += recv(clients[i].fd, &c, 1, MSG_PEEK) == 1;
-        assert_int_equal(answered, tick); /* one each, and each comes to its turn */
-        assert_int_equal(o.got.len, 10);  /* those who are connected do not wait */
+        assert_int_equal(answered, tick); /* one each, in order */
+        assert_int_equal(o.got.len, 10);  /* open connections do not wait */
     }
     for (int i = 0; i < MANY; i++) {
         test_handshake(&clients[i], &owners[i]);
@@ -354,7 +354,7 @@ static void counts(void **state) {
     assert_int_equal(metric("bellhop_io_tls_handshakes_total"), done + 1);
     feed_and_expect("GET / HTTP/1.1\r\n\r\n", 18, false);
     assert_int_equal(metric("bellhop_io_tls_handshakes_failed_total"), failed + 1);
-    test_open_pair(1, &c, &o); /* says nothing at all: a health check */
+    test_open_pair(1, &c, &o); /* sends nothing: a health check */
     test_close_pair(&c, &o);
     assert_int_equal(metric("bellhop_io_tls_handshakes_failed_total"), failed + 1);
     assert_int_equal(metric("bellhop_io_tls_handshakes_total"), done + 1);

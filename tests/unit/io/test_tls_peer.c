@@ -1,5 +1,5 @@
-/* Whom one talks to: client certificates that are asked for or not, there or not, good or not, and
- * what is told of them. */
+/* The TLS peer: client certificates that are requested or not, present or not, valid or not, and
+ * what is reported about them. */
 #include "tls_test.h"
 
 static struct test_cert server_ca, client_ca, other_ca, client, hostile, stranger;
@@ -214,7 +214,7 @@ static void a_resumed_session_is_still_verified(void **state) {
     bh_tls_unref(tls);
 }
 
-/* A ticket must not carry what the old client_ca vouched for past a change of it. */
+/* A ticket must not carry the trust in an old client_ca past a change of it. */
 static void another_client_ca_ends_old_sessions(void **state) {
     for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
         SSL_SESSION *session = NULL;

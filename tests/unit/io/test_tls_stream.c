@@ -100,7 +100,7 @@ static void a_slow_reader_gets_everything_in_order(void **state) {
     bh_free(noise);
 }
 
-/* The owner that has been told that all is taken may close; nothing of it may get lost. */
+/* An owner whose bytes were all taken may close without losing any. */
 static void what_was_taken_outlives_the_close(void **state) {
     static unsigned char noise[300000];
     test_noise(noise, sizeof noise);

@@ -109,7 +109,7 @@ static void rotate(int version) {
     assert_false(still_resumes(tls, version, old));
     assert_true(resumes(tls, version, &session));
 
-    bh_clock_fake_advance(2 * LIFETIME); /* nobody came: both keys are too old */
+    bh_clock_fake_advance(2 * LIFETIME); /* no connection meanwhile: both keys are too old */
     assert_false(resumes(tls, version, &session));
     SSL_SESSION_free(session);
     SSL_SESSION_free(old);

@@ -1,4 +1,4 @@
-/* test_watch.c - descriptors of somebody else's. */
+/* Watching descriptors of libraries. */
 #include "io_test.h"
 
 #include "bellhop/io/watch.h"
@@ -32,7 +32,7 @@ static void test_tells_what_is_wanted(void **state) {
     assert_int_equal(s.calls, 0);
     assert_int_equal(write(fds[1], "x", 1), 1);
     bh_loop_tick(loop, true);
-    bh_loop_tick(loop, true); /* still there, told again */
+    bh_loop_tick(loop, true); /* still ready, reported again */
     assert_int_equal(s.calls, 2);
     assert_int_equal(s.ready, BH_WATCH_READ);
 

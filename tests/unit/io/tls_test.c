@@ -178,7 +178,7 @@ void test_client_open(struct test_client *c, SSL_CTX *ctx, int fd) {
 }
 
 void test_client_close(struct test_client *c) {
-    SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN); /* else its session is no longer good */
+    SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN); /* otherwise its session is not reusable */
     SSL_free(c->ssl);
     close(c->fd);
     bh_bytes_free(&c->wire);

@@ -1,4 +1,4 @@
-/* Request heads and counted bodies: what is served, what is refused and how; every vector whole,
+/* Request heads and counted bodies: valid ones, and each error with its status; every vector whole,
  * byte by byte, and cut at random. */
 #include "http1_test.h"
 
@@ -24,7 +24,7 @@ static void simple_requests(void **state) {
         HTTP("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", "OPTIONS * 1.1 h K {}|"));
 }
 
-static void headers_are_handed_out_trimmed(void **state) {
+static void header_values_are_trimmed(void **state) {
     struct bh_slice in = BH_SLICE(GET("X-One: \t one two \t \r\nEmpty:\r\nx-one: again\r\n\r\n"));
     for (int cut = 0; cut < 2; cut++) {
         struct bh_http1 *h = bh_http1_new(&http_roomy);
@@ -272,7 +272,7 @@ static void long_heads(void **state) {
     bh_bytes_free(&in);
 }
 
-/* The first thing wrong decides, whatever else came with it. */
+/* The first error decides, whatever follows. */
 static void long_lines_with_control_characters(void **state) {
     struct bh_bytes in = {0};
     bh_bytes_adds(&in, "GET /");
@@ -290,7 +290,7 @@ static void many_headers(void **state) {
     http_expect_within(BH_SLICE(GET("A: 1\r\nB: 2\r\nC: 3\r\n\r\n")), &tight, "error 431|");
 }
 
-/* Beyond http_parser's own default of 80 KiB. */
+/* Larger than the defaults of other parsers. */
 static void a_limit_above_the_librarys(void **state) {
     const struct bh_http_limits wide = {.head_bytes = 300000, .header_count = 5, .body_bytes = 1};
     struct bh_bytes in = {0}, transcript = {0};
@@ -360,7 +360,7 @@ static void without_memory(void **state) {
     bh_bytes_free(&in);
 }
 
-/* Mutations of a good pipeline: anything may come out, but the same for every cut. */
+/* Mutations of a valid pipeline: any result, but the same for every cut. */
 static void mutated_requests_read_alike_however_cut(void **state) {
     static const char good[] =
         GET("Connection: close\r\nX: y\r\n\r\n") POST("Content-Length: 4\r\n\r\nbody")
@@ -387,7 +387,7 @@ static void mutated_requests_read_alike_however_cut(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(simple_requests),
-        cmocka_unit_test(headers_are_handed_out_trimmed),
+        cmocka_unit_test(header_values_are_trimmed),
         cmocka_unit_test(targets_in_absolute_form),
         cmocka_unit_test(bad_targets),
         cmocka_unit_test(bad_request_lines),

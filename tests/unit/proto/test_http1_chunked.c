@@ -1,4 +1,4 @@
-/* Chunked bodies: sizes, extensions, trailers, and the bytes in between that smuggle. */
+/* Chunked bodies: sizes, extensions, trailers, and smuggling between them. */
 #include "http1_test.h"
 
 #include "bellhop/base/mem.h"

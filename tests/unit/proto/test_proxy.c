@@ -1,5 +1,5 @@
-/* PROXY headers of both versions: what they say, at which byte a bad one is refused, and that a
- * beginning never says anything but "more". */
+/* PROXY headers of both versions: their meaning, the byte at which a bad one fails, and that a
+ * valid prefix always gives "more". */
 #include "bellhop/proto/proxy.h"
 
 #include "bellhop/base/error.h"
@@ -22,7 +22,7 @@ static int decode(struct bh_slice in, struct bh_proxy *out) {
     return r;
 }
 
-/* The header with bytes of the connection behind it; each beginning wants more. */
+/* The header followed by bytes of the connection; each prefix needs more. */
 static struct bh_proxy accepted(struct bh_slice header) {
     struct bh_proxy found;
     struct bh_bytes with_more = {0};
@@ -64,9 +64,9 @@ static void assert_addresses(const struct bh_proxy *p, int family, const char *s
 }
 
 static void assert_nobody(const struct bh_proxy *p) {
-    static const struct bh_proxy nobody = {0};
+    static const struct bh_proxy none = {0};
     assert_int_equal(p->family, 0);
-    assert_memory_equal(p->source, nobody.source, 16);
+    assert_memory_equal(p->source, none.source, 16);
     assert_int_equal(p->source_port, 0);
 }
 
@@ -184,7 +184,7 @@ static void headers_with_tlvs(void **state) {
     assert_int_equal(p.family, 4);
 }
 
-static void headers_of_nobody(void **state) {
+static void headers_without_a_client(void **state) {
     static char unix_sockets[16 + 216] = V2 "\x21\x31\0\xd8/a";
     const struct bh_slice vectors[] = {
         BH_SLICE(V2 "\x20\0\0\0"),
@@ -230,7 +230,7 @@ static void headers_are_refused_at_their_first_bad_byte(void **state) {
 
 /* --- both --- */
 
-/* One byte of a good header changed: whatever comes of it, longer never contradicts shorter. */
+/* One byte of a valid header changed: a longer prefix never contradicts a shorter one. */
 static void broken_headers_stay_consistent(void **state) {
     static const struct bh_slice good[] = {
         BH_SLICE("PROXY TCP4 192.0.2.1 255.255.255.255 0 65535\r\n"),
@@ -268,7 +268,7 @@ int main(void) {
         cmocka_unit_test(lines_end_within_107_bytes),
         cmocka_unit_test(headers_with_addresses),
         cmocka_unit_test(headers_with_tlvs),
-        cmocka_unit_test(headers_of_nobody),
+        cmocka_unit_test(headers_without_a_client),
         cmocka_unit_test(headers_are_refused_at_their_first_bad_byte),
         cmocka_unit_test(broken_headers_stay_consistent),
         cmocka_unit_test(a_refusal_leaves_the_result_alone),

@@ -1,5 +1,5 @@
-/* Compressed messages against zlib itself on the other side: what a client would read from ours,
- * what it may send, and what it must not. */
+/* Compressed messages with plain zlib on the other side: what a client reads of ours, what it may
+ * send, and what it must not. */
 #include "bellhop/proto/ws_deflate.h"
 
 #include "bellhop/base/error.h"
@@ -64,7 +64,7 @@ static struct bh_slice payload_of(const struct bh_buf *frame, uint8_t opcode) {
 }
 
 /* Inflates with `step` bytes of room at a time: zlib refuses a distance beyond its window only when
- * it cannot see further back in the room at hand. False when it refuses. */
+ * the output buffer does not hold it. False when it refuses. */
 static bool client_reads(struct client *c, struct bh_slice payload, size_t step,
                          struct bh_bytes *out) {
     struct bh_bytes in = {0};
@@ -228,7 +228,7 @@ static void takeover_makes_repetitions_short(void **state) {
     bh_deflater_free(d);
 }
 
-/* So that one frame may go to many. Also after one that was given up. */
+/* So that one frame may go to many; also after an aborted one. */
 static void without_takeover_only_the_payload_counts(void **state) {
     struct bh_bytes prose = {0}, noise = {0};
     add_prose(&prose, 3000);
@@ -404,7 +404,7 @@ static void many_final_blocks(void **state) {
         bh_bytes_add(&payload, bh_slice("\x03\x00", 2));
     bh_bytes_addc(&payload, '\0');
     expect_message(i, bh_bytes_slice(&payload), BH_SLICE(""));
-    /* The first three bytes of what was said before all that: distance 32768. */
+    /* The first three bytes of the earliest message: distance 32768. */
     expect_message(i, bh_slice("\x02\xde\xff\x0f\x00", 5), bh_slice(window.p + 40000 - 32768, 3));
     bh_bytes_free(&payload);
     bh_bytes_free(&first);
@@ -498,7 +498,7 @@ static void what_is_no_deflate(void **state) {
         }
 }
 
-/* Whatever happens to a message, the next one of somebody else is read. */
+/* After any failure of a message, the next one of another client is read. */
 static void mutated_messages(void **state) {
     struct client c;
     client_init(&c, 15, 15);
@@ -549,7 +549,7 @@ static void without_memory_to_begin(void **state) {
     bh_inflater_free(NULL);
 }
 
-/* Each allocation fails in turn; the client goes on reading without what was not sent. */
+/* Each allocation fails in turn; the client continues without the unsent message. */
 static void without_memory_for_a_frame(void **state) {
     for (int takeover = 0; takeover < 2; takeover++) {
         struct client c;

@@ -189,7 +189,7 @@ static void bad_offers(void **state) {
         char two[300];
         expect(offers[i], &takeover, "");
         expect(offers[i], &no_takeover, "");
-        /* The next line is looked at all the same. */
+        /* The next line is still read. */
         snprintf(two, sizeof two, "%s\n" PMD C_W "=10", offers[i]);
         expect(two, &takeover, PMD C_W "=10");
     }

@@ -1,4 +1,4 @@
-/* Frame headers in all their forms and breaches, the mask at every alignment, the close codes. */
+/* Frame headers in every form, valid or not, the mask at every alignment, the close codes. */
 #include "bellhop/proto/ws_frame.h"
 
 #include "bellhop/base/error.h"

@@ -1,4 +1,4 @@
-/* Opening handshakes: good ones, each way to be bad, and the answer byte for byte. */
+/* Opening handshakes: valid ones, each error, and the response byte for byte. */
 #include "bellhop/proto/ws_handshake.h"
 
 #include "bellhop/base/error.h"

@@ -1,5 +1,5 @@
-/* Streams of client frames against what must come of them, written down as a transcript: each
- * stream whole, byte by byte, and cut at random. */
+/* Streams of client frames and the transcript of their events: each stream whole, byte by byte, and
+ * cut at random. */
 #include "bellhop/proto/ws_message.h"
 
 #include "bellhop/base/error.h"
@@ -54,7 +54,7 @@ static void messages_of_all_length_forms(void **state) {
     }
 }
 
-/* A whole frame is handed out where it lies. */
+/* A whole frame is returned in place. */
 static void a_whole_frame_is_not_copied(void **state) {
     struct bh_bytes s = {0};
     add_frame(&s, FIN | BH_WS_TEXT, BH_SLICE("where it lies"));
@@ -264,7 +264,7 @@ static void nothing_comes_after_the_end(void **state) {
     expect(&s, "close 1000 bye|");
     add_frame(&s, FIN | BH_WS_TEXT, BH_SLICE("\xff"));
     add_frame(&s, FIN | BH_WS_TEXT, BH_SLICE("late"));
-    bh_bytes_adds(&s, "rubbish that is no frame");
+    bh_bytes_adds(&s, "bytes that are not a frame");
     expect(&s, "error 1007|");
 }
 
@@ -399,7 +399,7 @@ static void without_memory(void **state) {
 
 /* --- noise --- */
 
-/* Mutations of a good stream: anything may come out, but the same for every cut. */
+/* Mutations of a valid stream: any events, but the same for every cut. */
 static void mutated_streams_read_alike_however_cut(void **state) {
     const struct bh_ws_limits limits = {.message_bytes = 300, .fragments = 4};
     for (int round = 0; round < 3000; round++) {

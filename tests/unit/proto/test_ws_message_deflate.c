@@ -252,7 +252,7 @@ static void text_that_is_not_utf8(void **state) {
     }
 }
 
-/* Plain text is still refused at its first bad byte. */
+/* Plain text still fails at its first bad byte. */
 static void plain_text_is_checked_as_it_comes(void **state) {
     struct bh_bytes s = {0};
     add_claim(&s, FIN | BH_WS_TEXT, 1000, BH_SLICE("good so far \xff"));
@@ -312,7 +312,7 @@ static void limits_of_what_is_gathered(void **state) {
 
 /* --- memory --- */
 
-/* The frame is inflated from where it lies; what comes of it is lent until the next call. */
+/* The frame is inflated from the input; the result is valid until the next call. */
 static void an_idle_reader_owns_nothing(void **state) {
     struct bh_inflater *inflater = bh_inflater_new(15, false);
     for (size_t step = 1; step < 20; step++) {
@@ -348,7 +348,7 @@ static void a_message_is_lent(void **state) {
         assert_slice(e.data, "Hello");
         assert_non_null(r.partial);
     }
-    /* Ending in between gives it back as well. */
+    /* Ending in between frees it, too. */
     bh_ws_reader_deinit(&r);
     assert_null(r.partial);
     assert_int_equal(n, 0);
