@@ -72,7 +72,7 @@ static void update_reading(struct bh_http_conn *c) {
     bh_stream_read(&c->stream, room || c->state == BH_HTTP_CONN_LINGER);
 }
 
-/* The request is answered or cancelled; so is a hook or an upgrade that still works for it. */
+/* The request is over: a hook or an upgrade that still works for it is cancelled. */
 static void release_request(struct bh_http_conn *c) {
     struct bh_hooks *hooks = c->server->worker->hooks;
     bh_slots_remove(&c->server->requests, c->request);

@@ -1,10 +1,11 @@
 /* session.c - from bytes to the hooks, from the node to the queue, and the heartbeat.
  *
- * One timer: while the connection is open, it finds peers that have fallen silent (first a ping,
- * then the end) and expired identities; arriving bytes only note the time, which the timer looks at
- * when it fires. While closing it bounds the wait for the peer.
+ * One timer: while the connection is open, it finds silent peers (first a ping, then a drop) and
+ * expired identities; arriving bytes only store the time, which the timer checks when it fires.
+ * While closing it bounds the wait for the peer.
  *
- * A client over its rate is not read for a while; what has been received and not looked at is held.
+ * A client above its rate is not read for a while; received bytes that have not been parsed are
+ * held.
  * Thread: the worker's. */
 #include "ws/session.h"
 

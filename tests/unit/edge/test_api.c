@@ -1,5 +1,5 @@
 /* test_api.c - the API end to end: what is posted is what the clients get. */
-#include "edge_test.h"
+#include "edge_client.h"
 
 #define KEY "Authorization: Bearer first-key\r\n"
 
@@ -9,7 +9,7 @@ static void ask(struct client *c, const char *method, const char *target, const 
     bh_bytes_addf(&wire, "%s %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n", method,
                   target, headers, body.n);
     bh_bytes_add(&wire, body);
-    say(c, bh_bytes_slice(&wire));
+    send_bytes(c, bh_bytes_slice(&wire));
     bh_bytes_free(&wire);
 }
 
@@ -145,13 +145,13 @@ static void test_options(void **state) {
     bh_connection_id(w.t.last->number, id);
     snprintf(target, sizeof target, "/api/users/42/messages?except=%s&ttl=60", id);
     assert_int_equal(post(&w, target, "not to me"), 200);
-    expect_silence(&w.ws);
+    expect_nothing(&w.ws);
     assert_int_equal(post(&w, "/api/users/42/messages?id=order:1&strategy=local", "once"), 200);
     assert_has(w.answer.p, "\"id\":\"order:1\"");
     expect_frame(&w.ws, 1, BH_SLICE("once"));
     assert_int_equal(post(&w, "/api/users/42/messages?id=order:1&strategy=local", "once"), 200);
     assert_has(w.answer.p, "\"duplicate\":true");
-    expect_silence(&w.ws);
+    expect_nothing(&w.ws);
     end(&w);
 }
 
@@ -196,7 +196,7 @@ static void test_filters(void **state) {
         if (cases[i].matches)
             expect_frame(&w.ws, 1, BH_SLICE("x"));
         else
-            expect_silence(&w.ws);
+            expect_nothing(&w.ws);
     }
     assert_int_equal(post(&w, "/api/users/42/messages?filter=os:ios", "a\xff"), 400);
     end(&w);
@@ -278,7 +278,7 @@ static void test_hook_decides(void **state) {
     w.t.allowed = NULL;
     ask(&w.api, "POST", "/api/broadcast", KEY, BH_SLICE("x"));
     WAIT_FOR(&w.t, w.t.allowed);
-    expect_silence(&w.api);
+    expect_nothing(&w.api);
     w.t.allowed(w.t.hook_ud, w.t.hook_handle, true, 0, bh_slice(NULL, 0));
     assert_int_equal(take_response(&w.api, &w.answer), 200);
     w.t.allowed = NULL;

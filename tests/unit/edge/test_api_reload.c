@@ -1,5 +1,5 @@
 /* test_api_reload.c - POST /api/reload. */
-#include "edge_test.h"
+#include "edge_client.h"
 
 #define KEY "Authorization: Bearer first-key\r\n"
 
@@ -42,7 +42,7 @@ static void ask(struct reload *r, const char *headers) {
     char request[256];
     snprintf(request, sizeof request,
              "POST /api/reload HTTP/1.1\r\nHost: x\r\n%sContent-Length: 0\r\n\r\n", headers);
-    say_text(&r->c, request);
+    send_text(&r->c, request);
 }
 
 static int reload(struct reload *r, int error, unsigned generation, const char *why) {
@@ -76,7 +76,7 @@ static void test_wants_a_key(void **state) {
     ask(&r, "");
     assert_int_equal(take_response(&r.c, &r.answer), 401);
     assert_int_equal(r.asked, 0);
-    say_text(&r.c, "GET /api/reload HTTP/1.1\r\nHost: x\r\n\r\n");
+    send_text(&r.c, "GET /api/reload HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_int_equal(take_response(&r.c, &r.answer), 405);
     end(&r);
 }

@@ -1,5 +1,5 @@
 /* test_conn_http.c - HTTP connections end to end: keep-alive, pipelining, deadlines, errors. */
-#include "edge_test.h"
+#include "edge_client.h"
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -10,12 +10,12 @@ static void test_keep_alive(void **state) {
     test_begin(&t);
     dial(&t, &c);
     for (int i = 0; i < 3; i++) {
-        say_text(&c, GET("/healthz"));
+        send_text(&c, GET("/healthz"));
         assert_int_equal(take_response(&c, &body), 200);
         assert_string_equal(body.p, "ok\n");
     }
     assert_false(c.ended);
-    say_text(&c, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    send_text(&c, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     assert_int_equal(take_response(&c, &body), 200);
     expect_end(&c);
     assert_true(c.ended);
@@ -52,10 +52,10 @@ static void test_pipelining_keeps_order(void **state) {
                                "Authorization: bearer second-key\r\nContent-Length: 2\r\n\r\nhi");
     for (int i = 0; i < 200; i++)
         bh_bytes_adds(&wire, i % 2 ? GET("/healthz") : GET("/nothing"));
-    say(&c, bh_bytes_slice(&wire));
+    send_bytes(&c, bh_bytes_slice(&wire));
     assert_int_equal(take_response(&c, &body), 200);
     WAIT_FOR(&t, t.publishes == 1);
-    expect_silence(&c);
+    expect_nothing(&c);
     t.published(t.published_ud, t.published_handle, 0, 3, NULL);
     assert_int_equal(take_response(&c, &body), 200);
     assert_has(body.p, "\"status\":\"published\",\"instances\":2,\"local\":0}");
@@ -90,7 +90,7 @@ static void test_head(void **state) {
     struct client c;
     test_begin(&t);
     dial(&t, &c);
-    say_text(&c, "HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    send_text(&c, "HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     expect_text(&c, "HTTP/1.1 200");
     expect_text(&c, "Content-Length: 3");
     assert_null(strstr(c.got.p, "ok"));
@@ -103,7 +103,7 @@ static void test_wrong_method(void **state) {
     struct client c;
     test_begin(&t);
     dial(&t, &c);
-    say_text(&c, "PUT /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+    send_text(&c, "PUT /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
     expect_text(&c, "HTTP/1.1 405");
     expect_text(&c, "Allow: GET, HEAD\r\n");
     assert_false(c.ended);
@@ -116,11 +116,11 @@ static void test_continue(void **state) {
     struct client c;
     test_begin(&t);
     dial(&t, &c);
-    say_text(&c, "POST /api/users/1/messages HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
-                 "Authorization: Bearer first-key\r\nContent-Length: 5\r\n\r\n");
+    send_text(&c, "POST /api/users/1/messages HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+                  "Authorization: Bearer first-key\r\nContent-Length: 5\r\n\r\n");
     expect_text(&c, "HTTP/1.1 100 Continue\r\n\r\n");
     bh_bytes_clear(&c.got);
-    say_text(&c, "hello");
+    send_text(&c, "hello");
     expect_text(&c, "HTTP/1.1 200");
     hang_up(&c);
     test_end(&t);
@@ -136,8 +136,8 @@ static void test_garbage_gets_an_answer_and_a_fin(void **state) {
     test_begin(&t);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         dial(&t, &c);
-        say_text(&c, bad[i]);
-        say_text(&c, GET("/healthz"));
+        send_text(&c, bad[i]);
+        send_text(&c, GET("/healthz"));
         expect_text(&c, "HTTP/1.1 400");
         expect_text(&c, "{\"error\":{\"code\":\"bad_request\"");
         assert_int_equal(times(c.got.p, "HTTP/1.1"), 1);
@@ -155,7 +155,7 @@ static void test_too_large(void **state) {
     struct bh_bytes wire = {0};
     test_begin(&t);
     dial(&t, &c);
-    say_text(&c, "POST /api/broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\nabc");
+    send_text(&c, "POST /api/broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\nabc");
     expect_text(&c, "HTTP/1.1 413");
     expect_end(&c);
     assert_true(c.ended);
@@ -164,7 +164,7 @@ static void test_too_large(void **state) {
     bh_bytes_adds(&wire, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: ");
     for (int i = 0; i < 9000; i++)
         bh_bytes_addc(&wire, 'a');
-    say(&c, bh_bytes_slice(&wire));
+    send_bytes(&c, bh_bytes_slice(&wire));
     expect_text(&c, "HTTP/1.1 431");
     hang_up(&c);
     bh_bytes_free(&wire);
@@ -177,12 +177,12 @@ static void test_slow_loris(void **state) {
     test_begin(&t);
     dial(&t, &c);
     advance(&t, 9000);
-    say_text(&c, "GET /healthz HTTP/1.1\r\nHo");
+    send_text(&c, "GET /healthz HTTP/1.1\r\nHo");
     for (int i = 0; i < 9; i++) {
         advance(&t, 1000);
-        say_text(&c, "s");
+        send_text(&c, "s");
     }
-    expect_silence(&c);
+    expect_nothing(&c);
     advance(&t, 1100);
     expect_text(&c, "HTTP/1.1 408");
     expect_end(&c);
@@ -199,13 +199,13 @@ static void test_idle_connections_go(void **state) {
     dial(&t, &c);
     dial(&t, &used);
     advance(&t, 5000);
-    say_text(&used, GET("/healthz"));
+    send_text(&used, GET("/healthz"));
     assert_int_equal(take_response(&used, &body), 200);
-    say_text(&c, "\r\n"); /* is no request */
+    send_text(&c, "\r\n"); /* is no request */
     advance(&t, 5100);
     expect_end(&c);
     advance(&t, 49000);
-    expect_silence(&used);
+    expect_nothing(&used);
     advance(&t, 6000);
     expect_end(&used);
     assert_true(used.ended);
@@ -220,12 +220,12 @@ static void test_lingering_ends(void **state) {
     struct client c;
     test_begin(&t);
     dial(&t, &c);
-    say_text(&c, "nonsense\r\n\r\n");
+    send_text(&c, "nonsense\r\n\r\n");
     expect_end(&c);
     assert_true(c.ended);
     for (int i = 0; i < 5; i++) { /* still read and thrown away */
         assert_true(send(c.fd, "x", 1, MSG_NOSIGNAL) == 1);
-        give_it_time(&t);
+        run_idle(&t);
     }
     advance(&t, 5100);
     WAIT_FOR(&t, send(c.fd, "x", 1, MSG_NOSIGNAL) < 0);
@@ -239,11 +239,11 @@ static void test_client_half_closes_and_still_gets_its_answer(void **state) {
     test_begin(&t);
     t.publish_later = true;
     dial(&t, &c);
-    say_text(&c, "POST /api/users/1/messages?strategy=redis HTTP/1.1\r\nHost: x\r\n"
-                 "Authorization: Bearer first-key\r\nContent-Length: 2\r\n\r\nhi");
+    send_text(&c, "POST /api/users/1/messages?strategy=redis HTTP/1.1\r\nHost: x\r\n"
+                  "Authorization: Bearer first-key\r\nContent-Length: 2\r\n\r\nhi");
     shutdown(c.fd, SHUT_WR);
     WAIT_FOR(&t, t.publishes == 1);
-    give_it_time(&t);
+    run_idle(&t);
     t.published(t.published_ud, t.published_handle, 0, -1, NULL);
     expect_text(&c, "HTTP/1.1 200");
     expect_end(&c);
@@ -261,17 +261,17 @@ static void test_limit_of_connections(void **state) {
     test_start(&t);
     for (int i = 0; i < 3; i++)
         dial(&t, &c[i]);
-    say_text(&c[2], GET("/healthz"));
+    send_text(&c[2], GET("/healthz"));
     expect_text(&c[2], "HTTP/1.1 503");
     expect_text(&c[2], "too_many_connections");
     expect_end(&c[2]);
     assert_true(c[2].ended);
-    say_text(&c[1], GET("/healthz"));
+    send_text(&c[1], GET("/healthz"));
     assert_int_equal(take_response(&c[1], &body), 200);
     hang_up(&c[2]);
     hang_up(&c[1]);
     dial(&t, &c[1]);
-    say_text(&c[1], GET("/healthz"));
+    send_text(&c[1], GET("/healthz"));
     assert_int_equal(take_response(&c[1], &body), 200);
     hang_up(&c[1]);
     hang_up(&c[0]);
@@ -293,15 +293,15 @@ static void test_drain(void **state) {
     dial(&t, &idle);
     dial(&t, &busy);
     open_ws(&t, &ws);
-    say_text(&busy, "POST /api/users/1/messages?strategy=redis HTTP/1.1\r\nHost: x\r\n"
-                    "Authorization: Bearer first-key\r\nContent-Length: 2\r\n\r\nhi");
+    send_text(&busy, "POST /api/users/1/messages?strategy=redis HTTP/1.1\r\nHost: x\r\n"
+                     "Authorization: Bearer first-key\r\nContent-Length: 2\r\n\r\nhi");
     WAIT_FOR(&t, t.publishes == 1);
     bh_edge_drain(t.edge, on_drained, &t);
     expect_end(&idle);
     assert_true(idle.ended);
     expect_close(&ws, 1001, NULL);
     WAIT_FOR(&t, t.close_code == 1001);
-    say_close(&ws, 1001);
+    send_close(&ws, 1001);
     hang_up(&ws);
     assert_false(t.drained);
     t.published(t.published_ud, t.published_handle, 0, 1, NULL);
@@ -331,22 +331,22 @@ static void test_operators_paths(void **state) {
     struct bh_bytes body = {0};
     test_begin(&t);
     dial(&t, &c);
-    say_text(&c, GET("/readyz"));
+    send_text(&c, GET("/readyz"));
     assert_int_equal(take_response(&c, &body), 200);
     assert_has(body.p, "\"ready\":true");
     t.publish_error = BH_EUNAVAIL;
-    say_text(&c, GET("/readyz"));
+    send_text(&c, GET("/readyz"));
     assert_int_equal(take_response(&c, &body), 503);
     assert_has(body.p, "\"reason\":\"as the test says\"");
-    say_text(&c, GET("/metrics"));
+    send_text(&c, GET("/metrics"));
     expect_text(&c, "text/plain; version=0.0.4");
     assert_int_equal(take_response(&c, &body), 200);
     assert_has(body.p, "# TYPE bellhop_edge_connections gauge");
     assert_has(body.p, "bellhop_edge_http_requests_total{class=\"5xx\"} ");
-    say_text(&c, GET("/"));
+    send_text(&c, GET("/"));
     assert_int_equal(take_response(&c, &body), 404);
     t.config.dev = true;
-    say_text(&c, GET("/"));
+    send_text(&c, GET("/"));
     assert_int_equal(take_response(&c, &body), 200);
     assert_has(body.p, "<");
     hang_up(&c);

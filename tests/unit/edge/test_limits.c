@@ -1,6 +1,11 @@
 /* test_limits.c - what a hostile or a slow client meets: rates, quotas, full queues, origins, the
  * PROXY protocol; and what compression does to all that. */
-#include "edge_test.h"
+#include "edge_client.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static void arrive(struct test *t, const char *topic, struct bh_slice payload) {
     struct bh_message parts = {.opcode = BH_TEXT, .payload = payload};
@@ -13,9 +18,9 @@ static void arrive(struct test *t, const char *topic, struct bh_slice payload) {
 
 static void upgrade(struct test *t, struct client *c, const char *headers, int receive_buffer) {
     dial_with(t, c, receive_buffer);
-    say_text(c, UPGRADE("/ws"));
-    say_text(c, headers);
-    say_text(c, "\r\n");
+    send_text(c, UPGRADE("/ws"));
+    send_text(c, headers);
+    send_text(c, "\r\n");
 }
 
 static void expect_open(struct client *c, const char *extension) {
@@ -58,8 +63,8 @@ static void test_messages_are_throttled_and_none_is_lost(void **state) {
     int64_t before = count_of(BH_EDGE_LIMIT_MESSAGE_RATE);
     for (int i = 0; i < 100; i++)
         add_frame_raw(&burst, 0x81, bh_slice(text, (size_t)sprintf(text, "m%d", i)));
-    say(&c, bh_bytes_slice(&burst));
-    give_it_time(&t);
+    send_bytes(&c, bh_bytes_slice(&burst));
+    run_idle(&t);
     assert_int_equal(t.messages, 11); /* a second's worth, and the one that was too much */
     assert_true(count_of(BH_EDGE_LIMIT_MESSAGE_RATE) > before);
     for (int second = 0; second < 4; second++)
@@ -70,7 +75,7 @@ static void test_messages_are_throttled_and_none_is_lost(void **state) {
     WAIT_FOR(&t, t.messages == 100);
     for (int i = 0; i < 100; i++)
         expect_frame(&c, 1, bh_slice(text, (size_t)sprintf(text, "m%d", i)));
-    say_close(&c, 1000);
+    send_close(&c, 1000);
     expect_close(&c, 1000, NULL);
     bh_bytes_free(&burst);
     hang_up(&c);
@@ -90,8 +95,8 @@ static void test_close_while_throttled(void **state) {
     for (int i = 0; i < 30; i++)
         add_frame_raw(&burst, 0x81, BH_SLICE("x"));
     add_frame_raw(&burst, 0x88, BH_SLICE("\x03\xe8"));
-    say(&c, bh_bytes_slice(&burst));
-    give_it_time(&t);
+    send_bytes(&c, bh_bytes_slice(&burst));
+    run_idle(&t);
     assert_int_equal(t.messages, 11);
     t.last->vt->close(t.last, 4000, BH_SLICE("enough"));
     expect_close(&c, 4000, "enough");
@@ -115,7 +120,7 @@ static void test_bytes_are_throttled(void **state) {
     int64_t before = count_of(BH_EDGE_LIMIT_BYTE_RATE);
     memset(payload, 'b', sizeof payload);
     for (int i = 0; i < 5; i++)
-        say_frame(&c, 0x82, bh_slice(payload, sizeof payload));
+        send_frame(&c, 0x82, bh_slice(payload, sizeof payload));
     assert_true(count_of(BH_EDGE_LIMIT_BYTE_RATE) > before);
     assert_true(t.messages < 5);
     for (int second = 0; second < 8 && t.messages < 5; second++)
@@ -137,12 +142,12 @@ static void test_ping_flood(void **state) {
     int64_t before = count_of(BH_EDGE_LIMIT_CONTROL_RATE);
     for (int i = 0; i < 20; i++)
         add_frame_raw(&burst, 0x89, BH_SLICE("p"));
-    say(&c, bh_bytes_slice(&burst));
+    send_bytes(&c, bh_bytes_slice(&burst));
     for (int i = 0; i < 20; i++)
         expect_frame(&c, 10, BH_SLICE("p"));
     advance(&t, 1000);
-    say(&c, bh_bytes_slice(&burst));
-    say(&c, bh_bytes_slice(&burst));
+    send_bytes(&c, bh_bytes_slice(&burst));
+    send_bytes(&c, bh_bytes_slice(&burst));
     for (int i = 0; i < 21; i++)
         expect_frame(&c, 10, BH_SLICE("p"));
     expect_close(&c, 1008, "too many pings or pongs");
@@ -202,7 +207,7 @@ static void test_connections_of_an_address(void **state) {
     let_go(&c[2]);
     hang_up(&c[0]); /* also given back by a WebSocket */
     dial(&t, &c[0]);
-    say_text(&c[0], "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    send_text(&c[0], "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     expect_text(&c[0], "HTTP/1.1 200 ");
     hang_up(&c[0]);
     hang_up(&c[1]);
@@ -337,8 +342,8 @@ static void test_cors(void **state) {
     t.config.cors_count = 1;
     test_start(&t);
     dial(&t, &c);
-    say_text(&c, "OPTIONS /api/broadcast HTTP/1.1\r\nHost: x\r\nOrigin: https://admin.example\r\n"
-                 "Access-Control-Request-Method: POST\r\n\r\n");
+    send_text(&c, "OPTIONS /api/broadcast HTTP/1.1\r\nHost: x\r\nOrigin: https://admin.example\r\n"
+                  "Access-Control-Request-Method: POST\r\n\r\n");
     expect_text(&c, "\r\n\r\n");
     assert_has(c.got.p, "HTTP/1.1 204 ");
     assert_has(c.got.p, "Access-Control-Allow-Origin: https://admin.example\r\n");
@@ -346,13 +351,13 @@ static void test_cors(void **state) {
     assert_has(c.got.p, "Authorization");
     assert_has(c.got.p, "Vary: Origin\r\n");
     bh_bytes_clear(&c.got);
-    say_text(&c, "POST /api/broadcast HTTP/1.1\r\nHost: x\r\nOrigin: https://admin.example\r\n"
-                 "Authorization: Bearer first-key\r\nContent-Length: 1\r\n\r\nx");
+    send_text(&c, "POST /api/broadcast HTTP/1.1\r\nHost: x\r\nOrigin: https://admin.example\r\n"
+                  "Authorization: Bearer first-key\r\nContent-Length: 1\r\n\r\nx");
     expect_text(&c, "HTTP/1.1 200 ");
     assert_has(c.got.p, "Access-Control-Allow-Origin: https://admin.example\r\n");
     bh_bytes_clear(&c.got);
-    say_text(&c, "OPTIONS /api/broadcast HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\n"
-                 "Access-Control-Request-Method: POST\r\n\r\n");
+    send_text(&c, "OPTIONS /api/broadcast HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\n"
+                  "Access-Control-Request-Method: POST\r\n\r\n");
     expect_text(&c, "HTTP/1.1 403 ");
     assert_null(strstr(c.got.p, "Access-Control"));
     hang_up(&c);
@@ -377,9 +382,9 @@ static void test_pages_and_a_development_server(void **state) {
                  {"Origin: null\r\n", "403"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         dial(&t, &c);
-        say_text(&c, "POST /api/broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n");
-        say_text(&c, cases[i].origin);
-        say_text(&c, "\r\nx");
+        send_text(&c, "POST /api/broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n");
+        send_text(&c, cases[i].origin);
+        send_text(&c, "\r\nx");
         expect_text(&c, "HTTP/1.1 ");
         assert_memory_equal(c.got.p + 9, cases[i].status, 3);
         hang_up(&c);
@@ -412,24 +417,24 @@ static void test_proxy_protocol(void **state) {
     t.config.trusted_count = 1;
     test_start(&t);
     dial(&t, &c);
-    say_text(&c, "PROXY TCP4 203.0.113.7 127.0.0.1 4711 80\r\n" UPGRADE("/ws") "\r\n");
+    send_text(&c, "PROXY TCP4 203.0.113.7 127.0.0.1 4711 80\r\n" UPGRADE("/ws") "\r\n");
     expect_open(&c, NULL);
     assert_string_equal(t.peer_ip, "203.0.113.7");
     hang_up(&c);
     dial(&t, &c); /* in pieces */
     for (const char *p = "PROXY TCP6 2001:db8::7 ::1 4711 80\r\n"; *p; p++)
-        say(&c, bh_slice(p, 1));
-    say_text(&c, UPGRADE("/ws") "\r\n");
+        send_bytes(&c, bh_slice(p, 1));
+    send_text(&c, UPGRADE("/ws") "\r\n");
     expect_open(&c, NULL);
     assert_string_equal(t.peer_ip, "2001:db8::7");
     hang_up(&c);
     dial(&t, &c);
-    say_text(&c, "PROXY UNKNOWN\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    send_text(&c, "PROXY UNKNOWN\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     expect_text(&c, "HTTP/1.1 200 ");
     hang_up(&c);
     int64_t before = count_of(BH_EDGE_LIMIT_PROXY);
     dial(&t, &c);
-    say_text(&c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    send_text(&c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     expect_end(&c);
     assert_int_equal(count_of(BH_EDGE_LIMIT_PROXY), before + 1);
     hang_up(&c);
@@ -573,12 +578,12 @@ static void test_a_compressed_message_comes_in(void **state) {
     struct bh_deflater *deflater = bh_deflater_new(15, 6);
     struct bh_inflater *inflater = bh_inflater_new(15, false);
     struct bh_buf *frame = bh_deflater_frame(deflater, 1, bh_slice(text, sizeof text), false);
-    say_frame(&c, 0xc1, bh_slice(frame->data + 2, frame->len - 2));
+    send_frame(&c, 0xc1, bh_slice(frame->data + 2, frame->len - 2));
     expect_inflated(&c, inflater, bh_slice(text, sizeof text));
     bh_buf_unref(frame);
     bh_deflater_free(deflater);
     bh_inflater_free(inflater);
-    say_frame(&c, 0xc1, BH_SLICE("\xff\xff\xff\xff"));
+    send_frame(&c, 0xc1, BH_SLICE("\xff\xff\xff\xff"));
     expect_close(&c, 1007, NULL);
     hang_up(&c);
     test_end(&t);

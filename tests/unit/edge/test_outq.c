@@ -3,6 +3,9 @@
 
 #include "ws/outq.h"
 
+#include <sys/socket.h>
+#include <unistd.h>
+
 static void ignore_data(struct bh_stream *s, unsigned char *data, size_t n) {}
 static void ignore_end(struct bh_stream *s, int error) {}
 static void ignore_writable(struct bh_stream *s) {}

@@ -1,5 +1,5 @@
 /* test_script_route.c - what the hooks answer goes out as HTTP, and no built-in route is theirs. */
-#include "edge_test.h"
+#include "edge_client.h"
 
 static const struct bh_header plain[] = {{BH_SLICE("Content-Type"), BH_SLICE("text/plain")},
                                          {BH_SLICE("X-Mine"), BH_SLICE("yes")}};
@@ -22,7 +22,7 @@ static void end(struct test *t, struct client *c) {
 static const char *ask(struct client *c, const char *request) {
     struct bh_slice body;
     bh_bytes_clear(&c->got);
-    say_text(c, request);
+    send_text(c, request);
     WAIT_FOR(c->test, has_response(c));
     assert_int_equal(whole_response(c, &body), c->got.len);
     return c->got.p;
@@ -55,7 +55,7 @@ static void test_head_has_no_body(void **state) {
     struct test t;
     struct client c;
     begin(&t, &c);
-    say_text(&c, HEAD("/mine"));
+    send_text(&c, HEAD("/mine"));
     expect_text(&c, "\r\n\r\n");
     assert_has(c.got.p, "\r\nContent-Length: 5\r\n");
     assert_null(strstr(c.got.p, "hello"));
@@ -134,7 +134,7 @@ static void test_body_limit(void **state) {
     struct test t;
     struct client c;
     begin(&t, &c);
-    say_text(&c, "POST /mine HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n");
+    send_text(&c, "POST /mine HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n");
     expect_text(&c, "HTTP/1.1 413 ");
     assert_string_equal(t.asked, "");
     end(&t, &c);
@@ -145,17 +145,17 @@ static void test_later(void **state) {
     struct client c;
     begin(&t, &c);
     t.http = LATER;
-    say_text(&c, GET("/mine"));
+    send_text(&c, GET("/mine"));
     WAIT_FOR(&t, t.respond);
-    say_text(&c, GET("/healthz")); /* has to wait for its turn */
-    expect_silence(&c);
+    send_text(&c, GET("/healthz")); /* has to wait for its turn */
+    expect_nothing(&c);
     t.respond(t.hook_ud, t.hook_handle, &t.response);
     expect_text(&c, "hello");
     expect_text(&c, "ok\n");
     assert_int_equal(t.cancelled, 0);
     t.respond(t.hook_ud, t.hook_handle, &t.response); /* of a request that is over */
-    give_it_time(&t);
-    hear(&c);
+    run_idle(&t);
+    receive(&c);
     assert_int_equal(times(c.got.p, "hello"), 1);
     end(&t, &c);
 }
@@ -165,7 +165,7 @@ static void test_client_goes(void **state) {
     struct client c;
     begin(&t, &c);
     t.http = LATER;
-    say_text(&c, GET("/healthz") GET("/mine"));
+    send_text(&c, GET("/healthz") GET("/mine"));
     WAIT_FOR(&t, t.respond);
     shutdown(c.fd, SHUT_WR);
     WAIT_FOR(&t, t.cancelled == 1);
@@ -183,7 +183,7 @@ static void test_client_is_cut_off(void **state) {
     struct linger now = {1, 0};
     begin(&t, &c);
     t.http = LATER;
-    say_text(&c, GET("/mine"));
+    send_text(&c, GET("/mine"));
     WAIT_FOR(&t, t.respond);
     setsockopt(c.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
     hang_up(&c);
@@ -200,10 +200,10 @@ static void test_draining_lets_it_finish(void **state) {
     struct client c;
     begin(&t, &c);
     t.http = LATER;
-    say_text(&c, GET("/mine"));
+    send_text(&c, GET("/mine"));
     WAIT_FOR(&t, t.respond);
     bh_edge_drain(t.edge, on_drained, &t);
-    give_it_time(&t);
+    run_idle(&t);
     assert_false(t.drained);
     assert_int_equal(t.cancelled, 0);
     t.respond(t.hook_ud, t.hook_handle, &t.response);

@@ -1,5 +1,5 @@
 /* test_ws_upgrade.c - at which paths WebSockets begin, and what of the path the hook gets. */
-#include "edge_test.h"
+#include "edge_client.h"
 
 static const struct bh_slice paths[] = {BH_SLICE("/app/*rest"), BH_SLICE("/app/:key"),
                                         BH_SLICE("/app/main"), BH_SLICE("/mine"), BH_SLICE("/*")};
@@ -17,7 +17,7 @@ static void opens(struct test *t, const char *upgrade, const char *params) {
     struct client c;
     snprintf(t->asked, sizeof t->asked, "nothing");
     dial(t, &c);
-    say_text(&c, upgrade);
+    send_text(&c, upgrade);
     expect_101(&c);
     assert_string_equal(t->asked, params);
     hang_up(&c);
@@ -26,7 +26,7 @@ static void opens(struct test *t, const char *upgrade, const char *params) {
 static void answers(struct test *t, const char *request, const char *part) {
     struct client c;
     dial(t, &c);
-    say_text(&c, request);
+    send_text(&c, request);
     expect_text(&c, part);
     hang_up(&c);
 }

@@ -1,5 +1,5 @@
 /* test_ws_conn.c - WebSocket connections end to end: handshake, messages, heartbeat, closing. */
-#include "edge_test.h"
+#include "edge_client.h"
 
 #include "ws/ws_conn.h"
 
@@ -25,7 +25,7 @@ static void test_handshake_and_echo(void **state) {
     t.protocol = "chat";
     t.result_header = (struct bh_header){BH_SLICE("X-Served-By"), BH_SLICE("test")};
     dial(&t, &c);
-    say_text(&c, UPGRADE("/ws?x=1") "Sec-WebSocket-Protocol: other, chat\r\n\r\n");
+    send_text(&c, UPGRADE("/ws?x=1") "Sec-WebSocket-Protocol: other, chat\r\n\r\n");
     expect_text(&c, "HTTP/1.1 101");
     expect_text(&c, "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n");
     expect_text(&c, "Sec-WebSocket-Protocol: chat\r\n");
@@ -40,13 +40,13 @@ static void test_handshake_and_echo(void **state) {
     bh_bytes_clear(&c.got);
     WAIT_FOR(&t, t.opened == 1);
 
-    say_frame(&c, 0x81, BH_SLICE("hello"));
+    send_frame(&c, 0x81, BH_SLICE("hello"));
     expect_frame(&c, 1, BH_SLICE("hello"));
-    say_frame(&c, 0x82, BH_SLICE("\0\xff"));
+    send_frame(&c, 0x82, BH_SLICE("\0\xff"));
     expect_frame(&c, 2, BH_SLICE("\0\xff"));
-    say_frame(&c, 0x01, BH_SLICE("frag"));
-    say_frame(&c, 0x89, BH_SLICE("ping"));
-    say_frame(&c, 0x80, BH_SLICE("ment"));
+    send_frame(&c, 0x01, BH_SLICE("frag"));
+    send_frame(&c, 0x89, BH_SLICE("ping"));
+    send_frame(&c, 0x80, BH_SLICE("ment"));
     expect_frame(&c, 10, BH_SLICE("ping"));
     expect_frame(&c, 1, BH_SLICE("fragment"));
     hang_up(&c);
@@ -62,7 +62,7 @@ static void test_protocol_that_was_not_offered(void **state) {
     test_begin(&t);
     t.protocol = "chat";
     dial(&t, &c);
-    say_text(&c, UPGRADE("/ws") "\r\n");
+    send_text(&c, UPGRADE("/ws") "\r\n");
     expect_text(&c, "HTTP/1.1 101");
     assert_null(strstr(c.got.p, "Sec-WebSocket-Protocol"));
     assert_int_equal(t.last->vt->protocol(t.last).n, 0);
@@ -88,7 +88,7 @@ static void test_bad_handshakes(void **state) {
     test_begin(&t);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         dial(&t, &c);
-        say_text(&c, cases[i].request);
+        send_text(&c, cases[i].request);
         expect_text(&c, cases[i].answer);
         expect_text(&c, "{\"error\":{\"code\":");
         hang_up(&c);
@@ -105,7 +105,7 @@ static void test_refusal(void **state) {
     t.refuse_status = 401;
     t.refuse_body = "no token";
     dial(&t, &c);
-    say_text(&c, UPGRADE("/ws") "\r\n");
+    send_text(&c, UPGRADE("/ws") "\r\n");
     expect_text(&c, "HTTP/1.1 401");
     expect_text(&c, "WWW-Authenticate: Bearer\r\n");
     expect_text(&c, "{\"error\":{\"code\":\"unauthorized\",\"message\":\"no token\"}}");
@@ -115,7 +115,7 @@ static void test_refusal(void **state) {
     t.refuse_status = 402;
     t.refuse_body = "{\"pay\":true}";
     dial(&t, &c);
-    say_text(&c, UPGRADE("/ws") "\r\n");
+    send_text(&c, UPGRADE("/ws") "\r\n");
     expect_text(&c, "HTTP/1.1 402");
     expect_text(&c, "\r\n\r\n{\"pay\":true}");
     hang_up(&c);
@@ -131,7 +131,7 @@ static void test_refusal_is_json_once(void **state) {
     t.refuse_body = "no";
     t.result_header = (struct bh_header){BH_SLICE("content-type"), BH_SLICE("text/html")};
     dial(&t, &c);
-    say_text(&c, UPGRADE("/ws") "\r\n");
+    send_text(&c, UPGRADE("/ws") "\r\n");
     expect_end(&c);
     assert_non_null(memmem(c.got.p, c.got.len, "\r\nContent-Type: application/json\r\n", 34));
     assert_null(memmem(c.got.p, c.got.len, "text/html", 9));
@@ -146,7 +146,7 @@ static void test_no_hook_and_no_dev(void **state) {
     t.hooks.vt = NULL;
     test_start(&t);
     dial(&t, &c);
-    say_text(&c, UPGRADE("/ws?user=1") "\r\n");
+    send_text(&c, UPGRADE("/ws?user=1") "\r\n");
     expect_text(&c, "HTTP/1.1 401");
     hang_up(&c);
     test_end(&t);
@@ -160,7 +160,7 @@ static void test_identity_of_a_developer(void **state) {
     t.config.dev = true;
     test_start(&t);
     dial(&t, &c);
-    say_text(&c, UPGRADE("/ws?user=a%40b&tenant=7&topic=news&topic=x%2Fy") "\r\n");
+    send_text(&c, UPGRADE("/ws?user=a%40b&tenant=7&topic=news&topic=x%2Fy") "\r\n");
     expect_101(&c);
     arrive(&t, "user:a@b", BH_SLICE("1"));
     arrive(&t, "tenant:7", BH_SLICE("2"));
@@ -172,20 +172,20 @@ static void test_identity_of_a_developer(void **state) {
     expect_frame(&c, 1, BH_SLICE("3"));
     expect_frame(&c, 1, BH_SLICE("4"));
     expect_frame(&c, 1, BH_SLICE("5"));
-    say_frame(&c, 0x81, BH_SLICE("nobody listens"));
+    send_frame(&c, 0x81, BH_SLICE("nobody listens"));
     expect_close(&c, 1008, "this server accepts no messages from clients");
     hang_up(&c);
     dial(&t, &c);
-    say_text(&c, UPGRADE("/ws?user=a%3Ab") "\r\n");
+    send_text(&c, UPGRADE("/ws?user=a%3Ab") "\r\n");
     expect_text(&c, "HTTP/1.1 400");
     expect_text(&c, "invalid_identity");
     hang_up(&c);
     dial(&t, &c);
-    say_text(&c, UPGRADE("/ws") "\r\n");
+    send_text(&c, UPGRADE("/ws") "\r\n");
     expect_101(&c);
     t.config.client_messages_refused = false;
-    say_frame(&c, 0x81, BH_SLICE("dropped"));
-    say_frame(&c, 0x89, BH_SLICE(""));
+    send_frame(&c, 0x81, BH_SLICE("dropped"));
+    send_frame(&c, 0x89, BH_SLICE(""));
     expect_frame(&c, 10, BH_SLICE(""));
     hang_up(&c);
     test_end(&t);
@@ -202,14 +202,14 @@ static void test_frames_behind_the_upgrade(void **state) {
     add_frame_raw(&wire, 0x81, BH_SLICE("one"));
     add_frame_raw(&wire, 0x81, BH_SLICE("two"));
     size_t cut = wire.len - 4;
-    say(&c, bh_slice(wire.p, cut));
+    send_bytes(&c, bh_slice(wire.p, cut));
     assert_int_equal(t.messages, 0);
-    expect_silence(&c);
+    expect_nothing(&c);
     WAIT_FOR(&t, t.handshake_done);
     complete_handshake(&t, t.handshake_done, t.hook_ud, t.hook_handle, true);
     expect_101(&c);
     expect_frame(&c, 1, BH_SLICE("one"));
-    say(&c, bh_slice(wire.p + cut, wire.len - cut));
+    send_bytes(&c, bh_slice(wire.p + cut, wire.len - cut));
     expect_frame(&c, 1, BH_SLICE("two"));
     assert_int_equal(t.cancelled, 0);
     bh_bytes_free(&wire);
@@ -224,7 +224,7 @@ static void test_what_is_held_back_is_bounded(void **state) {
     test_begin(&t);
     t.handshake = LATER;
     dial(&t, &c);
-    say_text(&c, UPGRADE("/ws") "\r\n");
+    send_text(&c, UPGRADE("/ws") "\r\n");
     size_t taken = 0;
     for (int quiet = 0; quiet < 50;) {
         ssize_t n = send(c.fd, block, sizeof block, MSG_NOSIGNAL);
@@ -243,10 +243,10 @@ static void test_handshake_takes_too_long(void **state) {
     test_begin(&t);
     t.handshake = LATER;
     dial(&t, &c);
-    say_text(&c, UPGRADE("/ws") "\r\n");
+    send_text(&c, UPGRADE("/ws") "\r\n");
     WAIT_FOR(&t, t.handshake_done);
     advance(&t, 6900);
-    expect_silence(&c);
+    expect_nothing(&c);
     advance(&t, 200);
     expect_text(&c, "HTTP/1.1 504");
     expect_end(&c);
@@ -265,7 +265,7 @@ static void test_client_goes_during_the_handshake(void **state) {
     test_begin(&t);
     t.handshake = LATER;
     dial(&t, &c);
-    say_text(&c, UPGRADE("/ws") "\r\n");
+    send_text(&c, UPGRADE("/ws") "\r\n");
     WAIT_FOR(&t, t.handshake_done);
     hang_up(&c);
     WAIT_FOR(&t, t.cancelled == 1);
@@ -279,12 +279,12 @@ static void test_the_101_waits_for_the_topics(void **state) {
     t.shared = true;
     test_start(&t);
     dial(&t, &c);
-    say_text(&c, UPGRADE("/ws") "\r\n");
-    expect_silence(&c);
+    send_text(&c, UPGRADE("/ws") "\r\n");
+    expect_nothing(&c);
     t.sink->on_subscribed(t.sink->ud, BH_SLICE("user:42"));
     arrive(&t, "user:42", BH_SLICE("early"));
     t.sink->on_subscribed(t.sink->ud, BH_SLICE("tenant:7"));
-    expect_silence(&c);
+    expect_nothing(&c);
     t.sink->on_subscribed(t.sink->ud, BH_SLICE("all"));
     expect_101(&c);
     expect_frame(&c, 1, BH_SLICE("early"));
@@ -292,7 +292,7 @@ static void test_the_101_waits_for_the_topics(void **state) {
 
     t.identity.user = BH_SLICE("43");
     dial(&t, &c);
-    say_text(&c, UPGRADE("/ws") "\r\n");
+    send_text(&c, UPGRADE("/ws") "\r\n");
     WAIT_FOR(&t, bh_node_connection_count(t.node) == 1);
     arrive(&t, "all", BH_SLICE("never seen"));
     advance(&t, 7100);
@@ -301,7 +301,7 @@ static void test_the_101_waits_for_the_topics(void **state) {
     hang_up(&c);
 
     dial(&t, &c);
-    say_text(&c, UPGRADE("/ws") "\r\n");
+    send_text(&c, UPGRADE("/ws") "\r\n");
     WAIT_FOR(&t, bh_node_connection_count(t.node) == 1);
     hang_up(&c);
     WAIT_FOR(&t, bh_node_connection_count(t.node) == 0);
@@ -315,7 +315,7 @@ static void test_closed_while_opening(void **state) {
     t.shared = true;
     test_start(&t);
     dial(&t, &c);
-    say_text(&c, UPGRADE("/ws") "\r\n");
+    send_text(&c, UPGRADE("/ws") "\r\n");
     WAIT_FOR(&t, bh_node_connection_count(t.node) == 1);
     uint32_t cursor = 0;
     struct bh_subscriber *s = bh_slots_next(&t.worker->subscribers, &cursor);
@@ -328,7 +328,7 @@ static void test_closed_while_opening(void **state) {
     expect_close(&c, 4000, "go away");
     WAIT_FOR(&t, t.close_code == 4000);
     assert_string_equal(t.close_reason, "go away");
-    say_close(&c, 4000);
+    send_close(&c, 4000);
     expect_end(&c);
     assert_true(c.ended);
     hang_up(&c);
@@ -341,7 +341,7 @@ static void test_pipelined_request_before_the_upgrade(void **state) {
     struct bh_bytes body = {0};
     test_begin(&t);
     dial(&t, &c);
-    say_text(&c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" UPGRADE("/ws") "\r\n");
+    send_text(&c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" UPGRADE("/ws") "\r\n");
     assert_int_equal(take_response(&c, &body), 200);
     expect_101(&c);
     bh_bytes_free(&body);
@@ -362,7 +362,7 @@ static void test_many_frames_in_one_read(void **state) {
         int n = snprintf(text, sizeof text, "m%d", i);
         add_frame_raw(&wire, 0x81, bh_slice(text, (size_t)n));
     }
-    say(&c, bh_bytes_slice(&wire));
+    send_bytes(&c, bh_bytes_slice(&wire));
     for (int i = 0; i < 1000; i++) {
         int n = snprintf(text, sizeof text, "m%d", i);
         expect_frame(&c, 1, bh_slice(text, (size_t)n));
@@ -403,7 +403,7 @@ static void test_expired_messages_are_not_sent(void **state) {
     struct bh_message *m = bh_message_new(&parts);
     assert_int_equal(t.last->vt->deliver(t.last, m), 0);
     bh_message_unref(m);
-    expect_silence(&c);
+    expect_nothing(&c);
     hang_up(&c);
     test_end(&t);
 }
@@ -427,7 +427,7 @@ static void test_hooks_stop_reading(void **state) {
     test_begin(&t);
     open_ws(&t, &c);
     t.last->vt->read(t.last, false);
-    say_frame(&c, 0x81, BH_SLICE("later"));
+    send_frame(&c, 0x81, BH_SLICE("later"));
     assert_int_equal(t.messages, 0);
     advance(&t, 26000);
     advance(&t, 26000);
@@ -446,9 +446,9 @@ static void test_client_closes(void **state) {
     struct client c;
     test_begin(&t);
     open_ws(&t, &c);
-    say_frame(&c, 0x88,
-              BH_SLICE("\x0f\xa0"
-                       "bye"));
+    send_frame(&c, 0x88,
+               BH_SLICE("\x0f\xa0"
+                        "bye"));
     expect_close(&c, 4000, NULL);
     WAIT_FOR(&t, t.closed == 1);
     WAIT_FOR(&t, t.close_code == 4000);
@@ -457,12 +457,12 @@ static void test_client_closes(void **state) {
     assert_true(c.ended);
     hang_up(&c);
     open_ws(&t, &c);
-    say_frame(&c, 0x88, BH_SLICE(""));
+    send_frame(&c, 0x88, BH_SLICE(""));
     expect_frame(&c, 8, BH_SLICE(""));
     WAIT_FOR(&t, t.close_code == 1005);
     hang_up(&c);
     open_ws(&t, &c);
-    say_close(&c, 1000);
+    send_close(&c, 1000);
     shutdown(c.fd, SHUT_WR); /* at once: the echo must still come */
     expect_close(&c, 1000, NULL);
     hang_up(&c);
@@ -482,12 +482,12 @@ static void test_server_closes(void **state) {
     s->vt->close(s, 4000, BH_SLICE("again"));
     expect_frame(&c, 1, BH_SLICE("before"));
     expect_close(&c, 4321, "enough");
-    say_frame(&c, 0x81, BH_SLICE("ignored"));
-    say_frame(&c, 0x89, BH_SLICE("ignored"));
-    expect_silence(&c);
+    send_frame(&c, 0x81, BH_SLICE("ignored"));
+    send_frame(&c, 0x89, BH_SLICE("ignored"));
+    expect_nothing(&c);
     assert_int_equal(t.messages, 0);
     assert_false(c.ended);
-    say_close(&c, 4321);
+    send_close(&c, 4321);
     expect_end(&c);
     assert_true(c.ended);
     hang_up(&c);
@@ -503,7 +503,7 @@ static void test_peer_never_answers_the_close(void **state) {
     t.last->vt->close(t.last, 1000, BH_SLICE(""));
     expect_close(&c, 1000, NULL);
     advance(&t, 4900);
-    expect_silence(&c);
+    expect_nothing(&c);
     advance(&t, 200);
     expect_end(&c);
     hang_up(&c);
@@ -547,7 +547,7 @@ static void test_violations(void **state) {
     test_begin(&t);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         open_ws(&t, &c);
-        say(&c, cases[i].bytes);
+        send_bytes(&c, cases[i].bytes);
         expect_close(&c, cases[i].code, NULL);
         WAIT_FOR(&t, t.close_code == cases[i].code);
         WAIT_FOR(&t, t.closed == (int)i + 1);
@@ -565,7 +565,7 @@ static void test_slow_consumer(void **state) {
     static char payload[50000];
     test_begin(&t);
     dial_with(&t, &c, 4096);
-    say_text(&c, UPGRADE("/ws") "\r\n");
+    send_text(&c, UPGRADE("/ws") "\r\n");
     expect_101(&c);
     memset(payload, 'x', sizeof payload);
     for (int i = 0; i < 1000 && t.closed == 0; i++) {
@@ -586,7 +586,7 @@ static void test_slow_consumer(void **state) {
     hang_up(&c);
 
     dial_with(&t, &c, 4096);
-    say_text(&c, UPGRADE("/ws") "\r\n");
+    send_text(&c, UPGRADE("/ws") "\r\n");
     expect_101(&c);
     for (int i = 0; i < 1000 && t.closed == 1; i++) {
         arrive(&t, "user:42", bh_slice(payload, sizeof payload));
@@ -623,7 +623,7 @@ static void test_echo_waits_for_a_client_that_does_not_read(void **state) {
     static char payload[10000];
     test_begin(&t);
     dial_with(&t, &c, 4096);
-    say_text(&c, UPGRADE("/ws") "\r\n");
+    send_text(&c, UPGRADE("/ws") "\r\n");
     expect_101(&c);
     memset(payload, 'z', sizeof payload);
     add_frame_raw(&frame, 0x81, bh_slice(payload, sizeof payload));
@@ -656,16 +656,16 @@ static void test_heartbeat(void **state) {
     open_ws(&t, &c);
     advance(&t, 25100);
     expect_frame(&c, 9, BH_SLICE(""));
-    say_frame(&c, 0x8a, BH_SLICE(""));
+    send_frame(&c, 0x8a, BH_SLICE(""));
     advance(&t, 24900);
-    expect_silence(&c);
+    expect_nothing(&c);
     advance(&t, 200);
     expect_frame(&c, 9, BH_SLICE(""));
-    say_frame(&c, 0x81, BH_SLICE("any byte counts"));
+    send_frame(&c, 0x81, BH_SLICE("any byte counts"));
     expect_frame(&c, 1, BH_SLICE("any byte counts"));
     for (int i = 0; i < 10; i++) { /* traffic instead of pings */
         advance(&t, 20000);
-        say_frame(&c, 0x81, BH_SLICE("x"));
+        send_frame(&c, 0x81, BH_SLICE("x"));
         expect_frame(&c, 1, BH_SLICE("x"));
     }
     advance(&t, 25100);
@@ -689,12 +689,12 @@ static void test_a_long_wait_for_pongs_delays_no_ping(void **state) {
     for (int i = 0; i < 3; i++) {
         advance(&t, 25100);
         expect_frame(&c, 9, BH_SLICE(""));
-        say_frame(&c, 0x8a, BH_SLICE(""));
+        send_frame(&c, 0x8a, BH_SLICE(""));
     }
     advance(&t, 25100);
     expect_frame(&c, 9, BH_SLICE(""));
     advance(&t, 59000); /* no further ping while this one is not answered */
-    expect_silence(&c);
+    expect_nothing(&c);
     assert_int_equal(t.closed, 0);
     advance(&t, 1100);
     WAIT_FOR(&t, t.closed == 1);
@@ -711,11 +711,11 @@ static void test_pings_are_spread(void **state) {
         open_ws(&t, &c[i]);
     advance(&t, 12400);
     for (int i = 0; i < 40; i++) {
-        expect_silence(&c[i]);
+        expect_nothing(&c[i]);
     }
     advance(&t, 6300);
     for (int i = 0; i < 40; i++) {
-        hear(&c[i]);
+        receive(&c[i]);
         early += c[i].got.len > 0;
     }
     assert_in_range(early, 5, 35);
