@@ -21,7 +21,7 @@ static int teardown(void **state) {
     return 0;
 }
 
-/* on_message fetches what `options` says, and replies with what came. */
+/* on_message fetches with `options`, and replies with the result. */
 #define ASK(options)                                                                               \
     BH "return { on_message = function(c, d)\n"                                                    \
        "  local r, why = bh.http.fetch('http://h/' .. d" options ")\n"                             \
@@ -146,13 +146,13 @@ static void test_misuse(void **state) {
     assert_int_equal(fake.calls, 0);
 }
 
-static void test_not_while_loading(void **state) {
+static void test_refused_while_loading(void **state) {
     LOAD_FAILS(*state, BH "bh.http.fetch('http://h/') return {}", "not while the script is loaded");
 }
 
 /* --- the task ends first --- */
 
-static void test_deadline(void **state) {
+static void test_hook_timeout(void **state) {
     struct env *env = *state;
     struct client p;
     env->config.hook_timeout_ms = 200;
@@ -184,7 +184,7 @@ static void test_handshake_is_cancelled(void **state) {
     assert_int_equal(a.calls, 0);
 }
 
-static void test_state_ends(void **state) {
+static void test_freed_state(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, ASK(""));
@@ -195,8 +195,8 @@ static void test_state_ends(void **state) {
     client_free(&p);
 }
 
-/* A client that does not know of the cancel yet: nobody is found. */
-static void test_late_answer(void **state) {
+/* The response arrives after the cancel: no task is found. */
+static void test_late_response(void **state) {
     struct env *env = *state;
     struct client p;
     struct bh_fetch_response response = {200, NULL, 0, BH_SLICE("late")};
@@ -215,8 +215,8 @@ static void test_late_answer(void **state) {
     client_free(&p);
 }
 
-/* Several in a row and side by side; each task has its own guard. */
-static void test_in_a_row(void **state) {
+/* Several, one after the other and in parallel; each task has its own guard. */
+static void test_one_after_the_other(void **state) {
     struct env *env = *state;
     struct client p;
     struct bh_fetch_response response = {200, NULL, 0, BH_SLICE("x")};
@@ -233,7 +233,7 @@ static void test_in_a_row(void **state) {
     client_free(&p);
 }
 
-static void test_no_memory_for_the_response(void **state) {
+static void test_not_enough_memory_for_the_response(void **state) {
     struct env *env = *state;
     struct client p;
     size_t n = 48u << 20;
@@ -253,14 +253,22 @@ static void test_no_memory_for_the_response(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_no_client),  TEST(test_response),
-        TEST(test_options),    TEST(test_empty_body),
-        TEST(test_json),       TEST(test_json_of_another_type),
-        TEST(test_headers),    TEST(test_number_as_a_header),
-        TEST(test_misuse),     TEST(test_not_while_loading),
-        TEST(test_deadline),   TEST(test_handshake_is_cancelled),
-        TEST(test_state_ends), TEST(test_late_answer),
-        TEST(test_in_a_row),   TEST(test_no_memory_for_the_response),
+        TEST(test_no_client),
+        TEST(test_response),
+        TEST(test_options),
+        TEST(test_empty_body),
+        TEST(test_json),
+        TEST(test_json_of_another_type),
+        TEST(test_headers),
+        TEST(test_number_as_a_header),
+        TEST(test_misuse),
+        TEST(test_refused_while_loading),
+        TEST(test_hook_timeout),
+        TEST(test_handshake_is_cancelled),
+        TEST(test_freed_state),
+        TEST(test_late_response),
+        TEST(test_one_after_the_other),
+        TEST(test_not_enough_memory_for_the_response),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

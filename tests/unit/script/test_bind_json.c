@@ -1,4 +1,4 @@
-/* test_bind_json.c - bh.json: what JSON and Lua do not share. */
+/* test_bind_json.c - bh.json: where JSON and Lua differ. */
 #include "script_cmocka.h"
 
 static void test_encode(void **state) {

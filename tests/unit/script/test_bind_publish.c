@@ -28,7 +28,7 @@ static void free_pair(struct pair *p) {
     client_free(&p->android);
 }
 
-/* The ios client says x, and the policy does the rest. */
+/* The ios client sends x; the policy publishes. */
 static void say_x(struct env *env, struct pair *p) {
     client_sends(&p->ios, "x");
     env_run_due(env);
@@ -180,12 +180,12 @@ static void test_wait_errors(void **state) {
            "  { all = true, data = '' })");
 }
 
-static void test_wait_not_while_loading(void **state) {
+static void test_no_wait_while_loading(void **state) {
     LOAD_FAILS(*state, BH "bh.publish_wait{ all = true, data = '' } return {}",
                "bh.publish_wait waits, so it works inside hooks only");
 }
 
-static void test_wait_not_in_sync_hooks(void **state) {
+static void test_no_wait_in_sync_hooks(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, BH "return { on_deliver = function(conn, msg)\n"
@@ -218,7 +218,7 @@ static void test_wait_does_not_recurse(void **state) {
     client_free(&p);
 }
 
-static void test_wait_for_a_slow_policy(void **state) {
+static void test_wait_for_a_slow_hook(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, BH "return { on_publish = function(msg) bh.sleep(1)\n"
@@ -241,8 +241,8 @@ static void test_wait_for_a_slow_policy(void **state) {
     client_free(&p);
 }
 
-/* The one that waits has gone; the publish goes on. */
-static void test_wait_that_is_over(void **state) {
+/* The waiting task is cancelled; the publish continues. */
+static void test_wait_after_the_task_was_cancelled(void **state) {
     struct env *env = *state;
     struct client p;
     env->config.hook_timeout_ms = 500;
@@ -267,11 +267,11 @@ int main(void) {
         SCRIPT_TEST(test_filter_of_msg),
         SCRIPT_TEST(test_wait_results),
         SCRIPT_TEST(test_wait_errors),
-        SCRIPT_TEST(test_wait_not_while_loading),
-        SCRIPT_TEST(test_wait_not_in_sync_hooks),
+        SCRIPT_TEST(test_no_wait_while_loading),
+        SCRIPT_TEST(test_no_wait_in_sync_hooks),
         SCRIPT_TEST(test_wait_does_not_recurse),
-        SCRIPT_TEST(test_wait_for_a_slow_policy),
-        SCRIPT_TEST(test_wait_that_is_over),
+        SCRIPT_TEST(test_wait_for_a_slow_hook),
+        SCRIPT_TEST(test_wait_after_the_task_was_cancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

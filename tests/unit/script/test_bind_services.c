@@ -1,4 +1,4 @@
-/* test_bind_world.c - what reaches out of the state: redis, hub, tracker, config, log, time. */
+/* test_bind_services.c - bh.redis, bh.hub, bh.tracker, bh.config, bh.log, and time. */
 #include "script_cmocka.h"
 
 #include "bellhop/base/log.h"
@@ -41,7 +41,7 @@ static void test_redis_replies(void **state) {
         env->redis.done(env->redis.ud, env->redis.handle, cases[i].error,
                         cases[i].error ? NULL : &cases[i].reply);
         assert_string_equal(client_last(&p), cases[i].expected);
-        /* a second completion finds nobody */
+        /* a second completion finds no task */
         env->redis.done(env->redis.ud, env->redis.handle, 0, &cases[i].reply);
         env->redis.at_once = cases[i].error ? NULL : &cases[i].reply;
         if (env->redis.at_once) {

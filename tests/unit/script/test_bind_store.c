@@ -1,5 +1,5 @@
-/* test_bind_store.c - what a script keeps: bh.shared, bh.cache, bh.metrics; and the further verbs
- * of bh.redis. */
+/* test_bind_store.c - values that last: bh.shared, bh.cache, bh.metrics; and bh.redis.must,
+ * pipeline, eval. */
 #include "script_cmocka.h"
 
 #include "bellhop/base/metrics.h"
@@ -40,7 +40,7 @@ static void test_shared_verbs(void **state) {
            "eq(s:cas('c', 'b', nil), true) eq(s:get 'c', nil)");
 }
 
-static void test_shared_values_end(void **state) {
+static void test_shared_values_expire(void **state) {
     LUA_OK(*state, "local s = bh.shared.ttl\n"
                    "s:set('a', 1, 0.1) s:incr('b', 1, 0.1) s:add('c', 1, 0.1) s:set('d', 1)\n"
                    "s:cas('e', nil, 1, 0.1)\n"
@@ -330,7 +330,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         SCRIPT_TEST(test_shared_values),
         SCRIPT_TEST(test_shared_verbs),
-        SCRIPT_TEST(test_shared_values_end),
+        SCRIPT_TEST(test_shared_values_expire),
         SCRIPT_TEST(test_shared_is_bounded),
         SCRIPT_TEST(test_cache_fetches_once),
         SCRIPT_TEST(test_cache_of_failures),

@@ -50,16 +50,16 @@ static void test_offline_answers(void **state) {
 static void test_offline_drops(void **state) {
     expect_offline(*state, "return 'drop'", BH_OFFLINE_DROP, 0);
 }
-static void test_offline_without_opinion(void **state) {
+static void test_offline_undecided(void **state) {
     expect_offline(*state, "", BH_OFFLINE_DROP, 0);
 }
 static void test_offline_retries(void **state) {
     expect_offline(*state, "return { retry = 2.5 }", BH_OFFLINE_RETRY, 2500);
 }
-static void test_offline_retries_not_at_once(void **state) {
+static void test_offline_retry_has_a_minimum(void **state) {
     expect_offline(*state, "return { retry = 0 }", BH_OFFLINE_RETRY, 100);
 }
-static void test_offline_nonsense(void **state) {
+static void test_offline_misuse(void **state) {
     expect_offline(*state, "return { retry = -1 }", BH_OFFLINE_DROP, 0);
 }
 static void test_offline_failure_is_retried(void **state) {
@@ -75,7 +75,7 @@ static void test_offline_may_wait(void **state) {
     assert_int_equal(decided.what, BH_OFFLINE_HANDLED);
 }
 
-static void test_offline_msg_is_over(void **state) {
+static void test_offline_msg_is_detached(void **state) {
     struct env *env = *state;
     LOAD_OK(env,
             BH "local kept\n"
@@ -120,13 +120,13 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         SCRIPT_TEST(test_offline_answers),
         SCRIPT_TEST(test_offline_drops),
-        SCRIPT_TEST(test_offline_without_opinion),
+        SCRIPT_TEST(test_offline_undecided),
         SCRIPT_TEST(test_offline_retries),
-        SCRIPT_TEST(test_offline_retries_not_at_once),
-        SCRIPT_TEST(test_offline_nonsense),
+        SCRIPT_TEST(test_offline_retry_has_a_minimum),
+        SCRIPT_TEST(test_offline_misuse),
         SCRIPT_TEST(test_offline_failure_is_retried),
         SCRIPT_TEST(test_offline_may_wait),
-        SCRIPT_TEST(test_offline_msg_is_over),
+        SCRIPT_TEST(test_offline_msg_is_detached),
         SCRIPT_TEST(test_presence),
         SCRIPT_TEST(test_slow),
     };

@@ -16,7 +16,7 @@ static void test_echo(void **state) {
     client_free(&p);
 }
 
-static void test_reply_that_is_no_text_is_binary(void **state) {
+static void test_reply_that_is_not_utf8_is_binary(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, "return { on_message = function(conn, data) return '\\xff' end }");
@@ -38,7 +38,7 @@ static void test_opcode_argument(void **state) {
     client_free(&p);
 }
 
-static void test_nil_goes_on_and_a_value_stops(void **state) {
+static void test_nil_continues_the_chain(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, "return { on_message = function(c, d) if d == 'a' then return 'from a' end end }",
@@ -57,7 +57,7 @@ static void test_nil_goes_on_and_a_value_stops(void **state) {
     client_free(&p);
 }
 
-static void test_default_may_be_to_ignore(void **state) {
+static void test_messages_may_be_ignored(void **state) {
     struct env *env = *state;
     struct client p;
     env->config.client_messages = true;
@@ -69,7 +69,7 @@ static void test_default_may_be_to_ignore(void **state) {
     client_free(&p);
 }
 
-static void test_an_error_asks_no_further_script(void **state) {
+static void test_error_ends_the_chain(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, "return { on_message = function() error 'bad' end }",
@@ -102,7 +102,7 @@ static void test_false_closes(void **state) {
     client_free(&p);
 }
 
-static void test_misuse_of_the_answer_drops(void **state) {
+static void test_deliver_misuse_skips(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, "return { on_message = function() return 42 end }");
@@ -133,7 +133,7 @@ static void test_table_is_published(void **state) {
 
 /* --- order --- */
 
-static void test_messages_wait_their_turn(void **state) {
+static void test_messages_run_in_order(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, BH "return { on_message = function(c, d)\n"
@@ -165,7 +165,7 @@ static void test_messages_wait_for_open(void **state) {
     client_free(&p);
 }
 
-static void test_connections_do_not_wait_for_each_other(void **state) {
+static void test_connections_are_independent(void **state) {
     struct env *env = *state;
     struct client p, q;
     LOAD_OK(env, BH "return { on_message = function(c, d)\n"
@@ -240,7 +240,7 @@ static void test_open_may_refuse(void **state) {
 
 /* --- subscribe --- */
 
-static void test_subscribe_is_asked(void **state) {
+static void test_subscribe(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, BH "return { on_subscribe = function(c, topic)\n"
@@ -272,7 +272,7 @@ static void test_subscribe_is_asked(void **state) {
     client_free(&p);
 }
 
-static void test_topics_of_the_identity_are_asked(void **state) {
+static void test_topics_of_the_identity_run_on_subscribe(void **state) {
     struct env *env = *state;
     struct client p;
     const struct bh_slice topics[] = {BH_SLICE("a"), BH_SLICE("b"), BH_SLICE("c")};
@@ -288,7 +288,7 @@ static void test_topics_of_the_identity_are_asked(void **state) {
     client_free(&p);
 }
 
-static void test_unsubscribe_is_told(void **state) {
+static void test_unsubscribe(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env,
@@ -306,13 +306,13 @@ static void test_unsubscribe_is_told(void **state) {
 
 /* --- close --- */
 
-/* Each records what happened in `log`, which the witness reads. */
+/* Each hook appends to `log`, which the witness reads. */
 #define LOG "log = {}\nlocal function note(...) log[#log + 1] = table.concat({...}, ' ') end\n"
 #define WITNESS                                                                                    \
     "return { on_message = function(c, d) if d == 'log' then "                                     \
     "local l = table.concat(log, '|') log = {} collectgarbage() return l end end }"
 
-static void test_close_comes_once_and_last(void **state) {
+static void test_close_runs_once_and_last(void **state) {
     struct env *env = *state;
     struct client p, witness;
     LOAD_OK(env, WITNESS,
@@ -343,7 +343,7 @@ static void test_close_comes_once_and_last(void **state) {
     client_free(&witness);
 }
 
-static void test_close_without_any_hook_before(void **state) {
+static void test_close_without_earlier_hooks(void **state) {
     struct env *env = *state;
     struct client p, witness;
     LOAD_OK(env, WITNESS, LOG "return { on_close = function(c, i) note(c.user, i.code) end }");
@@ -377,7 +377,7 @@ static void test_close_cancels_a_subscribe(void **state) {
     client_free(&witness);
 }
 
-static void test_conn_is_readable_after_the_end(void **state) {
+static void test_conn_is_readable_after_close(void **state) {
     struct env *env = *state;
     struct client p, witness;
     struct bh_tag tag = {BH_SLICE("platform"), BH_SLICE("ios")};
@@ -467,7 +467,7 @@ static void test_conn_fields_and_misuse(void **state) {
 
 /* --- tasks --- */
 
-static void test_what_must_not_wait(void **state) {
+static void test_sync_hooks_must_not_wait(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, BH "return { on_message = function(c, d)\n"
@@ -532,31 +532,31 @@ static void test_spawn_cannot_recurse_for_ever(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         SCRIPT_TEST(test_echo),
-        SCRIPT_TEST(test_reply_that_is_no_text_is_binary),
+        SCRIPT_TEST(test_reply_that_is_not_utf8_is_binary),
         SCRIPT_TEST(test_opcode_argument),
-        SCRIPT_TEST(test_nil_goes_on_and_a_value_stops),
-        SCRIPT_TEST(test_default_may_be_to_ignore),
-        SCRIPT_TEST(test_an_error_asks_no_further_script),
+        SCRIPT_TEST(test_nil_continues_the_chain),
+        SCRIPT_TEST(test_messages_may_be_ignored),
+        SCRIPT_TEST(test_error_ends_the_chain),
         SCRIPT_TEST(test_false_closes),
-        SCRIPT_TEST(test_misuse_of_the_answer_drops),
+        SCRIPT_TEST(test_deliver_misuse_skips),
         SCRIPT_TEST(test_table_is_published),
-        SCRIPT_TEST(test_messages_wait_their_turn),
+        SCRIPT_TEST(test_messages_run_in_order),
         SCRIPT_TEST(test_messages_wait_for_open),
-        SCRIPT_TEST(test_connections_do_not_wait_for_each_other),
+        SCRIPT_TEST(test_connections_are_independent),
         SCRIPT_TEST(test_back_pressure_by_count),
         SCRIPT_TEST(test_back_pressure_by_bytes),
         SCRIPT_TEST(test_open_error_closes),
         SCRIPT_TEST(test_open_may_refuse),
-        SCRIPT_TEST(test_subscribe_is_asked),
-        SCRIPT_TEST(test_topics_of_the_identity_are_asked),
-        SCRIPT_TEST(test_unsubscribe_is_told),
-        SCRIPT_TEST(test_close_comes_once_and_last),
-        SCRIPT_TEST(test_close_without_any_hook_before),
+        SCRIPT_TEST(test_subscribe),
+        SCRIPT_TEST(test_topics_of_the_identity_run_on_subscribe),
+        SCRIPT_TEST(test_unsubscribe),
+        SCRIPT_TEST(test_close_runs_once_and_last),
+        SCRIPT_TEST(test_close_without_earlier_hooks),
         SCRIPT_TEST(test_close_cancels_a_subscribe),
-        SCRIPT_TEST(test_conn_is_readable_after_the_end),
+        SCRIPT_TEST(test_conn_is_readable_after_close),
         SCRIPT_TEST(test_idle_connection_owns_nothing),
         SCRIPT_TEST(test_conn_fields_and_misuse),
-        SCRIPT_TEST(test_what_must_not_wait),
+        SCRIPT_TEST(test_sync_hooks_must_not_wait),
         SCRIPT_TEST(test_spawn_and_after),
         SCRIPT_TEST(test_many_waiting_at_once),
         SCRIPT_TEST(test_spawn_cannot_recurse_for_ever),

@@ -1,5 +1,4 @@
-/* test_hooks_http.c - http["METHOD /path"]: what the function sees, and what becomes of what it
- * returns. */
+/* test_hooks_http.c - http["METHOD /path"]: the arguments of the function, and the response. */
 #include "script_cmocka.h"
 
 #include "run/state.h"
@@ -54,7 +53,7 @@ static void unload(struct env *env) {
     }
 }
 
-/* What a function answers that is `return <results>`. */
+/* The response of a function that is `return <results>`. */
 static void returns(struct env *env, struct got *g, const char *results) {
     char source[512];
     snprintf(source, sizeof source,
@@ -209,7 +208,7 @@ static void test_nil_is_404(void **state) {
     forget(&g);
 }
 
-static void test_which_route(void **state) {
+static void test_route_of_a_request(void **state) {
     struct env *env = *state;
     struct bh_hooks *h;
     struct got g;
@@ -259,7 +258,7 @@ static void test_cancelled(void **state) {
     forget(&g);
 }
 
-static void test_many_at_once(void **state) {
+static void test_many_in_parallel(void **state) {
     struct env *env = *state;
     struct got g[100];
     LOAD_OK(env, BH "return { http = { ['GET /x/:n'] = function(req)\n"
@@ -277,7 +276,7 @@ static void test_many_at_once(void **state) {
     }
 }
 
-static void test_state_ends_while_it_waits(void **state) {
+static void test_freed_state_while_a_task_waits(void **state) {
     struct env *env = *state;
     struct got g;
     LOAD_OK(env, BH "return { http = { ['GET /x'] = function() bh.sleep(1) return 200 end } }");
@@ -293,9 +292,8 @@ static void *no_large_alloc(void *ud, void *p, size_t old_size, size_t size) {
     return size > 100000 ? NULL : plain_alloc(ud, p, old_size, size);
 }
 
-/* A client must not be able to end more than its own request by a body for which there is no room.
- */
-static void test_no_room_for_the_body(void **state) {
+/* A body that does not fit into memory must fail only its own request. */
+static void test_not_enough_memory_for_the_body(void **state) {
     struct env *env = *state;
     struct got g;
     void *ud;
@@ -352,11 +350,11 @@ int main(void) {
         SCRIPT_TEST(test_answers),
         SCRIPT_TEST(test_mistakes_are_500),
         SCRIPT_TEST(test_nil_is_404),
-        SCRIPT_TEST(test_which_route),
+        SCRIPT_TEST(test_route_of_a_request),
         SCRIPT_TEST(test_cancelled),
-        SCRIPT_TEST(test_many_at_once),
-        SCRIPT_TEST(test_state_ends_while_it_waits),
-        SCRIPT_TEST(test_no_room_for_the_body),
+        SCRIPT_TEST(test_many_in_parallel),
+        SCRIPT_TEST(test_freed_state_while_a_task_waits),
+        SCRIPT_TEST(test_not_enough_memory_for_the_body),
         SCRIPT_TEST(test_tenant),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -87,7 +87,7 @@ static void test_publish_refusals(void **state) {
 
 /* --- on_publish --- */
 
-static void test_hook_sees_and_changes(void **state) {
+static void test_hook_reads_and_changes_msg(void **state) {
     struct env *env = *state;
     struct client p, q;
     struct outcome o;
@@ -153,7 +153,7 @@ static void test_hook_refuses(void **state) {
     client_free(&p);
 }
 
-static void test_hook_may_wait_and_msg_ends(void **state) {
+static void test_hook_may_wait_and_msg_is_detached(void **state) {
     struct env *env = *state;
     struct client p;
     struct outcome o, o2;
@@ -187,7 +187,7 @@ static void test_source_of_a_client(void **state) {
     client_free(&p);
 }
 
-static void test_publish_inside_the_hook_is_not_shown(void **state) {
+static void test_publish_inside_the_hook_skips_it(void **state) {
     struct env *env = *state;
     struct client p;
     struct outcome o;
@@ -251,11 +251,11 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         SCRIPT_TEST(test_publish_targets),
         SCRIPT_TEST(test_publish_refusals),
-        SCRIPT_TEST(test_hook_sees_and_changes),
+        SCRIPT_TEST(test_hook_reads_and_changes_msg),
         SCRIPT_TEST(test_hook_refuses),
-        SCRIPT_TEST(test_hook_may_wait_and_msg_ends),
+        SCRIPT_TEST(test_hook_may_wait_and_msg_is_detached),
         SCRIPT_TEST(test_source_of_a_client),
-        SCRIPT_TEST(test_publish_inside_the_hook_is_not_shown),
+        SCRIPT_TEST(test_publish_inside_the_hook_skips_it),
         SCRIPT_TEST(test_deliver),
         SCRIPT_TEST(test_publish_inside_deliver),
     };

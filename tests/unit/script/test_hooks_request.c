@@ -120,7 +120,7 @@ static void test_empty_identity_is_anonymous(void **state) {
     answer_free(&a);
 }
 
-/* Each of these is a bug of the script: 503, and nobody gets in. */
+/* Each of these is a bug of the script: 503, and no connection. */
 static void test_bad_identities(void **state) {
     static const char *const bad[] = {
         "{ user = 1.5 }",
@@ -169,7 +169,7 @@ static void test_bad_identities(void **state) {
     }
 }
 
-static void test_nobody_decides(void **state) {
+static void test_undecided(void **state) {
     REFUSED(*state, "return { on_handshake = function() end }", 401);
 }
 
@@ -227,7 +227,7 @@ static void test_cancelled(void **state) {
 
 /* --- on_tenant --- */
 
-static void test_tenant_is_seen_by_the_others(void **state) {
+static void test_tenant_is_a_field_of_req(void **state) {
     struct env *env = *state;
     struct answer a;
     LOAD_OK(env, "return { on_tenant = function(req) return req.host end,\n"
@@ -308,13 +308,13 @@ int main(void) {
         SCRIPT_TEST(test_identity),
         SCRIPT_TEST(test_empty_identity_is_anonymous),
         SCRIPT_TEST(test_bad_identities),
-        SCRIPT_TEST(test_nobody_decides),
+        SCRIPT_TEST(test_undecided),
         SCRIPT_TEST(test_error_is_503),
         SCRIPT_TEST(test_refusal),
         SCRIPT_TEST(test_plain_false_is_401),
         SCRIPT_TEST(test_refusal_with_a_bad_status),
         SCRIPT_TEST(test_cancelled),
-        SCRIPT_TEST(test_tenant_is_seen_by_the_others),
+        SCRIPT_TEST(test_tenant_is_a_field_of_req),
         SCRIPT_TEST(test_tenant_failures),
         SCRIPT_TEST(test_api),
     };

@@ -1,4 +1,4 @@
-/* test_jwks_file.c - bh.jwt.verify with a key set in a file that changes under it. */
+/* test_jwks_file.c - bh.jwt.verify with a key set in a file that changes. */
 #include "script_cmocka.h"
 
 #include "bellhop/base/log.h"
@@ -83,7 +83,7 @@ static void catch_log(struct env *env) {
     bh_log_init(BH_LOG_WARN, BH_LOG_LOGFMT, false, NULL);
 }
 
-/* How many lines hold this. */
+/* The number of lines that contain this. */
 static unsigned logged(struct env *env, const char *part) {
     char line[1024];
     unsigned n = 0;
@@ -102,7 +102,7 @@ static void release_log(void) {
 
 /* --- the tests --- */
 
-static void test_a_changed_file_is_read_within_a_second(void **state) {
+static void test_changed_file_is_read_within_a_second(void **state) {
     struct env *env = *state;
     write_keys(env, "keys.json", OLD_SECRET);
     load(env);
@@ -117,8 +117,8 @@ static void test_a_changed_file_is_read_within_a_second(void **state) {
     client_free(&client);
 }
 
-/* A file of the same size and time in its place: only its inode tells. */
-static void test_a_replaced_file_is_noticed(void **state) {
+/* A replacement of the same size and time: only the inode differs. */
+static void test_replaced_file_is_read(void **state) {
     struct env *env = *state;
     const struct timespec times[2] = {{.tv_sec = 1600000000}, {.tv_sec = 1600000000}};
     char from[128];
@@ -135,7 +135,7 @@ static void test_a_replaced_file_is_noticed(void **state) {
     client_free(&client);
 }
 
-static void test_a_broken_file_keeps_the_old_keys(void **state) {
+static void test_broken_file_keeps_the_old_keys(void **state) {
     struct env *env = *state;
     static const char *const broken[] = {"", "{\"keys\":[", "{\"keys\":{}}", "<html>"};
     write_keys(env, "keys.json", OLD_SECRET);
@@ -158,7 +158,7 @@ static void test_a_broken_file_keeps_the_old_keys(void **state) {
     client_free(&client);
 }
 
-static void test_a_file_that_goes_keeps_its_keys(void **state) {
+static void test_removed_file_keeps_its_keys(void **state) {
     struct env *env = *state;
     write_keys(env, "keys.json", OLD_SECRET);
     load(env);
@@ -179,7 +179,7 @@ static void test_a_file_that_goes_keeps_its_keys(void **state) {
     client_free(&client);
 }
 
-static void test_an_empty_set_takes_all_keys_away(void **state) {
+static void test_empty_set_removes_all_keys(void **state) {
     struct env *env = *state;
     write_keys(env, "keys.json", OLD_SECRET);
     load(env);
@@ -193,7 +193,7 @@ static void test_an_empty_set_takes_all_keys_away(void **state) {
     client_free(&client);
 }
 
-static void test_a_missing_file_is_a_clear_error(void **state) {
+static void test_missing_file_is_a_clear_error(void **state) {
     struct env *env = *state;
     load(env);
     assert_answer(verify_by(env, OLD_SECRET), "threw");
@@ -207,8 +207,8 @@ static void test_a_missing_file_is_a_clear_error(void **state) {
     client_free(&client);
 }
 
-/* Each must answer at once; a FIFO without a writer would wait for ever. */
-static void test_what_is_no_key_file(void **state) {
+/* Each must return at once; opening a FIFO without a writer would block. */
+static void test_not_a_key_file(void **state) {
     struct env *env = *state;
     load(env);
     mkdir(path_of(env, "keys.json"), 0700);
@@ -228,8 +228,8 @@ static void test_what_is_no_key_file(void **state) {
     client_free(&client);
 }
 
-/* RFC 8037, appendix A: the signature holds, but what is signed are no claims. */
-static void test_a_public_key(void **state) {
+/* RFC 8037, appendix A: the signature is valid, but the payload is not claims. */
+static void test_public_key(void **state) {
     struct env *env = *state;
     env_write(env, "keys.json",
               "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\","
@@ -267,14 +267,14 @@ static void test_many_files(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SCRIPT_TEST(test_a_changed_file_is_read_within_a_second),
-        SCRIPT_TEST(test_a_replaced_file_is_noticed),
-        SCRIPT_TEST(test_a_broken_file_keeps_the_old_keys),
-        SCRIPT_TEST(test_a_file_that_goes_keeps_its_keys),
-        SCRIPT_TEST(test_an_empty_set_takes_all_keys_away),
-        SCRIPT_TEST(test_a_missing_file_is_a_clear_error),
-        SCRIPT_TEST(test_what_is_no_key_file),
-        SCRIPT_TEST(test_a_public_key),
+        SCRIPT_TEST(test_changed_file_is_read_within_a_second),
+        SCRIPT_TEST(test_replaced_file_is_read),
+        SCRIPT_TEST(test_broken_file_keeps_the_old_keys),
+        SCRIPT_TEST(test_removed_file_keeps_its_keys),
+        SCRIPT_TEST(test_empty_set_removes_all_keys),
+        SCRIPT_TEST(test_missing_file_is_a_clear_error),
+        SCRIPT_TEST(test_not_a_key_file),
+        SCRIPT_TEST(test_public_key),
         SCRIPT_TEST(test_misuse),
         SCRIPT_TEST(test_many_files),
     };

@@ -1,5 +1,6 @@
 /* test_lifetimes.c - random connections, hooks that wait, fail and are cancelled, and a collector
- * that runs all the time: nothing may be used after its end, and on_close comes once for each. */
+ * that runs all the time: nothing is used after it was freed, and on_close runs once for each
+ * connection. */
 #include "script_cmocka.h"
 
 #define CLIENTS 24
@@ -122,8 +123,8 @@ static void test_random_lives(void **state) {
     answer_free(&a);
 }
 
-/* The state goes while everything is under way. */
-static void test_the_end_in_the_middle(void **state) {
+/* The state is freed while hooks and tasks are running. */
+static void test_freed_while_running(void **state) {
     struct env *env = *state;
     struct crowd c = {.seed = 7};
     env->config.trusted = true;
@@ -141,7 +142,7 @@ static void test_the_end_in_the_middle(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         SCRIPT_TEST(test_random_lives),
-        SCRIPT_TEST(test_the_end_in_the_middle),
+        SCRIPT_TEST(test_freed_while_running),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

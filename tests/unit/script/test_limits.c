@@ -1,5 +1,5 @@
-/* test_limits.c - scripts that do not end, or grow without end, by every way that is known. Each is
- * stopped; what comes after it is served. */
+/* test_limits.c - scripts that do not finish, or use ever more memory, in all known ways. Each is
+ * stopped, and the next hook runs. */
 #include "script_cmocka.h"
 
 #include <time.h>
@@ -28,7 +28,7 @@ static const char after[] = "return { on_message = function(conn, data)\n"
                             "  return run(conn, data)\n"
                             "end }";
 
-/* Loads `run`, a global function, and answers one message by it. */
+/* Loads the global function `run`, and calls it for one message. */
 static void attack(struct env *env, struct client *p, const char *run) {
     struct bh_bytes source = {0};
     bh_bytes_add(&source, bh_slice_cstr("local bh = require 'bellhop'\n"));
@@ -48,7 +48,7 @@ static void still_serves(struct client *p) {
     client_free(p);
 }
 
-/* The bound is twice the limit, and some for the machine's own grain. */
+/* The bound is twice the limit, plus the resolution of the clock. */
 static void ends_in_time(struct env *env, const char *run) {
     struct client p;
     attack(env, &p, run);
@@ -164,7 +164,7 @@ static void test_xpcall_works(void **state) {
                    "throws('expected', xpcall, print)");
 }
 
-static void test_the_error_says_where_and_what_to_do(void **state) {
+static void test_error_names_place_and_remedy(void **state) {
     struct env *env = *state;
     struct bh_request r = {.path = BH_SLICE("/")};
     struct answer a = {0};
@@ -177,8 +177,8 @@ static void test_the_error_says_where_and_what_to_do(void **state) {
     answer_free(&a);
 }
 
-/* A hook may use all its time again and again. */
-static void test_each_entry_has_its_own_time(void **state) {
+/* Each hook has the whole limit. */
+static void test_each_hook_has_its_own_limit(void **state) {
     struct env *env = *state;
     struct client p;
     attack(env, &p,
@@ -218,7 +218,7 @@ GROWS(test_many_coroutines,
 GROWS(test_caught_refusals, "function run() local t = {} while true do pcall(function()\n"
                             "while true do t[#t + 1] = {} end end) end end")
 
-static void test_garbage_is_no_growth(void **state) {
+static void test_garbage_does_not_count(void **state) {
     struct env *env = *state;
     struct client p;
     env->config.cpu_limit_ms = 0;
@@ -246,7 +246,7 @@ static void test_garbage_of_many_hooks_is_collected(void **state) {
     client_free(&p);
 }
 
-static void test_what_grows_outside_of_the_state(void **state) {
+static void test_growth_outside_of_the_state(void **state) {
     struct env *env = *state;
     env->config.cpu_limit_ms = 0;
     env->config.memory_limit = 256u << 20;
@@ -269,7 +269,7 @@ static void test_what_grows_outside_of_the_state(void **state) {
 
 /* --- waiting --- */
 
-static void test_a_hook_that_waits_too_long(void **state) {
+static void test_hook_timeout(void **state) {
     struct env *env = *state;
     struct client p;
     attack(env, &p,
@@ -321,7 +321,7 @@ static void test_too_many_hooks(void **state) {
         client_free(&clients[i]);
 }
 
-static void test_a_load_that_does_not_end(void **state) {
+static void test_load_is_stopped(void **state) {
     LOAD_FAILS(*state, "while true do end", "a.lua:1: loading the script ran for more than");
 }
 
@@ -356,23 +356,23 @@ int main(void) {
         T(test_a_reader),
         T(test_pieces),
         T(test_finalizers_are_refused),
-        T(test_what_grows_outside_of_the_state),
+        T(test_growth_outside_of_the_state),
         T(test_coroutines_work),
         T(test_xpcall_works),
-        T(test_the_error_says_where_and_what_to_do),
-        T(test_each_entry_has_its_own_time),
+        T(test_error_names_place_and_remedy),
+        T(test_each_hook_has_its_own_limit),
         T(test_a_table_that_grows),
         T(test_a_string_that_grows),
         T(test_a_giant_string),
         T(test_what_is_kept),
         T(test_many_coroutines),
         T(test_caught_refusals),
-        T(test_garbage_is_no_growth),
+        T(test_garbage_does_not_count),
         T(test_garbage_of_many_hooks_is_collected),
-        T(test_a_hook_that_waits_too_long),
+        T(test_hook_timeout),
         T(test_too_many_tasks),
         T(test_too_many_hooks),
-        T(test_a_load_that_does_not_end),
+        T(test_load_is_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

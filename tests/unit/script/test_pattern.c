@@ -1,5 +1,5 @@
-/* test_pattern.c - the matcher by itself: what it finds, what it complains of and when, and that
- * all of its loops check the limits. That it agrees with Lua's own is test_safe_strings.c. */
+/* test_pattern.c - the matcher alone: what it finds, its errors and when they are raised, and that
+ * all of its loops check the limits. test_safe_strings.c compares it with Lua's own. */
 #include "safe_test.h"
 
 #include "sandbox/pattern.h"
@@ -31,7 +31,7 @@ static void finds(lua_State *L, const char *pattern, const char *subject, const 
                  found ? s.match.p : "nothing", match ? match : "nothing");
 }
 
-/* For pcall, when searching is to raise. */
+/* For pcall, when the search must raise. */
 static int find_protected(lua_State *L) {
     struct search *s = lua_touserdata(L, 3);
     lua_pushboolean(
@@ -111,7 +111,7 @@ static void test_sets(void **state) {
     finds(*state, "[c-a]", "abc", NULL);
 }
 
-static void test_bytes_that_stand_for_themselves(void **state) {
+static void test_ordinary_bytes(void **state) {
     finds(*state, "a%.b", "axb a.b", "a.b");
     finds(*state, "%%%-%$", "%-$", "%-$");
     finds(*state, "a$b", "a$b", "a$b");
@@ -176,7 +176,7 @@ static void test_frontiers(void **state) {
     assert_true(find(*state, &s, BH_SLICE("b%f[%z]"), bh_slice("bb", 1)));
 }
 
-static void test_a_zero_byte_is_a_byte(void **state) {
+static void test_zero_byte_is_a_byte(void **state) {
     struct search s;
     assert_true(find(*state, &s, bh_slice("b\0c", 3), bh_slice("ab\0cd", 5)));
     assert_true(find(*state, &s, bh_slice("[\0]+", 4), bh_slice("ab\0\0d", 5)));
@@ -203,7 +203,7 @@ static void test_captures(void **state) {
     assert_ptr_equal(s.p.capture[3].start, s.subject.p + 11);
 }
 
-static void test_captures_of_the_way_that_succeeds(void **state) {
+static void test_captures_of_the_match_only(void **state) {
     struct search s;
     assert_true(find(*state, &s, BH_SLICE("(a*)(a-)(b?)a$"), BH_SLICE("aaaa")));
     captured(&s, 0, "aaa");
@@ -211,7 +211,7 @@ static void test_captures_of_the_way_that_succeeds(void **state) {
     captured(&s, 2, "");
 }
 
-static void test_a_capture_that_is_left_open(void **state) {
+static void test_unfinished_capture(void **state) {
     struct search s;
     assert_true(find(*state, &s, BH_SLICE("(a(b)"), BH_SLICE("ab")));
     assert_int_equal(s.p.capture[0].n, BH_PATTERN_UNFINISHED);
@@ -226,7 +226,7 @@ static void test_back_references(void **state) {
     finds(*state, "(a-)%1b", "aab", "aab");
 }
 
-static void test_as_many_captures_as_there_may_be(void **state) {
+static void test_largest_number_of_captures(void **state) {
     char pattern[3 * 33 + 1] = "", subject[] = "abcdefghijklmnopqrstuvwxyzABCDEFG";
     struct search s;
     for (int i = 0; i < 32; i++)
@@ -259,7 +259,7 @@ static void test_malformed(void **state) {
     complains(*state, "(a)%2", "a", "invalid capture index %2");
 }
 
-static void test_malformed_only_when_it_comes_to_it(void **state) {
+static void test_malformed_only_when_reached(void **state) {
     finds(*state, "b[", "a", NULL);
     finds(*state, "^b%", "ab", NULL);
     finds(*state, "x)", "a", NULL);
@@ -268,7 +268,7 @@ static void test_malformed_only_when_it_comes_to_it(void **state) {
 
 /* --- more than usual --- */
 
-static void test_more_items_than_there_is_room_for(void **state) {
+static void test_more_items_than_fit(void **state) {
     struct bh_pattern p;
     struct bh_pattern_item few[3], enough[8];
     struct bh_slice text = BH_SLICE("a(b*)[c]d$"), match;
@@ -280,8 +280,8 @@ static void test_more_items_than_there_is_room_for(void **state) {
     assert_int_equal(match.n, 5);
 }
 
-/* No depth of the C stack is used, whatever the pattern. */
-static void test_a_hundred_thousand_choices(void **state) {
+/* No pattern uses the C stack. */
+static void test_hundred_thousand_choices(void **state) {
     size_t n = 100000;
     char *text = malloc(2 * n), *subject = malloc(n);
     struct bh_pattern_item *items = malloc((n + 1) * sizeof *items);
@@ -302,7 +302,7 @@ static void test_a_hundred_thousand_choices(void **state) {
 
 /* --- the search --- */
 
-static void test_matches_are_work_too(void **state) {
+static void test_matches_count_as_work(void **state) {
     struct search s;
     assert_true(find(*state, &s, BH_SLICE("a?a?a?a?a?a?a?a?"), BH_SLICE("b")));
     checks_left = 1000;
@@ -311,7 +311,7 @@ static void test_matches_are_work_too(void **state) {
     assert_in_range(checks_left, 0, 1000 - 8 * 100000 / 4096);
 }
 
-static void test_a_match_that_ends_elsewhere(void **state) {
+static void test_match_that_must_not_end_at_avoid(void **state) {
     struct search s;
     assert_true(find(*state, &s, BH_SLICE("a*"), BH_SLICE("aab")));
     assert_int_equal(s.match.n, 2);
@@ -337,8 +337,8 @@ static void test_plain(void **state) {
     assert_true(bh_pattern_is_plain(BH_SLICE("")));
 }
 
-/* Longer than what is looked at without a check, with the text at each place near the seam. */
-static void test_finding_plain_text_in_windows(void **state) {
+/* Longer than a scan without a check, with the text at each place near its end. */
+static void test_plain_text_across_windows(void **state) {
     size_t n = 600 * 1024, seam = 256 * 1024;
     char *subject = malloc(n);
     struct bh_slice text = BH_SLICE("needle");
@@ -362,26 +362,26 @@ int main(void) {
         SAFE_TEST(test_classes_are_those_of_ctype),
         SAFE_TEST(test_each_range),
         SAFE_TEST(test_sets),
-        SAFE_TEST(test_bytes_that_stand_for_themselves),
+        SAFE_TEST(test_ordinary_bytes),
         SAFE_TEST(test_repetitions),
         SAFE_TEST(test_anchors),
         SAFE_TEST(test_balanced),
         SAFE_TEST(test_frontiers),
-        SAFE_TEST(test_a_zero_byte_is_a_byte),
+        SAFE_TEST(test_zero_byte_is_a_byte),
         SAFE_TEST(test_captures),
-        SAFE_TEST(test_captures_of_the_way_that_succeeds),
-        SAFE_TEST(test_a_capture_that_is_left_open),
+        SAFE_TEST(test_captures_of_the_match_only),
+        SAFE_TEST(test_unfinished_capture),
         SAFE_TEST(test_back_references),
-        SAFE_TEST(test_as_many_captures_as_there_may_be),
+        SAFE_TEST(test_largest_number_of_captures),
         SAFE_TEST(test_malformed),
-        SAFE_TEST(test_malformed_only_when_it_comes_to_it),
-        SAFE_TEST(test_more_items_than_there_is_room_for),
-        SAFE_TEST(test_a_hundred_thousand_choices),
-        SAFE_TEST(test_matches_are_work_too),
-        SAFE_TEST(test_a_match_that_ends_elsewhere),
+        SAFE_TEST(test_malformed_only_when_reached),
+        SAFE_TEST(test_more_items_than_fit),
+        SAFE_TEST(test_hundred_thousand_choices),
+        SAFE_TEST(test_matches_count_as_work),
+        SAFE_TEST(test_match_that_must_not_end_at_avoid),
         SAFE_TEST(test_without_anchor),
         SAFE_TEST(test_plain),
-        SAFE_TEST(test_finding_plain_text_in_windows),
+        SAFE_TEST(test_plain_text_across_windows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

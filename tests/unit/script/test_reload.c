@@ -1,9 +1,9 @@
-/* test_reload.c - one generation of the scripts takes the place of another, while connections are
- * open and hooks are under way. */
+/* test_reload.c - a new generation of the scripts replaces the previous one while connections are
+ * open and hooks are running. */
 #include "script_cmocka.h"
 
-/* Loads another generation, starts it and lets it take over; the error of load or on_init, or NULL.
- * Where it fails the one before stays. */
+/* Loads the next generation, starts and activates it. NULL, or the error of the load or of on_init:
+ * then the previous one stays. */
 static const char *reload(struct env *env, const char *source) {
     static char path[64];
     struct bh_script *next = NULL;
@@ -39,7 +39,7 @@ static size_t states(const struct env *env) {
 
 #define ECHO(name) "return { on_message = function(conn, d) return '" name " ' .. d end }"
 
-static void test_the_new_one_serves(void **state) {
+static void test_new_state_serves(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, ECHO("one"));
@@ -54,7 +54,7 @@ static void test_the_new_one_serves(void **state) {
     client_free(&p);
 }
 
-static void test_a_bad_one_changes_nothing(void **state) {
+static void test_failed_reload_changes_nothing(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, ECHO("one"));
@@ -71,7 +71,7 @@ static void test_a_bad_one_changes_nothing(void **state) {
     client_free(&p);
 }
 
-static void test_what_on_init_is_told(void **state) {
+static void test_init_context_of_a_reload(void **state) {
     struct env *env = *state;
     LOAD_OK(env, "return { on_init = function(c)\n"
                  "  assert(c.generation == 1 and c.reload == false and c.previous == nil) end }");
@@ -81,7 +81,7 @@ static void test_what_on_init_is_told(void **state) {
                    "  assert(c.generation == 3 and c.previous == 2) end }");
 }
 
-static void test_on_init_may_wait_while_the_old_one_serves(void **state) {
+static void test_on_init_may_wait_while_the_old_state_serves(void **state) {
     struct env *env = *state;
     struct bh_script *next = NULL;
     struct client p;
@@ -107,7 +107,7 @@ static void test_on_init_may_wait_while_the_old_one_serves(void **state) {
 
 /* --- what connections take with them --- */
 
-static void test_vars_go_along_as_far_as_they_are_data(void **state) {
+static void test_vars_are_copied_if_they_are_data(void **state) {
     struct env *env = *state;
     struct client p, idle;
     LOAD_OK(env, "return { on_message = function(conn, d)\n"
@@ -133,7 +133,7 @@ static void test_vars_go_along_as_far_as_they_are_data(void **state) {
     client_free(&idle);
 }
 
-static void test_vars_that_hold_themselves(void **state) {
+static void test_cyclic_vars(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, "return { on_message = function(conn) conn.vars.me = conn.vars return true end }");
@@ -145,7 +145,7 @@ static void test_vars_that_hold_themselves(void **state) {
     client_free(&p);
 }
 
-static void test_vars_that_would_never_end(void **state) {
+static void test_too_many_vars(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, "local bh = require 'bellhop'\n"
@@ -161,7 +161,7 @@ static void test_vars_that_would_never_end(void **state) {
     client_free(&p);
 }
 
-static void test_marks_go_along(void **state) {
+static void test_json_marks_are_handed_over(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, "local bh = require 'bellhop'\n"
@@ -214,7 +214,7 @@ static void test_hooks_of_one_connection_keep_their_order(void **state) {
     client_free(&p);
 }
 
-static void test_a_connection_that_closes_meanwhile(void **state) {
+static void test_connection_closes_during_reload(void **state) {
     struct env *env = *state;
     struct client p, log;
     LOAD_OK(env, SLOW("one"));
@@ -233,7 +233,7 @@ static void test_a_connection_that_closes_meanwhile(void **state) {
     client_free(&log);
 }
 
-static void test_subscribing_in_the_old_hook_asks_the_new_one(void **state) {
+static void test_subscribe_in_the_old_state_runs_the_new_hook(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, "local bh = require 'bellhop'\n"
@@ -249,7 +249,7 @@ static void test_subscribing_in_the_old_hook_asks_the_new_one(void **state) {
     client_free(&p);
 }
 
-static void test_a_handshake_under_way_ends_in_its_state(void **state) {
+static void test_pending_handshake_finishes_in_its_state(void **state) {
     struct env *env = *state;
     struct bh_request r = {.path = BH_SLICE("/ws")};
     struct answer a = {0}, b = {0};
@@ -270,7 +270,7 @@ static void test_a_handshake_under_way_ends_in_its_state(void **state) {
     answer_free(&b);
 }
 
-static void test_publishing_in_the_old_one_meets_the_new_filter(void **state) {
+static void test_publish_in_the_old_state_runs_the_new_hook(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, "local bh = require 'bellhop'\n"
@@ -288,8 +288,8 @@ static void test_publishing_in_the_old_one_meets_the_new_filter(void **state) {
     client_free(&p);
 }
 
-/* The old hook sees connections that belong to the new state by now, and takes none away. */
-static void test_an_old_hook_looks_at_connections(void **state) {
+/* The old hook gets views of connections that belong to the new state; they stay there. */
+static void test_old_hook_reads_connections(void **state) {
     struct env *env = *state;
     struct client p, q;
     LOAD_OK(env,
@@ -316,8 +316,8 @@ static void test_an_old_hook_looks_at_connections(void **state) {
     client_free(&q);
 }
 
-/* More than a slice, with vars; some are used, some close before their turn comes. */
-static void test_many_connections_follow(void **state) {
+/* More than a slice, with vars; some are used, some close before they are handed over. */
+static void test_many_connections_are_handed_over(void **state) {
     enum { MANY = 1300 };
     struct env *env = *state;
     struct client *clients = bh_calloc(MANY, sizeof *clients);
@@ -354,7 +354,7 @@ static void test_many_connections_follow(void **state) {
 
 /* --- what scripts have started by themselves --- */
 
-static void test_tasks_that_last_are_ended(void **state) {
+static void test_background_tasks_are_cancelled(void **state) {
     struct env *env = *state;
     struct client p;
     env->config.hook_timeout_ms = 1000;
@@ -377,7 +377,7 @@ static void test_tasks_that_last_are_ended(void **state) {
     client_free(&p);
 }
 
-static void test_the_end_in_the_middle(void **state) {
+static void test_freed_while_running(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, SLOW("one"));
@@ -459,23 +459,23 @@ static void test_random_lives(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SCRIPT_TEST(test_the_new_one_serves),
-        SCRIPT_TEST(test_a_bad_one_changes_nothing),
-        SCRIPT_TEST(test_what_on_init_is_told),
-        SCRIPT_TEST(test_on_init_may_wait_while_the_old_one_serves),
-        SCRIPT_TEST(test_vars_go_along_as_far_as_they_are_data),
-        SCRIPT_TEST(test_vars_that_hold_themselves),
-        SCRIPT_TEST(test_vars_that_would_never_end),
-        SCRIPT_TEST(test_marks_go_along),
+        SCRIPT_TEST(test_new_state_serves),
+        SCRIPT_TEST(test_failed_reload_changes_nothing),
+        SCRIPT_TEST(test_init_context_of_a_reload),
+        SCRIPT_TEST(test_on_init_may_wait_while_the_old_state_serves),
+        SCRIPT_TEST(test_vars_are_copied_if_they_are_data),
+        SCRIPT_TEST(test_cyclic_vars),
+        SCRIPT_TEST(test_too_many_vars),
+        SCRIPT_TEST(test_json_marks_are_handed_over),
         SCRIPT_TEST(test_hooks_of_one_connection_keep_their_order),
-        SCRIPT_TEST(test_a_connection_that_closes_meanwhile),
-        SCRIPT_TEST(test_subscribing_in_the_old_hook_asks_the_new_one),
-        SCRIPT_TEST(test_a_handshake_under_way_ends_in_its_state),
-        SCRIPT_TEST(test_publishing_in_the_old_one_meets_the_new_filter),
-        SCRIPT_TEST(test_an_old_hook_looks_at_connections),
-        SCRIPT_TEST(test_many_connections_follow),
-        SCRIPT_TEST(test_tasks_that_last_are_ended),
-        SCRIPT_TEST(test_the_end_in_the_middle),
+        SCRIPT_TEST(test_connection_closes_during_reload),
+        SCRIPT_TEST(test_subscribe_in_the_old_state_runs_the_new_hook),
+        SCRIPT_TEST(test_pending_handshake_finishes_in_its_state),
+        SCRIPT_TEST(test_publish_in_the_old_state_runs_the_new_hook),
+        SCRIPT_TEST(test_old_hook_reads_connections),
+        SCRIPT_TEST(test_many_connections_are_handed_over),
+        SCRIPT_TEST(test_background_tasks_are_cancelled),
+        SCRIPT_TEST(test_freed_while_running),
         SCRIPT_TEST(test_random_lives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

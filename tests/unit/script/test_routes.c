@@ -1,4 +1,4 @@
-/* test_routes.c - which function a request finds, and what is refused when a script is loaded. */
+/* test_routes.c - which endpoint a request finds, and errors when a script is loaded. */
 #include "script_cmocka.h"
 
 #include "run/state.h"
@@ -18,7 +18,7 @@ static const char *allow(struct env *env, const char *path) {
     return methods ? methods : "none";
 }
 
-static void test_the_most_specific_wins(void **state) {
+static void test_most_specific_route_wins(void **state) {
     struct env *env = *state;
     LOAD_OK(env,
             HTTP("['GET /*']" NOTHING "['GET /x/:id']" NOTHING "['GET /x/new']" NOTHING
@@ -56,7 +56,7 @@ static void test_head(void **state) {
     assert_string_equal(find(env, "GET", "/c"), "none");
 }
 
-static void test_the_first_script_wins(void **state) {
+static void test_first_script_wins(void **state) {
     struct env *env = *state;
     struct bh_path_params params;
     LOAD_OK(env, HTTP("['GET /x/:a']" NOTHING), HTTP("['GET /x/:b']" NOTHING "['GET /y']" NOTHING));
@@ -108,7 +108,7 @@ static bool is_taken(struct bh_slice path) {
     return bh_slice_starts(path, BH_SLICE("/api/"));
 }
 
-static void test_taken_paths(void **state) {
+static void test_reserved_paths(void **state) {
     struct env *env = *state;
     env->config.path_is_taken = is_taken;
     LOAD_FAILS(env, HTTP("['PUT /api/users/:id']" NOTHING),
@@ -121,13 +121,13 @@ static void test_taken_paths(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SCRIPT_TEST(test_the_most_specific_wins),
+        SCRIPT_TEST(test_most_specific_route_wins),
         SCRIPT_TEST(test_allow),
         SCRIPT_TEST(test_head),
-        SCRIPT_TEST(test_the_first_script_wins),
+        SCRIPT_TEST(test_first_script_wins),
         SCRIPT_TEST(test_present),
         SCRIPT_TEST(test_bad_keys),
-        SCRIPT_TEST(test_taken_paths),
+        SCRIPT_TEST(test_reserved_paths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* test_safe_strings.c - that find, match, gmatch, gsub and rep do what Lua's own do, by examples
- * and by comparison over many random patterns, and that none of them runs on when time is up. */
+/* test_safe_strings.c - find, match, gmatch, gsub and rep behave as Lua's own, in examples and for
+ * many random patterns, and stop when the limit is reached. */
 #include "safe_test.h"
 
 #include <stdio.h>
@@ -22,18 +22,18 @@ LUA_TEST(test_find, "gives({ 3, 4 }, ('hello'):find('ll'))\n"
                     "gives({ 1, 0 }, (''):find(''))\n"
                     "gives({ 1, 2 }, string.find(12, 12))\n")
 
-LUA_TEST(test_where_find_starts, "gives({ 4, 4 }, ('abca'):find('a', 2))\n"
-                                 "gives({ 4, 4 }, ('abca'):find('a', -1))\n"
-                                 "gives({ 1, 1 }, ('abca'):find('a', -4))\n"
-                                 "gives({ 1, 1 }, ('abca'):find('a', -100))\n"
-                                 "gives({ 1, 1 }, ('abca'):find('a', 0))\n"
-                                 "gives({ 1, 1 }, ('abca'):find('a', math.mininteger))\n"
-                                 "gives({ 5, 4 }, ('abca'):find('', 5))\n"
-                                 "gives({ n = 1 }, ('abca'):find('', 6))\n"
-                                 "gives({ n = 1 }, ('abca'):find('a', math.maxinteger))\n"
-                                 "gives({ 2, 3 }, ('abc'):find('^bc', 2))\n"
-                                 "gives({ n = 1 }, ('abc'):find('^c', 2))\n"
-                                 "gives({ 2, 2 }, ('a1'):find('%f[%d]1', 2))\n")
+LUA_TEST(test_find_start, "gives({ 4, 4 }, ('abca'):find('a', 2))\n"
+                          "gives({ 4, 4 }, ('abca'):find('a', -1))\n"
+                          "gives({ 1, 1 }, ('abca'):find('a', -4))\n"
+                          "gives({ 1, 1 }, ('abca'):find('a', -100))\n"
+                          "gives({ 1, 1 }, ('abca'):find('a', 0))\n"
+                          "gives({ 1, 1 }, ('abca'):find('a', math.mininteger))\n"
+                          "gives({ 5, 4 }, ('abca'):find('', 5))\n"
+                          "gives({ n = 1 }, ('abca'):find('', 6))\n"
+                          "gives({ n = 1 }, ('abca'):find('a', math.maxinteger))\n"
+                          "gives({ 2, 3 }, ('abc'):find('^bc', 2))\n"
+                          "gives({ n = 1 }, ('abc'):find('^c', 2))\n"
+                          "gives({ 2, 2 }, ('a1'):find('%f[%d]1', 2))\n")
 
 LUA_TEST(test_match, "gives({ 'key', 'value' }, ('key = value'):match('^(%w+)%s*=%s*(%w+)$'))\n"
                      "gives({ 'ey' }, ('key'):match('ey'))\n"
@@ -76,7 +76,7 @@ LUA_TEST(test_gmatch,
          "gives({ 'a' }, next_match()) gives({}, next_match()) gives({}, next_match())\n"
          "throws('unfinished capture', ('a'):gmatch('(a'))\n")
 
-/* What it needs lives as long as it does, in whatever coroutine it is called. */
+/* The iterator keeps what it needs, in any coroutine. */
 LUA_TEST(test_gmatch_outlives_its_arguments,
          "local next_match = string.gmatch(('ab'):rep(100), '(' .. ('a'):rep(1) .. ')b')\n"
          "for _ = 1, 10 do collectgarbage() end\n"
@@ -150,7 +150,7 @@ LUA_TEST(test_errors_name_the_place_in_the_script,
          "throws('test:1: malformed pattern', function() return ('a'):find('[') end)\n"
          "throws(\"test:2: bad argument #1 to 'find'\", function() return ('a'):find({}) end)\n")
 
-/* Such a pattern is beyond what is compiled onto the stack. */
+/* Too long to be compiled onto the C stack. */
 LUA_TEST(test_long_patterns,
          "local parts, subject = {}, {}\n"
          "for i = 1, 300 do parts[i] = '[a-c]%d+x?' subject[i] = 'b' .. i end\n"
@@ -273,7 +273,7 @@ static const char compare[] =
     "    assert(errors[message], message)\n"
     "end\n";
 
-static void test_the_same_as_luas_own(void **state) {
+static void test_same_as_luas_own(void **state) {
     for (int seed = 1; seed <= SEEDS; seed++) {
         char settings[64];
         snprintf(settings, sizeof settings, "math.randomseed(%d) rounds = %d", seed, ROUNDS);
@@ -284,7 +284,7 @@ static void test_the_same_as_luas_own(void **state) {
 
 /* --- when time is up --- */
 
-/* Many ways. */
+/* Many ways to match. */
 LUA_TEST(test_patterns_are_stopped,
          "local a = stock.string.rep('a', 50000)\n"
          "for _, p in ipairs { '.-', 'a-', 'a*', 'a?', '[ab]*', '[ab]-', '(.-)' } do\n"
@@ -303,7 +303,7 @@ LUA_TEST(test_patterns_are_stopped,
          "stops(a.find, stock.string.rep('a', 200000), stock.string.rep('a', 100000) .. 'b%d')\n"
          "stops(a.find, a, stock.string.rep('%.', 1000000))\n")
 
-/* One way, that is long; the loop itself has to stop. */
+/* One long way: the loop itself must stop. */
 LUA_TEST(test_long_subjects_are_stopped,
          "local long = stock.string.rep('a', 20000000)\n"
          "for _, p in ipairs { '[bc]%d', '^a*$', '^[ab]*$', '^[ab]-$', '^[ab]-c', '^%bab', '.-c',\n"
@@ -312,7 +312,7 @@ LUA_TEST(test_long_subjects_are_stopped,
          "end\n"
          "stops(long.find, stock.string.rep(long, 4), 'ab', 1, true)\n")
 
-LUA_TEST(test_replacing_is_stopped,
+LUA_TEST(test_gsub_is_stopped,
          "local a, few = stock.string.rep('a', 1000000), stock.string.rep('a', 1000)\n"
          "stops(a.gsub, a, '', '')\n"
          "stops(a.gsub, 'a', '(x?)', stock.string.rep('%1', 500000))\n"
@@ -324,7 +324,7 @@ LUA_TEST(test_replacing_is_stopped,
 int main(void) {
     const struct CMUnitTest tests[] = {
         SAFE_TEST(test_find),
-        SAFE_TEST(test_where_find_starts),
+        SAFE_TEST(test_find_start),
         SAFE_TEST(test_match),
         SAFE_TEST(test_arguments),
         SAFE_TEST(test_gmatch),
@@ -335,10 +335,10 @@ int main(void) {
         SAFE_TEST(test_rep),
         SAFE_TEST(test_errors_name_the_place_in_the_script),
         SAFE_TEST(test_long_patterns),
-        SAFE_TEST(test_the_same_as_luas_own),
+        SAFE_TEST(test_same_as_luas_own),
         SAFE_TEST(test_patterns_are_stopped),
         SAFE_TEST(test_long_subjects_are_stopped),
-        SAFE_TEST(test_replacing_is_stopped),
+        SAFE_TEST(test_gsub_is_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* test_safe_tables.c - that the functions of `table` do what Lua's own do, by examples and by
- * comparison over random arguments, and that none of them runs on when time is up. */
+/* test_safe_tables.c - the functions of `table` behave as Lua's own, in examples and for random
+ * arguments, and stop when the limit is reached. */
 #include "safe_test.h"
 
 LUA_TEST(test_insert_and_remove,
@@ -51,7 +51,7 @@ LUA_TEST(test_sort,
          "    end\n"
          "end\n")
 
-LUA_TEST(test_sort_complains,
+LUA_TEST(test_sort_errors,
          "throws('attempt to compare', table.sort, { 3, 'x', 1 })\n"
          "throws('#2 to', table.sort, { 1, 2 }, 5)\n"
          "throws('array too big', table.sort, setmetatable({}, { __len = function() return 1 << 40 "
@@ -66,7 +66,7 @@ LUA_TEST(test_sort_complains,
          "local ones = {} for i = 1, 3000 do ones[i] = 1 end\n"
          "throws('invalid order function for sorting', table.sort, ones, rawequal)\n")
 
-LUA_TEST(test_what_behaves_as_a_table,
+LUA_TEST(test_values_like_tables,
          "local log, held = {}, { 'a', 'b', 'c' }\n"
          "local t = setmetatable({}, {\n"
          "    __len = function() log[#log + 1] = '#' return #held end,\n"
@@ -146,7 +146,7 @@ static const char compare[] =
     "end\n"
     "assert(good > 10000, good)\n";
 
-static void test_the_same_as_luas_own(void **state) {
+static void test_same_as_luas_own(void **state) {
     run(*state, "math.randomseed(5)");
     run(*state, compare);
 }
@@ -182,9 +182,9 @@ int main(void) {
         SAFE_TEST(test_concat),
         SAFE_TEST(test_move),
         SAFE_TEST(test_sort),
-        SAFE_TEST(test_sort_complains),
-        SAFE_TEST(test_what_behaves_as_a_table),
-        SAFE_TEST(test_the_same_as_luas_own),
+        SAFE_TEST(test_sort_errors),
+        SAFE_TEST(test_values_like_tables),
+        SAFE_TEST(test_same_as_luas_own),
         SAFE_TEST(test_loops_are_stopped),
         SAFE_TEST(test_sorting_is_stopped),
         SAFE_TEST(test_unpack_has_a_bound_of_its_own),

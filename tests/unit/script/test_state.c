@@ -16,7 +16,7 @@ static void test_not_a_function(void **state) {
     LOAD_FAILS(*state, "return { on_open = 1 }", "on_open must be a function, not a number");
 }
 
-static void test_key_is_no_name(void **state) {
+static void test_key_is_not_a_name(void **state) {
     LOAD_FAILS(*state, "return { function() end }", "a key that is a number");
 }
 
@@ -61,7 +61,7 @@ static void test_check_without_a_worker(void **state) {
     env->worker = worker;
 }
 
-static void test_present_is_what_the_scripts_have(void **state) {
+static void test_present_has_the_hooks_of_the_scripts(void **state) {
     struct env *env = *state;
     LOAD_OK(env, "return { on_open = function() end }", "return { on_api = function() end }");
     assert_int_equal(bh_script_hooks(env->script)->present, BH_HOOK_OPEN | BH_HOOK_API);
@@ -70,7 +70,7 @@ static void test_present_is_what_the_scripts_have(void **state) {
 
 /* --- sandbox --- */
 
-static void test_what_is_not_there(void **state) {
+static void test_removed_libraries(void **state) {
     LUA_OK(*state, "for _, name in ipairs { 'io', 'debug', 'package', 'dofile', 'loadfile', "
                    "'loadstring' } do eq(_G[name], nil) end "
                    "eq(os.execute, nil) eq(os.getenv, nil) eq(os.exit, nil) eq(os.remove, nil) "
@@ -137,14 +137,14 @@ static void test_init_may_wait(void **state) {
     assert_true(env->started);
 }
 
-static void test_init_error_refuses(void **state) {
+static void test_init_error_stops_the_start(void **state) {
     struct env *env = *state;
     assert_int_equal(ENV_LOAD(env, "return { on_init = function() error 'no key' end }"), 0);
     assert_false(env->started);
     assert_non_null(strstr(env->error, "a.lua:1: no key"));
 }
 
-static void test_init_false_refuses(void **state) {
+static void test_init_false_stops_the_start(void **state) {
     struct env *env = *state;
     assert_int_equal(ENV_LOAD(env, "return { on_init = function() return false, 'not today' end }"),
                      0);
@@ -178,7 +178,7 @@ int main(void) {
         SCRIPT_TEST(test_unknown_hook),
         SCRIPT_TEST(test_not_a_table),
         SCRIPT_TEST(test_not_a_function),
-        SCRIPT_TEST(test_key_is_no_name),
+        SCRIPT_TEST(test_key_is_not_a_name),
         SCRIPT_TEST(test_syntax_error_names_file_and_line),
         SCRIPT_TEST(test_error_at_load_has_a_traceback),
         SCRIPT_TEST(test_missing_file),
@@ -186,16 +186,16 @@ int main(void) {
         SCRIPT_TEST(test_hooks_while_loading),
         SCRIPT_TEST(test_waiting_while_loading),
         SCRIPT_TEST(test_check_without_a_worker),
-        SCRIPT_TEST(test_present_is_what_the_scripts_have),
-        SCRIPT_TEST(test_what_is_not_there),
+        SCRIPT_TEST(test_present_has_the_hooks_of_the_scripts),
+        SCRIPT_TEST(test_removed_libraries),
         SCRIPT_TEST(test_load_takes_text_only),
         SCRIPT_TEST(test_collectgarbage),
         SCRIPT_TEST(test_require_beside_the_script),
         SCRIPT_TEST(test_trusted_has_everything),
         SCRIPT_TEST(test_init_context),
         SCRIPT_TEST(test_init_may_wait),
-        SCRIPT_TEST(test_init_error_refuses),
-        SCRIPT_TEST(test_init_false_refuses),
+        SCRIPT_TEST(test_init_error_stops_the_start),
+        SCRIPT_TEST(test_init_false_stops_the_start),
         SCRIPT_TEST(test_every_script_has_its_init),
         SCRIPT_TEST(test_freed_while_it_waits),
     };

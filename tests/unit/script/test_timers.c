@@ -1,4 +1,4 @@
-/* test_timers.c - what happens with time: timers in their scopes, on_expire, on_shutdown,
+/* test_timers.c - what depends on time: timers in their scopes, on_expire, on_shutdown,
  * conn:allow. */
 #include "script_cmocka.h"
 
@@ -6,7 +6,7 @@
 
 /* --- timers --- */
 
-static void test_a_timer_runs_again_and_again(void **state) {
+static void test_timer_runs_periodically(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, BH "return { timers = { tick = { every = 0.1, fn = function()\n"
@@ -18,7 +18,7 @@ static void test_a_timer_runs_again_and_again(void **state) {
     client_free(&p);
 }
 
-static void test_a_timer_does_not_overlap_with_itself(void **state) {
+static void test_timer_does_not_overlap_with_itself(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, BH "local running = 0\n"
@@ -32,7 +32,7 @@ static void test_a_timer_does_not_overlap_with_itself(void **state) {
     client_free(&p);
 }
 
-static void test_a_timer_that_fails_goes_on(void **state) {
+static void test_failing_timer_runs_again(void **state) {
     struct env *env = *state;
     struct client p;
     LOAD_OK(env, BH "local n = 0\n"
@@ -64,7 +64,7 @@ static void test_timers_of_an_instance_run_on_one_worker(void **state) {
     env->worker->index = 0;
 }
 
-static void test_a_timer_of_the_cluster_asks_for_a_lease(void **state) {
+static void test_cluster_timer_needs_a_lease(void **state) {
     struct env *env = *state;
     struct client p;
     const struct bh_reply ok = {.type = BH_REPLY_STATUS, .str = BH_SLICE("OK")},
@@ -295,11 +295,11 @@ static void test_allow_misuse(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SCRIPT_TEST(test_a_timer_runs_again_and_again),
-        SCRIPT_TEST(test_a_timer_does_not_overlap_with_itself),
-        SCRIPT_TEST(test_a_timer_that_fails_goes_on),
+        SCRIPT_TEST(test_timer_runs_periodically),
+        SCRIPT_TEST(test_timer_does_not_overlap_with_itself),
+        SCRIPT_TEST(test_failing_timer_runs_again),
         SCRIPT_TEST(test_timers_of_an_instance_run_on_one_worker),
-        SCRIPT_TEST(test_a_timer_of_the_cluster_asks_for_a_lease),
+        SCRIPT_TEST(test_cluster_timer_needs_a_lease),
         SCRIPT_TEST(test_timers_without_redis_are_the_instances),
         SCRIPT_TEST(test_timers_change_with_a_reload),
         SCRIPT_TEST(test_timers_no_table),
