@@ -2,8 +2,7 @@
  *
  * A new coroutine costs twice a used one, so tasks and their coroutines are pooled. Only `enter`
  * resumes Lua; what must hold while a script runs belongs there. Tasks nest on the C stack (a hook
- * publishes, and on_deliver runs for the message), hence `current`, which `enter` sets and
- * restores.
+ * publishes, and on_deliver runs for the message); `enter` sets and restores `current`.
  *
  * A task's stack holds the hook's arguments for the whole chain; each function gets copies. The
  * conn among them keeps the connection's Lua object alive while its hook runs.

@@ -96,12 +96,9 @@ static void test_memory_is_bounded(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SCRIPT_TEST(test_reads_a_tree),
-        SCRIPT_TEST(test_missing),
-        SCRIPT_TEST(test_refuses),
-        SCRIPT_TEST(test_no_side_effects),
-        SCRIPT_TEST(test_cpu_limit),
-        SCRIPT_TEST(test_cpu_limit_of_library_functions),
+        SCRIPT_TEST(test_reads_a_tree),      SCRIPT_TEST(test_missing),
+        SCRIPT_TEST(test_refuses),           SCRIPT_TEST(test_no_side_effects),
+        SCRIPT_TEST(test_cpu_limit),         SCRIPT_TEST(test_cpu_limit_of_library_functions),
         SCRIPT_TEST(test_memory_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
