@@ -39,8 +39,8 @@ struct test {
     struct bh_broker broker;
     const struct bh_broker_sink *sink;
     bool shared;        /* topics are live only when the test says so */
-    int publish_error;  /* what the broker answers */
-    bool publish_later; /* it answers when the test says so */
+    int publish_error;  /* the result of the broker */
+    bool publish_later; /* the test completes the publish */
     int publishes;
     bh_broker_published_cb published;
     void *published_ud;

@@ -1,4 +1,4 @@
-/* test_api.c - the API end to end: what is posted is what the clients get. */
+/* test_api.c - the API end to end. */
 #include "edge_client.h"
 
 #define KEY "Authorization: Bearer first-key\r\n"
@@ -202,7 +202,7 @@ static void test_filters(void **state) {
     end(&w);
 }
 
-/* Each byte escaped, the longest name and value. */
+/* Each byte is escaped; name and value have the maximum length. */
 static void test_the_longest_filter(void **state) {
     struct world w;
     struct bh_bytes target = {0};
@@ -233,7 +233,7 @@ static void test_broker_down(void **state) {
     end(&w);
 }
 
-/* --- who may --- */
+/* --- authorization --- */
 
 static void test_keys(void **state) {
     static const char *const bad[] = {"",
@@ -319,7 +319,8 @@ static void test_batch(void **state) {
     expect_frame(&w.ws, 1, BH_SLICE("\"text\\n\""));
     expect_frame(&w.ws, 1, BH_SLICE("12345678901234567890123"));
     struct bh_bytes rest[2] = {{0}, {0}};
-    take_frame(&w.ws, &rest[0]); /* one with an id goes by the bus: the order may differ */
+    take_frame(&w.ws,
+               &rest[0]); /* a publish with an id goes through the bus, so the order may differ */
     take_frame(&w.ws, &rest[1]);
     assert_true((strcmp(rest[0].p, "true") == 0) != (strcmp(rest[1].p, "true") == 0));
     assert_int_equal(times(w.answer.p, "\"delivered\""), 5);
@@ -403,7 +404,7 @@ static void test_batch_outlives_its_client(void **state) {
     dial(&w.t, &w.api);
     ask(&w.api, "POST", "/api/publish", KEY, batch);
     WAIT_FOR(&w.t, w.t.publishes == 2);
-    end(&w); /* and one that never ends */
+    end(&w); /* and one that is never completed */
 }
 
 /* --- users --- */

@@ -89,7 +89,7 @@ static void test_not_available(void **state) {
     end(&r);
 }
 
-static void test_client_has_gone(void **state) {
+static void test_client_disconnects(void **state) {
     struct reload r;
     begin(&r, true);
     ask(&r, KEY);
@@ -106,7 +106,7 @@ int main(void) {
         cmocka_unit_test(test_outcomes),
         cmocka_unit_test(test_wants_a_key),
         cmocka_unit_test(test_not_available),
-        cmocka_unit_test(test_client_has_gone),
+        cmocka_unit_test(test_client_disconnects),
     };
     return cmocka_run_group_tests(tests, register_metrics, NULL);
 }

@@ -1,4 +1,4 @@
-/* test_conn_http.c - HTTP connections end to end: keep-alive, pipelining, deadlines, errors. */
+/* test_http_conn.c - HTTP connections end to end: keep-alive, pipelining, deadlines, errors. */
 #include "edge_client.h"
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -126,7 +126,7 @@ static void test_continue(void **state) {
     test_end(&t);
 }
 
-static void test_garbage_gets_an_answer_and_a_fin(void **state) {
+static void test_invalid_bytes_get_an_answer_and_a_fin(void **state) {
     struct test t;
     struct client c;
     static const char *const bad[] = {"\x16\x03\x01\x02\x00\x01\xfc\x03\x03 not http\r\n\r\n",
@@ -191,7 +191,7 @@ static void test_slow_loris(void **state) {
     test_end(&t);
 }
 
-static void test_idle_connections_go(void **state) {
+static void test_idle_connections_are_closed(void **state) {
     struct test t;
     struct client c, used;
     struct bh_bytes body = {0};
@@ -223,7 +223,7 @@ static void test_lingering_ends(void **state) {
     send_text(&c, "nonsense\r\n\r\n");
     expect_end(&c);
     assert_true(c.ended);
-    for (int i = 0; i < 5; i++) { /* still read and thrown away */
+    for (int i = 0; i < 5; i++) { /* still read, and discarded */
         assert_true(send(c.fd, "x", 1, MSG_NOSIGNAL) == 1);
         run_idle(&t);
     }
@@ -317,7 +317,7 @@ static void test_drain(void **state) {
     test_end(&t);
 }
 
-static void test_drain_with_nobody(void **state) {
+static void test_drain_without_connections(void **state) {
     struct test t;
     test_begin(&t);
     bh_edge_drain(t.edge, on_drained, &t);
@@ -363,15 +363,15 @@ int main(void) {
         cmocka_unit_test(test_head),
         cmocka_unit_test(test_wrong_method),
         cmocka_unit_test(test_continue),
-        cmocka_unit_test(test_garbage_gets_an_answer_and_a_fin),
+        cmocka_unit_test(test_invalid_bytes_get_an_answer_and_a_fin),
         cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_slow_loris),
-        cmocka_unit_test(test_idle_connections_go),
+        cmocka_unit_test(test_idle_connections_are_closed),
         cmocka_unit_test(test_lingering_ends),
         cmocka_unit_test(test_client_half_closes_and_still_gets_its_answer),
         cmocka_unit_test(test_limit_of_connections),
         cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_drain_with_nobody),
+        cmocka_unit_test(test_drain_without_connections),
         cmocka_unit_test(test_operators_paths),
     };
     return cmocka_run_group_tests(tests, register_metrics, NULL);

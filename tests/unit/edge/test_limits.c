@@ -1,5 +1,5 @@
-/* test_limits.c - what a hostile or a slow client meets: rates, quotas, full queues, origins, the
- * PROXY protocol; and what compression does to all that. */
+/* test_limits.c - limits for hostile and slow clients: rates, quotas, full queues, origins, the
+ * PROXY protocol; also with compression. */
 #include "edge_client.h"
 
 #include <fcntl.h>
@@ -35,7 +35,7 @@ static void expect_open(struct client *c, const char *extension) {
     c->got.len--;
 }
 
-/* For those that do not get a place. */
+/* For connections that are refused. */
 static void connect_only(struct test *t, struct client *c) {
     *c = (struct client){.test = t, .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     const struct bh_addr *a = bh_edge_address(t->edge, 0);
@@ -65,7 +65,7 @@ static void test_messages_are_throttled_and_none_is_lost(void **state) {
         add_frame_raw(&burst, 0x81, bh_slice(text, (size_t)sprintf(text, "m%d", i)));
     send_bytes(&c, bh_bytes_slice(&burst));
     run_idle(&t);
-    assert_int_equal(t.messages, 11); /* a second's worth, and the one that was too much */
+    assert_int_equal(t.messages, 11); /* a second's worth, and the first one above it */
     assert_true(count_of(BH_EDGE_LIMIT_MESSAGE_RATE) > before);
     for (int second = 0; second < 4; second++)
         advance(&t, 1000);
@@ -100,7 +100,7 @@ static void test_close_while_throttled(void **state) {
     assert_int_equal(t.messages, 11);
     t.last->vt->close(t.last, 4000, BH_SLICE("enough"));
     expect_close(&c, 4000, "enough");
-    expect_end(&c); /* its close frame was held, and is found */
+    expect_end(&c); /* its close frame was held, and is read */
     assert_int_equal(t.messages, 11);
     bh_bytes_free(&burst);
     hang_up(&c);
@@ -183,7 +183,7 @@ static void test_connections_of_a_user_and_of_a_tenant(void **state) {
     hang_up(&c[3]);
     hang_up(&c[0]);
     WAIT_FOR(&t, t.closed == 1);
-    upgrade(&t, &c[3], "", 0); /* a place is free; and the refused one of 43 was given back */
+    upgrade(&t, &c[3], "", 0); /* one is free again, and the refused one of 43 was released */
     expect_open(&c[3], NULL);
     for (int i = 1; i < 4; i++)
         hang_up(&c[i]);
@@ -205,7 +205,7 @@ static void test_connections_of_an_address(void **state) {
     expect_end(&c[2]);
     assert_int_equal(count_of(BH_EDGE_LIMIT_PER_IP), before + 1);
     let_go(&c[2]);
-    hang_up(&c[0]); /* also given back by a WebSocket */
+    hang_up(&c[0]); /* a WebSocket releases it, too */
     dial(&t, &c[0]);
     send_text(&c[0], "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     expect_text(&c[0], "HTTP/1.1 200 ");
@@ -245,7 +245,7 @@ static void test_drop_newest(void **state) {
     expect_open(&c, NULL);
     int sent = overfill(&t, &c, 20000, BH_EDGE_MESSAGES_DROPPED);
     int expected = 0;
-    while (expected < sent - 20) { /* all the first ones, in order */
+    while (expected < sent - 20) { /* the first ones, in order */
         assert_int_equal(take_frame(&c, &got), 1);
         assert_int_equal(got.len, 20000);
         assert_int_equal(atoi(got.p), expected++);
@@ -269,7 +269,7 @@ static void test_drop_oldest(void **state) {
     expect_open(&c, NULL);
     int sent = overfill(&t, &c, 20000, BH_EDGE_MESSAGES_DROPPED);
     int last = -1, frames = 0;
-    while (last < sent - 1) { /* in order, whole, and up to the last one */
+    while (last < sent - 1) { /* in order, complete, up to the last one */
         assert_int_equal(take_frame(&c, &got), 1);
         assert_int_equal(got.len, 20000);
         assert_true(atoi(got.p) > last);
@@ -438,14 +438,14 @@ static void test_proxy_protocol(void **state) {
     expect_end(&c);
     assert_int_equal(count_of(BH_EDGE_LIMIT_PROXY), before + 1);
     hang_up(&c);
-    dial(&t, &c); /* never says who it is */
+    dial(&t, &c); /* never sends a header */
     advance(&t, 9100);
     expect_end(&c);
     hang_up(&c);
     test_end(&t);
 }
 
-static void test_proxy_protocol_from_a_stranger(void **state) {
+static void test_proxy_protocol_from_an_untrusted_address(void **state) {
     struct bh_cidr trusted = loopback();
     struct test t;
     struct client c;
@@ -456,7 +456,7 @@ static void test_proxy_protocol_from_a_stranger(void **state) {
     t.config.trusted_count = 1;
     test_start(&t);
     int64_t before = count_of(BH_EDGE_LIMIT_PROXY);
-    connect_only(&t, &c); /* gone before dial would have seen it */
+    connect_only(&t, &c); /* closed before dial would see it */
     expect_end(&c);
     assert_int_equal(count_of(BH_EDGE_LIMIT_PROXY), before + 1);
     let_go(&c);
@@ -645,7 +645,7 @@ int main(void) {
         cmocka_unit_test(test_cors),
         cmocka_unit_test(test_pages_and_a_development_server),
         cmocka_unit_test(test_proxy_protocol),
-        cmocka_unit_test(test_proxy_protocol_from_a_stranger),
+        cmocka_unit_test(test_proxy_protocol_from_an_untrusted_address),
         cmocka_unit_test(test_addresses_behind_a_proxy_are_counted),
         cmocka_unit_test(test_a_broadcast_is_compressed_once),
         cmocka_unit_test(test_takeover_and_broadcasts),

@@ -1,4 +1,4 @@
-/* Which origins a pattern lets in. */
+/* test_origin.c - which origins a pattern matches. */
 #include "unit_test.h"
 
 #include "bellhop/base/error.h"

@@ -1,4 +1,4 @@
-/* test_outq.c - the out-queue against real socket pairs. */
+/* test_outq.c - the out-queue with real socket pairs. */
 #include "edge_test.h"
 
 #include "ws/outq.h"
@@ -65,7 +65,7 @@ static void test_one_frame_needs_no_ring(void **state) {
     pair_close(&p);
 }
 
-static void test_order_is_kept_and_memory_goes_back(void **state) {
+static void test_order_is_kept_and_memory_is_freed(void **state) {
     struct pair p;
     struct bh_outq q = {0};
     struct bh_bytes want = {0}, got = {0};
@@ -131,7 +131,7 @@ static void test_front(void **state) {
     pair_close(&p);
 }
 
-static void test_drop_keeps_what_has_begun(void **state) {
+static void test_drop_keeps_a_frame_that_has_begun(void **state) {
     struct pair p;
     struct bh_outq q = {0};
     struct bh_bytes got = {0};
@@ -172,10 +172,10 @@ static void test_broken_peer(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_frame_needs_no_ring),
-        cmocka_unit_test(test_order_is_kept_and_memory_goes_back),
+        cmocka_unit_test(test_order_is_kept_and_memory_is_freed),
         cmocka_unit_test(test_partial_writes),
         cmocka_unit_test(test_front),
-        cmocka_unit_test(test_drop_keeps_what_has_begun),
+        cmocka_unit_test(test_drop_keeps_a_frame_that_has_begun),
         cmocka_unit_test(test_broken_peer),
     };
     return cmocka_run_group_tests(tests, register_metrics, NULL);

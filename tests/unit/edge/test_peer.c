@@ -1,4 +1,4 @@
-/* Whom X-Forwarded-For speaks of, and when it is believed. */
+/* test_peer.c - the client's address from X-Forwarded-For, and when it is believed. */
 #include "unit_test.h"
 
 #include "http/peer.h"
@@ -37,18 +37,18 @@ static void expect(const char *from, const char *first, const char *second, cons
     assert_int_equal(peer.forwarded, strcmp(from, ip) != 0);
 }
 
-static void test_strangers_are_not_believed(void **state) {
+static void test_untrusted_addresses_are_not_believed(void **state) {
     expect("192.0.2.9", "203.0.113.5", NULL, "192.0.2.9");
     expect("192.0.2.9", NULL, NULL, "192.0.2.9");
 }
 
-static void test_the_last_stranger_counts(void **state) {
+static void test_the_last_untrusted_address_counts(void **state) {
     expect("10.0.0.1", "203.0.113.5", NULL, "203.0.113.5");
     expect("10.0.0.1", "1.1.1.1, 203.0.113.5", NULL, "203.0.113.5");
     expect("10.0.0.1", "1.1.1.1, 203.0.113.5, 10.0.0.7", NULL, "203.0.113.5");
     expect("10.0.0.1", "1.1.1.1", "203.0.113.5 ,10.0.0.7", "203.0.113.5");
     expect("10.0.0.1", "203.0.113.5", "10.0.0.7", "203.0.113.5");
-    expect("10.0.0.1", "10.0.0.6, 10.0.0.7", NULL, "10.0.0.6"); /* all within */
+    expect("10.0.0.1", "10.0.0.6, 10.0.0.7", NULL, "10.0.0.6"); /* all are trusted */
     expect("10.0.0.1", NULL, NULL, "10.0.0.1");
 }
 
@@ -61,7 +61,7 @@ static void test_forms(void **state) {
     expect("2001:db8::1", " 203.0.113.5 , , ", NULL, "203.0.113.5");
 }
 
-static void test_nonsense_ends_the_walk(void **state) {
+static void test_an_invalid_element_ends_the_walk(void **state) {
     expect("10.0.0.1", "203.0.113.5, unknown", NULL, "10.0.0.1");
     expect("10.0.0.1", "203.0.113.5, garbage, 10.0.0.7", NULL, "10.0.0.7");
     expect("10.0.0.1", "", NULL, "10.0.0.1");
@@ -86,10 +86,10 @@ static void test_https(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_strangers_are_not_believed),
-        cmocka_unit_test(test_the_last_stranger_counts),
+        cmocka_unit_test(test_untrusted_addresses_are_not_believed),
+        cmocka_unit_test(test_the_last_untrusted_address_counts),
         cmocka_unit_test(test_forms),
-        cmocka_unit_test(test_nonsense_ends_the_walk),
+        cmocka_unit_test(test_an_invalid_element_ends_the_walk),
         cmocka_unit_test(test_https),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);

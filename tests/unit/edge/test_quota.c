@@ -1,4 +1,4 @@
-/* Counting connections by name, against a plain model, and from several threads. */
+/* test_quota.c - counting connections by name, against a plain model, and from several threads. */
 #include "unit_test.h"
 
 #include "limits/quota.h"
@@ -77,7 +77,7 @@ static void test_threads(void **state) {
         pthread_join(threads[i], NULL);
         assert_int_equal(taken[i], 20000);
     }
-    for (unsigned i = 0; i < 50; i++) { /* all were given back */
+    for (unsigned i = 0; i < 50; i++) { /* all were released */
         assert_true(bh_quota_acquire(BH_QUOTA_IP, name_of(i, buffer), 1));
         bh_quota_release(BH_QUOTA_IP, name_of(i, buffer), 1);
     }

@@ -1,4 +1,4 @@
-/* Token buckets: what is let through at once, and over time. */
+/* test_rate.c - token buckets: how much passes at once, and over time. */
 #include "unit_test.h"
 
 #include "limits/rate.h"
@@ -28,7 +28,7 @@ static void test_over_time_the_rate_is_kept(void **state) {
     assert_in_range(passed, 50 * 95, 50 * 101 + 50); /* 100 s, and the burst */
 }
 
-static void test_after_the_wait_there_is_room(void **state) {
+static void test_after_the_wait_it_passes(void **state) {
     struct bh_rate r = {0};
     uint32_t wait = 0;
     while (!wait)
@@ -36,7 +36,7 @@ static void test_after_the_wait_there_is_room(void **state) {
     assert_int_equal(bh_rate_charge(&r, BH_RATE_MESSAGES, 1, 10, 7000 + wait), 0);
 }
 
-static void test_a_huge_piece_is_forgiven(void **state) {
+static void test_the_debt_is_bounded(void **state) {
     struct bh_rate r = {0};
     uint32_t wait = bh_rate_charge(&r, BH_RATE_BYTES, UINT64_MAX, 1, 1000);
     assert_in_range(wait, 1000, 11000);
@@ -56,8 +56,8 @@ int main(void) {
         cmocka_unit_test(test_a_second_at_once),
         cmocka_unit_test(test_no_limit),
         cmocka_unit_test(test_over_time_the_rate_is_kept),
-        cmocka_unit_test(test_after_the_wait_there_is_room),
-        cmocka_unit_test(test_a_huge_piece_is_forgiven),
+        cmocka_unit_test(test_after_the_wait_it_passes),
+        cmocka_unit_test(test_the_debt_is_bounded),
         cmocka_unit_test(test_clock_wraps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

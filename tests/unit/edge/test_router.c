@@ -28,7 +28,7 @@ static void test_found(void **state) {
     expect("POST", "/api/topics/messages/messages", "messages");
 }
 
-static void test_nothing_there(void **state) {
+static void test_not_found(void **state) {
     static const char *const paths[] = {
         "",           "/api",         "/healthz/",           "/Healthz", "/api/users/",
         "/api/users", "/api/users//", "/api/topics/messages"};
@@ -84,7 +84,7 @@ static void test_api_is_guarded(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_found),          cmocka_unit_test(test_nothing_there),
+        cmocka_unit_test(test_found),          cmocka_unit_test(test_not_found),
         cmocka_unit_test(test_wrong_method),   cmocka_unit_test(test_demo_in_dev_only),
         cmocka_unit_test(test_api_is_guarded), cmocka_unit_test(test_has_path),
     };

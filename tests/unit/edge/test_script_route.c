@@ -1,4 +1,4 @@
-/* test_script_route.c - what the hooks answer goes out as HTTP, and no built-in route is theirs. */
+/* test_script_route.c - the answers of script endpoints, which cannot override a built-in route. */
 #include "edge_client.h"
 
 static const struct bh_header plain[] = {{BH_SLICE("Content-Type"), BH_SLICE("text/plain")},
@@ -18,7 +18,7 @@ static void end(struct test *t, struct client *c) {
     test_end(t);
 }
 
-/* Asks, and takes the whole answer as text. */
+/* Sends a request; returns the whole response as text. */
 static const char *ask(struct client *c, const char *request) {
     struct bh_slice body;
     bh_bytes_clear(&c->got);
@@ -103,7 +103,7 @@ static void test_without_endpoints(void **state) {
     end(&t, &c);
 }
 
-static void test_what_cannot_be_sent(void **state) {
+static void test_invalid_responses(void **state) {
     static const struct bh_header bad[] = {
         {BH_SLICE("content-length"), BH_SLICE("1")},
         {BH_SLICE("Transfer-Encoding"), BH_SLICE("chunked")},
@@ -147,20 +147,20 @@ static void test_later(void **state) {
     t.http = LATER;
     send_text(&c, GET("/mine"));
     WAIT_FOR(&t, t.respond);
-    send_text(&c, GET("/healthz")); /* has to wait for its turn */
+    send_text(&c, GET("/healthz")); /* waits until the first is answered */
     expect_nothing(&c);
     t.respond(t.hook_ud, t.hook_handle, &t.response);
     expect_text(&c, "hello");
     expect_text(&c, "ok\n");
     assert_int_equal(t.cancelled, 0);
-    t.respond(t.hook_ud, t.hook_handle, &t.response); /* of a request that is over */
+    t.respond(t.hook_ud, t.hook_handle, &t.response); /* the request is over */
     run_idle(&t);
     receive(&c);
     assert_int_equal(times(c.got.p, "hello"), 1);
     end(&t, &c);
 }
 
-static void test_client_goes(void **state) {
+static void test_client_disconnects(void **state) {
     struct test t;
     struct client c;
     begin(&t, &c);
@@ -267,10 +267,10 @@ int main(void) {
         cmocka_unit_test(test_where_it_is_asked),
         cmocka_unit_test(test_before_the_demo_page),
         cmocka_unit_test(test_without_endpoints),
-        cmocka_unit_test(test_what_cannot_be_sent),
+        cmocka_unit_test(test_invalid_responses),
         cmocka_unit_test(test_body_limit),
         cmocka_unit_test(test_later),
-        cmocka_unit_test(test_client_goes),
+        cmocka_unit_test(test_client_disconnects),
         cmocka_unit_test(test_client_is_cut_off),
         cmocka_unit_test(test_draining_lets_it_finish),
         cmocka_unit_test(test_cors),

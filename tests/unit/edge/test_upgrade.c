@@ -1,4 +1,4 @@
-/* test_ws_upgrade.c - at which paths WebSockets begin, and what of the path the hook gets. */
+/* test_upgrade.c - the paths of WebSockets, and the parameters that the hook gets. */
 #include "edge_client.h"
 
 static const struct bh_slice paths[] = {BH_SLICE("/app/*rest"), BH_SLICE("/app/:key"),

@@ -9,7 +9,7 @@ static struct bh_message *message_for(const char *topic, struct bh_slice payload
     return bh_message_new(&parts);
 }
 
-/* As if the broker had brought it. */
+/* As if it came from the broker. */
 static void arrive(struct test *t, const char *topic, struct bh_slice payload) {
     struct bh_message *m = message_for(topic, payload);
     t->sink->on_message(t->sink->ud, m);
@@ -217,7 +217,7 @@ static void test_frames_behind_the_upgrade(void **state) {
     test_end(&t);
 }
 
-static void test_what_is_held_back_is_bounded(void **state) {
+static void test_held_bytes_are_bounded(void **state) {
     struct test t;
     struct client c;
     char block[65536] = {0};
@@ -259,7 +259,7 @@ static void test_handshake_takes_too_long(void **state) {
     assert_int_equal(t.opened, 0);
 }
 
-static void test_client_goes_during_the_handshake(void **state) {
+static void test_client_disconnects_during_the_handshake(void **state) {
     struct test t;
     struct client c;
     test_begin(&t);
@@ -432,7 +432,7 @@ static void test_hooks_stop_reading(void **state) {
     advance(&t, 26000);
     advance(&t, 26000);
     advance(&t, 26000);
-    assert_int_equal(t.closed, 0); /* silence proves nothing while we do not listen */
+    assert_int_equal(t.closed, 0); /* silence proves nothing while the socket is not read */
     t.last->vt->read(t.last, true);
     expect_frame(&c, 1, BH_SLICE("later"));
     hang_up(&c);
@@ -575,7 +575,7 @@ static void test_slow_consumer(void **state) {
     WAIT_FOR(&t, t.closed == 1);
     WAIT_FOR(&t, t.close_code == 1008);
     assert_string_equal(t.close_reason, "slow consumer");
-    /* Once it reads, every frame it gets is whole and the last one says why. */
+    /* Once it reads, every frame is complete and the last one is the close frame. */
     struct bh_bytes got = {0};
     int opcode;
     while ((opcode = take_frame(&c, &got)) == 1)
@@ -639,7 +639,7 @@ static void test_echo_waits_for_a_client_that_does_not_read(void **state) {
         }
         bh_loop_tick(t.loop, false);
     }
-    assert_int_equal(t.closed, 0); /* it has been paused, not thrown out */
+    assert_int_equal(t.closed, 0); /* it was paused, not closed */
     for (int i = 0; i < sent; i++)
         expect_frame(&c, 1, bh_slice(payload, sizeof payload));
     bh_bytes_free(&frame);
@@ -761,7 +761,7 @@ static void test_abort(void **state) {
 }
 
 static void test_size(void **state) {
-    /* The whole of an idle connection is to stay below 1 KiB, hub entries and all. */
+    /* An idle connection must stay below 1 KiB, including its hub entries. */
     print_message("sizeof(struct bh_ws_conn) = %zu\n", sizeof(struct bh_ws_conn));
     assert_true(sizeof(struct bh_ws_conn) <= 640);
 }
@@ -776,9 +776,9 @@ int main(void) {
         cmocka_unit_test(test_no_hook_and_no_dev),
         cmocka_unit_test(test_identity_of_a_developer),
         cmocka_unit_test(test_frames_behind_the_upgrade),
-        cmocka_unit_test(test_what_is_held_back_is_bounded),
+        cmocka_unit_test(test_held_bytes_are_bounded),
         cmocka_unit_test(test_handshake_takes_too_long),
-        cmocka_unit_test(test_client_goes_during_the_handshake),
+        cmocka_unit_test(test_client_disconnects_during_the_handshake),
         cmocka_unit_test(test_the_101_waits_for_the_topics),
         cmocka_unit_test(test_closed_while_opening),
         cmocka_unit_test(test_pipelined_request_before_the_upgrade),
