@@ -1,20 +1,20 @@
--- lookup.lua - the connections of users, or of tenants, that stand under a lease.
+-- lookup.lua - the connections of users, or of tenants, that are under a lease.
 --
 -- KEYS     instances, pulse, then connections:<user> for each user, or tenant:<tenant> for each tenant
 -- ARGV     what: "online", "connections" or "tenants"; gap in ms, as for heartbeat.lua
 -- Returns  { now, 1 or 0 when some may be missing, a count for each... }; for "connections":
 --          { now, 1 or 0, { instance, connection, "<opened_at> <tenant>", ... } for each... }
 --
--- While an instance registers anew, its connections stand under two marks: each counts once. A user
--- with very many is looked at in part: the rest is counted unseen, and not listed. A key of another
--- kind, which somebody else has put there, holds nobody.
+-- While an instance registers again, its connections are there under two marks: each counts once. Of
+-- a user with very many only a part is read: the rest is counted unseen, and not listed. A key of
+-- another type, which another client has written, holds no connection.
 local instances, pulse, what, gap = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
 local CONNECTION_LEN, EACH_MAX, ALL_MAX, SMALL = 11, 1000, 100000, 100
 
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- Leases that ended because nobody could prolong them have not ended.
+-- A lease that ended while no instance could renew it counts as running.
 local alive_after, certain = now, 1
 local beat = redis.call("HMGET", pulse, "at", "calm", "silent_since")
 if not beat[1] or now - beat[1] > gap then
@@ -39,15 +39,15 @@ local function is_hash(key) return redis.call("TYPE", key).ok == "hash" end
 
 local most = math.min(EACH_MAX, math.floor(ALL_MAX / math.max(1, #KEYS - 2)))
 
--- HSCAN costs twice as much, and is for crowds.
+-- HSCAN costs twice as much, so it is for large hashes only.
 local function next_page(members, size, cursor)
     if size <= SMALL then return { "0", redis.call("HGETALL", members) } end
     return redis.call("HSCAN", members, cursor, "COUNT", most)
 end
 
--- Calls see(id, connection, value) for each that lives; returns how many it did not look at.
+-- Calls see(id, connection, value) for each under a lease; returns how many it did not read.
 local function walk(members, see)
-    local known, looked, cursor = {}, 0, "0"
+    local known, read_count, cursor = {}, 0, "0"
     if not is_hash(members) then return 0 end
     local size = redis.call("HLEN", members)
     repeat
@@ -57,14 +57,14 @@ local function walk(members, see)
             local member = page[2][i]
             local connection = member:sub(-CONNECTION_LEN)
             local id = id_of(member:sub(1, -CONNECTION_LEN - 2))
-            looked = looked + 1
-            if id and not known[connection] and looked <= most then
+            read_count = read_count + 1
+            if id and not known[connection] and read_count <= most then
                 known[connection] = true
                 see(id, connection, page[2][i + 1])
             end
         end
-    until cursor == "0" or looked >= most
-    local whole = cursor == "0" and looked <= most
+    until cursor == "0" or read_count >= most
+    local whole = cursor == "0" and read_count <= most
     return whole and 0 or math.max(0, size - most)
 end
 

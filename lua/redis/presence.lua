@@ -1,12 +1,12 @@
--- presence.lua - users whose time has come: who of those that arrive is online, and who of those
--- that leave is offline now.
+-- presence.lua - decides on users who are due: which of those in `arriving` are online, and which of
+-- those in `leaving` are offline.
 --
 -- KEYS     instances, presence, leaving, events:<name>, arriving, then connections:<user> for each
 -- ARGV     name of the registration that asks, then the users
 -- Returns  status LOST, and nothing is changed, when the registration has ended; else the events
---          that were decided, which stand in events:<name>, too (heartbeat.lua)
+--          decided, which are also in events:<name> (heartbeat.lua)
 --
--- Whoever runs it first takes the user out of `arriving` and `leaving`, so each event is decided once.
+-- The first call removes the user from `arriving` and `leaving`, so each event is decided once.
 local instances, presence, leaving, events, arriving = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local KEYS_BEFORE, CONNECTION_LEN = 5, 11
 local name = ARGV[1]
@@ -21,8 +21,8 @@ end
 
 if not runs(name) then return redis.status_reply("LOST") end
 
--- What is no hash is somebody else's, and holds no connection.
-local function lives(members)
+-- A key of another type holds no connection of bellhop.
+local function is_online(members)
     if redis.call("TYPE", members).ok ~= "hash" then return false end
     for _, member in ipairs(redis.call("HKEYS", members)) do
         if runs(member:sub(1, -CONNECTION_LEN - 2)) then return true end
@@ -42,7 +42,7 @@ for i = 1, #KEYS - KEYS_BEFORE do
     local due = redis.call("ZSCORE", leaving, user)
     if due and tonumber(due) <= now then
         redis.call("ZREM", leaving, user)
-        if not lives(KEYS[KEYS_BEFORE + i]) and redis.call("HDEL", presence, user) == 1 then
+        if not is_online(KEYS[KEYS_BEFORE + i]) and redis.call("HDEL", presence, user) == 1 then
             decide(now .. " -" .. user)
         end
     end

@@ -1,17 +1,18 @@
--- reap.lua - what a registration whose lease has ended left behind, a page at a time.
+-- reap.lua - what a registration whose lease has ended has left, a page at a time.
 --
 -- KEYS     instances, instance:<name>, tenants:<name>, reaper:<name>, reaped, events:<name>,
---          events:<registration of whoever asks>
--- ARGV     name, who asks, for how long this is theirs in ms, cursor ("0" at first), entries a page
+--          events:<registration that asks>
+-- ARGV     name, id of the process that asks, ms for which it claims the name, cursor ("0" at
+--          first), entries a page
 -- Returns  { what, cursor for the next call, entries... }; what:
---          0 nothing for whoever asks: it lives, is another's, or has gone
+--          0 nothing: the name lives, is claimed by another process, or does not exist
 --          1 connections: connection, user, ... (perhaps none)
---          2 its connections have gone; tenants that it has written
---          3 nothing was left; its name has been removed, and events that it had not raised are
---            now to be raised by whoever asks
+--          2 no connections are left; tenants that it has written
+--          3 nothing is left; its name has been removed, and the registration that asks has to raise
+--            the events that it had not raised
 local instances, held, written, reaper = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local reaped, events, own_events = KEYS[5], KEYS[6], KEYS[7]
-local name, asker, claim, cursor, page = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local name, claimant, claim_ms, cursor, page = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local REMEMBER_MS = 86400000
 
 local time = redis.call("TIME")
@@ -20,8 +21,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local ends = redis.call("ZSCORE", instances, name)
 if not ends or tonumber(ends) > now then return { 0, "0" } end
 local owner = redis.call("GET", reaper)
-if owner and owner ~= asker then return { 0, "0" } end
-redis.call("SET", reaper, asker, "PX", claim)
+if owner and owner ~= claimant then return { 0, "0" } end
+redis.call("SET", reaper, claimant, "PX", claim_ms)
 redis.call("ZADD", reaped, now, name)
 redis.call("ZREMRANGEBYSCORE", reaped, "-inf", now - REMEMBER_MS)
 

@@ -200,7 +200,7 @@ describe("what somebody else has put under a key", function()
     it("of a user who is there, removed again, is noticed and mended", function()
         wait_known("42", 2)
         server:call("DEL", "ws:connections:42")
-        a:wait_log "keys of users have been removed"
+        a:wait_log "keys of users are missing"
         wait_known("42", 2)
     end)
 

@@ -1,4 +1,4 @@
-/* metrics.c - the names of what the HTTP client counts. Thread: any. */
+/* metrics.c - the metrics of the HTTP client. Thread: any. */
 #include "internal.h"
 
 #define REQUESTS "bellhop_fetch_requests_total"

@@ -208,7 +208,7 @@ static void test_a_replica_will_not_do(void **state) {
     TICK_UNTIL(fx->loop, pump() && fx->redis.accepted >= 3);
     assert_int_equal(fx->ups, 0);
     assert_true(fx->sentinel.accepted >= 3); /* asked again each time */
-    assert_non_null(strstr(atomic_load(&fx->link.down_reason), "no master"));
+    assert_non_null(strstr(atomic_load(&fx->link.down_reason), "not a master"));
     fx->redis.handshake = ROLE_MASTER;
     TICK_UNTIL(fx->loop, pump() && is_ready());
     assert_null(atomic_load(&fx->link.down_reason));

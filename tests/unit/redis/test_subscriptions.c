@@ -216,33 +216,33 @@ static void test_churn_while_down_leaves_nothing(void **state) {
 }
 
 /* The probe may look at it between its coming up and its first SUBSCRIBE. */
-static void test_a_link_that_has_not_asked_is_not_asked(void **state) {
+static void test_no_ping_before_the_first_subscribe(void **state) {
     start_well();
-    fx.s.asked = false;
-    bh_redis_subscriptions_look(&fx.s);
-    bh_redis_subscriptions_look(&fx.s);
+    fx.s.subscribing = false;
+    bh_redis_subscriptions_check_liveness(&fx.s);
+    bh_redis_subscriptions_check_liveness(&fx.s);
     assert_int_equal(fx.s.pongs_due, 0);
-    fx.s.asked = true;
-    bh_redis_subscriptions_look(&fx.s);
+    fx.s.subscribing = true;
+    bh_redis_subscriptions_check_liveness(&fx.s);
     assert_int_equal(fx.s.pongs_due, 1);
 }
 
 static void test_a_silent_link_is_asked_and_then_left(void **state) {
     fx.config.command_timeout_ms = 100;
     start_well();
-    bh_redis_subscriptions_look(&fx.s);
-    bh_redis_subscriptions_look(&fx.s); /* silent since the last look */
+    bh_redis_subscriptions_check_liveness(&fx.s);
+    bh_redis_subscriptions_check_liveness(&fx.s); /* silent since the last look */
     UNTIL(fake_heard(&fx.fake, "PING"));
     fake_say(&fx.fake, BH_SLICE("*2\r\n$4\r\npong\r\n$0\r\n\r\n"));
     UNTIL(fx.s.pinged_ms == 0);
-    bh_redis_subscriptions_look(&fx.s);
-    bh_redis_subscriptions_look(&fx.s);
+    bh_redis_subscriptions_check_liveness(&fx.s);
+    bh_redis_subscriptions_check_liveness(&fx.s);
     fake_say(&fx.fake, BH_SLICE("-BUSY Redis is busy running a script\r\n"));
     UNTIL(fx.s.pinged_ms == 0);
     assert_int_equal(fx.downs, 0);
     uint64_t begun = bh_loop_now(fx.loop);
     while (fx.downs == 0) {
-        bh_redis_subscriptions_look(&fx.s);
+        bh_redis_subscriptions_check_liveness(&fx.s);
         bh_loop_tick(fx.loop, false);
     }
     assert_true(bh_loop_now(fx.loop) - begun >= 100);
@@ -258,7 +258,7 @@ int main(void) {
         T(test_not_up_before_all_is_confirmed),
         T(test_many_go_in_chunks_and_in_a_window),
         T(test_churn_while_down_leaves_nothing),
-        T(test_a_link_that_has_not_asked_is_not_asked),
+        T(test_no_ping_before_the_first_subscribe),
         T(test_a_silent_link_is_asked_and_then_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

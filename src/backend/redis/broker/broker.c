@@ -1,11 +1,11 @@
-/* broker.c - the two ports over the links.
+/* broker.c - the broker of one Redis and the command port, over the links.
  *
- * One object: on the bus the subscriptions and the probe, for each worker a command link that
- * carries its publishes and its scripts' commands. Sides share nothing but the configuration, which
- * does not change, and a few atomics for readiness, so there are no locks.
+ * One object: on the bus the subscriptions and the probe, for each worker a command link with its
+ * publishes and the commands of its scripts. The sides share only the configuration, which does not
+ * change, and a few atomics for readiness, so there are no locks.
  *
- * Ready means: every channel wanted is confirmed, a probe came back of late, and every worker can
- * publish. */
+ * Ready means: Redis has confirmed every channel, a recent probe has come back, and every worker
+ * can publish. */
 #include "bellhop/backend/redis.h"
 
 #include "bellhop/base/error.h"
@@ -27,7 +27,7 @@
 struct worker_side {
     struct bh_redis_link link;
     struct broker *broker;
-    struct bh_redis_waiting waiting;
+    struct bh_redis_publish_queue queue;
 };
 
 struct broker {
@@ -39,7 +39,7 @@ struct broker {
     struct bh_redis_failover failover;
     atomic_int workers_down;
     unsigned worker_count;
-    struct worker_side **workers; /* each in a block of its own: threads write to them */
+    struct worker_side **workers; /* allocated one by one: each is written by its own thread */
 };
 
 static struct broker *of(const struct bh_broker *b) {
@@ -121,7 +121,7 @@ static int worker_start(struct bh_broker *base, unsigned worker, struct bh_loop 
     if (worker >= b->worker_count)
         return BH_EINVAL;
     snprintf(name, sizeof name, "worker-%u", worker);
-    bh_redis_waiting_start(&b->workers[worker]->waiting, loop, &b->config);
+    bh_redis_publish_queue_start(&b->workers[worker]->queue, loop, &b->config);
     bh_redis_link_start(&b->workers[worker]->link, loop, &b->config, name, &worker_callbacks,
                         bh_redis_failover_locator(&b->failover, loop));
     return 0;
@@ -130,7 +130,7 @@ static int worker_start(struct bh_broker *base, unsigned worker, struct bh_loop 
 static void worker_stop(struct bh_broker *base, unsigned worker) {
     struct broker *b = of(base);
     struct bh_redis_link *link = &b->workers[worker]->link;
-    bh_redis_waiting_stop(&b->workers[worker]->waiting);
+    bh_redis_publish_queue_stop(&b->workers[worker]->queue);
     if (bh_redis_link_is_ready(link))
         atomic_fetch_add(&b->workers_down, 1);
     bh_redis_link_stop(link);
@@ -143,10 +143,10 @@ static void on_published(const struct bh_redis_completion *c, int error,
     const struct bh_redis_error *e =
         !error && reply->type == BH_REPLY_ERROR ? bh_redis_classify_error(reply->str) : NULL;
     if (error == BH_EUNAVAIL) {
-        why = "the link to Redis broke before it was sent";
+        why = "the link to Redis was lost before it was sent";
     } else if (error) {
         error = BH_EIO;
-        why = "the link to Redis broke before it was confirmed";
+        why = "the link to Redis was lost before it was confirmed";
     } else if (reply->type == BH_REPLY_INTEGER) {
         receivers = reply->integer;
     } else if (e && (e->reconnect || e->transient)) {
@@ -154,7 +154,7 @@ static void on_published(const struct bh_redis_completion *c, int error,
         why = e->why;
     } else {
         error = BH_EDENIED;
-        why = e ? reply->str.p : "an unexpected answer to PUBLISH";
+        why = e ? reply->str.p : "unexpected answer to PUBLISH";
     }
     if (error)
         bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISH_ERRORS]);
@@ -177,18 +177,18 @@ static size_t publish_bound(const struct bh_message *m) {
            BH_RESP_BULK_MAX(bh_envelope_head_len(m) + m->payload.n);
 }
 
-static void refuse(bh_broker_published_cb done, void *ud, bh_handle handle, const char *why) {
+static void reject(bh_broker_published_cb done, void *ud, bh_handle handle, const char *why) {
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISH_ERRORS]);
     done(ud, handle, BH_EUNAVAIL, -1, why);
 }
 
-static void give(struct worker_side *side, struct bh_message *m, bh_broker_published_cb done,
-                 void *ud, bh_handle handle) {
+static void send_publish(struct worker_side *side, struct bh_message *m,
+                         bh_broker_published_cb done, void *ud, bh_handle handle) {
     struct bh_redis_link *link = &side->link;
     const char *why;
     char *p = bh_redis_link_begin(link, publish_bound(m), &why);
     if (!p) {
-        refuse(done, ud, handle, why);
+        reject(done, ud, handle, why);
         return;
     }
     p = write_publish(p, side->broker, m, bh_loop_now(link->loop));
@@ -198,8 +198,9 @@ static void give(struct worker_side *side, struct bh_message *m, bh_broker_publi
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISHES]);
 }
 
-/* While Redis does not bring us what it is given, it is not given anything: who waits for the echo
- * would wait in vain, and the others are just as likely not to hear of it. */
+/* While Redis does not deliver to this instance, nothing is published: a caller would wait for an
+ * echo that never comes, and other instances are as likely not to receive the message. NULL: not
+ * blocked. */
 static const char *blocked_by(const struct worker_side *side) {
     const char *why = NULL;
     if (!bh_redis_link_is_ready(&side->link))
@@ -214,23 +215,24 @@ static void publish(struct bh_broker *base, unsigned worker, struct bh_message *
                     bh_broker_published_cb done, void *ud, bh_handle handle) {
     struct worker_side *side = of(base)->workers[worker];
     const char *blocked = blocked_by(side);
-    if (!blocked && side->waiting.count == 0)
-        give(side, m, done, ud, handle);
-    else if (!bh_redis_waiting_add(&side->waiting, m, done, ud, handle))
-        refuse(done, ud, handle, blocked ? blocked : "too many messages wait for Redis");
+    if (!blocked && side->queue.count == 0)
+        send_publish(side, m, done, ud, handle);
+    else if (!bh_redis_publish_queue_add(&side->queue, m, done, ud, handle))
+        reject(done, ud, handle,
+               blocked ? blocked : "the queue for Redis is full (redis.publish_queue)");
 }
 
-/* Those that have waited go only when a probe has come back: by then others have had a moment to
- * subscribe again, too. */
-static bool is_open(struct bh_redis_waiting *w) {
-    struct worker_side *side = BH_CONTAINER_OF(w, struct worker_side, waiting);
+/* Queued messages are sent only when a probe has come back: by then the other instances have had
+ * time to subscribe again. */
+static bool can_send(struct bh_redis_publish_queue *q) {
+    struct worker_side *side = BH_CONTAINER_OF(q, struct worker_side, queue);
     const char *why;
     return !blocked_by(side) && ready(&side->broker->base, &why) == 0;
 }
 
-static void send_waiting(struct bh_redis_waiting *w, struct bh_message *m,
-                         bh_broker_published_cb done, void *ud, bh_handle handle) {
-    give(BH_CONTAINER_OF(w, struct worker_side, waiting), m, done, ud, handle);
+static void send_queued(struct bh_redis_publish_queue *q, struct bh_message *m,
+                        bh_broker_published_cb done, void *ud, bh_handle handle) {
+    send_publish(BH_CONTAINER_OF(q, struct worker_side, queue), m, done, ud, handle);
 }
 
 static void call(struct bh_redis *r, unsigned worker, size_t argc, const struct bh_slice *argv,
@@ -283,8 +285,8 @@ struct bh_broker *bh_redis_broker_new(const struct bh_redis_config *config, unsi
     for (unsigned i = 0; i < workers; i++) {
         b->workers[i] = bh_calloc(1, sizeof **b->workers);
         b->workers[i]->broker = b;
-        b->workers[i]->waiting.is_open = is_open;
-        b->workers[i]->waiting.send = send_waiting;
+        b->workers[i]->queue.can_send = can_send;
+        b->workers[i]->queue.send = send_queued;
     }
     return &b->base;
 }

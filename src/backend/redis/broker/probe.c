@@ -1,14 +1,13 @@
-/* probe.c - a message to ourselves, by the way that all messages go.
+/* probe.c - a message from this instance to itself, on the same path as all messages.
  *
- * A connection that is up says nothing about what passes through it. So a random token is published
- * on a second link at an interval, on a channel of this instance, and must arrive at the subscriber
- * link. Readiness is the age of the last arrival, read by any thread against the clock: it goes red
- * by itself, also if the bus thread hangs.
+ * A connection that is up proves nothing about the messages that pass through it. So at an interval
+ * a random token is published over a second link, on a channel of this instance, and must arrive at
+ * the subscriber link. Readiness is the age of the last arrival, which any thread compares with the
+ * clock: it turns red by itself, also if the bus thread hangs.
  *
- * Who is to blame for a probe that is missing? If Redis has not confirmed the PUBLISH, the probe's
- * own link, and the command timeout deals with that; the subscriber link is asked itself whether it
- * lives. If it has, the subscriber link is deaf; after
- * a few in a row it is dropped and made anew. */
+ * When a probe is missing and Redis has not confirmed its PUBLISH, the probe's own link is at
+ * fault, and its command timeout handles that. If Redis has confirmed it, the subscriber link is at
+ * fault: after a few in a row it is dropped and reconnects. */
 #include "broker/probe.h"
 
 #include "bellhop/base/clock.h"
@@ -27,21 +26,21 @@ static void on_answered(const struct bh_redis_completion *c, int error,
     struct bh_redis_probe *p = c->ud;
     if (c->handle != p->number)
         return;
-    p->asked = false;
-    p->taken = !error && reply->type == BH_REPLY_INTEGER;
+    p->unanswered = false;
+    p->accepted = !error && reply->type == BH_REPLY_INTEGER;
     if (error)
         return;
-    bool refused = reply->type == BH_REPLY_ERROR;
+    bool rejected = reply->type == BH_REPLY_ERROR;
     const struct bh_redis_error *e = bh_redis_classify_error(reply->str);
-    atomic_store(&p->refusal, refused ? e->why : NULL);
-    if (refused)
-        BH_LOG_LIMITED(BH_LOG_ERROR, "Redis refuses the probe", bh_kv_slice("answer", reply->str),
+    atomic_store(&p->rejection, rejected ? e->why : NULL);
+    if (rejected)
+        BH_LOG_LIMITED(BH_LOG_ERROR, "probe rejected by Redis", bh_kv_slice("answer", reply->str),
                        bh_kv_str("hint", e->hint));
 }
 
 static void forget(struct bh_redis_probe *p) {
     p->number++;
-    p->asked = p->taken = false;
+    p->unanswered = p->accepted = false;
     p->token[0] = '\0';
 }
 
@@ -54,7 +53,7 @@ static void send_probe(struct bh_redis_probe *p) {
     if (!out)
         return;
     bh_id_unique(p->token);
-    p->asked = true;
+    p->unanswered = true;
     p->heard = p->subscriptions->heard;
     out = bh_resp_bulk(bh_resp_bytes(out, head), channel);
     out = bh_resp_bulk(out, bh_slice_cstr(p->token));
@@ -69,15 +68,15 @@ static void count_lost(struct bh_redis_probe *p) {
         return;
     p->lost = 0;
     bh_redis_link_drop(&p->subscriptions->link, BH_ETIMEDOUT,
-                       "what Redis takes does not come back");
+                       "published messages do not come back from Redis");
 }
 
 static void probe(struct bh_redis_probe *p) {
     bh_timer_set(&p->timer, p->link.config->probe_ms);
-    bh_redis_subscriptions_look(p->subscriptions);
-    if (p->asked)
+    bh_redis_subscriptions_check_liveness(p->subscriptions);
+    if (p->unanswered)
         return; /* its command timeout runs */
-    if (p->taken && *p->token)
+    if (p->accepted && *p->token)
         count_lost(p);
     forget(p);
     if (bh_redis_link_is_ready(&p->link) && bh_redis_link_is_ready(&p->subscriptions->link))
@@ -121,7 +120,7 @@ void bh_redis_probe_stop(struct bh_redis_probe *p) {
 
 void bh_redis_probe_arrived(struct bh_redis_probe *p, struct bh_slice token) {
     if (!*p->token || !bh_slice_eq(token, bh_slice_cstr(p->token)))
-        return; /* late, or of another process with our instance id */
+        return; /* late, or from another process with the same instance id */
     p->token[0] = '\0';
     p->lost = 0;
     atomic_store(&p->proven_ms, bh_clock_ms());
@@ -136,13 +135,13 @@ void bh_redis_probe_restart(struct bh_redis_probe *p) {
 
 int bh_redis_probe_ready(const struct bh_redis_probe *p, const char **why) {
     uint64_t proven_ms = atomic_load(&p->proven_ms), now_ms = bh_clock_ms();
-    const char *reason = atomic_load(&p->link.down_reason), *refusal = atomic_load(&p->refusal);
+    const char *reason = atomic_load(&p->link.down_reason), *rejection = atomic_load(&p->rejection);
     *why = NULL;
     if (!atomic_load(&p->up))
-        *why = reason ? reason : "the link to Redis that probes is down";
+        *why = reason ? reason : "the probe's link to Redis is down";
     else if (!proven_ms)
-        *why = refusal ? refusal : "no probe has come back from Redis yet";
+        *why = rejection ? rejection : "no probe has come back from Redis yet";
     else if (now_ms > proven_ms && now_ms - proven_ms > 2 * p->link.config->probe_ms + SLACK_MS)
-        *why = refusal ? refusal : "probes do not come back from Redis";
+        *why = rejection ? rejection : "probes do not come back from Redis";
     return *why ? BH_EUNAVAIL : 0;
 }

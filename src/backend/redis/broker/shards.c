@@ -1,14 +1,14 @@
-/* shards.c - one broker over several Redis servers that know nothing of one another.
+/* shards.c - one broker over several independent Redis servers.
  *
- * Each node has a whole single-node broker of its own, and this one only chooses: subscribe,
- * unsubscribe and publish go to the node of the topic (`choose`, the one place that knows how), all
- * else to every node. What comes back passes through, the state under the number of the node. The
- * array is sorted by name, so that equal weights fall to the least name and the order of the list
- * means nothing, but for `first`.
+ * Each node has a complete single-node broker, and this one only chooses: subscribe, unsubscribe
+ * and publish go to the node of the topic (`choose`), everything else to all nodes. Callbacks pass
+ * through, the state under the number of the node. The array is sorted by name, so that among equal
+ * weights the least name wins and the order of the list has no effect, except for `first`.
  *
  * Threads as in the single-node broker: what both sides read does not change after the start;
- * `down` and `told` belong to the bus. There a timer looks at the nodes as often as they are
- * probed, since no callback tells that a node answers no probe or that a worker has lost it. */
+ * `down` and `logged` belong to the bus. A timer there checks the nodes at the interval of their
+ * probes, because no callback reports that a probe is missing or that a worker has lost its link.
+ */
 #include "broker/shards.h"
 
 #include "bellhop/base/error.h"
@@ -25,23 +25,22 @@
 #define FNV_PRIME UINT64_C(0x100000001b3)
 
 static struct bh_metric nodes_down = {"bellhop_redis_shards_down", NULL,
-                                      "Redis nodes that are down, of those that share the topics",
-                                      BH_GAUGE, 0};
+                                      "Redis nodes that are down", BH_GAUGE, 0};
 
 struct shard {
     struct shards *owner;
     struct bh_broker *broker;
     char *name;
     uint64_t seed; /* the hash after the name */
-    bool down;     /* when last looked at */
-    bool told;     /* in the log */
+    bool down;     /* at the last check */
+    bool logged;   /* that it is down */
 };
 
 struct shards {
     struct bh_broker base;
     struct bh_broker_sink sink;
     struct bh_timer timer;
-    uint64_t look_ms;
+    uint64_t check_ms;
     bool started;
     struct bh_broker *first; /* in the list */
     unsigned count;
@@ -94,24 +93,24 @@ static unsigned shard_of(struct bh_broker *base, struct bh_slice topic) {
 
 /* --- the state of the nodes, on the bus --- */
 
-static void look_at(struct shard *s) {
+static void check_node(struct shard *s) {
     const char *why;
     bool down = s->broker->vt->ready(s->broker, &why) != 0;
     if (down != s->down)
         bh_metric_add(&nodes_down, down ? 1 : -1);
-    if (down && !s->told)
-        bh_warn_limited("a Redis node is down, and so are its topics", bh_kv_str("node", s->name),
+    if (down && !s->logged)
+        bh_warn_limited("a Redis node is down, so are its topics", bh_kv_str("node", s->name),
                         bh_kv_str("reason", why));
     else if (!down && s->down)
         bh_info_limited("a Redis node is up", bh_kv_str("node", s->name));
-    s->down = s->told = down;
+    s->down = s->logged = down;
 }
 
 static void on_timer(struct bh_timer *timer) {
     struct shards *s = BH_CONTAINER_OF(timer, struct shards, timer);
     for (unsigned i = 0; i < s->count; i++)
-        look_at(&s->shard[i]);
-    bh_timer_set(&s->timer, s->look_ms);
+        check_node(&s->shard[i]);
+    bh_timer_set(&s->timer, s->check_ms);
 }
 
 static void on_message(void *ud, struct bh_message *m) {
@@ -124,12 +123,12 @@ static void on_subscribed(void *ud, struct bh_slice topic) {
     s->sink.on_subscribed(s->sink.ud, topic);
 }
 
-/* A link that comes up is yet to be probed; the timer sees when it has been. */
+/* A link that comes up has not been probed yet; the timer notices when it has. */
 static void on_state(void *ud, unsigned inner, bool up) {
     struct shard *shard = ud;
     struct shards *s = shard->owner;
     if (!up)
-        look_at(shard);
+        check_node(shard);
     s->sink.on_state(s->sink.ud, (unsigned)(shard - s->shard), up);
 }
 
@@ -157,7 +156,7 @@ static int start(struct bh_broker *base, struct bh_loop *bus, struct bh_mailbox 
         s->shard[i].down = true;
     bh_metric_add(&nodes_down, s->count);
     bh_timer_init(&s->timer, bus, on_timer);
-    bh_timer_set(&s->timer, s->look_ms);
+    bh_timer_set(&s->timer, s->check_ms);
     s->started = true;
     return 0;
 }
@@ -171,7 +170,7 @@ static void stop(struct bh_broker *base) {
     bh_timer_cancel(&s->timer);
     for (unsigned i = 0; i < s->count; i++) {
         bh_metric_add(&nodes_down, -(int64_t)s->shard[i].down);
-        s->shard[i].down = s->shard[i].told = false;
+        s->shard[i].down = s->shard[i].logged = false;
     }
 }
 
@@ -190,7 +189,7 @@ static int ready(const struct bh_broker *base, const char **why) {
     *why = NULL;
     for (unsigned i = 0; i < s->count; i++)
         if (s->shard[i].broker->vt->ready(s->shard[i].broker, why) != 0) {
-            *why = "a Redis node is down, and so are its topics; the log names it";
+            *why = "a Redis node is down, so are its topics; see the log";
             return BH_EUNAVAIL;
         }
     return 0;
@@ -224,7 +223,7 @@ struct publishing {
     void *ud;
 };
 
-/* A queue that is full makes a publish fail, too, on a node that is well: that reason stays. */
+/* A publish also fails when a queue is full, on a node that is up: then the reason stays. */
 static void on_published(void *ud, bh_handle handle, int error, int64_t receivers,
                          const char *why) {
     struct publishing p = *(struct publishing *)ud;
@@ -313,7 +312,7 @@ static struct shards *shards_new(const struct bh_redis_config *configs, unsigned
     struct shards *s = bh_calloc(1, sizeof *s + count * sizeof s->shard[0]);
     s->base.vt = &shards_vt;
     s->count = count;
-    s->look_ms = configs[0].probe_ms ? configs[0].probe_ms : BH_REDIS_PROBE_MS;
+    s->check_ms = configs[0].probe_ms ? configs[0].probe_ms : BH_REDIS_PROBE_MS;
     for (unsigned i = 0; i < count; i++) {
         struct shard *shard = &s->shard[i];
         shard->owner = s;

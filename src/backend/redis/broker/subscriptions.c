@@ -1,21 +1,21 @@
-/* subscriptions.c - keeps Redis subscribed to exactly the channels that are wanted.
+/* subscriptions.c - subscribes to exactly the channels that are wanted.
  *
- * Each channel has two truths: what is wanted, and what the last command sent makes of it. Where
- * they differ it waits in a queue, and the end of the tick sends the difference: many channels in
- * one SUBSCRIBE or UNSUBSCRIBE. Wanting, unwanting and wanting again within a tick sends nothing;
- * across ticks the commands are executed in their order, and only the last confirmation counts:
+ * Each channel has two states: whether it is wanted, and what the last command sent makes of it.
+ * While they differ it waits in a queue, and the end of the tick sends the difference: many
+ * channels in one SUBSCRIBE or UNSUBSCRIBE. A channel that is wanted, unwanted and wanted again
+ * within a tick causes no command; across ticks Redis executes the commands in order, and only the
+ * last confirmation counts:
  *
  *     live = wanted and sent and no confirmation outstanding
  *
- * When the link drops nothing is sent any more, so every wanted channel goes back into the queue,
- * and the next connection sends them all by the same code, in chunks, and with a window of
- * unconfirmed ones so that Redis never holds a long tail of confirmations for us (it would cut us
- * off as a slow subscriber). A connection counts as up when the channels that were wanted at its
- * start are confirmed.
+ * When the link drops, every wanted channel goes back into the queue, and the next connection sends
+ * them all with the same code: in chunks, and with a window of unconfirmed ones, so that Redis
+ * never buffers a long tail of confirmations (it would close the connection of a slow subscriber).
+ * A connection counts as up when the channels that were wanted at its start are confirmed.
  *
  * The probe's channel is an ordinary one that is always wanted, and subscribed first. So a live
- * link is never silent for long; one that is gets a PING. A subscriber connection has no queue of
- * replies: each message says by itself what it is. */
+ * link is never silent for long; a silent one is sent a PING. A subscriber connection has no queue
+ * of pending commands: each message names what it is. */
 #include "broker/subscriptions.h"
 
 #include "bellhop/base/error.h"
@@ -31,7 +31,7 @@
 #define CHUNK  500
 #define WINDOW 5000
 
-/* There is one for each user who is here, so it is small. */
+/* One for each connected user, so it is small. */
 struct subscription {
     struct bh_list node; /* in the queue */
     uint32_t outstanding : 29;
@@ -86,7 +86,7 @@ static void one_restored(struct bh_redis_subscriptions *s) {
     if (--s->restoring > 0)
         return;
     atomic_store(&s->up, true);
-    bh_info("subscribed at Redis", bh_kv_int("channels", (int64_t)s->channels.count));
+    bh_info("subscribed to Redis", bh_kv_int("channels", (int64_t)s->channels.count));
     s->sink.on_state(s->sink.ud, 0, true);
 }
 
@@ -110,7 +110,7 @@ static void send_chunk(struct bh_redis_subscriptions *s, bool subscribe, struct 
                    count * (size_t)BH_RESP_BULK_MAX(BH_CHANNEL_MAX);
     char *p = count ? bh_redis_link_begin(&s->link, bound, &why) : NULL;
     if (!p)
-        return; /* an empty list; the window keeps the queue of the link far from full */
+        return; /* nothing to send; the window keeps the queue of the link far from full */
     p = bh_resp_bulk(bh_resp_head(p, '*', count + 1), verb);
     struct bh_list *node;
     while ((node = bh_list_shift(list))) {
@@ -121,7 +121,7 @@ static void send_chunk(struct bh_redis_subscriptions *s, bool subscribe, struct 
         p = bh_resp_bulk(p, key_of(e));
     }
     bh_redis_link_commit(&s->link, p, NULL);
-    s->asked = true;
+    s->subscribing = true;
 }
 
 static void send_some(struct bh_redis_subscriptions *s) {
@@ -164,7 +164,8 @@ static void on_confirmed(struct bh_redis_subscriptions *s, bool subscribed,
     if (e->outstanding)
         return;
     if (e->sent != subscribed) {
-        bh_redis_link_drop(&s->link, BH_EPROTO, "Redis confirmed what was not asked");
+        bh_redis_link_drop(&s->link, BH_EPROTO,
+                           "protocol error from Redis: a confirmation out of order");
         return;
     }
     struct bh_topic topic;
@@ -173,7 +174,7 @@ static void on_confirmed(struct bh_redis_subscriptions *s, bool subscribed,
         s->on_probing(s);
     else if (live && bh_topic_from_channel(channel, s->prefix, &topic) == 0)
         s->sink.on_subscribed(s->sink.ud, bh_topic_name(&topic));
-    /* What the sink does about it only queues, so e is still there. */
+    /* The sink only queues, so e is still valid. */
     if (e->restoring && (live || !e->wanted)) {
         e->restoring = false;
         one_restored(s);
@@ -199,7 +200,7 @@ static void on_message(struct bh_redis_subscriptions *s, struct bh_slice channel
     }
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_MESSAGES]);
     if (bh_topic_from_channel(channel, s->prefix, &topic) != 0) {
-        malformed(channel, "the channel is not one of ours");
+        malformed(channel, "not a channel of the configured prefix");
         return;
     }
     if (bh_envelope_open(&topic, bytes, bh_loop_now(s->link.loop), &m, &why) != 0) {
@@ -227,18 +228,18 @@ static void on_push(struct bh_redis_link *link, const struct bh_reply *reply) {
     if (reply->type == BH_REPLY_ERROR) {
         const struct bh_redis_error *err = bh_redis_classify_error(reply->str);
         if (s->pongs_due && s->unconfirmed == 0 && !err->reconnect) {
-            s->pongs_due--; /* Redis is busy, or does not permit a PING, but it is there */
+            s->pongs_due--; /* Redis is busy, or does not permit PING, but it answers */
             return;
         }
         BH_LOG_LIMITED(
-            BH_LOG_ERROR, "Redis refuses a subscription", bh_kv_slice("answer", reply->str),
+            BH_LOG_ERROR, "subscription rejected by Redis", bh_kv_slice("answer", reply->str),
             bh_kv_str("prefix", s->config->channel_prefix), bh_kv_str("hint", err->hint));
         bh_redis_link_drop(link, BH_EDENIED, err->why);
     } else if (s->pongs_due && is_pong(reply)) {
         s->pongs_due--;
     } else if (reply->type != BH_REPLY_ARRAY || reply->count != 3 || !is_bytes(&e[0]) ||
                !is_bytes(&e[1])) {
-        bh_redis_link_drop(link, BH_EPROTO, "not what a subscriber is sent");
+        bh_redis_link_drop(link, BH_EPROTO, "protocol error from Redis: not a push message");
     } else if (bh_slice_eq(e[0].str, BH_SLICE("message")) && is_bytes(&e[2])) {
         on_message(s, e[1].str, e[2].str);
     } else if (bh_slice_eq(e[0].str, BH_SLICE("subscribe"))) {
@@ -246,7 +247,7 @@ static void on_push(struct bh_redis_link *link, const struct bh_reply *reply) {
     } else if (bh_slice_eq(e[0].str, BH_SLICE("unsubscribe"))) {
         on_confirmed(s, false, e[1].str);
     } else {
-        bh_redis_link_drop(link, BH_EPROTO, "not what a subscriber is sent");
+        bh_redis_link_drop(link, BH_EPROTO, "protocol error from Redis: not a push message");
     }
 }
 
@@ -258,7 +259,7 @@ static void on_up(struct bh_redis_link *link) {
     size_t cursor = 0;
     s->restoring = 0;
     s->pinged_ms = s->pongs_due = 0;
-    s->asked = false;
+    s->subscribing = false;
     while ((e = bh_map_next(&s->channels, &cursor))) {
         e->restoring = e->wanted;
         s->restoring += e->wanted;
@@ -294,16 +295,17 @@ static void send_ping(struct bh_redis_subscriptions *s) {
     s->pongs_due++;
 }
 
-void bh_redis_subscriptions_look(struct bh_redis_subscriptions *s) {
-    bool silent = s->heard == s->looked;
-    s->looked = s->heard;
-    /* Before the first SUBSCRIBE the answer would look different; what is not sent owes nothing. */
-    if (!bh_redis_link_is_ready(&s->link) || !silent || !s->asked)
+void bh_redis_subscriptions_check_liveness(struct bh_redis_subscriptions *s) {
+    bool silent = s->heard == s->heard_before;
+    s->heard_before = s->heard;
+    /* Before the first SUBSCRIBE a PING would be answered in the form of an ordinary connection. */
+    if (!bh_redis_link_is_ready(&s->link) || !silent || !s->subscribing)
         return;
     if (!s->pinged_ms)
         send_ping(s);
     else if (bh_loop_now(s->link.loop) - s->pinged_ms >= s->config->command_timeout_ms)
-        bh_redis_link_drop(&s->link, BH_ETIMEDOUT, "Redis does not answer its subscriber");
+        bh_redis_link_drop(&s->link, BH_ETIMEDOUT,
+                           "timeout: no answer from Redis to the subscriber");
 }
 
 static const struct bh_redis_link_callbacks link_callbacks = {
@@ -363,7 +365,8 @@ void bh_redis_subscriptions_remove(struct bh_redis_subscriptions *s, struct bh_s
     if (!e || !e->wanted)
         return;
     e->wanted = false;
-    /* Not while it counts for coming up: no callback from inside this call. */
+    /* Not while it counts in `restoring`: discarding it could call the sink from inside this verb.
+     */
     if (!e->sent && e->outstanding == 0 && !e->restoring)
         discard(s, e);
     else

@@ -1,4 +1,4 @@
-/* subscriptions.h - the subscriber link and what it is subscribed to. Private to the broker.
+/* subscriptions.h - the subscriber link and its channels. Private to the broker.
  *
  * Thread: the bus; `up` may be read from any. */
 #ifndef BELLHOP_BACKEND_REDIS_SUBSCRIPTIONS_H
@@ -13,20 +13,20 @@ struct bh_redis_subscriptions {
     struct bh_broker_sink sink;
     struct bh_slice prefix;
     char probe_channel[192];
-    /* Set by the owner before _start. A message on the probe channel: */
+    /* Set by the owner before _start. A message on the probe's channel: */
     void (*on_probe)(struct bh_redis_subscriptions *s, struct bh_slice token);
-    /* The probe channel has been subscribed on a new link; it is always the first. */
+    /* A new link has subscribed to the probe's channel, always the first one. */
     void (*on_probing)(struct bh_redis_subscriptions *s);
     struct bh_map channels; /* struct subscription by channel */
-    struct bh_list queue;   /* those whose next command is to be sent */
+    struct bh_list queue;   /* subscriptions whose next command is to be sent */
     struct bh_defer flush;
-    size_t unconfirmed; /* channels in commands that Redis has not confirmed */
-    size_t restoring;   /* channels to be confirmed before this connection counts as up */
-    uint64_t heard;     /* messages, confirmations and answers to PING */
-    uint64_t looked;    /* `heard` when last looked at */
-    uint64_t pinged_ms; /* since when a PING has brought nothing at all; 0: none */
+    size_t unconfirmed;    /* channels in commands that Redis has not confirmed */
+    size_t restoring;      /* channels to be confirmed before this connection counts as up */
+    uint64_t heard;        /* messages, confirmations and answers to PING */
+    uint64_t heard_before; /* `heard` at the last check */
+    uint64_t pinged_ms;    /* when a PING was sent, if nothing has arrived since; 0: none */
     unsigned pongs_due;
-    bool asked; /* something has been subscribed on this connection */
+    bool subscribing; /* a SUBSCRIBE was sent on this connection */
     atomic_bool up;
 };
 
@@ -38,10 +38,10 @@ void bh_redis_subscriptions_start(struct bh_redis_subscriptions *s, struct bh_lo
                                   const struct bh_broker_sink *sink,
                                   struct bh_redis_locator *locator);
 void bh_redis_subscriptions_stop(struct bh_redis_subscriptions *s);
-/* To be called now and then: a link that has been silent is sent a PING, and one that owes the
- * answer for too long is dropped. */
-void bh_redis_subscriptions_look(struct bh_redis_subscriptions *s);
-/* As the broker's; a topic that is none is never live. */
+/* To be called at an interval: sends a PING on a link that was silent, and drops one that has not
+ * answered it in time. */
+void bh_redis_subscriptions_check_liveness(struct bh_redis_subscriptions *s);
+/* As the broker's; an invalid topic is never live. */
 bool bh_redis_subscriptions_add(struct bh_redis_subscriptions *s, struct bh_slice topic);
 void bh_redis_subscriptions_remove(struct bh_redis_subscriptions *s, struct bh_slice topic);
 

@@ -1,8 +1,8 @@
 /* commands.c - commands of scripts, pipelined with the worker's publishes.
  *
- * The link is shared, so commands that block it or change its state would hit everybody; they are
- * refused before anything is sent. The list holds what does that to the connection itself; what
- * harms the server is Redis' ACL to forbid. */
+ * The link is shared, so a command that blocks it or changes its state would affect all its users;
+ * such commands are refused before anything is sent. The list has those that do this to the
+ * connection; commands that harm the server are for the ACL of Redis to forbid. */
 #include "link/commands.h"
 
 #include "bellhop/base/error.h"

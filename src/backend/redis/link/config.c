@@ -1,7 +1,7 @@
 /* config.c - copies of a configuration, and the files that it names.
  *
- * A configuration is strings and numbers only, so that a copy stands alone: the broker and whoever
- * has links of its own take one each. */
+ * A configuration consists of strings and numbers, so a copy is independent: the broker and the
+ * tracker have one each. */
 #include "link/config.h"
 
 #include "bellhop/base/mem.h"

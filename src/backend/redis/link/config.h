@@ -1,5 +1,4 @@
-/* config.h - what the modules of the backend do with a configuration. Private to it. Thread: any.
- */
+/* config.h - copies and TLS files of a configuration. Private to the backend. Thread: any. */
 #ifndef BELLHOP_BACKEND_REDIS_CONFIG_H
 #define BELLHOP_BACKEND_REDIS_CONFIG_H
 
@@ -9,7 +8,7 @@
 /* A copy that owns all of its strings, with the default for each time that is 0. */
 void bh_redis_config_copy(struct bh_redis_config *out, const struct bh_redis_config *c);
 void bh_redis_config_free_copy(struct bh_redis_config *c);
-/* What the configuration's TLS trusts and shows. 0, or BH_EINVAL with *error (bh_free). */
+/* Reads the CA and the certificate of the configuration. 0, or BH_EINVAL with *error (bh_free). */
 int bh_redis_config_tls(const struct bh_redis_config *c, struct bh_tls_connector **out,
                         char **error);
 

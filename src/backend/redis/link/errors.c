@@ -1,54 +1,54 @@
-/* errors.c - the errors that a server sends, and what follows from each.
+/* errors.c - the errors of a server, and what follows from each.
  *
- * Three kinds. Some say that this is not the server to talk to, or not now (a replica, one that
- * loads its data): the link leaves it, waits, and looks again where Redis is. Some say that we may
- * not, or are not who we claim to be: configuration, which only people put right; the link goes on
- * trying at the pace of its back-off, because it is also put right on the other side. All others
- * (out of memory, a wrong type, a script that failed) are the answer to one command, and whoever
- * sent it gets them. */
+ * There are three kinds. With some the server is the wrong one, or not ready (a replica, loading
+ * its data): the link reconnects after a pause, and locates Redis again. Others are errors of the
+ * configuration (a wrong password, a missing permission), which an operator must correct; the link
+ * keeps trying with its back-off, because they may also be corrected at the server. All others (out
+ * of memory, wrong type, a script that failed) are the reply to one command and go to its caller.
+ */
 #include "link/errors.h"
 
 #include <stddef.h>
 
 static const struct bh_redis_error errors[] = {
-    {"LOADING ", "Redis is loading its data", "it serves when it has loaded", true, true},
-    {"MASTERDOWN ", "this Redis is a replica that has lost its master",
-     "bring the master back, or point the Redis URL at it", true, true},
-    {"READONLY ", "this Redis is a replica, or was made one",
+    {"LOADING ", "Redis is loading its data", "wait until it has loaded", true, true},
+    {"MASTERDOWN ", "this Redis is a replica without its master",
+     "restart the master, or point the Redis URL at it", true, true},
+    {"READONLY ", "this Redis is a replica",
      "point the Redis URL at the master, or use redis+sentinel://", true, true},
     {"BUSY ", "Redis is busy with a script", "SCRIPT KILL, or lower busy-reply-threshold", true,
      false},
     {"CLUSTERDOWN ", "the Redis cluster is down", "see CLUSTER INFO", true, false},
-    {"NOAUTH ", "Redis wants a password",
+    {"NOAUTH ", "Redis requires a password",
      "put user:password@ or :password@ into the Redis URL (for a Sentinel: sentinel_password=)",
      false, true},
-    {"WRONGPASS ", "Redis does not accept our user and password",
-     "check user and password in the Redis URL", false, false},
-    {"ERR invalid password", "Redis does not accept our password",
-     "check the password in the Redis URL", false, false},
-    {"ERR AUTH <password> called without", "this Redis has no password, but we have one for it",
-     "take the password out of the Redis URL", false, false},
-    {"ERR Client sent AUTH", "this Redis has no password, but we have one for it",
-     "take the password out of the Redis URL", false, false},
-    {"ERR wrong number of arguments for 'auth'", "this Redis is too old for users",
-     "give a password alone in the Redis URL", false, false},
-    {"ERR DB index", "Redis has no such database", "check the database number in the Redis URL",
+    {"WRONGPASS ", "user or password rejected by Redis", "check user and password in the Redis URL",
      false, false},
-    {"ERR invalid DB index", "Redis has no such database",
+    {"ERR invalid password", "password rejected by Redis", "check the password in the Redis URL",
+     false, false},
+    {"ERR AUTH <password> called without", "a password is configured, but Redis has none",
+     "remove the password from the Redis URL", false, false},
+    {"ERR Client sent AUTH", "a password is configured, but Redis has none",
+     "remove the password from the Redis URL", false, false},
+    {"ERR wrong number of arguments for 'auth'", "this Redis is too old for user names",
+     "use :password@ in the Redis URL", false, false},
+    {"ERR DB index", "no such database in Redis", "check the database number in the Redis URL",
+     false, false},
+    {"ERR invalid DB index", "no such database in Redis",
      "check the database number in the Redis URL", false, false},
-    {"ERR SELECT", "Redis has no such database", "check the database number in the Redis URL",
+    {"ERR SELECT", "no such database in Redis", "check the database number in the Redis URL", false,
+     false},
+    {"ERR max number of clients", "Redis has reached maxclients", "raise maxclients in Redis",
      false, false},
-    {"ERR max number of clients", "Redis has no room for another client",
-     "raise maxclients of Redis", false, false},
     {"NOPERM ", "the Redis user lacks a permission",
      "ACL SETUSER: it needs +publish +subscribe +unsubscribe +role, and the channels of the prefix "
      "and bellhop:probe:* (&pattern)",
      false, false},
-    {"OOM ", "Redis is out of memory", "raise maxmemory of Redis", false, false},
-    {"DENIED ", "Redis is in protected mode and lets in local clients only",
-     "give Redis a password, or bind it to an inner network and switch protected-mode off", false,
+    {"OOM ", "Redis is out of memory", "raise maxmemory in Redis", false, false},
+    {"DENIED ", "Redis is in protected mode: local clients only",
+     "set a password in Redis, or bind it to an internal network and set protected-mode no", false,
      false},
-    {"", "Redis answers with an error", "see its answer in the log", false, false},
+    {"", "error from Redis", "see the answer in the log", false, false},
 };
 
 const struct bh_redis_error *bh_redis_classify_error(struct bh_slice answer) {

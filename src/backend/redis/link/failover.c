@@ -124,7 +124,7 @@ static void post_news(struct locator *l, const struct bh_redis_master *master) {
 static void on_master(struct bh_redis_sentinel *s, const char *host, uint16_t port) {
     struct bh_redis_failover *f = BH_CONTAINER_OF(s, struct bh_redis_failover, watch);
     if (f->master.port != port || strcmp(f->master.host, host) != 0) {
-        bh_info("Sentinel names the master", bh_kv_str("master", f->config->master),
+        bh_info("master announced by Sentinel", bh_kv_str("master", f->config->master),
                 bh_kv_str("host", host), bh_kv_int("port", port));
         if (f->master.port)
             bh_metric_inc(&bh_redis_metrics[BH_REDIS_FAILOVERS]);

@@ -17,11 +17,13 @@
 
 #include <stdio.h>
 
-static const char *const commands[] = {[BH_REDIS_STEP_AUTH] = "AUTH",
-                                       [BH_REDIS_STEP_SELECT] = "SELECT",
-                                       [BH_REDIS_STEP_NAME] = "CLIENT SETNAME",
-                                       [BH_REDIS_STEP_ROLE] = "ROLE",
-                                       [BH_REDIS_STEP_PING] = "PING"};
+static const struct {
+    const char *command, *rejected;
+} steps[] = {[BH_REDIS_STEP_AUTH] = {"AUTH", "AUTH rejected by Redis"},
+             [BH_REDIS_STEP_SELECT] = {"SELECT", "SELECT rejected by Redis"},
+             [BH_REDIS_STEP_NAME] = {"CLIENT SETNAME", "CLIENT SETNAME rejected by Redis"},
+             [BH_REDIS_STEP_ROLE] = {"ROLE", "ROLE rejected by Redis"},
+             [BH_REDIS_STEP_PING] = {"PING", "PING rejected by Redis"}};
 
 static size_t auth(const struct bh_redis_config *c, struct bh_slice *argv) {
     size_t argc = 0;
@@ -86,9 +88,9 @@ static int rejected(enum bh_redis_step step, const struct bh_redis_config *confi
     if (e->transient)
         return BH_EUNAVAIL;
     if (repeats_password(config, answer))
-        answer = BH_SLICE("(not shown: it repeats the password)");
-    BH_LOG_LIMITED(BH_LOG_ERROR, "Redis refuses us", bh_kv_str("link", link_name),
-                   bh_kv_str("command", commands[step]), bh_kv_slice("answer", answer),
+        answer = BH_SLICE("(not shown: it contains the password)");
+    BH_LOG_LIMITED(BH_LOG_ERROR, steps[step].rejected, bh_kv_str("link", link_name),
+                   bh_kv_str("command", steps[step].command), bh_kv_slice("answer", answer),
                    bh_kv_str("hint", e->hint));
     return BH_EDENIED;
 }
@@ -104,6 +106,6 @@ int bh_redis_handshake_check(enum bh_redis_step step, const struct bh_redis_conf
     if (reply->type == BH_REPLY_ARRAY && reply->count > 0 &&
         bh_slice_eq(reply->elements[0].str, BH_SLICE("master")))
         return 0;
-    *why = "what Sentinel names is no master (a failover may be under way)";
+    *why = "not a master (a failover may be in progress)";
     return BH_EUNAVAIL;
 }

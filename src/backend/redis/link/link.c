@@ -129,7 +129,7 @@ static void disconnect(struct bh_redis_link *link) {
     bh_defer_cancel(&link->flush);
     bh_bytes_free(&link->out);
     link->out_head = 0;
-    link->waiting = false;
+    link->awaiting = false;
 }
 
 static const char *server(const struct bh_redis_link *link, char out[SERVER_TEXT_MAX]) {
@@ -174,9 +174,9 @@ void bh_redis_link_drop(struct bh_redis_link *link, int error, const char *why) 
 /* --- output --- */
 
 /* By the clock and not by the tick's time: a long tick of this process is no silence of Redis. */
-static void wait_from_now(struct bh_redis_link *link) {
-    link->waiting = link->pending.count > 0;
-    link->waiting_ms = bh_clock_ms();
+static void restart_deadline(struct bh_redis_link *link) {
+    link->awaiting = link->pending.count > 0;
+    link->awaiting_ms = bh_clock_ms();
 }
 
 static void sent_everything(struct bh_redis_link *link) {
@@ -196,13 +196,13 @@ static void write_out(struct bh_redis_link *link) {
             return;
         }
         if (n < 0) {
-            bh_redis_link_drop(link, BH_EIO, "the connection to Redis broke while writing");
+            bh_redis_link_drop(link, BH_EIO, "connection to Redis lost while writing");
             return;
         }
         link->out_head += (size_t)n;
         link->sent += (uint64_t)n;
-        if (!link->waiting)
-            wait_from_now(link);
+        if (!link->awaiting)
+            restart_deadline(link);
     }
     sent_everything(link);
 }
@@ -211,7 +211,7 @@ static void on_flush(struct bh_defer *d) {
     write_out(BH_CONTAINER_OF(d, struct bh_redis_link, flush));
 }
 
-static const char *refusal(const struct bh_redis_link *link, size_t bound) {
+static const char *rejection(const struct bh_redis_link *link, size_t bound) {
     if (link->state != BH_REDIS_READY && link->state != BH_REDIS_AUTH)
         return "not connected to Redis";
     if (bound > BH_REDIS_OUT_MAX || link->out.len - link->out_head > BH_REDIS_OUT_MAX - bound ||
@@ -221,7 +221,7 @@ static const char *refusal(const struct bh_redis_link *link, size_t bound) {
 }
 
 char *bh_redis_link_begin(struct bh_redis_link *link, size_t bound, const char **why) {
-    *why = refusal(link, bound);
+    *why = rejection(link, bound);
     if (*why)
         return NULL;
     if (link->out_head > link->out.len / 2 && bound > link->out.cap - link->out.len) {
@@ -262,7 +262,7 @@ bool bh_redis_link_send(struct bh_redis_link *link, size_t argc, const struct bh
 
 /* --- replies --- */
 
-static void take_answer(struct bh_redis_link *link, const struct bh_reply *reply) {
+static void complete_next(struct bh_redis_link *link, const struct bh_reply *reply) {
     unsigned connection = link->connections;
     bool was_ready = link->state == BH_REDIS_READY;
     const struct bh_redis_error *e =
@@ -275,19 +275,19 @@ static void take_answer(struct bh_redis_link *link, const struct bh_reply *reply
 
 static void take_reply(struct bh_redis_link *link, const struct bh_reply *reply) {
     if (link->pending.count) {
-        take_answer(link, reply);
+        complete_next(link, reply);
     } else if (link->callbacks->on_push && link->state == BH_REDIS_READY) {
         link->callbacks->on_push(link, reply);
     } else {
-        bh_redis_link_drop(link, BH_EPROTO, "Redis answered what nobody asked");
+        bh_redis_link_drop(link, BH_EPROTO, "protocol error from Redis: a reply without a command");
     }
 }
 
 /* The reader's reason may be text of the reader itself, so it is logged and not kept. */
 static void drop_malformed(struct bh_redis_link *link, int error) {
-    bh_warn_limited("what Redis sends is no reply", bh_kv_str("link", link->name),
+    bh_warn_limited("protocol error from Redis", bh_kv_str("link", link->name),
                     bh_kv_str("reason", link->reader.why));
-    bh_redis_link_drop(link, error, "what Redis sends is no reply");
+    bh_redis_link_drop(link, error, "protocol error from Redis");
 }
 
 static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
@@ -306,7 +306,7 @@ static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     if (got < 0)
         drop_malformed(link, got);
     else if (answered)
-        wait_from_now(link);
+        restart_deadline(link);
 }
 
 /* The next attempt reads the files again: they may have been corrected. */
@@ -315,7 +315,7 @@ static void tls_failed(struct bh_redis_link *link) {
                     bh_kv_str("reason", bh_tls_failure(&link->stream)));
     bh_tls_connector_unref(link->tls);
     link->tls = NULL;
-    bh_redis_link_drop(link, BH_EPROTO, "TLS to Redis failed; the log says why");
+    bh_redis_link_drop(link, BH_EPROTO, "TLS to Redis failed; see the log");
 }
 
 static void on_end(struct bh_stream *s, int error) {
@@ -325,8 +325,7 @@ static void on_end(struct bh_stream *s, int error) {
         tls_failed(link);
     else
         bh_redis_link_drop(link, error ? error : BH_ECLOSED,
-                           refused ? "the connection to Redis was refused"
-                                   : "Redis closed the connection");
+                           refused ? "connection to Redis refused" : "Redis closed the connection");
 }
 
 /* --- the handshake --- */
@@ -384,7 +383,7 @@ static int read_tls_files(struct bh_redis_link *link) {
     char *error;
     if (link->tls || bh_redis_config_tls(link->config, &link->tls, &error) == 0)
         return 0;
-    BH_LOG_LIMITED(BH_LOG_ERROR, "no TLS to Redis", bh_kv_str("link", link->name),
+    BH_LOG_LIMITED(BH_LOG_ERROR, "TLS files for Redis are unusable", bh_kv_str("link", link->name),
                    bh_kv_str("reason", error));
     bh_free(error);
     return BH_EINVAL;
@@ -394,12 +393,12 @@ static void connect_to(struct bh_redis_link *link, const struct bh_addr *addr) {
     link->sent = 0;
     bh_redis_reader_reset(&link->reader);
     if (link->config->tls && read_tls_files(link) != 0) {
-        bh_redis_link_drop(link, BH_EINVAL, "the files for TLS to Redis cannot be used");
+        bh_redis_link_drop(link, BH_EINVAL, "TLS files for Redis are unusable; see the log");
         return;
     }
     set_state(link, BH_REDIS_CONNECTING);
     if (bh_stream_connect(&link->stream, link->loop, addr, &stream_callbacks) != 0) {
-        bh_redis_link_drop(link, BH_EUNAVAIL, "the connection to Redis was refused");
+        bh_redis_link_drop(link, BH_EUNAVAIL, "connection to Redis refused");
     } else if (link->config->tls) {
         bh_tls_connect(&link->stream, link->tls, link->host);
         bh_stream_read(&link->stream, true);
@@ -410,7 +409,7 @@ static void on_resolved(void *ud, int error, const struct bh_addr *addr) {
     struct bh_redis_link *link = ud;
     link->resolve = NULL;
     if (error)
-        bh_redis_link_drop(link, error, "the host name of Redis cannot be resolved");
+        bh_redis_link_drop(link, error, "cannot resolve the host name of Redis");
     else
         connect_to(link, addr);
 }
@@ -437,7 +436,7 @@ static void ask_locator(struct bh_redis_link *link) {
     set_state(link, BH_REDIS_ASKING);
     link->host = NULL;
     if (link->config->tls && read_tls_files(link) != 0)
-        bh_redis_link_drop(link, BH_EINVAL, "the files for TLS to Redis cannot be used");
+        bh_redis_link_drop(link, BH_EINVAL, "TLS files for Redis are unusable; see the log");
     else
         link->locator->vt->ask(link->locator, link);
 }
@@ -486,10 +485,10 @@ static void send_ping(struct bh_redis_link *link) {
 
 static void check_deadline(struct bh_redis_link *link) {
     uint64_t now = bh_loop_now(link->loop), limit = link->config->command_timeout_ms;
-    uint64_t waited = link->waiting && now > link->waiting_ms ? now - link->waiting_ms : 0;
+    uint64_t waited = link->awaiting && now > link->awaiting_ms ? now - link->awaiting_ms : 0;
     uint64_t pause = check_interval(link);
     if (waited >= limit) {
-        bh_redis_link_drop(link, BH_ETIMEDOUT, "Redis does not answer");
+        bh_redis_link_drop(link, BH_ETIMEDOUT, "timeout: no answer from Redis");
         return;
     }
     if (link->pending.count == 0)
@@ -504,7 +503,7 @@ static void on_timer(struct bh_timer *t) {
     else if (link->state == BH_REDIS_BACKOFF)
         try_connect(link);
     else
-        bh_redis_link_drop(link, BH_ETIMEDOUT, "connecting to Redis takes too long");
+        bh_redis_link_drop(link, BH_ETIMEDOUT, "timeout: connecting to Redis");
 }
 
 /* --- life --- */

@@ -75,8 +75,7 @@ struct bh_redis_link {
     unsigned attempts;    /* failed ones since the link last proved stable */
     unsigned connections; /* also counts drops, so a caller sees that a callback has dropped it */
     uint64_t ready_ms;    /* when it became READY */
-    _Atomic(const char *)
-        down_reason;  /* why it is down, a constant sentence; NULL: READY, or new */
+    _Atomic(const char *) down_reason; /* a constant sentence; NULL: READY, or new */
     const char *host; /* where to, or NULL: not known yet, or a unix socket; of the locator */
     uint16_t port;
     struct bh_tls_connector *tls; /* NULL: plain, or to be made from the files */
@@ -86,10 +85,11 @@ struct bh_redis_link {
     struct bh_defer flush;
     struct bh_redis_reader reader;
     struct bh_bytes out;
-    size_t out_head;     /* bytes of out that the kernel has accepted */
-    uint64_t sent;       /* bytes of this connection that the kernel has accepted */
-    bool waiting;        /* for a reply */
-    uint64_t waiting_ms; /* since the command was sent or the last reply came, whichever is later */
+    size_t out_head; /* bytes of out that the kernel has accepted */
+    uint64_t sent;   /* bytes of this connection that the kernel has accepted */
+    bool awaiting;   /* a reply */
+    uint64_t
+        awaiting_ms; /* since the command was sent or the last reply came, whichever is later */
     struct {
         struct bh_redis_pending *ring;
         size_t mask, head, count;

@@ -1,4 +1,4 @@
-/* metrics.h - what the Redis backend counts. Private to it. */
+/* metrics.h - the metrics of the Redis backend. Private to it. */
 #ifndef BELLHOP_BACKEND_REDIS_METRICS_H
 #define BELLHOP_BACKEND_REDIS_METRICS_H
 

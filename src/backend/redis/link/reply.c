@@ -1,13 +1,13 @@
 /* reply.c - replies in an arena.
  *
- * hiredis asks for objects through a table of functions. An array takes room for all its elements
- * at once and each element is written into its place, so a reply is struct bh_reply from the start.
- * The arena is a list of chunks that is emptied before the next reply; the first chunk stays, so
- * small replies allocate nothing. A finished reply never shares the arena with a begun one, because
- * the parser is asked for one reply at a time.
+ * hiredis creates objects through a table of functions. An array allocates all its elements at once
+ * and each element is written into its place, so a reply is a struct bh_reply from the start. The
+ * arena is a list of chunks that is emptied before the next reply; the first chunk is kept, so
+ * small replies allocate nothing. A complete reply never shares the arena with a partial one,
+ * because the parser is asked for one reply at a time.
  *
- * Limits: the bytes of one reply, the memory of one reply (which bounds what an array may claim to
- * hold before its elements arrive), the length of a line. Nesting is bounded by hiredis. */
+ * Limits: the bytes of one reply, the memory of one reply (which bounds the size that an array may
+ * announce before its elements arrive), the length of a line. hiredis bounds the nesting. */
 #include "link/reply.h"
 
 #include "bellhop/base/error.h"
@@ -17,9 +17,8 @@
 
 #define CHUNK_MIN      4096
 #define LINE_MAX_BYTES (64 * 1024)
-/* The parser moves the rest of its buffer to the front now and then; small bites keep that cheap.
- */
-#define BITE (16 * 1024)
+/* The parser moves the rest of its buffer to the front; small portions keep that cheap. */
+#define PORTION (16 * 1024)
 
 struct bh_redis_chunk {
     struct bh_redis_chunk *next;
@@ -59,7 +58,7 @@ static void arena_clear(struct bh_redis_reader *r, size_t keep_below) {
     r->chunks = c;
 }
 
-/* --- what the parser calls --- */
+/* --- called by the parser --- */
 
 static struct bh_reply *place(const redisReadTask *task, enum bh_reply_type type) {
     struct bh_reply *reply;
@@ -166,45 +165,45 @@ void bh_redis_reader_feed(struct bh_redis_reader *r, struct bh_slice bytes) {
     r->input = bytes;
 }
 
-static int refuse(struct bh_redis_reader *r, int error, const char *why) {
+static int fail(struct bh_redis_reader *r, int error, const char *why) {
     r->why = why;
     return error;
 }
 
-/* Without a line's end in sight the parser would search the same bytes again at each bite. */
+/* Without a line end the parser would search the same bytes again with each portion. */
 static bool endless_line(const redisReader *p) {
     return p->len - p->pos > LINE_MAX_BYTES && !memchr(p->buf + p->pos, '\n', LINE_MAX_BYTES);
 }
 
-static int take_bite(struct bh_redis_reader *r) {
-    size_t n = r->input.n < BITE ? r->input.n : BITE;
+static int feed_portion(struct bh_redis_reader *r) {
+    size_t n = r->input.n < PORTION ? r->input.n : PORTION;
     if (redisReaderFeed(r->parser, r->input.p, n) != REDIS_OK)
-        return refuse(r, BH_EPROTO, r->parser->errstr);
+        return fail(r, BH_EPROTO, r->parser->errstr);
     r->input = bh_slice(r->input.p + n, r->input.n - n);
-    r->unfinished += n;
-    if (r->unfinished > BH_REDIS_REPLY_MAX)
-        return refuse(r, BH_ETOOBIG, "a reply is larger than 64 MiB");
+    r->incomplete += n;
+    if (r->incomplete > BH_REDIS_REPLY_MAX)
+        return fail(r, BH_ETOOBIG, "a reply is larger than 64 MiB");
     return 0;
 }
 
 int bh_redis_reader_next(struct bh_redis_reader *r, const struct bh_reply **out) {
     for (;;) {
-        /* While a reply is unfinished, the arena holds its first part. */
+        /* While a reply is incomplete, the arena holds its first part. */
         if (r->parser->ridx == -1)
             arena_clear(r, CHUNK_MIN);
         void *reply = NULL;
         if (redisReaderGetReply(r->parser, &reply) != REDIS_OK)
-            return refuse(r, BH_EPROTO, r->parser->errstr);
+            return fail(r, BH_EPROTO, r->parser->errstr);
         if (reply) {
-            r->unfinished = r->parser->len - r->parser->pos;
+            r->incomplete = r->parser->len - r->parser->pos;
             *out = reply;
             return 1;
         }
         if (endless_line(r->parser))
-            return refuse(r, BH_EPROTO, "a line has no end");
+            return fail(r, BH_EPROTO, "a line without an end");
         if (r->input.n == 0)
             return 0;
-        int error = take_bite(r);
+        int error = feed_portion(r);
         if (error)
             return error;
     }

@@ -7,7 +7,7 @@
 
 #include "bellhop/core/redis.h"
 
-/* What one reply may take, on the wire and in memory; a server that sends more is not believed. */
+/* The limits of one reply, on the wire and in memory; more is a protocol error. */
 #define BH_REDIS_REPLY_MAX       (64u * 1024 * 1024)
 #define BH_REDIS_REPLY_ARENA_MAX (128u * 1024 * 1024)
 
@@ -18,19 +18,19 @@ struct bh_redis_reader {
     struct redisReader *parser;
     struct bh_redis_chunk *chunks; /* the newest first; the oldest is kept for the next reply */
     size_t arena_bytes;
-    size_t unfinished; /* bytes fed since the last reply */
+    size_t incomplete; /* bytes fed since the last reply */
     struct bh_slice input;
     const char *why;
 };
 
 void bh_redis_reader_init(struct bh_redis_reader *r);
 void bh_redis_reader_deinit(struct bh_redis_reader *r);
-/* Forgets everything, for a new connection. */
+/* For a new connection. */
 void bh_redis_reader_reset(struct bh_redis_reader *r);
 /* Hands in bytes that must live until bh_redis_reader_next has returned 0 or an error. */
 void bh_redis_reader_feed(struct bh_redis_reader *r, struct bh_slice bytes);
-/* 1 with *out, valid until the next call; 0 when the bytes are used up; BH_EPROTO or BH_ETOOBIG for
- * what is no reply, r->why says how. Strings are NUL-terminated beyond their length. */
+/* 1 with *out, valid until the next call; 0 when the bytes are used up; BH_EPROTO or BH_ETOOBIG
+ * with r->why. Strings are NUL-terminated beyond their length. */
 int bh_redis_reader_next(struct bh_redis_reader *r, const struct bh_reply **out);
 
 #endif

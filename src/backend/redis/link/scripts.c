@@ -1,8 +1,7 @@
 /* scripts.c - calls of scripts.
  *
- * Keys and arguments are kept as they go over the wire, each in a buffer of its own because they
- * are made side by side and sent one after the other. They live until the reply has come, for the
- * one repetition. */
+ * Keys and arguments are stored as they are sent, in a buffer each, because they are added side by
+ * side and sent one after the other. They live until the reply, for the one repetition. */
 #include "link/scripts.h"
 
 #include "bellhop/base/error.h"

@@ -1,9 +1,9 @@
-/* scripts.h - scripts that run inside Redis (lua/redis, embedded by the build), and calling them.
+/* scripts.h - scripts that run inside Redis (lua/redis, embedded by the build), and calls of them.
  *
- * A call is gathered, key by key and argument by argument, and sent by the script's digest. When
- * Redis does not know the script (it has been restarted, or somebody flushed its scripts) the call
- * is repeated once with the script itself, so it may be overtaken by calls that were sent after it:
- * whoever needs an order waits for the completion. Private to the backend. Thread: the link's. */
+ * A call is built key by key and argument by argument, and sent with the digest of the script. When
+ * Redis does not know the script (it was restarted, or its scripts were flushed) the call is
+ * repeated once with the text of the script, so calls that were sent after it may overtake it: if
+ * the order matters, wait for the completion. Private to the backend. Thread: the link's. */
 #ifndef BELLHOP_BACKEND_REDIS_SCRIPTS_H
 #define BELLHOP_BACKEND_REDIS_SCRIPTS_H
 
@@ -17,7 +17,7 @@ struct bh_redis_script {
 
 struct bh_redis_call;
 
-/* prefix: of its keys; borrowed until it is sent. Send it: nothing else frees it. */
+/* prefix: of its keys; borrowed until it is sent. Only sending it frees it. */
 struct bh_redis_call *bh_redis_call_new(const struct bh_redis_script *script,
                                         struct bh_slice prefix);
 /* The key <prefix><kind><name>, for example "ws:" "connections:" "42". */

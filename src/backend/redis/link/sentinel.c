@@ -45,7 +45,8 @@ static void report(struct bh_redis_sentinel *s, struct bh_slice host, struct bh_
     uint64_t number;
     if (host.n == 0 || host.n > BH_REDIS_HOST_MAX || memchr(host.p, '\0', host.n) ||
         bh_slice_u64(port, UINT16_MAX, &number) != 0 || number == 0) {
-        bh_redis_link_drop(&s->link, BH_EPROTO, "a Sentinel names an address that is none");
+        bh_redis_link_drop(&s->link, BH_EPROTO,
+                           "protocol error from Sentinel: invalid address of the master");
         return;
     }
     snprintf(text, sizeof text, "%.*s", BH_SLICE_ARG(host));
@@ -61,18 +62,18 @@ static void on_address(const struct bh_redis_completion *c, int error,
         return;
     const struct bh_reply *e = reply->elements;
     if (reply->type == BH_REPLY_ERROR) {
-        BH_LOG_LIMITED(BH_LOG_ERROR, "a Sentinel refuses us", bh_kv_str("sentinel", s->host),
+        BH_LOG_LIMITED(BH_LOG_ERROR, "command rejected by Sentinel", bh_kv_str("sentinel", s->host),
                        bh_kv_slice("answer", reply->str),
                        bh_kv_str("hint", "its user needs +sentinel|get-master-addr-by-name, "
                                          "+subscribe, +ping and the channel +switch-master"));
-        bh_redis_link_drop(&s->link, BH_EDENIED, "a Sentinel refuses to tell where Redis is");
+        bh_redis_link_drop(&s->link, BH_EDENIED, "get-master-addr-by-name rejected by Sentinel");
     } else if (reply->type == BH_REPLY_NIL) {
-        bh_redis_link_drop(&s->link, BH_ENOTFOUND, "a Sentinel knows no master of this name");
+        bh_redis_link_drop(&s->link, BH_ENOTFOUND, "Sentinel does not know a master of this name");
     } else if (reply->type == BH_REPLY_ARRAY && reply->count == 2 && e[0].type == BH_REPLY_STRING &&
                e[1].type == BH_REPLY_STRING) {
         report(s, e[0].str, e[1].str);
     } else {
-        bh_redis_link_drop(&s->link, BH_EPROTO, "not what a Sentinel answers");
+        bh_redis_link_drop(&s->link, BH_EPROTO, "protocol error from Sentinel");
     }
 }
 
@@ -91,7 +92,7 @@ static void on_push(struct bh_redis_link *link, const struct bh_reply *reply) {
     const struct bh_reply *e = reply->elements;
     s->heard = true;
     if (reply->type == BH_REPLY_ERROR)
-        bh_redis_link_drop(link, BH_EDENIED, "a Sentinel refuses to tell of failovers");
+        bh_redis_link_drop(link, BH_EDENIED, "subscription rejected by Sentinel");
     else if (reply->type == BH_REPLY_ARRAY && reply->count == 3 && e[0].type == BH_REPLY_STRING &&
              e[2].type == BH_REPLY_STRING && bh_slice_eq(e[0].str, BH_SLICE("message")))
         on_switch(s, e[2].str);
@@ -109,7 +110,7 @@ static void ask(struct bh_redis_sentinel *s) {
 static void on_timer(struct bh_timer *t) {
     struct bh_redis_sentinel *s = BH_CONTAINER_OF(t, struct bh_redis_sentinel, timer);
     if (!s->heard) {
-        bh_redis_link_drop(&s->link, BH_ETIMEDOUT, "a Sentinel does not answer");
+        bh_redis_link_drop(&s->link, BH_ETIMEDOUT, "timeout: no answer from Sentinel");
         return;
     }
     s->heard = false;

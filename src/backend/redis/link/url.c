@@ -1,9 +1,9 @@
-/* url.c - a Redis URL into a configuration. Pure; any thread.
+/* url.c - parses a Redis URL into a configuration. Thread: any.
  *
- * The URL is taken apart left to right: scheme, user info (everything before the last '@' of the
- * authority), host and port or a list of them, path, query. Only then are the parts
- * percent-decoded, so an encoded '@' or '/' in a password separates nothing. No error repeats a
- * part of the URL. */
+ * The URL is split from left to right: scheme, user info (everything before the last '@' of the
+ * authority), host and port or a list of them, path, query. The parts are percent-decoded after
+ * that, so an encoded '@' or '/' in a password separates nothing. No error shows a part of the URL.
+ */
 #include "bellhop/backend/redis.h"
 
 #include "bellhop/base/buf.h"
@@ -37,12 +37,12 @@ struct parts {
     struct bh_slice user_info, host, path, query;
 };
 
-static int refuse(const char **why, const char *reason) {
+static int fail(const char **why, const char *reason) {
     *why = reason;
     return BH_EINVAL;
 }
 
-static bool take_prefix(struct bh_slice *s, const char *prefix) {
+static bool skip_prefix(struct bh_slice *s, const char *prefix) {
     struct bh_slice p = bh_slice_cstr(prefix);
     if (s->n < p.n || !bh_slice_caseeq(bh_slice(s->p, p.n), p))
         return false;
@@ -50,7 +50,7 @@ static bool take_prefix(struct bh_slice *s, const char *prefix) {
     return true;
 }
 
-/* Cuts s at the first c; what follows it (without c) is returned. */
+/* Cuts s at the first c; returns what follows it. */
 static struct bh_slice cut(struct bh_slice *s, char c, bool *found) {
     const char *at = s->n ? memchr(s->p, c, s->n) : NULL;
     *found = at != NULL;
@@ -61,18 +61,18 @@ static struct bh_slice cut(struct bh_slice *s, char c, bool *found) {
     return rest;
 }
 
-static const struct scheme *take_scheme(struct bh_slice *url) {
+static const struct scheme *parse_scheme(struct bh_slice *url) {
     for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
-        if (take_prefix(url, schemes[i].prefix))
+        if (skip_prefix(url, schemes[i].prefix))
             return &schemes[i];
     return NULL;
 }
 
 static int split(struct bh_slice url, struct parts *out, const char **why) {
-    *out = (struct parts){.scheme = take_scheme(&url)};
+    *out = (struct parts){.scheme = parse_scheme(&url)};
     if (!out->scheme)
-        return refuse(why, "a Redis URL begins with redis://, rediss:// (TLS), unix://, "
-                           "redis+sentinel:// or rediss+sentinel://");
+        return fail(why, "a Redis URL begins with redis://, rediss:// (TLS), unix://, "
+                         "redis+sentinel:// or rediss+sentinel://");
     bool found;
     out->query = cut(&url, '?', &found);
     const char *slash = url.n ? memchr(url.p, '/', url.n) : NULL;
@@ -88,13 +88,13 @@ static int split(struct bh_slice url, struct parts *out, const char **why) {
     return 0;
 }
 
-/* The text is *out's from now on; what *out held before is freed. */
+/* Frees the previous *out. */
 static int decode(struct bh_slice s, const char **out, const char **why) {
     char *text = bh_malloc(s.n + 1);
     int n = bh_slice_urldecode(s, false, text);
     if (n < 0 || memchr(text, '\0', (size_t)n)) {
         bh_free(text);
-        return refuse(why, "the Redis URL has a bad percent-encoding (write % itself as %25)");
+        return fail(why, "invalid percent-encoding in the Redis URL (write % as %25)");
     }
     text[n] = '\0';
     bh_free((char *)*out);
@@ -106,8 +106,8 @@ static int parse_user_info(struct bh_slice user, struct bh_redis_config *out, co
     bool has_password;
     struct bh_slice password = cut(&user, ':', &has_password);
     if (!has_password)
-        return refuse(why, "the Redis URL has a user without a password: write user:password@ or "
-                           ":password@");
+        return fail(why, "user without a password in the Redis URL: write user:password@ or "
+                         ":password@");
     int error = 0;
     if (user.n)
         error = decode(user, &out->user, why);
@@ -119,7 +119,7 @@ static int parse_user_info(struct bh_slice user, struct bh_redis_config *out, co
 static int parse_database(struct bh_slice digits, struct bh_redis_config *out, const char **why) {
     uint64_t n;
     if (bh_slice_u64(digits, INT_MAX, &n) != 0)
-        return refuse(why, "the database in the Redis URL is not a number");
+        return fail(why, "the database in the Redis URL is not a number");
     out->database = (unsigned)n;
     return 0;
 }
@@ -127,16 +127,16 @@ static int parse_database(struct bh_slice digits, struct bh_redis_config *out, c
 static int parse_file(struct bh_slice value, const struct parts *u, const char **out,
                       const char **why) {
     if (!u->scheme->tls)
-        return refuse(why, "ca, cert and key are for rediss:// (TLS)");
+        return fail(why, "ca, cert and key are for rediss:// (TLS)");
     if (value.n == 0)
-        return refuse(why, "ca, cert and key of the Redis URL each name a file");
+        return fail(why, "ca, cert and key of the Redis URL each name a file");
     return decode(value, out, why);
 }
 
 static int parse_sentinel_login(struct bh_slice value, const struct parts *u, const char **out,
                                 const char **why) {
     if (u->scheme->form != SENTINEL)
-        return refuse(why, "sentinel_user and sentinel_password are for redis+sentinel://");
+        return fail(why, "sentinel_user and sentinel_password are for redis+sentinel://");
     return decode(value, out, why);
 }
 
@@ -155,10 +155,10 @@ static int parse_parameter(struct bh_slice name, struct bh_slice value, const st
     if (bh_slice_eq(name, BH_SLICE("sentinel_password")))
         return parse_sentinel_login(value, u, &out->sentinel_password, why);
     if (bh_slice_eq(name, BH_SLICE("insecure")))
-        return refuse(why, "there is no insecure TLS: name the CA of Redis by ca=FILE (a "
-                           "self-signed certificate is its own CA)");
-    return refuse(why, "the parameters of a Redis URL are db, ca, cert, key, sentinel_user and "
-                       "sentinel_password");
+        return fail(why, "insecure TLS is not supported: name the CA of Redis with ca=FILE (a "
+                         "self-signed certificate is its own CA)");
+    return fail(why, "the parameters of a Redis URL are db, ca, cert, key, sentinel_user and "
+                     "sentinel_password");
 }
 
 static int parse_query(const struct parts *u, struct bh_redis_config *out, const char **why) {
@@ -171,37 +171,36 @@ static int parse_query(const struct parts *u, struct bh_redis_config *out, const
             return error;
     }
     if (out->key_file && !out->cert_file)
-        return refuse(why, "key= in the Redis URL goes with cert=");
+        return fail(why, "key= in the Redis URL requires cert=");
     if (out->sentinel_user && !out->sentinel_password)
-        return refuse(why, "sentinel_user in the Redis URL goes with sentinel_password");
+        return fail(why, "sentinel_user in the Redis URL requires sentinel_password");
     return 0;
 }
 
 static int parse_unix(const struct parts *u, struct bh_redis_config *out, const char **why) {
     struct bh_addr addr;
     if (u->host.n)
-        return refuse(why, "a unix socket has an absolute path: unix:///run/redis.sock");
+        return fail(why, "a unix socket has an absolute path: unix:///run/redis.sock");
     int error = decode(u->path, &out->unix_path, why);
     if (!error)
         error = bh_addr_parse(bh_slice_cstr(out->unix_path), &addr, why);
     return error;
 }
 
-/* HOST[:PORT]; *port is left alone when it is not named. */
+/* HOST[:PORT]; without a port *port is unchanged. */
 static int parse_host(struct bh_slice host, const char **out, uint16_t *port, const char **why) {
     bool bracketed = host.n && host.p[host.n - 1] == ']';
     if (!bracketed && host.n && memchr(host.p, ':', host.n) &&
         bh_addr_split(host, &host, port) != 0)
-        return refuse(why,
-                      "the host and port of the Redis URL are written HOST:PORT or [IPV6]:PORT");
+        return fail(why, "the host and port of the Redis URL are written HOST:PORT or [IPV6]:PORT");
     if (bracketed && (host.p[0] != '[' || host.n < 3))
-        return refuse(why, "an IPv6 address in the Redis URL is written [IPV6]");
+        return fail(why, "an IPv6 address in the Redis URL is written [IPV6]");
     if (bracketed)
         host = bh_slice(host.p + 1, host.n - 2);
     if (host.n == 0)
-        return refuse(why, "the Redis URL names no host");
+        return fail(why, "no host in the Redis URL");
     if (*port == 0)
-        return refuse(why, "the port of the Redis URL is 1..65535");
+        return fail(why, "the port of the Redis URL is 1..65535");
     return decode(host, out, why);
 }
 
@@ -225,7 +224,7 @@ static int add_sentinel(struct bh_bytes *list, struct bh_slice one, const char *
     bh_bytes_addf(list, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
     if (strchr(host, ',') ||
         bh_addr_split(bh_slice(list->p + begins, list->len - begins), &decoded, &again) != 0)
-        error = refuse(why, "a Sentinel in the Redis URL has no name of a host");
+        error = fail(why, "invalid host name of a Sentinel in the Redis URL");
     bh_free((char *)host);
     return error;
 }
@@ -233,10 +232,10 @@ static int add_sentinel(struct bh_bytes *list, struct bh_slice one, const char *
 static int parse_sentinels(struct bh_slice hosts, const char **out, const char **why) {
     struct bh_bytes list = {0};
     struct bh_slice one;
-    int error = hosts.n ? 0 : refuse(why, "the Redis URL names no Sentinel");
+    int error = hosts.n ? 0 : fail(why, "no Sentinel in the Redis URL");
     for (unsigned count = 0; !error && bh_slice_split(&hosts, ',', &one); count++)
         error = count < SENTINELS_MAX ? add_sentinel(&list, one, why)
-                                      : refuse(why, "the Redis URL names more than 32 Sentinels");
+                                      : fail(why, "more than 32 Sentinels in the Redis URL");
     if (!error) {
         bh_bytes_addc(&list, '\0');
         *out = bh_strdup(list.p);
@@ -248,11 +247,11 @@ static int parse_sentinels(struct bh_slice hosts, const char **out, const char *
 static int parse_sentinel(const struct parts *u, struct bh_redis_config *out, const char **why) {
     struct bh_slice name = u->path;
     bool has_database;
-    take_prefix(&name, "/");
+    skip_prefix(&name, "/");
     struct bh_slice database = cut(&name, '/', &has_database);
     if (name.n == 0)
-        return refuse(why, "the Redis URL does not name the master: "
-                           "redis+sentinel://host1,host2/master-name");
+        return fail(why, "no master name in the Redis URL: "
+                         "redis+sentinel://host1,host2/master-name");
     int error = parse_sentinels(u->host, &out->sentinels, why);
     if (!error)
         error = decode(name, &out->master, why);
@@ -261,7 +260,7 @@ static int parse_sentinel(const struct parts *u, struct bh_redis_config *out, co
     return error;
 }
 
-static int parse_place(const struct parts *u, struct bh_redis_config *out, const char **why) {
+static int parse_server(const struct parts *u, struct bh_redis_config *out, const char **why) {
     switch (u->scheme->form) {
     case UNIX:
         return parse_unix(u, out, why);
@@ -286,7 +285,7 @@ int bh_redis_config_parse(struct bh_slice url, struct bh_redis_config *out, cons
     if (!error)
         out->tls = parts.scheme->tls;
     if (!error)
-        error = parse_place(&parts, out, why);
+        error = parse_server(&parts, out, why);
     if (!error)
         error = parse_query(&parts, out, why);
     if (!error && parts.has_user_info)

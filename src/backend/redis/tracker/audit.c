@@ -43,7 +43,7 @@ static void on_page(void *ud, bh_handle handle, int error, const struct bh_reply
         !bh_redis_all_strings(e + 1, reply->count - 1))
         return;
     if (e[0].integer > 0) {
-        r->on_lost(r, "keys of users have been removed; Redis must not evict them");
+        r->on_lost(r, "keys of users are missing; Redis must not evict them");
         return;
     }
     snprintf(audit->cursor, sizeof audit->cursor, "%.*s", BH_SLICE_ARG(e[1].str));

@@ -177,7 +177,7 @@ static void on_written(void *ud, bh_handle handle, int error, const struct bh_re
     if (!bh_redis_reply_ok(r, handle, "track", error, reply))
         return;
     if (!is_written(c, reply)) {
-        r->on_failed(r, "track", BH_SLICE("an unexpected answer"));
+        r->on_failed(r, "track", BH_SLICE("unexpected answer"));
         return;
     }
     bh_redis_count_skipped("connections:", e[2].integer);
@@ -188,7 +188,7 @@ static void on_written(void *ud, bh_handle handle, int error, const struct bh_re
     bh_redis_departed_confirmed_all(c->departed);
     bh_redis_events_raise_all(c->events, e + REPLY_HEAD + none, reply->count - REPLY_HEAD - none);
     if (e[1].integer != c->held)
-        r->on_lost(r, "it holds another number of connections");
+        r->on_lost(r, "the number of connections differs");
     else
         bh_redis_changes_pump(c);
 }
@@ -226,7 +226,7 @@ void bh_redis_changes_add(struct bh_redis_changes *c, const struct bh_track *cha
     for (size_t i = 0; i < count; i++)
         add(c, &changes[i], false);
     if (c->count > QUEUE_MAX)
-        r->on_failed(r, "track", BH_SLICE("Redis is too slow: the queue is full"));
+        r->on_failed(r, "track", BH_SLICE("the queue to Redis is full"));
     else
         bh_redis_changes_pump(c);
 }

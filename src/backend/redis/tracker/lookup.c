@@ -78,7 +78,7 @@ static int check(const struct question *q, int error, const struct bh_reply *r) 
     if (error)
         return error;
     if (r->type == BH_REPLY_ERROR)
-        bh_warn_limited("Redis does not answer a lookup", bh_kv_slice("reason", r->str));
+        bh_warn_limited("lookup rejected by Redis", bh_kv_slice("reason", r->str));
     bool ok = r->type == BH_REPLY_ARRAY && r->count == q->count + HEAD &&
               bh_redis_is_int(&r->elements[0]) && bh_redis_is_int(&r->elements[1]);
     return ok ? 0 : BH_EIO;

@@ -87,7 +87,7 @@ static void on_page(void *ud, bh_handle handle, int error, const struct bh_reply
         remove_tenants(reap, e + 2, r->count - 2);
         break;
     case FINISHED:
-        bh_info("cleaned up after an instance", bh_kv_slice("name", current(reap)),
+        bh_info("removed the connections of a dead instance", bh_kv_slice("name", current(reap)),
                 bh_kv_int("connections", reap->removed));
         next(reap);
         break;

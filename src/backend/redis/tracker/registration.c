@@ -66,7 +66,7 @@ bool bh_redis_reply_ok(struct bh_redis_registration *r, bh_handle handle, const 
     else if (!error && reply->type == BH_REPLY_ERROR)
         r->on_failed(r, script, reply->str);
     else if (!error)
-        r->on_failed(r, script, BH_SLICE("an unexpected answer"));
+        r->on_failed(r, script, BH_SLICE("unexpected answer"));
     else if (bh_redis_link_is_ready(&r->link))
         r->on_failed(r, script, bh_slice_cstr(bh_strerror(error)));
     /* else on_down of the link follows */
@@ -77,10 +77,10 @@ bool bh_redis_check_reply(const char *script, int error, const struct bh_reply *
     if (error || reply->type == BH_REPLY_ARRAY)
         return !error;
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_TRACK_ERRORS]);
-    bh_warn_limited("Redis does not do what the tracker asks of it", bh_kv_str("script", script),
+    bh_warn_limited("a script of the tracker failed in Redis", bh_kv_str("script", script),
                     bh_kv_slice("reason", reply->type == BH_REPLY_ERROR
                                               ? reply->str
-                                              : BH_SLICE("an unexpected answer")));
+                                              : BH_SLICE("unexpected answer")));
     return false;
 }
 
@@ -88,7 +88,7 @@ void bh_redis_count_skipped(const char *keys, int64_t count) {
     if (count <= 0)
         return;
     bh_metric_add(&bh_redis_metrics[BH_REDIS_TRACK_ERRORS], count);
-    bh_warn_limited("not tracked: somebody keeps another kind of key there in Redis",
+    bh_warn_limited("connections not tracked: their key in Redis holds another type",
                     bh_kv_str("keys", keys), bh_kv_int("changes", count));
 }
 

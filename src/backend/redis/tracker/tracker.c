@@ -100,7 +100,7 @@ static void set_state(struct bh_redis_tracker *t, enum bh_redis_tracker_state st
 /* Redis has lost the registration: begin another one. */
 static void on_lost(struct bh_redis_registration *r, const char *why) {
     struct bh_redis_tracker *t = of_registration(r);
-    bh_warn_limited("Redis has lost this instance's connections; registering them anew",
+    bh_warn_limited("Redis lost the connections of this instance; registering them again",
                     bh_kv_slice("name", bh_tracker_name(&r->name)), bh_kv_str("reason", why),
                     bh_kv_int("connections", t->changes.held));
     if (r->state != BH_TRACKER_LIVE)
@@ -115,8 +115,8 @@ static void on_failed(struct bh_redis_registration *r, const char *script, struc
     t->failures++;
     set_state(t, BH_TRACKER_WAITING);
     bh_warn_limited(
-        "connections cannot be tracked in Redis; registering them anew",
-        bh_kv_str("script", script), bh_kv_slice("reason", why), bh_kv_int("attempt", t->failures),
+        "cannot track connections in Redis; registering them again", bh_kv_str("script", script),
+        bh_kv_slice("reason", why), bh_kv_int("attempt", t->failures),
         bh_kv_int("next_attempt_ms", (int64_t)(t->pause.due_ms - bh_loop_now(r->link.loop))));
 }
 
@@ -168,7 +168,7 @@ static bool parse(struct bh_redis_tracker *t, bh_handle handle, int error,
         return false;
     if (bh_redis_heartbeat_parse(reply, out))
         return true;
-    r->on_failed(r, "heartbeat", BH_SLICE("an unexpected answer"));
+    r->on_failed(r, "heartbeat", BH_SLICE("unexpected answer"));
     return false;
 }
 
@@ -195,7 +195,7 @@ static void on_heartbeat(void *ud, bh_handle handle, int error, const struct bh_
     if (!h.runs)
         on_lost(&t->registration, "the lease has ended");
     else if (t->heartbeat.batches == t->changes.sent && h.held != t->changes.held)
-        on_lost(&t->registration, "it holds another number of connections");
+        on_lost(&t->registration, "the number of connections differs");
     else if (t->registration.state == BH_TRACKER_LIVE)
         do_duties(t, &h);
 }
