@@ -1,5 +1,5 @@
-/* bench.h - what benchmarks over Redis share: a server that dies with them, also when they are
- * interrupted, waiting on a loop, and the check that the work was done. */
+/* bench.h - shared by benchmarks over Redis: a redis-server that ends with the program, waiting on
+ * a loop, and checks that the work was done. */
 #ifndef BELLHOP_BENCH_BENCH_H
 #define BELLHOP_BENCH_BENCH_H
 
@@ -28,7 +28,7 @@ static inline void bench_start(void) {
     test_redis_start(&bench_server);
 }
 
-/* True; but ends the program when it is interrupted. */
+/* Always true; ends the program after a signal. */
 static inline bool bench_goes_on(void) {
     if (bench_interrupted)
         exit(128 + bench_interrupted);
@@ -39,7 +39,7 @@ static inline bool bench_goes_on(void) {
 
 static inline void bench_on_waited(struct bh_timer *timer) {}
 
-/* Without waking up for anything that is not the loop's own business. */
+/* Waits without a busy loop. */
 static inline void bench_wait_ms(struct bh_loop *loop, uint64_t ms) {
     struct bh_timer timer;
     bh_timer_init(&timer, loop, bench_on_waited);
@@ -48,12 +48,12 @@ static inline void bench_wait_ms(struct bh_loop *loop, uint64_t ms) {
         bh_loop_tick(loop, true);
 }
 
-/* Ends the program with a message and status 1 unless it is. */
+/* Ends the program with a message and status 1 unless both are equal. */
 static inline void bench_must_be(const char *what, long long found, long long wanted) {
     if (found == wanted)
         return;
     fflush(stdout);
-    fprintf(stderr, "bench: %s: %lld, but it must be %lld\n", what, found, wanted);
+    fprintf(stderr, "bench: %s: %lld instead of %lld\n", what, found, wanted);
     exit(1);
 }
 

@@ -1,12 +1,12 @@
-/* c_echo.c - a server of our layers whose hook on_message is written in C: what echo costs without
- * Lua.
+/* c_echo.c - a server of bellhop's layers whose on_message hook is written in C: the cost of echo
+ * without Lua.
  *
  *     bench_c_echo --listen ADDRESS:PORT
  *
- * It is wired as the daemon wires itself (src/app/serve.c), but for one thing: the bus, which has
- * nothing to do here, shares the loop of the only worker, and so all runs on the main thread. It
- * prints the address when it listens, and ends with SIGTERM or SIGINT. Everything that it opens is
- * taken down in main, in the order that edge.h asks for. */
+ * It is set up as the daemon does it (src/app/serve.c), except that the bus, which is idle here,
+ * shares the loop of the only worker: all runs on the main thread. It prints the address when it
+ * listens, and ends with SIGTERM or SIGINT. main frees everything, in the order that edge.h
+ * requires. */
 #include "bellhop/backend/memory.h"
 #include "bellhop/base/log.h"
 #include "bellhop/edge/edge.h"
@@ -57,7 +57,7 @@ static void on_signal(int signo, void *ud) {
 
 static const struct bh_slice paths[] = {BH_SLICE("/ws")};
 
-/* The daemon's defaults, where they are not 0. */
+/* The daemon's defaults that are not 0. */
 static const struct bh_edge_config edge_config = {
     .backlog = 1024,
     .ws_paths = paths,

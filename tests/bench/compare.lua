@@ -1,13 +1,12 @@
--- bellhop beside what people would use instead: the same load on each, in turns, each on a core of its
--- own, and tables, a CSV and a picture of what came out. tests/bench/run.sh compare gets everything
--- ready and starts it:
+-- Compares bellhop with the alternatives: the same load on each in turn, the server on a core of its
+-- own; the results are tables, a CSV and a picture. `tests/bench/run.sh compare` prepares and starts it:
 --
 --     lua5.4 tests/bench/compare.lua BUILD WORK [--runs N] [--only SCENARIO,..] [--peers NAME,..]
 --         [--quick] [--results DIR] [--csv FILE] [--svg FILE]
 --
--- Scenarios are taken one after another; within one, the first run of every peer comes before the
--- second of any, so that a change of the machine's mood meets all of them. Each run has a fresh server.
--- The parts are in compare/; the servers of tests/support/process.lua end with this program.
+-- Scenarios run one after another. Within a scenario the first run of every peer comes before the
+-- second of any, so that a change in the machine's speed affects all of them. Each run has a fresh
+-- server. The parts are in compare/; tests/support/process.lua ends the servers with this program.
 local here = arg[0]:match "^(.-)[^/]*$"
 local root = here .. "../.."
 package.path = here .. "compare/?.lua;" .. root .. "/tests/support/?.lua;" .. package.path
@@ -31,13 +30,13 @@ local function parse()
     return options
 end
 
--- Those that are here, with their versions said.
+-- The peers that are installed; prints their versions.
 local function present(env, options)
     local list = {}
     for _, peer in ipairs(options.peers) do
         local missing = peer.missing and peer.missing(env)
         if missing then
-            say("%-10s  left out: %s", peer.name, missing)
+            say("%-10s  skipped: %s", peer.name, missing)
         else
             say("%-10s  %s", peer.name, peer.version(env) or "?")
             list[#list + 1] = peer
@@ -49,8 +48,8 @@ end
 
 -- --- a scenario ---
 
--- What each peer is asked to do.
-local function ask(env, scenario, options, notes)
+-- The work for each peer.
+local function plan(env, scenario, options, notes)
     return {
         mode = scenario.mode,
         connections = session.connections(env, options.quick and scenario.quick or scenario.connections, notes),
@@ -61,7 +60,7 @@ local function ask(env, scenario, options, notes)
     }
 end
 
-local function taking_part(scenario, list, notes)
+local function participants(scenario, list, notes)
     local part = {}
     for _, peer in ipairs(list) do
         local may, why = peers.takes_part(peer, scenario)
@@ -69,7 +68,7 @@ local function taking_part(scenario, list, notes)
             part[#part + 1] = peer
             notes[#notes + 1] = peers.note(peer, scenario)
         elseif why then
-            notes[#notes + 1] = ("%s is left out: %s"):format(peer.name, why)
+            notes[#notes + 1] = ("%s is skipped: %s"):format(peer.name, why)
         end
     end
     return part
@@ -86,8 +85,8 @@ end
 
 local function run_scenario(env, scenario, options, list)
     local notes, order = {}, {}
-    local asked = ask(env, scenario, options, notes)
-    local part = taking_part(scenario, list, notes)
+    local asked = plan(env, scenario, options, notes)
+    local part = participants(scenario, list, notes)
     env.connections = asked.connections
     local title = ("%s (%d connections)"):format(scenario.title, asked.connections)
     local runs = run_rounds(env, scenario, options, part, asked)
@@ -113,12 +112,12 @@ local function main()
         table.move(runs, 1, #runs, #all + 1, all)
         tables[#tables + 1] = table.concat(lines, "\n")
         panels[#panels + 1] = panel
-        -- Written after each, so that what has been measured is there even when the rest is not.
+        -- Written after each scenario, so that an interrupted run keeps its results.
         process.write_file(options.results .. "/compare.txt", table.concat(tables, "\n\n") .. "\n")
         process.write_file(options.csv, report.csv(all, "peer"))
         process.write_file(options.svg, svg.draw(panels, about))
     end
-    say("written: %s, %s; these tables: %s/compare.txt; what each run printed: %s/raw", options.csv, options.svg,
+    say("written: %s, %s; these tables: %s/compare.txt; the output of each run: %s/raw", options.csv, options.svg,
         options.results, options.results)
 end
 

@@ -1,14 +1,14 @@
-/* counting.c - callgrind's client requests, and what would differ from run to run, taken away.
+/* counting.c - callgrind's client requests, and a deterministic environment.
  *
- * Valgrind's header is optional: without it the program is built all the same, and counts nothing.
- * Outside of the paths nothing is instrumented, so that filling a hub with 100,000 users takes no
- * time; inside, collecting is switched on for the operation alone.
+ * Valgrind's header is optional: without it the program builds and counts nothing. Instrumentation
+ * is on inside the paths only, so that filling a hub with 100,000 users is quick, and collection
+ * only for the operation itself.
  *
- * Counts may differ only when the code does. The key of the hash tables comes from getrandom, the
- * seeds of Lua's strings from time, so this file defines both, and the linker prefers them to the
- * C library's, also for the shared libraries. So it does for the clock, which does two things
- * more: nothing falls due by itself, and reads of the clock, which cost no system call in real life
- * but would be one under valgrind, are counted apart. */
+ * Counts must differ only when the code does. The key of the hash tables comes from getrandom and
+ * the seed of Lua's strings from time, so this file defines both; the linker prefers them to the C
+ * library's, also for shared libraries. The clock is defined here, too: no timer is due by itself,
+ * and reads of the clock are counted separately, because they are no system call outside of
+ * valgrind. */
 #include "counting.h"
 
 #include <event2/event.h>
@@ -32,14 +32,14 @@
 #endif
 
 #ifdef __clang__
-#define COMPILER "" /* its __VERSION__ says so */
+#define COMPILER "" /* __VERSION__ names clang */
 #else
 #define COMPILER "gcc "
 #endif
 
 #define WARM_UP_SHARE 8 /* of the rounds */
 
-/* --- the same world in each run --- */
+/* --- the same environment in each run --- */
 
 static uint64_t now_ms = 1750000000000;
 static unsigned long clock_reads;

@@ -1,20 +1,20 @@
--- Instructions of the hot paths, counted by callgrind: bench_hot_paths, run under valgrind, against
--- the counts of counts.baseline. Unlike times, counts are the same on a busy machine and on a quiet
--- one, so a path that has become longer shows.
+-- Counts the instructions of the hot paths: runs bench_hot_paths under callgrind and compares with
+-- counts.baseline. Unlike times, counts do not depend on the load of the machine, so a path that got
+-- longer is detected.
 --
--- They depend on the compiler and on the libraries. Where these are not those of the baseline, the
--- table is printed and nothing is judged.
+-- Counts depend on the compiler and the libraries. If they differ from those of the baseline, the table
+-- is printed and nothing is judged.
 --
 -- Usage: lua5.4 tests/bench/counts.lua [--record] [--keep DIR] [PROGRAM]     from the root
 local usage = [[
 usage: lua5.4 tests/bench/counts.lua [--record] [--keep DIR] [PROGRAM]
 
-  PROGRAM       build/bench/tests/bench/bench_hot_paths unless said otherwise
+  PROGRAM       default build/bench/tests/bench/bench_hot_paths
   --record      write the counts to tests/bench/counts.baseline instead of comparing
-  --keep DIR    leave callgrind's files there, one a path, for callgrind_annotate
+  --keep DIR    keep callgrind's files there, one for each path, for callgrind_annotate
 
-status 1: a path takes over 3 % more instructions than recorded, or a publish costs more with
-100,000 users than with 1,000; 2: it could not be measured
+status 1: a path takes over 3 % more instructions than the baseline, or a publish costs more with
+100,000 users than with 1,000; 2: the measurement failed
 ]]
 
 local here = arg[0]:match("^(.-)[^/]*$")
@@ -25,7 +25,7 @@ local flat = {
     to = "deliver: publish to one of 100,000 users",
 }
 
-local function give_up(message, ...)
+local function fail(message, ...)
     error(message:format(...), 0)
 end
 
@@ -35,7 +35,7 @@ end
 
 local function read(path)
     local file = io.open(path)
-    if not file then give_up("callgrind wrote no %s: was the program built without valgrind's header?", path) end
+    if not file then fail("callgrind wrote no %s: was the program built without valgrind's header?", path) end
     local text = file:read("a")
     file:close()
     return text
@@ -43,8 +43,8 @@ end
 
 -- --- measuring ---
 
--- Addresses are fixed, those of the stack by an empty environment; functions of libraries are
--- looked up beforehand.
+-- Addresses are fixed (setarch -R; for the stack an empty environment), and symbols of libraries are
+-- bound at the start.
 local function run(program, directory)
     local command = ('env -i PATH="$PATH" LD_BIND_NOW=1 setarch -R valgrind --tool=callgrind --instr-atstart=no '
         .. "--collect-atstart=no --callgrind-out-file=%s --log-file=%s %s")
@@ -54,12 +54,12 @@ local function run(program, directory)
     for line in pipe:lines() do lines[#lines + 1] = line end
     if not pipe:close() then
         local log = io.open(directory .. "/log")
-        give_up("%s failed%s", command, log and "\n" .. log:read("a") or "")
+        fail("%s failed%s", command, log and "\n" .. log:read("a") or "")
     end
     return lines
 end
 
--- The totals of the events of one file.
+-- The totals of one callgrind file, by the name of the event.
 local function events_of(path)
     local text = read(path)
     local found, names = {}, {}
@@ -77,7 +77,7 @@ local function split(line)
     return fields
 end
 
--- The n-th path is in the n-th file.
+-- The n-th path has the n-th file.
 local function measure(program, directory)
     local machine, paths = {}, {}
     for _, line in ipairs(run(program, directory)) do
@@ -90,7 +90,7 @@ local function measure(program, directory)
             local file = ("%s/out.%d"):format(directory, #paths + 1)
             path.events = events_of(file)
             if not read(file):find("\ndesc: Trigger: Client Request: " .. path.name .. "\n", 1, true) then
-                give_up("%s is not of the path '%s'", file, path.name)
+                fail("%s does not belong to the path '%s'", file, path.name)
             end
             paths[#paths + 1] = path
         end
@@ -98,7 +98,7 @@ local function measure(program, directory)
     return machine, paths
 end
 
--- What one operation costs, without what the loop around it does.
+-- The cost of one operation, without that of the loop around it.
 local function reduce(paths)
     local nothing = table.remove(paths, 1)
     local loop = nothing.events.Ir / nothing.rounds
@@ -138,7 +138,7 @@ local function load_baseline()
     return machine, counts
 end
 
--- What the baseline was recorded with, where it is not what is here.
+-- Facts of the baseline that differ from this machine.
 local function differences(machine, recorded)
     local known, differ = {}, {}
     for _, fact in ipairs(machine) do known[fact] = true end
@@ -165,7 +165,7 @@ local function find_longer(rows, counts)
     for _, row in ipairs(rows) do
         local before = counts[row.name]
         if before and row.instructions > before * (1 + tolerance) then
-            found[#found + 1] = ("%s: %.1f instructions, %.1f were recorded"):format(row.name, row.instructions, before)
+            found[#found + 1] = ("%s: %.1f instructions, baseline %.1f"):format(row.name, row.instructions, before)
         end
     end
     return found
@@ -175,7 +175,7 @@ local function find_slope(rows)
     local cost = {}
     for _, row in ipairs(rows) do cost[row.name] = row.instructions end
     if cost[flat.to] <= cost[flat.from] * (1 + tolerance) then return nil end
-    return ("%s: %.1f instructions, but %.1f with fewer users"):format(flat.to, cost[flat.to], cost[flat.from])
+    return ("%s: %.1f instructions, %.1f with fewer users"):format(flat.to, cost[flat.to], cost[flat.from])
 end
 
 local function judge(machine, rows)
@@ -185,10 +185,10 @@ local function judge(machine, rows)
     print()
     local differ = recorded and differences(machine, recorded) or {}
     if not recorded then
-        print("there is no baseline: nothing is compared (--record writes one)")
+        print("no baseline, nothing compared (--record writes one)")
     elseif #differ > 0 then
-        print("not compared, for the baseline was recorded with " .. table.concat(differ, ", ")
-            .. "; here is " .. table.concat(machine, ", "))
+        print("not compared: the baseline was recorded with " .. table.concat(differ, ", ")
+            .. "; this machine has " .. table.concat(machine, ", "))
     else
         problems = find_longer(rows, counts)
     end

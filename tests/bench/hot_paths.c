@@ -1,11 +1,11 @@
-/* hot_paths.c - the paths that run for each message: what counts.lua counts the instructions of.
+/* hot_paths.c - the code that runs for each message, for counts.lua, which counts its instructions.
  *
- *     bench_hot_paths    does all of it; under callgrind, started by counts.lua, it is counted
+ *     bench_hot_paths    runs all paths; counts.lua runs it under callgrind
  *
- * From the inside out: the frame reader alone; a connection that reads, with and without a hook; a
- * message written to one socket; a publish to one user among many, and to 10,000 sockets; hooks,
- * called as the core calls them. Messages come 16 at a time where that is how a busy connection's
- * come, so that a path bears its share of the tick. That the work was done is checked in each. */
+ * The paths, from the inside out: the frame reader alone; a connection that reads, with and without
+ * a hook; a message written to one socket; a publish to one user among many, and to 10,000 sockets;
+ * hooks, called as the core calls them. Messages come 16 at a time, as on a busy connection, so
+ * that a path includes its share of the tick. Each path checks that its work was done. */
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/proto/ws_message.h"
@@ -82,27 +82,27 @@ static void count_readers(void) {
     count_reader("frame in: reader, 128 B of UTF-8", text_utf8);
 }
 
-/* --- a connection that is spoken to --- */
+/* --- a connection that receives --- */
 
-struct talk {
+struct echo {
     struct instance instance;
     struct client client;
-    struct bh_bytes said; /* of each round */
-    size_t answer;        /* bytes that come back in each */
+    struct bh_bytes frames; /* sent in each round */
+    size_t reply;           /* bytes of the replies of a round */
     unsigned rounds;
 };
 
-static void prepare_talk(void *ud) {
-    struct talk *t = ud;
+static void prepare_echo(void *ud) {
+    struct echo *t = ud;
     counting_pass_ms(1);
-    client_hears(&t->client);
-    client_says(&t->client, bh_bytes_slice(&t->said));
+    client_receive(&t->client);
+    client_send(&t->client, bh_bytes_slice(&t->frames));
 }
 
-static void serve_talk(void *ud) {
-    struct talk *t = ud;
+static void serve_echo(void *ud) {
+    struct echo *t = ud;
     bh_loop_tick(t->instance.loop, true);
-    t->client.owed += t->answer;
+    t->client.expected += t->reply;
     t->rounds++;
 }
 
@@ -115,43 +115,43 @@ static void hook_replies(struct bh_hooks *h, struct bh_subscriber *s, enum bh_op
     s->vt->send(s, opcode, data);
 }
 
-static void hook_forgets(struct bh_hooks *h, struct bh_subscriber *s, unsigned code,
+static void hook_ignores(struct bh_hooks *h, struct bh_subscriber *s, unsigned code,
                          struct bh_slice reason) {}
 
-static const struct bh_hooks_vt replies_vt = {.message = hook_replies, .close = hook_forgets};
+static const struct bh_hooks_vt replies_vt = {.message = hook_replies, .close = hook_ignores};
 
-enum answer { ANSWER_NONE, ANSWER_IN_C, ANSWER_IN_LUA };
+enum reply { REPLY_NONE, REPLY_IN_C, REPLY_IN_LUA };
 
-static void count_talk(const char *name, enum answer answer, struct bh_slice payload,
+static void count_echo(const char *name, enum reply reply, struct bh_slice payload,
                        unsigned in_flight) {
     static struct bh_hooks in_c = {&replies_vt, BH_HOOK_MESSAGE};
-    struct path path = {name, ROUNDS, in_flight, prepare_talk, serve_talk};
-    struct talk t = {0};
+    struct path path = {name, ROUNDS, in_flight, prepare_echo, serve_echo};
+    struct echo t = {0};
     int64_t before = messages_in();
-    instance_open(&t.instance, answer == ANSWER_IN_LUA ? BELLHOP_ROOT "/examples/echo.lua" : NULL);
+    instance_open(&t.instance, reply == REPLY_IN_LUA ? BELLHOP_ROOT "/examples/echo.lua" : NULL);
     client_open(&t.client, &t.instance);
-    if (answer == ANSWER_IN_C)
+    if (reply == REPLY_IN_C)
         t.instance.worker->hooks = &in_c;
     for (unsigned i = 0; i < in_flight; i++)
-        client_add_frame(&t.said, payload);
-    t.answer = answer == ANSWER_NONE ? 0 : in_flight * (payload.n + (payload.n < 126 ? 2 : 4));
+        client_add_frame(&t.frames, payload);
+    t.reply = reply == REPLY_NONE ? 0 : in_flight * (payload.n + (payload.n < 126 ? 2 : 4));
     counting_path(&path, &t);
-    client_hears(&t.client);
+    client_receive(&t.client);
     counting_must(messages_in() - before == (int64_t)t.rounds * in_flight, name);
     client_close(&t.client);
-    if (answer == ANSWER_IN_C)
+    if (reply == REPLY_IN_C)
         t.instance.worker->hooks = NULL;
     instance_close(&t.instance);
-    bh_bytes_free(&t.said);
+    bh_bytes_free(&t.frames);
 }
 
-static void count_talks(void) {
-    count_talk("frame in: connection, 20 B, 16 a read", ANSWER_NONE, text_20, BATCH);
-    count_talk("frame in: connection, 128 B, 16 a read", ANSWER_NONE, text_128, BATCH);
-    count_talk("frame in: connection, 128 B, 1 a read", ANSWER_NONE, text_128, 1);
-    count_talk("echo: in C, 20 B, 16 in flight", ANSWER_IN_C, text_20, BATCH);
-    count_talk("echo: in Lua, 20 B, 16 in flight", ANSWER_IN_LUA, text_20, BATCH);
-    count_talk("echo: in Lua, 20 B, 1 in flight", ANSWER_IN_LUA, text_20, 1);
+static void count_echoes(void) {
+    count_echo("frame in: connection, 20 B, 16 a read", REPLY_NONE, text_20, BATCH);
+    count_echo("frame in: connection, 128 B, 16 a read", REPLY_NONE, text_128, BATCH);
+    count_echo("frame in: connection, 128 B, 1 a read", REPLY_NONE, text_128, 1);
+    count_echo("echo: in C, 20 B, 16 in flight", REPLY_IN_C, text_20, BATCH);
+    count_echo("echo: in Lua, 20 B, 16 in flight", REPLY_IN_LUA, text_20, BATCH);
+    count_echo("echo: in Lua, 20 B, 1 in flight", REPLY_IN_LUA, text_20, 1);
 }
 
 /* --- frame out --- */
@@ -164,12 +164,12 @@ struct sending {
 };
 
 static void prepare_send(void *ud) {
-    client_hears(&((struct sending *)ud)->client);
+    client_receive(&((struct sending *)ud)->client);
 }
 
 static void deliver_message(void *ud) {
     struct sending *s = ud;
-    s->client.owed += s->message->payload.n + (s->message->payload.n < 126 ? 2 : 4);
+    s->client.expected += s->message->payload.n + (s->message->payload.n < 126 ? 2 : 4);
     s->subscriber->vt->deliver(s->subscriber, s->message);
 }
 
@@ -194,7 +194,7 @@ static void count_sending(void) {
     s.message = bh_message_new(&parts);
     counting_path(&tick, &s);
     counting_path(&out, &s);
-    client_hears(&s.client);
+    client_receive(&s.client);
     bh_message_unref(s.message);
     client_close(&s.client);
     instance_close(&s.instance);
@@ -212,81 +212,81 @@ static void on_published(void *ud, bh_handle handle, const struct bh_publish_res
     counting_must(r->error == 0 && r->local == (int64_t)handle, "a publish");
 }
 
-struct phone { /* a connection that keeps nothing */
+struct null_client { /* counts deliveries and keeps nothing */
     struct bh_subscriber subscriber;
 };
 
 static unsigned long deliveries;
 
-static int phone_deliver(struct bh_subscriber *s, struct bh_message *m) {
+static int null_deliver(struct bh_subscriber *s, struct bh_message *m) {
     deliveries++;
     return 0;
 }
 
-static int phone_send(struct bh_subscriber *s, enum bh_opcode opcode, struct bh_slice data) {
+static int null_send(struct bh_subscriber *s, enum bh_opcode opcode, struct bh_slice data) {
     deliveries++;
     return 0;
 }
 
-static void phone_close(struct bh_subscriber *s, unsigned code, struct bh_slice reason) {}
+static void null_close(struct bh_subscriber *s, unsigned code, struct bh_slice reason) {}
 
-static size_t phone_queued(const struct bh_subscriber *s) {
+static size_t null_queued(const struct bh_subscriber *s) {
     return 0;
 }
 
-static void phone_read(struct bh_subscriber *s, bool on) {}
+static void null_read(struct bh_subscriber *s, bool on) {}
 
-static struct bh_slice phone_ip(struct bh_subscriber *s, char buffer[64]) {
+static struct bh_slice null_ip(struct bh_subscriber *s, char buffer[64]) {
     return BH_SLICE("192.0.2.1");
 }
 
-static struct bh_slice phone_protocol(const struct bh_subscriber *s) {
+static struct bh_slice null_protocol(const struct bh_subscriber *s) {
     return bh_slice(NULL, 0);
 }
 
-static const struct bh_subscriber_vt phone_vt = {
-    phone_deliver, phone_send, phone_close, phone_queued, phone_read, phone_ip, phone_protocol,
+static const struct bh_subscriber_vt null_vt = {
+    null_deliver, null_send, null_close, null_queued, null_read, null_ip, null_protocol,
 };
 
 static void on_opened(void *ud, bh_handle handle, int error) {
     counting_must(error == 0, "a connection");
 }
 
-static struct phone *open_phones(struct instance *in, unsigned count) {
-    struct phone *phones = bh_calloc(count, sizeof *phones);
+static struct null_client *open_null_clients(struct instance *in, unsigned count) {
+    struct null_client *clients = bh_calloc(count, sizeof *clients);
     for (unsigned i = 0; i < count; i++) {
         struct bh_identity parts = {.tenant = BH_SLICE("t")}, *identity;
         char user[24];
         snprintf(user, sizeof user, "u%06u", i);
         parts.user = bh_slice_cstr(user);
         counting_must(bh_identity_new(&parts, &identity, NULL) == 0, "an identity");
-        phones[i].subscriber.vt = &phone_vt;
-        bh_node_open(in->worker, &phones[i].subscriber, identity, on_opened, NULL, 0);
+        clients[i].subscriber.vt = &null_vt;
+        bh_node_open(in->worker, &clients[i].subscriber, identity, on_opened, NULL, 0);
         if (i % 100 == 0)
             bh_loop_tick(in->loop, false);
     }
     for (int i = 0; i < 8; i++)
         bh_loop_tick(in->loop, false);
-    return phones;
+    return clients;
 }
 
-static void close_phones(struct instance *in, struct phone *phones, unsigned count) {
+static void close_null_clients(struct instance *in, struct null_client *clients, unsigned count) {
     for (unsigned i = 0; i < count; i++) {
-        bh_node_close(in->worker, &phones[i].subscriber, 1000, bh_slice(NULL, 0));
+        bh_node_close(in->worker, &clients[i].subscriber, 1000, bh_slice(NULL, 0));
         if (i % 100 == 0)
             bh_loop_tick(in->loop, false);
     }
     for (int i = 0; i < 8; i++)
         bh_loop_tick(in->loop, false);
-    bh_free(phones);
+    bh_free(clients);
 }
 
 struct publishing {
     struct instance instance;
     struct bh_publish publish[BATCH];
-    unsigned count;         /* of them, in each round */
-    bh_handle receivers;    /* of each */
-    unsigned users, picked; /* among so many; so many so far */
+    unsigned count;         /* publishes in each round */
+    bh_handle receivers;    /* of each publish */
+    unsigned users, picked; /* all users; publishes so far */
 };
 
 static void prepare_users(void *ud) {
@@ -316,11 +316,11 @@ static void count_publish_to_user(const char *name, unsigned users) {
     struct path path = {name, ROUNDS, BATCH, prepare_users, publish};
     struct publishing p = {.count = BATCH, .receivers = 1, .users = users};
     instance_open(&p.instance, NULL);
-    struct phone *phones = open_phones(&p.instance, users);
+    struct null_client *clients = open_null_clients(&p.instance, users);
     deliveries = 0;
     counting_path(&path, &p);
     counting_must(deliveries == p.picked, name);
-    close_phones(&p.instance, phones, users);
+    close_null_clients(&p.instance, clients, users);
     instance_close(&p.instance);
 }
 
@@ -343,11 +343,11 @@ static void count_on_deliver(void) {
     static const struct path path = {"hook: on_deliver that passes", 8, 1000, prepare_all, publish};
     struct publishing p = {.count = 1, .receivers = 1000};
     instance_open(&p.instance, BELLHOP_ROOT "/tests/bench/hooks/passes.lua");
-    struct phone *phones = open_phones(&p.instance, 1000);
+    struct null_client *clients = open_null_clients(&p.instance, 1000);
     deliveries = 0;
     counting_path(&path, &p);
     counting_must(deliveries >= 8 * 1000, path.name);
-    close_phones(&p.instance, phones, 1000);
+    close_null_clients(&p.instance, clients, 1000);
     instance_close(&p.instance);
 }
 
@@ -355,8 +355,8 @@ static void count_on_deliver(void) {
 
 struct calling {
     struct instance instance;
-    struct phone *phones;
-    unsigned count; /* of them: a call each, in each round */
+    struct null_client *clients;
+    unsigned count; /* clients: one call each in a round */
     struct bh_slice data;
 };
 
@@ -371,10 +371,10 @@ static void call_each(void *ud) {
     struct calling *c = ud;
     struct bh_hooks *h = c->instance.worker->hooks;
     for (unsigned i = 0; i < c->count; i++)
-        h->vt->message(h, &c->phones[i].subscriber, BH_TEXT, c->data);
+        h->vt->message(h, &c->clients[i].subscriber, BH_TEXT, c->data);
 }
 
-/* The tick is the collector's turn, too. */
+/* The garbage collector runs in the tick. */
 static void call_message(void *ud) {
     instance_tick_with(&((struct calling *)ud)->instance, call_each, ud);
 }
@@ -390,11 +390,11 @@ static void count_calls(const struct path *path, const char *policy, struct bh_s
                         unsigned count) {
     struct calling c = {.data = data, .count = count};
     instance_open(&c.instance, policy);
-    c.phones = open_phones(&c.instance, count);
+    c.clients = open_null_clients(&c.instance, count);
     deliveries = 0;
     counting_path(path, &c);
     counting_must(deliveries >= (unsigned long)path->rounds * count, path->name);
-    close_phones(&c.instance, c.phones, count);
+    close_null_clients(&c.instance, c.clients, count);
     instance_close(&c.instance);
 }
 
@@ -423,7 +423,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: %s (see tests/bench/counts.lua)\n", argv[0]);
         return 2;
     }
-    alarm(HANG_S); /* what waits for an event that never comes */
+    alarm(HANG_S); /* in case an event never comes */
     signal(SIGPIPE, SIG_IGN);
     bh_log_init(BH_LOG_WARN, BH_LOG_LOGFMT, false, NULL);
     bh_edge_metrics_register();
@@ -431,11 +431,11 @@ int main(int argc, char **argv) {
     counting_print_machine();
     counting_nothing();
     count_readers();
-    count_talks();
+    count_echoes();
     count_sending();
     count_publish_to_user("deliver: publish to one of 1,000 users", 1000);
     count_publish_to_user("deliver: publish to one of 100,000 users", 100000);
     count_hooks();
-    count_publish_to_all(); /* at last: the crowd comes as it likes, and the heap looks like it */
+    count_publish_to_all(); /* last: connections arrive in any order, which changes the heap */
     return 0;
 }

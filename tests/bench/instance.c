@@ -1,8 +1,8 @@
-/* instance.c - builds an instance as the application does, and dials it.
+/* instance.c - builds an instance as the application does, and connects clients to it.
  *
  * Clients are blocking sockets; while one waits for the server, the server's loop is ticked. The
- * crowd is the same program started again: with both ends in one process 10,000 connections would
- * need more descriptors than many systems give, and valgrind need not follow the clients. */
+ * crowd is a second process of the same program: both ends of 10,000 connections in one process
+ * would exceed the usual limit of descriptors, and the clients need not run under valgrind. */
 #include "instance.h"
 
 #include "bellhop/backend/memory.h"
@@ -20,8 +20,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define HOUR_MS  (3600 * 1000)
-#define PATIENCE 60000 /* times a millisecond */
+#define HOUR_MS    (3600 * 1000)
+#define TIMEOUT_MS 60000
 
 /* --- the instance --- */
 
@@ -31,7 +31,7 @@ static void on_script_started(void *ud, int error, const char *why) {
     *(bool *)ud = error == 0;
 }
 
-/* No limit of CPU time: its timer would come when it likes. */
+/* No CPU limit: its timer would fire at random. */
 static void start_script(struct instance *in) {
     bool started = false;
     char *error = NULL;
@@ -146,7 +146,7 @@ static int64_t connections(void) {
 }
 
 static void wait_for_connections(struct instance *in, int64_t count) {
-    for (int i = 0; i < PATIENCE && connections() != count; i++) {
+    for (int i = 0; i < TIMEOUT_MS && connections() != count; i++) {
         tick(in, 4);
         if (connections() != count)
             poll(NULL, 0, 1);
@@ -194,17 +194,17 @@ void client_close(struct client *c) {
     wait_for_connections(c->instance, before - 1);
 }
 
-void client_says(struct client *c, struct bh_slice bytes) {
+void client_send(struct client *c, struct bh_slice bytes) {
     ssize_t sent = write(c->fd, bytes.p, bytes.n);
     counting_must(sent == (ssize_t)bytes.n, "what a client was to say");
 }
 
-void client_hears(struct client *c) {
+void client_receive(struct client *c) {
     char buffer[65536];
-    while (c->owed) {
+    while (c->expected) {
         ssize_t n = read(c->fd, buffer, sizeof buffer);
-        counting_must(n > 0 && (size_t)n <= c->owed, "what a client was to hear");
-        c->owed -= (size_t)n;
+        counting_must(n > 0 && (size_t)n <= c->expected, "what a client was to hear");
+        c->expected -= (size_t)n;
     }
 }
 
@@ -242,7 +242,7 @@ int crowd_main(unsigned count, unsigned port) {
     allow_descriptors(count);
     for (unsigned i = 0; i < count; i++)
         ask_for_websocket(dial(port), i);
-    return read(STDIN_FILENO, &end, 1) != 0; /* the sockets go with the process */
+    return read(STDIN_FILENO, &end, 1) != 0; /* the sockets are closed with the process */
 }
 
 static void start_crowd(const int leash[2], unsigned count, unsigned port) {

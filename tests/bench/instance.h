@@ -1,9 +1,7 @@
-/* instance.h - a whole instance of one worker in this thread, and clients of it: what the counts of
- * hot_paths.c are taken of.
+/* instance.h - a whole instance with one worker in this thread, and its clients, for hot_paths.c.
  *
- * Bus and worker share the loop, which is ticked by hand; all else is what serves in production:
- * the memory broker and tracker, the edge on a loopback listener, scripts. Any failure ends the
- * program. */
+ * Bus and worker share a loop that is ticked by hand. The rest is as in production: the memory
+ * broker and tracker, the edge on a loopback listener, scripts. Any failure ends the program. */
 #ifndef BELLHOP_BENCH_INSTANCE_H
 #define BELLHOP_BENCH_INSTANCE_H
 
@@ -30,12 +28,12 @@ struct instance {
     struct bh_script *script;
 };
 
-/* policy: a file below the project's root, or NULL. Without one everybody may connect, as in
- * --dev, and what clients say is dropped. */
+/* policy: a path below the project's root, or NULL: then anybody may connect, and messages of
+ * clients are dropped. */
 void instance_open(struct instance *in, const char *policy);
-/* Its clients have been closed. */
+/* After all clients are closed. */
 void instance_close(struct instance *in);
-/* A tick in which fn is run, as all code of a worker is: the time is known then. */
+/* Runs fn inside a tick, as all code of a worker runs: the loop's time is set. */
 void instance_tick_with(struct instance *in, void (*fn)(void *ud), void *ud);
 
 /* --- a WebSocket client in this process --- */
@@ -43,31 +41,30 @@ void instance_tick_with(struct instance *in, void (*fn)(void *ud), void *ud);
 struct client {
     struct instance *instance;
     int fd;
-    size_t owed; /* bytes that are to come and have not been read */
+    size_t expected; /* bytes still to be read */
 };
 
 void client_open(struct client *c, struct instance *in);
 void client_close(struct client *c);
-/* In one piece. A tick that may block finds it. */
-void client_says(struct client *c, struct bh_slice bytes);
-/* Takes what it is owed. */
-void client_hears(struct client *c);
+/* In one write. The next blocking tick reads it. */
+void client_send(struct client *c, struct bh_slice bytes);
+/* Takes what it is expected. */
+void client_receive(struct client *c);
 
 /* Appends one masked text frame; the payload is at most 125 bytes, or from 126 to 65535. */
 void client_add_frame(struct bh_bytes *out, struct bh_slice payload);
 
-/* --- many, in a process of their own, which does not run under valgrind --- */
+/* --- many clients, in a second process without valgrind --- */
 
 struct crowd {
     pid_t pid;
-    int leash; /* they go when it is closed */
+    int leash; /* closing it ends the process */
 };
 
-/* Users u0, u1, ...: all of them are open afterwards. They never read. */
+/* Opens users u0, u1, ... They never read. */
 void crowd_open(struct crowd *c, struct instance *in, unsigned count);
 void crowd_close(struct crowd *c, struct instance *in);
-/* What the program does when it is started again with the arguments that crowd_open gives it:
- * `--crowd COUNT PORT`. */
+/* The main function of the second process, which crowd_open starts with `--crowd COUNT PORT`. */
 int crowd_main(unsigned count, unsigned port);
 
 #endif

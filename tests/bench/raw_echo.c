@@ -1,8 +1,9 @@
-/* raw_echo.c - the least that a server can do: accept, receive, send the same bytes. One thread,
- * one buffer, level-triggered epoll and nothing kept for a connection but its descriptor, so what
- * others need beyond it is what they do. A peer that does not read what it is sent is dropped.
+/* raw_echo.c - the lower bound for a server: accept, receive, send the same bytes. One thread, one
+ * buffer, level-triggered epoll and no state for a connection but its descriptor. A client that
+ * does not read is disconnected.
  *
- *     bench_raw_echo --listen HOST:PORT     until SIGTERM; port 0 picks one; the address is printed
+ *     bench_raw_echo --listen HOST:PORT     until SIGTERM; port 0 picks a free one; prints the
+ * address
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -41,7 +42,7 @@ static int listen_at(const char *text) {
     const char *colon = strrchr(text, ':');
     snprintf(host, sizeof host, "%.*s", colon ? (int)(colon - text) : 0, text);
     if (!colon || getaddrinfo(host, colon + 1, &hints, &found)) {
-        fprintf(stderr, "bench_raw_echo: HOST:PORT is wanted, not %s\n", text);
+        fprintf(stderr, "bench_raw_echo: HOST:PORT expected, not %s\n", text);
         exit(2);
     }
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);

@@ -1,37 +1,37 @@
 #!/usr/bin/env bash
-# The benchmarks, from a bare Debian 12: packages, an optimised build, then each in turn. They print
-# figures, which are true of this machine and of a quiet one only; nothing here judges them, but for
-# the counts, which no other load disturbs. The status is not 0 when a benchmark finds that the work
-# it measured was not done.
+# The benchmarks, from a bare Debian 12: installs packages, makes an optimised build, and runs each
+# benchmark. Times are valid for this machine and only while it is idle, so they are printed and not
+# judged; instruction counts are judged, because other load does not change them. The status is not 0
+# when a benchmark finds that the work it measured was not done. README.md explains the rest.
 set -euo pipefail
 
 usage() {
     cat <<'TEXT'
 usage: tests/bench/run.sh [NAME [ARGUMENT...]]
 
-  without a name, all of them with their defaults; else the one of that name:
+  Without NAME all benchmarks run with their defaults.
 
-  compare [OPTION...]      bellhop beside nchan, Node, NATS, Centrifugo, uWebSockets and a raw epoll
+  compare [OPTION...]      bellhop next to nchan, Node, NATS, Centrifugo, uWebSockets and a raw epoll
                            echo: about half an hour
       --runs N             of each (default 5)
       --only A,B           of echo-16, echo-1, fanout, users, idle, idle-tls, burst
       --peers A,B          of bellhop, bellhop-c, raw, uws, nchan, node, nats, centrifugo
-      --quick              one run, fewer connections, a second each: does all of it work?
-      --csv FILE           (default build/bench/results/compare.csv: a row for each run)
-      --svg FILE           (default build/bench/results/compare.svg)
-  scale [OPTION...]        how it grows: some five minutes
+      --quick              one run, fewer connections, one second each: to check that all works
+      --csv FILE           one row for each run (default build/bench/results/compare.csv)
+      --svg FILE           bar charts (default build/bench/results/compare.svg)
+  scale [OPTION...]        more connections, workers, users, instances: about five minutes
       --runs N             of each (default 3)
       --only A,B           of idle (connections: memory, heartbeats, a broadcast to all), workers,
                            users, instances
-      --quick              one run, fewer connections, a second or two each
-      --csv FILE           (default build/bench/results/scale.csv: a row for each run)
-  tracker [CONNECTIONS]    registering, coming and going, heartbeat, lookups and crash clean-up
-                           over Redis
-  script [CONNECTIONS]     hooks that answer, wait, filter; JSON; a reload with so many open
-  counts [--record]        instructions of the hot paths under callgrind, against those recorded;
-                           status 1 when one takes more
+      --quick              one run, fewer connections, one or two seconds each
+      --csv FILE           one row for each run (default build/bench/results/scale.csv)
+  tracker [CONNECTIONS]    presence over Redis: register, open and close, heartbeat, lookups, clean-up
+                           after a crash
+  script [CONNECTIONS]     hooks that reply, wait, filter; JSON; a reload with CONNECTIONS open
+  counts [--record]        instructions of the hot paths under callgrind, compared with a baseline;
+                           status 1 if one takes more
 
-environment: UWEBSOCKETS   the source of uWebSockets, with uSockets in it, to compare with it
+environment: UWEBSOCKETS   the source of uWebSockets with uSockets in it, to compare with it
 TEXT
 }
 
@@ -40,13 +40,13 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 . "$root/tests/bench/peers/build.sh"
 cd "$root"
 
-# Each benchmark: the function that runs it. Those of CMakeLists.txt are programs, bench_<name>.
+# Each benchmark and the function that runs it. run_program runs bench_<name> (CMakeLists.txt).
 order=(compare scale tracker script counts)
 declare -A runner=([compare]=run_compare [scale]=run_lua [tracker]=run_program [script]=run_program
     [counts]=run_counts)
 
 work=
-lua_pid= # also its process group: the servers and the load generator are in it
+lua_pid= # also the process group of the servers and the load generator
 
 finish() {
     stop_lua
@@ -57,7 +57,7 @@ finish() {
 # --- packages and builds ---
 
 lua_packages=(lua5.4:lua5.4 lua-socket openssl:openssl taskset:util-linux)
-# Without them the comparison has fewer peers.
+# Optional: without them the comparison has fewer peers.
 peer_packages=(nginx:nginx-light libnginx-mod-nchan nats-server:nats-server node:nodejs npm:npm)
 peer_builders=(g++:g++) # only with UWEBSOCKETS
 counts_packages=(valgrind:valgrind lua5.4:lua5.4)
@@ -73,7 +73,7 @@ install_all() { # name...
     forbid_services redis-server:redis-server "${peers_wanted[@]}"
     install_packages "${wanted[@]}"
     for entry in "${peers_wanted[@]}"; do
-        (install_packages "$entry") || say "going on without ${entry##*:}"
+        (install_packages "$entry") || say "continuing without ${entry##*:}"
     done
     allow_services
 }
@@ -100,7 +100,7 @@ run_compare() { # compare argument...
     run_lua "$@"
 }
 
-# In a process group of its own, so that nothing of it stays however this ends.
+# In a process group of its own, so that stop_lua ends all of it.
 run_lua() { # name argument...
     local status=0 name=$1
     shift
@@ -141,7 +141,7 @@ case ${1:-} in
     ;;
 esac
 if [ $# -gt 0 ]; then
-    [ -n "${runner[$1]:-}" ] || fail "no benchmark $1; there is: ${order[*]}"
+    [ -n "${runner[$1]:-}" ] || fail "unknown benchmark $1; one of: ${order[*]}"
     order=("$1")
     shift
 fi

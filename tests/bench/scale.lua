@@ -1,12 +1,11 @@
--- How bellhop grows: more connections, workers, users, instances; a table each, of what a message or a
--- connection costs at each step, and a CSV. tests/bench/run.sh scale gets everything ready and starts
--- it:
+-- How bellhop scales with connections, workers, users and instances: a table each with the cost of a
+-- message or a connection at each step, and a CSV. `tests/bench/run.sh scale` prepares and starts it:
 --
 --     lua5.4 tests/bench/scale.lua BUILD WORK [--runs N] [--only GROUP,..] [--quick] [--results DIR]
 --         [--csv FILE]
 --
--- What the steps are is in scale/tables.lua; how they are run and told is compare.lua's, whose parts
--- are in compare/. Each run has fresh servers.
+-- The steps are in scale/tables.lua; running and reporting are shared with compare.lua (compare/). Each
+-- run has fresh servers.
 local here = arg[0]:match "^(.-)[^/]*$"
 local root = here .. "../.."
 package.path = here .. "scale/?.lua;" .. here .. "compare/?.lua;" .. root .. "/tests/support/?.lua;" .. package.path
@@ -21,8 +20,7 @@ local verdict = require "verdict"
 
 local say = session.say
 
--- Of the pings that are due.
-local ENOUGH_PINGS = 0.8
+local MIN_PING_SHARE = 0.8 -- of the expected pings
 
 local GROUPS = {{name = "idle"}, {name = "workers"}, {name = "users"}, {name = "instances"}}
 
@@ -35,7 +33,7 @@ end
 
 -- --- one run ---
 
--- Where the servers of a step run, and its clients.
+-- The cores of the servers and clients of a step.
 local function place(env, step)
     if not step.both_cores or not env.client_core then return env end
     local both = ("%d,%d"):format(env.server_core, env.client_core)
@@ -64,7 +62,7 @@ local function start(env, step, broker)
     return list
 end
 
--- What follows from the load generator's figures.
+-- Figures computed from those of the load generator.
 local function derive(keys)
     if keys.mode ~= "idle" or not keys.server_cpu_share then return end
     local us = keys.server_cpu_share * keys.seconds * 1e6
@@ -74,10 +72,10 @@ end
 
 local function check(run, step)
     if run.status ~= 0 then return end
-    if step.pings and run.keys.server_pings < step.pings * ENOUGH_PINGS then
+    if step.pings and run.keys.server_pings < step.pings * MIN_PING_SHARE then
         run.status, run.error = 1, ("%d pings instead of %d"):format(run.keys.server_pings, step.pings)
     elseif step.meter and not run.keys.redis_cpu_us_per_message then
-        run.status, run.error = 1, "Redis could not be watched"
+        run.status, run.error = 1, "Redis could not be measured"
     end
 end
 
@@ -100,7 +98,7 @@ end
 
 local function asked_of(step) return {connections = step.connections, size = step.size} end
 
--- By the step's name, as verdict.summarize has it.
+-- As verdict.summarize, by the name of the step.
 local function summarize(scenario, runs)
     local all = {}
     for _, step in ipairs(scenario.steps) do
@@ -143,17 +141,17 @@ end
 local function main()
     local options = parse()
     local env = session.env(root, options)
-    local all, texts = {}, {table.concat(session.introduce(env, options, "; one worker unless said otherwise"), "\n")}
+    local all, texts = {}, {table.concat(session.introduce(env, options, "; one worker by default"), "\n")}
     say("%s\n", bellhop.version(env) or "?")
     for _, scenario in ipairs(chosen(env, options)) do
         local runs, lines = run_table(env, scenario, options)
         table.move(runs, 1, #runs, #all + 1, all)
         texts[#texts + 1] = table.concat(lines, "\n")
-        -- Written after each, so that what has been measured is there even when the rest is not.
+        -- Written after each table, so that an interrupted run keeps its results.
         process.write_file(options.results .. "/scale.txt", table.concat(texts, "\n\n") .. "\n")
         process.write_file(options.csv, report.csv(all, "step"))
     end
-    say("written: %s; these tables: %s/scale.txt; what each run printed: %s/raw", options.csv, options.results,
+    say("written: %s; these tables: %s/scale.txt; the output of each run: %s/raw", options.csv, options.results,
         options.results)
 end
 

@@ -1,11 +1,11 @@
-/* script.c - what scripts cost: a hook that is not there, one that answers, one that waits,
- * on_deliver for many sockets, JSON, and a reload with many connections.
+/* script.c - the cost of scripts: an absent hook, one that replies, one that waits, on_deliver for
+ * many sockets, JSON, and a reload with many connections.
  *
- *     bench_script [CONNECTIONS]    those that are open at the reload, 50,000 unless said otherwise
+ *     bench_script [CONNECTIONS]    open at the reload (default 50,000)
  *
- * The port is called as the core calls it, in the real runtime, with connections that keep nothing.
- * Each row is the median of ROUNDS rounds, and the fastest; CPU time of this thread, but for the
- * reload, which is time on the wall. That the work was done is checked in each. */
+ * The hooks are called as the core calls them, in the real runtime, with connections that keep
+ * nothing. Each row is the median of ROUNDS rounds, and the fastest, in CPU time of this thread;
+ * for the reload it is wall-clock time. Each row checks that its work was done. */
 #include "../unit/script/script_test.h"
 
 #include "bellhop/base/log.h"
@@ -44,7 +44,7 @@ static void row(const char *what, double rounds[ROUNDS], double n) {
     fflush(stdout);
 }
 
-/* --- connections that count --- */
+/* --- connections that count deliveries --- */
 
 static unsigned sends;
 
@@ -133,7 +133,7 @@ static void messages(const char *what, const char *source, unsigned replies) {
         for (int i = 0; i < CALLS; i++) {
             h->vt->message(h, &p->sub, BH_TEXT, data);
             if (i % 64 == 0)
-                bh_loop_tick(env.loop, false); /* the collector's turn */
+                bh_loop_tick(env.loop, false); /* the garbage collector runs */
         }
         rounds[r] = now_ns(CLOCK_THREAD_CPUTIME_ID) - begin;
         must(sends == replies * CALLS, what);
@@ -236,7 +236,7 @@ static void json(const char *what, const char *expression) {
 
 /* --- a reload --- */
 
-/* The longest time for which nobody else is served. */
+/* The longest tick: no other connection is served meanwhile. */
 static double change(struct env *env, struct bh_script *next) {
     double longest = 0;
     bh_script_activate(next);

@@ -1,11 +1,12 @@
-/* stats.h - what a phase of a benchmark costs here and in Redis, as one row of a table.
+/* stats.h - the cost of one phase of a benchmark, in this process and in Redis, as a row of a
+ * table.
  *
- * stats_begin and stats_end enclose a phase. CPU is user and system time together: of this process
- * by getrusage, of Redis by its INFO. Scripts are what Redis' own commandstats and latencystats
- * count as EVALSHA and EVAL, without the reading of arguments and the writing of replies. That is
- * time on the wall: where others want the CPU, the longest script is one that had to wait for it.
- * What this client asks between the two, and what Redis does anyway (some 2 ms a second), is in the
- * CPU of Redis, too; so ask little. Notes are printed below the table. */
+ * stats_begin and stats_end enclose a phase. CPU is user plus system time: of this process by
+ * getrusage, of Redis by INFO. Scripts are counted by Redis (commandstats and latencystats of
+ * EVALSHA and EVAL), without parsing arguments and writing replies. Their times are wall-clock: on
+ * a busy machine the longest script includes waiting for the CPU. The CPU of Redis includes the
+ * queries of this client and its own housekeeping (about 2 ms per second), so ask little during a
+ * phase. Notes are printed below the table. */
 #ifndef BELLHOP_BENCH_STATS_H
 #define BELLHOP_BENCH_STATS_H
 
@@ -17,8 +18,8 @@ struct stats {
     double wall, own, redis; /* ms */
     double calls, usec;      /* of scripts */
     double median, longest;  /* us a script */
-    double commands;         /* that scripts called */
-    double memory;           /* by so many bytes Redis has grown */
+    double commands;         /* called by scripts */
+    double memory;           /* growth of Redis in bytes */
 };
 
 static redisContext *stats_client;
@@ -36,7 +37,7 @@ static inline redisReply *stats_ask(const char *format, va_list args) {
     exit(1);
 }
 
-/* Free it. */
+/* The caller frees it. */
 static inline redisReply *stats_reply(const char *format, ...) {
     va_list args;
     va_start(args, format);
@@ -67,7 +68,7 @@ static inline void stats_text(char *out, size_t size, const char *format, ...) {
     freeReplyObject(r);
 }
 
-/* Of Redis' clock. */
+/* The clock of Redis. */
 static inline double stats_now_ms(void) {
     redisReply *r = stats_reply("TIME");
     assert_true(r->type == REDIS_REPLY_ARRAY && r->elements == 2);
@@ -76,7 +77,7 @@ static inline double stats_now_ms(void) {
     return now;
 }
 
-/* What stands behind `field` in the line of INFO that begins with `line`; 0 without such a line. */
+/* The number after `field` in the line of INFO that begins with `line`; 0 without such a line. */
 static inline double stats_field(const char *info, const char *line, const char *field) {
     const char *at = info;
     size_t n = strlen(line);
@@ -95,7 +96,7 @@ static inline double stats_own_ms(void) {
            (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1000;
 }
 
-/* Commands but scripts and what this client itself sends to measure. */
+/* All commands except scripts and the queries of this client. */
 static inline double stats_commands(const char *info) {
     static const char *const left_out[] = {"eval", "info:", "config|", "hello:", "ping:", "time:"};
     double sum = 0;
@@ -144,7 +145,7 @@ static inline void stats_begin(void) {
     stats_before = stats_read();
 }
 
-/* Prints the row of n things that were done (0: as many as there were script calls). */
+/* Prints the row of a phase of n operations (0: as many as script calls). */
 static inline struct stats stats_end(const char *what, size_t n) {
     struct stats s = stats_read();
     s.wall -= stats_before.wall;
@@ -194,7 +195,7 @@ static inline void stats_machine(void) {
     printf("machine: %ld cores, %s; Redis %s\n", sysconf(_SC_NPROCESSORS_ONLN), model, version);
 }
 
-/* Fails without Redis 7, which is the first to tell how long commands take. */
+/* Needs Redis 7: older ones have no latencystats. */
 static inline void stats_open(const struct test_redis *server) {
     stats_client = test_redis_client(server);
     stats_do("CONFIG SET latency-tracking-info-percentiles %s", "50 100");

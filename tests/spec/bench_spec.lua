@@ -1,5 +1,5 @@
--- The parts of the comparison (tests/bench/compare.lua) and of scale.lua that only compute: what several
--- runs say, who is refused, tables, CSV, the picture, the steps, what Redis did. Run by `bellhop test`.
+-- The parts of tests/bench/compare.lua and scale.lua that only compute: summaries, rejected runs, tables,
+-- CSV, the picture, the steps, the figures of Redis. Run by `bellhop test`.
 local root = debug.getinfo(1, "S").source:match "^@(.-)[^/]*$" .. "../../"
 for _, dir in ipairs {"bench/compare", "bench/scale", "support"} do
     package.path = ("%stests/%s/?.lua;%s"):format(root, dir, package.path)
@@ -68,53 +68,53 @@ describe("several runs", function()
 end)
 
 describe("a run", function()
-    local function why(keys, status, ours) return verdict.refusal(run("node", 1, keys, status), ASKED, ours) end
+    local function why(keys, status, ours) return verdict.rejection(run("node", 1, keys, status), ASKED, ours) end
 
-    it("may be compared when all of the work was done", function()
+    it("is accepted when all of its work was done", function()
         assert.is_nil(why {})
         assert.is_nil(why({}, 0, {deliveries = 1000}))
     end)
 
-    it("is refused when it did less work", function()
-        assert.equal("refused: 12 messages lost", why({lost = 12}, 3))
-        assert.equal("refused: 1 message lost", why {lost = 1})
-        assert.equal("refused: 2 short payloads", why {short_payloads = 2})
-        assert.equal("refused: 3 messages too much", why {unexpected = 3})
-        assert.equal("refused: it closed 2 connections", why {closed_connections = 2})
-        assert.equal("refused: 99 of 100 connections", why {connections = 99})
-        assert.equal("refused: payloads of 64 instead of 128 bytes", why {size = 64})
-        assert.equal("refused: 1000 deliveries, bellhop made 1001", why({}, 0, {deliveries = 1001}))
-        assert.equal("refused: it did less than it was asked", why({}, 3))
+    it("is rejected when it did less work", function()
+        assert.equal("rejected: 12 messages lost", why({lost = 12}, 3))
+        assert.equal("rejected: 1 message lost", why {lost = 1})
+        assert.equal("rejected: 2 short payloads", why {short_payloads = 2})
+        assert.equal("rejected: 3 unexpected messages", why {unexpected = 3})
+        assert.equal("rejected: it closed 2 connections", why {closed_connections = 2})
+        assert.equal("rejected: 99 of 100 connections", why {connections = 99})
+        assert.equal("rejected: payloads of 64 instead of 128 bytes", why {size = 64})
+        assert.equal("rejected: 1000 deliveries, bellhop made 1001", why({}, 0, {deliveries = 1001}))
+        assert.equal("rejected: wrong deliveries", why({}, 3))
     end)
 
-    it("of a given time may deliver less, which is the result", function()
+    it("of a fixed time may deliver less", function()
         local asked = {connections = 100, size = 128}
-        assert.is_nil(verdict.refusal(run("node", 1, {}), asked, {deliveries = 5000}))
+        assert.is_nil(verdict.rejection(run("node", 1, {}), asked, {deliveries = 5000}))
     end)
 
-    it("that ended badly is not a figure", function()
+    it("is rejected when it failed", function()
         local failed = run("node", 1, {}, 1)
         failed.error = "cannot connect"
-        assert.equal("failed: cannot connect", verdict.refusal(failed, ASKED))
+        assert.equal("failed: cannot connect", verdict.rejection(failed, ASKED))
         assert.equal("failed: status 2", why({}, 2))
-        assert.equal("refused: 0 of 100 connections",
-            verdict.refusal({peer = "node", number = 1, keys = {}, status = 0}, ASKED))
+        assert.equal("rejected: 0 of 100 connections",
+            verdict.rejection({peer = "node", number = 1, keys = {}, status = 0}, ASKED))
     end)
 end)
 
 describe("a scenario", function()
-    it("leaves out a peer of which one run is refused", function()
+    it("rejects a peer when one of its runs is rejected", function()
         local runs = join(three("bellhop", {100, 110, 120}, 0.4), three("uws", {90, 200, 100}, 0.5))
         runs[5].keys.lost = 3
         local summary = verdict.summarize(SCENARIO, runs, ASKED)
         assert.equal(110, verdict.median(summary, "bellhop", "deliveries_per_s"))
         assert.is_nil(verdict.median(summary, "uws", "deliveries_per_s"))
-        assert.equal("refused: 3 messages lost (1 of 3 runs)", summary.uws.refusal)
-        assert.equal("refused: 3 messages lost", runs[5].refusal)
-        assert.is_nil(runs[4].refusal)
+        assert.equal("rejected: 3 messages lost (1 of 3 runs)", summary.uws.rejection)
+        assert.equal("rejected: 3 messages lost", runs[5].rejection)
+        assert.is_nil(runs[4].rejection)
     end)
 
-    it("takes values to the unit of the label", function()
+    it("converts values to the unit of the label", function()
         local scenario = {metrics = {{key = "bytes_per_connection", label = "KiB", scale = 1 / 1024}}}
         local summary = verdict.summarize(scenario, {run("bellhop", 1, {bytes_per_connection = 512})}, ASKED)
         assert.equal(0.5, verdict.median(summary, "bellhop", "bytes_per_connection"))
@@ -125,7 +125,7 @@ describe("a scenario", function()
         return verdict.goal(SCENARIO, summary, SCENARIO.goals[1]), verdict.goal(SCENARIO, summary, SCENARIO.goals[2])
     end
 
-    it("says whether a figure is reached", function()
+    it("shows whether a goal is reached", function()
         local speed, cpu = goals(join(three("bellhop", {110, 110, 110}, 0.55), three("uws", {100, 100, 100}, 0.5)))
         assert.is_true(speed.reached)
         assert.equal(100, speed.limit)
@@ -135,35 +135,35 @@ describe("a scenario", function()
         assert.equal("bellhop, us user CPU at most 0.5: 0.55, missed by 10.0 %", cpu.text)
     end)
 
-    it("holds against the best other peer where the one that is named is missing", function()
+    it("compares with the best other peer when the reference is missing", function()
         local speed = goals(join(three("bellhop", {50}, 1), three("node", {20}, 1), three("nchan", {100}, 1)))
         assert.is_false(speed.reached)
-        assert.matches("of nchan %(uws is not to be compared%): 0.5, missed by 50.0 %%", speed.text)
+        assert.matches("of nchan %(uws is missing or rejected%): 0.5, missed by 50.0 %%", speed.text)
         local only_raw = {of = "bellhop", metric = "deliveries_per_s", at_least = 1, peer = "raw"}
         local summary = verdict.summarize(SCENARIO, join(three("bellhop", {50}, 1), three("node", {20}, 1)), ASKED)
         assert.is_nil(verdict.goal(SCENARIO, summary, only_raw).reached)
     end)
 
-    it("says where the load generator was the limit", function()
+    it("shows which peers were limited by the load generator", function()
         local runs = join(three("bellhop", {1, 1, 1}, 1), three("uws", {1, 1, 1}, 1))
         local function note() return verdict.bottleneck({"bellhop", "uws"}, verdict.summarize(SCENARIO, runs, ASKED)) end
         assert.is_nil(note())
         runs[4].keys.client_cpu_share = 0.99
         assert.is_nil(note())
         runs[5].keys.client_cpu_share = 0.97
-        assert.equal("the load generator's core was busy with uws: as fast as it says, or faster", note())
+        assert.equal("the core of the load generator was saturated with uws: they may be faster", note())
     end)
 
-    it("says nothing without figures", function()
+    it("has an unknown result without figures", function()
         local speed, cpu = goals {}
         assert.is_nil(speed.reached)
-        assert.matches("cannot be said", speed.text)
-        assert.matches("cannot be said", cpu.text)
+        assert.matches("unknown", speed.text)
+        assert.matches("unknown", cpu.text)
     end)
 end)
 
 describe("the table", function()
-    it("writes numbers so that they can be read", function()
+    it("rounds numbers and separates thousands", function()
         assert.equal("0.58", report.number(0.583))
         assert.equal("12.3", report.number(12.34))
         assert.equal("123", report.number(123.4))
@@ -173,9 +173,9 @@ describe("the table", function()
         assert.equal("-", report.number(0 / 0))
     end)
 
-    it("aligns its columns, and lets a last word run on", function()
-        assert.same({"peer  a  bb", "x     1   2", "long  refused: 12 messages lost"},
-            report.align {{"peer", "a", "bb"}, {"x", "1", "2"}, {"long", "refused: 12 messages lost"}})
+    it("aligns its columns, except a long last cell", function()
+        assert.same({"peer  a  bb", "x     1   2", "long  rejected: 12 messages lost"},
+            report.align {{"peer", "a", "bb"}, {"x", "1", "2"}, {"long", "rejected: 12 messages lost"}})
     end)
 
     it("has medians, spread and ratios, goals and notes", function()
@@ -187,8 +187,8 @@ describe("the table", function()
         assert.matches("^peer +deliveries/s +min%.%.max +of bellhop +of uws +us user CPU", lines[1])
         assert.matches("^bellhop +110 +100%.%.120 +1%.00 +1%.10 +0%.40 +0%.40 +1%.00$", lines[2])
         assert.matches("^uws +100 +100 +0%.91 +1%.00 +0%.50 +0%.50 +1%.25$", lines[3])
-        assert.equal("node     refused: 2 messages lost (1 of 3 runs)", lines[4])
-        assert.matches("to reach: bellhop, deliveries/s", lines[5])
+        assert.equal("node     rejected: 2 messages lost (1 of 3 runs)", lines[4])
+        assert.matches("goal: bellhop, deliveries/s", lines[5])
         assert.equal("  note: a note", lines[7])
     end)
 
@@ -198,7 +198,7 @@ describe("the table", function()
         assert.equal("scenario,peer,run,status,verdict,connections,deliveries,deliveries_per_s,lost,note,"
             .. "short_payloads,size\n"
             .. "fanout,bellhop,1,0,ok,100,1000,1000000,0,,0,128\n"
-            .. 'fanout,node,1,3,refused: 2 messages lost,100,1000,,2,"a ""b"", c",0,128\n', report.csv(runs, "peer"))
+            .. 'fanout,node,1,3,rejected: 2 messages lost,100,1000,,2,"a ""b"", c",0,128\n', report.csv(runs, "peer"))
     end)
 end)
 
@@ -208,7 +208,7 @@ describe("the picture", function()
         return svg.draw({{scenario = SCENARIO, title = "a < b", order = order, peers = summary}}, {"a caption"})
     end
 
-    -- The elements that are closed are those that were opened, in turn.
+    -- Elements are closed in the order they were opened.
     local function assert_well_formed(text)
         local open = {}
         for slash, name, rest in text:gmatch "<(/?)([%w]+)([^>]*)>" do
@@ -221,7 +221,7 @@ describe("the picture", function()
         assert.same({}, open)
     end
 
-    it("has a bar for each peer that is compared, as long as its median", function()
+    it("has a bar for each accepted peer, as long as its median", function()
         local picture = draw(join(three("bellhop", {200, 200, 200}, 1), three("uws", {100, 90, 110}, 1)), {"bellhop", "uws"})
         assert_well_formed(picture)
         assert.matches("a &lt; b", picture)
@@ -233,23 +233,23 @@ describe("the picture", function()
         assert.matches('class="goal"', picture)
     end)
 
-    it("says why there is no bar", function()
+    it("shows why a bar is missing", function()
         local runs = join(three("bellhop", {100}, 1), three("node", {100}, 1))
         runs[2].keys.lost = 7
         local picture = draw(runs, {"bellhop", "node"})
         assert_well_formed(picture)
-        assert.matches(">refused: 7 messages lost<", picture)
+        assert.matches(">rejected: 7 messages lost<", picture)
         local _, bars = picture:gsub('class="bar', "")
         assert.equal(1, bars)
     end)
 
-    it("stands without any figure", function()
+    it("is valid without any figure", function()
         assert_well_formed(draw({}, {}))
     end)
 end)
 
 describe("the parts", function()
-    it("fit together: references, goals and exceptions name what is there", function()
+    it("fit together: references, goals and exceptions name existing parts", function()
         local modes = {echo = true, fanout = true, users = true, idle = true, burst = true}
         for _, scenario in ipairs(scenarios.list) do
             assert.is_true(modes[scenario.mode])
@@ -269,18 +269,18 @@ describe("the parts", function()
         end
     end)
 
-    it("read a list of cores", function()
+    it("parse a list of cores", function()
         assert.same({0, 2, 3, 4}, machine.parse_cores "0,2-4")
         assert.same({7}, machine.parse_cores "7")
     end)
 end)
 
 describe("runs", function()
-    it("are read from what the load generator prints", function()
+    it("are parsed from the output of the load generator", function()
         assert.same({mode = "idle", lost = 0, latency_us_p50 = 1.5}, trial.parse_keys "mode idle\nlost 0\nlatency_us_p50 1.5\n")
     end)
 
-    it("begin each round with another", function()
+    it("begin each round with another item", function()
         local order = {}
         trial.rounds(2, {"a", "b", "c"}, function(item, number)
             order[#order + 1] = item .. number
@@ -290,7 +290,7 @@ describe("runs", function()
     end)
 end)
 
-describe("what Redis did", function()
+describe("the cost of Redis", function()
     local function info(at, calls, usec, user, system, bytes)
         local text = ("# Stats\r\ntotal_net_output_bytes:%d\r\npubsub_channels:7\r\n# CPU\r\nused_cpu_sys:%f\r\n"
             .. "used_cpu_user:%f\r\nused_cpu_sys_children:9.0\r\ncmdstat_publish:calls=%d,usec=%d,usec_per_call=1.00\r\n")
@@ -298,7 +298,7 @@ describe("what Redis did", function()
         return redis_meter.parse(text, at), #text + #tostring(#text) + 5
     end
 
-    it("is said for each message, without what asking cost and what went on before", function()
+    it("is computed for each message, without the queries and the base load", function()
         local quiet_from, first = info(10, 0, 0, 1, 1, 1000)
         assert.equal(7, quiet_from.channels)
         local quiet_to = info(12, 0, 0, 1.1, 1.1, 1000 + first + 200)
@@ -312,7 +312,7 @@ describe("what Redis did", function()
         assert.near(1, keys.redis_bytes_per_message, 1e-9)
     end)
 
-    it("is nothing when nothing was published", function()
+    it("is empty when nothing was published", function()
         local one = redis_meter.parse("# Stats\r\ntotal_net_output_bytes:1\r\n", 1)
         assert.equal(0, one.published)
         assert.same({}, redis_meter.keys(one, one, one, one))
@@ -326,7 +326,7 @@ describe("the steps", function()
         end
     end
 
-    it("go as far as descriptors do", function()
+    it("are limited by descriptors", function()
         local idle = steps_of(20000, "idle")
         assert.same({1950, 6500, 19500}, {idle.steps[1].connections, idle.steps[2].connections, idle.steps[3].connections})
         assert.matches("19,500 connections at most.*20,000 file descriptors", idle.notes[1])
@@ -335,7 +335,7 @@ describe("the steps", function()
         assert.not_matches("at most", table.concat(idle.notes, " "))
     end)
 
-    it("have 100,000 users, as topics where there cannot be so many connections", function()
+    it("have 100,000 users, as topics when connections are limited", function()
         for _, descriptors in ipairs {1024, 20000, 1048576} do
             local users = steps_of(descriptors, "users")
             for _, step in ipairs(users.steps) do assert.is_true(step.connections <= descriptors - 500, step.name) end
@@ -344,7 +344,7 @@ describe("the steps", function()
         assert.equal(100000, steps_of(1048576, "users").steps[3].connections)
     end)
 
-    it("differ in their names, and are held against the first", function()
+    it("have different names, and refer to the first", function()
         for _, descriptors in ipairs {1024, 20000, 1048576} do
             for _, one in ipairs(tables.all({descriptors = descriptors}, false, 500)) do
                 local seen = {}
@@ -358,7 +358,7 @@ describe("the steps", function()
         end
     end)
 
-    it("make a table of their own", function()
+    it("make a table", function()
         local scenario = {base = "1", column = "workers", metrics = SCENARIO.metrics, goals = {
             {of = "2", metric = "server_user_us_per_message", at_most = 1.15, peer = "1"},
         }}
@@ -366,6 +366,6 @@ describe("the steps", function()
         local lines = report.scenario(scenario, {"1", "2"}, summary, {})
         assert.matches("^workers +deliveries/s +min%.%.max +ratio +us user CPU +min%.%.max +ratio$", lines[1])
         assert.matches("^2 +150 +150 +1%.50 +1%.10 +1%.10 +1%.10$", lines[3])
-        assert.equal("  to reach: 2, us user CPU at most 1.15 of 1: 1.1, reached", lines[4])
+        assert.equal("  goal: 2, us user CPU at most 1.15 of 1: 1.1, reached", lines[4])
     end)
 end)

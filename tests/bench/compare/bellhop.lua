@@ -1,4 +1,4 @@
--- How bellhop is started to be measured.
+-- Starts bellhop for a measurement.
 local http = require "http"
 local machine = require "machine"
 local process = require "process"
@@ -6,16 +6,16 @@ local servers = require "servers"
 
 local bellhop = {}
 
--- how: policy (a path from the root), and, where wanted, workers (else one), redis (one that runs),
--- tls, instance, variables (of the environment). A server as in servers.lua, that is ready, with
--- `plain`, its address without TLS; its words are the caller's.
+-- how: policy (a path from the root); optional: workers (default one), redis (a running one), tls,
+-- instance, variables (environment). Returns a ready server as in servers.lua, with `plain`, its address
+-- without TLS. The caller sets its words.
 function bellhop.start(env, how)
     local argv = {env.build .. "/src/bellhop", "serve", "--workers", tostring(how.workers or 1), "--listen",
         how.tls and "127.0.0.1:0,tls:127.0.0.1:0" or "127.0.0.1:0", "--policy", env.root .. "/" .. how.policy}
     local function add(...) table.move({...}, 1, select("#", ...), #argv + 1, argv) end
     if how.redis then add("--redis", how.redis:url()) end
     if how.instance then add("--instance", how.instance) end
-    -- The probe pings more often than a client may.
+    -- The probe pings more often than the default allows.
     local variables = {BELLHOP_SERVER_BACKLOG = "4096", BELLHOP_WEBSOCKET_CONTROL_PER_SECOND = "1000"}
     if how.tls then
         variables.BELLHOP_TLS_CERTIFICATES, variables.BELLHOP_TLS_KEYS = env.certs.crt, env.certs.key

@@ -1,9 +1,9 @@
--- What the figures were measured on, and which cores go to whom.
+-- The machine: its description, its cores, and running programs on them.
 local process = require "process"
 
 local machine = {}
 
--- What a shell command prints, without the last line's end; nil when it prints nothing.
+-- The output of a shell command without the final line break; nil if it is empty.
 function machine.ask(command)
     local pipe = assert(io.popen("(" .. command .. ") 2>/dev/null </dev/null"))
     local output = pipe:read("a"):gsub("%s+$", "")
@@ -27,17 +27,17 @@ function machine.parse_cores(list)
     return cores
 end
 
--- Those this process may run on.
+-- The cores of this process.
 function machine.cores()
     return machine.parse_cores(grep("/proc/self/status", "Cpus_allowed_list:%s*(%S+)") or "0")
 end
 
--- This process.
+-- The pid of this process.
 function machine.pid() return math.tointeger(grep("/proc/self/stat", "^(%d+)")) end
 
 function machine.descriptors() return tonumber(machine.ask "ulimit -n") or math.huge end
 
--- Lines to print: the machine, then the compiler. allowed: how many cores this program might use.
+-- Lines to print: the machine, then the compiler. allowed: the number of usable cores.
 function machine.describe(allowed)
     local memory = tonumber(grep("/proc/meminfo", "MemTotal:%s*(%d+)") or 0)
     local flags = grep("/proc/cpuinfo", "flags%s*:%s*([^\n]*)") or ""
@@ -53,13 +53,13 @@ function machine.describe(allowed)
     }
 end
 
--- Words before a command that runs on this core only; none without a core.
+-- The words before a command that pin it to a core; none without a core.
 function machine.pinned(core)
     return core and {"taskset", "-c", tostring(core)} or {}
 end
 
--- Runs a program to its end, bounded: stdout, stderr, status. 124: it did not end in time. Calls
--- meanwhile(), if there is one, while it runs.
+-- Runs a program for at most `seconds`: stdout, stderr, status (124: timeout). Calls meanwhile(), if
+-- given, while it runs.
 function machine.run(argv, seconds, dir, meanwhile)
     local errors = dir .. "/stderr"
     local pipe = assert(io.popen(("timeout --foreground --kill-after=5 %d %s 2>%s </dev/null"):format(seconds,

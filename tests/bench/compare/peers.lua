@@ -1,12 +1,12 @@
--- The servers that are compared: how each is started for a scenario, how the load generator speaks
--- to it, and what it cannot do.
+-- The servers to compare: how each is started for a scenario, the arguments of the load generator for
+-- it, and which scenarios it does not support.
 --
--- A peer: name; version(env); missing(env) -> the reason why it is not there, or nil; cannot (by mode
--- or scenario: why); notes (by mode or scenario: what to know); start(env, scenario, redis) -> server.
+-- A peer: name; version(env); missing(env) -> why it is not installed, or nil; cannot (by mode or
+-- scenario: the reason); notes (by mode or scenario); start(env, scenario, redis) -> server.
 -- A server: pid, address, words (for the load generator), process. It runs on env.server_core, fresh
--- for each run; `redis` is a running Redis when the scenario has one.
--- env: root, build, peers (folder of what build.sh made), work (a folder for this comparison), certs
--- (crt and key), server_core, connections.
+-- for each run; `redis` is a running Redis if the scenario uses one.
+-- env: root, build, peers (folder with the output of build.sh), work (temporary folder), certs (crt
+-- and key), server_core, connections.
 local bellhop = require "bellhop"
 local http = require "http"
 local machine = require "machine"
@@ -17,7 +17,7 @@ local wait = require "wait"
 
 local peers = {}
 
--- Where each mode's phones connect, in the protocol raw: the same query for all.
+-- The path of each mode with the protocol raw, the same for all peers.
 local PATHS = {
     echo = "/ws",
     fanout = "/ws?topic=bench",
@@ -46,7 +46,7 @@ local function skipped(name)
     end
 end
 
--- Fills @names@ in; other text stays.
+-- Replaces @name@ by values[name].
 local function fill(text, values)
     return (text:gsub("@(%w+)@", function(name) return assert(values[name], name) end))
 end
@@ -71,7 +71,7 @@ local function start_bellhop(env, scenario, redis)
     return running
 end
 
--- --- what is built with it ---
+-- --- programs of this build ---
 
 local function start_tool(name, protocol)
     return function(env)
@@ -144,7 +144,7 @@ local function nchan_config(env, scenario, redis, port, dir)
         dir = dir,
         port = tostring(port.plain),
         descriptors = tostring(math.min(env.descriptors, 1000000)),
-        -- It sheds connections when a sixteenth is left.
+        -- It drops connections when a sixteenth is left.
         connections = tostring(2 * env.connections + 500),
         tls = table.concat(tls, " "),
         redis = redis and ("upstream redis { nchan_redis_server %s; }"):format(redis:url()) or "",
@@ -164,15 +164,15 @@ local function start_nchan(env, scenario, redis)
         if running:status() then error("nginx ended; its log:\n" .. log(), 0) end
         local answer = http.request(port.plain, "POST", "/pub?id=" .. id, {body = "are you there?"})
         return answer and answer.status // 100 == 2
-    end, servers.START_SECONDS, function() return "nchan to take a message; its log:\n" .. log() end)
+    end, servers.START_SECONDS, function() return "nchan to accept a message; its log:\n" .. log() end)
     local target = scenario.mode == "fanout" and "bench" or "u.%d"
     local publish = (scenario.mode == "fanout" or redis) and ("http://127.0.0.1:%d/pub?id=%s"):format(port.plain, target)
     return servers.server(running, port.tls or port.plain, raw_words(scenario, publish))
 end
 
 local function nchan_missing()
-    if not nginx() then return "there is no nginx here" end
-    if not nchan_module() then return "nginx has no nchan module here (Debian: libnginx-mod-nchan)" end
+    if not nginx() then return "nginx is not installed" end
+    if not nchan_module() then return "nginx has no nchan module (Debian: libnginx-mod-nchan)" end
 end
 
 local function nchan_version()
@@ -269,16 +269,16 @@ end
 
 -- --- all of them ---
 
-local NO_ECHO = "a client's message is published, not answered"
-local ONE_SUBSCRIPTION = "its phones are indexed by user only (one subscription each)"
+local NO_ECHO = "it publishes messages of clients instead of replying"
+local ONE_SUBSCRIPTION = "its connections are indexed by user only (one subscription each)"
 
 peers.list = {
     {
         name = "bellhop",
         version = bellhop.version,
         notes = {
-            echo = "bellhop runs examples/echo.lua, so each message goes through a Lua hook",
-            burst = "bellhop asks a Lua hook on_handshake for each connection",
+            echo = "bellhop runs examples/echo.lua: each message goes through a Lua hook",
+            burst = "bellhop runs the Lua hook on_handshake for each connection",
         },
         start = start_bellhop,
     },
@@ -286,20 +286,20 @@ peers.list = {
         name = "bellhop-c",
         version = bellhop.version,
         cannot = only_echo(false),
-        notes = {echo = "bellhop-c is the same layers with the hook written in C (tests/bench/c_echo.c)"},
+        notes = {echo = "bellhop-c has the same layers and a hook in C (tests/bench/c_echo.c)"},
         start = start_tool("bench_c_echo", "raw"),
     },
     {
         name = "raw",
-        version = function() return "an epoll loop that sends back what it reads, without WebSocket" end,
+        version = function() return "an epoll loop that echoes bytes, without WebSocket" end,
         cannot = only_echo(false),
         start = start_tool("bench_raw_echo", "tcp"),
     },
     {
         name = "uws",
-        version = function() return "uWebSockets, the source that was given" end,
+        version = function() return "uWebSockets, from UWEBSOCKETS" end,
         missing = skipped "uws",
-        cannot = {users = "it does not speak to Redis", ["idle-tls"] = "it is built without TLS here"},
+        cannot = {users = "it has no Redis client", ["idle-tls"] = "it is built without TLS"},
         start = start_uws,
     },
     {
@@ -307,7 +307,7 @@ peers.list = {
         version = nchan_version,
         missing = nchan_missing,
         cannot = {echo = NO_ECHO},
-        notes = {users = "nchan gets its messages by HTTP and spreads them through Redis"},
+        notes = {users = "nchan receives messages by HTTP and distributes them through Redis"},
         start = start_nchan,
     },
     {
@@ -319,10 +319,10 @@ peers.list = {
     {
         name = "nats",
         version = function() return machine.ask "nats-server --version" end,
-        missing = function() return not machine.ask "command -v nats-server" and "there is no nats-server here" or nil end,
+        missing = function() return not machine.ask "command -v nats-server" and "nats-server is not installed" or nil end,
         cannot = {echo = NO_ECHO},
         notes = {
-            users = "nats knows no Redis: its messages are published to itself",
+            users = "nats has no Redis: messages are published to nats itself",
             idle = "nats: " .. ONE_SUBSCRIPTION,
         },
         start = start_nats,
@@ -333,14 +333,14 @@ peers.list = {
         missing = skipped "centrifugo",
         cannot = {echo = NO_ECHO},
         notes = {
-            users = "centrifugo gets its messages by HTTP and spreads them through Redis",
+            users = "centrifugo receives messages by HTTP and distributes them through Redis",
             idle = "centrifugo: " .. ONE_SUBSCRIPTION,
         },
         start = start_centrifugo,
     },
 }
 
--- Whether a peer takes part in a scenario; else why not (false: without a word).
+-- Whether a peer takes part in a scenario; if not, the reason (false: not worth a note).
 function peers.takes_part(peer, scenario)
     local cannot = peer.cannot or {}
     local why = cannot[scenario.name]

@@ -1,14 +1,14 @@
--- What Redis does for messages that are published: its CPU and the bytes it sends for each PUBLISH it
--- has carried out while a load runs, less what it does in that time anyhow (heartbeats, probes), which
--- is measured before the load begins. Its answers to the questions asked here are taken off, too.
+-- The cost of published messages in Redis: CPU and sent bytes for each PUBLISH during a load, minus the
+-- base load (heartbeats, probes), which is measured before. The replies to the queries of this module
+-- are subtracted, too.
 local socket = require "socket"
 local wait = require "wait"
 
 local meter = {}
 
-local PATIENCE_SECONDS = 60 -- for connections to be there, and for messages
+local TIMEOUT_SECONDS = 60 -- for connections, and for messages
 
--- From the text of INFO; at: when that was.
+-- Parses the text of INFO; at: its time.
 function meter.parse(info, at)
     local function number(pattern) return tonumber(info:match("\n" .. pattern) or 0) end
     local calls, usec = info:match "\ncmdstat_publish:calls=(%d+),usec=(%d+)"
@@ -23,7 +23,7 @@ function meter.parse(info, at)
     }
 end
 
--- What grew from one to the other, a second.
+-- The growth from one reading to another, per second.
 local function rates(from, to)
     local seconds = to.at - from.at
     return {
@@ -33,8 +33,8 @@ local function rates(from, to)
     }
 end
 
--- The keys, as the load generator would print them: of what was read at both ends of a time without
--- messages, and of one with them.
+-- The figures, in the format of the load generator's keys, from readings at both ends of an interval
+-- without messages and of one with messages.
 function meter.keys(quiet_from, quiet_to, from, to)
     local messages = to.published - from.published
     if messages <= 0 then return {} end
@@ -48,9 +48,8 @@ function meter.keys(quiet_from, quiet_to, from, to)
     }
 end
 
--- when: channels (subscribed when all are connected), quiet (seconds from then on that are let pass,
--- and that are measured, before the load begins), before (messages that are let pass), busy (seconds
--- that are measured then). The keys.
+-- when: channels (subscriptions to wait for), quiet (seconds to skip then, and seconds to measure, before
+-- the load begins), before (messages to skip), busy (seconds to measure then). Returns the figures.
 function meter.watch(broker, when)
     local client = assert(broker:client())
     local function read() return meter.parse(assert(client:call("INFO", "all")), wait.now()) end
@@ -58,7 +57,7 @@ function meter.watch(broker, when)
         return wait.till(function()
             local one = read()
             return is_so(one) and one
-        end, PATIENCE_SECONDS, what)
+        end, TIMEOUT_SECONDS, what)
     end
     read_when("connections", function(one) return one.channels >= when.channels end)
     socket.sleep(when.quiet[1])

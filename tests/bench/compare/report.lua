@@ -1,9 +1,9 @@
--- The tables that people read, and the CSV that programs read.
+-- The results as tables and as CSV.
 local verdict = require "verdict"
 
 local report = {}
 
--- Three significant digits, thousands apart: 0.583, 12.3, 41,300.
+-- Three significant digits (four from 1000), with separators: 0.58, 12.3, 41,300.
 function report.number(value)
     if not value then return "-" end
     if value ~= value or value == math.huge or value == -math.huge then return "-" end
@@ -19,8 +19,8 @@ function report.number(value)
     return ("%.2f"):format(value)
 end
 
--- Rows of cells, the first row the head; the first column is set to the left, the others to the right.
--- A row that is shorter than the head ends with a cell that may run on.
+-- Rows of cells, the head first; the first column is aligned to the left, the others to the right. The
+-- last cell of a row shorter than the head may be wider than its column.
 function report.align(rows)
     local widths = {}
     for _, row in ipairs(rows) do
@@ -48,7 +48,7 @@ local function spread(summary)
     return report.number(summary.min) .. ".." .. report.number(summary.max)
 end
 
--- What all are held against, and what the ratio to it is called.
+-- The peer that ratios refer to.
 local function base_of(scenario) return scenario.base or "bellhop" end
 
 local function head(scenario, reference)
@@ -64,7 +64,7 @@ end
 
 local function row_of(scenario, peers, name, reference)
     local peer = peers[name]
-    if peer.refusal then return {name, peer.refusal} end
+    if peer.rejection then return {name, peer.rejection} end
     local row = {name}
     for i, metric in ipairs(scenario.metrics) do
         local key, summary = metric.key, peer.summary[metric.key]
@@ -80,11 +80,11 @@ end
 local function reference_of(scenario, peers)
     local reference = peers[scenario.reference]
     if scenario.base then return nil end
-    return reference and not reference.refusal and scenario.reference or verdict.best_other(peers, scenario.metrics[1])
+    return reference and not reference.rejection and scenario.reference or verdict.best_other(peers, scenario.metrics[1])
 end
 
--- order: names of peers, or of whatever stands in the column `column` of a scenario that has a `base`
--- of its own and no reference beside it; peers: verdict.summarize; notes: lines.
+-- order: names of peers, or of steps for a scenario with a `base` of its own; peers: from
+-- verdict.summarize; notes: lines.
 function report.scenario(scenario, order, peers, notes)
     local reference = reference_of(scenario, peers)
     local rows = {head(scenario, reference)}
@@ -93,7 +93,7 @@ function report.scenario(scenario, order, peers, notes)
     end
     local lines = report.align(rows)
     for _, goal in ipairs(scenario.goals) do
-        lines[#lines + 1] = "  to reach: " .. verdict.goal(scenario, peers, goal).text
+        lines[#lines + 1] = "  goal: " .. verdict.goal(scenario, peers, goal).text
     end
     for _, note in ipairs(notes) do lines[#lines + 1] = "  note: " .. note end
     return lines
@@ -110,7 +110,7 @@ local function quoted(value)
     return text
 end
 
--- One row for each run, with all keys that any of them has, sorted. column: what run.peer is called.
+-- One row for each run, with the keys of all runs, sorted. column: the name of the column run.peer.
 function report.csv(runs, column)
     local seen, names = {}, {}
     for _, run in ipairs(runs) do
@@ -124,7 +124,7 @@ function report.csv(runs, column)
     table.sort(names)
     local lines = {("scenario,%s,run,status,verdict,%s"):format(column, table.concat(names, ","))}
     for _, run in ipairs(runs) do
-        local cells = {run.scenario, run.peer, run.number, run.status, run.refusal or "ok"}
+        local cells = {run.scenario, run.peer, run.number, run.status, run.rejection or "ok"}
         for i, name in ipairs(names) do cells[5 + i] = run.keys[name] == nil and "" or run.keys[name] end
         for i = 1, 5 + #names do cells[i] = quoted(cells[i]) end
         lines[#lines + 1] = table.concat(cells, ",")

@@ -1,9 +1,8 @@
--- What is measured: how the load generator is asked, which figures of its answer count, and what is
--- to be reached.
+-- The scenarios: the arguments of the load generator, the figures that count, and the goals.
 --
 -- A scenario: name, title, mode (of bench_load), connections, quick (how many with --quick), options
--- (further words), quick_options, tls, reference (the peer that others are held against beside
--- bellhop), metrics, goals.
+-- (further words), quick_options, tls, reference (the peer that ratios refer to besides bellhop),
+-- metrics, goals.
 -- A metric: key (of bench_load), label, better ("less" or "more"), scale (to the unit of the label).
 -- The first one is drawn.
 -- A goal: of (the peer), metric (its key), and at_most or at_least a value in the label's unit; or
@@ -30,7 +29,7 @@ local function with(words, ...) return table.move({...}, 1, select("#", ...), #w
 scenarios.list = {
     {
         name = "echo-16",
-        title = "20 B there and back, 16 in flight on each connection",
+        title = "echo of 20 B, 16 in flight on each connection",
         mode = "echo",
         connections = 100,
         quick = 100,
@@ -46,7 +45,7 @@ scenarios.list = {
     },
     {
         name = "echo-1",
-        title = "20 B there and back, 1 in flight on each connection",
+        title = "echo of 20 B, 1 in flight on each connection",
         mode = "echo",
         connections = 100,
         quick = 100,
@@ -64,7 +63,7 @@ scenarios.list = {
         connections = 9000,
         quick = 1000,
         size = 128,
-        -- Many, because the kernel counts user and system time in ticks of some milliseconds.
+        -- Many, because the kernel counts user and system time in ticks of a few milliseconds.
         options = {"--rounds", "120"},
         quick_options = {"--rounds", "100"},
         reference = "uws",

@@ -1,4 +1,4 @@
--- What the programs that measure have in common: their command line, the cores, where results go.
+-- Shared by compare.lua and scale.lua: command line, environment, results.
 local certs = require "certs"
 local machine = require "machine"
 local process = require "process"
@@ -7,7 +7,7 @@ local verdict = require "verdict"
 
 local session = {}
 
--- Descriptors of a server that are not its clients'.
+-- Descriptors of a server besides its connections.
 session.SPARE_DESCRIPTORS = 500
 
 function session.fail(...)
@@ -20,12 +20,12 @@ function session.say(...)
     io.stdout:flush()
 end
 
--- How far it is; beside what is to be kept.
+-- Progress, on stderr.
 function session.progress(...) io.stderr:write(string.format(...), "\n") end
 
 -- --- options ---
 
--- Those of all whose name is in the list (a,b), in the order of the list; all when there is none.
+-- The items named in the list (a,b), in its order; all items without a list.
 function session.choose(list, what, all)
     if not list then return all end
     local chosen, names, by_name = {}, {}, {}
@@ -35,13 +35,13 @@ function session.choose(list, what, all)
     end
     for name in list:gmatch "[^,]+" do
         chosen[#chosen + 1] = by_name[name]
-            or session.fail("no %s %s; there is: %s", what, name, table.concat(names, ", "))
+            or session.fail("unknown %s %s; one of: %s", what, name, table.concat(names, ", "))
     end
     return chosen
 end
 
--- BUILD WORK [--quick] [--runs N] [--results DIR] and what `more` lists, names without their dashes,
--- each with a value. times: how many runs are the default.
+-- Parses BUILD WORK [--quick] [--runs N] [--results DIR] and the options of `more` (names without
+-- dashes, each with a value). times: the default number of runs.
 function session.parse(words, times, more)
     local options = {build = words[1], work = words[2], results = "build/bench/results"}
     local known = {["--runs"] = "runs", ["--results"] = "results"}
@@ -53,20 +53,20 @@ function session.parse(words, times, more)
             i = i + 1
         else
             local name = known[words[i]] or session.fail("unknown option %s", words[i])
-            options[name] = words[i + 1] or session.fail("%s wants a value", words[i])
+            options[name] = words[i + 1] or session.fail("%s needs a value", words[i])
             i = i + 2
         end
     end
     options.runs = math.tointeger(tonumber(options.runs or options.quick and 1 or times))
-    if not options.runs or options.runs < 1 then session.fail("--runs wants a number") end
+    if not options.runs or options.runs < 1 then session.fail("--runs must be a number") end
     os.execute("mkdir -p " .. process.quote(options.results .. "/raw"))
     return options
 end
 
--- --- who is measured, on what ---
+-- --- the environment ---
 
--- The environment that servers.lua and trial.lua want. This program, and what it starts unless told
--- otherwise, goes to the core of the clients.
+-- The environment for servers.lua and trial.lua. Moves this program, and thereby the load generator and
+-- Redis, to the core of the clients.
 function session.env(root, options)
     local cores = machine.cores()
     local certificates = certs.new()
@@ -85,14 +85,14 @@ function session.env(root, options)
     }
 end
 
--- Says, and returns as lines, what this is true of. how: a few words about each run.
+-- Prints, and returns as lines, the conditions of the measurement. how: a few words about each run.
 function session.introduce(env, options, how)
     local lines = machine.describe(env.cores)
     if env.server_core then
-        lines[#lines + 1] = ("servers on core %d; the load generator, and Redis where there is one, on core %d")
+        lines[#lines + 1] = ("servers on core %d; load generator and Redis on core %d")
             :format(env.server_core, env.client_core)
     else
-        lines[#lines + 1] = "ONE CORE: server and load generator take it from each other; do not compare these figures"
+        lines[#lines + 1] = "ONE CORE, shared by server and load generator: do not compare these figures"
     end
     lines[#lines + 1] = ("%d run%s of each%s%s"):format(options.runs, options.runs == 1 and "" or "s", how,
         options.quick and "; QUICK: fewer connections, too short to compare" or "")
@@ -100,18 +100,18 @@ function session.introduce(env, options, how)
     return lines
 end
 
--- How many connections there can be where so many are wanted; a note when that is fewer.
+-- The possible number of connections, at most `wanted`; adds a note if it is lower.
 function session.connections(env, wanted, notes)
     local most = math.max(env.descriptors - session.SPARE_DESCRIPTORS, 1)
     if wanted <= most then return wanted end
-    notes[#notes + 1] = ("%d connections instead of %d: a process may have %d file descriptors"):format(most, wanted,
+    notes[#notes + 1] = ("%d connections instead of %d: the limit is %d file descriptors"):format(most, wanted,
         env.descriptors)
     return most
 end
 
 -- --- runs ---
 
--- Keeps what there is to read about a run of `who`, and says what came out.
+-- Writes the output of a run of `who` to a file, and prints its figures.
 function session.note(options, scenario, run, who, asked)
     local path = ("%s/raw/%s-%s-%d.txt"):format(options.results, scenario.name, who:gsub("[^%w_-]+", "-"), run.number)
     local figures = {}
@@ -121,7 +121,7 @@ function session.note(options, scenario, run, who, asked)
         figures[i] = report.number(value and value * (metric.scale or 1)) .. " " .. metric.label
     end
     session.progress("%s %d/%d  %-10s  %s", scenario.name, run.number, options.runs, who,
-        verdict.refusal(run, asked) or table.concat(figures, ", "))
+        verdict.rejection(run, asked) or table.concat(figures, ", "))
 end
 
 return session

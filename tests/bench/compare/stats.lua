@@ -1,7 +1,7 @@
--- What several runs say together. Lists are not changed.
+-- Statistics of several runs. Lists are not changed.
 local stats = {}
 
--- Between neighbours it is interpolated: stats.quantile({1, 2}, 0.5) is 1.5. Nil for no values.
+-- Interpolates linearly: stats.quantile({1, 2}, 0.5) is 1.5. Nil for no values.
 function stats.quantile(values, q)
     if #values == 0 then return nil end
     local sorted = table.move(values, 1, #values, 1, {})

@@ -1,5 +1,5 @@
--- A picture of the comparison: a bar chart for each scenario, with whiskers from the least to the most
--- of the runs. Text and lines take the reader's colours, light or dark.
+-- The results as a picture: a bar chart for each scenario, with whiskers from the minimum to the maximum
+-- of the runs, for light and dark backgrounds.
 local report = require "report"
 local verdict = require "verdict"
 
@@ -46,7 +46,7 @@ local function text(class, x, y, what)
     return ('<text class="%s" x="%.1f" y="%.1f">%s</text>'):format(class, x, y, svg.escape(what))
 end
 
--- The largest value that has to fit: of whiskers, and of what is to be reached.
+-- The largest value to draw, of whiskers and goals.
 local function extent(key, peers, goals)
     local most = 0
     for _, peer in pairs(peers) do
@@ -57,7 +57,7 @@ local function extent(key, peers, goals)
     return most > 0 and most or 1
 end
 
--- Limits of the metric that is drawn, by the peer that is to reach them.
+-- The goals for the drawn metric, by peer.
 local function goals_of(scenario, peers)
     local limits = {}
     for _, goal in ipairs(scenario.goals) do
@@ -73,7 +73,7 @@ local function draw_row(out, y, name, peer, key, x_of, goal)
     out[#out + 1] = text("name", LEFT - 10, middle + 4.5, name)
     local summary = peer.summary[key]
     if not summary then
-        out[#out + 1] = text("quiet", LEFT + 6, middle + 4.5, peer.refusal or "no figure")
+        out[#out + 1] = text("quiet", LEFT + 6, middle + 4.5, peer.rejection or "no figure")
         return
     end
     out[#out + 1] = ('<rect class="bar%s" x="%d" y="%.1f" width="%.1f" height="%d" rx="2"/>'):format(
@@ -88,7 +88,7 @@ local function draw_row(out, y, name, peer, key, x_of, goal)
     out[#out + 1] = text("", RIGHT + 12, middle + 4.5, report.number(summary.median))
 end
 
--- Returns where the next one begins.
+-- Returns the y of the next panel.
 local function draw_panel(out, y, panel)
     local scenario, peers = panel.scenario, panel.peers
     local metric, goals = scenario.metrics[1], goals_of(panel.scenario, panel.peers)
@@ -112,7 +112,7 @@ end
 function svg.draw(panels, caption)
     local body, y = {}, 14
     for _, panel in ipairs(panels) do y = draw_panel(body, y, panel) end
-    local legend = {"bars: median of the runs; whiskers: least and most; dashed: to reach", table.unpack(caption)}
+    local legend = {"bars: median of the runs; whiskers: minimum and maximum; dashed: goal", table.unpack(caption)}
     for _, words in ipairs(legend) do
         body[#body + 1] = text("quiet", 16, y, words)
         y = y + 18

@@ -1,4 +1,4 @@
--- One run: fresh servers, the load generator on them, what it printed, and nothing left of them.
+-- One run: starts fresh servers, runs the load generator, parses its output, stops the servers.
 local machine = require "machine"
 local process = require "process"
 local redis = require "redis"
@@ -6,7 +6,7 @@ local wait = require "wait"
 
 local trial = {}
 
-local RUN_SECONDS = 300 -- at most, of the load generator
+local RUN_SECONDS = 300 -- limit for the load generator
 
 -- Lines `key value`; numbers as numbers.
 function trial.parse_keys(output)
@@ -30,7 +30,7 @@ end
 
 local function last_line(text) return text:match "([^\n]+)%s*$" end
 
--- Whether a server has ended is known a moment after the load generator has noticed.
+-- The load generator notices a moment earlier than we that a server ended.
 local function ended(server)
     pcall(wait.till, function() return server.process:status() end, 1)
     return server.process:status()
@@ -50,17 +50,17 @@ local function load(env, what, servers, meanwhile)
     local run = {
         keys = trial.parse_keys(output),
         status = status,
-        error = status == 124 and "it took too long" or last_line(errors),
+        error = status == 124 and "timeout" or last_line(errors),
         raw = ("%s\n%s%s"):format(process.command(words), output, errors),
     }
     if status ~= 0 then blame(run, servers) end
     return run
 end
 
--- what: mode, connections, options, size, and redis: whether there is to be one. start(broker): the
--- servers (servers.lua), which share the connections; the words of the first one count.
--- meanwhile(broker), where given, is called while the load runs. A run as verdict.lua has it, with
--- `raw`, all there is to read about it.
+-- what: mode, connections, options, size, redis (whether to start one). start(broker): returns the
+-- servers (servers.lua), which share the connections; the words of the first one are used.
+-- meanwhile(broker), if given, is called while the load runs. Returns a run as in verdict.lua, with all
+-- output as `raw`.
 function trial.run(env, what, start, meanwhile)
     local broker = what.redis and redis.start() or nil
     local started, servers = pcall(start, broker)
@@ -77,8 +77,8 @@ function trial.run(env, what, start, meanwhile)
     return run
 end
 
--- Calls one(item, number), which returns a run, for all of the list, so often; each round begins with
--- another. The runs.
+-- Calls one(item, number), which returns a run, for each item, `times` times; each round begins with
+-- another item. Returns the runs.
 function trial.rounds(times, list, one)
     local runs = {}
     for number = 1, times do

@@ -1,10 +1,10 @@
--- For the counts: reads one string out of 230 bytes of JSON, a hundred times.
+-- For counts.lua: reads one string from 230 bytes of JSON, a hundred times.
 local bh = require "bellhop"
 
 return {
     on_message = function(_, data)
         for _ = 1, 100 do
-            if bh.json.peek(data, "user.name") ~= "Jane Doe" then error "another name" end
+            if bh.json.peek(data, "user.name") ~= "Jane Doe" then error "wrong name" end
         end
         return "done"
     end,

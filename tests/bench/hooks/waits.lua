@@ -1,4 +1,4 @@
--- For the counts: a hook that waits once before it answers.
+-- For counts.lua: a hook that waits once before it replies.
 local bh = require "bellhop"
 
 return {

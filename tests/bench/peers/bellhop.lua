@@ -1,5 +1,5 @@
--- The policy that the comparison measures with (all scenarios but echo, which takes examples/echo.lua):
--- who a client is stands in the query, as with the other peers, and anybody may publish.
+-- The policy of the comparison, except for echo, which uses examples/echo.lua: identity from the query
+-- string, as with the other peers, and anybody may publish.
 return {
     on_handshake = function(req)
         local topic = req:arg "topic"

@@ -1,10 +1,9 @@
 # shellcheck shell=bash
-# Gets the peers of the comparison that are not Debian packages ready, in build/bench/peers. Sourced by
-# tests/bench/run.sh. A peer that cannot be had here leaves <name>.skipped with the reason, and the
-# comparison goes on without it.
+# Builds the peers of the comparison that are not Debian packages, in build/bench/peers. Sourced by
+# tests/bench/run.sh. A peer that cannot be built leaves <name>.skipped with the reason and is left out
+# of the comparison.
 
 peers=build/bench/peers
-# Also what `go install` is asked for.
 centrifugo_version=v6.9.1
 
 skip() { # peer reason
@@ -14,7 +13,7 @@ skip() { # peer reason
 # Debian's Node, and the two packages at the versions of package.json.
 build_node() {
     if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
-        skip node "there is no node and npm here"
+        skip node "node or npm is not installed"
         return
     fi
     mkdir -p "$peers/node"
@@ -30,7 +29,7 @@ build_centrifugo() {
         return
     fi
     if ! command -v go >/dev/null; then
-        skip centrifugo "there is no go here to build it with"
+        skip centrifugo "go is not installed"
         return
     fi
     say "building Centrifugo $centrifugo_version"
@@ -40,7 +39,7 @@ build_centrifugo() {
     skip centrifugo "go could not build it"
 }
 
-# Its source has to be at hand, with uSockets in it.
+# From source, with uSockets in it.
 build_uws() {
     local source=${UWEBSOCKETS:-}
     if [ -z "$source" ]; then

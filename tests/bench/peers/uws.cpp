@@ -1,6 +1,5 @@
-// What a gateway written against uWebSockets would do: echo, topics with publish, users and tenants
-// that are indexed (as its topics), publishing by HTTP POST. Built by build.sh where UWEBSOCKETS names
-// its source.
+// A gateway written with uWebSockets: echo, publish to topics, users and tenants as topics, publishing by
+// HTTP POST. build.sh builds it if UWEBSOCKETS names the source of uWebSockets.
 //
 //     uws PORT
 #include "App.h"

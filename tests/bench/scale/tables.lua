@@ -1,13 +1,12 @@
--- What grows, in which steps, and what of it is shown: a table of scale.lua each. It only computes.
+-- The tables of scale.lua: their steps and metrics. It only computes.
 --
--- A table is a scenario as in compare/scenarios.lua (name, title, metrics, goals) whose lines are
--- steps instead of peers (column: what they are called), held against the first one (base); `group`
--- is its name on the command line, `notes` stand below it.
--- A step: name; what compare/trial.lua wants (mode, connections, options, size, redis); and how the
--- servers are started: instances (one unless said otherwise), workers (likewise), policy, variables,
--- both_cores (servers and clients share them); path, publish ("broadcast", or what follows
--- redis://HOST:PORT/). pings: how many there must be, about. meter: what compare/redis_meter.lua is
--- told.
+-- A table is a scenario as in compare/scenarios.lua (name, title, metrics, goals) with steps instead of
+-- peers (column: the title of their column); ratios refer to the first one (base). `group` is its name
+-- on the command line, `notes` are printed below it.
+-- A step: name; the input of compare/trial.lua (mode, connections, options, size, redis); and the
+-- servers: instances and workers (default one), policy, variables, both_cores (servers and clients share
+-- the cores); path, publish ("broadcast", or the part after redis://HOST:PORT/). pings: the expected
+-- number. meter: the argument of compare/redis_meter.lua.
 local report = require "report"
 
 local tables = {}
@@ -16,7 +15,7 @@ tables.MOST = 120000 -- connections
 
 local KIB = 1 / 1024
 
--- The cost per message may grow so much, from the first step to any other.
+-- The cost per message may grow by this factor from the first step to any other.
 local FLAT = 1.15
 
 local POLICY = "tests/bench/peers/bellhop.lua"
@@ -34,7 +33,7 @@ local function seconds(warmup, measured) return "--warmup", tostring(warmup), "-
 
 local function name_of(n, what) return report.number(n) .. (what and " " .. what or "") end
 
--- A goal for each of the keys, for each step but the first.
+-- A goal for each key and each step but the first.
 local function flat(keys, steps)
     local goals = {}
     for _, key in ipairs(keys) do
@@ -45,11 +44,11 @@ local function flat(keys, steps)
     return goals
 end
 
--- The notes, after one where fewer descriptors than wanted are the limit.
+-- The notes, with another one if the limit of descriptors is too low.
 local function limited(most, env, ...)
     if most >= tables.MOST then return {...} end
     return {
-        ("%s connections at most: a process may have %s file descriptors here"):format(name_of(most),
+        ("%s connections at most: the limit is %s file descriptors"):format(name_of(most),
             name_of(env.descriptors)),
         ...,
     }
@@ -70,7 +69,7 @@ local function idle_steps(most, times)
             path = INDEXED,
             variables = {
                 BELLHOP_WEBSOCKET_PING_INTERVAL = tostring(times.interval),
-                -- A connection is not pinged again before that, either.
+                -- It is also the minimum time between two pings.
                 BELLHOP_WEBSOCKET_PONG_TIMEOUT = tostring(times.interval / 2),
             },
             pings = connections * times.seconds[i] / times.interval,
@@ -96,15 +95,16 @@ local function idle(env, most, quick)
         },
         goals = {{of = steps[3].name, metric = "bytes_per_connection", at_most = 1}},
         notes = limited(most, env,
-            ("heartbeats: each connection is pinged each %d s, over %d s or more; with the default, 25 s, that is %.2g of it")
+            ("heartbeats: a ping every %d s for each connection, measured over at least %d s; at the default of 25 s "
+                .. "they cost %.2g times as much")
                 :format(times.interval, times.seconds[1], times.interval / 25)),
     }
 end
 
--- As many deliveries whatever the step.
+-- The same number of deliveries in each step.
 local function rounds(connections, quick) return tostring(math.max(5, (quick and 30000 or 200000) // connections)) end
 
--- A message to each of so many connections.
+-- Messages to all connections.
 local function to_all(connections, quick)
     return {
         connections = connections,
@@ -127,7 +127,7 @@ local function broadcast(env, most, quick)
     return {
         group = "idle",
         name = "broadcast",
-        title = "128 B to all of them, by HTTP",
+        title = "128 B to all connections, by HTTP",
         column = "connections",
         steps = steps,
         metrics = {
@@ -136,13 +136,13 @@ local function broadcast(env, most, quick)
             {key = "deliveries_per_s", label = "deliveries/s", better = "more"},
         },
         goals = {},
-        notes = limited(most, env, "the time to all ends when the load generator has read the last one"),
+        notes = limited(most, env, "the time ends when the load generator has read the last delivery"),
     }
 end
 
 -- --- workers ---
 
-local SHARED = "server and load generator share the cores here, so what a second worker can add is bounded by what "
+local SHARED = "server and load generator share the cores, so the gain of a second worker is limited by the CPU time that "
     .. "the load generator leaves"
 
 local function worker_steps(step)
@@ -159,7 +159,7 @@ local function workers_echo(_, _, quick)
     return {
         group = "workers",
         name = "workers-echo",
-        title = "20 B there and back through a Lua hook, 100 connections, 16 in flight on each",
+        title = "echo of 20 B by a Lua hook, 100 connections, 16 in flight on each",
         column = "workers",
         steps = worker_steps {
             connections = 100,
@@ -202,7 +202,7 @@ local function users_step(name, connections, users, times)
         connections = connections,
         size = 128,
         mode = "users",
-        -- Subscribed, and registered, is who has been connected for long enough.
+        -- Time for subscribing and registering after the last connection.
         options = {"--in-flight", "64", "--users", tostring(users), "--settle",
             tostring(1 + users / 50000), seconds(0.5, times)},
         redis = true,
@@ -240,10 +240,10 @@ local function users(env, most, quick)
         metrics = {cpu, user_cpu, messages, p99},
         goals = flat({cpu.key}, steps),
         notes = limited(most, env,
-            "the kernel tells user from system time by sampling: the former is rough",
-            "users have a connection each; topics stand for users where there cannot be so many connections, and each of "
-                .. "these holds several of them",
-            "in turn, so that each message goes to the connection that was idle for longest: more sockets, colder caches"),
+            "the kernel separates user from system time by sampling: user time is approximate",
+            "users have a connection each; topics stand for users where there cannot be as many connections: each "
+                .. "connection has several topics",
+            "users are published to in turn, so each message goes to the connection idle for longest: colder caches"),
     }
 end
 
@@ -251,7 +251,7 @@ end
 
 local RATE = 4000
 
--- In this time Redis is watched without messages.
+-- Seconds to measure Redis without messages.
 local SETTLE = 2.5
 
 local function instances(_, most, quick)
@@ -287,15 +287,15 @@ local function instances(_, most, quick)
         },
         goals = flat({"redis_cpu_us_per_message", "redis_bytes_per_message"}, steps),
         notes = {
-            "the same rate in each step, so that none has the advantage of batches",
-            "what Redis does without messages (heartbeats, probes, tracking) is not in its figures for a message, but has "
-                .. "its own column",
-            "all instances on one core, Redis and the load generator on the other; ten that share a core each find it cold",
+            "the rate is the same in each step, so that batching has the same effect",
+            "the base load of Redis (heartbeats, probes, tracking) is not part of the figures for a message; it has its "
+                .. "own column",
+            "all instances on one core, Redis and the load generator on the other; many instances on a core have cold caches",
         },
     }
 end
 
--- All of them for this machine.
+-- All tables for this machine.
 function tables.all(env, quick, spare)
     local most = math.max(10, math.min(env.descriptors - spare, quick and 1500 or tables.MOST))
     local list = {}

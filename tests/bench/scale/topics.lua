@@ -1,5 +1,5 @@
--- The policy of connections that stand for many users each: the one of number `first` is in the topics
--- first, first + every, first + 2 * every.. up to `users`.
+-- Connections with many topics each: the one with the number `first` has the topics first, first +
+-- every, first + 2 * every ... up to `users`.
 return {
     on_handshake = function(req)
         local topics = {}

@@ -1,5 +1,5 @@
-// The obvious home-made answer: a WebSocket server that keeps the sockets of each user, tenant and
-// topic, takes what is to be published over HTTP, and over Redis by PSUBSCRIBE.
+// A simple home-made gateway: a WebSocket server with a set of sockets for each user, tenant and topic,
+// which accepts messages over HTTP, and from Redis by PSUBSCRIBE.
 //
 //     node hub.js PORT [--echo] [--redis PORT] [--key FILE --cert FILE]
 //
