@@ -35,7 +35,7 @@ static void drop_oldest(struct bh_ws_conn *ws, size_t n) {
     forget_context(ws);
 }
 
-static void give_up(struct bh_ws_conn *ws) {
+static void close_slow(struct bh_ws_conn *ws) {
     bh_edge_count(BH_EDGE_SLOW_CONSUMERS, 1);
     bh_ws_conn_log_end(ws, "slow consumer", 1008, bh_slice(NULL, 0));
     bh_outq_drop_unsent(&ws->out);
@@ -72,7 +72,7 @@ static int make_room(struct bh_ws_conn *ws, size_t n) {
     bh_edge_count(BH_EDGE_LIMIT_QUEUE, 1);
     switch (decide(ws)) {
     case BH_SLOW_CLOSE:
-        give_up(ws);
+        close_slow(ws);
         return BH_ETOOBIG;
     case BH_SLOW_DROP_OLDEST:
         drop_oldest(ws, n);
