@@ -1,8 +1,9 @@
-/* config.h - the configuration: defaults, file, environment, command line, in rising order.
+/* config.h - the configuration: defaults, overridden by the file, the environment and the command
+ * line, in this order.
  *
- * Everything is read once, at start, on the main thread; the result is immutable. Each key is known
- * by its path ("redis.url"); the environment calls it BELLHOP_REDIS_URL. Durations are seconds
- * outside and milliseconds inside. */
+ * It is read once, at start, on the main thread, and immutable afterwards. A key has a path
+ * ("redis.url") and an environment variable (BELLHOP_REDIS_URL). Durations are given in seconds and
+ * stored in milliseconds. */
 #ifndef BELLHOP_SRC_APP_CONFIG_H
 #define BELLHOP_SRC_APP_CONFIG_H
 
@@ -17,8 +18,8 @@ void bh_strings_free(struct bh_strings *s);
 
 struct bh_config {
     struct bh_strings listen;
-    uint64_t workers; /* 0: the cores */
-    char *instance;   /* "": made up */
+    uint64_t workers; /* 0: one for each core */
+    char *instance;   /* "": random */
     bool dev;
     uint64_t drain_timeout;
     uint64_t connections_max, connections_per_ip, accepts_per_second;
@@ -71,7 +72,7 @@ struct bh_config {
 
     char *log_level, *log_format, *log_target;
 
-    struct bh_json *tree; /* all of it, for scripts */
+    struct bh_json *tree; /* all keys, for scripts */
 };
 
 /* A key set on the command line. */
@@ -80,7 +81,8 @@ struct bh_config_option {
     const char *value;
 };
 
-/* file NULL: none. 0, or BH_EINVAL with *error (bh_free): source, line, what to do. */
+/* file NULL: none. 0, or BH_EINVAL with *error (bh_free), which names the source, the line and the
+ * key. Free c in both cases. */
 int bh_config_load(struct bh_config *c, const char *file, const struct bh_config_option *options,
                    size_t option_count, char **error);
 void bh_config_free(struct bh_config *c);

@@ -1,5 +1,4 @@
-/* Configuration files and values of the command line: a refusal has words, and whatever comes of
- * it nothing is left behind (the leak detector's part). */
+/* Configuration files and values of the command line: an error has a text, and nothing leaks. */
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 #include "config.h"
@@ -35,7 +34,7 @@ static void load_text(struct bh_slice text) {
     close(fd);
 }
 
-/* The first byte: 0xff and a file, or the number of a key and its value. */
+/* The first byte is the number of a key, followed by its value; any other is followed by a file. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct bh_slice in = bh_slice(data, size);
     uint8_t choice = fuzz_byte(&in);

@@ -66,7 +66,7 @@ local system = set [[
     assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign
     stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar
     wchar wctype
-    dirent dlfcn endian execinfo fcntl fnmatch getopt glob grp libgen malloc netdb poll pthread pwd
+    dirent dlfcn endian execinfo fcntl fnmatch ftw getopt glob grp libgen malloc netdb poll pthread pwd
     regex sched semaphore spawn strings syslog termios ucontext unistd ]]
 
 -- Where a file stands: its path below its layer's root (base/json.c), the layer, whether a test.

@@ -1,0 +1,285 @@
+/* Configuration: types and units, which source wins, names in the environment, and errors that name
+ * the place. */
+#include "app_test.h"
+
+#include <ctype.h>
+
+/* --- values --- */
+
+static void the_defaults(void **state) {
+    app_load(NULL);
+    app_strings_are(&config.listen, "127.0.0.1:8080");
+    assert_int_equal(config.workers, 0);
+    assert_string_equal(config.instance, "");
+    assert_false(config.dev);
+    assert_int_equal(config.drain_timeout, 10000);
+    assert_int_equal(config.message_bytes, 16 * 1024 * 1024);
+    assert_int_equal(config.redis_urls.count, 0);
+    assert_string_equal(config.strategy, "local_first");
+    assert_int_equal(config.cpu_limit, 50);
+    app_strings_are(&config.jwt_algorithms, "HS256");
+}
+
+static void a_file_of_all_types(void **state) {
+    app_load("local MiB = 1024 * 1024\n"
+             "return {\n"
+             "  server = { listen = { '127.0.0.1:1', 'unix:/s' }, dev = true, workers = 2 * 2 },\n"
+             "  http = { body_bytes = 2 * MiB, idle_timeout = 1.25 },\n"
+             "  auth = { jwt = { secret = 's', leeway = 3 } },\n"
+             "  api = { keys = {} },\n"
+             "}\n");
+    app_strings_are(&config.listen, "127.0.0.1:1,unix:/s");
+    assert_true(config.dev);
+    assert_int_equal(config.workers, 4);
+    assert_int_equal(config.body_bytes, 2097152);
+    assert_int_equal(config.idle_timeout, 1250);
+    assert_string_equal(config.jwt_secret, "s");
+    assert_int_equal(config.jwt_leeway, 3);
+    assert_int_equal(config.api_keys.count, 0);
+}
+
+static void one_url_or_a_list(void **state) {
+    static const char sentinels[] = "redis+sentinel://a:1,b:2/main";
+    app_load("return { redis = { url = 'redis://a, unix:///s' } }");
+    app_strings_are(&config.redis_urls, "redis://a,unix:///s");
+    app_load("return { redis = { url = { 'redis://a', 'redis://b' } } }");
+    app_strings_are(&config.redis_urls, "redis://a,redis://b");
+    app_load_option(NULL, "redis.url", sentinels); /* its comma does not end it */
+    assert_int_equal(config.redis_urls.count, 1);
+    app_environment("redis.url", "redis+sentinel://a:1,b:2/main , rediss://c");
+    app_load(NULL);
+    assert_int_equal(config.redis_urls.count, 2);
+    assert_string_equal(config.redis_urls.items[0], sentinels);
+    assert_string_equal(config.redis_urls.items[1], "rediss://c");
+}
+
+static void lists_in_the_environment(void **state) {
+    app_environment("api.keys", " one,two , ,three,");
+    app_load(NULL);
+    app_strings_are(&config.api_keys, "one,two,three");
+    app_environment("api.keys", "");
+    app_load("return { api = { keys = { 'x' } } }");
+    assert_int_equal(config.api_keys.count, 0);
+}
+
+static void the_last_source_wins(void **state) {
+    static const char file[] = "return { server = { workers = 1 } }";
+    app_load(file);
+    assert_int_equal(config.workers, 1);
+    app_environment("server.workers", "2");
+    app_load(file);
+    assert_int_equal(config.workers, 2);
+    app_load_option(file, "server.workers", "3");
+    assert_int_equal(config.workers, 3);
+    app_load(NULL);
+    assert_int_equal(config.workers, 2);
+}
+
+static void scripts_see_all_keys(void **state) {
+    app_environment("server.dev", "true");
+    app_load("return { app = { greeting = 'hi', n = { 1, 2.5 } }, log = { level = 'debug' } }");
+    const struct bh_json *app = bh_json_get(config.tree, "app");
+    assert_string_equal(bh_json_str(bh_json_get(app, "greeting")), "hi");
+    assert_true(bh_json_num(bh_json_sibling(bh_json_child(bh_json_get(app, "n")))) == 2.5);
+    assert_int_equal(bh_json_type(bh_json_get(config.tree, "dev")), BH_JSON_TRUE);
+    assert_string_equal(bh_json_str(bh_json_get(bh_json_get(config.tree, "log"), "level")),
+                        "debug");
+    const struct bh_json *jwt = bh_json_get(bh_json_get(config.tree, "auth"), "jwt");
+    assert_string_equal(bh_json_str(bh_json_get(jwt, "user_claim")), "sub");
+    for (size_t i = 0; i < bh_config_key_count; i++) {
+        char path[64], *name = path, *dot;
+        const struct bh_json *node = config.tree;
+        snprintf(path, sizeof path, "%s", bh_config_keys[i].path);
+        while (node && (dot = strchr(name, '.'))) {
+            *dot = '\0';
+            node = bh_json_get(node, name);
+            name = dot + 1;
+        }
+        if (!node || !bh_json_get(node, name))
+            fail_msg("%s is not in the tree", bh_config_keys[i].path);
+    }
+}
+
+/* --- files of keys --- */
+
+static void a_public_key_from_a_file(void **state) {
+    static const char pem[] = "-----BEGIN PUBLIC KEY-----\nabc\n";
+    char text[256];
+    snprintf(text, sizeof text, "return { auth = { jwt = { public_key = '%s' } } }",
+             app_file("key.pem", pem));
+    app_load(text);
+    assert_string_equal(config.jwt_public_key, pem);
+    const struct bh_json *jwt = bh_json_get(bh_json_get(config.tree, "auth"), "jwt");
+    assert_string_equal(bh_json_str(bh_json_get(jwt, "public_key")), pem);
+    app_load_option(NULL, "auth.jwt.public_key", pem);
+    assert_string_equal(config.jwt_public_key, pem);
+    app_refused_option("auth.jwt.public_key", app_file("key.pem", "no key"),
+                       "key.pem: neither PEM");
+    app_refused_option("auth.jwt.public_key", "/none.pem", "/none.pem: neither PEM");
+}
+
+static void a_key_set_must_be_there(void **state) {
+    app_load_option(NULL, "auth.jwt.jwks", app_file("keys.json", "{}"));
+    app_refused_option("auth.jwt.jwks", "/none.json", "/none.json: No such file");
+}
+
+/* --- errors --- */
+
+static void unknown_keys(void **state) {
+    app_refused("return {\n  redis = {\n    ulr = 'x' } }",
+                "bellhop.conf.lua:3: unknown key redis.ulr", "redis.url");
+    app_refused("return {\n\n  sevrer = {} }", "bellhop.conf.lua:3: unknown key sevrer", NULL);
+    app_refused("return { auth = { secret = 'x' } }", "unknown key auth.secret", NULL);
+    app_refused("return { server = { ['listen '] = {} } }", "unknown key server.listen ", NULL);
+    app_refused("return { server = { workers = { n = 1 } } }", "server.workers must be", NULL);
+}
+
+static void wrong_types(void **state) {
+    static const struct {
+        const char *text, *part;
+    } cases[] = {
+        {"return {\n\n  server = { workers = 'two' } }",
+         "bellhop.conf.lua:3: server.workers must be a whole number"},
+        {"return { server = { workers = 1.5 } }", "a whole number"},
+        {"return { http = { body_bytes = '1' } }",
+         "http.body_bytes must be a whole number of bytes"},
+        {"return { http = { idle_timeout = true } }", "a number of seconds"},
+        {"return { server = { dev = 1 } }", "server.dev must be true or false"},
+        {"return { server = { instance = 7 } }", "server.instance must be a string"},
+        {"return { server = { listen = 'a' } }", "server.listen must be a list of strings"},
+        {"return { server = { listen = { 'a', 1 } } }", "a list of strings"},
+        {"return { server = { listen = { a = 'b' } } }", "a list of strings"},
+        {"return { redis = { url = 7 } }", "redis.url must be a URL, or a list of URLs"},
+        {"return { redis = 7 }", "bellhop.conf.lua:1: redis must be a table"},
+        {"return { auth = { jwt = 'x' } }", "auth.jwt must be a table"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++)
+        app_refused(cases[i].text, cases[i].part, NULL);
+}
+
+static void choices_and_bounds(void **state) {
+    app_refused("return { delivery = { strategy = 'fast' } }", "delivery.strategy must be one of ",
+                "local_first|redis|both|local");
+    app_refused("return { delivery = { strategy = 'local_first|redis' } }", "must be one of", NULL);
+    app_refused("return { tls = { min_version = '' } }", "must be one of 1.2|1.3", NULL);
+    app_refused("return { server = { workers = 65 } }", "server.workers must be between 0 and 64",
+                NULL);
+    app_refused("return { server = { workers = -1 } }", "between 0 and 64", NULL);
+    app_refused("return { websocket = { ping_interval = 0.01 } }", "between 0.05 and 86400", NULL);
+    app_refused("return { http = { head_bytes = 2^20 + 1 } }", "between 256 and 1048576", NULL);
+    app_refused_option("script.memory_limit", "1099511627777", "between 0 and 1099511627776");
+    app_load("return { server = { workers = 64 }, http = { head_bytes = 256 } }");
+    app_load("return { websocket = { ping_interval = 0.05 } }");
+    assert_int_equal(config.ping_interval, 50);
+}
+
+static void files_that_are_no_configuration(void **state) {
+    char *error = NULL;
+    app_refused("return 7", "bellhop.conf.lua", NULL);
+    app_refused("return { 'x' }", "must return a table of sections", NULL);
+    app_refused("\nreturn {", "bellhop.conf.lua:2:", NULL);
+    app_refused("return { app = { f = string.rep } }", "bellhop.conf.lua", NULL);
+    assert_int_equal(bh_config_load(&config, "/none.lua", NULL, 0, &error), BH_EINVAL);
+    bh_config_free(&config);
+    app_error_has(error, "/none.lua");
+    app_load("return {}");
+}
+
+static void errors_of_other_sources(void **state) {
+    app_environment("server.workers", "many");
+    app_refused(NULL, "BELLHOP_SERVER_WORKERS: server.workers must be a whole number", NULL);
+    app_environment("server.workers", "");
+    app_refused(NULL, "BELLHOP_SERVER_WORKERS: ", NULL);
+    app_environment("server.workers", "1 2");
+    app_refused(NULL, "BELLHOP_SERVER_WORKERS: ", NULL);
+    app_environment("server.workers", "1");
+    app_refused_option("server.dev", "yes", "command line: server.dev must be true or false");
+    app_refused_option("log.level", "loud", "command line: log.level must be one of debug|info");
+}
+
+/* --- the table --- */
+
+static const char *good_value(const struct bh_config_key *k) {
+    static char number[32];
+    switch (k->type) {
+    case BH_CONFIG_BOOL:
+        return "true";
+    case BH_CONFIG_COUNT:
+    case BH_CONFIG_BYTES:
+    case BH_CONFIG_SECONDS:
+        snprintf(number, sizeof number, "%.0f", k->max);
+        return number;
+    default:
+        return k->choices ? "" : "redis://x";
+    }
+}
+
+static void each_key_has_a_variable(void **state) {
+    for (size_t i = 0; i < bh_config_key_count; i++) {
+        const struct bh_config_key *k = &bh_config_keys[i];
+        char name[BH_CONFIG_NAME_MAX];
+        if (strcmp(k->path, "auth.jwt.public_key") == 0 || strcmp(k->path, "auth.jwt.jwks") == 0)
+            continue; /* names of files */
+        bh_config_environment_name(k, name);
+        assert_memory_equal(name, "BELLHOP_", 8);
+        setenv(name, good_value(k), 1);
+        if (k->choices)
+            app_refused(NULL, name, k->choices);
+        else
+            app_load(NULL);
+        unsetenv(name);
+    }
+}
+
+static void largest_values_are_stored_whole(void **state) {
+    for (size_t i = 0; i < bh_config_key_count; i++) {
+        const struct bh_config_key *k = &bh_config_keys[i];
+        if (k->type != BH_CONFIG_COUNT && k->type != BH_CONFIG_BYTES &&
+            k->type != BH_CONFIG_SECONDS)
+            continue;
+        app_load_option(NULL, k->path, good_value(k));
+        double unit = k->type == BH_CONFIG_SECONDS ? 1000 : 1;
+        assert_true(*(uint64_t *)((char *)&config + k->offset) == (uint64_t)(k->max * unit));
+    }
+}
+
+/* One plain sentence or more, and the sections in one piece each, which write_tree needs. */
+static void each_key_is_described(void **state) {
+    for (size_t i = 0; i < bh_config_key_count; i++) {
+        const struct bh_config_key *k = &bh_config_keys[i];
+        size_t n = strlen(k->what), section = strcspn(k->path, ".") + 1;
+        if (n < 10 || k->what[n - 1] != '.' || islower((unsigned char)k->what[0]) ||
+            strchr(k->what, '|'))
+            fail_msg("%s: %s", k->path, k->what);
+        assert_ptr_equal(bh_config_find_key(k->path), k);
+        for (size_t j = i + 2; j < bh_config_key_count; j++)
+            if (strncmp(bh_config_keys[j].path, k->path, section) == 0)
+                assert_int_equal(strncmp(bh_config_keys[j - 1].path, k->path, section), 0);
+    }
+    assert_null(bh_config_find_key("server"));
+    assert_null(bh_config_find_key("server.listen.x"));
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, app_setup, app_teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(the_defaults),
+        TEST(a_file_of_all_types),
+        TEST(one_url_or_a_list),
+        TEST(lists_in_the_environment),
+        TEST(the_last_source_wins),
+        TEST(scripts_see_all_keys),
+        TEST(a_public_key_from_a_file),
+        TEST(a_key_set_must_be_there),
+        TEST(unknown_keys),
+        TEST(wrong_types),
+        TEST(choices_and_bounds),
+        TEST(files_that_are_no_configuration),
+        TEST(errors_of_other_sources),
+        TEST(each_key_has_a_variable),
+        TEST(largest_values_are_stored_whole),
+        TEST(each_key_is_described),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
