@@ -20,9 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,17 +28,11 @@
 #define TEST_DEADLINE_MS 30000
 #endif
 
-static inline uint64_t test_now_ms(void) {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
+uint64_t test_now_ms(void);
 
-/* --- a loop that never sleeps for good --- */
+/* --- a loop that wakes up at least every 5 ms --- */
 
-static inline void test_beat(struct bh_timer *t) {
-    bh_timer_set(t, 5);
-}
+void test_beat(struct bh_timer *t);
 
 #define TICK_UNTIL(loop, condition)                                                                \
     do {                                                                                           \
@@ -66,105 +58,20 @@ struct test_redis {
     const char *options[8]; /* further ones; NULL ends them */
 };
 
-static inline uint16_t test_free_port(void) {
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof at;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&at, len), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
-    close(fd);
-    return ntohs(at.sin_port);
-}
-
-static inline void test_redis_exec(const struct test_redis *r) {
-    char port[8];
-    const char *argv[32] = {"redis-server", "--port",       port,        "--bind",
-                            "127.0.0.1",    "--unixsocket", r->socket,   "--dir",
-                            r->dir,         "--save",       "",          "--appendonly",
-                            "no",           "--logfile",    "redis.log", "--enable-debug-command",
-                            "yes"};
-    size_t argc = 17;
-    snprintf(port, sizeof port, "%u", r->port);
-    for (size_t i = 0; r->options[i]; i++)
-        argv[argc++] = r->options[i];
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    execvp(argv[0], (char *const *)argv);
-    _exit(127);
-}
+uint16_t test_free_port(void);
 
 /* A blocking client; asserts that it connects. */
-static inline redisContext *test_redis_client(const struct test_redis *r) {
-    redisContext *c = redisConnectUnix(r->socket);
-    assert_non_null(c);
-    assert_int_equal(c->err, 0);
-    return c;
-}
+redisContext *test_redis_client(const struct test_redis *r);
 
-static inline bool test_redis_answers(const struct test_redis *r) {
-    redisContext *c = redisConnectUnix(r->socket);
-    redisReply *reply = c && !c->err ? redisCommand(c, "PING") : NULL;
-    bool answers = reply != NULL;
-    if (reply)
-        freeReplyObject(reply);
-    if (c)
-        redisFree(c);
-    return answers;
-}
-
-static inline void test_redis_run(struct test_redis *r) {
-    uint64_t deadline = test_now_ms() + TEST_DEADLINE_MS;
-    r->pid = fork();
-    assert_true(r->pid >= 0);
-    if (r->pid == 0)
-        test_redis_exec(r);
-    while (!test_redis_answers(r)) {
-        assert_int_equal(waitpid(r->pid, NULL, WNOHANG), 0);
-        assert_true(test_now_ms() < deadline);
-        nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
-    }
-}
-
-static inline void test_redis_kill(struct test_redis *r) {
-    if (r->pid <= 0)
-        return;
-    kill(r->pid, SIGKILL);
-    waitpid(r->pid, NULL, 0);
-    r->pid = 0;
-    unlink(r->socket);
-}
-
-static inline void test_redis_start(struct test_redis *r) {
-    memset(r, 0, sizeof *r);
-    snprintf(r->dir, sizeof r->dir, "/tmp/bellhop-test-XXXXXX");
-    assert_non_null(mkdtemp(r->dir));
-    snprintf(r->socket, sizeof r->socket, "%s/redis.sock", r->dir);
-    r->port = test_free_port();
-    test_redis_run(r);
-}
-
-static inline void test_redis_stop(struct test_redis *r) {
-    char log[96];
-    test_redis_kill(r);
-    snprintf(log, sizeof log, "%s/redis.log", r->dir);
-    unlink(log);
-    rmdir(r->dir);
-}
+/* Start and stop with a directory of its own; run and kill the process in it. Each waits until the
+ * server answers, or has ended. */
+void test_redis_start(struct test_redis *r);
+void test_redis_stop(struct test_redis *r);
+void test_redis_run(struct test_redis *r);
+void test_redis_kill(struct test_redis *r);
 
 /* One command on a connection of its own; its integer reply, or 0. Fails on an error reply.
  * The format is hiredis' (%s, and %b with a size_t). */
-static inline long long test_redis_do(const struct test_redis *r, const char *format, ...) {
-    va_list args;
-    redisContext *c = test_redis_client(r);
-    va_start(args, format);
-    redisReply *reply = redisvCommand(c, format, args);
-    va_end(args);
-    assert_non_null(reply);
-    if (reply->type == REDIS_REPLY_ERROR)
-        fail_msg("%s: %s", format, reply->str);
-    long long n = reply->integer;
-    freeReplyObject(reply);
-    redisFree(c);
-    return n;
-}
+long long test_redis_do(const struct test_redis *r, const char *format, ...);
 
 #endif

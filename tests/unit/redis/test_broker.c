@@ -337,7 +337,7 @@ static void test_threads(void **state) {
 }
 
 int main(void) {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup_gateway, teardown_gateway)
     const struct CMUnitTest tests[] = {
         T(test_message_comes_back_whole),
         T(test_expiry_travels),

@@ -317,7 +317,7 @@ static void test_replica_without_its_master(void **state) {
 
 int main(void) {
 #define L(name) cmocka_unit_test_setup_teardown(name, setup_link, teardown_link)
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup_gateway, teardown_gateway)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_classes),
         L(test_wrong_server_is_left),

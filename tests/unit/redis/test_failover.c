@@ -11,7 +11,7 @@ static struct {
 
 /* fx->redis is the master. Of the Sentinels in the list one is down, always. */
 static int setup_cluster(void **state) {
-    setup(state);
+    setup_gateway(state);
     test_redis_start(&cluster.replica);
     test_make_replica(&cluster.replica, &fx->redis);
     for (size_t i = 0; i < 2; i++)
@@ -30,7 +30,7 @@ static int teardown_cluster(void **state) {
     for (size_t i = 0; i < 2; i++)
         test_sentinel_stop(&cluster.sentinels[i]);
     test_redis_stop(&cluster.replica);
-    return teardown(state);
+    return teardown_gateway(state);
 }
 
 /* -1: it closed the connection instead of an answer. Sentinel has a server kill all its clients

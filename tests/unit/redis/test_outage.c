@@ -307,7 +307,7 @@ static void test_links_are_named(void **state) {
 }
 
 int main(void) {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup_gateway, teardown_gateway)
     const struct CMUnitTest tests[] = {
         T(test_publish_while_down),
         T(test_started_before_redis),

@@ -77,7 +77,7 @@ static void test_not_while_nothing_would_come_back(void **state) {
 }
 
 int main(void) {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup_gateway, teardown_gateway)
     const struct CMUnitTest tests[] = {
         T(test_they_go_when_it_is_back_in_their_order),
         T(test_they_wait_so_long),

@@ -302,7 +302,7 @@ static int metrics(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup_instances, teardown_instances)
         TEST(test_users_are_found_across_instances),
         TEST(test_who_goes_leaves_nothing),
         TEST(test_every_key_has_the_prefix),

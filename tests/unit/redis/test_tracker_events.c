@@ -233,7 +233,7 @@ static void test_nobody_is_called_dead_after_a_silence(void **state) {
 }
 
 int main(void) {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup_instances, teardown_instances)
     const struct CMUnitTest tests[] = {
         T(test_a_lost_reply),
         T(test_a_lost_reply_that_told_of_who_left),

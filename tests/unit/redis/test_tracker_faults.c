@@ -13,7 +13,7 @@ static long long reaped(void) {
 
 static int setup_here(void **state) {
     reaped_before = bh_metric_read(&bh_redis_metrics[BH_REDIS_REAPED]);
-    return setup(state);
+    return setup_instances(state);
 }
 
 /* One user for each connection, "<prefix>0" and so on. */
@@ -482,7 +482,7 @@ static int metrics(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup_here, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup_here, teardown_instances)
         TEST(test_the_dead_do_not_count),
         TEST(test_a_crash_is_cleaned_up_by_one),
         TEST(test_a_reaper_that_dies_has_a_successor),
