@@ -58,6 +58,7 @@ static void answer_preflight(struct bh_http_conn *c, const struct bh_route *rout
 bool bh_cors_answer(struct bh_http_conn *c, const struct bh_route *route, const char *allow) {
     const struct bh_edge_config *config = c->server->config;
     const struct bh_http_request *r = bh_http_conn_request(c);
+    bh_cors_prepare(c, route);
     if (!is_covered(c, route) || origin_of(r).n == 0)
         return false;
     bool preflight =

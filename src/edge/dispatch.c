@@ -55,7 +55,6 @@ static void dispatch(struct bh_http_conn *c) {
         begin_upgrade(c); /* no handshake: the refusal says what is missing */
         return;
     }
-    bh_cors_prepare(c, match.route);
     if (bh_cors_answer(c, match.route, found == BH_ROUTE_FOUND ? NULL : match.allow))
         return;
     struct bh_header allow = {BH_SLICE("Allow"), bh_slice_cstr(match.allow)};

@@ -213,7 +213,7 @@ int bh_stream_connect(struct bh_stream *s, struct bh_loop *loop, const struct bh
     return 0;
 }
 
-void bh_stream_read(struct bh_stream *s, bool on) {
+void bh_stream_set_reading(struct bh_stream *s, bool on) {
     if (!bh_stream_is_open(s) || s->reading == on)
         return;
     s->reading = on;

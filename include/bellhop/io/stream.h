@@ -61,7 +61,11 @@ int bh_stream_connect(struct bh_stream *s, struct bh_loop *loop, const struct bh
                       const struct bh_stream_callbacks *callbacks);
 /* Switches reading on or off (back-pressure). Reads until EAGAIN is likely, at most 4 buffers per
  * wake-up, so that one peer cannot block the loop. */
-void bh_stream_read(struct bh_stream *s, bool on);
+void bh_stream_set_reading(struct bh_stream *s, bool on);
+static inline void bh_stream_read(struct bh_stream *s, bool on) {
+    if (s->reading != on)
+        bh_stream_set_reading(s, on);
+}
 /* Writes now. Returns the bytes taken (0..total), or BH_EAGAIN when none fit, BH_ECLOSED when the
  * connection is broken (on_end does not fire for it). Bytes taken are with the kernel and survive
  * bh_stream_close. After a partial write, the next call continues with the bytes that follow.

@@ -456,6 +456,7 @@ struct bh_http_conn *bh_http_conn_new(const struct bh_http_listener *l, int fd,
     bh_ip_of(peer, &c->remote);
     c->remote_port = bh_addr_port(peer);
     c->parser = bh_http1_new(&s->limits);
+    c->parsed = bh_http1_request(c->parser);
     bh_stream_init(&c->stream, s->loop, fd, &callbacks);
     bh_timer_init(&c->deadline, s->loop, on_deadline);
     bh_defer_init(&c->flush, on_flush);

@@ -46,7 +46,8 @@ struct bh_http_conn {
     struct bh_http_server *server;
     const struct bh_http_listener *listener;
     struct bh_http1 *parser;
-    struct bh_bytes in; /* came while a request was under way */
+    const struct bh_http_request *parsed; /* the parser's; whole while a request is under way */
+    struct bh_bytes in;                   /* came while a request was under way */
     struct bh_bytes out;
     size_t sent;         /* of out */
     struct bh_ip remote; /* the other end, or the source in its PROXY header */
@@ -86,7 +87,7 @@ void bh_http_conn_free(struct bh_http_conn *c);
 /* NULL when that request has been answered or cancelled. */
 struct bh_http_conn *bh_http_conn_find(struct bh_http_server *s, bh_handle request);
 static inline const struct bh_http_request *bh_http_conn_request(const struct bh_http_conn *c) {
-    return bh_http1_request(c->parser);
+    return c->parsed;
 }
 
 /* --- answers --- */
