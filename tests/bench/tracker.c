@@ -1,20 +1,20 @@
-/* tracker.c - what tracking costs over Redis: registering, coming and going, the heartbeat,
- * lookups, and the clean-up after a crash.
+/* tracker.c - the cost of tracking over Redis: registering, changes, the heartbeat, lookups, and
+ * the clean-up after a crash.
  *
  *   bench_tracker [CONNECTIONS]
  *
- * The real tracker runs against a redis-server of its own. This program is the node: it tells of
- * connections through the port, as many as are asked for (100,000), each of another user. Every row
- * of the table is one phase: the CPU of this process and of Redis is the kernel's, and Redis itself
- * says how many scripts it ran, for how long, and which was the longest; while a script runs, Redis
- * does nothing else. The heartbeat is measured twice, with few connections and with all, because
- * the claim is that it makes no difference.
+ * The real tracker runs against a redis-server of its own. This program takes the part of the node:
+ * it reports connections through the port, 100,000 by default, each of another user. Each row of
+ * the table is one phase: the kernel measures the CPU time of this process and of Redis, and Redis
+ * reports how many scripts it ran, for how long, and the longest; while a script runs, Redis does
+ * nothing else. The heartbeat is measured twice, with few connections and with all, because it
+ * should not depend on their number.
  *
- * Instances are ticked one at a time. So the one that was registered crashes by not being ticked
- * any more: Redis hears no more of it, its lease ends, and the next instance has to find out.
+ * Instances are ticked one at a time. So an instance crashes by not being ticked any more: its
+ * lease ends, and the next instance has to notice.
  *
- * Figures are printed and never judged; but when the work was not done (a wrong number of
- * connections, events that are missing, keys that are left) there is a message and status 1. */
+ * Figures are printed and not judged; but when the work was not done (a wrong number of
+ * connections, missing events, keys that are left) there is a message and status 1. */
 #include "bench.h"
 #include "stats.h"
 
@@ -25,7 +25,7 @@
 #define CONNECTIONS  100000
 #define FEW          1000
 #define TENANTS      1000
-#define TOLD_MAX     500 /* as the node tells them */
+#define BATCH        500 /* as the node reports them */
 #define CHANGES      10000
 #define HEARTBEAT_MS 10000
 #define LEASE_MS     1500 /* a heartbeat every 500 ms */
@@ -39,14 +39,14 @@ struct instance {
     struct bh_tracker *tracker;
     struct bh_worker worker;
     char name[160]; /* of its registration */
-    size_t tells;   /* so many connections at a restore */
+    size_t count;   /* connections that it reports at a restore */
     unsigned restores;
     size_t online, offline; /* events */
 };
 
 /* --- the node's part --- */
 
-/* Connection `i` there is, or has gone. text: for the names, until it has been told. */
+/* Connection `i` has come, or gone. text: holds its names. */
 static struct bh_track connection(size_t i, bool here, char text[2][16]) {
     snprintf(text[0], sizeof text[0], "u%07zu", i);
     snprintf(text[1], sizeof text[1], "t%03zu", i % TENANTS);
@@ -57,9 +57,9 @@ static struct bh_track connection(size_t i, bool here, char text[2][16]) {
                              .tenant = bh_slice_cstr(text[1])};
 }
 
-static void tell(struct instance *in, size_t from, size_t count, bool here) {
-    static char texts[TOLD_MAX][2][16];
-    struct bh_track changes[TOLD_MAX];
+static void report(struct instance *in, size_t from, size_t count, bool here) {
+    static char texts[BATCH][2][16];
+    struct bh_track changes[BATCH];
     for (size_t i = 0; i < count; i++)
         changes[i] = connection(from + i, here, texts[i]);
     in->tracker->vt->changed(in->tracker, changes, count);
@@ -68,8 +68,8 @@ static void tell(struct instance *in, size_t from, size_t count, bool here) {
 static void on_restore(void *ud) {
     struct instance *in = ud;
     in->restores++;
-    for (size_t i = 0; i < in->tells; i += TOLD_MAX)
-        tell(in, i, in->tells - i < TOLD_MAX ? in->tells - i : TOLD_MAX, true);
+    for (size_t i = 0; i < in->count; i += BATCH)
+        report(in, i, in->count - i < BATCH ? in->count - i : BATCH, true);
     in->tracker->vt->restored(in->tracker);
 }
 
@@ -79,14 +79,14 @@ static void on_presence(void *ud, struct bh_slice user, bool online, int64_t at)
     in->offline += !online;
 }
 
-static void open_instance(struct instance *in, const char *id, size_t tells) {
+static void open_instance(struct instance *in, const char *id, size_t count) {
     struct bh_redis_config config = {.host = "127.0.0.1",
                                      .port = bench_server.port,
                                      .channel_prefix = "notification:",
                                      .instance = id};
     struct bh_redis_tracker_config tracking = {
         .key_prefix = "ws:", .lease_ms = LEASE_MS, .debounce_ms = DEBOUNCE_MS};
-    *in = (struct instance){.id = id, .tells = tells, .loop = bh_loop_new()};
+    *in = (struct instance){.id = id, .count = count, .loop = bh_loop_new()};
     in->worker.loop = in->loop;
     in->broker = bh_redis_broker_new(&config, 1);
     in->broker->vt->worker_start(in->broker, 0, in->loop);
@@ -110,7 +110,7 @@ static long long held(const struct instance *in) {
     return stats_do("HLEN ws:instance:%s", in->name);
 }
 
-/* In Redis stand so many connections and events, under the one registration there has been. */
+/* Redis has that many connections and users, under the only registration. */
 static void must_hold(const struct instance *in, size_t connections, size_t online) {
     bench_must_be("registrations", in->restores, 1);
     bench_must_be("connections of the instance", held(in), (long long)connections);
@@ -142,19 +142,19 @@ static struct stats bench_register(struct instance *in, const char *id, size_t c
 
 static struct stats bench_heartbeat(struct instance *in) {
     char what[64];
-    snprintf(what, sizeof what, "heartbeat with %zu", in->tells);
+    snprintf(what, sizeof what, "heartbeat with %zu", in->count);
     bench_wait_ms(in->loop, 500);
     stats_begin();
     bench_wait_ms(in->loop, HEARTBEAT_MS);
     struct stats s = stats_end(what, 0);
-    must_hold(in, in->tells, in->online);
+    must_hold(in, in->count, in->online);
     bench_must_be("whether there were heartbeats", s.calls >= 2, true);
     return s;
 }
 
-static void tell_in_ticks(struct instance *in, size_t from, size_t each, bool here) {
+static void report_in_ticks(struct instance *in, size_t from, size_t each, bool here) {
     for (size_t i = 0; i < CHANGES && bench_goes_on(); i += each) {
-        tell(in, from + i, each, here);
+        report(in, from + i, each, here);
         bh_loop_tick(in->loop, true);
     }
 }
@@ -165,20 +165,20 @@ static void bench_changes(struct instance *in, size_t each) {
     char what[64];
     snprintf(what, sizeof what, "come, %zu a tick", each);
     stats_begin();
-    tell_in_ticks(in, in->tells, each, true);
+    report_in_ticks(in, in->count, each, true);
     BENCH_WAIT(in->loop, in->online >= online);
     stats_end(what, CHANGES);
-    must_hold(in, in->tells + CHANGES, online);
+    must_hold(in, in->count + CHANGES, online);
     bench_wait_ms(in->loop, 500);
     snprintf(what, sizeof what, "go, %zu a tick", each);
     stats_begin();
-    tell_in_ticks(in, in->tells, each, false);
-    BENCH_WAIT(in->loop, held(in) == (long long)in->tells);
+    report_in_ticks(in, in->count, each, false);
+    BENCH_WAIT(in->loop, held(in) == (long long)in->count);
     stats_end(what, CHANGES);
     stats_begin();
     BENCH_WAIT(in->loop, in->offline >= offline);
     stats_end("raise offline", CHANGES);
-    must_hold(in, in->tells, online);
+    must_hold(in, in->count, online);
     bench_must_be("events of users who went offline", (long long)in->offline, (long long)offline);
     bench_wait_ms(in->loop, 500);
 }
@@ -205,7 +205,7 @@ static void bench_lookup(struct instance *in, size_t names, size_t times) {
     for (size_t i = 0; i < times; i++) {
         struct answer a = {0};
         for (size_t j = 0; j < names; j++)
-            users[j] = connection((i * names + j) * 7919 % in->tells, true, texts[j]).user;
+            users[j] = connection((i * names + j) * 7919 % in->count, true, texts[j]).user;
         in->tracker->vt->lookup(in->tracker, &in->worker, BH_LOOKUP_ONLINE, users, names, on_found,
                                 &a, 0);
         BENCH_WAIT(in->loop, a.done);
@@ -240,14 +240,14 @@ static void bench_crash(const struct instance *dead, struct instance *survivor) 
                stats_do("EXISTS ws:instance:%s ws:tenants:%s", dead->name, dead->name) == 0 &&
                    stats_do("ZCARD ws:instances") == 1);
     double cleaned = stats_now_ms() - ends;
-    stats_end("clean up after a crash", dead->tells);
+    stats_end("clean up after a crash", dead->count);
     bench_must_be("connections left", stats_do("KEYS ws:connections:*"), 0);
     stats_begin();
-    BENCH_WAIT(survivor->loop, survivor->offline >= dead->tells);
+    BENCH_WAIT(survivor->loop, survivor->offline >= dead->count);
     double raised = stats_now_ms() - ends;
-    stats_end("raise offline after it", dead->tells);
+    stats_end("raise offline after it", dead->count);
     bench_wait_ms(survivor->loop, 500);
-    bench_must_be("events of users offline", (long long)survivor->offline, (long long)dead->tells);
+    bench_must_be("events of users offline", (long long)survivor->offline, (long long)dead->count);
     bench_must_be("events of users online", (long long)survivor->online, 0);
     must_be_gone(dead);
     stats_note("after a crash the last connection is gone %.0f ms after the end of the lease, the "

@@ -5,9 +5,9 @@
 
 #include <sched.h>
 
-/* --- the ordinary --- */
+/* --- messages --- */
 
-static void test_message_comes_back_whole(void **state) {
+static void test_message_round_trip(void **state) {
     struct gateway *g = &fx->g;
     struct done d = {0};
     open_ready(g);
@@ -137,20 +137,21 @@ static void test_subscribe_races(void **state) {
     struct bh_slice a = BH_SLICE("user:a");
     open_ready(g);
 
-    assert_false(g->vt->subscribe(g->broker, a)); /* taken back before it is sent */
+    assert_false(g->vt->subscribe(g->broker, a)); /* unsubscribed before it is sent */
     g->vt->unsubscribe(g->broker, a);
     g->vt->unsubscribe(g->broker, a);
     subscribe(g, "all");
     assert_int_equal(subscribers("notification:a"), 0);
 
-    assert_false(g->vt->subscribe(g->broker, a)); /* taken back in flight */
+    assert_false(g->vt->subscribe(g->broker, a)); /* unsubscribed in flight */
     bh_loop_tick(g->loop, false);
     g->vt->unsubscribe(g->broker, a);
     TICK_UNTIL(g->loop, subscribers("notification:a") == 0);
     subscribe(g, "tenant:1");
     assert_string_equal(g->last_subscribed, "tenant:1");
 
-    assert_false(g->vt->subscribe(g->broker, a)); /* there and back and there, in flight */
+    assert_false(
+        g->vt->subscribe(g->broker, a)); /* subscribed, unsubscribed and subscribed in flight */
     bh_loop_tick(g->loop, false);
     g->vt->unsubscribe(g->broker, a);
     bh_loop_tick(g->loop, false);
@@ -161,7 +162,7 @@ static void test_subscribe_races(void **state) {
     assert_int_equal(subscribers("notification:a"), 1);
     assert_true(g->vt->subscribe(g->broker, a));
 
-    g->vt->unsubscribe(g->broker, a); /* and back before it is sent: nothing happened */
+    g->vt->unsubscribe(g->broker, a); /* and undone before it is sent: no command */
     assert_true(g->vt->subscribe(g->broker, a));
     TICK_UNTIL(g->loop, subscribers("notification:a") == 1);
 
@@ -220,7 +221,7 @@ static void test_many_subscriptions_survive_a_restart(void **state) {
     assert_int_equal(g->subscribed, MANY);
     test_redis_kill(&fx->redis);
     TICK_UNTIL(g->loop, g->downs == 1);
-    for (int i = 0; i < MANY; i += 2) { /* half of them go while it is down */
+    for (int i = 0; i < MANY; i += 2) { /* half of them are unsubscribed while it is down */
         snprintf(topic, sizeof topic, "user:%d", i);
         g->vt->unsubscribe(g->broker, bh_slice_cstr(topic));
     }
@@ -254,7 +255,7 @@ static void test_unsubscribed_while_coming_up(void **state) {
                subscribers("notification:0") == 0 && subscribers("notification:5999") == 0);
 }
 
-/* --- bus, worker and whoever asks for readiness in threads of their own --- */
+/* --- bus, worker and readiness checks in threads of their own --- */
 
 enum { PUBLISHES = 2000 };
 
@@ -339,7 +340,7 @@ static void test_threads(void **state) {
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_gateway, teardown_gateway)
     const struct CMUnitTest tests[] = {
-        T(test_message_comes_back_whole),
+        T(test_message_round_trip),
         T(test_expiry_travels),
         T(test_one_mebibyte),
         T(test_raw_publish_arrives_raw),

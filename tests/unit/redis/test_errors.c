@@ -1,4 +1,4 @@
-/* test_errors.c - what the errors of a server lead to: on a link, for a publisher, in readiness. */
+/* test_errors.c - the effect of server errors on a link, a publisher and readiness. */
 #include "gateway.h"
 
 #include "broker/shards.h"
@@ -113,7 +113,7 @@ static void check_leaves(const char *answer) {
     bh_bytes_clear(&one.fake.in);
     fake_say(&one.fake, bh_slice_cstr(answer));
     TICK_UNTIL(one.loop, first.count && second.count);
-    assert_int_equal(first.error, 0); /* who asked gets the answer */
+    assert_int_equal(first.error, 0); /* the caller gets the answer */
     assert_memory_equal(first.text, answer + 1, 6);
     assert_int_equal(second.error, BH_EIO);
     assert_int_equal(one.downs, ups);
@@ -122,7 +122,7 @@ static void check_leaves(const char *answer) {
     assert_null(atomic_load(&one.link.down_reason));
 }
 
-static void test_wrong_server_is_left(void **state) {
+static void test_wrong_server_is_dropped(void **state) {
     TICK_UNTIL(one.loop, fake_pump(&one.fake) && one.ups == 1);
     check_leaves("-READONLY You can't write against a read only replica.\r\n");
     check_leaves("-LOADING Redis is loading the dataset in memory\r\n");
@@ -130,7 +130,7 @@ static void test_wrong_server_is_left(void **state) {
     check_leaves("-NOAUTH Authentication required.\r\n");
 }
 
-static void test_other_errors_are_answers(void **state) {
+static void test_other_errors_are_replies(void **state) {
     static const char *const answers[] = {"-OOM command not allowed\r\n",
                                           "-BUSY a script runs\r\n",
                                           "-NOPERM no\r\n",
@@ -226,7 +226,7 @@ static void test_channel_is_not_permitted(void **state) {
     fx->g.vt->subscribe(fx->g.broker, BH_SLICE("user:1"));
     struct bh_redis_link *worker = bh_redis_broker_link(fx->g.broker, 0);
     TICK_UNTIL(fx->g.loop, bh_redis_link_is_ready(worker) && strstr(why_not(), "permission"));
-    check_publish(BH_EUNAVAIL, "permission"); /* who publishes hears the same reason */
+    check_publish(BH_EUNAVAIL, "permission"); /* a publisher gets the same reason */
     test_redis_do(&fx->redis, "ACL SETUSER joe &notification:*");
     TICK_UNTIL(fx->g.loop, is_ready(&fx->g));
     check_publish(0, "");
@@ -244,7 +244,7 @@ static void test_wrong_password_shows(void **state) {
     TICK_UNTIL(fx->g.loop, strstr(why_not(), "requires a password"));
 }
 
-static void test_nobody_there_shows(void **state) {
+static void test_connection_refused_shows(void **state) {
     test_redis_kill(&fx->redis);
     open_gateway(&fx->g);
     TICK_UNTIL(fx->g.loop, strstr(why_not(), "refused"));
@@ -258,7 +258,7 @@ static void test_out_of_memory(void **state) {
     test_redis_do(&fx->redis, "CONFIG SET maxmemory 1");
     assert_memory_equal(command("SET", "k", "v").text, "OOM ", 4);
     check_publish(0, "");
-    uint64_t until = test_now_ms() + 1500; /* longer than readiness takes to notice */
+    uint64_t until = test_now_ms() + 1500; /* longer than readiness takes to turn red */
     TICK_UNTIL(fx->g.loop, !is_ready(&fx->g) || test_now_ms() > until);
     assert_true(is_ready(&fx->g));
     assert_int_equal(fx->g.downs, 0);
@@ -282,7 +282,7 @@ static void test_busy(void **state) {
     redisFree(c);
 }
 
-static void test_no_room(void **state) {
+static void test_maxclients(void **state) {
     redisContext *c = test_redis_client(&fx->redis), *d = test_redis_client(&fx->redis);
     freeReplyObject(redisCommand(d, "PING"));
     freeReplyObject(redisCommand(c, "CONFIG SET maxclients 2"));
@@ -298,7 +298,8 @@ static void test_becomes_a_replica(void **state) {
     open_ready(&fx->g);
     test_redis_do(&fx->redis, "REPLICAOF 127.0.0.1 %d", (int)test_free_port());
     assert_memory_equal(command("SET", "k", "v").text, "READONLY", 8);
-    TICK_UNTIL(fx->g.loop, !is_ready(&fx->g)); /* the worker has left it, to look again */
+    TICK_UNTIL(fx->g.loop,
+               !is_ready(&fx->g)); /* the worker has dropped its link, to locate Redis again */
     test_redis_do(&fx->redis, "REPLICAOF NO ONE");
     TICK_UNTIL(fx->g.loop, is_ready(&fx->g));
     assert_memory_equal(command("SET", "k", "v").text, "OK", 2);
@@ -320,16 +321,16 @@ int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_gateway, teardown_gateway)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_classes),
-        L(test_wrong_server_is_left),
-        L(test_other_errors_are_answers),
+        L(test_wrong_server_is_dropped),
+        L(test_other_errors_are_replies),
         L(test_why_it_does_not_come_up),
         T(test_probe_is_not_permitted),
         T(test_channel_is_not_permitted),
         T(test_wrong_password_shows),
-        T(test_nobody_there_shows),
+        T(test_connection_refused_shows),
         T(test_out_of_memory),
         T(test_busy),
-        T(test_no_room),
+        T(test_maxclients),
         T(test_becomes_a_replica),
         T(test_replica_without_its_master),
     };

@@ -1,4 +1,4 @@
-/* test_failover.c - real Sentinels, a master and a replica that change places, and a gateway that
+/* test_failover.c - real Sentinels, a master and a replica that swap roles, and a gateway that
  * follows. */
 #include "gateway.h"
 #include "sentinel_server.h"
@@ -9,7 +9,7 @@ static struct {
     char list[128];
 } cluster;
 
-/* fx->redis is the master. Of the Sentinels in the list one is down, always. */
+/* fx->redis is the master. One of the Sentinels in the list is always down. */
 static int setup_cluster(void **state) {
     setup_gateway(state);
     test_redis_start(&cluster.replica);
@@ -33,8 +33,8 @@ static int teardown_cluster(void **state) {
     return teardown_gateway(state);
 }
 
-/* -1: it closed the connection instead of an answer. Sentinel has a server kill all its clients
- * whenever it gives it another role. */
+/* -1: the server closed the connection. Sentinel makes a server kill its clients when it changes
+ * the role of the server. */
 static long long links_at(const struct test_redis *r) {
     redisContext *c = test_redis_client(r);
     redisReply *reply = redisCommand(c, "CLIENT LIST");
@@ -67,7 +67,7 @@ static void test_a_failover_moves_all_links(void **state) {
     assert_int_equal(links_at(&fx->redis), 3);
     assert_int_equal(links_at(&cluster.replica), 0);
     check_delivers("before");
-    /* The old master lives on: nothing but the announcement says that it is one no longer. */
+    /* The old master stays up: only the announcement says that it is not the master any more. */
     TEST_WAIT_UNTIL(test_answers(cluster.sentinels[1].port, "SENTINEL FAILOVER mymaster", 0, "OK"));
     TICK_UNTIL(g->loop, links_at(&cluster.replica) == 3 && is_ready(g));
     TICK_UNTIL(g->loop, links_at(&fx->redis) == 0);
@@ -88,7 +88,7 @@ static void test_a_master_that_dies(void **state) {
     check_delivers("after");
 }
 
-/* Nobody closes the connections, and one more Sentinel is gone. */
+/* The connections stay open, and another Sentinel is down. */
 static void test_a_master_that_hangs(void **state) {
     struct gateway *g = &fx->g;
     fx->config.command_timeout_ms = 300;

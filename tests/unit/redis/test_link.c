@@ -1,4 +1,4 @@
-/* test_link.c - one link against servers that misbehave, and the real one's refusals. */
+/* test_link.c - one link against servers that misbehave. */
 #include "fake_redis.h"
 
 #include "bellhop/base/error.h"
@@ -127,7 +127,7 @@ static void test_silence_while_connecting(void **state) {
     assert_int_equal(fx->ups, 0);
 }
 
-static void test_nobody_listens(void **state) {
+static void test_connection_refused(void **state) {
     close(fx->fake.listener);
     fx->fake.listener = -1;
     start();
@@ -184,7 +184,7 @@ static void test_unasked_answer(void **state) {
     TICK_UNTIL(fx->loop, fake_pump(&fx->fake) && fx->ups == 2);
 }
 
-/* --- what happens to commands --- */
+/* --- commands --- */
 
 static void test_closed_within_a_reply(void **state) {
     struct done sent = {0}, unsent = {0};
@@ -217,7 +217,7 @@ static void test_eof_within_a_reply(void **state) {
     assert_int_equal(fx->downs, 1);
 }
 
-static void test_huge_promise(void **state) {
+static void test_huge_announced_length(void **state) {
     struct done d = {0};
     fx->config.command_timeout_ms = 60;
     start_well();
@@ -349,7 +349,7 @@ static void test_retry_inside_a_drop(void **state) {
     start_well();
     bh_redis_command(&fx->link, 1, (struct bh_slice[]){BH_SLICE("TIME")}, again, &count, 77);
     bh_redis_link_drop(&fx->link, BH_EIO, "test");
-    assert_int_equal(count, 3); /* each retry is told at once that the link is down */
+    assert_int_equal(count, 3); /* each retry fails at once: the link is down */
 }
 
 static void test_stop_sends_what_is_gathered(void **state) {
@@ -431,7 +431,7 @@ static void test_refused_commands(void **state) {
     assert_int_equal(d.error, BH_EINVAL);
 }
 
-/* --- the password never shows --- */
+/* --- no password in the log --- */
 
 static void test_password_is_never_logged(void **state) {
     char text[16384] = "";
@@ -464,7 +464,7 @@ int main(void) {
         T(test_commands_complete_in_order),
         T(test_garbage),
         T(test_silence_while_connecting),
-        T(test_nobody_listens),
+        T(test_connection_refused),
         T(test_no_such_socket),
         T(test_stop_while_resolving),
         T(test_backoff_is_capped_and_jittered),
@@ -472,7 +472,7 @@ int main(void) {
         T(test_unasked_answer),
         T(test_closed_within_a_reply),
         T(test_eof_within_a_reply),
-        T(test_huge_promise),
+        T(test_huge_announced_length),
         T(test_garbage_instead_of_a_reply),
         T(test_silence_on_an_idle_link),
         T(test_ping_keeps_an_idle_link),

@@ -1,8 +1,8 @@
-/* test_outage.c - a Redis that is killed, hung, restarted, deaf, or does not let us in. */
+/* test_outage.c - a Redis that is killed, hung, restarted, silent, or rejects the login. */
 #include "gateway.h"
 #include "proxy.h"
 
-/* --- Redis goes and comes --- */
+/* --- Redis stops and starts --- */
 
 static void test_publish_while_down(void **state) {
     struct gateway *g = &fx->g;
@@ -89,7 +89,7 @@ static void test_hung_redis(void **state) {
 
 static void test_paused_redis(void **state) {
     struct gateway *g = &fx->g;
-    fx->config.command_timeout_ms = 60000; /* the links stay; only the probe tells */
+    fx->config.command_timeout_ms = 60000; /* the links stay up; only the probe shows it */
     open_ready(g);
     test_redis_do(&fx->redis, "CLIENT PAUSE 2500 ALL");
     TICK_UNTIL(g->loop, !is_ready(g));
@@ -101,9 +101,9 @@ static void test_paused_redis(void **state) {
     assert_int_equal(g->downs, 0);
 }
 
-/* --- a subscriber that hears nothing, though its connection is up --- */
+/* --- a subscriber that receives nothing, though its connection is up --- */
 
-static void test_deaf_subscriber_is_made_anew(void **state) {
+static void test_silent_subscriber_reconnects(void **state) {
     struct gateway *g = &fx->g;
     struct proxy proxy;
     proxy_start(&proxy, fx->redis.port);
@@ -112,7 +112,7 @@ static void test_deaf_subscriber_is_made_anew(void **state) {
     g->vt->subscribe(g->broker, BH_SLICE("user:1"));
     TICK_UNTIL(g->loop, proxy_pump(&proxy) && is_ready(g));
     assert_int_equal(g->downs, 0);
-    proxy.deafen = true; /* those that subscribe now get nothing any more */
+    proxy.deafen = true; /* connections that subscribe now receive nothing */
     TICK_UNTIL(g->loop, proxy_pump(&proxy) && !is_ready(g));
     proxy.deafen = false;
     TICK_UNTIL(g->loop, proxy_pump(&proxy) && g->downs == 1);
@@ -123,7 +123,7 @@ static void test_deaf_subscriber_is_made_anew(void **state) {
     proxy_stop(&proxy);
 }
 
-/* --- who we are --- */
+/* --- login --- */
 
 static void check_works(void) {
     struct gateway *g = &fx->g;
@@ -171,7 +171,7 @@ static void test_wrong_password(void **state) {
     fx->config.user = "joe";
     fx->config.password = "wrong";
     check_stays_out();
-    test_redis_do(&fx->redis, "ACL SETUSER joe >wrong"); /* put right on the other side */
+    test_redis_do(&fx->redis, "ACL SETUSER joe >wrong"); /* corrected at the server */
     TICK_UNTIL(fx->g.loop, is_ready(&fx->g));
 }
 
@@ -180,7 +180,7 @@ static void test_password_missing(void **state) {
     check_stays_out();
 }
 
-static void test_password_too_many(void **state) {
+static void test_password_without_need(void **state) {
     fx->config.password = "pw";
     check_stays_out();
 }
@@ -315,13 +315,13 @@ int main(void) {
         T(test_killed_everything_comes_back),
         T(test_hung_redis),
         T(test_paused_redis),
-        T(test_deaf_subscriber_is_made_anew),
+        T(test_silent_subscriber_reconnects),
         T(test_password_alone),
         T(test_user_and_password),
         T(test_least_rights),
         T(test_wrong_password),
         T(test_password_missing),
-        T(test_password_too_many),
+        T(test_password_without_need),
         T(test_channels_not_allowed),
         T(test_publish_denied),
         T(test_commands),

@@ -1,4 +1,4 @@
-/* test_waiting.c - publishes that wait for Redis to come back. */
+/* test_publish_queue.c - publishes that wait until Redis is back. */
 #include "gateway.h"
 
 static void wait_down(void) {
@@ -6,7 +6,7 @@ static void wait_down(void) {
     TICK_UNTIL(fx->g.loop, !fx->g.up);
 }
 
-static void test_they_go_when_it_is_back_in_their_order(void **state) {
+static void test_sent_in_order_when_redis_is_back(void **state) {
     struct gateway *g = &fx->g;
     struct done d[3] = {0}, refused = {0};
     fx->config.publish_queue = 2;
@@ -30,7 +30,7 @@ static void test_they_go_when_it_is_back_in_their_order(void **state) {
     assert_int_equal(d[2].error, 0);
 }
 
-static void test_they_wait_so_long(void **state) {
+static void test_expires(void **state) {
     struct gateway *g = &fx->g;
     struct done d = {0};
     fx->config.publish_queue = 1;
@@ -45,7 +45,7 @@ static void test_they_wait_so_long(void **state) {
     assert_true(bh_loop_now(g->loop) - begun >= 100);
 }
 
-static void test_they_end_with_the_worker(void **state) {
+static void test_fails_when_the_worker_stops(void **state) {
     struct gateway *g = &fx->g;
     struct done d = {0};
     fx->config.publish_queue = 1;
@@ -58,8 +58,8 @@ static void test_they_end_with_the_worker(void **state) {
     assert_int_equal(d.error, BH_EUNAVAIL);
 }
 
-/* The worker's link is up all the while. */
-static void test_not_while_nothing_would_come_back(void **state) {
+/* The worker's link stays up. */
+static void test_rejected_while_the_subscriber_is_down(void **state) {
     struct gateway *g = &fx->g;
     struct done d = {0};
     fx->config.backoff_min_ms = 200;
@@ -79,10 +79,10 @@ static void test_not_while_nothing_would_come_back(void **state) {
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_gateway, teardown_gateway)
     const struct CMUnitTest tests[] = {
-        T(test_they_go_when_it_is_back_in_their_order),
-        T(test_they_wait_so_long),
-        T(test_they_end_with_the_worker),
-        T(test_not_while_nothing_would_come_back),
+        T(test_sent_in_order_when_redis_is_back),
+        T(test_expires),
+        T(test_fails_when_the_worker_stops),
+        T(test_rejected_while_the_subscriber_is_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

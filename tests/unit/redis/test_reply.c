@@ -129,7 +129,7 @@ static void test_large(void **state) {
     assert_int_equal(bh_redis_reader_next(&r, &reply), 1);
     assert_int_equal(reply->integer, 8);
     assert_int_equal(bh_redis_reader_next(&r, &reply), 0);
-    assert_true(r.arena_bytes <= 4096); /* the large one has been given back */
+    assert_true(r.arena_bytes <= 4096); /* the large chunk has been freed */
     bh_bytes_free(&in);
     bh_redis_reader_deinit(&r);
 }

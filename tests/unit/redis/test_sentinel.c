@@ -1,5 +1,5 @@
-/* test_sentinel.c - a link that asks Sentinels where Redis is, and the watch over them; both sides
- * are fakes that say what the test wants. */
+/* test_sentinel.c - a link that asks Sentinels for the master, and the watch over them; both sides
+ * are fakes. */
 #include "fake_redis.h"
 
 #include "bellhop/base/error.h"
@@ -18,8 +18,8 @@ struct fixture {
     struct bh_redis_link link;
     struct bh_redis_failover failover;
     unsigned ups, downs;
-    const char *answer; /* of `sentinel`, to the question */
-    char address[64];   /* the usual one */
+    const char *answer; /* of `sentinel`, to get-master-addr-by-name */
+    char address[64];   /* the default answer */
 };
 
 static struct fixture *fx;
@@ -103,7 +103,7 @@ static void test_finds_the_master(void **state) {
     TICK_UNTIL(fx->loop, pump() && is_ready());
     assert_int_equal(fx->sentinel.accepted, 1);
     assert_int_equal(fx->redis.accepted, 1);
-    TICK_UNTIL(fx->loop, pump() && fx->sentinel.fd < 0); /* it has hung up */
+    TICK_UNTIL(fx->loop, pump() && fx->sentinel.fd < 0); /* the link has closed it */
     fake_hang_up(&fx->redis);
     TICK_UNTIL(fx->loop, pump() && fx->ups == 2);
     assert_int_equal(fx->sentinel.accepted, 2);
@@ -126,7 +126,7 @@ static void test_each_has_its_own_password(void **state) {
     assert_int_equal(fake_heard(&fx->redis, "ROLE"), 1);
 }
 
-/* Each of these is no address to go to; then the right one comes. */
+/* None of these is an address; then a valid answer follows. */
 static void test_bad_answers(void **state) {
     static const char *const bad[] = {
         "*-1\r\n",
@@ -174,7 +174,7 @@ static void test_answer_byte_by_byte(void **state) {
     TICK_UNTIL(fx->loop, pump() && is_ready());
 }
 
-/* Several rounds, because the link begins with any of the two. */
+/* Several rounds, because the link starts with either of the two. */
 static void check_finds_it_by_the_second(uint16_t first) {
     snprintf(fx->list, sizeof fx->list, "127.0.0.1:%u,127.0.0.1:%u", first, fx->second.port);
     for (unsigned round = 1; round <= 6; round++) {
@@ -202,7 +202,7 @@ static void test_one_that_is_silent_when_asked(void **state) {
     check_finds_it_by_the_second(fx->sentinel.port);
 }
 
-static void test_a_replica_will_not_do(void **state) {
+static void test_a_replica_is_rejected(void **state) {
     fx->redis.handshake = ROLE_REPLICA;
     start();
     TICK_UNTIL(fx->loop, pump() && fx->redis.accepted >= 3);
@@ -233,7 +233,7 @@ static void test_stop_while_asking(void **state) {
 
 /* --- the watch --- */
 
-/* `sentinel` answers whoever asks, and `second` is watched: the fakes have one connection each. */
+/* `sentinel` answers the link, and `second` is watched: a fake has one connection. */
 static void start_watched(void) {
     start();
     TICK_UNTIL(fx->loop, pump() && is_ready() && fx->sentinel.fd < 0);
@@ -267,7 +267,7 @@ static void test_moves_at_once(void **state) {
     say_subscribed();
     for (int i = 0; i < 5; i++)
         bh_loop_tick(fx->loop, false);
-    assert_true(is_ready()); /* where it is already */
+    assert_true(is_ready()); /* it is there already */
     unsigned asked = fx->sentinel.accepted;
     snprintf(text, sizeof text, "mymaster 127.0.0.1 %u 127.0.0.1 %u", fx->redis.port, other.port);
     say_switch(text);
@@ -275,14 +275,14 @@ static void test_moves_at_once(void **state) {
     assert_int_equal(fx->downs, 1);
     assert_int_equal(fx->sentinel.accepted, asked);
     assert_int_equal(fx->link.port, other.port);
-    say_switch(text); /* twice is nothing new */
+    say_switch(text); /* a repetition has no effect */
     for (int i = 0; i < 5; i++)
         bh_loop_tick(fx->loop, false);
     assert_true(is_ready());
     fake_stop(&other);
 }
 
-/* The watch has found a Sentinel that knows better than the one that the link had asked. */
+/* The watch finds a Sentinel with newer data than the one that the link asked. */
 static void test_moves_to_what_a_new_watch_hears(void **state) {
     struct fake_redis other;
     fake_start(&other);
@@ -309,7 +309,7 @@ static void test_ends_the_pause(void **state) {
     TICK_UNTIL(fx->loop, pump() && fx->ups == 2);
 }
 
-static void test_strange_news(void **state) {
+static void test_malformed_news(void **state) {
     static const char *const strange[] = {"othermaster 1.1.1.1 1 127.0.0.1 1",
                                           "mymaster 1.1.1.1 1 127.0.0.1", "mymaster", "",
                                           "mymaster2 1.1.1.1 1 127.0.0.1 1"};
@@ -327,14 +327,14 @@ static void test_strange_news(void **state) {
     snprintf(fx->list, sizeof fx->list, "127.0.0.1:%u", fx->second.port);
     for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) {
         unsigned before = fx->second.accepted;
-        say_switch(fatal[i]); /* a Sentinel that says so is left */
+        say_switch(fatal[i]); /* drops that Sentinel */
         TICK_UNTIL(fx->loop,
                    pump_sentinel(&fx->second) && fx->second.accepted > before && fx->second.shaken);
     }
     assert_int_equal(fx->downs, 0);
 }
 
-static void test_silent_watch_is_left(void **state) {
+static void test_silent_watch_is_dropped(void **state) {
     fx->config.command_timeout_ms = 250;
     fx->config.probe_ms = 60000;
     start_watched();
@@ -358,7 +358,7 @@ static void test_stop_with_news_under_way(void **state) {
     say_switch(text);
     TICK_UNTIL(fx->loop, fx->failover.master.port == fx->second.port);
     bh_redis_link_stop(link);
-    memset(link, 0xee, sizeof *link); /* gone, as far as anybody may know */
+    memset(link, 0xee, sizeof *link); /* freed, as far as the code may know */
     for (int i = 0; i < 5; i++)
         bh_loop_tick(fx->loop, false);
     memset(link, 0, sizeof *link);
@@ -375,14 +375,14 @@ int main(void) {
         T(test_one_that_is_down),
         T(test_one_that_is_silent),
         T(test_one_that_is_silent_when_asked),
-        T(test_a_replica_will_not_do),
+        T(test_a_replica_is_rejected),
         T(test_role_not_permitted),
         T(test_stop_while_asking),
         T(test_moves_at_once),
         T(test_moves_to_what_a_new_watch_hears),
         T(test_ends_the_pause),
-        T(test_strange_news),
-        T(test_silent_watch_is_left),
+        T(test_malformed_news),
+        T(test_silent_watch_is_dropped),
         T(test_stop_with_news_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@
 #define SECRET "s3cret-of-the-nodes"
 
 static struct {
-    struct test_redis redis[NODES]; /* by shard, which is by name */
+    struct test_redis redis[NODES]; /* by shard, in the order of the names */
     struct bh_redis_config configs[NODES];
     struct bh_loop *loop;
     struct bh_mailbox *mailbox;
@@ -25,7 +25,7 @@ static struct {
     unsigned downs;
     bool live[TOPICS];
     unsigned arrived[TOPICS];
-    unsigned strangers; /* messages and topics that nobody asked for */
+    unsigned strangers; /* unexpected messages and topics */
 } fx;
 
 static char topic_names[TOPICS][16];
@@ -177,7 +177,7 @@ static int teardown(void **state) {
     return 0;
 }
 
-/* A command at one server by a client of its own. */
+/* A command at one server, on a connection of its own. */
 static redisReply *at_node(unsigned n, const char *format, ...) {
     va_list args;
     redisContext *c = test_redis_client(&fx.redis[n]);
@@ -242,7 +242,7 @@ static bool have_arrived(unsigned but) {
     return true;
 }
 
-/* Publishes each topic; all but those of the node `but` must arrive, each once. */
+/* Publishes to each topic; all messages must arrive once, except those of the node `but`. */
 static void publish_all(unsigned but) {
     struct done d[TOPICS] = {0};
     memset(fx.arrived, 0, sizeof fx.arrived);
@@ -261,7 +261,7 @@ static void publish_all(unsigned but) {
 
 static void test_all_arrive_once(void **state) {
     start_ready();
-    for (unsigned n = 0; n < NODES; n++) { /* each has a share, or the rest proves nothing */
+    for (unsigned n = 0; n < NODES; n++) { /* each node has a share, or the test proves nothing */
         unsigned share = 0;
         for (unsigned i = 0; i < TOPICS; i++)
             share += home(i) == n;
@@ -279,9 +279,9 @@ static void test_each_topic_is_on_its_node_alone(void **state) {
             assert_int_equal(r->integer, home(i) == n);
             freeReplyObject(r);
         }
-    fx.arrived[0] = 1; /* nobody published it */
+    fx.arrived[0] = 1; /* it was not published */
     TICK_UNTIL(fx.loop, have_arrived(NODES));
-    publish_all(NODES); /* its round trip would show a second copy */
+    publish_all(NODES); /* a second copy would arrive within its round trip */
 }
 
 static size_t channels_at(unsigned n) {
@@ -344,7 +344,7 @@ static void test_a_node_is_down_from_the_start(void **state) {
     publish_all(NODES);
 }
 
-/* Nothing is cut, so only the timer can see it. */
+/* No link is lost, so only the timer can notice it. */
 static void test_a_node_answers_no_probes(void **state) {
     for (unsigned n = 0; n < NODES; n++)
         fx.configs[n].command_timeout_ms = 60000;
@@ -370,7 +370,7 @@ static void test_what_was_sent_and_cut_is_unknown(void **state) {
     assert_null(strstr(d.why, "is down"));
 }
 
-static void test_the_stop_completes_what_is_open(void **state) {
+static void test_stop_completes_open_publishes(void **state) {
     struct done d[TOPICS] = {0};
     start_ready();
     for (unsigned n = 0; n < NODES; n++)
@@ -397,7 +397,7 @@ static void test_the_log_names_the_node_and_no_secret(void **state) {
     test_redis_kill(&fx.redis[1]);
     TICK_UNTIL(fx.loop, metric("bellhop_redis_shards_down") == 1);
     uint64_t until = test_now_ms() + 4 * fx.configs[1].probe_ms;
-    TICK_UNTIL(fx.loop, test_now_ms() > until); /* it is looked at again, and told but once */
+    TICK_UNTIL(fx.loop, test_now_ms() > until); /* it is checked again, and logged once */
     test_redis_run(&fx.redis[1]);
     TICK_UNTIL(fx.loop, is_ready() && metric("bellhop_redis_shards_down") == 0);
     dup2(saved, STDERR_FILENO);
@@ -426,7 +426,7 @@ static void on_reply(void *ud, bh_handle handle, int error, const struct bh_repl
     ++*(unsigned *)ud;
 }
 
-/* First in the list, which is not the first by name. */
+/* The first in the list, not the first by name. */
 static void test_commands_go_to_the_first_node(void **state) {
     struct bh_slice argv[] = {BH_SLICE("SET"), BH_SLICE("k"), BH_SLICE("v")};
     struct bh_redis_config first = fx.configs[2];
@@ -444,7 +444,7 @@ static void test_commands_go_to_the_first_node(void **state) {
     }
 }
 
-/* --- threads of their own; the thread sanitizer looks at this one --- */
+/* --- threads of their own, for the thread sanitizer --- */
 
 #define ROUNDS 50
 
@@ -548,7 +548,7 @@ int main(void) {
         T(test_a_node_is_down_from_the_start),
         T(test_a_node_answers_no_probes),
         T(test_what_was_sent_and_cut_is_unknown),
-        T(test_the_stop_completes_what_is_open),
+        T(test_stop_completes_open_publishes),
         T(test_the_log_names_the_node_and_no_secret),
         T(test_commands_go_to_the_first_node),
         T(test_threads),

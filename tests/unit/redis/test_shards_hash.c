@@ -1,5 +1,5 @@
-/* test_shards_hash.c - which node a topic lives on: another implementation's numbers, even shares,
- * and what moves when a node goes. Nothing is connected here. */
+/* test_shards_hash.c - which node a topic lives on: values of another implementation, even shares,
+ * and what moves when a node is removed. Nothing is connected here. */
 #include "broker/broker.h"
 #include "broker/shards.h"
 #include "unit_test.h"
@@ -14,7 +14,7 @@
 static const char *const vector_nodes[NODES] = {"redis-a.example:6379/0", "[::1]:6380/2",
                                                 "/run/redis/c.sock"};
 
-/* From an implementation in another language; these numbers are a promise to every publisher. */
+/* From an implementation in another language; external publishers rely on these values. */
 static const struct {
     const char *topic;
     uint64_t weights[NODES];
@@ -77,7 +77,7 @@ static void test_weights(void **state) {
                      0x714a19be3d402589);
 }
 
-/* Shards are numbered by the order of the names, whatever the order of the list. */
+/* Shards are numbered in the order of their names, independent of the list. */
 static void test_order_means_nothing(void **state) {
     static const unsigned orders[][NODES] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
                                              {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
@@ -143,7 +143,7 @@ static void test_shares_are_even(void **state) {
     b->vt->free(b);
 }
 
-/* Ports 7001, 7002, 7003 against 7002, 7003: what the first did not have stays where it was. */
+/* Ports 7001, 7002, 7003 against 7002, 7003: topics of the others stay where they are. */
 static void test_a_node_moves_only_its_own_topics(void **state) {
     struct bh_broker *three = numbered(7001, 3), *two = numbered(7002, 2);
     unsigned moved[2] = {0};

@@ -1,4 +1,4 @@
-/* test_subscriptions.c - the subscriber link against a server that says the wrong things. */
+/* test_subscriptions.c - the subscriber link against a server that violates the protocol. */
 #include "fake_redis.h"
 
 #include "bellhop/base/error.h"
@@ -34,7 +34,7 @@ static void on_probe(struct bh_redis_subscriptions *s, struct bh_slice token) {
 }
 
 static void on_probing(struct bh_redis_subscriptions *s) {
-    assert_false(atomic_load(&s->up)); /* the old proof goes before anybody can read it */
+    assert_false(atomic_load(&s->up)); /* the old proof is void before it can be read */
     fx.probings++;
 }
 
@@ -111,7 +111,7 @@ static const char *const nonsense[] = {
     "garbage\r\n",
 };
 
-static void test_nonsense_drops_the_link(void **state) {
+static void test_protocol_errors_drop_the_link(void **state) {
     start_well();
     for (unsigned i = 0; i < sizeof nonsense / sizeof *nonsense; i++) {
         fake_say(&fx.fake, bh_slice_cstr(nonsense[i]));
@@ -140,7 +140,7 @@ static void test_messages_in_pieces(void **state) {
     assert_int_equal(fx.downs, 0);
 }
 
-static void test_confirmations_that_nobody_waits_for(void **state) {
+static void test_unexpected_confirmations(void **state) {
     start_well();
     confirm("subscribe", "notification:unknown");
     confirm("subscribe", PROBE);
@@ -186,7 +186,7 @@ static void test_many_go_in_chunks_and_in_a_window(void **state) {
     start();
     UNTIL(fake_heard(&fx.fake, "$13\r\n") == 0 && fx.s.unconfirmed >= 5000);
     UNTIL(fake_heard(&fx.fake, "notification:") >= 4999);
-    assert_int_equal(fx.s.unconfirmed, 5000); /* and not one more before Redis has answered */
+    assert_int_equal(fx.s.unconfirmed, 5000); /* and no more before Redis has answered */
     assert_int_equal(fake_heard(&fx.fake, "SUBSCRIBE"), 10);
     assert_int_equal(fake_heard(&fx.fake, "*501\r\n$9\r\nSUBSCRIBE"), 10);
     const char *first = memmem(fx.fake.in.p, fx.fake.in.len, "$17\r\n", 5);
@@ -215,7 +215,7 @@ static void test_churn_while_down_leaves_nothing(void **state) {
     assert_int_equal(fx.s.channels.count, 1);
 }
 
-/* The probe may look at it between its coming up and its first SUBSCRIBE. */
+/* The check may run between on_up and the first SUBSCRIBE. */
 static void test_no_ping_before_the_first_subscribe(void **state) {
     start_well();
     fx.s.subscribing = false;
@@ -227,11 +227,11 @@ static void test_no_ping_before_the_first_subscribe(void **state) {
     assert_int_equal(fx.s.pongs_due, 1);
 }
 
-static void test_a_silent_link_is_asked_and_then_left(void **state) {
+static void test_a_silent_link_gets_a_ping_then_is_dropped(void **state) {
     fx.config.command_timeout_ms = 100;
     start_well();
     bh_redis_subscriptions_check_liveness(&fx.s);
-    bh_redis_subscriptions_check_liveness(&fx.s); /* silent since the last look */
+    bh_redis_subscriptions_check_liveness(&fx.s); /* silent since the last check */
     UNTIL(fake_heard(&fx.fake, "PING"));
     fake_say(&fx.fake, BH_SLICE("*2\r\n$4\r\npong\r\n$0\r\n\r\n"));
     UNTIL(fx.s.pinged_ms == 0);
@@ -251,15 +251,15 @@ static void test_a_silent_link_is_asked_and_then_left(void **state) {
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_nonsense_drops_the_link),
+        T(test_protocol_errors_drop_the_link),
         T(test_messages_in_pieces),
-        T(test_confirmations_that_nobody_waits_for),
+        T(test_unexpected_confirmations),
         T(test_wrong_confirmation),
         T(test_not_up_before_all_is_confirmed),
         T(test_many_go_in_chunks_and_in_a_window),
         T(test_churn_while_down_leaves_nothing),
         T(test_no_ping_before_the_first_subscribe),
-        T(test_a_silent_link_is_asked_and_then_left),
+        T(test_a_silent_link_gets_a_ping_then_is_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

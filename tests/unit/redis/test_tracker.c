@@ -42,7 +42,7 @@ static void test_users_are_found_across_instances(void **state) {
     assert_int_equal(ask_many(a, BH_LOOKUP_CONNECTIONS, names, 0).names, 0);
 }
 
-static void test_who_goes_leaves_nothing(void **state) {
+static void test_nothing_is_left_of_a_closed_connection(void **state) {
     struct instance *a = open_live(0, "a");
     size_t one = come(a, "42", "acme"), two = come(a, "42", "acme");
     TICK_UNTIL(cl->loop, is_idle(a));
@@ -69,7 +69,7 @@ static void test_every_key_has_the_prefix(void **state) {
     assert_int_equal(keys("*"), 8);
 }
 
-static void test_what_is_told_twice_counts_once(void **state) {
+static void test_reported_twice_counts_once(void **state) {
     struct instance *a = open_live(0, "a");
     size_t one = come(a, "42", "acme");
     tell(a, one);
@@ -133,7 +133,7 @@ static void test_many_tenants(void **state) {
     assert_int_equal(keys("ws:tenants:*"), 0);
 }
 
-/* The rest of a crowd is counted, not listed. */
+/* Beyond a limit connections are counted, not listed. */
 static void test_a_user_with_very_many(void **state) {
     struct instance *a = open_live(0, "a");
     for (int i = 0; i < 2500; i++)
@@ -163,7 +163,7 @@ static void test_a_thousand_names(void **state) {
     assert_int_equal(found.counts[7], 1);
 }
 
-/* --- questions that have no answer --- */
+/* --- lookups that fail --- */
 
 static void test_lookup_without_a_link(void **state) {
     struct instance *a = open_live(0, "a");
@@ -181,7 +181,7 @@ static void test_lookup_without_a_link(void **state) {
     assert_int_equal(found.error, BH_EUNAVAIL);
 }
 
-static void test_lookup_that_redis_refuses(void **state) {
+static void test_lookup_rejected_by_redis(void **state) {
     struct instance *a = open_live(0, "a");
     come(a, "42", "acme");
     TICK_UNTIL(cl->loop, is_idle(a));
@@ -193,7 +193,7 @@ static void test_lookup_that_redis_refuses(void **state) {
     assert_int_equal(online(a, "42"), 1);
 }
 
-static void test_strange_members_are_left_out(void **state) {
+static void test_foreign_members_are_skipped(void **state) {
     struct instance *a = open_live(0, "a");
     come(a, "42", "acme");
     TICK_UNTIL(cl->loop, is_idle(a));
@@ -234,7 +234,7 @@ static void test_two_devices_one_event_each(void **state) {
     TICK_UNTIL(cl->loop, events("42", true) == 2);
 }
 
-static void test_coming_back_in_time_is_no_event(void **state) {
+static void test_back_within_the_debounce_is_no_event(void **state) {
     cl->tracking.debounce_ms = 2000;
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
     size_t one = come(a, "42", "");
@@ -250,8 +250,8 @@ static void test_coming_back_in_time_is_no_event(void **state) {
     assert_int_equal(events("42", false), 0);
 }
 
-/* More than one heartbeat tells of. */
-static void test_a_crowd_leaves(void **state) {
+/* More users than one heartbeat returns. */
+static void test_many_leave_at_once(void **state) {
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
     for (int i = 0; i < 1000; i++) {
         char user[16];
@@ -282,7 +282,7 @@ static void test_free_without_start(void **state) {
     broker->vt->free(broker);
 }
 
-static void test_stop_while_everything_is_under_way(void **state) {
+static void test_stop_in_each_state(void **state) {
     for (int ticks = 0; ticks < 40; ticks++) {
         struct instance *a = open_instance(0, "a");
         for (int i = 0; i < 700; i++)
@@ -304,21 +304,21 @@ int main(void) {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_instances, teardown_instances)
         TEST(test_users_are_found_across_instances),
-        TEST(test_who_goes_leaves_nothing),
+        TEST(test_nothing_is_left_of_a_closed_connection),
         TEST(test_every_key_has_the_prefix),
-        TEST(test_what_is_told_twice_counts_once),
+        TEST(test_reported_twice_counts_once),
         TEST(test_tenants_are_counted),
         TEST(test_many_tenants),
         TEST(test_a_user_with_very_many),
         TEST(test_a_thousand_names),
         TEST(test_lookup_without_a_link),
-        TEST(test_lookup_that_redis_refuses),
-        TEST(test_strange_members_are_left_out),
+        TEST(test_lookup_rejected_by_redis),
+        TEST(test_foreign_members_are_skipped),
         TEST(test_two_devices_one_event_each),
-        TEST(test_coming_back_in_time_is_no_event),
-        TEST(test_a_crowd_leaves),
+        TEST(test_back_within_the_debounce_is_no_event),
+        TEST(test_many_leave_at_once),
         TEST(test_free_without_start),
-        TEST(test_stop_while_everything_is_under_way),
+        TEST(test_stop_in_each_state),
     };
     return cmocka_run_group_tests(tests, metrics, NULL);
 }

@@ -1,5 +1,5 @@
-/* test_tracker_events.c - events of presence are raised once, whatever becomes of a reply, of an
- * instance, or of Redis' memory. */
+/* test_tracker_events.c - events of presence are raised once, also when a reply is lost, an
+ * instance dies, or Redis loses its data. */
 #include "cluster.h"
 
 #include <signal.h>
@@ -10,7 +10,7 @@ static long long command_count(const char *command) {
     return test_redis_do(&cl->redis, command);
 }
 
-/* The batch is on its way; nothing that comes back has been read. */
+/* The batch has been sent; no reply has been read. */
 static void send_batch(struct instance *in) {
     struct bh_redis_tracker *t = inside(in);
     TICK_UNTIL(cl->loop, t->changes.in_flight > 0);
@@ -18,7 +18,7 @@ static void send_batch(struct instance *in) {
     assert_true(t->changes.in_flight > 0);
 }
 
-/* Redis has executed it, and the reply is never read. */
+/* Redis executes it, and the reply is never read. */
 static size_t come_without_a_reply(struct instance *in, const char *user) {
     size_t which = come(in, user, "");
     char command[64];
@@ -36,7 +36,7 @@ static void each_once(const char *user) {
 
 static void test_a_lost_reply(void **state) {
     struct instance *a = open_live(0, "a");
-    settle(a); /* Redis knows the scripts, and events of that need not be taken apart below */
+    settle(a); /* loads the scripts, and its events are done before the test */
     size_t stays = come_without_a_reply(a, "stays");
     cut(a);
     assert_int_equal(events("stays", true), 0);
@@ -56,7 +56,7 @@ static void test_a_lost_reply(void **state) {
     TICK_UNTIL(cl->loop, keys("ws:events:*") == 0 && inside(a)->events.map.count == 0);
 }
 
-static void test_a_lost_reply_that_told_of_who_left(void **state) {
+static void test_a_lost_reply_about_a_departure(void **state) {
     struct instance *a = open_live(0, "a");
     size_t which = come(a, "42", "");
     TICK_UNTIL(cl->loop, is_idle(a));
@@ -71,7 +71,7 @@ static void test_a_lost_reply_that_told_of_who_left(void **state) {
     assert_int_equal(before, 0);
 }
 
-/* A Redis that stood still executes what it had been sent, when the link has long been given up. */
+/* A paused Redis executes what it was sent after the link has been dropped. */
 static void test_executed_late(void **state) {
     struct instance *a = open_live(0, "a");
     settle(a);
@@ -89,7 +89,7 @@ static void test_executed_late(void **state) {
     each_once("42");
 }
 
-static void test_who_dies_before_raising_has_a_successor(void **state) {
+static void test_events_of_a_dead_instance_are_raised(void **state) {
     cl->tracking.lease_ms = SHORT_LEASE;
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
     settle(a);
@@ -101,9 +101,9 @@ static void test_who_dies_before_raising_has_a_successor(void **state) {
     TICK_UNTIL(cl->loop, keys("ws:events:*") == 0);
 }
 
-/* --- a Redis that forgets --- */
+/* --- a Redis that loses its data --- */
 
-static void test_who_has_just_left(void **state) {
+static void test_a_user_who_has_just_left(void **state) {
     cl->tracking.debounce_ms = 1500;
     struct instance *a = open_live(0, "a");
     size_t leaves = come(a, "leaves", "");
@@ -119,7 +119,7 @@ static void test_who_has_just_left(void **state) {
     assert_int_equal(events("stays", false), 0);
 }
 
-static void test_who_leaves_while_it_is_down(void **state) {
+static void test_a_user_who_leaves_while_redis_is_down(void **state) {
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
     size_t leaves = come(a, "leaves", ""), moves = come(a, "moves", ""), both = come(a, "both", "");
     come(b, "both", "");
@@ -129,7 +129,7 @@ static void test_who_leaves_while_it_is_down(void **state) {
     TICK_UNTIL(cl->loop, registration(a)->state == BH_TRACKER_DOWN &&
                              registration(b)->state == BH_TRACKER_DOWN);
     cut(b);
-    uint64_t until = test_now_ms() + 2; /* whoever comes now is opened later */
+    uint64_t until = test_now_ms() + 2; /* later connections have a later opened_at */
     TICK_UNTIL(cl->loop, test_now_ms() > until);
     go(a, leaves);
     go(a, moves);
@@ -155,7 +155,7 @@ static void test_who_leaves_while_it_is_down(void **state) {
     assert_int_equal(events("visits", true) + events("visits", false), 0);
 }
 
-static void test_who_comes_while_others_are_not_back(void **state) {
+static void test_a_user_who_comes_before_all_have_returned(void **state) {
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
     come(a, "old", "");
     TICK_UNTIL(cl->loop, is_idle(a));
@@ -166,7 +166,7 @@ static void test_who_comes_while_others_are_not_back(void **state) {
     size_t visits = come(b, "visits", "");
     TICK_UNTIL(cl->loop, b->restores == 2 && is_idle(b));
     go(b, visits);
-    assert_int_equal(events("new", true), 0); /* who knows */
+    assert_int_equal(events("new", true), 0); /* a may have announced it */
     mend(a);
     TICK_UNTIL(cl->loop, events("new", true) == 1 && events("visits", false) == 1);
     settle(a);
@@ -178,10 +178,10 @@ static void test_who_comes_while_others_are_not_back(void **state) {
     TICK_UNTIL(cl->loop, keys("ws:arriving") == 0);
 }
 
-/* --- a Redis that is silent --- */
+/* --- a Redis that is paused --- */
 
-/* For less than a lease; but who moved meanwhile is not yet known where they are now. */
-static void test_who_moves_in_a_silence(void **state) {
+/* Shorter than a lease; but a user who moved meanwhile is not registered yet. */
+static void test_a_user_who_moves_during_a_pause(void **state) {
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
     size_t moves = come(a, "moves", ""), leaves = come(a, "leaves", "");
     TICK_UNTIL(cl->loop, is_idle(a));
@@ -207,7 +207,7 @@ static void test_who_moves_in_a_silence(void **state) {
     assert_int_equal(events("moves", false), 0);
 }
 
-static void test_nobody_is_called_dead_after_a_silence(void **state) {
+static void test_no_instance_is_reaped_after_a_pause(void **state) {
     cl->tracking.lease_ms = SHORT_LEASE;
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
     come(a, "one", "");
@@ -220,14 +220,14 @@ static void test_nobody_is_called_dead_after_a_silence(void **state) {
     TICK_UNTIL(cl->loop, test_now_ms() > until);
     kill(cl->redis.pid, SIGCONT);
     mend(a);
-    until = test_now_ms() + 600; /* a beat, and the debounce */
+    until = test_now_ms() + 600; /* a heartbeat, and the debounce */
     TICK_UNTIL(cl->loop, test_now_ms() > until);
     mend(b);
     settle(a);
     settle(b);
     assert_int_equal(events("one", true) + events("two", true), 2);
     assert_int_equal(events("one", false) + events("two", false), 0);
-    /* But then it is. */
+    /* Later it is. */
     crash(b);
     TICK_UNTIL(cl->loop, events("two", false) == 1);
 }
@@ -236,14 +236,14 @@ int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_instances, teardown_instances)
     const struct CMUnitTest tests[] = {
         T(test_a_lost_reply),
-        T(test_a_lost_reply_that_told_of_who_left),
+        T(test_a_lost_reply_about_a_departure),
         T(test_executed_late),
-        T(test_who_dies_before_raising_has_a_successor),
-        T(test_who_has_just_left),
-        T(test_who_leaves_while_it_is_down),
-        T(test_who_comes_while_others_are_not_back),
-        T(test_who_moves_in_a_silence),
-        T(test_nobody_is_called_dead_after_a_silence),
+        T(test_events_of_a_dead_instance_are_raised),
+        T(test_a_user_who_has_just_left),
+        T(test_a_user_who_leaves_while_redis_is_down),
+        T(test_a_user_who_comes_before_all_have_returned),
+        T(test_a_user_who_moves_during_a_pause),
+        T(test_no_instance_is_reaped_after_a_pause),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,8 @@
-/* test_tracker_faults.c - instances that crash or are cut off, and a Redis that forgets. */
+/* test_tracker_faults.c - instances that crash or are cut off, and a Redis that loses its data. */
 #include "cluster.h"
 
 #define SHORT_LEASE 1000
-/* Where nobody may be found away for too long, however slow the machine is. */
+/* For tests in which no user may become offline, also on a slow machine. */
 #define LONG_DEBOUNCE 3000
 
 static long long reaped_before;
@@ -35,7 +35,7 @@ static void each_has(const char *prefix, int count, bool on, unsigned times) {
     }
 }
 
-/* Only what these registrations hold is left in Redis. */
+/* Redis has only what these registrations hold. */
 static void nothing_else_is_left(size_t live) {
     TICK_UNTIL(cl->loop, (size_t)test_redis_do(&cl->redis, "ZCARD ws:instances") == live);
     assert_true(keys("ws:instance:*") <= live);
@@ -45,17 +45,17 @@ static void nothing_else_is_left(size_t live) {
 
 /* --- instances that end --- */
 
-static void test_the_dead_do_not_count(void **state) {
+static void test_dead_instances_do_not_hold_back(void **state) {
     cl->tracking.lease_ms = SHORT_LEASE;
     struct instance *a = open_live(0, "a");
-    open_live(1, "b"); /* beats, but may not clean up */
+    open_live(1, "b"); /* may send heartbeats, but not clean up */
     populate(a, "u", 3);
     come(a, "both", "acme");
     TICK_UNTIL(cl->loop, is_idle(a));
     assert_int_equal(in_tenant(a, "acme"), 4);
     struct bh_slice name = bh_tracker_name(&registration(a)->name);
     test_redis_do(&cl->redis, "SET ws:reaper:%b another", name.p, name.n);
-    registration(a)->name.len = 0; /* a's link to ask stays, its registration dies */
+    registration(a)->name.len = 0; /* a's lookup link stays up, its registration dies */
     a->tracker->vt->stop(a->tracker);
     assert_int_equal(online(a, "u0"), 1);
     TICK_UNTIL(cl->loop, online(a, "u0") == 0);
@@ -88,7 +88,7 @@ static void test_a_crash_is_cleaned_up_by_one(void **state) {
     assert_int_equal(keys("ws:connections:*"), 2);
 }
 
-static void test_a_reaper_that_dies_has_a_successor(void **state) {
+static void test_another_reaper_continues(void **state) {
     cl->tracking.lease_ms = SHORT_LEASE;
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
     populate(a, "u", 10);
@@ -107,7 +107,7 @@ static void test_a_reaper_that_dies_has_a_successor(void **state) {
     nothing_else_is_left(1);
 }
 
-static void test_what_cannot_be_cleaned_up_keeps_nobody(void **state) {
+static void test_a_failed_cleanup_does_not_block_the_next(void **state) {
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b"), *c = open_live(2, "c");
     populate(a, "u", 10);
     populate(c, "v", 10);
@@ -126,7 +126,7 @@ static void test_what_cannot_be_cleaned_up_keeps_nobody(void **state) {
     nothing_else_is_left(1);
 }
 
-/* The lease is long: who stops ends it. */
+/* The lease is long, but stopping ends it. */
 static void test_stopping_hands_over_at_once(void **state) {
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
     populate(a, "u", 10);
@@ -169,8 +169,8 @@ static void test_a_short_cut_raises_nothing(void **state) {
     assert_int_equal(inside(a)->changes.held, 1202);
 }
 
-/* Under the old name and under the new one they are the same connections. */
-static void test_nobody_counts_twice_in_a_restore(void **state) {
+/* The connections are in Redis under the old name and under the new one. */
+static void test_no_connection_counts_twice_in_a_restore(void **state) {
     struct instance *a = open_live(0, "a");
     populate(a, "u", 10);
     TICK_UNTIL(cl->loop, is_idle(a));
@@ -186,7 +186,7 @@ static void test_nobody_counts_twice_in_a_restore(void **state) {
     assert_int_equal(in_tenant(a, "acme"), 10);
 }
 
-/* Gone for longer than the lease: the others have said so, and it is to be told again. */
+/* Longer than the lease: the users were announced as offline, and must be announced again. */
 static void test_a_long_cut_is_offline_and_online_again(void **state) {
     cl->tracking.lease_ms = SHORT_LEASE;
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
@@ -203,7 +203,7 @@ static void test_a_long_cut_is_offline_and_online_again(void **state) {
     nothing_else_is_left(2);
 }
 
-static void test_cut_in_the_middle_of_it_all(void **state) {
+static void test_cut_in_each_state(void **state) {
     cl->tracking.debounce_ms = LONG_DEBOUNCE;
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
     populate(a, "u", 3000);
@@ -224,7 +224,7 @@ static void test_cut_in_the_middle_of_it_all(void **state) {
     each_has("u", 3000, false, 0);
 }
 
-/* --- a Redis that forgets --- */
+/* --- a Redis that loses its data --- */
 
 static void test_flushall(void **state) {
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
@@ -240,7 +240,8 @@ static void test_flushall(void **state) {
     assert_int_equal(a->restores, 2);
     assert_int_equal(cl->event_count, told);
     populate(b, "new", 5);
-    TICK_UNTIL(cl->loop, is_idle(b) && events("new4", true)); /* when all must be back */
+    TICK_UNTIL(cl->loop,
+               is_idle(b) && events("new4", true)); /* when all instances must have returned */
     each_has("new", 5, true, 1);
     go(a, 0);
     TICK_UNTIL(cl->loop, events("u0", false) == 1);
@@ -251,7 +252,7 @@ static void test_flushall(void **state) {
     nothing_else_is_left(2);
 }
 
-static void test_a_restart_that_forgets(void **state) {
+static void test_a_restart_without_data(void **state) {
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
     populate(a, "u", 700);
     TICK_UNTIL(cl->loop, is_idle(a));
@@ -292,7 +293,7 @@ static void test_script_flush(void **state) {
     assert_int_equal(a->restores, 1);
 }
 
-/* As after a process was stopped for longer than its lease. */
+/* As after a process was paused for longer than its lease. */
 static void test_a_lost_lease(void **state) {
     cl->tracking.debounce_ms = LONG_DEBOUNCE;
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
@@ -316,7 +317,7 @@ static void test_a_lost_lease(void **state) {
     assert_int_equal(events("u0", true), 1);
 }
 
-/* Whoever has ended may be taken apart by others at any time, and writes nothing more. */
+/* A registration whose lease has ended may be reaped at any time, so it writes nothing more. */
 static void test_nothing_is_written_without_a_lease(void **state) {
     struct instance *a = open_live(0, "a");
     populate(a, "u", 10);
@@ -331,8 +332,8 @@ static void test_nothing_is_written_without_a_lease(void **state) {
     assert_int_equal(events("new", true), 1);
 }
 
-/* A replica that had not got everything takes over: the heartbeat sees it, or the next batch. */
-static void test_a_part_is_lost(void **state) {
+/* A replica that lacks a part takes over: the heartbeat notices it, or the next batch. */
+static void test_lost_in_part(void **state) {
     struct instance *a = open_live(0, "a");
     populate(a, "u", 10);
     TICK_UNTIL(cl->loop, is_idle(a));
@@ -348,11 +349,10 @@ static void test_a_part_is_lost(void **state) {
     assert_int_equal(events("u0", true), 1);
 }
 
-/* --- a Redis that refuses --- */
+/* --- a Redis that rejects writes --- */
 
-/* More users than one page holds; what is told of all again repairs them, and nobody hears of it.
- */
-static void test_users_keys_are_removed(void **state) {
+/* More users than one page; the next restore repairs them, without an event. */
+static void test_keys_of_users_are_removed(void **state) {
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
     populate(a, "u", 1200);
     come(b, "u3", "acme");
@@ -366,7 +366,7 @@ static void test_users_keys_are_removed(void **state) {
     unsigned restores = a->restores;
     settle(a);
     settle(b);
-    assert_int_equal(a->restores, restores); /* it has come to rest, but for u9 */
+    assert_int_equal(a->restores, restores); /* all is written, except u9 */
     assert_int_equal(inside(a)->changes.held, 1199);
     each_has("u", 1200, true, 1);
     each_has("u", 1200, false, 0);
@@ -405,8 +405,8 @@ static void test_a_forbidden_key(void **state) {
     TICK_UNTIL(cl->loop, is_live(a));
 }
 
-/* Somebody else's key in the way of one user costs the others nothing, and is not touched. */
-static void test_a_key_of_another_kind(void **state) {
+/* A key of another type blocks one user only, and is not changed. */
+static void test_a_key_of_another_type(void **state) {
     test_redis_do(&cl->redis, "MSET ws:connections:u5 x ws:tenant:other x");
     struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
     int64_t errors = bh_metric_read(&bh_redis_metrics[BH_REDIS_TRACK_ERRORS]);
@@ -426,7 +426,7 @@ static void test_a_key_of_another_kind(void **state) {
     assert_int_equal(events("u6", true), 1);
     go(a, 6);
     TICK_UNTIL(cl->loop, is_idle(a) && keys("ws:leaving") == 1);
-    test_redis_do(&cl->redis, "SET ws:connections:u6 x"); /* as late as it can be */
+    test_redis_do(&cl->redis, "SET ws:connections:u6 x"); /* as late as possible */
     a->tracker->vt->stop(a->tracker);
     TICK_UNTIL(cl->loop, events("u6", false) == 1 && events("u0", false) == 1);
     settle(b);
@@ -483,25 +483,25 @@ static int metrics(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_here, teardown_instances)
-        TEST(test_the_dead_do_not_count),
+        TEST(test_dead_instances_do_not_hold_back),
         TEST(test_a_crash_is_cleaned_up_by_one),
-        TEST(test_a_reaper_that_dies_has_a_successor),
-        TEST(test_what_cannot_be_cleaned_up_keeps_nobody),
+        TEST(test_another_reaper_continues),
+        TEST(test_a_failed_cleanup_does_not_block_the_next),
         TEST(test_stopping_hands_over_at_once),
         TEST(test_a_short_cut_raises_nothing),
-        TEST(test_nobody_counts_twice_in_a_restore),
+        TEST(test_no_connection_counts_twice_in_a_restore),
         TEST(test_a_long_cut_is_offline_and_online_again),
-        TEST(test_cut_in_the_middle_of_it_all),
+        TEST(test_cut_in_each_state),
         TEST(test_flushall),
-        TEST(test_a_restart_that_forgets),
+        TEST(test_a_restart_without_data),
         TEST(test_script_flush),
         TEST(test_a_lost_lease),
         TEST(test_nothing_is_written_without_a_lease),
-        TEST(test_a_part_is_lost),
-        TEST(test_users_keys_are_removed),
+        TEST(test_lost_in_part),
+        TEST(test_keys_of_users_are_removed),
         TEST(test_a_full_redis),
         TEST(test_a_forbidden_key),
-        TEST(test_a_key_of_another_kind),
+        TEST(test_a_key_of_another_type),
         TEST(test_twenty_thousand),
         TEST(test_a_queue_that_is_too_long),
     };

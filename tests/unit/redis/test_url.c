@@ -1,4 +1,4 @@
-/* test_url.c - Redis URLs, lawful and not. */
+/* test_url.c - valid and invalid Redis URLs. */
 #include "unit_test.h"
 
 #include "bellhop/backend/redis.h"
@@ -222,8 +222,7 @@ static void test_sentinels(void **state) {
     }
 }
 
-/* Whatever is cut off or changed, it is taken or refused, and nothing is lost (the sanitizers
- * look). */
+/* Each truncated or changed URL is accepted or rejected, without a leak (the sanitizers check). */
 static void test_cut_and_changed(void **state) {
     static const char whole[] =
         "rediss+sentinel://joe:hunter2@a%41,[::1]:7/m%20/3?sentinel_user=hunter2&"

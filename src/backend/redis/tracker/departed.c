@@ -1,4 +1,4 @@
-/* departed.c - which users Redis can be told again if it loses its data.
+/* departed.c - what has to be re-sent if Redis loses its data.
  *
  * Connections are announced roughly in the order in which they were opened, so one time stands for
  * all of them, and the few exceptions are listed. Departed users are kept until Redis must have

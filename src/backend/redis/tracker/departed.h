@@ -1,6 +1,6 @@
-/* departed.h - which users Redis can be told again if it loses its data: those here who have been
- * announced as online, and those who have departed since. Private to the tracker. Thread: the bus.
- */
+/* departed.h - what has to be re-sent if Redis loses its data: which connections belong to users
+ * who have been announced as online, and which of those users have departed since. Private to the
+ * tracker. Thread: the bus. */
 #ifndef BELLHOP_BACKEND_REDIS_DEPARTED_H
 #define BELLHOP_BACKEND_REDIS_DEPARTED_H
 
