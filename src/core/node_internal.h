@@ -11,8 +11,8 @@
 struct bh_node {
     struct bh_node_config config;
     char instance[BH_ID_MAX + 1];
-    char origin[BH_UNIQUE_ID_LEN +
-                1]; /* of this process: unique even when two have the same instance id */
+    /* Of this process: unique even when two instances have the same id. */
+    char origin[BH_UNIQUE_ID_LEN + 1];
     struct bh_broker *broker;
     struct bh_tracker *tracker;
     struct bh_loop *bus_loop;

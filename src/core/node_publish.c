@@ -1,9 +1,10 @@
-/* node_publish.c - the way of a publish in: hook, plan, local sockets, broker, answer.
+/* node_publish.c - the steps of a publish: hook, plan, local sockets, broker, result.
  *
- * Each publish under way is an operation in the worker's slots. One with an idempotency id goes by
- * the bus first: only the bus knows what has been seen, and it serves all local workers itself. If
- * the broker then fails, the id stays "delivered but not published", so that a repetition reaches
- * the other instances without serving the local sockets twice. */
+ * Each publish is an operation in the worker's slots until its result is reported. One with an
+ * idempotency id goes to the bus first: only the bus knows the seen ids, and it delivers to all
+ * local workers itself. If the broker then fails, the id stays "delivered but not published", so
+ * that a repetition reaches the other instances and does not reach the local sockets twice. Thread:
+ * the worker's, except on_bus_msg_at_bus and what it calls. */
 #include "node_internal.h"
 
 #include "bellhop/base/error.h"
@@ -23,14 +24,14 @@ struct op {
     void *ud;
     bh_handle handle;
 
-    /* what it waits for: who it reached is the sum of all */
-    unsigned expected, reported; /* workers, and those that have said to how many sockets */
-    bool fan_out_known;          /* the bus has said how many workers to expect */
+    /* What it waits for, and the counts of its result. */
+    unsigned expected, reported; /* workers that deliver it, and those that have reported */
+    bool fan_out_known;          /* the bus has reported how many other workers deliver it */
     bool brokered;
-    bool subscribed; /* this instance is among the broker's receivers */
-    int64_t local, receivers;
-    bool rechecked;                /* the tracker has been asked once */
-    struct bh_timer recheck_timer; /* to ask it once more */
+    bool subscribed;               /* this instance is among the broker's receivers */
+    int64_t local, receivers;      /* sockets of this instance; instances that the broker reached */
+    bool rechecked;                /* the tracker is asked a second time */
+    struct bh_timer recheck_timer; /* until then */
 };
 
 static void discard(struct bh_op *head) {
@@ -70,8 +71,8 @@ static void on_receipt(struct bh_worker *home, bh_handle handle, unsigned socket
 
 enum step {
     FAN_OUT,    /* worker -> bus: the other workers' sockets; answers with FANNED_OUT */
-    REGISTER,   /* worker -> bus: an id that was given; answers with KNOWN or UNKNOWN */
-    PUBLISHED,  /* worker -> bus: the broker has it */
+    REGISTER,   /* worker -> bus: an idempotency id; answers with KNOWN or UNKNOWN */
+    PUBLISHED,  /* worker -> bus: the broker has accepted it; no answer */
     FANNED_OUT, /* bus -> worker, like the next */
     KNOWN,
     UNKNOWN,
@@ -111,7 +112,7 @@ static void post_to_bus(struct op *op, enum step step) {
     }
 }
 
-/* What the broker brings back is only counted here. */
+/* The local sockets are only counted: the broker's echo will deliver to them. */
 static bool counts_only(struct bh_plan plan) {
     return plan.echo && !plan.local;
 }
@@ -183,9 +184,9 @@ static void report(struct op *op) {
     finish(op, result);
 }
 
-/* A user's channel may linger on an instance that they have left. Where a script wants to know of
- * those who are away, the tracker has the last word; but who has only just come may not stand there
- * yet, so it must say so twice. */
+/* A channel of a user may linger on an instance that the user has left. When a hook on_offline
+ * exists, the tracker decides; because it may not know a user that has just connected, it is asked
+ * twice. */
 static void ask_tracker(struct op *op);
 
 static void on_recheck(struct bh_timer *t) {
@@ -274,7 +275,7 @@ static void on_bus_msg_at_worker(struct bh_mail *mail) {
     bus_msg_free(msg);
 }
 
-/* 0, or why it cannot be published. */
+/* 0, or an error with *why. */
 static int check(const struct op *op, const char **why) {
     struct bh_slice data = bh_buf_slice(op->publish.data);
     if (data.n > op->worker->node->config.payload_max) {
@@ -384,12 +385,12 @@ void bh_node_disconnect(struct bh_worker *w, struct bh_slice user, unsigned code
         fail(op, error, why);
         return;
     }
-    struct bh_bytes order = {0};
-    bh_bytes_addf(&order, "%u ", code);
-    bh_bytes_add(&order, reason);
-    op->publish.data = bh_buf_copy(bh_bytes_slice(&order));
+    struct bh_bytes payload = {0};
+    bh_bytes_addf(&payload, "%u ", code);
+    bh_bytes_add(&payload, reason);
+    op->publish.data = bh_buf_copy(bh_bytes_slice(&payload));
     op->publish.opcode = BH_BINARY;
-    op->publish.strategy = BH_STRATEGY_LOCAL_FIRST; /* the default may be one that stays here */
-    bh_bytes_free(&order);
+    op->publish.strategy = BH_STRATEGY_LOCAL_FIRST; /* the default may be `local` */
+    bh_bytes_free(&payload);
     start(op, BH_MESSAGE_DISCONNECT);
 }

@@ -1,23 +1,23 @@
-/* node_track.c - what the tracker hears of connections, and the node of presence.
+/* node_track.c - reports connections to the tracker, and receives its presence events.
  *
- * A worker gathers who came and went in a tick and mails it to the bus, in order. When the tracker
- * has lost everything, each worker walks its connections a slice at a time, so that telling of
- * many thousands stalls nobody; what comes and goes meanwhile goes the same way, so the order of
- * what is told of one connection is that of what happened. Each restore has a number: the end of
- * one that was overtaken by another says nothing. Thread: as each function says. */
+ * A worker collects the connections that opened and closed in a tick and mails them to the bus, in
+ * order. When the tracker has lost its store (a restore), each worker reports all its connections,
+ * a slice at a time, so that many thousands do not stall its loop. New changes use the same
+ * batches, so the reports about one connection keep their order. Restores are numbered: the end of
+ * an outdated one is ignored. Thread: see the sections. */
 #include "node_internal.h"
 
 #include "bellhop/base/map.h"
 #include "bellhop/base/mem.h"
 
 #define BATCH_MAX     500
-#define SLICE         500
+#define SLICE         500 /* connections of a restore step */
 #define SLICE_STEP_MS 4
 
 struct bh_track_batch {
     struct bh_mail mail;
     struct bh_node *node;
-    unsigned restore; /* the number of the restore that this batch ends; 0: it ends none */
+    unsigned restore; /* the number of the restore that this batch completes; 0: none */
     unsigned count;
     struct entry {
         bool here;
@@ -31,7 +31,7 @@ struct bh_track_batch {
 
 /* --- the bus --- */
 
-static void tell(struct bh_track_batch *b) {
+static void report(struct bh_track_batch *b) {
     struct bh_tracker *t = b->node->tracker;
     struct bh_track changes[BATCH_MAX];
     for (unsigned i = 0; i < b->count; i++) {
@@ -56,7 +56,7 @@ static void on_batch(struct bh_mail *mail) {
     struct bh_track_batch *b = BH_CONTAINER_OF(mail, struct bh_track_batch, mail);
     struct bh_node *n = b->node;
     if (!bh_node_stopped(n)) {
-        tell(b);
+        report(b);
         if (b->restore && b->restore == n->restore_number && --n->restoring == 0)
             n->tracker->vt->restored(n->tracker);
     }
@@ -126,7 +126,7 @@ struct restore {
     unsigned number;
 };
 
-static void on_restore_order(struct bh_mail *mail) {
+static void on_restore_mail(struct bh_mail *mail) {
     struct restore *r = BH_CONTAINER_OF(mail, struct restore, mail);
     struct bh_worker *w = r->worker;
     w->restore_cursor = 0;
@@ -157,7 +157,7 @@ static void on_restore(void *ud) {
     n->restoring = n->worker_count;
     for (unsigned i = 0; i < n->worker_count; i++) {
         struct restore *r = bh_malloc(sizeof *r);
-        *r = (struct restore){{.fn = on_restore_order}, n->workers[i], n->restore_number};
+        *r = (struct restore){{.fn = on_restore_mail}, n->workers[i], n->restore_number};
         if (bh_mailbox_post(n->workers[i]->mailbox, &r->mail))
             bh_free(r);
     }
@@ -180,7 +180,7 @@ static void on_presence_mail(struct bh_mail *mail) {
     bh_free(p);
 }
 
-/* One user's events come to one worker, so that they are seen in their order. */
+/* All events of one user go to the same worker, so that they keep their order. */
 static void on_presence(void *ud, struct bh_slice user, bool online, int64_t at) {
     struct bh_node *n = ud;
     if (n->worker_count == 0 || user.n > BH_ID_MAX)

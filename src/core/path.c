@@ -1,7 +1,7 @@
-/* path.c - patterns are walked segment by segment, beside the path; nothing is compiled.
+/* path.c - compares pattern and path segment by segment; nothing is compiled.
  *
- * Text is compared as it was sent, without decoding: what a proxy in front lets through or not is
- * decided by the same bytes, so "/%61dmin" must not become "/admin" behind it. */
+ * Text is compared as it was sent, without decoding: a proxy in front decides by the same bytes, so
+ * "/%61dmin" must not become "/admin" behind it. Any thread. */
 #include "bellhop/core/path.h"
 
 #include "bellhop/base/error.h"
@@ -45,10 +45,10 @@ static bool escapes_are_whole(struct bh_slice s) {
 
 static int check_text(struct bh_slice s, const char **why) {
     for (size_t i = 0; i < s.n; i++) {
-        *why = "a parameter is a whole segment: \"/:name/\", or \"/*name\" at the end";
+        *why = "a parameter must be a whole segment: \"/:name/\", or \"/*name\" at the end";
         if (s.p[i] == ':' || s.p[i] == '*')
             return BH_EINVAL;
-        *why = "other bytes than letters, digits and -._~!$&'()+,;=@ stand in a path as %XX";
+        *why = "bytes other than letters, digits and -._~!$&'()+,;=@ must be escaped as %XX";
         if (!is_letter(s.p[i]) && !is_digit(s.p[i]) &&
             (s.p[i] == 0 || !strchr("-.~!$&'()+,;=@%", s.p[i])))
             return BH_EINVAL;
@@ -63,7 +63,7 @@ static int add_param(struct bh_path_params *to, struct bh_slice name, struct bh_
 
 static int check_name(struct bh_path_params *seen, struct bh_slice name, const char **why) {
     *why =
-        "a parameter's name is made of letters, digits and _, and begins with none of the digits";
+        "the name of a parameter must consist of letters, digits and _, and not begin with a digit";
     if (!is_name(name))
         return BH_EINVAL;
     *why = "two parameters have the same name";
@@ -80,7 +80,7 @@ static int check_segment(struct bh_path_params *seen, struct bh_slice segment, b
     case PARAM:
         return check_name(seen, without_first(segment), why);
     case REST:
-        *why = "what begins with * is all that is left, so it comes last";
+        *why = "a segment that begins with * must be the last one";
         if (!last)
             return BH_EINVAL;
         return segment.n == 1 ? 0 : check_name(seen, without_first(segment), why);
@@ -94,7 +94,7 @@ int bh_path_check(struct bh_slice pattern, const char **why) {
     struct bh_path_params seen = {.count = 0};
     struct bh_slice segment;
     int error = 0;
-    *why = "a path begins with \"/\"";
+    *why = "a path must begin with \"/\"";
     if (pattern.n == 0 || pattern.p[0] != '/')
         return BH_EINVAL;
     for (struct bh_slice rest = without_first(pattern);

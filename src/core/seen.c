@@ -1,4 +1,4 @@
-/* seen.c - a map for finding and a list for ageing; each entry is in both. Thread: the bus. */
+/* seen.c - a map to find ids and a list in order of age; each entry is in both. Thread: the bus. */
 #include "seen.h"
 
 #include "bellhop/base/mem.h"
@@ -9,7 +9,7 @@ struct key {
     char bytes[BH_TOPIC_NAME_MAX + 1 + 255];
 };
 
-/* topic, NUL, id: neither holds a NUL, so two pairs never make one key. */
+/* topic, NUL, id. Neither contains a NUL, so each pair has its own key. */
 static struct bh_slice make_key(struct key *k, struct bh_slice topic, struct bh_slice id) {
     memcpy(k->bytes, topic.p, topic.n);
     k->bytes[topic.n] = '\0';
@@ -71,6 +71,6 @@ struct bh_seen_entry *bh_seen_note(struct bh_seen *s, struct bh_slice topic, str
     memcpy(e->key, key.p, key.n);
     bh_map_put(&s->entries, e);
     bh_list_append(&s->by_age, &e->node);
-    forget(s, now_ms); /* max is at least 1, so never the newest */
+    forget(s, now_ms); /* never the new one: max is at least 1 */
     return e;
 }

@@ -1,8 +1,8 @@
-/* strategy.c - the table of DESIGN's delivery strategies.
+/* strategy.c - names and plans of the delivery strategies.
  *
- * Local sockets are served at once by all but `redis`, which waits for its own echo so that every
- * instance sees one order. Where no other instance can exist, going through the broker adds nothing
- * to what was delivered at once. */
+ * All strategies deliver to local sockets at once, except `redis`, which waits for the broker's
+ * echo so that every instance sees the same order. Without other instances the others do not need
+ * the broker. Any thread. */
 #include "bellhop/core/strategy.h"
 
 #include "bellhop/base/error.h"

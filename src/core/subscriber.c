@@ -1,7 +1,7 @@
-/* subscriber.c - identities in one block, and connection ids.
+/* subscriber.c - identities, and connection ids.
  *
- * There is an identity for each connection, idle ones included, so it is packed: one allocation for
- * the struct, its arrays and its strings. */
+ * Each connection has an identity, also an idle one, so it is small: one allocation for the struct,
+ * its arrays and its strings. Any thread. */
 #include "bellhop/core/subscriber.h"
 
 #include "bellhop/base/crypto.h"
@@ -19,11 +19,11 @@ static int check(const struct bh_identity *p, const char **why) {
     if (p->tenant.n && bh_id_check(BH_ID_TENANT, p->tenant, why))
         return BH_EINVAL;
     if (p->device.n > BH_ID_MAX) {
-        *why = "the device name is over 128 bytes";
+        *why = "the device name must have at most 128 bytes";
         return BH_EINVAL;
     }
     if (p->topic_count > TOPICS_MAX || p->tag_count > TAGS_MAX) {
-        *why = "an identity has at most 256 topics and 32 tags";
+        *why = "an identity can have at most 256 topics and 32 tags";
         return BH_EINVAL;
     }
     for (size_t i = 0; i < p->topic_count; i++)
@@ -31,7 +31,7 @@ static int check(const struct bh_identity *p, const char **why) {
             return BH_EINVAL;
     for (size_t i = 0; i < p->tag_count; i++) {
         if (p->tags[i].name.n > TAG_BYTES || p->tags[i].value.n > TAG_BYTES) {
-            *why = "a tag's name and value have at most 256 bytes each";
+            *why = "a tag's name and value must have at most 256 bytes each";
             return BH_EINVAL;
         }
     }

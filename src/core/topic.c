@@ -1,9 +1,9 @@
 /* topic.c - names of topics and their channels.
  *
- * The two spellings differ in one place only: a user's channel carries no name space
- * (`notification:42`), because that is what a backend with nothing but a Redis client writes first.
- * Since no id holds ':', a channel's rest either is `broadcast`, or begins with `tenant:` or
- * `topic:`, or is a user. */
+ * A topic and its channel differ in one place: a user's channel has no name space
+ * (`notification:42`), the simplest form for a backend that has only a Redis client. Because no id
+ * contains ':', the part after the prefix is `broadcast`, or begins with `tenant:` or `topic:`, or
+ * is a user id. Any thread. */
 #include "bellhop/core/topic.h"
 
 #include "bellhop/base/error.h"

@@ -1,11 +1,11 @@
-/* broker.h - the port to whatever carries messages between instances.
+/* broker.h - the port to the broker, which carries messages between instances.
  *
- * One object for the process, two sides: the bus side (subscriptions, incoming messages, state) is
- * called and calls back on the bus thread; the worker side (publish) is called on the worker's own
- * thread and completes there. Topics are subscribed exactly, never by pattern, so nothing arrives
- * twice.
+ * One object for the process with two sides: the bus side (subscriptions, incoming messages, state)
+ * is called and calls back on the bus thread; the worker side (publish) is called on the worker's
+ * own thread and completes there. Topics are subscribed one by one, never by pattern, so no message
+ * arrives twice.
  *
- * A broker may consist of shards that fail one by one; each topic belongs to one of them for good.
+ * A broker may consist of shards that fail independently; a topic always belongs to the same shard.
  */
 #ifndef BELLHOP_CORE_BROKER_H
 #define BELLHOP_CORE_BROKER_H
@@ -31,19 +31,18 @@ struct bh_broker_sink {
 };
 
 /* Fires exactly once, on the worker's thread, maybe before publish returns. error: 0, BH_EUNAVAIL
- * (not connected: surely not published), BH_EIO (broke off: perhaps published), BH_EDENIED (Redis
- * refused; why says how). receivers: instances that got it, -1 unknown. */
+ * (not connected, not published), BH_EIO (connection lost, maybe published), BH_EDENIED (refused by
+ * Redis, with why). receivers: the number of instances that received it, -1: unknown. */
 typedef void (*bh_broker_published_cb)(void *ud, bh_handle handle, int error, int64_t receivers,
                                        const char *why);
 
 struct bh_broker_vt {
     const char *name; /* "memory", "redis" */
-    bool shared;      /* other instances may hang on it */
-    /* Bus thread. start returns 0 when it has begun; on_state tells what is up. */
+    bool shared;      /* other instances may use it */
+    /* Bus thread. 0: it connects now; on_state reports when a shard is up. */
     int (*start)(struct bh_broker *b, struct bh_loop *bus, struct bh_mailbox *bus_mailbox,
                  const struct bh_broker_sink *sink);
-    /* Any thread: the shard that the topic belongs to, always the same. NULL: there is but shard
-     * 0. */
+    /* Any thread: the shard of the topic, always the same. NULL: shard 0 is the only one. */
     unsigned (*shard_of)(struct bh_broker *b, struct bh_slice topic);
     /* Bus thread. True when the topic is live at once; else on_subscribed follows. */
     bool (*subscribe)(struct bh_broker *b, struct bh_slice topic);
@@ -51,11 +50,12 @@ struct bh_broker_vt {
     void (*stop)(struct bh_broker *b); /* no callback afterwards */
     /* Worker thread (worker < workers of the process). */
     int (*worker_start)(struct bh_broker *b, unsigned worker, struct bh_loop *loop);
-    void (*worker_stop)(struct bh_broker *b, unsigned worker); /* completes what is open: BH_EIO */
+    void (*worker_stop)(struct bh_broker *b,
+                        unsigned worker); /* completes open publishes with BH_EIO */
     void (*publish)(struct bh_broker *b, unsigned worker, struct bh_message *m,
                     bh_broker_published_cb done, void *ud, bh_handle handle);
-    /* Any thread: 0 when what is published is proven to come back; else BH_EUNAVAIL and *why, a
-     * constant sentence. */
+    /* Any thread: 0 when a probe has proven that messages come back; else BH_EUNAVAIL and *why, a
+     * constant string. */
     int (*ready)(const struct bh_broker *b, const char **why);
     void (*free)(struct bh_broker *b); /* after all stops; no thread runs */
 };

@@ -1,7 +1,7 @@
 /* envelope.h - a message on a Redis channel.
  *
- * A payload that begins with 00 62 68 31 ("\0bh1") is ours; anything else is a raw message whose
- * bytes are the payload. Layout, integers big-endian:
+ * Bytes that begin with 00 62 68 31 ("\0bh1") are an envelope; all others are a raw message, and
+ * are the payload themselves. Layout, integers big-endian:
  *
  *     0   4  magic 00 62 68 31
  *     4   1  kind (bh_message_kind)
@@ -15,10 +15,10 @@
  *     20  4  ttl left, milliseconds, 0 none
  *     24     origin, id, filter (filter.h), then the payload to the end
  *
- * The topic is not inside: the channel says it. Whoever finds something in a reserved byte or flag
- * refuses the whole: what it does not understand may be what restricts the receivers. So do the
- * instances of versions without filters (10 and 11 were reserved), where such a message reaches
- * nobody rather than everybody. Pure bytes; any thread. */
+ * The topic is not included: it follows from the channel. An instance drops an envelope with
+ * unknown flags or a reserved byte that is not 0, because they may restrict the receivers. So do
+ * versions without filters (bytes 10 and 11 were reserved): there such a message reaches nobody
+ * instead of everybody. Pure bytes; any thread. */
 #ifndef BELLHOP_CORE_ENVELOPE_H
 #define BELLHOP_CORE_ENVELOPE_H
 
@@ -32,11 +32,11 @@ static inline size_t bh_envelope_head_len(const struct bh_message *m) {
     return BH_ENVELOPE_HEAD + m->origin.n + m->id.n + m->filter.n;
 }
 
-/* The bytes before the payload; out must hold bh_envelope_head_len, which is returned. */
+/* Writes the bytes before the payload to out (bh_envelope_head_len bytes); returns their number. */
 size_t bh_envelope_head(const struct bh_message *m, uint64_t now_ms, char *out);
 
-/* Makes a message of what arrived on the topic's channel. A raw payload is text when it is valid
- * UTF-8, else binary. 0, BH_EPROTO (a malformed envelope; *why) or BH_ENOMEM. */
+/* Makes a message from bytes that arrived on the topic's channel. A raw payload is text when it is
+ * valid UTF-8, else binary. 0, or BH_EPROTO (malformed envelope) or BH_ENOMEM with *why. */
 int bh_envelope_open(const struct bh_topic *topic, struct bh_slice bytes, uint64_t now_ms,
                      struct bh_message **out, const char **why);
 

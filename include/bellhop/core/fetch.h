@@ -1,16 +1,16 @@
-/* fetch.h - the port by which scripts send HTTP requests. Each worker has one of its own; worker
- * threads only. */
+/* fetch.h - the port through which scripts send HTTP requests. One for each worker, on its thread.
+ */
 #ifndef BELLHOP_CORE_FETCH_H
 #define BELLHOP_CORE_FETCH_H
 
 #include "bellhop/base/header.h"
 #include "bellhop/base/slots.h"
 
-#define BH_FETCH_BYTES_MAX      ((size_t)64 * 1024 * 1024) /* no max_bytes is larger */
+#define BH_FETCH_BYTES_MAX      ((size_t)64 * 1024 * 1024) /* the largest max_bytes */
 #define BH_FETCH_TIMEOUT_MAX_MS ((uint64_t)600 * 1000)
 #define BH_FETCH_REDIRECTS_MAX  10
 
-/* Borrowed during the call. Numbers of 0 mean the configured default, and no redirect. */
+/* Borrowed during the call. 0 means the configured default; redirects 0: follow none. */
 struct bh_fetch_request {
     struct bh_slice url;
     struct bh_slice method; /* empty: GET, or POST with a body */
@@ -18,24 +18,24 @@ struct bh_fetch_request {
     size_t header_count;
     struct bh_slice body;
     bool has_body;       /* it may be empty */
-    uint64_t timeout_ms; /* of the whole, waiting for its turn included */
+    uint64_t timeout_ms; /* of the whole request, waiting in the queue included */
     size_t max_bytes;    /* of the response's body */
     unsigned redirects;  /* how many to follow; only for GET, HEAD and POST */
 };
 
 struct bh_fetch_response {
     int status;
-    /* Names in lower case; in the order they came, so one name may be there several times. */
+    /* Names in lower case, in the order of arrival; a name may occur several times. */
     const struct bh_header *headers;
     size_t header_count;
     struct bh_slice body;
 };
 
-/* At most once: never after cancel or after the port has gone. It fires before call returns only
- * with an error, of a request that is not sent: BH_EINVAL, or BH_EAGAIN (too many wait).
+/* At most once: not after cancel, nor after the port has been freed. It fires before call returns
+ * only for a request that is not sent: BH_EINVAL, or BH_EAGAIN (the queue is full).
  * error 0: response is valid during the call. Else BH_ETIMEDOUT, BH_EUNAVAIL (no connection),
  * BH_EDENIED (certificate, or an address that is not allowed), BH_ETOOBIG, BH_EPROTO or BH_EIO. why
- * is a sentence for people, valid during the call, which repeats no password. */
+ * is a text for people, valid during the call, without passwords. */
 typedef void (*bh_fetch_cb)(void *ud, bh_handle handle, int error, const char *why,
                             const struct bh_fetch_response *response);
 
@@ -45,7 +45,7 @@ struct bh_fetch_vt {
     /* Returns a handle for cancel; 0: done has fired. */
     bh_handle (*call)(struct bh_fetch *f, const struct bh_fetch_request *request, bh_fetch_cb done,
                       void *ud, bh_handle handle);
-    /* Aborts it, without done. No effect on what has ended. */
+    /* Aborts it without calling done. No effect on a request that has ended. */
     void (*cancel)(struct bh_fetch *f, bh_handle call);
 };
 

@@ -1,9 +1,9 @@
 /* hooks.h - the port through which scripts decide.
  *
- * One object for each worker, on that worker's thread. `present` tells which hooks exist, so that
- * an absent one costs its caller one branch; a hook that is not present must not be called. Every
- * completion fires exactly once, maybe before the call returns, and carries the caller's ud and
- * handle. What a hook's failure means is decided here (fail closed), not by the caller. */
+ * One object for each worker, on that worker's thread. `present` contains the hooks that exist, so
+ * that an absent one costs its caller one branch; a hook that is not present must not be called.
+ * Every completion fires exactly once, maybe before the call returns, with the caller's ud and
+ * handle. The implementation decides what a failed hook means (fail closed), not the caller. */
 #ifndef BELLHOP_CORE_HOOKS_H
 #define BELLHOP_CORE_HOOKS_H
 
@@ -25,21 +25,21 @@ enum bh_hook {
     BH_HOOK_SLOW = 1 << 9,
     BH_HOOK_PRESENCE = 1 << 10,
     BH_HOOK_OFFLINE = 1 << 11,
-    BH_HOOK_HTTP = 1 << 12, /* endpoints of the scripts' own */
+    BH_HOOK_HTTP = 1 << 12, /* endpoints that scripts define */
     BH_HOOK_EXPIRE = 1 << 13,
 };
 
-/* What the transport knows of a client that came by TLS. */
+/* What TLS knows about the client. */
 struct bh_request_tls {
     struct bh_slice version, cipher; /* "TLSv1.3" */
-    struct bh_slice sni;             /* empty: the client named no host */
-    bool verified;                   /* it has shown a certificate that we trust */
+    struct bh_slice sni;             /* host that the client asked for; empty: none */
+    bool verified;                   /* its certificate was verified */
     struct bh_slice subject;         /* of that certificate, RFC 2253 */
     const struct bh_slice *sans;     /* "DNS:a.example", "URI:spiffe://..." */
     size_t san_count;
 };
 
-/* A request in neutral terms; all slices are borrowed for the call. */
+/* A request, independent of the protocol; all slices are borrowed for the call. */
 struct bh_request {
     struct bh_slice method, path, query, host;
     const struct bh_header *headers;
@@ -47,9 +47,9 @@ struct bh_request {
     struct bh_slice peer_ip;
     uint16_t peer_port;
     struct bh_slice listener;           /* the address that accepted it, "127.0.0.1:8080" */
-    bool secure;                        /* over TLS, to us or to a proxy that we trust */
+    bool secure;                        /* the client used TLS, to us or to a trusted proxy */
     const struct bh_request_tls *tls;   /* NULL: the connection to us is plain */
-    const struct bh_path_param *params; /* of the pattern that the path fits */
+    const struct bh_path_param *params; /* of the pattern that matches the path */
     size_t param_count;
 };
 
@@ -65,7 +65,7 @@ struct bh_handshake_result {
     size_t header_count;
 };
 
-/* A script's answer to a request of its own. status is 200 to 599; each header passes
+/* A script's answer to a request of its endpoint. status is 200 to 599; each header passes
  * bh_response_header_ok. Borrowed for the call. */
 struct bh_response {
     int status;
@@ -76,8 +76,8 @@ struct bh_response {
 
 typedef void (*bh_response_cb)(void *ud, bh_handle handle, const struct bh_response *response);
 
-/* False for a header that belongs to the connection and not to an answer: Connection,
- * Content-Length, Date, Keep-Alive, Transfer-Encoding, Upgrade. */
+/* False for a header that only the server itself sets: Connection, Content-Length, Date,
+ * Keep-Alive, Transfer-Encoding, Upgrade. */
 bool bh_response_header_ok(struct bh_slice name);
 
 typedef void (*bh_handshake_cb)(void *ud, bh_handle handle,
@@ -86,15 +86,15 @@ typedef void (*bh_handshake_cb)(void *ud, bh_handle handle,
 typedef void (*bh_allowed_cb)(void *ud, bh_handle handle, bool allowed, int status,
                               struct bh_slice body);
 
-/* expires: Unix seconds from now on; 0: the connection ends. */
+/* expires: the new time, in Unix seconds; 0: close the connection. */
 typedef void (*bh_expiry_cb)(void *ud, bh_handle handle, int64_t expires);
 
 enum bh_verdict { BH_DELIVER_PASS, BH_DELIVER_SKIP, BH_DELIVER_REPLACED };
 
-/* What becomes of a message for a client whose queue is full. */
+/* What to do when the queue of a client is full. */
 enum bh_slow { BH_SLOW_CLOSE, BH_SLOW_DROP_OLDEST, BH_SLOW_DROP_NEWEST };
 
-/* What becomes of a message that reached nobody. */
+/* What to do with a message that reached nobody. */
 enum bh_offline { BH_OFFLINE_HANDLED, BH_OFFLINE_DROP, BH_OFFLINE_RETRY };
 typedef void (*bh_offline_cb)(void *ud, bh_handle handle, enum bh_offline what, uint64_t retry_ms);
 
@@ -104,7 +104,7 @@ struct bh_hooks_vt {
     /* on_tenant, then on_handshake. Returns a ticket for cancel, or 0 when it completed at once. */
     bh_handle (*handshake)(struct bh_hooks *h, const struct bh_request *request,
                            bh_handshake_cb done, void *ud, bh_handle handle);
-    /* The client has gone: done will not be called any more. */
+    /* The client has disconnected: done is not called any more. */
     void (*cancel)(struct bh_hooks *h, bh_handle ticket);
     bh_handle (*api)(struct bh_hooks *h, const struct bh_request *request, bh_allowed_cb done,
                      void *ud, bh_handle handle);
@@ -115,45 +115,45 @@ struct bh_hooks_vt {
     void (*message)(struct bh_hooks *h, struct bh_subscriber *s, enum bh_opcode opcode,
                     struct bh_slice data);
     /* Last call for this subscriber. on_close runs when the hooks before it are done; the hooks
-     * keep copies of what they still need, the subscriber may go after the call. Releases
-     * s->script. Also to be called (once) when no hook is present but s->script is set. */
+     * keep copies of what they still need, so the subscriber may be freed after the call. Releases
+     * s->script. Must be called (once) when s->script is set, even if no hook is present. */
     void (*close)(struct bh_hooks *h, struct bh_subscriber *s, unsigned code,
                   struct bh_slice reason);
 
-    /* Its identity has expired: until when may it stay? A failure is 0. When the subscriber is
-     * closed before that, done may not be called. */
+    /* Its identity has expired: asks for a new time. A failed hook is 0. When the subscriber is
+     * closed meanwhile, done may not be called. */
     void (*expire)(struct bh_hooks *h, struct bh_subscriber *s, bh_expiry_cb done, void *ud,
                    bh_handle handle);
 
-    /* May this subscriber join? topic is a `topic:` name. */
+    /* Asks whether this subscriber may join. topic is a `topic:` name. */
     void (*subscribe)(struct bh_hooks *h, struct bh_subscriber *s, struct bh_slice topic,
                       bh_allowed_cb done, void *ud, bh_handle handle);
     void (*unsubscribe)(struct bh_hooks *h, struct bh_subscriber *s, struct bh_slice topic,
                         const char *why);
 
-    /* May change *p or refuse. error 0 go on; BH_EDENIED with why; BH_ESCRIPT. */
+    /* May change *p or refuse it. error: 0, BH_EDENIED with why, BH_ESCRIPT. */
     void (*publish)(struct bh_hooks *h, struct bh_publish *p,
                     void (*done)(void *ud, int error, const char *why), void *ud);
-    /* Synchronous. REPLACED: *replacement holds until the next call. */
+    /* Synchronous. REPLACED: *replacement is valid until the next call. */
     enum bh_verdict (*deliver)(struct bh_hooks *h, struct bh_subscriber *s, struct bh_message *m,
                                struct bh_slice *replacement);
-    /* Synchronous. `otherwise` is what to do when the scripts have no opinion. */
+    /* Synchronous. Returns `otherwise` when the scripts do not decide. */
     enum bh_slow (*slow)(struct bh_hooks *h, struct bh_subscriber *s, size_t queued,
                          enum bh_slow otherwise);
 
     /* Of a user of the cluster; at: Unix milliseconds. */
     void (*presence)(struct bh_hooks *h, struct bh_slice user, bool online, int64_t at);
-    /* attempt counts from 1. No opinion is DROP, a failure RETRY. */
+    /* attempt counts from 1. Without a decision DROP, after a failure RETRY. */
     void (*offline)(struct bh_hooks *h, struct bh_message *m, unsigned attempt, bh_offline_cb done,
                     void *ud, bh_handle handle);
 
     /* Whether a script has an endpoint there: 0, BH_ENOTFOUND (no such path), BH_EINVAL (the path
-     * has other methods: *allow, valid until the next call, "GET, HEAD, POST"). GET answers HEAD,
-     * too. */
+     * has other methods: *allow, "GET, HEAD, POST", valid until the next call). GET also answers
+     * HEAD. */
     int (*route)(struct bh_hooks *h, struct bh_slice method, struct bh_slice path,
                  const char **allow);
-    /* Runs it. Returns a ticket for cancel, or 0 when it completed at once; the hooks copy what
-     * they keep. */
+    /* Runs it. Returns a ticket for cancel, or 0 when it completed at once. Copies what it keeps.
+     */
     bh_handle (*http)(struct bh_hooks *h, const struct bh_request *request, struct bh_slice body,
                       bh_response_cb done, void *ud, bh_handle handle);
 };

@@ -20,9 +20,9 @@ enum bh_message_kind {
 };
 
 enum bh_message_flag {
-    BH_MESSAGE_ECHO = 1 << 0,  /* the origin delivers by the echo (strategy redis) */
+    BH_MESSAGE_ECHO = 1 << 0,  /* the origin delivers when it is echoed (strategy redis) */
     BH_MESSAGE_DEDUP = 1 << 1, /* receivers drop it when they have seen its id on this topic */
-    BH_MESSAGE_RAW = 1 << 2,   /* came from a plain PUBLISH: no id, no origin */
+    BH_MESSAGE_RAW = 1 << 2,   /* from a plain PUBLISH: no id, no origin */
 };
 
 struct bh_message {
@@ -35,7 +35,7 @@ struct bh_message {
     uint64_t expires_ms;    /* bh_clock_ms; 0: never */
     struct bh_slice id;     /* message id; may be empty (raw) */
     struct bh_slice origin; /* instance id; may be empty (raw) */
-    struct bh_slice filter; /* who gets it, packed (filter.h); empty: everybody */
+    struct bh_slice filter; /* which receivers, packed (filter.h); empty: all */
     struct bh_slice payload;
     struct bh_buf *buf; /* holds the payload; NULL: it is in `bytes` */
     char bytes[];

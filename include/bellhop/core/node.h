@@ -1,14 +1,14 @@
 /* node.h - the domain's verbs: open, subscribe, publish, disconnect, look up.
  *
- * A node is one instance: a bus (one thread: directory, broker's bus side) and workers (one thread
- * each: hub, subscribers, hooks). Workers and bus speak by mail only.
+ * A node is one instance: a bus (one thread: interest map, broker's bus side) and workers (one
+ * thread each: hub, subscribers, hooks). Workers and bus communicate by mail only.
  *
- * How a publish goes: on the publisher's worker it is shown to on_publish, planned, delivered to
- * this worker's own sockets, mailed to the bus for the other workers that hold the topic, and
- * handed to the broker; a publish with an idempotency id goes by the bus first, which alone knows
- * what it has seen. How a message comes in: broker -> bus -> workers that hold the topic -> hub.
+ * A publish, on the publisher's worker: it passes on_publish, is planned, delivered to this
+ * worker's own sockets, mailed to the bus for the other workers that hold the topic, and given to
+ * the broker. With an idempotency id it goes to the bus first, because only the bus knows the ids
+ * seen before. A message from the broker: bus -> workers that hold the topic -> hub.
  *
- * Thread: what takes a struct bh_worker is called on that worker's thread. */
+ * Thread: functions that take a struct bh_worker are called on that worker's thread. */
 #ifndef BELLHOP_CORE_NODE_H
 #define BELLHOP_CORE_NODE_H
 
@@ -29,7 +29,7 @@ struct bh_node; /* opaque */
 struct bh_node_config {
     struct bh_slice instance;  /* id of this instance (bh_id_check); copied */
     enum bh_strategy strategy; /* the default; not BH_STRATEGY_DEFAULT */
-    uint64_t linger_ms;        /* how long a topic without subscribers stays subscribed */
+    uint64_t linger_ms;        /* a topic without subscribers stays subscribed this long */
     size_t payload_max;        /* larger payloads are refused */
     size_t seen_max;           /* message ids remembered against duplicates */
     uint64_t seen_ms;          /* and for how long */
@@ -43,21 +43,21 @@ struct bh_worker {
     struct bh_hub hub;
     struct bh_slots subscribers;
     struct bh_hooks *hooks;         /* NULL: no scripts */
-    void *script;                   /* the scripts' own */
+    void *script;                   /* belongs to the scripts */
     struct bh_redis *redis;         /* NULL: not configured */
     struct bh_fetch *fetch;         /* NULL: none */
-    struct bh_slots ops;            /* asynchronous verbs under way */
+    struct bh_slots ops;            /* running asynchronous operations */
     unsigned queued;                /* deliveries mailed to itself */
-    struct bh_track_batch *changes; /* connections of this tick that the tracker is to hear of */
+    struct bh_track_batch *changes; /* of connections in this tick, for the tracker */
     struct bh_defer post_changes;
-    struct bh_timer restore; /* the next slice of connections that it hears of again */
+    struct bh_timer restore; /* the next slice of connections to report again */
     uint32_t restore_cursor;
     unsigned restore_number;
-    size_t retries; /* messages that wait for their next attempt (on_offline) */
+    size_t retries; /* messages that wait for a retry (on_offline) */
 };
 
-/* broker and tracker are borrowed. bus_loop/bus_mailbox belong to the bus thread, which need not
- * run yet. */
+/* broker and tracker are borrowed. bus_loop and bus_mailbox are those of the bus thread, which may
+ * not run yet. */
 struct bh_node *bh_node_new(const struct bh_node_config *config, struct bh_broker *broker,
                             struct bh_tracker *tracker, struct bh_loop *bus_loop,
                             struct bh_mailbox *bus_mailbox);
@@ -66,8 +66,8 @@ struct bh_worker *bh_node_add_worker(struct bh_node *n, struct bh_loop *loop,
                                      struct bh_mailbox *mailbox);
 /* On the bus thread: starts the broker, subscribes `all`. */
 int bh_node_start(struct bh_node *n);
-/* On the bus thread, after the workers have closed their subscribers: what the workers and the bus
- * still have in their mailboxes completes nothing any more. */
+/* On the bus thread, after the workers have closed their subscribers. Mail that is still in a
+ * mailbox completes nothing any more. */
 void bh_node_stop(struct bh_node *n);
 /* No thread runs any more. */
 void bh_node_free(struct bh_node *n);
@@ -77,7 +77,7 @@ unsigned bh_node_worker_count(const struct bh_node *n);
 struct bh_worker *bh_node_worker(struct bh_node *n, unsigned index);
 struct bh_broker *bh_node_broker(struct bh_node *n);
 struct bh_mailbox *bh_node_bus(struct bh_node *n);
-/* Any thread: 0, or BH_EUNAVAIL and a constant sentence. */
+/* Any thread: 0, or BH_EUNAVAIL and *why, a constant string. */
 int bh_node_ready(const struct bh_node *n, const char **why);
 
 /* --- connections --- */
@@ -85,22 +85,22 @@ int bh_node_ready(const struct bh_node *n, const char **why);
 /* Exactly once, maybe before the verb returns; handle as given. */
 typedef void (*bh_node_cb)(void *ud, bh_handle handle, int error);
 
-/* Registers s (vt and memory are the caller's), gives it handle, number and identity (taken over)
- * and joins its user, its tenant, `all`, and the identity's topics (each asked of on_subscribe; a
- * refused one is left out and logged). done tells 0 when every topic is live, or at once while the
- * broker is down; BH_ECLOSED when s was closed meanwhile. */
+/* Registers s (vt and memory are the caller's), sets its handle, number and identity (taken over),
+ * and joins its user, its tenant, `all`, and the identity's topics (on_subscribe is called for
+ * each; a refused one is skipped and logged). done: 0 when every topic is live, or at once while
+ * the broker is down; BH_ECLOSED when s was closed meanwhile. */
 void bh_node_open(struct bh_worker *w, struct bh_subscriber *s, struct bh_identity *identity,
                   bh_node_cb done, void *ud, bh_handle handle);
-/* Leaves all topics and gives the handle back; on_unsubscribe for its topics runs before on_close.
- * The hooks' on_close is called here. After it the owner may free s (in the reap phase). No effect
- * on a subscriber that is not open. */
+/* Leaves all topics, calls on_unsubscribe for each and then on_close, and releases the handle.
+ * Afterwards the owner may free s (in the reap phase). No effect on a subscriber that is not open.
+ */
 void bh_node_close(struct bh_worker *w, struct bh_subscriber *s, unsigned code,
                    struct bh_slice reason);
-/* NULL when it has gone. */
+/* NULL when it has been closed. */
 struct bh_subscriber *bh_worker_subscriber(struct bh_worker *w, bh_handle handle);
 
-/* Joins a further topic (an id, without `topic:`), after on_subscribe's consent; done as above,
- * with 0, BH_EINVAL (bad id), BH_EDENIED, BH_EEXIST (in it already), BH_ETOOBIG (it is in
+/* Joins another topic (an id, without `topic:`) if on_subscribe allows it. done as above, with 0,
+ * BH_EINVAL (bad id), BH_EDENIED, BH_EEXIST (joined already), BH_ETOOBIG (it is in
  * BH_SUBSCRIBER_TOPICS_MAX topics), BH_ECLOSED. */
 void bh_node_subscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_slice topic_id,
                        bh_node_cb done, void *ud, bh_handle handle);
@@ -109,7 +109,7 @@ int bh_node_unsubscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_
 
 /* --- messages --- */
 
-/* Takes over the references of p, also on error. */
+/* Takes over the references in p, also on error. */
 void bh_node_publish(struct bh_worker *w, struct bh_publish *p, bh_published_cb done, void *ud,
                      bh_handle handle);
 /* Closes the user's connections on every instance. result.error as for a publish. */

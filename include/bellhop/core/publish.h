@@ -1,9 +1,10 @@
 /* publish.h - a publish on its way in: the mutable request, before it becomes a message.
  *
- * Whoever publishes (an HTTP request, a script, later a client protocol) fills one in and hands it
- * to bh_node_publish, which shows it to the on_publish hook, and then makes the immutable message.
- * Plain data on the publisher's worker thread; data and filter are counted references owned by the
- * struct. */
+ * The publisher (an HTTP request, a script, a client protocol) fills one in and gives it to
+ * bh_node_publish, which runs the on_publish hook on it and then makes the immutable message. Plain
+ * data on the publisher's worker thread; data and filter are counted references owned by the
+ * struct.
+ */
 #ifndef BELLHOP_CORE_PUBLISH_H
 #define BELLHOP_CORE_PUBLISH_H
 
@@ -22,13 +23,13 @@ struct bh_publish {
     uint8_t opcode;        /* enum bh_opcode; text must be valid UTF-8 */
     uint8_t strategy;      /* enum bh_strategy */
     uint8_t source;        /* enum bh_source */
-    uint8_t priority;      /* as the publisher says; for scripts */
+    uint8_t priority;      /* set by the publisher; for scripts */
     bool utf8_checked;     /* data is known to be valid UTF-8 */
     bool id_given;         /* the publisher chose the id: idempotent */
-    bool skip_hook;        /* published from within on_publish: not shown to it again */
+    bool skip_hook;        /* published inside on_publish, which does not run again */
     uint32_t ttl_s;        /* 0: no expiry */
     uint64_t except;       /* connection number, 0 none */
-    unsigned attempt;      /* how often on_offline has sent it on its way again */
+    unsigned attempt;      /* retries by on_offline so far */
     uint64_t from;         /* for BH_SOURCE_CLIENT: the connection's number */
     uint8_t id_len;
     char id[BH_MESSAGE_ID_MAX + 1];
@@ -40,30 +41,30 @@ static inline void bh_publish_set_data(struct bh_publish *p, struct bh_buf *data
     p->data = data;
     p->utf8_checked = false;
 }
-/* Gives its references back, when it is not handed to the node after all. */
+/* Releases its references; for a publish that is not given to the node. */
 void bh_publish_release(struct bh_publish *p);
 
-/* The truth at that moment: DELIVERED, a socket of this instance got it; PUBLISHED, none here, but
- * other instances took it (they subscribe, or did within the linger time); OFFLINE, nobody
- * anywhere. */
+/* As of that moment: DELIVERED, a socket of this instance received it; PUBLISHED, none here, but
+ * other instances accepted it (they are subscribed, or were within the linger time); OFFLINE, it
+ * reached nobody. */
 enum bh_publish_status { BH_PUBLISH_DELIVERED, BH_PUBLISH_PUBLISHED, BH_PUBLISH_OFFLINE };
 
-/* What became of it. `id` and `why` are valid during the callback.
+/* The result. `id` and `why` are valid during the callback.
  * error: 0 accepted; BH_EINVAL bad request; BH_EDENIED a hook refused (why = its reason);
  * BH_ESCRIPT the hook failed; BH_EUTF8; BH_ETOOBIG; BH_EUNAVAIL the broker is not connected; BH_EIO
- * the link broke off meanwhile. With BH_EUNAVAIL and BH_EIO local sockets may have got it already;
- * repeating it with the same id is safe. */
+ * the connection was lost meanwhile. With BH_EUNAVAIL and BH_EIO local sockets may have received it
+ * already; repeating it with the same id is safe. */
 struct bh_publish_result {
     int error;
     const char *why;
     struct bh_slice id;
     bool duplicate;                /* known id: nothing was delivered again */
     enum bh_publish_status status; /* without error and not a duplicate */
-    int64_t instances;             /* that took it, this one included if it has sockets for it */
-    int64_t local; /* sockets of this instance that got it (or will, by the broker's echo) */
+    int64_t instances; /* that accepted it, including this one if it has sockets for it */
+    int64_t local; /* sockets of this instance that received it (or will, by the broker's echo) */
 };
 
-/* "delivered", "published", "offline" of a result without error; a duplicate was published. */
+/* "delivered", "published" or "offline", for a result without error; a duplicate: "published". */
 const char *bh_publish_status_name(const struct bh_publish_result *result);
 
 /* Exactly once, on the publisher's worker thread, maybe before the call returns. */

@@ -1,4 +1,4 @@
-/* redis.h - the port by which scripts send commands to Redis. Worker threads only. */
+/* redis.h - the port through which scripts send commands to Redis. Worker threads only. */
 #ifndef BELLHOP_CORE_REDIS_H
 #define BELLHOP_CORE_REDIS_H
 
@@ -23,13 +23,14 @@ struct bh_reply {
 };
 
 /* Exactly once, maybe before call returns. error 0: reply is valid during the call. Else
- * BH_EUNAVAIL (not connected, not sent), BH_EIO (broke off, perhaps executed) or BH_ETIMEDOUT. */
+ * BH_EUNAVAIL (not connected, not sent), BH_EIO (connection lost, maybe executed) or BH_ETIMEDOUT.
+ */
 typedef void (*bh_reply_cb)(void *ud, bh_handle handle, int error, const struct bh_reply *reply);
 
 struct bh_redis;
 
 struct bh_redis_vt {
-    /* Pipelined with everything else of this worker; argv is copied. Commands that would block or
+    /* Pipelined with all commands of this worker; argv is copied. Commands that would block or
      * change the connection (SUBSCRIBE, BLPOP, SELECT, MULTI, ...) are refused: BH_EINVAL through
      * done. */
     void (*call)(struct bh_redis *r, unsigned worker, size_t argc, const struct bh_slice *argv,

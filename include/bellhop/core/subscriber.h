@@ -1,9 +1,9 @@
-/* subscriber.h - one connection as the domain sees it: an identity, topics, and verbs.
+/* subscriber.h - a connection as core sees it: an identity, topics, and verbs.
  *
- * Embedded in whatever really is connected (edge's WebSocket connection, a test's fake). It belongs
- * to one worker and is touched on that worker's thread only. The owner registers it with
- * bh_node_open and, after bh_node_close, frees it in the reap phase. Completions and Lua objects
- * keep its handle and look it up with bh_worker_subscriber. */
+ * Embedded in the connection itself (edge's WebSocket connection, a fake in tests). It belongs to
+ * one worker and is used on that worker's thread only. The owner registers it with bh_node_open
+ * and, after bh_node_close, frees it in the reap phase. Completions and Lua objects hold its handle
+ * and look it up with bh_worker_subscriber. */
 #ifndef BELLHOP_CORE_SUBSCRIBER_H
 #define BELLHOP_CORE_SUBSCRIBER_H
 
@@ -15,17 +15,18 @@ struct bh_worker;
 struct bh_hub_topic;
 
 struct bh_subscriber_vt {
-    /* Queues a shared message for the client. 0; BH_ECLOSED; BH_ETOOBIG when the client is too slow
-     * and the message was dropped (or the connection is being closed for it). Must not block and
-     * must not free the subscriber. */
+    /* Queues a shared message for the client. 0; BH_ECLOSED; BH_ETOOBIG when the client is too
+     * slow, so that the message is dropped or the connection closed. Must not block and must not
+     * free the subscriber. */
     int (*deliver)(struct bh_subscriber *s, struct bh_message *m);
-    /* Queues bytes for this client alone; text must be valid UTF-8 (BH_EUTF8). */
+    /* Queues bytes for this client only; text must be valid UTF-8 (BH_EUTF8). */
     int (*send)(struct bh_subscriber *s, enum bh_opcode opcode, struct bh_slice data);
-    /* Starts the close handshake; the reason is cut to 123 bytes. Harmless when closing already. */
+    /* Starts the close handshake; the reason is cut to 123 bytes. No effect when closing already.
+     */
     void (*close)(struct bh_subscriber *s, unsigned code, struct bh_slice reason);
-    /* Bytes queued and not yet taken by the kernel. */
+    /* Bytes queued and not yet accepted by the kernel. */
     size_t (*queued)(const struct bh_subscriber *s);
-    /* Back-pressure from the hooks: false stops reading from the client, true goes on. */
+    /* Back-pressure from the hooks: false stops reading from the client, true resumes. */
     void (*read)(struct bh_subscriber *s, bool on);
     /* The peer's IP as text; the subprotocol (empty: none). Valid while the subscriber is open. */
     struct bh_slice (*ip)(struct bh_subscriber *s, char buffer[64]);
@@ -37,20 +38,20 @@ struct bh_link {
     uint32_t index; /* of this subscriber in the topic's array */
 } __attribute__((packed, aligned(4)));
 
-/* User, tenant, `all`: three is what nearly everybody needs. */
+/* User, tenant, `all`: enough for most subscribers. */
 #define BH_SUBSCRIBER_TOPICS_FEW 3
 
 struct bh_tag {
     struct bh_slice name, value;
 };
 
-/* What this connection may, instead of what is configured for all; 0: as configured. */
+/* Limits of this connection that override the configured ones; 0: as configured. */
 struct bh_identity_limits {
     uint32_t messages_per_second, bytes_per_second, queue_bytes;
 };
 
-/* Who it is. One heap block: the struct, then everything it points to. Immutable but for expires.
- */
+/* Who the client is. One heap block: the struct, then everything it points to. Immutable, except
+ * expires. */
 struct bh_identity {
     struct bh_slice user, tenant, device; /* empty: none */
     int64_t expires;                      /* Unix seconds; 0: never */
@@ -64,10 +65,10 @@ struct bh_identity {
 int bh_identity_new(const struct bh_identity *parts, struct bh_identity **out, const char **why);
 void bh_identity_free(struct bh_identity *identity);
 
-/* So many topics may one subscriber be in at a time: more than an identity brings. */
+/* The topics of one subscriber at a time; an identity has fewer. */
 #define BH_SUBSCRIBER_TOPICS_MAX 1024
 
-/* What a delivery needs stands at the end. */
+/* The fields that a delivery needs are at the end. */
 struct bh_subscriber {
     union { /* the hub's; see bh_subscriber_links */
         struct bh_link few[BH_SUBSCRIBER_TOPICS_FEW];
@@ -76,11 +77,11 @@ struct bh_subscriber {
     uint32_t link_count : 15, link_cap : 16; /* of `many`; 0: few */
     uint32_t closing : 1;                    /* inside bh_node_close */
     int64_t opened_at;                       /* Unix milliseconds */
-    void *script;                            /* the hooks' own; NULL when they keep nothing */
+    void *script;                            /* belongs to the hooks; NULL: nothing */
     bh_handle handle;
     struct bh_identity *identity; /* owned; NULL until bh_node_open */
     struct bh_worker *worker;
-    uint64_t number; /* random, unique in the cluster for all purposes: `except`, and the id */
+    uint64_t number; /* random, unique in the cluster; for `except` and the connection id */
     const struct bh_subscriber_vt *vt;
 };
 
@@ -88,12 +89,12 @@ struct bh_subscriber {
 #define BH_SUBSCRIBER_HOT_FROM ((ptrdiff_t)offsetof(struct bh_subscriber, number))
 #define BH_SUBSCRIBER_HOT_TO   (BH_SUBSCRIBER_HOT_FROM + 192)
 
-/* The topics that it is in, link_count of them. */
+/* Its topics, link_count of them. */
 static inline const struct bh_link *bh_subscriber_links(const struct bh_subscriber *s) {
     return s->link_cap ? s->many : s->few;
 }
 
-/* The connection id that people see: the number in base64url. */
+/* The connection id that users see: the number in base64url. */
 #define BH_CONNECTION_ID_LEN 11
 void bh_connection_id(uint64_t number, char out[BH_CONNECTION_ID_LEN + 1]);
 /* 0 or BH_EINVAL. */

@@ -1,4 +1,4 @@
-/* topic.h - the one name space that the hub knows, and its one mapping to channels.
+/* topic.h - the names of topics, and their mapping to channels.
  *
  *     topic              channel (with the default prefix)
  *     user:42            notification:42
@@ -6,7 +6,7 @@
  *     topic:news/eu      notification:topic:news/eu
  *     all                notification:broadcast
  *
- * Ids cannot hold ':' and no user is called `broadcast`, so both mappings are one to one.
+ * Ids cannot contain ':' and `broadcast` is not a valid user id, so the mapping is one to one.
  * Values only; no memory, any thread. */
 #ifndef BELLHOP_CORE_TOPIC_H
 #define BELLHOP_CORE_TOPIC_H
@@ -40,7 +40,7 @@ struct bh_slice bh_topic_id(const struct bh_topic *t);
 /* Writes prefix + channel, NUL-terminated; returns its length. The prefix has at most 64 bytes. */
 size_t bh_topic_to_channel(const struct bh_topic *t, struct bh_slice prefix,
                            char out[BH_CHANNEL_MAX + 1]);
-/* 0, or BH_EINVAL for a channel that is not ours. */
+/* 0, or BH_EINVAL for any other channel. */
 int bh_topic_from_channel(struct bh_slice channel, struct bh_slice prefix, struct bh_topic *out);
 
 #endif

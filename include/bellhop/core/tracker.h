@@ -1,19 +1,18 @@
-/* tracker.h - the port that knows which connections a user has, on which instance, and who comes
- * and goes.
+/* tracker.h - the port to the tracker, which knows the connections of each user, and on which
+ * instance they are.
  *
- * On the bus the node tells the tracker of each connection that comes or goes, if it wants to be
- * told; when the tracker's store has lost them, it asks to be told of all again. Questions are
- * asked on a worker's thread and complete exactly once on the same thread, maybe before the call
- * returns. The memory tracker asks the workers of this instance; a tracker over Redis knows the
- * cluster. */
+ * On the bus the node reports each connection that opens or closes, if wants_changes is set; when
+ * the tracker's store has lost them, it asks the node to report all again. Lookups are started on a
+ * worker's thread and complete exactly once on the same thread, maybe before the call returns. The
+ * memory tracker asks the workers of this instance; the Redis tracker knows the cluster. */
 #ifndef BELLHOP_CORE_TRACKER_H
 #define BELLHOP_CORE_TRACKER_H
 
 #include "bellhop/core/subscriber.h"
 
-/* A connection that has come, or gone. Only those of a user are told. */
+/* A connection that opened or closed. Only connections of a user are reported. */
 struct bh_track {
-    bool here; /* false: it has gone */
+    bool here; /* false: it closed */
     uint64_t number;
     int64_t opened_at; /* Unix milliseconds */
     struct bh_slice user;
@@ -22,10 +21,10 @@ struct bh_track {
 
 /* Implemented by the node; called on the bus thread, never from within a verb. */
 struct bh_tracker_sink {
-    /* Tell of all connections there are, by `changed`, then `restored`. Others may come and go
-     * meanwhile; a connection may be told twice. */
+    /* Report all connections by `changed`, then call `restored`. Others may open and close
+     * meanwhile; a connection may be reported twice. */
     void (*on_restore)(void *ud);
-    /* A user came online or went offline, debounced, and raised once in the cluster. */
+    /* A user went online or offline; debounced, and raised once in the cluster. */
     void (*on_presence)(void *ud, struct bh_slice user, bool online, int64_t at);
     void *ud;
 };
@@ -39,8 +38,8 @@ struct bh_connection_info {
 
 struct bh_presence {
     size_t count;                                 /* connections of the user, or of the tenant */
-    const struct bh_connection_info *connections; /* NULL when only counts were asked for */
-    bool uncertain; /* some may be missing: instances are on their way back after an outage */
+    const struct bh_connection_info *connections; /* NULL for lookups that only count */
+    bool uncertain; /* some may be missing: instances register again after an outage */
 };
 
 enum bh_lookup { BH_LOOKUP_ONLINE, BH_LOOKUP_CONNECTIONS, BH_LOOKUP_TENANTS };
@@ -63,8 +62,8 @@ struct bh_tracker_vt {
     void (*lookup)(struct bh_tracker *t, struct bh_worker *worker, enum bh_lookup what,
                    const struct bh_slice *names, size_t count, bh_tracker_cb done, void *ud,
                    bh_handle handle);
-    /* Any thread: 0 when all connections of this instance can be found, or that cannot be helped
-     * now; else BH_EUNAVAIL and *why, a constant sentence. NULL: always 0. */
+    /* Any thread: BH_EUNAVAIL and *why, a constant string, while connections of this instance are
+     * missing in the store and are being registered; else 0. NULL: always 0. */
     int (*ready)(const struct bh_tracker *t, const char **why);
     void (*free)(struct bh_tracker *t); /* after stop; no thread runs */
 };

@@ -18,8 +18,8 @@ static void test_check(void **state) {
     const char *why;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         assert_int_equal(bh_path_check(bh_slice_cstr(good[i]), &why), 0);
-    refused("", "begins with");
-    refused("ws", "begins with");
+    refused("", "must begin with");
+    refused("ws", "must begin with");
     refused("//", "empty");
     refused("/a//b", "empty");
     refused("/:", "name");
