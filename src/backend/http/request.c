@@ -173,7 +173,7 @@ static int take_headers(struct bh_http_call *c, const struct bh_fetch_request *r
         add_line(c, line.p);
     }
     bh_bytes_free(&line);
-    /* Libcurl would add a wait for 100 Continue, and the type of a form. */
+    /* Suppressed: the wait for 100 Continue and the type of a form, which libcurl would add. */
     add_line(c, "Expect:");
     if (!is_given(r, BH_SLICE("content-type")))
         add_line(c, "Content-Type:");

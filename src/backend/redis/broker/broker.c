@@ -198,9 +198,9 @@ static void send_publish(struct worker_side *side, struct bh_message *m,
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISHES]);
 }
 
-/* While Redis does not deliver to this instance, nothing is published: a caller would wait for an
- * echo that never comes, and other instances are as likely not to receive the message. NULL: not
- * blocked. */
+/* The reason, or NULL. While Redis does not deliver to this instance, nothing is published: a
+ * caller would wait for an echo that never comes, and other instances are as likely not to receive
+ * the message. */
 static const char *blocked_by(const struct worker_side *side) {
     const char *why = NULL;
     if (!bh_redis_link_is_ready(&side->link))

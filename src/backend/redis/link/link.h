@@ -108,7 +108,7 @@ void bh_redis_link_stop(struct bh_redis_link *link);
 /* Closes the connection and begins again after a pause. why: a constant sentence. */
 void bh_redis_link_drop(struct bh_redis_link *link, int error, const char *why);
 
-/* For the locator. The result of `ask`; host is borrowed until the next `ask`. */
+/* For the locator. The result of `ask`; host is borrowed until the next `ask` or `note`. */
 void bh_redis_link_found(struct bh_redis_link *link, const char *host, uint16_t port);
 /* The server has moved: a link that is elsewhere reconnects there at once. */
 void bh_redis_link_move(struct bh_redis_link *link, const char *host, uint16_t port);
