@@ -8,7 +8,7 @@ local symbols = require "symbols"
 local root, build = arg[1], arg[2]
 
 -- Layers that still have circles; they are printed and do not fail. To be empty.
-local open = {  }
+local open = {}
 
 -- graph[from][to] = { reason, ... }; each reason once.
 local function connect(graph, from, to, reason)
