@@ -194,7 +194,7 @@ describe("without Redis for a while", function()
             a:wait_ready(503)
             b:wait_ready(503)
             check.error(a:request("POST", "/api/users/42/messages?strategy=redis", {body = "lost"}), 503,
-                "broker_unavailable", "send it again with id=")
+                "broker_unavailable", "retry with id=")
             assert.matches('"ready":false,"reason":"%w', http.get(a.port, "/readyz").body)
             assert.are.equal(200, http.get(a.port, "/healthz").status)
             a:publish("users/42", "local while down", "strategy=local")
