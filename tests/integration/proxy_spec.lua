@@ -276,7 +276,7 @@ describe("bellhop check", function()
             assert.is_truthy(output:find("server.trusted_proxies: " .. bad .. ": ", 1, true), output)
         end
         for listen, why in pairs {
-            ["proxy:127.0.0.1:0"] = "name them in server.trusted_proxies",
+            ["proxy:127.0.0.1:0"] = "list them in server.trusted_proxies",
             ["prxy:127.0.0.1:0"] = "server.listen: prxy:127.0.0.1:0",
             ["127.0.0.1:99999"] = "server.listen: 127.0.0.1:99999",
         } do

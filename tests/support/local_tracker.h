@@ -1,5 +1,5 @@
-/* A tracker that asks the node, for tests of what stands above it. What the node tells it is
- * counted. */
+/* local_tracker.h - a tracker that asks the node itself, and counts what the node reports to it;
+ * for tests of the layers above core. */
 #ifndef BELLHOP_TESTS_SUPPORT_LOCAL_TRACKER_H
 #define BELLHOP_TESTS_SUPPORT_LOCAL_TRACKER_H
 
@@ -11,44 +11,6 @@ struct local_tracker {
     int came, went, restored;
 };
 
-static inline struct local_tracker *local_tracker_of(struct bh_tracker *t) {
-    return BH_CONTAINER_OF(t, struct local_tracker, base);
-}
-
-static inline int local_tracker_start(struct bh_tracker *t, struct bh_loop *bus,
-                                      const struct bh_tracker_sink *sink) {
-    local_tracker_of(t)->sink = *sink;
-    return 0;
-}
-
-static inline void local_tracker_changed(struct bh_tracker *t, const struct bh_track *changes,
-                                         size_t count) {
-    for (size_t i = 0; i < count; i++)
-        *(changes[i].here ? &local_tracker_of(t)->came : &local_tracker_of(t)->went) += 1;
-}
-
-static inline void local_tracker_restored(struct bh_tracker *t) {
-    local_tracker_of(t)->restored++;
-}
-
-static inline void local_tracker_stop(struct bh_tracker *t) {}
-
-static inline void local_tracker_lookup(struct bh_tracker *t, struct bh_worker *w,
-                                        enum bh_lookup what, const struct bh_slice *names,
-                                        size_t count, bh_tracker_cb done, void *ud,
-                                        bh_handle handle) {
-    bh_node_lookup_local(w, what, names, count, done, ud, handle);
-}
-
-static inline void local_tracker_free(struct bh_tracker *t) {}
-
-static const struct bh_tracker_vt local_tracker_vt = {
-    .start = local_tracker_start,
-    .changed = local_tracker_changed,
-    .restored = local_tracker_restored,
-    .stop = local_tracker_stop,
-    .lookup = local_tracker_lookup,
-    .free = local_tracker_free,
-};
+extern const struct bh_tracker_vt local_tracker_vt;
 
 #endif
