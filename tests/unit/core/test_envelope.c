@@ -1,4 +1,4 @@
-/* Envelopes: the layout byte for byte, there and back, and no trust in anything that arrives. */
+/* Envelopes: the layout byte for byte, encoding and decoding, and malformed input. */
 #include "bellhop/core/envelope.h"
 
 #include "bellhop/base/utf8.h"
@@ -109,9 +109,9 @@ static void hostile_heads_are_refused(void **state) {
         assert_int_equal(open_with(at, 1), BH_EPROTO);
     assert_int_equal(open_with(7, 0), BH_EPROTO);   /* no origin */
     assert_int_equal(open_with(8, 0), BH_EPROTO);   /* no id */
-    assert_int_equal(open_with(7, 255), BH_EPROTO); /* longer than what is there */
+    assert_int_equal(open_with(7, 255), BH_EPROTO); /* longer than the bytes */
     assert_int_equal(open_with(8, 255), BH_EPROTO);
-    assert_int_equal(open_with(8, 6), BH_EPROTO); /* reaches into the payload: a NUL */
+    assert_int_equal(open_with(8, 6), BH_EPROTO); /* a NUL of the payload is in the id */
     assert_int_equal(open_with(24, ':'), BH_EPROTO);
     assert_int_equal(open_with(26, '\n'), BH_EPROTO);
     assert_int_equal(open_with(26, 0xff), BH_EPROTO);
@@ -146,7 +146,7 @@ static void a_filter_lies_before_the_payload(void **state) {
         assert_int_equal(open_bytes(bh_slice(filtered, n), &m), BH_EPROTO);
 }
 
-/* Versions without filters refuse whatever is not 0 in the bytes 9 to 11. */
+/* Versions without filters refuse anything but 0 in the bytes 9 to 11. */
 static void what_knows_no_filters_refuses_it(void **state) {
     char head[BH_ENVELOPE_HEAD_MAX];
     struct bh_buf *filter = NULL;
@@ -259,7 +259,7 @@ static uint32_t ttl_of(uint64_t expires_ms, uint64_t now_ms) {
 static void the_ttl_is_what_is_left(void **state) {
     assert_int_equal(ttl_of(0, NOW), 0);
     assert_int_equal(ttl_of(NOW + 1, NOW), 1);
-    assert_int_equal(ttl_of(NOW, NOW), 1); /* 0 would mean for ever */
+    assert_int_equal(ttl_of(NOW, NOW), 1); /* 0 would mean no expiry */
     assert_int_equal(ttl_of(1, NOW), 1);
     assert_int_equal(ttl_of(NOW + UINT64_C(0x100000000), NOW), UINT32_MAX);
 }
@@ -286,7 +286,7 @@ static void random_bytes_never_break_a_promise(void **state) {
         size_t n = test_random() % sizeof bytes;
         for (size_t i = 0; i < n; i++)
             bytes[i] = (unsigned char)test_random();
-        const unsigned char *near = round % 2 ? golden : filtered; /* mostly nearly right */
+        const unsigned char *near = round % 2 ? golden : filtered; /* most of it is valid */
         size_t most = round % 2 ? sizeof golden : sizeof filtered;
         if (round % 4)
             memcpy(bytes, near, n < most ? n : most);

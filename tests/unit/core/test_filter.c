@@ -1,5 +1,4 @@
-/* Filters: what may be one, whom it matches, and that every way of a message to a socket minds it.
- */
+/* Filters: valid ones, which identities match, and that every delivery applies them. */
 #include "bellhop/core/filter.h"
 
 #include "node_test.h"
@@ -161,7 +160,7 @@ static void all_tags_must_be_equal(void **state) {
     assert_false(matches("os=ios ver=2", "os=linux ver=2"));
 }
 
-static void what_cannot_be_read_matches_nobody(void **state) {
+static void a_malformed_filter_matches_nobody(void **state) {
     struct bh_identity *id = tagged("42", "x=");
     assert_true(bh_filter_matches(bh_slice("\1\0\0x", 4), id));
     assert_false(bh_filter_matches(bh_slice("\1\0\0x\1", 5), id));
@@ -177,7 +176,7 @@ static void opened_tagged(unsigned w, struct sub *sub, const char *user, const c
     all_live(user, &a);
 }
 
-/* On each worker one phone of each kind, and one without tags. */
+/* On each worker one connection for each system, and one without tags. */
 static void open_phones(void) {
     unsigned n = bh_node_worker_count(node);
     for (unsigned i = 0; i < n; i++) {
@@ -205,7 +204,7 @@ static struct answer publish_filtered(const char *topic, const char *filter,
     return publish_and_settle(0, p);
 }
 
-static void every_strategy_minds_it(void **state) {
+static void every_strategy_applies_it(void **state) {
     static const char *const topics[] = {"user:42", "tenant:7", "all"};
     for (int s = BH_STRATEGY_DEFAULT; s <= BH_STRATEGY_LOCAL; s++) {
         for (int i = 0; i < 8; i++) {
@@ -217,7 +216,7 @@ static void every_strategy_minds_it(void **state) {
                 struct answer a = publish_filtered(topics[t], "os=ios", (enum bh_strategy)s,
                                                    i & 4 ? "key" : NULL);
                 assert_int_equal(a.error, 0);
-                assert_int_equal(a.local, workers); /* of twice as many and one */
+                assert_int_equal(a.local, workers); /* of 2 * workers + 1 */
                 assert_int_equal(a.status, BH_PUBLISH_DELIVERED);
                 assert_only_ios_got("hi ");
             }
@@ -283,7 +282,7 @@ static void the_hook_may_set_it(void **state) {
     node_up(1, true);
     with_hooks(BH_HOOK_PUBLISH | BH_HOOK_DELIVER);
     hooks.on_publish = add_filter;
-    hooks.verdict = BH_DELIVER_REPLACED; /* is not asked of the others */
+    hooks.verdict = BH_DELIVER_REPLACED; /* the hook does not run for the others */
     open_phones();
     publish_and_settle(0, publish_of("user:42", "hi"));
     assert_only_ios_got("replaced ");
@@ -295,7 +294,7 @@ static void the_hook_may_set_it(void **state) {
     node_down();
 }
 
-/* --- those whom it keeps a message from --- */
+/* --- a message that the filter keeps from all --- */
 
 static unsigned offline_calls;
 
@@ -306,7 +305,7 @@ static void on_offline(struct bh_hooks *h, struct bh_message *m, unsigned attemp
     done(ud, handle, BH_OFFLINE_RETRY, 1000);
 }
 
-static void another_attempt_has_the_same_filter(void **state) {
+static void a_retry_has_the_same_filter(void **state) {
     node_up(1, true);
     with_hooks(0);
     hooks.vt.offline = on_offline;
@@ -333,13 +332,13 @@ int main(void) {
         cmocka_unit_test(a_name_comes_once),
         cmocka_unit_test(what_comes_from_outside_is_checked),
         cmocka_unit_test(all_tags_must_be_equal),
-        cmocka_unit_test(what_cannot_be_read_matches_nobody),
-        cmocka_unit_test(every_strategy_minds_it),
+        cmocka_unit_test(a_malformed_filter_matches_nobody),
+        cmocka_unit_test(every_strategy_applies_it),
         cmocka_unit_test(it_travels_with_the_message),
         cmocka_unit_test(what_comes_from_elsewhere_is_filtered),
         cmocka_unit_test(with_except_both_count),
         cmocka_unit_test(the_hook_may_set_it),
-        cmocka_unit_test(another_attempt_has_the_same_filter),
+        cmocka_unit_test(a_retry_has_the_same_filter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* The hub against a naive model, both directions asserted after each step; and everything that a
- * delivery may do to the topic it walks. */
+ * callback may do to the topic of the loop. */
 #include "bellhop/core/hub.h"
 
 #include "core_test.h"
@@ -66,7 +66,7 @@ static struct bh_subscriber *member(const struct bh_hub_topic *t, uint32_t i) {
     return t->cap == 1 ? t->one : t->many[i];
 }
 
-/* topic -> subscriber and subscriber -> topic say the same, and both what the model says. */
+/* topic -> subscriber, subscriber -> topic and the model agree. */
 static void assert_both_directions(void) {
     size_t topics = 0;
     for (size_t t = 0; t < TOPICS; t++) {
@@ -113,7 +113,7 @@ static void count_visit(struct bh_subscriber *s, void *ud) {
     visits[s - subscribers]++;
 }
 
-static void assert_walk_visits_the_members(size_t t) {
+static void assert_loop_visits_the_members(size_t t) {
     memset(visits, 0, sizeof visits);
     assert_int_equal(bh_hub_foreach(&hub, topic_name(t), count_visit, NULL), members_in_model(t));
     for (size_t s = 0; s < SUBSCRIBERS; s++)
@@ -136,19 +136,19 @@ static void one_joins_and_leaves(void **state) {
 static void agrees_with_a_model_under_churn(void **state) {
     for (int round = 0; round < 20000; round++) {
         size_t s = test_random() % SUBSCRIBERS, t = test_random() % TOPICS;
-        bool growing = round / 1000 % 2 == 0; /* full and empty by turns */
+        bool growing = round / 1000 % 2 == 0; /* alternately fuller and emptier */
         if (test_random() % 4 == 0 ? !growing : growing)
             join(s, t);
         else
             leave(s, t);
         if (round % 7 == 0) {
             assert_both_directions();
-            assert_walk_visits_the_members(t);
+            assert_loop_visits_the_members(t);
         }
     }
 }
 
-/* --- what a delivery may do --- */
+/* --- what a callback may do --- */
 
 static void join_others(struct bh_subscriber *s, void *ud) {
     visits[s - subscribers]++;
@@ -163,7 +163,7 @@ static void additions_are_not_visited(void **state) {
     for (size_t i = 0; i < SUBSCRIBERS; i++)
         assert_int_equal(visits[i], i == 3);
     assert_both_directions();
-    assert_walk_visits_the_members(0);
+    assert_loop_visits_the_members(0);
 }
 
 static void leave_self(struct bh_subscriber *s, void *ud) {
@@ -219,24 +219,24 @@ static void who_leaves_and_returns_is_visited_once(void **state) {
         for (size_t i = 0; i < n; i++)
             assert_int_equal(visits[i], 1);
         assert_both_directions();
-        assert_walk_visits_the_members(0);
+        assert_loop_visits_the_members(0);
     }
 }
 
-static void walk_again(struct bh_subscriber *s, void *ud) {
+static void loop_again(struct bh_subscriber *s, void *ud) {
     assert_int_equal(bh_hub_foreach(&hub, topic_name(0), count_visit, NULL), BH_EAGAIN);
     assert_int_equal(bh_hub_foreach(&hub, topic_name(1), count_visit, NULL), BH_EAGAIN);
 }
 
-static void a_walk_within_a_walk_is_refused(void **state) {
+static void a_loop_inside_a_loop_is_refused(void **state) {
     memset(visits, 0, sizeof visits);
     join(0, 0);
     join(1, 0);
     join(2, 1);
-    assert_int_equal(bh_hub_foreach(&hub, topic_name(0), walk_again, NULL), 2);
+    assert_int_equal(bh_hub_foreach(&hub, topic_name(0), loop_again, NULL), 2);
     for (size_t i = 0; i < SUBSCRIBERS; i++)
         assert_int_equal(visits[i], 0);
-    assert_walk_visits_the_members(0); /* and afterwards it goes again */
+    assert_loop_visits_the_members(0); /* afterwards it works again */
 }
 
 static void do_anything(struct bh_subscriber *s, void *ud) {
@@ -252,7 +252,7 @@ static void do_anything(struct bh_subscriber *s, void *ud) {
     }
 }
 
-static void agrees_with_a_model_under_churn_inside_walks(void **state) {
+static void agrees_with_a_model_under_churn_inside_loops(void **state) {
     for (int round = 0; round < 3000; round++) {
         size_t t = test_random() % TOPICS;
         for (size_t i = 0; i < SUBSCRIBERS; i++)
@@ -300,7 +300,7 @@ static void memory_comes_back_after_ten_thousand(void **state) {
     enum { MANY = 10000 };
     struct bh_subscriber *many = calloc(MANY, sizeof *many);
     bool first, last;
-    size_t before = mallinfo2().uordblks; /* 0 under a sanitizer, whose leak check then does it */
+    size_t before = mallinfo2().uordblks; /* 0 under a sanitizer, which has a leak check */
     for (int i = 0; i < MANY; i++) {
         char name[32];
         struct bh_slice own = bh_slice(name, (size_t)sprintf(name, "user:%d", i));
@@ -318,7 +318,7 @@ static void memory_comes_back_after_ten_thousand(void **state) {
         assert_int_equal(bh_hub_leave(&hub, &many[i], own, &last), 0);
         assert_true(last);
         if (i == MANY - 10)
-            assert_true(all->cap <= 64); /* it shrinks on the way */
+            assert_true(all->cap <= 64); /* it shrinks */
         assert_int_equal(bh_hub_leave(&hub, &many[i], BH_SLICE("all"), &last), 0);
         assert_int_equal(many[i].link_cap, 0);
     }
@@ -358,8 +358,8 @@ int main(void) {
         TEST(all_leave_while_visited),
         TEST(who_has_left_is_not_visited),
         TEST(who_leaves_and_returns_is_visited_once),
-        TEST(a_walk_within_a_walk_is_refused),
-        TEST(agrees_with_a_model_under_churn_inside_walks),
+        TEST(a_loop_inside_a_loop_is_refused),
+        TEST(agrees_with_a_model_under_churn_inside_loops),
         TEST(one_subscriber_in_all_the_topics_it_may_have),
         TEST(memory_comes_back_after_ten_thousand),
     };

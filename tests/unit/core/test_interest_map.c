@@ -73,7 +73,7 @@ static void pass(uint64_t ms) {
     bh_loop_tick(loop, false);
 }
 
-/* What the broker was asked since the last time. */
+/* The calls to the broker since the last time. */
 static void assert_calls(const char *expected) {
     assert_string_equal(fake.calls, expected);
     fake.calls[0] = '\0';
@@ -130,7 +130,7 @@ static void a_return_within_the_linger_costs_nothing(void **state) {
     }
     pass(10 * LINGER);
     assert_calls("+user:1 ");
-    bh_interest_map_remove(&map, 0, one); /* the whole linger begins anew */
+    bh_interest_map_remove(&map, 0, one); /* the linger starts again */
     pass(LINGER - 1);
     assert_calls("");
     pass(1);
@@ -212,7 +212,7 @@ static void a_ticket_completes_when_all_is_live(void **state) {
     struct ticket t;
     wait_for(&t, (struct bh_slice[]){one, two, all}, 3);
     bh_interest_map_live(&map, two);
-    bh_interest_map_live(&map, two); /* told twice counts once */
+    bh_interest_map_live(&map, two); /* twice counts once */
     bh_interest_map_live(&map, BH_SLICE("user:other"));
     bh_interest_map_live(&map, one);
     assert_int_equal(t.completed, 0);
@@ -271,7 +271,7 @@ static void after_a_reconnect_live_must_be_told_again(void **state) {
     assert_int_equal(t.completed, 0);
     bh_interest_map_live(&map, one);
     assert_int_equal(t.completed, 1);
-    assert_calls("+user:1 "); /* resubscribing is the broker's own affair */
+    assert_calls("+user:1 "); /* the broker itself subscribes again */
 }
 
 static void who_waits_for_a_topic_that_goes_is_released(void **state) {
@@ -282,7 +282,7 @@ static void who_waits_for_a_topic_that_goes_is_released(void **state) {
     pass(LINGER);
     assert_int_equal(t.completed, 1);
     assert_int_equal(both.completed, 1);
-    bh_interest_map_live(&map, two); /* its waiter there has gone too */
+    bh_interest_map_live(&map, two); /* its waiter there is gone, too */
     assert_int_equal(both.completed, 1);
 }
 
@@ -379,7 +379,7 @@ static void a_shard_that_dies_ends_the_wait_for_its_topics(void **state) {
     assert_int_equal(there.completed, 1);
     assert_int_equal(twice.completed, 1);
     assert_int_equal(here.completed + both.completed, 0);
-    bh_interest_map_live(&map, far); /* nobody waits there any more */
+    bh_interest_map_live(&map, far); /* nothing waits there any more */
     bh_interest_map_state(&map, FAR, false);
     assert_int_equal(here.completed + both.completed, 0);
     bh_interest_map_state(&map, 0, false);
@@ -388,7 +388,7 @@ static void a_shard_that_dies_ends_the_wait_for_its_topics(void **state) {
     assert_int_equal(there.completed + twice.completed, 2);
 }
 
-/* A shard that came back while another is still down is waited for again. */
+/* Tickets wait again for a shard that is back while another is still down. */
 static void each_shard_has_its_own_state(void **state) {
     struct ticket t, up;
     bh_interest_map_state(&map, 0, false);

@@ -1,4 +1,4 @@
-/* Messages: everything is copied in, counted, and gone with the last reference. */
+/* Messages: all parts are copied, references are counted, the last one frees. */
 #include "bellhop/core/message.h"
 
 #include "core_test.h"
@@ -55,7 +55,7 @@ static void references_count(void **state) {
     bh_message_unref(m);
 }
 
-static void lack_of_memory_is_told(void **state) {
+static void lack_of_memory_is_an_error(void **state) {
     bh_mem_fail_nth(1);
     assert_null(test_message("user:1", "hello"));
     bh_mem_fail_nth(0);
@@ -66,7 +66,7 @@ static void a_payload_in_a_buffer_is_not_copied(void **state) {
     struct bh_message parts = {
         .topic = test_topic("user:1"), .payload = bh_buf_slice(buf), .buf = buf};
     bh_mem_fail_nth(1);
-    assert_null(bh_message_new(&parts)); /* the reference stays here */
+    assert_null(bh_message_new(&parts)); /* the reference is still the caller's */
     bh_mem_fail_nth(0);
     struct bh_message *m = bh_message_new(&parts);
     assert_ptr_equal(m->payload.p, buf->data);
@@ -107,7 +107,7 @@ int main(void) {
         cmocka_unit_test(copies_all_parts),
         cmocka_unit_test(empty_parts_are_allowed),
         cmocka_unit_test(references_count),
-        cmocka_unit_test(lack_of_memory_is_told),
+        cmocka_unit_test(lack_of_memory_is_an_error),
         cmocka_unit_test(a_payload_in_a_buffer_is_not_copied),
         cmocka_unit_test(expiry),
         cmocka_unit_test(threads_share_it),

@@ -1,5 +1,5 @@
-/* The node as a whole: its parts, its end with work still in the mailboxes, and workers that are
- * real threads (to be run under a thread sanitizer too). */
+/* The node as a whole: its parts, its stop with work still in the mailboxes, and workers in real
+ * threads (to be run under a thread sanitizer, too). */
 #include "bellhop/base/metrics.h"
 #include "bellhop/io/thread.h"
 #include "node_test.h"
@@ -40,7 +40,7 @@ static void a_broker_that_does_not_start(void **state) {
     bh_loop_free(loop);
 }
 
-/* --- the end --- */
+/* --- stop --- */
 
 static void on_found(void *ud, bh_handle handle, int error, const struct bh_presence *users,
                      size_t count, int64_t as_of) {
@@ -53,15 +53,16 @@ static void nothing_completes_after_the_stop(void **state) {
     int found = 0;
     node_up(3, true);
     opened(0, &subs[1], "1");
-    open_sub(0, &subs[0], "42", &opening); /* its mail is under way to the bus */
+    open_sub(0, &subs[0], "42", &opening); /* its mail to the bus is in flight */
     struct bh_publish p = publish_of("user:1", "hi");
     with_id(&p, "key");
     publish(1, p, &known); /* likewise */
     broker.hold = true;
-    publish(2, publish_of("user:1", "hi"), &publishing); /* at the broker, and for the others */
+    publish(2, publish_of("user:1", "hi"),
+            &publishing); /* at the broker, and mailed to the others */
     with_hooks(BH_HOOK_PUBLISH);
     hooks.hold = true;
-    publish(2, publish_of("user:1", "hi"), &held); /* at the hook */
+    publish(2, publish_of("user:1", "hi"), &held); /* in the hook */
     bh_node_lookup_local(worker[0], BH_LOOKUP_CONNECTIONS, &user, 1, on_found, &found, 0);
     node_down();
     assert_int_equal(opening.count + publishing.count + known.count + held.count + found, 0);
@@ -107,11 +108,11 @@ static void counts_what_it_does(void **state) {
 
 /* --- threads --- */
 
-enum { LANES = 3, CONNECTIONS = 40, ROUNDS = 150 };
+enum { ACTORS = 3, CONNECTIONS = 40, ROUNDS = 150 };
 
-/* One thread's part: it opens and closes connections and publishes, all in its own callbacks; the
- * counters alone are read by the test. */
-struct lane {
+/* One thread: it opens and closes connections and publishes, all in its own callbacks; the test
+ * only reads the counters. */
+struct actor {
     struct bh_thread *thread;
     struct bh_worker *w;
     struct sub subs[CONNECTIONS];
@@ -121,18 +122,18 @@ struct lane {
     atomic_bool finished;
 };
 
-static struct lane lanes[LANES];
+static struct actor actors[ACTORS];
 static struct bh_thread *bus_thread;
 static struct bh_broker shared_broker;
 static struct bh_broker_sink shared_sink;
 
-static int lane_deliver(struct bh_subscriber *s, struct bh_message *m) {
-    lanes[s->worker->index].delivered += m->payload.n;
+static int actor_deliver(struct bh_subscriber *s, struct bh_message *m) {
+    actors[s->worker->index].delivered += m->payload.n;
     return 0;
 }
 
-static const struct bh_subscriber_vt lane_vt = {
-    .deliver = lane_deliver, .send = sub_send, .close = sub_close};
+static const struct bh_subscriber_vt actor_vt = {
+    .deliver = actor_deliver, .send = sub_send, .close = sub_close};
 
 static int threads_start(struct bh_broker *b, struct bh_loop *l, struct bh_mailbox *mailbox,
                          const struct bh_broker_sink *sink) {
@@ -141,7 +142,7 @@ static int threads_start(struct bh_broker *b, struct bh_loop *l, struct bh_mailb
 }
 
 static bool threads_subscribe(struct bh_broker *b, struct bh_slice topic) {
-    return bh_hash(topic) % 2; /* some are live at once, the others soon */
+    return bh_hash(topic) % 2; /* some are live at once, the others later */
 }
 
 static void threads_unsubscribe(struct bh_broker *b, struct bh_slice topic) {}
@@ -176,66 +177,66 @@ static const struct bh_broker_vt threads_vt = {.name = "threads",
                                                .stop = fake_stop,
                                                .publish = threads_publish};
 
-static void on_lane_joined(void *ud, bh_handle handle, int error) {
-    ((struct lane *)ud)->answered++;
+static void on_actor_joined(void *ud, bh_handle handle, int error) {
+    ((struct actor *)ud)->answered++;
 }
 
-static void on_lane_published(void *ud, bh_handle handle, const struct bh_publish_result *r) {
-    ((struct lane *)ud)->answered++;
+static void on_actor_published(void *ud, bh_handle handle, const struct bh_publish_result *r) {
+    ((struct actor *)ud)->answered++;
     if (r->error)
         abort();
 }
 
-static void on_lane_found(void *ud, bh_handle handle, int error, const struct bh_presence *users,
-                          size_t count, int64_t as_of) {
-    ((struct lane *)ud)->answered++;
+static void on_actor_found(void *ud, bh_handle handle, int error, const struct bh_presence *users,
+                           size_t count, int64_t as_of) {
+    ((struct actor *)ud)->answered++;
 }
 
-static void lane_open_or_close(struct lane *l, struct sub *sub, unsigned i) {
+static void actor_open_or_close(struct actor *a, struct sub *sub, unsigned i) {
     char user[16];
     if (sub->s.handle) {
-        bh_node_close(l->w, &sub->s, 1000, BH_SLICE(""));
+        bh_node_close(a->w, &sub->s, 1000, BH_SLICE(""));
         return;
     }
-    sub->s.vt = &lane_vt;
+    sub->s.vt = &actor_vt;
     snprintf(user, sizeof user, "u%u", i % 7);
-    l->asked++;
-    bh_node_open(l->w, &sub->s, identity(user, "7", NULL), on_lane_joined, l, 0);
+    a->asked++;
+    bh_node_open(a->w, &sub->s, identity(user, "7", NULL), on_actor_joined, a, 0);
 }
 
-static void lane_publish(struct lane *l) {
+static void actor_publish(struct actor *a) {
     static const char *const topics[] = {"user:u1", "user:u2", "tenant:7", "all"};
-    struct bh_publish p = publish_of(topics[l->round % COUNT(topics)], "x");
-    p.strategy = (uint8_t)(BH_STRATEGY_LOCAL_FIRST + l->round % 4);
-    if (l->round % 3 == 0)
-        with_id(&p, l->round % 2 ? "odd" : "even");
-    l->asked++;
-    bh_node_publish(l->w, &p, on_lane_published, l, 0);
+    struct bh_publish p = publish_of(topics[a->round % COUNT(topics)], "x");
+    p.strategy = (uint8_t)(BH_STRATEGY_LOCAL_FIRST + a->round % 4);
+    if (a->round % 3 == 0)
+        with_id(&p, a->round % 2 ? "odd" : "even");
+    a->asked++;
+    bh_node_publish(a->w, &p, on_actor_published, a, 0);
 }
 
-static void lane_close_all(struct lane *l) {
+static void actor_close_all(struct actor *a) {
     for (unsigned i = 0; i < CONNECTIONS; i++)
-        if (l->subs[i].s.handle)
-            bh_node_close(l->w, &l->subs[i].s, 1001, BH_SLICE(""));
+        if (a->subs[i].s.handle)
+            bh_node_close(a->w, &a->subs[i].s, 1001, BH_SLICE(""));
 }
 
-static void on_lane_step(struct bh_mail *mail) {
-    struct lane *l = BH_CONTAINER_OF(mail, struct lane, step);
+static void on_actor_step(struct bh_mail *mail) {
+    struct actor *a = BH_CONTAINER_OF(mail, struct actor, step);
     struct bh_slice user = BH_SLICE("u1");
-    if (l->round < ROUNDS) {
-        for (unsigned i = l->round % 3; i < CONNECTIONS; i += 3)
-            lane_open_or_close(l, &l->subs[i], i);
-        lane_publish(l);
-        l->asked++;
-        bh_node_lookup_local(l->w, BH_LOOKUP_CONNECTIONS, &user, 1, on_lane_found, l, 0);
+    if (a->round < ROUNDS) {
+        for (unsigned i = a->round % 3; i < CONNECTIONS; i += 3)
+            actor_open_or_close(a, &a->subs[i], i);
+        actor_publish(a);
+        a->asked++;
+        bh_node_lookup_local(a->w, BH_LOOKUP_CONNECTIONS, &user, 1, on_actor_found, a, 0);
     } else {
-        lane_close_all(l);
+        actor_close_all(a);
     }
-    if (l->round++ > ROUNDS && l->asked == l->answered) {
-        atomic_store(&l->finished, true);
+    if (a->round++ > ROUNDS && a->asked == a->answered) {
+        atomic_store(&a->finished, true);
         return;
     }
-    if (bh_mailbox_post(bh_thread_mailbox(l->thread), &l->step))
+    if (bh_mailbox_post(bh_thread_mailbox(a->thread), &a->step))
         abort();
 }
 
@@ -255,7 +256,7 @@ static void on_wait_over(struct bh_mail *mail) {
     atomic_store(&BH_CONTAINER_OF(mail, struct flag, mail)->set, true);
 }
 
-/* What has been posted to the thread before has been served afterwards. */
+/* Returns when the mail posted to the thread so far has been handled. */
 static void drain(struct bh_thread *t) {
     struct flag flag = {.mail.fn = on_wait_over};
     assert_int_equal(bh_mailbox_post(bh_thread_mailbox(t), &flag.mail), 0);
@@ -263,7 +264,7 @@ static void drain(struct bh_thread *t) {
         sched_yield();
 }
 
-/* The topics that are not live at once become live while waited for. */
+/* Topics that are not live at once become live while connections wait for them. */
 static void on_all_live(struct bh_mail *mail) {
     char name[32];
     for (int i = 0; i < 7; i++) {
@@ -293,25 +294,25 @@ static void threads_up(void) {
     tracker = (struct local_tracker){.base = {.vt = &local_tracker_vt}};
     node = bh_node_new(&config, &shared_broker, &tracker.base, bh_thread_loop(bus_thread),
                        bh_thread_mailbox(bus_thread));
-    memset(lanes, 0, sizeof lanes);
-    for (int i = 0; i < LANES; i++) {
-        struct lane *l = &lanes[i];
-        l->thread = bh_thread_new("lane");
-        l->w = bh_node_add_worker(node, bh_thread_loop(l->thread), bh_thread_mailbox(l->thread));
-        l->step.fn = on_lane_step;
+    memset(actors, 0, sizeof actors);
+    for (int i = 0; i < ACTORS; i++) {
+        struct actor *a = &actors[i];
+        a->thread = bh_thread_new("actor");
+        a->w = bh_node_add_worker(node, bh_thread_loop(a->thread), bh_thread_mailbox(a->thread));
+        a->step.fn = on_actor_step;
     }
     assert_int_equal(bh_thread_start(bus_thread, on_bus_start, NULL), 0);
     drain(bus_thread);
-    for (int i = 0; i < LANES; i++) {
-        assert_int_equal(bh_thread_start(lanes[i].thread, NULL, NULL), 0);
-        assert_int_equal(bh_mailbox_post(bh_thread_mailbox(lanes[i].thread), &lanes[i].step), 0);
+    for (int i = 0; i < ACTORS; i++) {
+        assert_int_equal(bh_thread_start(actors[i].thread, NULL, NULL), 0);
+        assert_int_equal(bh_mailbox_post(bh_thread_mailbox(actors[i].thread), &actors[i].step), 0);
     }
 }
 
-static void lanes_stop(void) {
-    for (int i = 0; i < LANES; i++) {
-        bh_thread_stop(lanes[i].thread);
-        bh_thread_join(lanes[i].thread);
+static void actors_stop(void) {
+    for (int i = 0; i < ACTORS; i++) {
+        bh_thread_stop(actors[i].thread);
+        bh_thread_join(actors[i].thread);
     }
 }
 
@@ -319,8 +320,8 @@ static void threads_down(void) {
     bh_thread_stop(bus_thread);
     bh_thread_join(bus_thread);
     bh_node_stop(node);
-    for (int i = 0; i < LANES; i++)
-        bh_thread_free(lanes[i].thread);
+    for (int i = 0; i < ACTORS; i++)
+        bh_thread_free(actors[i].thread);
     bh_thread_free(bus_thread);
     bh_node_free(node);
 }
@@ -328,14 +329,14 @@ static void threads_down(void) {
 static void workers_on_threads(void **state) {
     unsigned delivered = 0;
     threads_up();
-    for (int i = 0; i < LANES; i++)
-        while (!atomic_load(&lanes[i].finished))
+    for (int i = 0; i < ACTORS; i++)
+        while (!atomic_load(&actors[i].finished))
             make_all_live();
-    lanes_stop();
+    actors_stop();
     threads_down();
-    for (int i = 0; i < LANES; i++) {
-        assert_int_equal(lanes[i].answered, lanes[i].asked);
-        delivered += lanes[i].delivered;
+    for (int i = 0; i < ACTORS; i++) {
+        assert_int_equal(actors[i].answered, actors[i].asked);
+        delivered += actors[i].delivered;
     }
     assert_true(delivered > 0);
 }
@@ -343,11 +344,11 @@ static void workers_on_threads(void **state) {
 static void stopped_in_the_midst(void **state) {
     threads_up();
     make_all_live();
-    lanes_stop();
-    for (int i = 0; i < LANES; i++) {
-        lane_close_all(&lanes[i]);   /* its thread has ended, so it is ours */
-        lanes[i].round = ROUNDS + 1; /* the step that is left in its mailbox does nothing */
-        lanes[i].asked = lanes[i].answered;
+    actors_stop();
+    for (int i = 0; i < ACTORS; i++) {
+        actor_close_all(&actors[i]);  /* its thread has ended */
+        actors[i].round = ROUNDS + 1; /* the step still in its mailbox does nothing */
+        actors[i].asked = actors[i].answered;
     }
     threads_down();
 }

@@ -1,4 +1,4 @@
-/* Questions about users: from the hubs of all workers, each answer once. */
+/* Lookups of users: from the hubs of all workers, each completes once. */
 #include "node_test.h"
 
 struct found {
@@ -43,7 +43,7 @@ static struct found look_up(unsigned w, const char *const *names, size_t count, 
     bh_node_lookup_local(worker[w], connections ? BH_LOOKUP_CONNECTIONS : BH_LOOKUP_ONLINE, users,
                          count, on_found, &f, 5);
     for (size_t i = 0; i < count; i++)
-        test_exact_free(users[i]); /* borrowed for the call only */
+        test_exact_free(users[i]); /* borrowed during the call */
     settle();
     assert_int_equal(f.count, 1);
     assert_int_equal(f.handle, 5);

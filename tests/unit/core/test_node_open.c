@@ -1,4 +1,5 @@
-/* Connections come, join and leave: what is asked, what is told, and each answer exactly once. */
+/* Connections open, join, leave and close: the calls to hooks and broker; each result exactly once.
+ */
 #include "node_test.h"
 
 static int up_1(void **state) {
@@ -28,7 +29,7 @@ static void open_completes_after_all_is_live(void **state) {
     assert_string_equal(broker.calls, "+all +user:42 +tenant:7 +topic:news ");
     live("user:42");
     live("tenant:7");
-    open_sub(0, &subs[1], "42", &second); /* joins those that wait */
+    open_sub(0, &subs[1], "42", &second); /* waits like the first */
     settle();
     assert_int_equal(a.count + second.count, 0);
     live("topic:news");
@@ -36,7 +37,7 @@ static void open_completes_after_all_is_live(void **state) {
     assert_answer(second, 0);
     assert_int_equal(a.handle, 77);
     open_sub(0, &subs[2], "42", &a);
-    settle(); /* all of it is live already */
+    settle(); /* all topics are live already */
     assert_answer(a, 0);
     assert_string_equal(broker.calls, "+all +user:42 +tenant:7 +topic:news ");
     assert_true(subs[0].s.number && subs[0].s.number != subs[1].s.number);
@@ -99,7 +100,7 @@ static void a_refused_topic_is_left_out(void **state) {
     hooks.refuse = true;
     open_sub(0, &subs[0], "42", &a);
     settle();
-    assert_string_equal(hooks.log, "ask topic:news; "); /* and nothing else is asked */
+    assert_string_equal(hooks.log, "ask topic:news; "); /* no other topic */
     assert_string_equal(broker.calls, "+all +user:42 +tenant:7 ");
     live("user:42");
     live("tenant:7");
@@ -155,7 +156,7 @@ static void its_slot_used_again_while_it_waits(void **state) {
     open_sub(0, &subs[0], "1", &a);
     settle();
     bh_node_close(worker[0], &subs[0].s, 1001, BH_SLICE(""));
-    open_sub(0, &subs[0], "2", &next); /* the same memory, the same slot, somebody else */
+    open_sub(0, &subs[0], "2", &next); /* the same memory and slot, another user */
     settle();
     live("tenant:7");
     live("topic:news");
@@ -207,7 +208,7 @@ static void close_tells_the_hooks_once_and_in_order(void **state) {
 }
 
 static void close_is_told_for_the_scripts_sake(void **state) {
-    with_hooks(0); /* no hook, but something of the script's to release */
+    with_hooks(0); /* no hook, but s->script must be released */
     opened(0, &subs[0], "1");
     bh_node_close(worker[0], &subs[0].s, 1000, BH_SLICE(""));
     assert_string_equal(hooks.log, "");
@@ -310,7 +311,7 @@ static void join_again(struct bh_subscriber *s, struct bh_slice topic) {
     bh_node_subscribe(s->worker, &subs[1].s, BH_SLICE("news"), on_joined, &returned, 1);
 }
 
-/* The bus must hear of the leaving before it hears of the return. */
+/* The bus must learn that it left before it learns that it joined again. */
 static void a_hook_may_bring_the_topic_back(void **state) {
     for (int closing = 0; closing < 2; closing++) {
         returned = (struct answer){0};

@@ -1,4 +1,4 @@
-/* The way of a publish: who gets it, how often, in which order, and what the publisher is told. */
+/* Publishing: which sockets get it, how often, in which order, and the result. */
 #include "node_test.h"
 
 static int up_1(void **state) {
@@ -11,7 +11,7 @@ static int up_3(void **state) {
     return 0;
 }
 
-/* One device of user 42 on each worker, and somebody else. */
+/* One device of user 42 on each worker, and another user. */
 static unsigned open_devices(void) {
     unsigned n = bh_node_worker_count(node);
     for (unsigned i = 0; i < n; i++)
@@ -46,7 +46,7 @@ static void each_strategy_serves_each_socket_once(void **state) {
         struct answer a;
         struct bh_publish p = publish_of("user:42", "hi");
         p.strategy = (uint8_t)table[i / 2].strategy;
-        broker.echo = true; /* a broker brings everything back, also to its origin */
+        broker.echo = true; /* as a broker does, also to the origin */
         publish(0, p, &a);
         assert_string_equal(subs[0].got, table[i / 2].at_once ? "hi " : "");
         settle();
@@ -104,7 +104,7 @@ static void the_brokers_error_is_the_publishers(void **state) {
     struct answer a = publish_and_settle(0, publish_of("user:42", "hi"));
     assert_int_equal(a.error, BH_EUNAVAIL);
     assert_string_equal(a.why, "no broker");
-    assert_all_got(devices, "hi "); /* they had it at once */
+    assert_all_got(devices, "hi "); /* delivered at once */
 }
 
 static void the_broker_may_answer_later(void **state) {
@@ -114,20 +114,21 @@ static void the_broker_may_answer_later(void **state) {
     settle();
     assert_int_equal(a.count, 0);
     broker.held(broker.held_ud, broker.held_handle, 0, 5, NULL);
-    broker.held(broker.held_ud, broker.held_handle, 0, 5, NULL); /* found by handle: harmless */
+    broker.held(broker.held_ud, broker.held_handle, 0, 5,
+                NULL); /* looked up by handle: no effect */
     assert_answer(a, 0);
     assert_int_equal(a.instances, 5);
     assert_int_equal(a.status, BH_PUBLISH_PUBLISHED);
 }
 
-/* --- what comes in --- */
+/* --- messages from the broker --- */
 
 static void what_was_seen_is_dropped(void **state) {
     unsigned devices = open_devices();
     arrives("user:42", "once", "m1", BH_MESSAGE_DEDUP);
     arrives("user:42", "once", "m1", BH_MESSAGE_DEDUP);
     assert_all_got(devices, "once ");
-    arrives("user:42", "each", "m1", 0); /* not asked to be deduplicated */
+    arrives("user:42", "each", "m1", 0); /* without DEDUP */
     arrives("user:42", "each", "m1", 0);
     arrives("user:42", "each", "", BH_MESSAGE_RAW);
     arrives("user:42", "each", "", BH_MESSAGE_RAW);
@@ -138,7 +139,7 @@ static void what_was_seen_is_dropped(void **state) {
 }
 
 static void a_namesake_is_not_the_origin(void **state) {
-    /* Two processes with one instance id: what the other publishes is no echo. */
+    /* Two processes with the same instance id: messages of the other are no echo. */
     opened(0, &subs[0], "42");
     struct bh_message parts = {.opcode = BH_TEXT,
                                .topic = test_topic("user:42"),
@@ -218,7 +219,7 @@ static void a_retry_of_redis_after_a_failure_is_delivered(void **state) {
 
 static void published_though_it_looked_like_a_failure(void **state) {
     unsigned devices = open_devices();
-    broker.publish_error = BH_EIO; /* the link broke off, but the message had left */
+    broker.publish_error = BH_EIO; /* connection lost after the message was sent */
     broker.echo = true;
     publish_id(0, "user:42", "hi", "key", BH_STRATEGY_REDIS);
     assert_all_got(devices, "hi ");
@@ -235,7 +236,7 @@ static void an_id_that_came_from_elsewhere_is_known(void **state) {
     publish_id(0, "user:42", "ho", "key2", 0);
     arrives("user:42", "ho", "key2", BH_MESSAGE_DEDUP);
     assert_all_got(devices, "hi ho ");
-    assert_true(broker.last->flags & BH_MESSAGE_DEDUP); /* so that the others can tell */
+    assert_true(broker.last->flags & BH_MESSAGE_DEDUP); /* for the other instances */
 }
 
 /* --- except, ttl, refusals --- */
@@ -292,7 +293,7 @@ static void unfit_payloads_are_refused(void **state) {
     p.opcode = BH_BINARY;
     assert_int_equal(publish_and_settle(0, p).error, 0);
     assert_got(subs[0], "\xff ");
-    p.data = NULL; /* an empty message is one */
+    p.data = NULL; /* an empty message is valid */
     assert_int_equal(publish_and_settle(0, p).error, 0);
     assert_got(subs[0], " ");
     bh_mem_fail_nth(1);
@@ -395,7 +396,7 @@ static void the_verdict_on_a_delivery(void **state) {
 /* --- inside a delivery --- */
 
 static void publish_b_and_c(struct sub *sub, struct bh_message *m) {
-    static struct answer b, c; /* answered when the delivery is over */
+    static struct answer b, c; /* completed after the delivery */
     sub->on_deliver = NULL;
     publish(0, publish_of("user:42", "B"), &b);
     publish(0, publish_of("user:42", "C"), &c);
@@ -407,12 +408,12 @@ static void a_publish_inside_a_delivery_keeps_the_order(void **state) {
         opened(0, &subs[i], "42");
     subs[1].on_deliver = publish_b_and_c;
     publish(0, publish_of("user:42", "A"), &a);
-    publish(0, publish_of("user:42", "D"), &d); /* later than B and C, and outside */
+    publish(0, publish_of("user:42", "D"), &d); /* after B and C, outside of a delivery */
     settle();
     assert_answer(a, 0);
     assert_answer(d, 0);
     assert_int_equal(d.local, 4);
-    publish(0, publish_of("user:42", "E"), &e); /* nothing waits any more */
+    publish(0, publish_of("user:42", "E"), &e); /* the queue is empty */
     for (unsigned i = 0; i < 4; i++)
         assert_got(subs[i], "A B C D E ");
 }
@@ -447,7 +448,7 @@ static void a_circle_does_not_hold_the_loop(void **state) {
     publish_and_settle(0, publish_of("user:42", "go"));
     unsigned before = broker.published;
     bh_loop_tick(loop, false);
-    assert_int_equal(broker.published, before + 1); /* one round a tick */
+    assert_int_equal(broker.published, before + 1); /* one round for each tick */
     subs[0].on_deliver = NULL;
     settle();
     assert_int_equal(worker[0]->queued, 0);
@@ -489,7 +490,7 @@ static void a_disconnect_is_for_all_instances_whatever_the_default(void **state)
     for (int s = BH_STRATEGY_LOCAL_FIRST; s <= BH_STRATEGY_LOCAL; s++) {
         node_up_with(1, true, (enum bh_strategy)s, NULL);
         opened(0, &subs[0], "42");
-        broker.publish_error = BH_EUNAVAIL; /* and here at any rate */
+        broker.publish_error = BH_EUNAVAIL; /* the local sockets in any case */
         assert_int_equal(disconnect(0, "42", 4001, "").error, BH_EUNAVAIL);
         assert_int_equal(broker.published, 1);
         assert_int_equal(subs[0].closes, 1);

@@ -1,4 +1,4 @@
-/* test_node_track.c - what the tracker hears of connections, restores, and events of presence. */
+/* Reports of connections to the tracker, restores, and presence events. */
 #include "node_test.h"
 
 #include "bellhop/base/error.h"
@@ -39,7 +39,7 @@ static void all_are_told_again(void **state) {
     settle();
     assert_int_equal(tracker.came, 12);
     assert_int_equal(tracker.restored, 1);
-    /* One that overtakes another: only the last one ends. */
+    /* A restore during another one: only the last one completes. */
     tracker.sink.on_restore(tracker.sink.ud);
     tracker.sink.on_restore(tracker.sink.ud);
     settle();
@@ -116,19 +116,20 @@ static void nobody_is_there(void **state) {
     assert_int_equal(a.status, BH_PUBLISH_OFFLINE);
     assert_int_equal(a.instances, 0);
     assert_int_equal(offline_calls, 1);
-    publish_now("all"); /* is for whoever is there */
+    publish_now("all"); /* a broadcast has no receivers to miss */
     assert_int_equal(offline_calls, 1);
 
-    broker.receivers = 2; /* others hold the channel still, and the tracker knows better */
+    broker.receivers =
+        2; /* others still hold the channel, but the tracker knows of no connection */
     publish(0, publish_of("user:nobody", "hi"), &a);
     settle();
-    assert_int_equal(a.count, 0); /* or does not know them yet */
+    assert_int_equal(a.count, 0); /* it may not know them yet: asked again */
     pass(200);
     assert_answer(a, 0);
     assert_int_equal(a.status, BH_PUBLISH_OFFLINE);
     assert_int_equal(a.instances, 0);
     assert_int_equal(offline_calls, 2);
-    a = publish_now("topic:news"); /* which it knows nothing of */
+    a = publish_now("topic:news"); /* topics are not tracked */
     assert_int_equal(a.status, BH_PUBLISH_PUBLISHED);
     assert_int_equal(a.instances, 2);
     assert_int_equal(offline_calls, 2);
@@ -156,7 +157,7 @@ static void attempts_go_on_until_somebody_is_there(void **state) {
     assert_int_equal(offline_calls, 2);
     pass(5000);
     assert_got(subs[0], "");
-    /* Not for ever. */
+    /* The number of retries is limited. */
     publish_now("user:2");
     for (int i = 0; i < 30; i++)
         pass(1100);

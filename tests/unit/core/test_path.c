@@ -1,4 +1,4 @@
-/* test_path.c - patterns of paths. */
+/* Patterns of paths: valid ones, matching, order. */
 #include "core_test.h"
 
 #include "bellhop/base/error.h"
@@ -45,7 +45,7 @@ static void matches(const char *pattern, const char *path, const char *expected)
     struct bh_path_params params;
     char text[256] = "no";
     size_t n = 0;
-    /* A copy of exactly its length, so that reading beyond it is seen. */
+    /* A copy of exactly its length, so that reading past it is caught. */
     char *exact = malloc(strlen(path) + !*path);
     memcpy(exact, path, strlen(path));
     if (bh_path_match(bh_slice_cstr(pattern), bh_slice(exact, strlen(path)), &params)) {

@@ -1,4 +1,4 @@
-/* Seen ids: bounded in number and in age, and an id counts for its topic alone. */
+/* Seen ids: limited in number and age; an id belongs to one topic. */
 #include "seen.h"
 
 #include "core_test.h"
@@ -77,7 +77,7 @@ static void room_for_one(void **state) {
     bh_seen_init(&s, 1, 1000);
     bh_seen_note(&s, topic, BH_SLICE("a"), 0);
     struct bh_seen_entry *b = bh_seen_note(&s, topic, BH_SLICE("b"), 0);
-    b->published = true; /* still there to be written to */
+    b->published = true; /* still valid memory */
     assert_null(bh_seen_find(&s, topic, BH_SLICE("a"), 0));
     assert_ptr_equal(bh_seen_find(&s, topic, BH_SLICE("b"), 0), b);
     bh_seen_deinit(&s);

@@ -1,4 +1,4 @@
-/* Strategies: names there and back, and the whole table of plans. */
+/* Strategies: parsing and printing names, and the whole table of plans. */
 #include "bellhop/core/strategy.h"
 
 #include "core_test.h"
@@ -52,7 +52,7 @@ static void the_table_of_plans(void **state) {
         assert_int_equal(p.publish, table[i].publish);
         assert_int_equal(p.echo, table[i].echo);
         assert_int_equal(p.dedup, table[i].dedup);
-        assert_true(p.local != p.echo); /* each socket here is served exactly once */
+        assert_true(p.local != p.echo); /* each local socket gets it exactly once */
     }
 }
 

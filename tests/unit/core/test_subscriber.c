@@ -1,4 +1,4 @@
-/* Identities are copies that were checked; connection ids go there and back. */
+/* Identities are checked copies; connection ids are parsed and printed. */
 #include "bellhop/core/subscriber.h"
 
 #include "core_test.h"

@@ -1,4 +1,4 @@
-/* Topics: lawful names, the two spellings, and that the mapping is one to one. */
+/* Topics: valid names, names and channels, and that the mapping is one to one. */
 #include "bellhop/core/topic.h"
 
 #include "core_test.h"
