@@ -132,7 +132,8 @@ run_ctest() {
     local status=0 report=$work/ctest.xml total=0 bad=0 skipped=0
     rm -f "$report"
     say "ctest"
-    "${wrapper[@]}" ctest --preset "$preset" --no-tests=error -j "$(nproc)" \
+    # Tests over Redis wait most of the time.
+    "${wrapper[@]}" ctest --preset "$preset" --no-tests=error -j $((2 * $(nproc))) \
         --output-junit "$report" </dev/null || status=$?
     if [ -s "$report" ]; then
         total=$(attribute tests "$report")

@@ -3,7 +3,7 @@
  * It runs in a state of its own, freed afterwards, with string, table, math, utf8 and os.getenv, 64
  * MiB of memory and one second of this thread's CPU time, enforced as for scripts. The returned
  * table is encoded as JSON and parsed into a tree; values that are not data are refused. */
-#include "bellhop/script/script.h"
+#include "read_config.h"
 
 #include "lua/json_value.h"
 #include "lua/limits.h"
@@ -13,6 +13,7 @@
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
+#include "bellhop/script/script.h"
 
 #include <errno.h>
 #include <lauxlib.h>
@@ -112,7 +113,7 @@ static int check_readable(const char *file, char **error) {
     return missing ? BH_ENOTFOUND : BH_EINVAL;
 }
 
-int bh_script_read_config(const char *file, struct bh_json **out, char **error) {
+int bh_read_config_within(const char *file, unsigned cpu_ms, struct bh_json **out, char **error) {
     struct bh_limits limits;
     struct bh_level level;
     struct bh_memory memory;
@@ -121,7 +122,7 @@ int bh_script_read_config(const char *file, struct bh_json **out, char **error) 
     if (rc)
         return rc;
     bh_memory_init(&memory, MEMORY_MAX, &limits);
-    bh_limits_start(&limits, CPU_MS, "the configuration", "; it must finish");
+    bh_limits_start(&limits, cpu_ms, "the configuration", "; it must finish");
     lua_State *L = lua_newstate(bh_memory_allocate, &memory);
     if (!L) {
         bh_limits_stop(&limits);
@@ -144,4 +145,8 @@ int bh_script_read_config(const char *file, struct bh_json **out, char **error) 
     lua_close(L);
     bh_bytes_free(&r.text);
     return rc;
+}
+
+int bh_script_read_config(const char *file, struct bh_json **out, char **error) {
+    return bh_read_config_within(file, CPU_MS, out, error);
 }

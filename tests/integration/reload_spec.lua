@@ -110,7 +110,7 @@ describe("a reload", function()
     it("that is under way when the instance stops is no obstacle", function()
         stop_all()
         for _ = 1, 8 do
-            local ending = daemon.start {policy = POLICY, workers = 4}
+            local ending = daemon.start {policy = POLICY, workers = 4, env = {BELLHOP_WEBSOCKET_CLOSE_TIMEOUT = "0.1"}}
             ws.connect(ending.port, "/ws?user=42")
             ending.process:signal "HUP"
             ending:stop()

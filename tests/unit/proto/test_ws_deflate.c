@@ -139,6 +139,8 @@ static void a_client_reads_what_we_write(void **state) {
             struct bh_deflater *d = bh_deflater_new(bits, 1 + bits % 9);
             for (size_t i = 0; i < COUNT(sizes); i++) {
                 struct bh_bytes data = {0};
+                if (sizes[i] > 1 << 20 && bits < 15)
+                    continue; /* the largest takes a second */
                 add_prose(&data, sizes[i] / 2);
                 if (i % 3 == 0)
                     add_noise(&data, sizes[i] / 4);
@@ -317,6 +319,8 @@ static void we_read_what_a_client_writes(void **state) {
             struct bh_inflater *i = bh_inflater_new(bits, takeover);
             for (size_t k = 0; k < COUNT(sizes); k++) {
                 struct bh_bytes data = {0}, payload = {0};
+                if (sizes[k] > 1 << 20 && bits < 15)
+                    continue;
                 add_prose(&data, sizes[k]);
                 if (k % 3 == 0)
                     add_noise(&data, sizes[k]);
