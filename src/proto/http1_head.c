@@ -1,15 +1,16 @@
-/* http1_head.c - what a request head means.
+/* http1_head.c - from the bytes of a request head to a request.
  *
- * http_parser splits the head and knows the methods and the characters of a URL. It gets the head
- * in one piece, in memory that does not move, so its callbacks hand out slices at once and each
- * exactly one per element. How long the body is, what the target names and whether the client
- * has_token an upgrade is decided here: of two readings of a head the stricter one counts. */
+ * http1_line.c has checked every line: it ends with CR LF and has no other control character than
+ * tab, the first one has three parts, the others a name and a colon. So splitting only looks for
+ * separators, and the slices point into the head. Then the fields are interpreted: host, target,
+ * length of the body, upgrade. Where a head can be read in two ways, it fails. */
 #include "http1_head.h"
 
 #include "bellhop/base/error.h"
+#include "http1_names.h"
 
-#include <http_parser.h>
-#include <pthread.h>
+/* Up to it a parser that reads digit by digit cannot overflow. */
+#define LENGTH_MAX (UINT64_MAX / 10 * 10 - 1)
 
 /* --- the request line --- */
 
@@ -42,85 +43,107 @@ int bh_http1_check_request_line(struct bh_slice line, struct bh_http1_failure *f
     return 0;
 }
 
-/* --- http_parser --- */
+/* --- splitting --- */
 
-struct split {
-    struct bh_http_request *request;
-    struct bh_header *headers;
-    size_t room;
-    size_t count;
+/* Every byte of an authority: unreserved, sub-delims, '%', ':', '[' and ']' (RFC 3986, 3.2). */
+static const bool authority_chars[256] = {
+    ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['-'] = true, ['.'] = true,
+    ['_'] = true,         ['~'] = true,         ['%'] = true,         ['!'] = true, ['$'] = true,
+    ['&'] = true,         ['\''] = true,        ['('] = true,         [')'] = true, ['*'] = true,
+    ['+'] = true,         [','] = true,         [';'] = true,         ['='] = true, [':'] = true,
+    ['['] = true,         [']'] = true,
 };
-
-static int on_url(http_parser *parser, const char *at, size_t n) {
-    struct split *split = parser->data;
-    split->request->target = bh_slice(at, n);
-    return 0;
-}
-
-static int on_name(http_parser *parser, const char *at, size_t n) {
-    struct split *split = parser->data;
-    if (split->count == split->room)
-        return -1;
-    split->headers[split->count++] = (struct bh_header){
-        .name = bh_slice(at, n),
-        .value = bh_slice(at + n, 0),
-    };
-    return 0;
-}
-
-static int on_value(http_parser *parser, const char *at, size_t n) {
-    struct split *split = parser->data;
-    if (n)
-        split->headers[split->count - 1].value = bh_slice_trim(bh_slice(at, n));
-    return 0;
-}
-
-static const http_parser_settings callbacks = {
-    .on_url = on_url,
-    .on_header_field = on_name,
-    .on_header_value = on_value,
-};
-
-/* The library's own limit is one for the process, and ours are smaller. */
-static void lift_library_limit(void) {
-    http_parser_set_max_header_size(UINT32_MAX);
-}
-
-static int fail_parsed(const http_parser *parser, struct bh_http1_failure *failure) {
-    enum http_errno error = HTTP_PARSER_ERRNO(parser);
-    if (error == HPE_INVALID_METHOD)
-        return bh_http1_fail(failure, 501, "unknown method");
-    return bh_http1_fail(failure, 400, http_errno_description(error));
-}
-
-static int split_head(struct bh_slice head, struct split *split, struct bh_http1_failure *failure) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, lift_library_limit);
-    http_parser parser = {.data = split};
-    http_parser_init(&parser, HTTP_REQUEST);
-    http_parser_execute(&parser, &callbacks, head.p, head.n);
-    if (HTTP_PARSER_ERRNO(&parser) != HPE_OK)
-        return fail_parsed(&parser, failure);
-    if (parser.method == HTTP_CONNECT)
-        return bh_http1_fail(failure, 501, "CONNECT is not served");
-    split->request->method = bh_slice_cstr(http_method_str(parser.method));
-    split->request->minor = (uint8_t)parser.http_minor;
-    split->request->headers = split->headers;
-    split->request->header_count = split->count;
-    return 0;
-}
-
-/* --- host and target --- */
 
 static bool is_authority(struct bh_slice s) {
-    for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i], l = (char)(c | 0x20);
-        if (!((c >= '0' && c <= '9') || (l >= 'a' && l <= 'z') ||
-              (c && strchr("-._~%!$&'()*+,;=:[]", c))))
+    for (size_t i = 0; i < s.n; i++)
+        if (!authority_chars[(unsigned char)s.p[i]])
             return false;
+    return true;
+}
+
+/* Up to the path or the query. */
+static struct bh_slice authority_of(struct bh_slice s) {
+    size_t n = 0;
+    while (n < s.n && s.p[n] != '/' && s.p[n] != '?')
+        n++;
+    return bh_slice(s.p, n);
+}
+
+/* An authority, here also with userinfo, and anything after it. CONNECT is not served, but a
+ * malformed request is a 400 with every method. */
+static bool is_connect_target(struct bh_slice target) {
+    struct bh_slice rest = authority_of(target), part;
+    bool first = true;
+    while (bh_slice_split(&rest, '@', &part)) {
+        if (!is_authority(part) || (part.n == 0 && !first && rest.p))
+            return false;
+        first = false;
     }
     return true;
 }
+
+static bool is_connect(const struct bh_http_request *request) {
+    return bh_slice_eq(request->method, BH_SLICE("CONNECT"));
+}
+
+static int split_request_line(struct bh_slice line, struct bh_http_request *request,
+                              struct bh_http1_failure *failure) {
+    bh_slice_split(&line, ' ', &request->method);
+    bh_slice_split(&line, ' ', &request->target);
+    request->minor = (uint8_t)(line.p[sizeof "HTTP/1." - 1] - '0');
+    if (!bh_http1_is_method(request->method))
+        return bh_http1_fail(failure, 501, "unknown method");
+    if (is_connect(request) && !is_connect_target(request->target))
+        return bh_http1_fail(failure, 400, "malformed request target");
+    return 0;
+}
+
+/* `line` is what follows the colon. A tab after the number is an error: parsers differ on it. */
+static int read_length(struct bh_slice line, uint64_t *length, struct bh_http1_failure *failure) {
+    struct bh_slice value = bh_slice_trim(line);
+    const char *end = value.p + value.n;
+    if (bh_slice_u64(value, LENGTH_MAX, length) ||
+        memchr(end, '\t', (size_t)(line.p + line.n - end)))
+        return bh_http1_fail(failure, 400, "malformed Content-Length");
+    return 0;
+}
+
+static int split_fields(struct bh_slice lines, struct bh_header *headers,
+                        struct bh_http1_framing *framing, struct bh_http1_failure *failure) {
+    struct bh_slice line;
+    bool has_length = false;
+    for (struct bh_header *h = headers; lines.n; h++) {
+        bh_slice_split(&lines, '\n', &line);
+        line.n--; /* CR */
+        bh_slice_split(&line, ':', &h->name);
+        h->value = bh_slice_trim(line);
+        if (!bh_slice_caseeq(h->name, BH_SLICE("Content-Length")))
+            continue;
+        if (has_length)
+            return bh_http1_fail(failure, 400, "more than one Content-Length");
+        if (read_length(line, &framing->length, failure))
+            return BH_EPROTO;
+        has_length = true;
+    }
+    return 0;
+}
+
+static int split_head(struct bh_slice head, struct bh_header *headers, size_t count,
+                      struct bh_http_request *request, struct bh_http1_framing *framing,
+                      struct bh_http1_failure *failure) {
+    struct bh_slice line;
+    bh_slice_split(&head, '\n', &line);
+    int r = split_request_line(line, request, failure);
+    if (!r)
+        r = split_fields(head, headers, framing, failure);
+    if (!r && is_connect(request))
+        r = bh_http1_fail(failure, 501, "CONNECT is not served");
+    request->headers = headers;
+    request->header_count = count;
+    return r;
+}
+
+/* --- host and target --- */
 
 static size_t count_lines(const struct bh_http_request *request, struct bh_slice name) {
     size_t n = 0;
@@ -155,9 +178,7 @@ static int reduce_absolute(struct bh_http_request *request, struct bh_http1_fail
     if (!is_web_scheme(scheme) || !bh_slice_starts(rest, BH_SLICE("//")))
         return bh_http1_fail(failure, 400, "malformed request target");
     rest = bh_slice(rest.p + 2, rest.n - 2);
-    size_t n = 0;
-    while (n < rest.n && rest.p[n] != '/' && rest.p[n] != '?')
-        n++;
+    size_t n = authority_of(rest).n;
     request->host = bh_slice(rest.p, n);
     request->target = n == rest.n ? BH_SLICE("/") : bh_slice(rest.p + n, rest.n - n);
     if (n == 0 || !is_authority(request->host) || request->target.p[0] != '/')
@@ -206,17 +227,12 @@ static int read_codings(const struct bh_http_request *request, struct bh_http1_f
 
 static int read_framing(const struct bh_http_request *request, struct bh_http1_framing *framing,
                         struct bh_http1_failure *failure) {
-    size_t lengths = count_lines(request, BH_SLICE("Content-Length"));
-    bool coded = count_lines(request, BH_SLICE("Transfer-Encoding")) > 0;
-    *framing = (struct bh_http1_framing){.chunked = coded};
-    if (lengths > 1 || (coded && (lengths || request->minor == 0)))
+    framing->chunked = count_lines(request, BH_SLICE("Transfer-Encoding")) > 0;
+    if (!framing->chunked)
+        return 0;
+    if (count_lines(request, BH_SLICE("Content-Length")) || request->minor == 0)
         return bh_http1_fail(failure, 400, "ambiguous length of the body");
-    if (coded)
-        return read_codings(request, failure);
-    if (lengths &&
-        bh_slice_u64(value_of(request, BH_SLICE("Content-Length")), UINT64_MAX, &framing->length))
-        return bh_http1_fail(failure, 400, "malformed Content-Length");
-    return 0;
+    return read_codings(request, failure);
 }
 
 /* --- options of the client --- */
@@ -240,8 +256,8 @@ static void read_options(struct bh_http_request *request, const struct bh_http1_
 int bh_http1_parse_head(struct bh_slice head, struct bh_header *headers, size_t count,
                         struct bh_http_request *request, struct bh_http1_framing *framing,
                         struct bh_http1_failure *failure) {
-    struct split split = {.request = request, .headers = headers, .room = count};
-    int r = split_head(head, &split, failure);
+    *framing = (struct bh_http1_framing){0};
+    int r = split_head(head, headers, count, request, framing, failure);
     if (!r)
         r = read_host(request, failure);
     if (!r)

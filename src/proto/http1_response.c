@@ -8,14 +8,8 @@
 #include "bellhop/base/error.h"
 #include "http1_line.h"
 
-#include <http_parser.h>
 #include <stdio.h>
 #include <time.h>
-
-const char *bh_http_reason(int status) {
-    const char *reason = http_status_str((enum http_status)status);
-    return reason[0] == '<' ? "Unknown" : reason;
-}
 
 bool bh_http1_headers_ok(const struct bh_header *headers, size_t count) {
     for (size_t i = 0; i < count; i++)

@@ -101,6 +101,23 @@ static void methods(void **state) {
            HTTP("CONNECT / HTTP/1.1\r\nHost: h\r\n\r\n", "error 501|"));
 }
 
+static void connect_is_checked_and_not_served(void **state) {
+#define CONNECT(target) "CONNECT " target " HTTP/1.1\r\nHost: h\r\n\r\n"
+    EXPECT(
+        HTTP(CONNECT("h"), "error 501|"), HTTP(CONNECT("[::1]:80"), "error 501|"),
+        HTTP(CONNECT("me@h:80"), "error 501|"), HTTP(CONNECT("@a@b@"), "error 501|"),
+        HTTP(CONNECT("h/#x"), "error 501|"), HTTP(CONNECT("h?#|"), "error 501|"),
+        HTTP(CONNECT("?"), "error 501|"), HTTP(CONNECT("http://h/"), "error 501|"),
+        HTTP(CONNECT("h#x"), "error 400|"), HTTP(CONNECT("me@@h"), "error 400|"),
+        HTTP(CONNECT("@@"), "error 400|"), HTTP(CONNECT("a|b"), "error 400|"),
+        HTTP("CONNECT h HTTP/1.1\r\n\r\n", "error 501|"),
+        HTTP("CONNECT h HTTP/1.1\r\nTransfer-Encoding: x\r\n\r\n", "error 501|"),
+        HTTP("CONNECT h HTTP/1.1\r\nContent-Length: x\r\n\r\n", "error 400|"),
+        HTTP("CONNECT h HTTP/1.1\r\nContent-Length:\r\n\r\n", "error 400|"),
+        HTTP("CONNECT h HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", "error 400|"));
+#undef CONNECT
+}
+
 static void versions(void **state) {
     EXPECT(HTTP("GET / HTTP/1.0\r\n\r\n", "GET / 1.0   {}|"),
            HTTP("GET / HTTP/1.2\r\nHost: h\r\n\r\n", "error 505|"),
@@ -206,7 +223,12 @@ static void lengths_that_smuggle(void **state) {
            HTTP(POST("Content-Length: \r\n\r\n"), "error 400|"),
            HTTP(POST("Content-Length: 18446744073709551616\r\n\r\n"), "error 400|"),
            HTTP(POST("Content-Length: 18446744073709551619\r\n\r\nabc"), "error 400|"),
+           HTTP(POST("Content-Length: 18446744073709551610\r\n\r\n"), "error 400|"),
+           HTTP(POST("Content-Length: 18446744073709551609\r\n\r\n"), "error 413|"),
            HTTP(POST("Content-Length: 99999999999999999999999999\r\n\r\n"), "error 400|"),
+           HTTP(POST("Content-Length: 3\t\r\n\r\nabc"), "error 400|"),
+           HTTP(POST("Content-Length: 3 \t\r\n\r\nabc"), "error 400|"),
+           HTTP(POST("Content-Length:\t 003  \r\n\r\nabc"), "POST / 1.1 h K {abc}|"),
            HTTP(POST("Content-Length: 1000000000000000000\r\n\r\n"), "error 413|"),
            HTTP("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "error 400|"));
 }
@@ -392,6 +414,7 @@ int main(void) {
         cmocka_unit_test(bad_targets),
         cmocka_unit_test(bad_request_lines),
         cmocka_unit_test(methods),
+        cmocka_unit_test(connect_is_checked_and_not_served),
         cmocka_unit_test(versions),
         cmocka_unit_test(hosts),
         cmocka_unit_test(keep_alive),

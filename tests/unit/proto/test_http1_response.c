@@ -120,15 +120,6 @@ static void headers_that_must_not_be_sent(void **state) {
     bh_bytes_free(&out);
 }
 
-static void reasons(void **state) {
-    assert_string_equal(bh_http_reason(101), "Switching Protocols");
-    assert_string_equal(bh_http_reason(200), "OK");
-    assert_string_equal(bh_http_reason(426), "Upgrade Required");
-    assert_string_equal(bh_http_reason(431), "Request Header Fields Too Large");
-    assert_string_equal(bh_http_reason(299), "Unknown");
-    assert_string_equal(bh_http_reason(-1), "Unknown");
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_with_everything),
@@ -137,7 +128,6 @@ int main(void) {
         cmocka_unit_test(answers_without_a_body),
         cmocka_unit_test(dates),
         cmocka_unit_test(headers_that_must_not_be_sent),
-        cmocka_unit_test(reasons),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
