@@ -38,8 +38,6 @@ struct bh_http1 {
     struct bh_http1_failure failure;
 };
 
-bool bh_http1_by_library;
-
 struct bh_http1 *bh_http1_new(const struct bh_http_limits *limits) {
     struct bh_http1 *h = bh_calloc(1, sizeof *h);
     h->limits = limits;
@@ -84,9 +82,8 @@ static int fail_long_head(struct bh_http1 *h) {
 static int end_head(struct bh_http1 *h) {
     size_t count = h->lines - 1;
     h->headers = bh_calloc(count, sizeof *h->headers);
-    int r = (bh_http1_by_library ? bh_http1_parse_head_library : bh_http1_parse_head)(
-        bh_slice(h->head.p, h->line_start), h->headers, count, &h->request, &h->framing,
-        &h->failure);
+    int r = bh_http1_parse_head(bh_slice(h->head.p, h->line_start), h->headers, count, &h->request,
+                                &h->framing, &h->failure);
     if (r)
         return r;
     if (h->framing.length > h->limits->body_bytes)

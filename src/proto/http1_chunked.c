@@ -1,9 +1,8 @@
 /* http1_chunked.c - a strict decoder of chunked bodies.
  *
- * http_parser as Debian builds it takes any two bytes for the CR LF after a chunk and any number
- * of extension bytes. Both have served to smuggle requests, so the coding is decoded here: it is
- * lines and counted data, each line checked like a header's. Extensions and trailers are read,
- * counted against limits->head_bytes, and dropped. */
+ * Parsers that take any two bytes for the CR LF after a chunk, or any number of extension bytes,
+ * have been used to smuggle requests. So each line is checked like a header's. Extensions and
+ * trailers are read, counted against limits->head_bytes, and dropped. */
 #include "http1_chunked.h"
 
 #include "bellhop/base/error.h"

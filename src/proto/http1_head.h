@@ -20,10 +20,4 @@ int bh_http1_parse_head(struct bh_slice head, struct bh_header *headers, size_t 
                         struct bh_http_request *request, struct bh_http1_framing *framing,
                         struct bh_http1_failure *failure);
 
-/* The same by http_parser, and which of the two serves: for the comparison of both. */
-int bh_http1_parse_head_library(struct bh_slice head, struct bh_header *headers, size_t count,
-                                struct bh_http_request *request, struct bh_http1_framing *framing,
-                                struct bh_http1_failure *failure);
-extern bool bh_http1_by_library;
-
 #endif

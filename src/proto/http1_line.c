@@ -1,9 +1,9 @@
 /* http1_line.c - strict checks of lines.
  *
  * Two parsers that disagree on where a request ends are a way to smuggle one past the other, and
- * they disagree on odd bytes: a bare LF or CR, NUL, a blank before the colon, a folded line. Debian
- * builds http_parser without its strict checks, so none of these may reach it. A line is checked
- * while it is collected: a control character fails at once. */
+ * they disagree on odd bytes: a bare LF or CR, NUL, a blank before the colon, a folded line. None
+ * of these gets past this file. A line is checked while it is collected: a control character fails
+ * at once. */
 #include "http1_line.h"
 
 #include "bellhop/base/error.h"

@@ -49,7 +49,6 @@ local libraries = {
     { "^event2/", "^io/" },
     { "^openssl/ssl%.h$", "^io/" },
     { "^openssl/", "^base/", "^io/tls" },
-    { "^http_parser%.h$", "^proto/" },
     { "^zlib%.h$", "^proto/" },
     { "^hiredis/", "^backend/redis/" },
     { "^curl/", "^backend/http/" },

@@ -6,8 +6,8 @@
 
 # shellcheck disable=SC2034 # for the scripts that source this
 build_packages=(gcc:gcc libc6-dev cmake:cmake ninja:ninja-build liblua5.4-dev libevent-dev
-    libhiredis-dev libcurl4-openssl-dev libssl-dev libcjson-dev libhttp-parser-dev
-    zlib1g-dev curl:curl)
+    libhiredis-dev libcurl4-openssl-dev libssl-dev libcjson-dev zlib1g-dev
+    curl:curl)
 # shellcheck disable=SC2034
 test_packages=(libcmocka-dev lua5.4:lua5.4 busted:lua-busted lua-socket lua-sec lua-zlib
     luacheck:lua-check openssl:openssl shellcheck:shellcheck

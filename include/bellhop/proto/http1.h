@@ -1,12 +1,12 @@
 /* http1.h - HTTP/1.1: requests from bytes, responses to bytes.
  *
- * The head is split by http_parser; this module gathers it, bounds it, checks it strictly, and
- * turns it into a struct bh_http_request. Requests are parsed one at a time: pipelined bytes stay
- * with the caller until it has answered. A body, chunked or with a Content-Length, is delivered
- * whole, up to a limit. Requests that could be used for smuggling fail with 400: Content-Length
- * with Transfer-Encoding, two Content-Lengths, a missing or second Host in HTTP/1.1, obsolete line
- * folding, NUL or bare CR or LF in a header. Memory: the size of the head and the body, at most
- * their limits; none between requests. No sockets, no clock. Thread: any, one owner. */
+ * Heads are collected within limits, checked strictly and parsed into a struct bh_http_request.
+ * Requests are parsed one at a time: pipelined bytes stay with the caller until it has answered. A
+ * body, chunked or with a Content-Length, is delivered whole, up to a limit. Requests that could be
+ * used for smuggling fail with 400: Content-Length with Transfer-Encoding, two Content-Lengths, a
+ * missing or second Host in HTTP/1.1, obsolete line folding, NUL or bare CR or LF in a header.
+ * Memory: the size of the head and the body, at most their limits; none between requests. No
+ * sockets, no clock. Thread: any, one owner. */
 #ifndef BELLHOP_PROTO_HTTP1_H
 #define BELLHOP_PROTO_HTTP1_H
 

@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <http_parser.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +28,7 @@ struct link {
     struct bytes out;
     char line[256]; /* an incomplete answer of Redis or NATS */
     size_t line_len;
-    http_parser parser;
+    struct bytes response; /* received so far, of HTTP */
 };
 
 struct queued {
@@ -138,15 +137,42 @@ static void put_http(struct link *link, unsigned number) {
     link->busy = true;
 }
 
-static int on_answer(http_parser *parser) {
-    struct link *link = parser->data;
-    if (parser->status_code / 100 != 2)
-        die("publish failed: HTTP status %u", parser->status_code);
-    link->busy = false;
-    return 0;
+/* What follows `name` in the head, which ends at `body`; or NULL. */
+static const char *find_field(const char *head, const char *body, const char *name) {
+    const char *at = strcasestr(head, name);
+    return at && at < body ? at + strlen(name) : NULL;
 }
 
-static const http_parser_settings http_events = {.on_message_complete = on_answer};
+/* One response at a time is due. A chunked one has no trailers. */
+static bool is_complete(const char *response, size_t len) {
+    const char *body = strstr(response, "\r\n\r\n"), *length;
+    if (!body)
+        return false;
+    body += 4;
+    if (find_field(response, body, "\r\nTransfer-Encoding: chunked"))
+        return strcmp(response + len - 7, "\r\n0\r\n\r\n") == 0;
+    length = find_field(response, body, "\r\nContent-Length:");
+    size_t expected = length ? strtoul(length, NULL, 10) : 0;
+    size_t received = len - (size_t)(body - response);
+    if (received > expected)
+        die("publishing: an HTTP response without a request");
+    return received == expected;
+}
+
+static void read_response(struct link *link, const char *bytes, size_t len) {
+    struct bytes *response = &link->response;
+    unsigned status;
+    bytes_append(response, bytes, len);
+    bytes_append(response, "", 1); /* for the functions on strings */
+    if (!is_complete((char *)response->at, --response->len))
+        return;
+    if (sscanf((char *)response->at, "HTTP/1.%*1u %u", &status) != 1)
+        die("publishing: not an HTTP response");
+    if (status / 100 != 2)
+        die("publish failed: HTTP status %u", status);
+    response->len = 0;
+    link->busy = false;
+}
 
 static void put(struct link *link, unsigned number, uint64_t stamp) {
     struct worker *worker = link->publisher->worker;
@@ -195,9 +221,7 @@ static void ready(struct source *source, uint32_t events) {
         read_lines(link, buffer, (size_t)n);
         return;
     }
-    if (http_parser_execute(&link->parser, &http_events, buffer, (size_t)n) != (size_t)n)
-        die("publishing: invalid HTTP response: %s",
-            http_errno_description(HTTP_PARSER_ERRNO(&link->parser)));
+    read_response(link, buffer, (size_t)n);
     send_queued(link->publisher);
 }
 
@@ -238,8 +262,6 @@ static void open_link(struct publisher *p, struct link *link) {
         die("publishing to %s: %s", o->publish_host, strerror(errno));
     setsockopt(link->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     fcntl(link->fd, F_SETFL, O_NONBLOCK);
-    http_parser_init(&link->parser, HTTP_RESPONSE);
-    link->parser.data = link;
     worker_watch(p->worker, link->fd, &link->source, EPOLLIN);
     if (o->publish == PUBLISH_NATS)
         append(link, "CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"c\"}\r\n");
