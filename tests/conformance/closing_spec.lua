@@ -1,6 +1,6 @@
 -- The cases 7 (closing) of the Autobahn test suite for servers.
 --
--- BELLHOP_CONFORMANCE_PORT runs the cases against an echo server that is already there.
+-- BELLHOP_CONFORMANCE_PORT runs the cases against another echo server on this port.
 package.path = "tests/conformance/?.lua;tests/support/?.lua;" .. package.path
 local peer = require "peer"
 local suite = require "suite"
@@ -16,7 +16,7 @@ local function codes_of(ranges)
     return list
 end
 
--- RFC 6455, section 7.4, and the registry of IANA: what may stand in a close frame.
+-- RFC 6455, section 7.4, and the registry of IANA: the codes of a close frame.
 local VALID = codes_of {{1000, 1003}, {1007, 1014}, {3000, 3010}, {3999, 4010}, {4400, 4410}, {4998, 4999}}
 local INVALID = codes_of {
     {0, 20}, {100, 104}, {255, 257}, {990, 999}, {1004, 1006}, {1015, 1030}, {1100, 1100}, {1999, 2001},
@@ -27,7 +27,7 @@ describe("conformance: closing", function()
     setup(function() suite.start() end)
     teardown(suite.stop)
 
-    it("7.1 closes once, and answers nothing behind the close frame", suite.group(function(case)
+    it("7.1 closes once, and ignores frames after the close frame", suite.group(function(case)
         local behind = {
             {"nothing", ""},
             {"7.1.2 a second close frame", close_frame(1000)},
@@ -80,7 +80,7 @@ describe("conformance: closing", function()
         end
     end))
 
-    it("7.3 takes payloads of 0 and of 2 to 125 bytes", suite.group(function(case)
+    it("7.3 accepts payloads of 0 and of 2 to 125 bytes", suite.group(function(case)
         for _, chop in ipairs {200, 1} do
             case("7.3.1 0 bytes", function(p)
                 p:send(frame(CLOSE, ""), chop)
@@ -109,7 +109,7 @@ describe("conformance: closing", function()
         end)
     end))
 
-    it("7.5 wants reasons in UTF-8", suite.group(function(case)
+    it("7.5 requires reasons in UTF-8", suite.group(function(case)
         local good = {"Hello-µ@ßöäüàá-UTF-8!!", ("ß"):rep(61), "κόσμε", "\u{10ffff}", "\0", "\u{ffff}"}
         local bad = {
             "\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited", "\xff", "\xc3", "\xc0\xaf", "\x80",
@@ -126,14 +126,14 @@ describe("conformance: closing", function()
         end
     end))
 
-    it("7.7 echoes the codes that may be sent", suite.group(function(case)
+    it("7.7 echoes valid codes", suite.group(function(case)
         for _, code in ipairs(VALID) do
             case("7.7 code " .. code, function(p) p:close(code) end)
             case("7.7 code " .. code .. " with a reason", function(p) p:close(code, "reason") end)
         end
     end))
 
-    it("7.9 and 7.13 refuses the others", suite.group(function(case)
+    it("7.9 and 7.13 refuses invalid codes", suite.group(function(case)
         for _, code in ipairs(INVALID) do
             for _, reason in ipairs {"", "reason"} do
                 case(("7.9 code %d with reason %q"):format(code, reason), function(p)
@@ -144,7 +144,7 @@ describe("conformance: closing", function()
         end
     end))
 
-    it("7 takes the end of a client that answers late, wrongly or not at all", suite.group(function(case)
+    it("7 handles clients that answer the close frame late, wrongly or not at all", suite.group(function(case)
         local answers = {
             {"the same code", close_frame(1002)}, {"no code", frame(CLOSE, "")}, {"another code", close_frame(1000)},
             {"an invalid code", close_frame(999)}, {"more violations", frame(3, "x"):rep(100)},

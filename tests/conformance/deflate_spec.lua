@@ -1,8 +1,8 @@
 -- The cases 12 and 13 (permessage-deflate) of the Autobahn test suite for servers, the examples of
--- RFC 7692, and what a server has to refuse.
+-- RFC 7692, and what a server must refuse.
 --
 -- BELLHOP_CONFORMANCE_SCALE (default 1) multiplies the numbers of messages;
--- BELLHOP_CONFORMANCE_PORT runs the cases against an echo server that is already there.
+-- BELLHOP_CONFORMANCE_PORT runs the cases against another echo server on this port.
 package.path = "tests/conformance/?.lua;tests/support/?.lua;" .. package.path
 local distances = require "distances"
 local peer = require "peer"
@@ -14,7 +14,7 @@ local frame = peer.frame
 local HINTS = "permessage-deflate; client_no_context_takeover; client_max_window_bits"
 local BROWSER = "permessage-deflate; client_max_window_bits"
 
--- --- what the messages hold ---
+-- --- content of messages ---
 
 local SOURCE = 256 * 1024
 
@@ -73,7 +73,7 @@ local function compressed(case, name, offer, fn)
     end, offer)
 end
 
--- Messages of all sizes from one content, each from another place of it.
+-- Messages of all sizes, each from another place of the same content.
 local function echo_all(case, name, offer, content)
     for _, size in ipairs(sizes) do
         local n, fragment = size[1], size[2]
@@ -86,7 +86,7 @@ local function echo_all(case, name, offer, content)
                 smaller = smaller or #answer.wire < n
             end
             if n >= 1024 and content[3] ~= contents[5][3] and not smaller then
-                error("the server agreed on compression, and compresses nothing", 0)
+                error("the server negotiated compression and does not compress", 0)
             end
         end)
     end
@@ -121,7 +121,7 @@ local offers = {
     {"an impossible window in the first offer", "permessage-deflate; server_max_window_bits=16, permessage-deflate"},
 }
 
--- Offers that nobody may accept.
+-- Offers that a server must decline.
 local declined = {
     "permessage-gzip", "permessage-deflate; unknown", "permessage-deflate; server_max_window_bits",
     "permessage-deflate; server_max_window_bits=7", "permessage-deflate; server_max_window_bits=16",
@@ -136,8 +136,8 @@ local declined = {
     "permessage-deflate; server_max_window_bits=10; server_max_window_bits=10",
 }
 
--- Text of 16 letters at random, in which blocks come back from ever farther away: whoever has a
--- larger window uses it.
+-- Random text of 16 letters with blocks repeated from increasing distances: a larger window compresses
+-- it better.
 local function far_repeats()
     local function letters(n) return (suite.random_bytes(n):gsub(".", function(c) return ("%x"):format(c:byte() & 15) end)) end
     local block = letters(120)
@@ -161,10 +161,10 @@ local function cases(takes_over)
         end))
     end
 
-    it("13 declines what it may not accept, and goes on without", suite.group(function(case)
+    it("13 declines invalid offers, and continues without compression", suite.group(function(case)
         for _, offer in ipairs(declined) do
             case(offer, function(p)
-                if p.deflating then error("accepted with " .. p.answer, 0) end
+                if p.deflating then error("accepted: " .. p.answer, 0) end
                 local payload = contents[1][3]:sub(1, 5000)
                 p:text(payload)
                 p:expect(TEXT, payload)
@@ -181,7 +181,7 @@ local function cases(takes_over)
         end, "permessage-deflate; server_max_window_bits=8")
     end))
 
-    it("13 looks back no farther than agreed on", suite.group(function(case)
+    it("13 stays within the negotiated window", suite.group(function(case)
         for bits = 9, 15 do
             for _, rest in ipairs {"", "; server_no_context_takeover"} do
                 local offer = ("permessage-deflate; server_max_window_bits=%d%s"):format(bits, rest)
@@ -191,7 +191,7 @@ local function cases(takes_over)
                         if not answer.compressed then error("not compressed", 0) end
                         local farthest, window = distances(answer.wire), 1 << p.deflating.server_bits
                         if farthest > window then
-                            error(("it looks back %d bytes, with a window of %d"):format(farthest, window), 0)
+                            error(("distance of %d bytes with a window of %d"):format(farthest, window), 0)
                         end
                     end
                 end)
@@ -199,11 +199,11 @@ local function cases(takes_over)
         end
     end))
 
-    it("13 takes the context over, if the server is to and the client agrees", suite.group(function(case)
+    it("13 takes over the context if both sides agreed", suite.group(function(case)
         for i, offer in ipairs {"permessage-deflate", BROWSER, "permessage-deflate; server_no_context_takeover"} do
             compressed(case, offer, offer, function(p)
                 local expected = takes_over and i < 3
-                if p.deflating.server_takeover ~= expected then error("answered with " .. p.answer, 0) end
+                if p.deflating.server_takeover ~= expected then error("answered: " .. p.answer, 0) end
                 local payload = far_repeats():sub(1, 6000)
                 echo(p, TEXT, payload)
                 local again = echo(p, TEXT, payload)
@@ -212,7 +212,7 @@ local function cases(takes_over)
         end
     end))
 
-    it("13 keeps what a client with the largest window refers to", suite.group(function(case)
+    it("13 keeps the whole window of a client with the largest one", suite.group(function(case)
         for _, offer in ipairs {"permessage-deflate", BROWSER, HINTS} do
             compressed(case, offer, offer, function(p)
                 local block = suite.random_bytes(900)
@@ -225,7 +225,7 @@ local function cases(takes_over)
         end
     end))
 
-    it("12 takes the examples of RFC 7692, whole and cut anywhere", suite.group(function(case)
+    it("12 accepts the examples of RFC 7692, whole and cut anywhere", suite.group(function(case)
         local examples = {
             {"7.2.3.1 one block", "\xf2\x48\xcd\xc9\xc9\x07\x00"},
             {"7.2.3.3 no compression", "\x00\x05\x00\xfa\xffHello\x00"},
@@ -268,7 +268,7 @@ local function cases(takes_over)
         end)
     end))
 
-    it("12 takes messages that are not compressed, and mixes them", suite.group(function(case)
+    it("12 accepts uncompressed messages between compressed ones", suite.group(function(case)
         for _, offer in ipairs {HINTS, BROWSER, "permessage-deflate", "permessage-deflate; server_no_context_takeover"} do
             compressed(case, offer, offer, function(p)
                 for i = 1, 60 do
@@ -301,7 +301,7 @@ local function cases(takes_over)
         compressed(case, "a close frame with a long reason", HINTS, function(p) p:close(1000, ("a"):rep(123)) end)
     end))
 
-    it("12 refuses reserved bits where they mean nothing", suite.group(function(case)
+    it("12 refuses reserved bits without a meaning", suite.group(function(case)
         local bad = {}
         for rsv = 1, 7 do
             for name, opcode in pairs {close = CLOSE, ping = peer.PING, pong = peer.PONG, continuation = CONTINUATION} do
@@ -320,7 +320,7 @@ local function cases(takes_over)
         end
     end))
 
-    -- RFC 7692 leaves the code open; both say that the client is to blame.
+    -- RFC 7692 does not specify the code; both blame the client.
     local function fails_somehow(p, answer)
         local code = answer and answer.opcode == CLOSE and string.unpack(">I2", answer.payload)
         if code ~= 1002 and code ~= 1007 then
@@ -330,7 +330,7 @@ local function cases(takes_over)
         p:expect_end()
     end
 
-    -- The harm is the sender's alone.
+    -- Legal: only the sender has a disadvantage.
     local function beside_a_witness(p, offer, bytes, check)
         local witness = suite.connect(offer)
         echo(witness, TEXT, "Hello, witness! Hello, witness!")
@@ -340,13 +340,13 @@ local function cases(takes_over)
         witness:close(1000)
     end
 
-    it("12 refuses what does not inflate", suite.group(function(case)
+    it("12 refuses invalid DEFLATE data", suite.group(function(case)
         local bad = {
             {"a reserved block type", "\xff\xff\xff\xff"}, {"a wrong stored length", "\x00\x05\x00\x00\x00Hello"},
             {"a distance before the beginning", "\x03\x02\x00"}, {"a bad code table", "\xfd\xff\xff\xff\xff\xff\xff\xff"},
             {"noise", "\x07" .. suite.random_bytes(50000)},
         }
-        -- Of which zlib does not complain by itself.
+        -- Not an error for zlib itself.
         local doubtful = {
             {"nothing at all", ""}, {"a block cut off", "\xf2\x48\xcd"}, {"a final block without an empty one", "\3\0"},
             {"bytes behind the final block", "\xf3\x48\xcd\xc9\xc9\x07\x00\xff\xff"},
@@ -367,7 +367,7 @@ local function cases(takes_over)
         end
     end))
 
-    it("12 wants UTF-8 inside, too", suite.group(function(case)
+    it("12 requires UTF-8 inside, too", suite.group(function(case)
         for _, bytes in ipairs {"\xff", "Hello \xc0\xaf", "\xed\xa0\x80", "cut \xc3", ("x"):rep(70000) .. "\xf4\x90\x80\x80"} do
             for _, fragment in ipairs {0, 1, 1000} do
                 if fragment ~= 1 or #bytes < 100 then
@@ -384,7 +384,7 @@ local function cases(takes_over)
         end)
     end))
 
-    it("12 echoes large messages, and refuses what grows beyond the limit", suite.group(function(case)
+    it("12 echoes large messages, and refuses messages that inflate beyond the limit", suite.group(function(case)
         local MIB = 1024 * 1024
         for _, n in ipairs {MIB, 4 * MIB, 16 * MIB} do
             compressed(case, n // MIB .. " MiB", BROWSER, function(p) echo(p, TEXT, suite.text(n), 0) end)
@@ -398,7 +398,7 @@ local function cases(takes_over)
         collectgarbage()
     end))
 
-    it("12 sends broadcasts between its answers", suite.group(function(case)
+    it("12 sends broadcasts between its replies", suite.group(function(case)
         for _, offer in ipairs {HINTS, BROWSER, "permessage-deflate; server_max_window_bits=9"} do
             compressed(case, offer, offer, function(p)
                 local other = suite.connect "permessage-deflate"
@@ -417,7 +417,7 @@ local function cases(takes_over)
         end
     end))
 
-    it("12 keeps the contexts of connections apart", suite.group(function(case)
+    it("12 has a context for each connection", suite.group(function(case)
         for _, offer in ipairs {HINTS, BROWSER, "permessage-deflate"} do
             compressed(case, offer, offer, function(p)
                 local peers = {p}
@@ -438,7 +438,7 @@ local function cases(takes_over)
     end))
 end
 
--- As the server is by default, and as it may be configured.
+-- The default of the server, and the other configuration.
 local modes = {
     {"without context takeover", {}, false},
     {"with context takeover", {

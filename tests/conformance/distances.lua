@@ -1,5 +1,5 @@
--- The farthest that a DEFLATE stream (RFC 1951) looks back: what zlib's inflate does not tell. Slow and
--- plain; it follows the symbols without producing any output.
+-- The largest distance in a DEFLATE stream (RFC 1951), which zlib's inflate does not return. Slow and
+-- simple: it decodes the symbols without producing output.
 local LENGTH_EXTRA = {[0] = 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0}
 local ORDER = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
 
@@ -8,7 +8,7 @@ local function reader(bytes)
     local r = {}
     function r.bits(n)
         while count < n do
-            held = held | assert(bytes:byte(at), "the DEFLATE stream is cut off") << count
+            held = held | assert(bytes:byte(at), "truncated DEFLATE stream") << count
             at, count = at + 1, count + 8
         end
         local value = held & ((1 << n) - 1)
@@ -18,14 +18,14 @@ local function reader(bytes)
     function r.skip_stored()
         held, count = 0, 0
         local n, complement = string.unpack("<I2I2", bytes, at)
-        assert(n ~ complement == 0xffff, "a stored block of a wrong length")
+        assert(n ~ complement == 0xffff, "stored block with a wrong length")
         at = at + 4 + n
     end
     function r.at_end() return at > #bytes and count < 3 end
     return r
 end
 
--- lengths: symbol -> bits of its code. A function that reads one symbol.
+-- lengths: symbol -> bits of its code. Returns a function that reads one symbol.
 local function decoder(r, lengths)
     local count, first, symbols, code = {}, {}, {}, 0
     for bits = 1, 15 do count[bits] = 0 end
@@ -99,7 +99,7 @@ local function farthest_of_block(r, next_literal, next_distance)
     end
 end
 
--- bytes: the payload of one compressed message, as it came.
+-- bytes: the payload of one compressed message.
 return function(bytes)
     local r = reader(bytes .. "\0\0\xff\xff")
     local farthest = 0

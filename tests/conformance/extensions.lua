@@ -1,4 +1,4 @@
--- permessage-deflate on the side of a client: is an answer legal, and what does it mean.
+-- permessage-deflate on the client: whether an answer is legal, and its meaning.
 local extensions = {}
 
 local KNOWN = {
@@ -12,14 +12,14 @@ local function parameter(text)
     return name, value:match '^"(.*)"$' or value
 end
 
--- The value of a header: a list of {name, parameters (name -> text or true)}.
+-- Parses a header: a list of {name, parameters (name -> text or true)}.
 function extensions.parse(header)
     local list = {}
     for item in (header .. ","):gmatch "([^,]*)," do
         local entry
         for part in (item .. ";"):gmatch "([^;]*);" do
             local name, value = parameter(part)
-            if not name then error(("no extension: %q"):format(header), 0) end
+            if not name then error(("not an extension: %q"):format(header), 0) end
             if not entry then
                 entry = {name = name, parameters = {}}
             elseif entry.parameters[name] then
@@ -37,7 +37,7 @@ local function bits(value)
     return type(value) == "string" and (value:find "^[89]$" or value:find "^1[0-5]$") and math.tointeger(tonumber(value))
 end
 
--- Why this is no answer to this offer, or nil (RFC 7692, section 7.1).
+-- Why this answer is not legal for this offer, or nil (RFC 7692, section 7.1).
 local function fault(offered, answered)
     for name, value in pairs(answered) do
         if not KNOWN[name] then return name .. " is unknown" end
@@ -57,7 +57,7 @@ local function fault(offered, answered)
     return nil
 end
 
--- What holds on a connection. A client keeps to the hints of its own offer, too.
+-- The negotiated parameters. A client also keeps to the hints of its own offer.
 local function meaning(offered, answered)
     return {
         server_takeover = not answered.server_no_context_takeover,

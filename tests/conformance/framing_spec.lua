@@ -2,7 +2,7 @@
 -- 10 (fragments of odd sizes) of the Autobahn test suite for servers, and random sequences of frames.
 --
 -- BELLHOP_CONFORMANCE_SCALE (default 1) multiplies the numbers of messages and random cases;
--- BELLHOP_CONFORMANCE_PORT runs the cases against an echo server that is already there.
+-- BELLHOP_CONFORMANCE_PORT runs the cases against another echo server on this port.
 package.path = "tests/conformance/?.lua;tests/support/?.lua;" .. package.path
 local peer = require "peer"
 local suite = require "suite"
@@ -13,7 +13,7 @@ local frame = peer.frame
 
 local kinds = {text = TEXT, binary = BINARY}
 
--- How frames travel: all in one write, a frame a write, a byte a write.
+-- How frames are written: all at once, one by one, byte by byte.
 local ways = {
     {"at once", function(p, frames) p:send(table.concat(frames)) end},
     {"frame by frame", function(p, frames) for _, bytes in ipairs(frames) do p:send(bytes) end end},
@@ -79,8 +79,7 @@ describe("conformance: framing", function()
         end
     end))
 
-    -- One that must not be, alone, behind a good message, and with a ping behind it that gets no
-    -- answer any more.
+    -- An invalid frame: alone, after a valid message, and before a ping, which must not be answered.
     local function violation(case, name, bad, code)
         for _, way in ipairs(ways) do
             case(("%s, %s"):format(name, way[1]), function(p)
@@ -118,7 +117,7 @@ describe("conformance: framing", function()
         end
     end))
 
-    it("5 puts fragments together, with control frames between them", suite.group(function(case)
+    it("5 joins fragments, with control frames between them", suite.group(function(case)
         for kind, opcode in pairs(kinds) do
             for _, way in ipairs(ways) do
                 local function valid(name, frames, answers)
@@ -220,7 +219,7 @@ describe("conformance: framing", function()
         end
     end))
 
-    -- Valid frames in any order, and what they are to be answered with.
+    -- Valid frames in random order, and the expected answers.
     local function random_sequence(length)
         local frames, answers, opcode, gathered = {}, {}, nil, {}
         while #frames < length or opcode do

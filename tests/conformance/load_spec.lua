@@ -1,8 +1,8 @@
--- The cases 9 (limits and performance) of the Autobahn test suite for servers: what is large, what
--- comes in many pieces, and what is many. Nothing is timed here.
+-- The cases 9 (limits and performance) of the Autobahn test suite for servers: large messages,
+-- messages in many pieces, and many messages. Nothing is timed here.
 --
 -- BELLHOP_CONFORMANCE_SCALE (default 1) multiplies the numbers of messages;
--- BELLHOP_CONFORMANCE_PORT runs the cases against an echo server that is already there.
+-- BELLHOP_CONFORMANCE_PORT runs the cases against another echo server on this port.
 package.path = "tests/conformance/?.lua;tests/support/?.lua;" .. package.path
 local peer = require "peer"
 local suite = require "suite"
@@ -10,7 +10,7 @@ local suite = require "suite"
 local KIB, MIB = 1024, 1024 * 1024
 local kinds = {{"text", peer.TEXT}, {"binary", peer.BINARY}}
 
--- Random bytes of any length, from a mebibyte of them.
+-- Random bytes of any length, made from one MiB.
 local noise = suite.random_bytes(MIB)
 
 local function payload_of(opcode, n)
@@ -58,7 +58,7 @@ describe("conformance: load", function()
         end
     end))
 
-    it("9.7 and 9.8 echo many messages, one by one and many at once", suite.group(function(case)
+    it("9.7 and 9.8 echo many messages, one by one and in batches", suite.group(function(case)
         for _, kind in ipairs(kinds) do
             for _, n in ipairs {0, 16, 64, 256, 1024, 4096} do
                 local payload = payload_of(kind[2], n)
@@ -87,7 +87,7 @@ describe("conformance: load", function()
         end
     end))
 
-    it("9 keeps connections apart", suite.group(function(case)
+    it("9 serves connections independently", suite.group(function(case)
         case("20 connections that send in turns", function(p)
             local peers, pieces, texts = {p}, {}, {}
             for i = 2, 20 do peers[i] = suite.connect() end

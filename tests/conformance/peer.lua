@@ -1,8 +1,8 @@
--- A WebSocket client that is strict about every byte that comes, and free in what it sends. It is
--- written from RFC 6455 and RFC 7692 alone and shares nothing with the server.
+-- A WebSocket client that checks every received byte and can send anything. It is written from RFC 6455
+-- and RFC 7692 alone and shares no code with the server.
 --
--- Whatever the server does wrong raises an error. Nothing is read ahead of what is expected, so that
--- a frame too many shows up at the latest when the end of the connection is checked.
+-- Every violation by the server raises an error. Only expected bytes are read, so an extra frame is
+-- found at the latest when the end of the connection is checked.
 local extensions = require "extensions"
 local socket = require "socket"
 local zlib = require "zlib"
@@ -25,7 +25,7 @@ local function brief(bytes)
     return #bytes <= 80 and ("%q"):format(bytes) or ("%d bytes %q..."):format(#bytes, bytes:sub(1, 40))
 end
 
--- --- what is sent ---
+-- --- sending ---
 
 local function mask(payload, key)
     if key == NO_MASK then return payload end
@@ -35,8 +35,8 @@ local function mask(payload, key)
     return table.concat(parts):sub(1, #payload)
 end
 
--- The bytes of a frame. options: fin, rsv (0..7), key (4 bytes; random for short payloads), length
--- (what the header says, when more payload is to follow).
+-- The bytes of a frame. options: fin, rsv (0..7), key (4 bytes; random for short payloads), length (in
+-- the header, if more payload follows).
 function peer.frame(opcode, payload, options)
     options = options or {}
     local first = (options.fin == false and 0 or 0x80) | (options.rsv or 0) << 4 | opcode
@@ -52,7 +52,7 @@ function peer.frame(opcode, payload, options)
     return head .. key .. mask(payload, key)
 end
 
--- A message whose frames carry these payloads. rsv: of its first frame.
+-- A message of frames with these payloads. rsv: of its first frame.
 function peer.fragments(opcode, payloads, rsv)
     local frames = {}
     for i, payload in ipairs(payloads) do
@@ -74,8 +74,8 @@ function peer.cut(bytes, n)
     return pieces
 end
 
--- Sends, in writes of `chop` bytes. A server may end the connection, but not so hard that sending
--- fails: it takes what comes, until it has seen our end.
+-- Sends in writes of `chop` bytes. A server that closes the connection must still read until the client
+-- closes, so that sending does not fail.
 function peer:send(bytes, chop)
     chop = chop or math.max(#bytes, 1)
     for from = 1, #bytes, chop do
@@ -96,7 +96,7 @@ function peer:ping(payload) self:send(peer.frame(peer.PING, payload)) end
 
 local function deflater(bits) return zlib.deflate(6, -bits) end
 
--- The payload of a compressed message in pieces: what the deflater gave for each `fragment` bytes.
+-- The payload of a compressed message in pieces: the output for each `fragment` bytes of input.
 function peer:deflate(payload, fragment)
     if payload == "" then return {"\0"} end
     local agreed = self.deflating
@@ -114,19 +114,19 @@ function peer:inflate(payload)
     local i = agreed.server_takeover and self.inflater or zlib.inflate(-agreed.server_bits)
     local ok, data, eof = pcall(i, payload .. TAIL)
     if not ok then fail("the server's message does not inflate: %s", data) end
-    if eof then fail "the server ended the DEFLATE stream with its message" end
+    if eof then fail "the message ends the DEFLATE stream" end
     self.inflater = agreed.server_takeover and i or nil
     return data
 end
 
--- A message's bytes, compressed when that was agreed on, in frames of `fragment` bytes before
--- compression (0 or nil: one frame).
+-- The bytes of a message, compressed if negotiated, in frames of `fragment` bytes before compression
+-- (0 or nil: one frame).
 function peer:message(opcode, payload, fragment)
     if not self.deflating then return peer.fragments(opcode, peer.cut(payload, fragment or 0)) end
     return peer.fragments(opcode, self:deflate(payload, fragment), 4)
 end
 
--- --- what is received ---
+-- --- receiving ---
 
 function peer:read(n)
     if n == 0 then return "" end
@@ -148,16 +148,16 @@ end
 local function check_header(self, first, second)
     local opcode, rsv = first & 15, first >> 4 & 7
     if not NAMES[opcode] or opcode == 0 then fail("the server sends opcode %d", opcode) end
-    if second >= 128 then fail "the server masks" end
-    if first < 128 then fail "the server fragments" end
-    if opcode >= 8 and second > 125 then fail "a long control frame from the server" end
+    if second >= 128 then fail "masked frame from the server" end
+    if first < 128 then fail "fragmented message from the server" end
+    if opcode >= 8 and second > 125 then fail "control frame over 125 bytes from the server" end
     if rsv ~= 0 and not (rsv == 4 and self.deflating and opcode < 8) then
         fail("reserved bits %d in a %s frame from the server", rsv, NAMES[opcode])
     end
     return opcode, rsv
 end
 
--- {opcode, payload, wire (the payload as it came), compressed}; or nil, what came instead.
+-- {opcode, payload, wire (the payload before inflating), compressed}; or nil and the reason.
 function peer:receive()
     local head, why = self:read(2)
     if not head then return nil, why end
@@ -179,7 +179,7 @@ local function describe(frame)
     return NAMES[frame.opcode] .. " " .. brief(frame.payload)
 end
 
--- The next frame is exactly this one. Returns it.
+-- Requires exactly this frame next, and returns it.
 function peer:expect(opcode, payload)
     local frame, why = self:receive()
     if not frame or frame.opcode ~= opcode or frame.payload ~= payload then
@@ -188,37 +188,37 @@ function peer:expect(opcode, payload)
     return frame
 end
 
--- The server ends the connection: all was received, and it was no reset.
+-- Requires the end of the connection: no more bytes, and no reset.
 function peer:expect_end()
-    if not socket.select({self.sock}, nil, TIMEOUT)[1] then fail "the server leaves the connection open" end
-    if self.sock:getoption "error" then fail "the server resets the connection" end
+    if not socket.select({self.sock}, nil, TIMEOUT)[1] then fail "the server did not close the connection" end
+    if self.sock:getoption "error" then fail "the server reset the connection" end
     local extra, why = self.sock:receive(1)
     if extra then fail("behind the close frame comes byte 0x%02x", extra:byte()) end
     if why ~= "closed" then fail("instead of its end the connection has: %s", why) end
     self:drop()
 end
 
--- The next frame closes with this code (nil: with none), and the reason is text.
+-- Requires a close frame with this code (nil: without one) and a reason in UTF-8.
 function peer:expect_close(code)
     local frame, why = self:receive()
     if not frame or frame.opcode ~= peer.CLOSE then
         fail("expected close %s, got %s", code or "without a code", frame and describe(frame) or why)
     end
-    if #frame.payload == 1 then fail "half a close code" end
+    if #frame.payload == 1 then fail "close frame with one byte" end
     local got = #frame.payload > 0 and string.unpack(">I2", frame.payload) or nil
     if got ~= code then fail("expected close %s, got %s", code or "without a code", describe(frame)) end
     if not utf8.len(frame.payload:sub(3)) then fail "the reason of a close frame is not UTF-8" end
     return frame
 end
 
--- The server finds fault with what was sent: its close frame is next, we answer it, it ends.
+-- Requires that the server fails the connection: its close frame, our answer, the end.
 function peer:fails(code)
     self:expect_close(code)
     self:send(peer.close_frame(code))
     self:expect_end()
 end
 
--- Our close frame is already on its way: the server answers it and ends.
+-- After our close frame was sent: requires the answer and the end.
 function peer:closes(code)
     self:expect_close(code)
     self:expect_end()
@@ -249,14 +249,14 @@ local function read_head(sock)
         if headers[name] then fail("a header twice: %s", name) end
         headers[name] = value
     end
-    fail "the answer to the upgrade request breaks off"
+    fail "incomplete answer to the upgrade request"
 end
 
 local function check_head(self, headers, offer)
-    if headers.upgrade:lower() ~= "websocket" then fail "a wrong Upgrade header" end
-    if headers.connection:lower() ~= "upgrade" then fail "a wrong Connection header" end
-    if headers["sec-websocket-accept"] ~= ACCEPT then fail "a wrong Sec-WebSocket-Accept" end
-    if headers["sec-websocket-protocol"] then fail "a subprotocol that nobody has asked for" end
+    if headers.upgrade:lower() ~= "websocket" then fail "wrong Upgrade header" end
+    if headers.connection:lower() ~= "upgrade" then fail "wrong Connection header" end
+    if headers["sec-websocket-accept"] ~= ACCEPT then fail "wrong Sec-WebSocket-Accept" end
+    if headers["sec-websocket-protocol"] then fail "unrequested subprotocol" end
     self.answer = headers["sec-websocket-extensions"]
     if self.answer and not offer then fail("extensions that nobody has offered: %s", self.answer) end
     self.deflating = self.answer and extensions.agree(offer, self.answer)

@@ -1,6 +1,6 @@
--- Byte sequences that are, or are not, UTF-8: those of Markus Kuhn's stress test as the Autobahn test
--- suite uses them, and generated ones; and what is to be thought of them, by the table in the Unicode
--- standard (3-7, well-formed byte sequences).
+-- Valid and invalid UTF-8 sequences: those of Markus Kuhn's stress test as used by the Autobahn test
+-- suite, and generated ones; and a classifier after table 3-7 of the Unicode standard (well-formed byte
+-- sequences).
 local sequences = {}
 
 local CONT = {0x80, 0xbf}
@@ -25,8 +25,8 @@ local function row_of(byte)
     return nil
 end
 
--- "valid"; "incomplete" when more bytes could make it so; or "invalid" and the index of the first
--- byte after which nothing can.
+-- "valid"; "incomplete" if more bytes could complete it; or "invalid" and the index of the first byte
+-- after which that is impossible.
 function sequences.judge(bytes)
     local i = 1
     while i <= #bytes do
@@ -62,7 +62,7 @@ local function named(name, items)
     return list
 end
 
--- The smallest and the largest sequence of each length, up to the 6 bytes of long ago.
+-- The smallest and the largest sequence of each length, up to the 6 bytes of early UTF-8.
 local FIRST = {"\0", "\xc2\x80", "\xe0\xa0\x80", "\xf0\x90\x80\x80", "\xf8\x88\x80\x80\x80", "\xfc\x84\x80\x80\x80\x80"}
 local LAST = {
     "\x7f", "\xdf\xbf", "\xef\xbf\xbf", "\xf7\xbf\xbf\xbf", "\xfb\xbf\xbf\xbf\xbf", "\xfd\xbf\xbf\xbf\xbf\xbf",
@@ -76,7 +76,7 @@ local function unexpected_continuations()
     return list
 end
 
--- Each lead byte of a row followed by a blank, all in one, and one by one.
+-- Each lead byte of a row followed by a space, all together, and one by one.
 local function lonely_leads()
     local list = {}
     for _, row in ipairs {{0xc0, 0xdf}, {0xe0, 0xef}, {0xf0, 0xf7}, {0xf8, 0xfb}, {0xfc, 0xfd}} do
@@ -100,7 +100,7 @@ local function without_last_byte()
     return list
 end
 
--- Surrogates as if they were characters, alone and in pairs.
+-- Encoded surrogates, alone and in pairs.
 local function surrogate(code) return utf8.char(code) end
 
 local function surrogates()
@@ -113,7 +113,7 @@ local function surrogates()
     return list, pairs_of
 end
 
--- Valid all the same: U+FDD0..U+FDEF and the last two of each plane.
+-- Valid noncharacters: U+FDD0..U+FDEF and the last two of each plane.
 local function noncharacters()
     local list = {}
     for code = 0xfdd0, 0xfdef do list[#list + 1] = utf8.char(code) end
@@ -158,8 +158,8 @@ function sequences.families()
     }
 end
 
--- Four bytes where the rules have their boundaries, cut behind the first well-formed character or the
--- first fault; each sequence once.
+-- Sequences of four boundary bytes, cut after the first well-formed character or the first error; each
+-- sequence once.
 function sequences.boundaries()
     local leads = {
         0x00, 0x41, 0x7f, 0x80, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3,

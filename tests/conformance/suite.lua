@@ -1,8 +1,7 @@
 -- Runs cases, each on a connection of its own, against the daemon that serves examples/echo.lua.
 --
--- A group is the body of an `it`: it runs all its cases, and then tells which ones failed and why.
--- Whatever a case is about, it has to end as the protocol wants it: with a closing handshake, without
--- another byte, and with the end of the TCP connection.
+-- A group is the body of an `it`: it runs all its cases, and then reports which failed and why. Each case
+-- must end with a closing handshake, without another byte, and with the end of the TCP connection.
 local daemon = require "daemon"
 local peer = require "peer"
 local wait = require "wait"
@@ -10,7 +9,7 @@ local wait = require "wait"
 local suite = {}
 
 local FAILURES_MAX = 5
-local PATIENCE = 10 -- seconds after which a group ends with its first failure
+local FAILING_SECONDS = 10 -- after that a group ends at its first failure
 local SEED = 6455
 
 local server, port
@@ -20,8 +19,7 @@ suite.scale = tonumber(os.getenv "BELLHOP_CONFORMANCE_SCALE" or 1)
 -- A number of messages or cases, at least `least`.
 function suite.count(n, least) return math.max(math.floor(n * suite.scale), least or 1) end
 
--- What is no matter of the protocol: the heartbeat would mix its pings with what is expected, and
--- the cases send faster than a decent client.
+-- No heartbeat, whose pings would mix with the expected frames, and no rate limits.
 local SETTINGS = {
     BELLHOP_WEBSOCKET_PING_INTERVAL = "3600",
     BELLHOP_WEBSOCKET_MESSAGES_PER_SECOND = "0",
@@ -29,7 +27,7 @@ local SETTINGS = {
     BELLHOP_WEBSOCKET_CONTROL_PER_SECOND = "0",
 }
 
--- For setup and teardown. settings: more of them, or others.
+-- For setup and teardown. settings: more environment variables.
 function suite.start(settings)
     port = tonumber(os.getenv "BELLHOP_CONFORMANCE_PORT")
     if port then return end
@@ -62,12 +60,12 @@ local function run(fn, offer)
     return ok, why
 end
 
-local function complain(failures, total)
+local function report(failures, total)
     error(("%d of %d cases failed:\n  %s"):format(#failures, total, table.concat(failures, "\n  ")), 0)
 end
 
--- body(case) runs cases: case(name, fn, offer), where fn gets the peer. A case that does not say how
--- its connection ends is closed by the client.
+-- body(case) runs cases: case(name, fn, offer), where fn gets the peer. If fn leaves the connection open,
+-- the client closes it.
 function suite.group(body)
     return function()
         math.randomseed(SEED)
@@ -77,17 +75,17 @@ function suite.group(body)
             local ok, why = run(fn, offer)
             if ok then return end
             failures[#failures + 1] = name .. ": " .. tostring(why)
-            if #failures == FAILURES_MAX or wait.now() - began > PATIENCE then complain(failures, total) end
+            if #failures == FAILURES_MAX or wait.now() - began > FAILING_SECONDS then report(failures, total) end
         end)
-        if #failures > 0 then complain(failures, total) end
+        if #failures > 0 then report(failures, total) end
         assert(total > 0, "no cases")
     end
 end
 
--- A connection beside the case's own.
+-- Another connection besides that of the case.
 function suite.connect(offer) return peer.connect(port, offer) end
 
--- A message to everybody, from elsewhere; false when there is no way to send one.
+-- Broadcasts a message over the API; false for a foreign server.
 function suite.broadcast(payload)
     if not server then return false end
     server:publish("broadcast", payload)

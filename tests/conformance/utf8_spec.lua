@@ -1,9 +1,8 @@
 -- The cases 6 (UTF-8) of the Autobahn test suite for servers, and many more sequences.
 --
--- Text that is not UTF-8 ends the connection with 1007 at the very byte that makes it so, be the
--- frame or the message finished or not. What is valid is told by the table in sequences.lua, which
--- is itself compared with Lua's utf8 library.
--- BELLHOP_CONFORMANCE_PORT runs the cases against an echo server that is already there.
+-- Invalid UTF-8 must end the connection with 1007 at the first invalid byte, even inside a frame. The
+-- classifier of sequences.lua decides what is valid; it is compared with Lua's utf8 library.
+-- BELLHOP_CONFORMANCE_PORT runs the cases against another echo server on this port.
 package.path = "tests/conformance/?.lua;tests/support/?.lua;" .. package.path
 local peer = require "peer"
 local sequences = require "sequences"
@@ -21,7 +20,7 @@ local function expect_verdict(p, bytes)
     if sequences.judge(bytes) == "valid" then p:expect(TEXT, bytes) else p:fails(1007) end
 end
 
--- The whole text in one piece, octet by octet, and with each octet in a fragment of its own.
+-- The text in one piece, byte by byte, and with a fragment for each byte.
 local function whole(case, name, bytes)
     case(name .. ", a frame", function(p)
         p:text(bytes)
@@ -42,7 +41,7 @@ local function whole(case, name, bytes)
     end)
 end
 
--- Two fragments; the ping between them is answered as long as the first one can still be completed.
+-- Two fragments; the ping between them is answered if the first one can still be completed.
 local function split(case, name, bytes)
     for at = 0, #bytes do
         local first, second = bytes:sub(1, at), bytes:sub(at + 1)
@@ -57,7 +56,7 @@ local function split(case, name, bytes)
     end
 end
 
--- Not one byte later, and not one byte before.
+-- The connection fails at exactly this byte.
 local function fail_fast(case, name, bytes)
     local verdict, at = sequences.judge(bytes)
     if verdict ~= "invalid" then return end
@@ -89,7 +88,7 @@ describe("conformance: UTF-8", function()
     setup(function() suite.start() end)
     teardown(suite.stop)
 
-    it("is judged by these tests as by Lua's library", function()
+    it("is classified as by Lua's utf8 library", function()
         local function compare(bytes)
             local verdict, at = sequences.judge(bytes)
             assert.are.equal(utf8.len(bytes) ~= nil, verdict == "valid", show(bytes))
@@ -102,7 +101,7 @@ describe("conformance: UTF-8", function()
         for code = 0, 0x10ffff, 31 do compare(utf8.char(code)) end
     end)
 
-    it("6.1 takes empty messages", suite.group(function(case)
+    it("6.1 accepts empty messages", suite.group(function(case)
         case("6.1.1 a frame", function(p)
             p:text ""
             p:expect(TEXT, "")
@@ -154,7 +153,7 @@ describe("conformance: UTF-8", function()
         end
     end))
 
-    it("6.22 takes every character there is, cut anywhere", suite.group(function(case)
+    it("6.22 accepts every character, cut anywhere", suite.group(function(case)
         local code, block = 0, 4096
         while code < 0x110000 do
             local characters = {}
@@ -172,7 +171,7 @@ describe("conformance: UTF-8", function()
         end
     end))
 
-    it("refuses every bad sequence and takes every good one, at the boundaries", suite.group(function(case)
+    it("accepts valid and refuses invalid sequences at all boundaries", suite.group(function(case)
         for _, bytes in ipairs(sequences.boundaries()) do
             case(show(bytes), function(p)
                 p:text("x" .. bytes)

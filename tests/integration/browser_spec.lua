@@ -1,5 +1,5 @@
--- What protects against pages of others: Origin of WebSockets, CORS of the API, and bytes that try
--- to be more than a value.
+-- Protection against foreign web pages: the Origin of WebSockets, CORS of the API, and injection into
+-- headers and the log.
 package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
@@ -7,7 +7,7 @@ local http = require "http"
 local process = require "process"
 local ws = require "ws"
 
--- Counts its calls; "?calls" asks for the number without being one.
+-- Counts its calls; "?calls" returns the number and does not count.
 local POLICY = [[
 local bh = require "bellhop"
 local calls = 0
@@ -18,7 +18,7 @@ return { on_handshake = function(req)
 end }
 ]]
 
--- Every line is one of the daemon's own, whatever clients have sent.
+-- Every line is one that the daemon wrote.
 local function check_log(log)
     for line in log:gmatch "[^\n]+" do
         assert.matches("^ts=%d%d%d%d%-%d%d%-%d%dT[%d:.]+Z level=%l+ msg=", line)
@@ -27,7 +27,7 @@ local function check_log(log)
     end
 end
 
--- The answer to these bytes, and all of its text.
+-- The parsed answer to these bytes, and its text.
 local function raw(port, bytes)
     local s = http.open(port)
     s:send(bytes)
@@ -87,14 +87,14 @@ describe("the origin of a WebSocket", function()
         end)
     end
 
-    it("must be there when it is asked for", function()
+    it("is required when origins are configured", function()
         local limited = d:limited "origins"
         local _, refusal = ws.try(d.port, "/ws")
         check.error(refusal, 403, "forbidden")
         assert.are.equal(limited + 1, d:limited "origins")
     end)
 
-    it("counts once, whoever sends more", function()
+    it("must be sent only once", function()
         for _, second in ipairs {"https://app.example", "https://evil.example"} do
             local bytes = ws.request("/ws", {Origin = "https://evil.example"})
                 :gsub("\r\n\r\n$", "\r\nOrigin: " .. second .. "\r\n\r\n")
@@ -103,7 +103,7 @@ describe("the origin of a WebSocket", function()
     end)
 end)
 
-describe("values that pretend to be more", function()
+describe("injected values", function()
     local d
 
     setup(function()
@@ -124,7 +124,7 @@ describe("values that pretend to be more", function()
         "https://x\r\n X-Forged: 1", ("x"):rep(8000),
     }
 
-    it("forge neither lines of the log nor headers", function()
+    it("forge neither log lines nor headers", function()
         for _, value in ipairs(EVIL) do
             for _, name in ipairs {"Origin", "X-Forwarded-For", "X-Forwarded-Proto", "Cookie", "Sec-WebSocket-Protocol"} do
                 local headers = {Origin = "https://evil.example", [name] = value}
@@ -140,7 +140,7 @@ describe("values that pretend to be more", function()
         assert.is_truthy(d:log():find([[origin="https://x\" level=error msg=\"forged"]], 1, true))
     end)
 
-    it("come back as what they were, or not at all", function()
+    it("come back unchanged, or not at all", function()
         for _, value in ipairs(EVIL) do
             local _, text = raw(d.port, "OPTIONS /api/broadcast HTTP/1.1\r\nHost: x\r\nOrigin: " .. value
                 .. "\r\nAccess-Control-Request-Method: POST\r\n\r\n")
@@ -173,7 +173,7 @@ describe("CORS", function()
                 ["Access-Control-Request-Headers"] = "authorization,content-type"}})
     end
 
-    it("answers the preflight of a page that is named", function()
+    it("answers the preflight of an allowed origin", function()
         for _, origin in ipairs {"https://admin.example", "https://a.wild.example", "http://b.wild.example"} do
             local answer = preflight(origin)
             assert.are.equal(204, answer.status)
@@ -188,7 +188,7 @@ describe("CORS", function()
         end
     end)
 
-    it("refuses the preflight of others", function()
+    it("refuses the preflight of other origins", function()
         for _, origin in ipairs {"https://evil.example", "null", "http://admin.example", "https://wild.example"} do
             local answer = preflight(origin)
             check.error(answer, 403, "forbidden", "api.cors_origins")
@@ -197,7 +197,7 @@ describe("CORS", function()
         end
     end)
 
-    it("shows answers and errors to pages that are named, and wants the key from them, too", function()
+    it("shows answers and errors to allowed origins, which need the key, too", function()
         local function post(origin, key, body)
             return http.post(d.port, "/api/broadcast", body or "x",
                 {Origin = origin, Authorization = key and "Bearer " .. key})
@@ -218,7 +218,7 @@ describe("CORS", function()
         assert.are.equal("Origin", answer.headers.vary)
     end)
 
-    it("is for the API only", function()
+    it("applies to the API only", function()
         for _, path in ipairs {"/healthz", "/metrics", "/nothing"} do
             local answer = http.get(d.port, path, {headers = {Origin = "https://admin.example"}})
             assert.is_nil(answer.headers["access-control-allow-origin"])
@@ -227,7 +227,7 @@ describe("CORS", function()
         assert.are.equal(405, preflight("https://admin.example", "/healthz").status)
     end)
 
-    it("is nothing that OPTIONS alone brings", function()
+    it("does not change OPTIONS without a preflight", function()
         local answer = http.request(d.port, "OPTIONS", "/api/broadcast", {headers = {Origin = "https://admin.example"}})
         check.error(answer, 405, "method_not_allowed")
     end)
@@ -240,7 +240,7 @@ describe("a development server", function()
     teardown(daemon.stop_all)
     after_each(ws.drop_all)
 
-    it("is there for pages of this machine, and for programs", function()
+    it("serves pages of this machine, and programs", function()
         for _, origin in ipairs {"http://localhost", "http://localhost:3000", "https://a.localhost:1",
             "http://127.0.0.1:" .. d.port, "http://[::1]:8080"} do
             assert.are.equal(200, http.post(d.port, "/api/broadcast", "x", {Origin = origin}).status)
@@ -251,7 +251,7 @@ describe("a development server", function()
         for _, origin in ipairs {"null", "file://"} do assert(ws.try(d.port, "/ws", {headers = {Origin = origin}})) end
     end)
 
-    it("is not for pages that a developer visits", function()
+    it("refuses other pages that a developer visits", function()
         for _, origin in ipairs {"https://evil.example", "http://localhost.evil.example", "http://evil.example:3000"} do
             local limited = d:limited "origins"
             check.error(http.post(d.port, "/api/broadcast", "x", {Origin = origin}), 403, "forbidden")
@@ -266,7 +266,7 @@ describe("a development server", function()
 end)
 
 describe("bellhop check", function()
-    it("finds origins that are none", function()
+    it("finds invalid origins", function()
         for _, name in ipairs {"websocket.origins", "api.cors_origins"} do
             local variable = "BELLHOP_" .. name:upper():gsub("%.", "_")
             for _, bad in ipairs {"https://app.example/", "https://app.example/path", "https://*", "a.*.example", "*example",

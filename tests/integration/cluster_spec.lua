@@ -1,4 +1,4 @@
--- Three instances that share a Redis: who gets what, and what happens when Redis goes.
+-- Three instances that share a Redis: deliveries, and failures of Redis.
 package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
@@ -8,7 +8,7 @@ local redis = require "redis"
 local wait = require "wait"
 local ws = require "ws"
 
--- Short intervals, so that specs need not wait for long ones.
+-- Short intervals, so that specs are quick.
 local ENV = {
     BELLHOP_REDIS_PROBE_INTERVAL = "0.2",
     BELLHOP_REDIS_COMMAND_TIMEOUT = "2",
@@ -40,7 +40,7 @@ describe("three instances on one Redis", function()
     end)
     after_each(ws.drop_all)
 
-    it("reaches each device once, whichever instance is asked and whatever the strategy", function()
+    it("deliver once to each device, from every instance and with every strategy", function()
         local phone, laptop = connect(a, "user=42&tenant=7&topic=x"), connect(b, "user=42&tenant=7&topic=x")
         local other = connect(b, "user=43")
         for _, strategy in ipairs {"", "strategy=local_first", "strategy=redis", "strategy=both"} do
@@ -60,14 +60,14 @@ describe("three instances on one Redis", function()
         end
     end)
 
-    it("keeps what is local on its instance", function()
+    it("keep local messages on their instance", function()
         local phone, laptop = connect(a, "user=42"), connect(b, "user=42")
         a:publish("users/42", "here only", "strategy=local")
         check.next(phone, "here only")
         check.quiet(a, phone, laptop)
     end)
 
-    it("takes what any Redis client publishes, byte for byte", function()
+    it("deliver messages of any Redis client, byte for byte", function()
         local one = connect(a, "user=42&tenant=7&topic=x")
         local two, three = connect(b, "user=42&topic=x"), connect(c, "tenant=7")
         server:cli("PUBLISH", "notification:42", '{"n":9223372036854775807, "f":1.0}')
@@ -88,7 +88,7 @@ describe("three instances on one Redis", function()
         check.quiet(c, one, two, three)
     end)
 
-    it("passes bytes that are no text as binary, and survives false envelopes", function()
+    it("deliver bytes that are no UTF-8 as binary, and ignore broken envelopes", function()
         local client = connect(a, "user=42")
         server:call("PUBLISH", "notification:42", "a\0\xff")
         check.next(client, "a\0\xff", "binary")
@@ -99,7 +99,7 @@ describe("three instances on one Redis", function()
         assert.are.equal(200, a:ready())
     end)
 
-    it("carries binary messages and except from instance to instance", function()
+    it("forward binary messages and `except`", function()
         local phone, laptop, tablet = connect(a, "user=42"), connect(b, "user=42"), connect(c, "user=42")
         c:publish("users/42", "\0\1\xff", nil, {["Content-Type"] = "application/octet-stream"})
         for _, client in ipairs {phone, laptop, tablet} do check.next(client, "\0\1\xff", "binary") end
@@ -109,7 +109,7 @@ describe("three instances on one Redis", function()
         check.quiet(c, phone, laptop, tablet)
     end)
 
-    it("delivers an id once, whichever instances it is sent to", function()
+    it("deliver an id once, also when it is sent to several instances", function()
         local phone, laptop = connect(a, "user=42"), connect(b, "user=42")
         for i, strategy in ipairs {"local_first", "redis", "both"} do
             for _, instance in ipairs(instances) do
@@ -121,7 +121,7 @@ describe("three instances on one Redis", function()
         end
     end)
 
-    it("disconnects a user from all instances", function()
+    it("disconnect a user from all instances", function()
         local phone, laptop, other = connect(a, "user=42"), connect(b, "user=42"), connect(b, "user=43")
         local answer = c:request("DELETE", "/api/users/42/connections?code=4001&reason=out")
         assert.are.equal(200, answer.status)
@@ -130,7 +130,7 @@ describe("three instances on one Redis", function()
         check.quiet(c, other)
     end)
 
-    it("subscribes exactly what it needs, and lets go after a while", function()
+    it("subscribe exactly what they need, and unsubscribe after the linger", function()
         local first, second = connect(a, "user=exact&tenant=exact.t&topic=exact/x"), connect(a, "user=exact")
         assert.are.equal(0, server:call("PUBSUB", "NUMPAT"))
         assert.are.equal(3, server:subscribers "notification:broadcast")
@@ -148,7 +148,7 @@ describe("three instances on one Redis", function()
         check.next(again, "again")
     end)
 
-    it("misses nothing that is published after the 101", function()
+    it("lose nothing that is published after the 101", function()
         local publisher = server:client()
         for i = 1, 50 do
             local client = connect(instances[i % 3 + 1], "user=fresh" .. i)
@@ -159,7 +159,7 @@ describe("three instances on one Redis", function()
         publisher:close()
     end)
 
-    it("comes back when a user goes and returns within the linger", function()
+    it("deliver to a user who reconnects within the linger", function()
         for i = 1, 10 do
             local client = connect(b, "user=restless")
             server:call("PUBLISH", "notification:restless", "round " .. i)
@@ -169,14 +169,14 @@ describe("three instances on one Redis", function()
     end)
 end)
 
-describe("without Redis for a while", function()
+describe("an instance without Redis", function()
     after_each(function()
         ws.drop_all()
         daemon.stop_all()
         redis.stop_all()
     end)
 
-    it("says so, and delivers again when it is back", function()
+    it("is not ready, and delivers again when Redis is back", function()
         local server = redis.start()
         local a, b = start(server:url(), "node-a"), start(server:url(), "node-b")
         local phone, laptop = connect(a, "user=42"), connect(b, "user=42")
@@ -185,7 +185,7 @@ describe("without Redis for a while", function()
         check.next(laptop, "before")
         for round = 1, 2 do
             server:kill()
-            -- traffic while the link breaks: every answer is a success or a clear refusal
+            -- traffic while the link breaks: every answer is 200 or a clear error
             wait.till(function()
                 local answer = a:request("POST", "/api/users/43/messages", {body = "x"})
                 assert.is_true(answer.status == 200 or answer.status == 503, answer.body)
@@ -216,7 +216,7 @@ describe("without Redis for a while", function()
         end
     end)
 
-    it("repeats a publish safely by its id", function()
+    it("accepts a repeated publish with the same id", function()
         local server = redis.start()
         local a, b = start(server:url(), "node-a"), start(server:url(), "node-b")
         local phone, laptop = connect(a, "user=42"), connect(b, "user=42")
@@ -255,7 +255,7 @@ describe("without Redis for a while", function()
         assert.are.equal(0, a.process:wait())
     end)
 
-    it("notices a Redis that hangs", function()
+    it("detects a Redis that hangs", function()
         local server = redis.start()
         local a = start(server:url(), "node-a")
         local phone = connect(a, "user=42")
@@ -267,7 +267,7 @@ describe("without Redis for a while", function()
         check.next(phone, "awake")
     end)
 
-    it("notices that its connections were killed", function()
+    it("detects that its connections were killed", function()
         local server = redis.start()
         local a = start(server:url(), "node-a")
         local phone = connect(a, "user=42")
@@ -299,12 +299,12 @@ describe("the Redis URL", function()
         server:stop()
     end
 
-    it("has a password", function()
+    it("may have a password", function()
         local server = redis.start {"--requirepass", "s3cret/@"}
         works(server, start(server:url ":s3cret%2F%40", "node-a"))
     end)
 
-    it("has a user and a password, and a database", function()
+    it("may have a user, a password and a database", function()
         local server = redis.start()
         assert.are.equal("OK", server:call("ACL", "SETUSER", "bob", "on", ">s3cret", "&*", "~*", "+@all"))
         local d = start(server:url("bob:s3cret", "/3"), "node-a")
@@ -313,12 +313,12 @@ describe("the Redis URL", function()
         works(server, d)
     end)
 
-    it("names a unix socket", function()
+    it("may name a unix socket", function()
         local server = redis.start {"--unixsocket", "redis.sock"}
         works(server, start("unix://" .. server.dir .. "/redis.sock", "node-a"))
     end)
 
-    it("with a wrong password leaves the instance not ready, and the log says why without it", function()
+    it("with a wrong password leaves the instance not ready, and the log has the reason without the password", function()
         local server = redis.start {"--requirepass", "right"}
         local d = start(server:url "bob:s3cret", "node-a", {wait = "alive"})
         d:wait_log "WRONGPASS"
@@ -330,7 +330,7 @@ describe("the Redis URL", function()
         assert.are.equal(503, d:ready())
     end)
 
-    it("that is none is refused, without repeating it", function()
+    it("is refused if invalid, and the error does not repeat it", function()
         for _, url in ipairs {
             "http://x:s3cret@y", "redis://s3cret@h", "redis://:s3cret@h:port", "rediss://:s3cret@h?insecure=1",
         } do

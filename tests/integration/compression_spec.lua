@@ -1,4 +1,4 @@
--- permessage-deflate between a real instance and clients that inflate strictly.
+-- permessage-deflate between a real instance and clients that check every byte.
 package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
@@ -13,7 +13,7 @@ local POLICY = [[return {
     on_message = function(conn, data) return data end,
 }]]
 
--- Text that deflate can make smaller, but not very much; another one for each n.
+-- Text that compresses a little; a different one for each n.
 local function hex(n, length)
     math.randomseed(n)
     local parts = {}
@@ -56,7 +56,7 @@ describe("compression", function()
 
     local function compressed() return d:metric "bellhop_edge_messages_compressed_total" end
 
-    it("is agreed on as the client offers it", function()
+    it("is negotiated from the offer of the client", function()
         local none = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
         for offer, answer in pairs {
             ["permessage-deflate"] = none, [BROWSER] = none,
@@ -74,7 +74,7 @@ describe("compression", function()
         end
     end)
 
-    it("is left alone where there is nothing to agree on", function()
+    it("is not negotiated without an acceptable offer", function()
         for _, offer in ipairs {
             "permessage-deflate; server_max_window_bits=16", "permessage-deflate; server_max_window_bits",
             "permessage-deflate; unknown", "permessage-deflate; client_max_window_bits=7",
@@ -99,7 +99,7 @@ describe("compression", function()
         end
     end)
 
-    it("makes large messages small", function()
+    it("makes large messages smaller", function()
         local client = connect(d, BROWSER)
         local payload = ('{"name":"value","number":12345}'):rep(30000)
         d:publish("users/42", payload)
@@ -111,7 +111,7 @@ describe("compression", function()
         assert.is_true(frame.deflated < #binary / 50)
     end)
 
-    it("carries what cannot be compressed", function()
+    it("sends incompressible messages uncompressed", function()
         local client = connect(d, BROWSER)
         local parts = {}
         for i = 1, 25000 do parts[i] = string.pack("<I4", math.random(0, 0xffffffff)) end
@@ -136,7 +136,7 @@ describe("compression", function()
         assert.are.equal(before + 3, compressed())
     end)
 
-    it("takes what clients compress, whole and in fragments", function()
+    it("accepts compressed messages, whole and in fragments", function()
         local client = connect(d, BROWSER)
         for _, n in ipairs {0, 1, 100, 1023, 1024, 70000, 1000000} do
             local payload = hex(n, n)
@@ -155,13 +155,13 @@ describe("compression", function()
         assert.are.equal(1000, client:close(1000))
     end)
 
-    it("wants UTF-8 inside of text", function()
+    it("requires UTF-8 inside of text", function()
         local client = connect(d, BROWSER)
         client:send(ws.TEXT, deflate.deflate "\xff", {rsv = 4})
         check.closed(client, 1007)
     end)
 
-    it("closes on what does not inflate", function()
+    it("closes on invalid DEFLATE data", function()
         for _, bytes in ipairs {"\xff\xff\xff\xff", "\0\5\0\0\0Hello", "\x07" .. ("\xa5"):rep(100)} do
             local client = connect(d, BROWSER)
             client:send(ws.TEXT, bytes, {rsv = 4})
@@ -170,7 +170,7 @@ describe("compression", function()
         end
     end)
 
-    it("is not blown up by bombs", function()
+    it("limits the size of decompression bombs", function()
         local witness = connect(d, BROWSER, "witness")
         local megabytes = 40
         local bomb = deflate.deflate(("\0"):rep(megabytes << 20), 9)
@@ -201,7 +201,7 @@ describe("compression with context takeover", function()
     teardown(daemon.stop_all)
     after_each(ws.drop_all)
 
-    it("is agreed on as the client offers it", function()
+    it("is negotiated from the offer of the client", function()
         for offer, answer in pairs {
             ["permessage-deflate"] = "permessage-deflate", [BROWSER] = "permessage-deflate",
             ["permessage-deflate; server_no_context_takeover"] = "permessage-deflate; server_no_context_takeover",
@@ -217,7 +217,7 @@ describe("compression with context takeover", function()
         end
     end)
 
-    it("refers to messages before", function()
+    it("refers to earlier messages", function()
         local client = connect(d, BROWSER)
         local sizes = {}
         for i = 1, 3 do
@@ -227,7 +227,7 @@ describe("compression with context takeover", function()
         assert.is_true(sizes[2] < sizes[1] / 10 and sizes[3] < sizes[1] / 10, table.concat(sizes, " "))
     end)
 
-    it("keeps its order when what is shared comes between", function()
+    it("keeps the order when a shared message comes between", function()
         local one, two, plain = connect(d, BROWSER), connect(d, "permessage-deflate"), ws.connect(d.port, "/ws?user=42")
         local without = connect(d, "permessage-deflate; server_no_context_takeover; server_max_window_bits=9")
         local sent = {}
@@ -243,7 +243,7 @@ describe("compression with context takeover", function()
         check.quiet(d, one, two, plain, without)
     end)
 
-    it("compresses once what is for many, for each what is its own", function()
+    it("compresses broadcasts once, and other messages for each connection", function()
         local one, two = connect(d, BROWSER, "one"), connect(d, BROWSER, "two")
         local before = d:metric "bellhop_edge_messages_compressed_total"
         d:publish("broadcast", hex(1, 4000))
@@ -257,7 +257,7 @@ describe("compression with context takeover", function()
         assert.are.equal(before + 3, d:metric "bellhop_edge_messages_compressed_total")
     end)
 
-    it("takes the client's context over", function()
+    it("takes over the context of the client", function()
         local client = connect(d, BROWSER)
         local stream = zlib.deflate(6, -15)
         for i = 1, 50 do
@@ -267,7 +267,7 @@ describe("compression with context takeover", function()
         end
     end)
 
-    it("survives bombs, too", function()
+    it("limits bombs, too", function()
         local client = connect(d, BROWSER)
         client:send(ws.BINARY, deflate.deflate(("\0"):rep(20 << 20), 9), {rsv = 4})
         check.closed(client, 1009)
@@ -286,10 +286,10 @@ describe("compression for slow readers with context takeover", function()
             local slow = connect(d, BROWSER, "slow", {receive_buffer = 4096})
             local text = hex(1, 30000)
             local count = 0
-            -- Until some have been dropped, and some more.
+            -- Until some were dropped, and a few more.
             repeat
                 for i = count + 1, count + 100 do
-                    -- Like the one before, so that a lost reference shows; too random to vanish.
+                    -- Similar to the one before, so that a lost reference is detected; too random to compress away.
                     d:publish(i % 5 == 0 and "broadcast" or "users/slow", i .. ":" .. hex(i, 16000) .. text:sub(1, 16000))
                 end
                 count = count + 100
@@ -312,13 +312,13 @@ describe("compression for slow readers with context takeover", function()
     end
 end)
 
-describe("compression that is off", function()
+describe("disabled compression", function()
     after_each(function()
         ws.drop_all()
         daemon.stop_all()
     end)
 
-    it("is not agreed on", function()
+    it("is not negotiated", function()
         local d = start "off"
         local client = connect(d, BROWSER)
         assert.is_nil(client.headers["sec-websocket-extensions"])

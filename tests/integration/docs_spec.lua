@@ -1,5 +1,5 @@
 -- The documents: every command in README.md and docs/*.md works as it stands and prints what is shown,
--- the browser's code works in a browser, and what they list is what there is.
+-- the code for browsers works in a browser, and lists are complete.
 package.path = "tests/support/?.lua;" .. package.path
 local daemon = require "daemon"
 local documents = require "documents"
@@ -16,7 +16,7 @@ end
 
 -- --- commands ---
 
--- `...` of the expected text stands for anything.
+-- `...` in the expected text matches anything.
 local function matches(expected, printed)
     local pattern = expected:gsub("%s+$", ""):gsub("[%^%$%(%)%%%.%[%]%*%+%-%?]", "%%%0"):gsub("%%%.%%%.%%%.", ".-")
     return printed:gsub("%s+$", ""):find("^" .. pattern .. "$") ~= nil
@@ -54,7 +54,7 @@ for _, path in ipairs(documents.files()) do
                     run(block)
                 end)
             elseif block.output then
-                it("print what " .. block.name .. " shows", function()
+                it("print the output of " .. block.name, function()
                     local expected = shell:with_ports(block.text)
                     assert(matches(expected, printed), "expected\n" .. expected .. "got\n" .. printed)
                 end)
@@ -99,7 +99,7 @@ describe("README.md", function()
         end, 40, function() return text .. "; the browser says\n" .. browser:log() end)
     end
 
-    -- Chromium writes what a page logs to its standard error.
+    -- Chromium writes the console of a page to its standard error.
     it("has code for browsers that survives a restart of the server", function()
         local chromium = io.popen "command -v chromium || command -v chromium-browser || command -v google-chrome":read "l"
         if not chromium then return pending "there is no Chromium" end
@@ -127,7 +127,7 @@ end)
 -- --- lists ---
 
 describe("docs/architecture.md", function()
-    it("names files and functions that there are", function()
+    it("names existing files and functions", function()
         local rows = 0
         for file, functions in read_file "docs/architecture.md":gmatch "\n| `(src/[^`]+)` | ([^|]*) |" do
             local code = read_file(file)
@@ -144,7 +144,7 @@ end)
 describe("docs/operating.md", function()
     teardown(daemon.stop_all)
 
-    it("lists the metrics that there are, and no others", function()
+    it("lists all metrics, and no others", function()
         local listed, there = {}, {}
         for name in read_file "docs/operating.md":gmatch "`(bellhop_%l[%w_]+)" do listed[name] = true end
         local d = daemon.start {redis = "redis://127.0.0.1:" .. assert(os.getenv "BELLHOP_TEST_REDIS_PORT")}

@@ -1,6 +1,6 @@
--- A Redis that answers with errors while publishing goes on and clients come and go: it is full, it is
--- a replica, it loads its data, it forgets its scripts, or somebody else's value lies under one of our
--- keys. Nothing comes twice, publishers hear the truth, and soon after everybody is known again.
+-- A Redis that answers with errors during traffic: it is full, is a replica, loads its data, loses its
+-- scripts, or holds a foreign value under one of our keys. There are no duplicates, publishers get true
+-- answers, and afterwards all connections are registered again.
 package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
@@ -10,7 +10,7 @@ local traffic = require "traffic"
 local wait = require "wait"
 local ws = require "ws"
 
-local ENV = daemon.impatient {
+local ENV = daemon.short_timeouts {
     BELLHOP_REDIS_UNSUBSCRIBE_LINGER = "0.3",
     BELLHOP_TRACKING_LEASE = "3",
     BELLHOP_TRACKING_DEBOUNCE = "0.2",
@@ -44,7 +44,7 @@ local function finish()
     redis.stop_all()
 end
 
--- Until each instance knows exactly so many connections of the user.
+-- Waits until each instance lists this number of connections of the user.
 local function wait_known(user, count)
     for _, d in ipairs(all) do
         local said
@@ -65,17 +65,17 @@ local function are(status)
 end
 
 local function begin()
-    flow = traffic.new {instances = all, server = server, targets = TARGETS, clients = clients, patience = 6}
+    flow = traffic.new {instances = all, server = server, targets = TARGETS, clients = clients, timeout = 6}
     flow:run(0.4)
 end
 
--- All is well, and was for everybody all the time, or since the end of the fault.
+-- All instances are ready, and there were no losses except during the fault.
 local function finish_flow()
     flow:run(0.5)
     flow:check()
 end
 
--- On each of the instances some come, and every other one goes. Returns who has stayed.
+-- Opens connections on each instance and closes every other one. Returns the open ones.
 local function coming_and_going(name)
     local stayed = {}
     for i = 1, 12 do
@@ -92,11 +92,11 @@ local function wait_known_again(name, stayed)
     for i = 1, 12 do wait_known(name .. i, stayed[name .. i] and 1 or 0) end
 end
 
-describe("while publishing goes on, Redis", function()
+describe("under traffic, Redis", function()
     before_each(start)
     after_each(finish)
 
-    it("may be full: no message is lost or refused, and everybody is known later", function()
+    it("may be full: no message is lost or refused, and all connections are registered later", function()
         local goes = ws.connect(c.port, "/ws?user=goes")
         wait_known("goes", 1)
         begin()
@@ -112,7 +112,7 @@ describe("while publishing goes on, Redis", function()
         wait_known("goes", 0)
     end)
 
-    it("may forget its scripts again and again, and nobody notices", function()
+    it("may lose its scripts repeatedly, without an effect", function()
         begin()
         local stayed = {}
         for round = 1, 3 do
@@ -165,14 +165,14 @@ describe("while publishing goes on, Redis", function()
     end)
 end)
 
-describe("what somebody else has put under a key", function()
+describe("a foreign value under a key", function()
     before_each(function()
         flow = nil
         start()
     end)
     after_each(finish)
 
-    -- Each instance delivers to the user of the key and to others meanwhile.
+    -- Meanwhile each instance delivers to the user of the key and to others.
     local function delivers()
         for _, d in ipairs(all) do
             d:publish("users/42", "hello")
@@ -181,7 +181,7 @@ describe("what somebody else has put under a key", function()
         end
     end
 
-    it("of a user hides them, and nobody else, until it is gone", function()
+    it("of a user hides only this user, until it is deleted", function()
         server:call("SET", "ws:connections:late", "x")
         local late = ws.connect(a.port, "/ws?user=late")
         local stayed = coming_and_going "others"
@@ -197,15 +197,15 @@ describe("what somebody else has put under a key", function()
         wait_known("late", 0)
     end)
 
-    it("of a user who is there, removed again, is noticed and mended", function()
+    it("of a connected user is repaired after its deletion", function()
         wait_known("42", 2)
         server:call("DEL", "ws:connections:42")
         a:wait_log "keys of users are missing"
         wait_known("42", 2)
     end)
 
-    -- While the key is there they are left out, so they are known again only when all is told anew.
-    it("of a user who is there keeps no message back, and hides nobody else", function()
+    -- While the value exists the connections are left out; they are registered again by the next full registration.
+    it("of a connected user delays no message, and hides nobody else", function()
         wait_known("42", 2)
         server:call("SET", "ws:connections:42", "x")
         delivers()
@@ -220,7 +220,7 @@ describe("what somebody else has put under a key", function()
     end)
 
     for _, key in ipairs {"instances", "presence", "pulse", "leaving"} do
-        it("ws:" .. key .. " keeps no message back, and all is known once it is gone", function()
+        it("ws:" .. key .. " delays no message, and all is registered after its deletion", function()
             wait_known("42", 2)
             server:call("SET", "ws:" .. key, "x")
             delivers()

@@ -1,6 +1,6 @@
--- Steady publishing by all ways while Redis, the network or an instance fails: nothing comes twice,
--- ever; outside of the fault everything comes; publishers hear the truth, and so does who asks
--- /readyz; and the same processes with the same WebSockets go on afterwards.
+-- Steady traffic while Redis, the network or an instance fails: there are no duplicates; there are no
+-- losses except during the fault; publishers and /readyz get true answers; and the same processes with
+-- the same WebSockets continue afterwards.
 package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
@@ -11,7 +11,7 @@ local traffic = require "traffic"
 local wait = require "wait"
 local ws = require "ws"
 
-local ENV = daemon.impatient {
+local ENV = daemon.short_timeouts {
     BELLHOP_REDIS_UNSUBSCRIBE_LINGER = "0.3",
     BELLHOP_WEBSOCKET_PING_INTERVAL = "600",
 }
@@ -25,7 +25,7 @@ local TARGETS = {
 
 local server, proxies, a, b, c, all, clients, flow
 
--- Fresh ones for each group: an instance whose link was lost again and again waits longer.
+-- New instances for each group: after repeated failures the back-off is longer.
 local function cluster()
     setup(function()
         server, proxies, all = redis.start(), {}, {}
@@ -82,7 +82,7 @@ local function subscriber_links()
     return ids
 end
 
--- No subscriber link is left of those before.
+-- All old subscriber links are closed.
 local function links_renewed(before)
     return function()
         local n = 0
@@ -94,7 +94,7 @@ local function links_renewed(before)
     end
 end
 
--- Not ready, and those who publish are told.
+-- Instances are not ready, and publishes fail.
 local function down()
     flow:run(are(503, a, b, c), 5, "/readyz 503")
     flow:run(function() return flow.refused > 0 end, 3, "a refusal")
@@ -106,7 +106,7 @@ local function begin()
     flow:fault_begins()
 end
 
--- After the fault; everything is as it was.
+-- After the fault all is as before.
 local function recover()
     flow:run(are(200, a, b, c), 15, "/readyz 200")
     flow:run(all_subscribed, 15, "all subscriptions")
@@ -115,7 +115,7 @@ local function recover()
     flow:check()
 end
 
-describe("while publishing goes on, a network", function()
+describe("under traffic, a network", function()
     cluster()
 
     it("may be slow, and nothing is refused", function()
@@ -130,7 +130,7 @@ describe("while publishing goes on, a network", function()
         assert.are.equal(0, flow.refused)
     end)
 
-    it("may carry nothing", function()
+    it("may stop forwarding", function()
         begin()
         for _, p in ipairs(proxies) do p:pause() end
         down()
@@ -138,7 +138,7 @@ describe("while publishing goes on, a network", function()
         recover()
     end)
 
-    it("that carries nothing keeps no client out", function()
+    it("that stops forwarding does not prevent new connections", function()
         for _, p in ipairs(proxies) do p:pause() end
         for _, d in ipairs(all) do d:wait_ready(503) end
         local late = ws.connect(b.port, "/ws?user=late", {timeout = 4})
@@ -150,7 +150,7 @@ describe("while publishing goes on, a network", function()
         check.next(late, "and from elsewhere")
     end)
 
-    it("may refuse", function()
+    it("may refuse connections", function()
         begin()
         for _, p in ipairs(proxies) do p:cut() end
         down()
@@ -166,7 +166,7 @@ describe("while publishing goes on, a network", function()
         recover()
     end)
 
-    it("may cut off one instance, and the others do not notice", function()
+    it("may cut off one instance, without an effect on the others", function()
         flow = traffic.new {
             instances = {a, c}, server = server, targets = TARGETS,
             clients = {phone = clients.phone, tablet = clients.tablet},
@@ -184,7 +184,7 @@ describe("while publishing goes on, a network", function()
     end)
 end)
 
-describe("while publishing goes on, Redis", function()
+describe("under traffic, Redis", function()
     cluster()
 
     it("may hang", function()
@@ -203,7 +203,7 @@ describe("while publishing goes on, Redis", function()
         recover()
     end)
 
-    it("may find its subscribers too slow", function()
+    it("may disconnect slow subscribers", function()
         begin()
         local before = subscriber_links()
         assert.are.equal("OK", server:call("CONFIG", "SET", "client-output-buffer-limit", "pubsub 32768 0 0"))
@@ -214,17 +214,17 @@ describe("while publishing goes on, Redis", function()
     end)
 end)
 
-describe("while publishing goes on, Redis", function()
+describe("under traffic, Redis", function()
     cluster()
 
-    it("may serve nobody for a while", function()
+    it("may be down for a while", function()
         begin()
         server:call("CLIENT", "PAUSE", "1500", "ALL")
         down()
         recover()
     end)
 
-    it("may start again with its data", function()
+    it("may restart with its data", function()
         assert.are.equal("OK", server:call "SAVE")
         begin()
         server:kill()
@@ -233,7 +233,7 @@ describe("while publishing goes on, Redis", function()
         recover()
     end)
 
-    it("may start again without its data", function()
+    it("may restart without its data", function()
         os.remove(server.dir .. "/dump.rdb")
         begin()
         server:kill()
@@ -242,21 +242,21 @@ describe("while publishing goes on, Redis", function()
     end)
 end)
 
-describe("while publishing goes on, an instance", function()
+describe("under traffic, an instance", function()
     cluster()
 
-    it("may stand still", function()
+    it("may be suspended", function()
         begin()
         c.process:signal "STOP"
-        flow.patience = 10
+        flow.timeout = 10
         flow:run(2.5)
         assert.is_true(are(200, a, b)())
         c.process:signal "CONT"
         recover()
     end)
 
-    -- The last one: it leaves two.
-    it("may die, and the others do not notice", function()
+    -- The last spec: afterwards two instances are left.
+    it("may die, without an effect on the others", function()
         flow = traffic.new {
             instances = all, server = server, targets = TARGETS,
             clients = {phone = clients.phone, laptop = clients.laptop, desk = clients.desk},

@@ -1,5 +1,5 @@
--- Peers that go in the middle of something, that dribble, or that say nothing more; and an instance
--- without descriptors. Afterwards nothing of them may be left.
+-- Clients that disconnect at any point, send slowly or stop responding; and an instance without free
+-- descriptors. Afterwards no connection may be left.
 package.path = "tests/support/?.lua;" .. package.path
 local certs = require "certs"
 local check = require "check"
@@ -54,7 +54,7 @@ local function cpu_seconds(pid)
     return (tonumber(fields[12]) + tonumber(fields[13])) / 100
 end
 
--- What a program in the background does on a WebSocket of its own, until it is ended.
+-- A background program with a WebSocket of its own.
 local CLIENT = [[
 package.path = "tests/support/?.lua;" .. package.path
 local ws = require "ws"
@@ -76,7 +76,7 @@ local function wait_offline(d, user)
     wait.till(function() return d:request("GET", "/api/users/" .. user).body:find '"online":false' end)
 end
 
-describe("a peer that goes", function()
+describe("a client that disconnects", function()
     local d, dir, before
     local listeners = {plain = 1, tls = 2, proxy = 3}
 
@@ -172,7 +172,7 @@ describe("a peer that goes", function()
         end)
     end
 
-    it("at any byte of a conversation is forgotten", function()
+    it("at any byte leaves nothing behind", function()
         local script = ws.request "/ws?user=goer" .. ws.frame(ws.TEXT, "one") .. ws.frame(ws.TEXT, "t", {fin = false})
             .. ws.frame(ws.PING, "ping") .. ws.frame(ws.CONTINUATION, "wo") .. ws.frame(ws.TEXT, "kick")
             .. ws.frame(ws.CLOSE, "\x0f\xa0")
@@ -184,7 +184,7 @@ describe("a peer that goes", function()
         wait_gauges(d, before)
     end)
 
-    it("in the middle of a TLS handshake is forgotten", function()
+    it("in the middle of a TLS handshake leaves nothing behind", function()
         local server = assert(socket.bind("127.0.0.1", 0))
         local _, port = server:getsockname()
         local child = process.spawn {"openssl", "s_client", "-connect", "127.0.0.1:" .. port}
@@ -214,7 +214,7 @@ describe("a peer that goes", function()
         end
     end)
 
-    it("does not take the others along", function()
+    it("does not affect others", function()
         local witness = ws.connect(d.port, "/ws?user=witness")
         local clients = {}
         for i = 1, 50 do clients[i] = ws.connect(d.port, "/ws?user=goer") end
@@ -228,13 +228,13 @@ describe("a peer that goes", function()
     end)
 end)
 
-describe("a peer that says nothing more", function()
+describe("a client that stops responding", function()
     after_each(function()
         ws.drop_all()
         daemon.stop_all()
     end)
 
-    it("is dropped when it answers no ping", function()
+    it("is disconnected when it answers no ping", function()
         local d = daemon.start {
             policy = POLICY, env = {BELLHOP_WEBSOCKET_PING_INTERVAL = "0.3", BELLHOP_WEBSOCKET_PONG_TIMEOUT = "0.5"},
         }
@@ -251,7 +251,7 @@ describe("a peer that says nothing more", function()
     end)
 end)
 
-describe("peers that dribble", function()
+describe("clients that send slowly", function()
     local d
 
     setup(function()
@@ -260,7 +260,7 @@ describe("peers that dribble", function()
     teardown(daemon.stop_all)
     after_each(ws.drop_all)
 
-    it("have their time for a request, and no more", function()
+    it("have a limited time for a request", function()
         local bytes = ws.request "/ws?user=slow" .. ("X-More: y\r\n"):rep(1000)
         local slow, done, began = {}, 0, wait.now()
         for i = 1, 30 do slow[i] = tcp.connect(d.port) end
@@ -285,7 +285,7 @@ describe("peers that dribble", function()
         d:wait_metric("bellhop_edge_sockets", 1)
     end)
 
-    it("may take their time for a message", function()
+    it("may send a message slowly", function()
         local clients, bytes = {}, ws.frame(ws.TEXT, ("slow but honest "):rep(10))
         for i = 1, 10 do clients[i] = ws.connect(d.port, "/ws?user=slow" .. i) end
         for at = 1, #bytes do
@@ -301,7 +301,7 @@ describe("without descriptors", function()
         daemon.stop_all()
     end)
 
-    it("an instance serves those it has, and others when some have gone", function()
+    it("an instance serves its connections, and accepts others when some are closed", function()
         local d = daemon.start {policy = POLICY, descriptors = 64}
         d:request("GET", "/healthz")
         local clients, waiting = {}, {}

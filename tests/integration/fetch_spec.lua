@@ -1,5 +1,5 @@
--- bh.http.fetch in real scripts: against a server of this process, which answers when it is told to,
--- and against another instance, also over TLS.
+-- bh.http.fetch in real scripts: with a server in this process, which answers on command, and with
+-- another instance, also over TLS.
 package.path = "tests/support/?.lua;" .. package.path
 local certs = require "certs"
 local daemon = require "daemon"
@@ -9,7 +9,7 @@ local socket = require "socket"
 local wait = require "wait"
 local ws = require "ws"
 
--- A message is "fetch URL [OPTIONS]" or anything else, which is sent back.
+-- A message is "fetch URL [OPTIONS]"; all others are echoed.
 local POLICY = [[
 local bh = require "bellhop"
 local function show(r, why)
@@ -48,7 +48,7 @@ return {
 }
 ]]
 
--- A server of which each connection and each request is seen.
+-- A server that records connections and requests.
 local server = {}
 server.__index = server
 
@@ -61,7 +61,7 @@ end
 
 function server:url(path) return ("http://127.0.0.1:%d%s"):format(self.port, path or "/") end
 
--- The next request: {line, headers, body}, on the connection at hand or a new one.
+-- The next request: {line, headers, body}, on the current connection or a new one.
 function server:request()
     if not self.peer then
         self.peer = assert(self.listening:accept())
@@ -84,7 +84,7 @@ function server:answer(body, status, headers)
         headers or "", body)))
 end
 
--- The client has gone.
+-- The client disconnected.
 function server:wait_end()
     local _, why = self.peer:receive(1)
     assert.equal("closed", why)
@@ -128,7 +128,7 @@ describe("bh.http.fetch:", function()
     local function fetch(url, options) assert(client:text(("fetch %s %s"):format(url, options or ""))) end
     local function result() return (assert(client:recv())) end
 
-    it("brings a response", function()
+    it("returns a response", function()
         fetch(target:url "/a?b=c", "{ headers = { ['X-One'] = 1 } }")
         local request = target:request()
         assert.equal("GET /a?b=c HTTP/1.1", request.line)
@@ -157,7 +157,7 @@ describe("bh.http.fetch:", function()
         assert.equal(1, target.accepted)
     end)
 
-    it("holds up nobody else", function()
+    it("does not block others", function()
         fetch(target:url())
         target:request()
         local other = ws.connect(instance.port, "/ws?user=7")
@@ -167,21 +167,21 @@ describe("bh.http.fetch:", function()
         assert.equal("200||late", result())
     end)
 
-    it("gives up in time", function()
+    it("has a timeout", function()
         fetch(target:url(), "{ timeout = 0.2 }")
         target:request()
         assert.equal("nil|timeout", result())
         target:wait_end()
     end)
 
-    it("takes no more than it was told", function()
+    it("limits the size of a response", function()
         fetch(target:url(), "{ max_bytes = 10 }")
         target:request()
         target:answer(("x"):rep(11))
         assert.equal("nil|response too large", result())
     end)
 
-    it("says what is wrong", function()
+    it("explains errors", function()
         fetch(target:url(), [[{ headers = { ["X-A"] = "1\r\nX-B: 2" } }]])
         assert.matches("^nil|headers: X%-A: a line break", result())
         fetch "ftp://127.0.0.1/"
@@ -190,7 +190,7 @@ describe("bh.http.fetch:", function()
         assert.equal("nil|could not connect to 127.0.0.1: Connection refused", result())
     end)
 
-    it("is let go of when a client leaves during its handshake", function()
+    it("is cancelled when a client disconnects during its handshake", function()
         local leaving = assert(http.open(instance.port))
         leaving:send(ws.request("/ws?ask=" .. target:url()))
         target:request()
@@ -211,7 +211,7 @@ describe("bh.http.fetch:", function()
         joining:close()
     end)
 
-    it("asks many, and a host only so many at a time", function()
+    it("runs many requests, with a limit for each host", function()
         local other = daemon.start {policy = "return {}", workers = 1}
         local before = instance:metric "bellhop_fetch_connections_total"
         local path = ("/many?count=200&url=http://127.0.0.1:%d/healthz"):format(other.port)
@@ -221,7 +221,7 @@ describe("bh.http.fetch:", function()
         other:stop()
     end)
 
-    it("believes the configured authority, and a certificate only for its name", function()
+    it("trusts the configured authority, and checks the name of a certificate", function()
         local function secure(name)
             return daemon.start {
                 policy = "return {}",
@@ -244,7 +244,7 @@ describe("bh.http.fetch:", function()
         for _, d in ipairs {good, stranger, stubborn} do d:stop() end
     end)
 
-    it("stays away from networks that are denied", function()
+    it("refuses denied networks", function()
         local careful = daemon.start {policy = POLICY, workers = 1, env = {BELLHOP_FETCH_DENY = "127.0.0.0/8,::1"}}
         local asking = ws.connect(careful.port, "/ws")
         asking:text("fetch " .. target:url())
@@ -253,7 +253,7 @@ describe("bh.http.fetch:", function()
         careful:stop()
     end)
 
-    it("ends with the process", function()
+    it("is cancelled at the end of the process", function()
         local short = daemon.start {policy = POLICY, workers = 1, env = {BELLHOP_SERVER_DRAIN_TIMEOUT = "0.2"}}
         local asking = ws.connect(short.port, "/ws")
         asking:text("fetch " .. target:url())
@@ -262,7 +262,7 @@ describe("bh.http.fetch:", function()
         target:wait_end()
     end)
 
-    it("goes on over a reload", function()
+    it("survives a reload", function()
         fetch(target:url())
         target:request()
         instance.process:signal "HUP"
@@ -271,7 +271,7 @@ describe("bh.http.fetch:", function()
         assert.equal("200||old and new", result())
     end)
 
-    it("is refused with a configuration that cannot work", function()
+    it("refuses an invalid configuration", function()
         local file = process.write_file(dir:path "bellhop.conf.lua", "return { fetch = { ca_file = 'none.pem' } }")
         local output, status = process.run {daemon.BIN, "check", "-c", file}
         assert.equal(1, status)

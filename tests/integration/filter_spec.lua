@@ -1,12 +1,11 @@
--- Messages for those connections alone that have certain tags, and bh.publish_wait: one instance, and
--- two on a Redis.
+-- Messages filtered by tags of connections, and bh.publish_wait: on one instance, and on two with Redis.
 package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
 local redis = require "redis"
 local ws = require "ws"
 
--- Tags come from the query. A client's message is Lua-free: a verb and the JSON of a publish.
+-- Tags come from the query. A client's message is a verb and the JSON of a publish.
 local POLICY = [[
 local bh = require "bellhop"
 return {
@@ -70,7 +69,7 @@ describe("a filter on one instance", function()
 
     local function quiet() check.quiet(d, ios, android, beta, plain) end
 
-    it("chooses among the receivers of every target, whatever the strategy", function()
+    it("selects receivers of every target, with every strategy", function()
         for _, strategy in ipairs {"local_first", "redis", "both", "local"} do
             for _, target in ipairs {"users/42", "tenants/7", "topics/x", "broadcast"} do
                 local text = target .. " with " .. strategy
@@ -88,7 +87,7 @@ describe("a filter on one instance", function()
         end
     end)
 
-    it("goes together with the other options", function()
+    it("works with the other options", function()
         d:publish("users/42", "not beta", "filter=platform:ios&except=" .. beta.id .. "&ttl=60&id=f1")
         check.next(ios, "not beta")
         assert.matches('"duplicate":true', d:publish("users/42", "not beta", "filter=platform:ios&id=f1"))
@@ -97,7 +96,7 @@ describe("a filter on one instance", function()
         quiet()
     end)
 
-    it("stands in the items of a batch", function()
+    it("works in the items of a batch", function()
         local answer = d:request("POST", "/api/publish", {body = [==[[
             {"user": 42, "data": 1, "filter": {"platform": "android"}},
             {"all": true, "data": 2, "filter": {"platform": "ios", "beta": true}},
@@ -113,7 +112,7 @@ describe("a filter on one instance", function()
         quiet()
     end)
 
-    it("is refused when it is none, and nothing is delivered", function()
+    it("is refused if invalid, and nothing is delivered", function()
         for query, why in pairs {
             ["filter=ios"] = "name:value",
             ["filter=:ios"] = "1 to 64 bytes",
@@ -128,7 +127,7 @@ describe("a filter on one instance", function()
         quiet()
     end)
 
-    it("is a policy's, too", function()
+    it("works in policies", function()
         d:publish("users/42", "only ios")
         check.next(ios, "only ios")
         check.next(beta, "only ios")
@@ -145,7 +144,7 @@ describe("a filter on one instance", function()
         quiet()
     end)
 
-    it("lets publish_wait tell who got it", function()
+    it("applies to the counts of publish_wait", function()
         say(plain, 'wait {"user": 42, "data": "w"}', "delivered 1 3 nil")
         for _, client in ipairs {ios, android, beta} do check.next(client, "w") end
         say(plain, 'wait {"user": 42, "data": "w", "filter": {"platform": "android"}, "strategy": "redis"}',
@@ -181,7 +180,7 @@ describe("a filter on two instances", function()
     end)
     after_each(ws.drop_all)
 
-    it("travels with the message, and each instance tells its own receivers", function()
+    it("is sent with the message, and each instance applies it", function()
         local phone, tablet = connect(a, "42", "ios"), connect(b, "42", "ios")
         local other, laptop = connect(a, "42", "android"), connect(b, "42", "android")
         for _, strategy in ipairs {"local_first", "redis", "both"} do
@@ -203,7 +202,7 @@ describe("a filter on two instances", function()
         check.quiet(b, phone, tablet, other, laptop)
     end)
 
-    it("tells publish_wait of other instances, which may have nobody whom it matches", function()
+    it("includes other instances in publish_wait, also without a match", function()
         local phone, laptop = connect(a, "42", "ios"), connect(b, "42", "android")
         say(phone, 'wait {"user": 42, "data": "w", "except": "' .. phone.id .. '"}', "published 1 0 nil")
         check.next(laptop, "w")
@@ -213,7 +212,7 @@ describe("a filter on two instances", function()
         check.quiet(a, phone, laptop)
     end)
 
-    it("may be as long as it gets", function()
+    it("may have the maximum length", function()
         local phone, laptop = connect(a, "42", "ios"), connect(b, "42", "ios")
         local query = {}
         for i = 1, 7 do query[i] = "filter=" .. ("n"):rep(63) .. i .. ":" .. ("v"):rep(256) end
@@ -225,7 +224,7 @@ describe("a filter on two instances", function()
         check.quiet(a, phone, laptop)
     end)
 
-    it("holds for what comes over Redis, and what cannot be read reaches nobody", function()
+    it("applies to messages from Redis, and an unreadable one matches nobody", function()
         local phone, laptop = connect(a, "42", "ios"), connect(b, "42", "android")
         local function envelope(filter, length, id)
             return "\0bh1" .. string.pack(">BBBBBBI2I8I4", 0, 1, 0, 5, #id, 0, length, 0, 0) .. "other" .. id ..

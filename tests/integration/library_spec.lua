@@ -1,5 +1,4 @@
--- The Lua library as scripts have it: each case runs inside a real instance, in a policy that
--- evaluates what it is sent.
+-- The Lua library: each case runs inside a real instance, in a policy that evaluates messages.
 package.path = "tests/support/?.lua;" .. package.path
 local daemon = require "daemon"
 local ws = require "ws"
@@ -39,7 +38,7 @@ describe("the library of scripts:", function()
         return (assert(client:recv()))
     end
 
-    -- What the snippet returns, as text; fails when it raises.
+    -- The result of the snippet as text; fails if it raises.
     local function eval(source)
         local answer = run(source)
         return answer:match "^true|?(.*)$" or error(answer, 2)
@@ -61,7 +60,7 @@ describe("the library of scripts:", function()
                 return bh.json.encode {}, bh.json.encode(bh.json.array {}), bh.json.encode { a = { 1, 2 } }]])
         end)
 
-        it("refuses what it would corrupt", function()
+        it("refuses values that it would corrupt", function()
             assert.matches("^nil|.", eval [[return bh.json.decode("9007199254740993")]])
             assert.matches("^nil|.", eval [[return bh.json.decode('"a\\u0000b"')]])
             assert.matches("^nil|.", eval [[return bh.json.decode("{")]])
@@ -92,7 +91,7 @@ describe("the library of scripts:", function()
     end)
 
     describe("bh.jwt", function()
-        it("verifies what it has signed, and nothing else", function()
+        it("verifies its own signatures, and no others", function()
             local token = [[local key = ("k"):rep(32)
                 local token = bh.jwt.sign({ sub = "42", exp = os.time() + 60 }, { alg = "HS256", key = key }) ]]
             assert.same("42", eval(token .. [[return bh.jwt.verify(token, { alg = "HS256", key = key }).sub]]))
@@ -104,7 +103,7 @@ describe("the library of scripts:", function()
             assert.matches("^nil|.", eval [[return bh.jwt.verify("a.b.c", { alg = "HS256", key = ("k"):rep(32) })]])
         end)
 
-        it("wants an algorithm", function()
+        it("requires an algorithm", function()
             raises([[return bh.jwt.verify("a.b.c", { key = "k" })]], "alg")
         end)
     end)
@@ -114,7 +113,7 @@ describe("the library of scripts:", function()
             return bh.config "auth.jwt.issuer", bh.config "no.such.key", bh.config "dev"]])
     end)
 
-    it("bh.sleep waits, bh.spawn and bh.after run beside", function()
+    it("bh.sleep waits, bh.spawn and bh.after run concurrently", function()
         assert.same("2", eval [[
             local n = 0
             bh.spawn(function() n = n + 1 end)
@@ -123,14 +122,14 @@ describe("the library of scripts:", function()
             return n]])
     end)
 
-    it("bh.publish tells misuse from failure", function()
+    it("bh.publish distinguishes misuse from failure", function()
         assert.matches("^[%w_-]+$", eval [[return bh.publish { user = "nobody", data = "x" }]])
         assert.matches("^nil|.", eval [[return bh.publish { user = "a:b", data = "x" }]])
         raises([[return bh.publish { user = "1", data = { x = 1 } }]], "json")
         raises([[return bh.publish { data = "x" }]], "user")
     end)
 
-    it("the sandbox has no way out", function()
+    it("the sandbox cannot be left", function()
         assert.same("nil|nil|nil|nil|nil|nil", eval [[
             return io, debug, os.execute, loadfile, dofile, string.dump]])
         assert.matches("^nil|.", eval [[return load("\27Lua")]])

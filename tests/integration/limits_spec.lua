@@ -1,5 +1,5 @@
--- Every limit of the edge: who meets it is refused or slowed down, it is counted, and the others go
--- on.
+-- Every limit of the edge: a client that exceeds it is refused or slowed down, it is counted, and other
+-- clients are not affected.
 package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
@@ -44,7 +44,7 @@ describe("a limit", function()
 
     local function connect(query) return ws.connect(d.port, "/ws?" .. query) end
 
-    -- Runs fn beside an honest client; the limit is met `times` times (nil: at least once).
+    -- Runs fn while another client is served; the limit is counted `times` times (nil: at least once).
     local function meets(limit, times, fn)
         local witness, before = connect "user=witness", d:limited(limit)
         fn()
@@ -59,7 +59,7 @@ describe("a limit", function()
         witness:close()
     end
 
-    it("is listed before it is met", function()
+    it("has a metric from the start", function()
         local text = d:request("GET", "/metrics").body
         for _, limit in ipairs {
             "connections", "connections_per_ip", "connections_per_user", "connections_per_tenant", "head_bytes",
@@ -77,7 +77,7 @@ describe("a limit", function()
         end
     end)
 
-    it("bounds a request's head", function()
+    it("bounds the head of a request", function()
         meets("head_bytes", 3, function()
             local long = ("x"):rep(1100)
             check.error(http.get(d.port, "/healthz", {headers = {["X-Long"] = long}}), 431, "head_too_large")
@@ -89,7 +89,7 @@ describe("a limit", function()
         end)
     end)
 
-    it("bounds a request's body, however it comes", function()
+    it("bounds the body of a request, with and without its length", function()
         meets("body_bytes", 3, function()
             check.error(http.post(d.port, "/api/broadcast", ("x"):rep(1001)), 413, "too_large")
             for _, bytes in ipairs {
@@ -105,7 +105,7 @@ describe("a limit", function()
         end)
     end)
 
-    it("bounds the time of a request, and of silence before it", function()
+    it("bounds the time of a request, and the idle time before it", function()
         meets("request_timeout", 3, function()
             local silent, head, body = http.open(d.port), http.open(d.port), http.open(d.port)
             head:send "GET /healthz HTTP/1.1\r\nHost"
@@ -123,7 +123,7 @@ describe("a limit", function()
         end)
     end)
 
-    it("bounds messages, by what their header says, and in pieces", function()
+    it("bounds messages, by their header, and in fragments", function()
         meets("message_bytes", 3, function()
             local fragment = ws.frame(ws.BINARY, ("x"):rep(60000), {fin = false})
             for _, bytes in ipairs {
@@ -192,8 +192,8 @@ describe("a limit", function()
         end)
     end
 
-    -- The bucket holds what a second brings; the rest takes its time. Nothing is lost.
-    it("slows down who sends too many messages", function()
+    -- The bucket holds one second's worth; the rest is delayed. Nothing is lost.
+    it("slows down a client that sends too many messages", function()
         meets("messages_per_second", nil, function()
             local fast, honest = connect "user=fast", connect "user=honest"
             local began, frames = wait.now(), {}
@@ -209,7 +209,7 @@ describe("a limit", function()
         end)
     end)
 
-    it("slows down who sends too many bytes", function()
+    it("slows down a client that sends too many bytes", function()
         meets("bytes_per_second", nil, function()
             local fast, began = connect "user=fast", wait.now()
             for i = 1, 20 do
@@ -220,7 +220,7 @@ describe("a limit", function()
         end)
     end)
 
-    it("lets a client that is slowed down close", function()
+    it("lets a slowed-down client close", function()
         local client = connect "user=fast"
         local frames = {}
         for i = 1, 300 do frames[i] = ws.frame(ws.TEXT, "message " .. i) end
@@ -237,7 +237,7 @@ describe("the limits of connections", function()
         daemon.stop_all()
     end)
 
-    it("hold for the process", function()
+    it("apply to the process", function()
         local d = daemon.start {env = {BELLHOP_SERVER_CONNECTIONS_MAX = "6"}}
         d:request("GET", "/healthz")
         local clients = {}
@@ -254,7 +254,7 @@ describe("the limits of connections", function()
         check.quiet(d, table.unpack(clients))
     end)
 
-    it("hold for an address", function()
+    it("apply to an address", function()
         local d = daemon.start {env = {BELLHOP_SERVER_CONNECTIONS_PER_IP = "3"}}
         local clients = {}
         for i = 1, 3 do clients[i] = ws.connect(d.port, "/ws", {from = "127.0.0.2"}) end
@@ -273,7 +273,7 @@ describe("the limits of connections", function()
         assert.are.equal(429, refusal.status)
     end)
 
-    it("do not hold for loopback when nothing is said", function()
+    it("do not apply to loopback by default", function()
         local d = daemon.start()
         local clients = {}
         for i = 1, 1001 do clients[i] = assert(http.open(d.port)) end
@@ -284,7 +284,7 @@ describe("the limits of connections", function()
         for _, s in ipairs(clients) do s:close() end
     end)
 
-    it("bring in newcomers at the rate that is set", function()
+    it("accept new connections at the configured rate", function()
         local d = daemon.start {env = {BELLHOP_SERVER_ACCEPTS_PER_SECOND = "20"}, workers = 1}
         local began, clients = wait.now(), {}
         for i = 1, 40 do clients[i] = http.open(d.port) end
@@ -304,10 +304,10 @@ describe("a slow reader", function()
 
     local COUNT = 400 -- together far more than the queue and the kernel's buffers
 
-    -- About 20 kB, each of its own length and different everywhere, so that none passes for another.
+    -- About 20 kB, each with another length and content, so that they cannot be confused.
     local function payload(i) return ("%06d "):format(i):rep(2850 + i * 37 % 100) end
 
-    -- Publishes COUNT messages that it does not read, then reads whatever comes: the numbers.
+    -- Publishes COUNT messages without reading, then reads all: returns their numbers.
     local function flood(d, query)
         local slow = ws.connect(d.port, "/ws?user=slow&" .. (query or ""), {receive_buffer = 4096})
         local quick = ws.connect(d.port, "/ws?user=quick")
@@ -318,7 +318,7 @@ describe("a slow reader", function()
         return slow, quick
     end
 
-    -- Every message whole and in its order; those that have come when the marker does.
+    -- Every message is whole and in order. Returns those before the marker.
     local function numbers(client, marker)
         local list = {}
         while true do
@@ -357,7 +357,7 @@ describe("a slow reader", function()
         d:publish("users/slow", "marker")
         local list = numbers(slow, "marker")
         has_newest(list)
-        -- The marker itself may have pushed one out.
+        -- The marker itself may have dropped one.
         local lost = COUNT - #list
         assert.is_true(lost == dropped or lost == dropped + 1, lost .. " lost, " .. dropped .. " counted")
         assert.is_true(d:limited "queue_bytes" > 0)
@@ -376,13 +376,13 @@ describe("a slow reader", function()
             assert.is_true(got == payload(list[#list]), "a torn message")
             assert.is_true(list[#list] > (list[#list - 1] or 0), "out of order")
         end
-        -- A smaller one may have found room that its predecessors did not.
+        -- A smaller one may fit where larger ones did not.
         for i = 1, #list - 10 do assert.are.equal(i, list[i]) end
         assert.is_true(#list > 20 and list[#list - 5] < COUNT - 5, table.concat(list, " "))
         check.quiet(d, slow, quick)
     end)
 
-    it("gets what the policy decides", function()
+    it("is handled as the policy decides", function()
         local d = daemon.start {
             env = ENV,
             policy = [[return {

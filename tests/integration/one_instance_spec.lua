@@ -38,8 +38,8 @@ describe("one instance with --dev", function()
         check.quiet(d, phone, laptop, other)
     end)
 
-    -- The kernel lets a process with threads wait whenever it has to make the table larger.
-    it("has a table for all its descriptors from the start", function()
+    -- The kernel stalls a process with threads whenever it enlarges the table.
+    it("has a table for all descriptors from the start", function()
         local function number_in(file, pattern)
             return tonumber(io.lines("/proc/" .. d.process.pid .. "/" .. file, "a")():match(pattern))
         end
@@ -47,7 +47,7 @@ describe("one instance with --dev", function()
         assert.is_true(number_in("status", "FDSize:%s+(%d+)") >= math.min(most, 131072))
     end)
 
-    it("gives an anonymous connection broadcasts only", function()
+    it("delivers only broadcasts to an anonymous connection", function()
         local nobody = connect()
         d:publish("users/42", "no")
         d:publish("tenants/7", "no")
@@ -55,7 +55,7 @@ describe("one instance with --dev", function()
         check.quiet(d, nobody)
     end)
 
-    it("carries payloads byte for byte", function()
+    it("delivers payloads byte for byte", function()
         local client = connect "user=42"
         local every = {}
         for i = 0, 255 do every[#every + 1] = string.char(i) end
@@ -76,7 +76,7 @@ describe("one instance with --dev", function()
         end
     end)
 
-    it("leaves out the connection named by except", function()
+    it("skips the connection named by except", function()
         local sender, receiver = connect "user=42", connect "user=42"
         d:publish("users/42", "to the other", "except=" .. sender.id)
         check.next(receiver, "to the other")
@@ -84,7 +84,7 @@ describe("one instance with --dev", function()
         check.error(http.post(d.port, "/api/users/42/messages?except=me", "x"), 400, "invalid_option", "except")
     end)
 
-    it("delivers what has an idempotency id once", function()
+    it("delivers a message with an id once", function()
         local client = connect "user=42"
         local first = d:publish("users/42", "paid", "id=order-17")
         assert.matches('"id":"order%-17"', first)
@@ -96,7 +96,7 @@ describe("one instance with --dev", function()
         check.next(client, "paid")
     end)
 
-    it("takes a ttl", function()
+    it("accepts a ttl", function()
         local client = connect "user=42"
         d:publish("users/42", "in time", "ttl=60")
         check.next(client, "in time")
@@ -105,7 +105,7 @@ describe("one instance with --dev", function()
         end
     end)
 
-    it("knows the strategies", function()
+    it("accepts all strategies", function()
         local one, two = connect "user=42", connect "user=42"
         for _, strategy in ipairs {"local_first", "redis", "both", "local"} do
             d:publish("users/42", strategy, "strategy=" .. strategy)
@@ -149,7 +149,7 @@ describe("one instance with --dev", function()
         assert.are.equal("[]\n", http.post(d.port, "/api/publish", "[]").body)
     end)
 
-    it("tells who is online, and sends away", function()
+    it("lists and disconnects users", function()
         local one, two = connect "user=u.1&tenant=7", connect "user=u.1"
         local body = http.get(d.port, "/api/users/u.1").body
         assert.matches('"online":true', body)
@@ -175,7 +175,7 @@ describe("one instance with --dev", function()
         check.closed(three, 4000)
     end)
 
-    it("refuses what is wrong, and says why", function()
+    it("refuses invalid requests, and says why", function()
         for path, code in pairs {
             ["/api/users/broadcast/messages"] = "invalid_user", ["/api/users/a:b/messages"] = "invalid_user",
             ["/api/users/a%20b/messages"] = "invalid_user", ["/api/users/%zz/messages"] = "invalid_user",
@@ -200,7 +200,7 @@ describe("one instance with --dev", function()
         check.error(http.get(d.port, "/ws"), 426)
     end)
 
-    it("answers operators", function()
+    it("serves health, readiness and metrics", function()
         assert.are.same({200, "ok\n"}, {http.get(d.port, "/healthz").status, http.get(d.port, "/healthz").body})
         assert.are.equal('{"ready":true}\n', http.get(d.port, "/readyz").body)
         local head = http.request(d.port, "HEAD", "/healthz")
@@ -215,7 +215,7 @@ describe("one instance with --dev", function()
         assert.matches("text/html", page.headers["content-type"])
     end)
 
-    it("keeps connections, and serves pipelined requests in order", function()
+    it("keeps connections alive, and serves pipelined requests in order", function()
         local s = http.open(d.port)
         for i = 1, 3 do
             s:send(http.format("GET", i == 2 and "/nothing" or "/healthz"))
@@ -241,7 +241,7 @@ describe("one instance with --dev", function()
         s:close()
     end)
 
-    it("refuses bytes that are no HTTP", function()
+    it("refuses invalid HTTP", function()
         for _, bytes in ipairs {"\22\3\1\0\1\1", "GET\r\n\r\n", "GET /healthz HTTP/1.1\r\n\r\n",
             "GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
             "POST /api/broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -273,7 +273,7 @@ describe("the end of an instance", function()
         assert.matches("drained", d:stop())
     end)
 
-    it("finishes the request under way", function()
+    it("finishes a pending request", function()
         local d = daemon.start()
         local s = http.open(d.port)
         s:send "POST /api/broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nha"
@@ -287,7 +287,7 @@ describe("the end of an instance", function()
         assert.are.equal(0, d.process:wait())
     end)
 
-    it("ends at once with the second signal", function()
+    it("stops at once with the second signal", function()
         local d = daemon.start {env = {BELLHOP_WEBSOCKET_CLOSE_TIMEOUT = "100", BELLHOP_SERVER_DRAIN_TIMEOUT = "100"}}
         local mute = ws.connect(d.port)
         d.process:signal "TERM"
@@ -297,7 +297,7 @@ describe("the end of an instance", function()
         assert.are.equal(0, d.process:wait())
     end)
 
-    it("gives up on a drain that takes too long", function()
+    it("stops when the drain takes too long", function()
         local d = daemon.start {env = {BELLHOP_WEBSOCKET_CLOSE_TIMEOUT = "100", BELLHOP_SERVER_DRAIN_TIMEOUT = "0.2"}}
         local mute = ws.connect(d.port)
         d.process:signal "INT"
@@ -321,7 +321,7 @@ describe("the limits", function()
         idle:close()
     end)
 
-    it("bound connections, and let in others when some have gone", function()
+    it("bound connections, and accept others when some are closed", function()
         local d = daemon.start {env = {BELLHOP_SERVER_CONNECTIONS_MAX = "3"}}
         local sessions = {}
         for i = 1, 3 do
@@ -339,7 +339,7 @@ end)
 describe("without --dev", function()
     after_each(daemon.stop_all)
 
-    it("wants a key", function()
+    it("requires a key", function()
         local d = daemon.start {dev = false, env = {BELLHOP_API_KEYS = "first,second"}}
         local function publish(authorization)
             return http.post(d.port, "/api/broadcast", "x", authorization and {Authorization = authorization})
@@ -361,7 +361,7 @@ describe("without --dev", function()
         assert.is_nil(log:find "third")
     end)
 
-    it("is closed without a key", function()
+    it("refuses the API without a configured key", function()
         local d = daemon.start {dev = false}
         check.error(http.post(d.port, "/api/broadcast", "x"), 401, "unauthorized", "no API key is configured")
         check.error(http.post(d.port, "/api/broadcast", "x", {Authorization = "Bearer "}), 401)
@@ -386,7 +386,7 @@ describe("the command line", function()
 
     local function config(text) return process.write_file(dir .. "/bellhop.conf.lua", text) end
 
-    it("explains itself", function()
+    it("prints its usage", function()
         local output, status = run "--help"
         assert.are.equal(0, status)
         assert.matches("usage: bellhop", output)
@@ -400,7 +400,7 @@ describe("the command line", function()
         end
     end)
 
-    it("says that a port is in use", function()
+    it("reports a port in use", function()
         local taken = assert(socket.bind("127.0.0.1", 0))
         local _, port = taken:getsockname()
         local output, status = run("serve", "--dev", "--listen", "127.0.0.1:" .. port)
@@ -417,7 +417,7 @@ describe("the command line", function()
         assert.matches("the address is in use", output)
     end)
 
-    it("ends although a script does not", function()
+    it("stops although a script hangs", function()
         local stuck = daemon.start {
             workers = 1,
             env = { BELLHOP_SERVER_DRAIN_TIMEOUT = "0", BELLHOP_SCRIPT_CPU_LIMIT = "0" },
@@ -430,7 +430,7 @@ describe("the command line", function()
         conn:close()
     end)
 
-    it("keeps --dev on loopback", function()
+    it("allows --dev on loopback only", function()
         local output, status = run("serve", "--dev", "--listen", "0.0.0.0:0")
         assert.are.equal(1, status, output)
         assert.matches("loopback", output)
@@ -468,7 +468,7 @@ describe("the command line", function()
         assert.matches("none%.lua", output)
     end)
 
-    it("puts options over the environment over the file", function()
+    it("prefers options to the environment, and that to the file", function()
         local file = config 'return { server = { workers = "x" } }'
         local output, status = process.run({daemon.BIN, "check", "-c", file}, {BELLHOP_SERVER_WORKERS = "1"})
         assert.are.equal(1, status, output)

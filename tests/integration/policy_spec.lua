@@ -1,5 +1,4 @@
--- Lua policies in a real instance: every hook's answers, its failure, and the policy that comes
--- with bellhop.
+-- Lua policies in a real instance: the results of every hook, its failure, and the default policy.
 package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
@@ -13,8 +12,8 @@ local function stop_all()
     daemon.stop_all()
 end
 
--- What the hooks of one policy do is chosen by the query, the message or the payload, so that one
--- instance serves many specs.
+-- The query, the message or the payload selects what the hooks do, so that one instance serves many
+-- specs.
 local POLICY = [[
 local bh = require "bellhop"
 local hooks = {}
@@ -135,7 +134,7 @@ describe("a policy", function()
     end
 
     describe("on_handshake", function()
-        it("says who somebody is", function()
+        it("returns the identity", function()
             local client = connect("tenant=7&topic=a&topic=b", "42")
             assert.are.equal("hello GET /ws", client.headers["x-welcome"])
             for _, target in ipairs {"users/42", "tenants/7", "topics/a", "topics/b", "broadcast"} do
@@ -148,7 +147,7 @@ describe("a policy", function()
             check.quiet(d, client, nobody)
         end)
 
-        it("chooses a protocol of those that are offered", function()
+        it("selects one of the offered protocols", function()
             local client = connect("protocol=v2", "42", {["Sec-WebSocket-Protocol"] = "v1, v2"})
             assert.are.equal("v2", client.headers["sec-websocket-protocol"])
             local _, refusal = try("protocol=v3", "42", {["Sec-WebSocket-Protocol"] = "v1, v2"})
@@ -183,7 +182,7 @@ describe("a policy", function()
             conn:close()
         end)
 
-        it("is given up when it waits too long, or its client goes", function()
+        it("is cancelled when it waits too long, or its client disconnects", function()
             local _, refusal = try "as=never"
             assert.are.equal(504, refusal.status)
             local conn = require "tcp".connect(d.port)
@@ -192,13 +191,13 @@ describe("a policy", function()
             assert.are.equal(200, d:ready())
         end)
 
-        it("ends a connection when its identity expires", function()
+        it("closes a connection when its identity expires", function()
             check.closed(connect("as=expiring", "42"), 4401)
         end)
     end)
 
     describe("on_subscribe", function()
-        it("leaves out the topics that it refuses", function()
+        it("skips the topics that it refuses", function()
             local client = connect("topic=secret&topic=broken&topic=open", "42")
             d:publish("topics/secret", "no")
             d:publish("topics/broken", "no")
@@ -217,7 +216,7 @@ describe("a policy", function()
             check.closed(connect(nil, "broken"), 1011)
         end)
 
-        it("tell how it ended", function()
+        it("receive code and reason", function()
             local watcher = connect(nil, "watcher")
             local leaver = connect(nil, "leaver")
             leaver:close(4005, "bye")
@@ -248,7 +247,7 @@ describe("a policy", function()
             ask(connect(nil, "42"), "count", "1")
         end)
 
-        it("holds back a flood without losing any", function()
+        it("pauses a flood without losses", function()
             local client = connect(nil, "42")
             client:text "slow"
             client:raw(ws.frame(ws.TEXT, "count"):rep(500))
@@ -274,7 +273,7 @@ describe("a policy", function()
             check.quiet(d, client)
         end)
 
-        it("closes, and drops what it fails on", function()
+        it("closes, and drops a message when it fails", function()
             local client = connect(nil, "42")
             client:text "error"
             ask(client, "ping", "pong")
@@ -290,7 +289,7 @@ describe("a policy", function()
     end)
 
     describe("on_publish", function()
-        it("changes messages and chooses strategies, also after a wait", function()
+        it("changes messages and selects strategies, also after a wait", function()
             local client, other = connect(nil, "42"), connect(nil, "other")
             d:publish("users/42", "upper")
             check.next(client, "UPPER")
@@ -335,7 +334,7 @@ end)
 describe("on_api", function()
     after_each(stop_all)
 
-    it("consents, refuses, leaves it to the key, and fails closed", function()
+    it("allows, refuses, defers to the key, and fails closed", function()
         local d = daemon.start {policy = POLICY, dev = false, env = {BELLHOP_API_KEYS = "key"}}
         local function post(headers) return http.post(d.port, "/api/broadcast", "x", headers) end
         assert.are.equal(200, post({["X-Key"] = "open sesame"}).status)
@@ -353,7 +352,7 @@ describe("several policies", function()
     teardown(function() os.execute("rm -rf " .. process.quote(dir)) end)
     after_each(stop_all)
 
-    it("are asked in order, and an error does not fall through", function()
+    it("run in order, and an error does not fall through", function()
         local first = process.write_file(dir .. "/first.lua", [[return { on_handshake = function(req)
             if req:arg "by" == "first" then return { user = "first" } end
             if req:arg "by" == "error" then error "no" end
@@ -378,7 +377,7 @@ describe("loading a policy", function()
     setup(function() dir = process.temp_dir() end)
     teardown(function() os.execute("rm -rf " .. process.quote(dir)) end)
 
-    it("refuses what is wrong with file and reason, in check and serve alike", function()
+    it("fails with file and reason, in check and serve", function()
         for text, wanted in pairs {
             ["return { on_mesage = function() end }"] = {"unknown hook", "on_mesage", "did you mean", "on_message"},
             ["return { on_message = 7 }"] = {"on_message"},
@@ -405,7 +404,7 @@ describe("loading a policy", function()
         assert.matches("none%.lua", output)
     end)
 
-    it("stops the start when on_init fails", function()
+    it("fails when on_init fails", function()
         local file = process.write_file(dir .. "/policy.lua", 'return { on_init = function() error "no database" end }')
         local output, status = process.run {daemon.BIN, "serve", "--dev", "--listen", "127.0.0.1:0", "--policy", file}
         assert.are.equal(1, status, output)
@@ -413,7 +412,7 @@ describe("loading a policy", function()
     end)
 end)
 
-describe("the policy that comes with bellhop", function()
+describe("the default policy", function()
     local SECRET = "0123456789abcdef0123456789abcdef"
     local d
 
@@ -431,7 +430,7 @@ describe("the policy that comes with bellhop", function()
 
     local KEY = {Authorization = "Bearer key"}
 
-    it("takes a token from the header, the query and a cookie", function()
+    it("accepts a token in the header, the query and a cookie", function()
         local jwt = token(SECRET, "--user", "42", "--tenant", "7")
         local clients = {
             ws.connect(d.port, "/ws", {headers = {Authorization = "Bearer " .. jwt}}),
@@ -447,7 +446,7 @@ describe("the policy that comes with bellhop", function()
         assert.is_nil(d:log():find(jwt, 1, true))
     end)
 
-    it("refuses all others with 401", function()
+    it("refuses everything else with 401", function()
         local jwt = token(SECRET, "--user", "42")
         local head, body, signature = jwt:match "^(.-)%.(.-)%.(.*)$"
         local none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0" -- {"alg":"none","typ":"JWT"}
@@ -468,10 +467,10 @@ describe("the policy that comes with bellhop", function()
         assert.are.equal(401, refusal.status)
     end)
 
-    it("ends a connection with its token", function()
+    it("closes a connection when its token expires", function()
         local jwt = token(SECRET, "--user", "brief", "--ttl", "1")
         local client, refusal = ws.try(d.port, "/ws?token=" .. jwt)
-        -- the token's second may be over before it is shown
+        -- the token may expire before it is used
         if client then check.closed(client, 4401) else assert.are.equal(401, refusal.status) end
         wait.till(function()
             return d:request("GET", "/api/users/brief", {headers = KEY}).body:find '"online":false'

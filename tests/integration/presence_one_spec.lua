@@ -1,4 +1,4 @@
--- Presence, messages for nobody, and the truth about a publish, on one instance.
+-- Presence, undelivered messages, and the result of a publish, on one instance.
 package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
@@ -41,7 +41,7 @@ describe("one instance", function()
     end
     local function status(body) return body:match '"status":"(%a+)","instances":(%d+),"local":(%d+)' end
 
-    -- Reads up to `last`; how often each of the events came (those of earlier users come too).
+    -- Reads up to `last`; counts each event (also those of earlier users).
     local function events_until(witness, last)
         local seen = {}
         wait.till(function()
@@ -52,7 +52,7 @@ describe("one instance", function()
         return seen
     end
 
-    it("says what became of a publish", function()
+    it("reports the result of a publish", function()
         assert.are.same({"offline", "0", "0"}, {status(publish("users/1/messages", "x"))})
         local phone, laptop = connect "user=1&tenant=7", connect "user=1&tenant=7"
         assert.are.same({"delivered", "1", "2"}, {status(publish("users/1/messages", "x"))})
@@ -66,7 +66,7 @@ describe("one instance", function()
         for _ = 1, 4 do check.next(laptop, "x") end
     end)
 
-    it("raises presence once for all devices, after the debounce", function()
+    it("calls on_presence once for all devices, after the debounce", function()
         local witness = connect "user=w&topic=events"
         events_until(witness, "w online")
         local phone, laptop = connect "user=9", connect "user=9"
@@ -82,7 +82,7 @@ describe("one instance", function()
         assert.is_nil(seen["9 online"] or seen["9 offline"])
     end)
 
-    it("asks what to do with a message for nobody", function()
+    it("calls on_offline for a message without receivers", function()
         local witness = connect "user=w2&topic=events"
         events_until(witness, "w2 online")
         publish("users/away/messages", "hello")
@@ -99,7 +99,7 @@ describe("one instance", function()
         wait.till(function() return d:metric "bellhop_core_offline_dropped_total" >= 1 end, 5)
     end)
 
-    it("counts a tenant's connections", function()
+    it("counts the connections of a tenant", function()
         local one, two = connect "user=1&tenant=t9", connect "user=2&tenant=t9"
         assert.is_truthy(http.get(d.port, "/api/tenants/t9").body:find('{"connections":2,"as_of":"', 1, true))
         one:close()

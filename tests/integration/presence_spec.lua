@@ -1,5 +1,5 @@
--- on_presence and on_offline on three instances that share a Redis: each event once in the cluster,
--- also when an instance dies, and none that is not true; and what a publish says of whom it reached.
+-- on_presence and on_offline on three instances that share a Redis: each event happens once in the
+-- cluster, also when an instance dies, and there are no false events; and the result of a publish.
 package.path = "tests/support/?.lua;" .. package.path
 local daemon = require "daemon"
 local check = require "check"
@@ -10,7 +10,7 @@ local ws = require "ws"
 local LEASE, DEBOUNCE = 2, 0.5
 local LATE = 1.5 -- how much later than that an event may come
 local CALM = 5 + LEASE -- how long nobody is called new or away after Redis has forgotten
-local ENV = daemon.impatient {
+local ENV = daemon.short_timeouts {
     BELLHOP_REDIS_UNSUBSCRIBE_LINGER = "0.3",
     BELLHOP_TRACKING_LEASE = tostring(LEASE),
     BELLHOP_TRACKING_DEBOUNCE = tostring(DEBOUNCE),
@@ -57,7 +57,7 @@ end
 
 local function connect(d, user) return ws.connect(d.port, "/ws?user=" .. user) end
 
--- The events of a user so far: "online offline online", and the last one's time.
+-- The events of a user so far: "online offline online", and the time of the last one.
 local function events(user)
     local list, last = {}, nil
     for _, line in ipairs(server:call("LRANGE", "events", "0", "-1")) do
@@ -70,7 +70,7 @@ local function events(user)
     return table.concat(list, " "), last
 end
 
--- Returns the last one's time.
+-- Returns the time of the last event.
 local function wait_events(user, wanted, limit)
     local said, at
     wait.till(function()
@@ -80,11 +80,11 @@ local function wait_events(user, wanted, limit)
     return at
 end
 
--- What has been raised of all users of the specs so far; looked at again at the end.
+-- The events of all users so far; checked again at the end.
 local raised = {}
 
--- The events of users (name -> wanted) are these and stay these: after them another user comes and
--- goes, and whatever else was to be raised is raised before the end of that.
+-- The events of users (name -> expected) are these and no others: another user connects and disconnects
+-- afterwards, and any pending event happens before those of that user.
 local function only(wanted, limit)
     local marker = "marker" .. math.floor(wait.now() * 1000)
     local client = connect(a, marker)
@@ -100,7 +100,7 @@ describe("the presence of a user", function()
     teardown(teardown_all)
     after_each(ws.drop_all)
 
-    it("is one event when they come and one when they have gone", function()
+    it("is one event on connect and one on disconnect", function()
         local came = wait.now()
         local phone = connect(b, "single")
         local at = wait_events("single", "online")
@@ -113,7 +113,7 @@ describe("the presence of a user", function()
         raised.single = "online offline"
     end)
 
-    it("is one of all devices together", function()
+    it("covers all devices", function()
         local phone, laptop, tablet = connect(a, "many"), connect(b, "many"), connect(c, "many")
         local second = connect(a, "many")
         wait_events("many", "online")
@@ -130,7 +130,7 @@ describe("the presence of a user", function()
         raised.many = "online offline online offline"
     end)
 
-    it("does not change when they are back at once, wherever", function()
+    it("does not change on a quick reconnect, on any instance", function()
         local client = connect(a, "restless")
         wait_events("restless", "online")
         for i = 1, 8 do
@@ -143,7 +143,7 @@ describe("the presence of a user", function()
         raised.restless = "online offline"
     end)
 
-    it("is told of each one in a crowd", function()
+    it("is reported for each of many users", function()
         local clients, wanted = {}, {}
         for i = 1, 60 do
             clients[i] = connect(({a, b, c})[i % 3 + 1], "crowd" .. i % 30)
@@ -157,7 +157,7 @@ describe("the presence of a user", function()
         end
     end)
 
-    it("is kept over the stop of an instance", function()
+    it("survives the stop of an instance", function()
         local mover, goer = connect(c, "mover"), connect(c, "goer")
         wait_events("mover", "online")
         wait_events("goer", "online")
@@ -175,7 +175,7 @@ describe("the presence of a user", function()
         raised.mover, raised.goer = "online offline", "online offline"
     end)
 
-    it("ends once for those on an instance that dies, unless they are elsewhere", function()
+    it("ends once for users of an instance that dies, unless they are connected elsewhere", function()
         local wanted, movers = {}, {}
         for i = 1, 10 do
             for _, name in ipairs {"lost", "moved", "stayed"} do
@@ -201,7 +201,7 @@ describe("the presence of a user", function()
         for user in pairs(wanted) do raised[user] = "online offline" end
     end)
 
-    it("ends once for those on an instance that stands still, and begins once when it is back", function()
+    it("ends once for users of a suspended instance, and begins once when it resumes", function()
         local still, both = connect(c, "still"), connect(c, "both")
         local elsewhere = connect(a, "both")
         wait_events("still", "online")
@@ -219,7 +219,7 @@ describe("the presence of a user", function()
         raised.still, raised.both = "online offline online offline", "online offline"
     end)
 
-    it("has had no other events than these", function()
+    it("had no other events", function()
         only(raised)
         local count = 0
         for _, list in pairs(raised) do
@@ -228,7 +228,7 @@ describe("the presence of a user", function()
         assert.are.equal(count, server:call("LLEN", "events"))
     end)
 
-    it("is true when Redis forgets everything", function()
+    it("is right after Redis lost all data", function()
         local phone = connect(b, "amnesia")
         wait_events("amnesia", "online")
         server:call "FLUSHALL"
@@ -242,7 +242,7 @@ describe("the presence of a user", function()
     end)
 end)
 
--- status, instances, local of an answer to a publish.
+-- status, instances and local of the answer to a publish.
 local function outcome(answer)
     local status, instances, here = answer:match '"status":"(%a+)","instances":(%d+),"local":(%d+)'
     assert(status, answer)
@@ -263,7 +263,7 @@ describe("a publish", function()
     before_each(function() server:call("DEL", "lost") end)
     after_each(ws.drop_all)
 
-    it("says whom it has reached", function()
+    it("reports its receivers", function()
         ws.connect(a.port, "/ws?user=42&tenant=7&topic=x")
         ws.connect(a.port, "/ws?user=42&tenant=7")
         ws.connect(b.port, "/ws?user=42&topic=x")
@@ -283,7 +283,7 @@ describe("a publish", function()
         assert.are.equal("offline 0 0", outcome(c:publish("users/nobody", "x", "strategy=local")))
     end)
 
-    it("that reached somebody anywhere is not lost", function()
+    it("with a receiver on any instance is delivered", function()
         for i = 1, 10 do -- also when they have only just come
             local user = "fresh" .. i
             local phone = connect(b, user)
@@ -294,7 +294,7 @@ describe("a publish", function()
         wait_lost "gone"
     end)
 
-    it("that reached nobody is told once, whatever its target", function()
+    it("without receivers is reported once, for every target", function()
         a:publish("users/43", "one")
         wait_lost "one"
         b:publish("tenants/43", "two")
@@ -303,7 +303,7 @@ describe("a publish", function()
         wait_lost "one two handled"
     end)
 
-    it("is tried again as long as the script says, until somebody is there", function()
+    it("is retried as the script says, until a receiver connects", function()
         assert.are.equal("offline 0 0", outcome(a:publish("users/44", "later")))
         wait_lost "later later"
         local phone = connect(c, "44")
@@ -314,7 +314,7 @@ describe("a publish", function()
         check.quiet(a, phone)
     end)
 
-    it("to a user who has just left is lost", function()
+    it("to a user who just disconnected is lost", function()
         local phone = connect(b, "45")
         assert.are.equal("published 1 0", outcome(a:publish("users/45", "there")))
         check.next(phone, "there")

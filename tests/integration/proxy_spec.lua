@@ -1,4 +1,4 @@
--- Whose word about the client's address counts: the PROXY protocol and X-Forwarded-For.
+-- The address of the client from trusted proxies: the PROXY protocol and X-Forwarded-For.
 package.path = "tests/support/?.lua;" .. package.path
 local certs = require "certs"
 local check = require "check"
@@ -9,7 +9,7 @@ local tcp = require "tcp"
 local wait = require "wait"
 local ws = require "ws"
 
--- "?who" is refused with what the policy sees; others ask on the connection.
+-- "?who" is refused with the request as the policy sees it; others ask on the connection.
 local POLICY = [[
 local bh = require "bellhop"
 return {
@@ -59,7 +59,7 @@ describe("behind a proxy", function()
     end)
     after_each(ws.drop_all)
 
-    -- ip, port, and all that the policy sees
+    -- ip, port, and the whole answer of the policy
     local function who(listener, options)
         local client, refusal = ws.try(d.ports[listener], "/ws?who", options)
         assert.is_nil(client)
@@ -83,14 +83,14 @@ describe("behind a proxy", function()
         {"version 2, unix", v2(0x21, 0x31, ("/tmp/x" .. ("\0"):rep(102)):rep(2)), "127.0.0.1"},
     }
     for _, header in ipairs(headers) do
-        it("takes " .. header[1], function()
+        it("accepts " .. header[1], function()
             local ip, port = who(PROXY, {first = header[2]})
             assert.are.equal(header[3], ip)
             if header[4] then assert.are.equal(header[4], port) end
             assert.are.equal(header[3], (who(PROXY_TLS, {first = header[2], tls = {}})))
         end)
 
-        it("takes " .. header[1] .. " byte by byte, and in one piece with what follows", function()
+        it("accepts " .. header[1] .. " byte by byte, and in one piece with what follows", function()
             local conn = tcp.connect(d.ports[PROXY])
             for i = 1, #header[2] do conn:send(header[2]:sub(i, i)) end
             conn:send(ws.request "/ws")
@@ -121,7 +121,7 @@ describe("behind a proxy", function()
         {"a second header", TCP4 .. "PROXY TCP4 198.51.100.1 10.0.0.9 1 443\r\n\r\n", true},
     }
     for _, case in ipairs(garbage) do
-        it("ends a connection with " .. case[1], function()
+        it("closes a connection with " .. case[1], function()
             local before = d:limited "proxy"
             local conn = tcp.connect(d.ports[PROXY])
             conn:send(case[2])
@@ -137,7 +137,7 @@ describe("behind a proxy", function()
         end)
     end
 
-    it("waits for a header, but not for long", function()
+    it("waits for a header for a limited time", function()
         local before, stalled = d:limited "tls_handshake_timeout", {}
         for i, bytes in ipairs {"", "PROX", TCP4:sub(1, -2), SIGNATURE, headers[5][2]:sub(1, -2)} do
             stalled[i] = tcp.connect(d.ports[i % 2 == 0 and PROXY or PROXY_TLS])
@@ -150,7 +150,7 @@ describe("behind a proxy", function()
         assert.are.equal(before + 5, d:limited "tls_handshake_timeout")
     end)
 
-    it("believes nobody else", function()
+    it("trusts nobody else", function()
         local before = d:limited "proxy"
         for _, listener in ipairs {PROXY, PROXY_TLS} do
             local conn = tcp.connect(d.ports[listener], {from = "127.0.0.2", first = TCP4})
@@ -162,14 +162,14 @@ describe("behind a proxy", function()
         assert.matches("ip=127%.0%.0%.2", d:log())
     end)
 
-    it("takes no header where none belongs", function()
+    it("accepts no header on other listeners", function()
         local conn = tcp.connect(d.ports[PLAIN])
         conn:send(TCP4 .. "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert.matches("^HTTP/1%.1 400 ", conn:read_all())
         conn:close()
     end)
 
-    it("knows TLS behind the header, and says so", function()
+    it("accepts TLS after the header", function()
         local _, _, body = who(PROXY_TLS, {first = TCP4, tls = {sni = "proxied.example"}})
         assert.matches('"secure":true', body)
         assert.matches('"sni":"proxied%.example"', body)
@@ -195,21 +195,21 @@ describe("behind a proxy", function()
         conn:close()
     end)
 
-    it("tells whether the client's own connection is secure", function()
+    it("reports whether the connection of the client is secure", function()
         for value, secure in pairs {https = "true", HTTPS = "true", http = "false", ["https, http"] = "false", [""] = "false"} do
             local _, _, body = who(PLAIN, {headers = {["X-Forwarded-Proto"] = value}})
             assert.is_truthy(body:find('"secure":' .. secure, 1, true), value .. " " .. body)
         end
     end)
 
-    it("does not ask clients who they are", function()
+    it("ignores X-Forwarded-For of clients", function()
         local ip, _, body = who(PLAIN, {from = "127.0.0.2",
             headers = {["X-Forwarded-For"] = "203.0.113.5", ["X-Forwarded-Proto"] = "https"}})
         assert.are.equal("127.0.0.2", ip)
         assert.matches('"secure":false', body)
-        -- A client behind the proxy is no proxy.
+        -- A client behind the proxy is not a trusted proxy.
         assert.are.equal("203.0.113.5", (who(PROXY, {first = TCP4, headers = {["X-Forwarded-For"] = "198.51.100.1"}})))
-        -- A proxy behind the proxy is one.
+        -- A proxy behind the proxy is.
         assert.are.equal("198.51.100.1", (who(PROXY, {
             first = "PROXY TCP4 10.9.9.9 10.0.0.9 1 443\r\n", headers = {["X-Forwarded-For"] = "198.51.100.1"},
         })))
@@ -249,7 +249,7 @@ describe("behind a proxy", function()
         end)
     end
 
-    it("counts a network of IPv6 as one", function()
+    it("counts a network of IPv6 as one address", function()
         local function try(ip) return ws.try(d.port, "/ws?user=42", {headers = {["X-Forwarded-For"] = ip}}) end
         for n = 1, 3 do assert(try("2001:db8:1:2::" .. n)) end
         local _, refusal = try "2001:db8:1:2:ffff::9"
@@ -257,7 +257,7 @@ describe("behind a proxy", function()
         assert(try "2001:db8:1:3::1")
     end)
 
-    it("does not count requests of the proxy's own connections", function()
+    it("does not count the connections of the proxy itself", function()
         local sessions = {}
         for i = 1, 10 do
             sessions[i] = http.open(d.port)
@@ -269,7 +269,7 @@ describe("behind a proxy", function()
 end)
 
 describe("bellhop check", function()
-    it("finds proxies and addresses that are none", function()
+    it("finds invalid proxies and addresses", function()
         for _, bad in ipairs {"10.0.0.0/33", "10.0.0", "fd00::/129", "proxy.example", "10.0.0.0/", "/8"} do
             local output, status = process.run({daemon.BIN, "check"}, {BELLHOP_SERVER_TRUSTED_PROXIES = "127.0.0.1," .. bad})
             assert.are.equal(1, status, bad .. "\n" .. output)

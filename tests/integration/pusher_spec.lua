@@ -1,5 +1,5 @@
--- Pusher clients on real daemons: the workers of one instance, and two instances that share a Redis,
--- one of which dies.
+-- Pusher clients on real daemons: several workers of one instance, and two instances that share a Redis,
+-- one of which is killed.
 package.path = "tests/support/?.lua;" .. package.path
 local daemon = require "daemon"
 local redis = require "redis"
@@ -60,7 +60,7 @@ local function say_subscribe(client, channel, user)
         data and ',"channel_data":' .. quote(data) or ""))
 end
 
--- Events of others may come before; they are returned behind the answer.
+-- Events of others may come before; they are returned after the answer.
 local function subscribe(client, channel, user)
     say_subscribe(client, channel, user)
     local before = {}
@@ -80,7 +80,7 @@ local function leave(client, channel)
     client:text(('{"event":"pusher:unsubscribe","data":{"channel":"%s"}}'):format(channel))
 end
 
--- What has been said up to now was heard, and nothing else.
+-- Everything up to now was received, and nothing else.
 local function hears_nothing(client)
     client:text '{"event":"pusher:ping","data":{}}'
     assert.are.equal('{"event":"pusher:pong","data":"{}"}', client:recv())
@@ -106,7 +106,7 @@ local function trigger(d, channel, name, socket)
     assert.are.equal("{}", answer.body)
 end
 
--- Objects have no order.
+-- The keys of objects have no order.
 local function parts(body)
     local list = {}
     for part in body:gmatch "[^{},]+" do list[#list + 1] = part end
@@ -124,7 +124,7 @@ end
 
 local function event(name, channel) return ('{"event":"%s","channel":"%s","data":"1"}'):format(name, channel) end
 
--- What holds on any number of workers and instances; `pick(i)` is the daemon of client i.
+-- Specs for any number of workers and instances; `pick(i)` is the daemon of client i.
 local function share_specs(pick)
     it("trigger events for all but one", function()
         local clients = {}
@@ -148,7 +148,7 @@ local function share_specs(pick)
         wait_answer(pick(2), "/apps/7/channels/news", '{"occupied":false}')
     end)
 
-    it("carry client events", function()
+    it("send client events", function()
         local alice, bob, eve = connect(pick(1)), connect(pick(2)), connect(pick(3))
         subscribe(alice, "private-a")
         subscribe(bob, "private-a")
@@ -160,7 +160,7 @@ local function share_specs(pick)
         for _, client in ipairs {alice, bob, eve} do client:close() end
     end)
 
-    it("count a user once, whatever their devices", function()
+    it("count a user with several devices once", function()
         local watcher = connect(pick(1))
         subscribe(watcher, "presence-a", "watcher")
         local devices = {}
@@ -188,7 +188,7 @@ local function share_specs(pick)
         wait_answer(pick(1), "/apps/7/channels/presence-a/users", '{"users":[]}')
     end)
 
-    it("agree in the end when many come and go at once", function()
+    it("agree after many joins and leaves", function()
         local watcher = connect(pick(1))
         subscribe(watcher, "presence-b", "watcher")
         local clients = {}
@@ -204,7 +204,7 @@ local function share_specs(pick)
                 local frame = assert(client:recv())
             until frame:find("Client events require", 1, true)
         end
-        -- Till nothing is said any more that could change it.
+        -- Until no more events arrive.
         local there, deadline = {}, wait.now() + 20
         repeat
             local frame = watcher:recv(0.5)
@@ -225,7 +225,7 @@ describe("Pusher clients of one instance", function()
 
     share_specs(function() return d end)
 
-    it("hear why they are refused, and are let go", function()
+    it("get an error, and are disconnected", function()
         local client = ws.connect(d.port, "/app/wrong?protocol=7")
         local frame = client:recv()
         assert.matches('"event":"pusher:error"', frame, nil, true)
@@ -235,7 +235,7 @@ describe("Pusher clients of one instance", function()
         assert.are.equal("Unknown app key", reason)
     end)
 
-    it("keep what they have over a reload", function()
+    it("keep their channels over a reload", function()
         local alice, bob = connect(d), connect(d)
         subscribe(alice, "presence-r", "alice")
         subscribe(bob, "presence-r", "bob")
@@ -264,7 +264,7 @@ describe("Pusher clients of two instances", function()
 
     share_specs(function(i) return i % 2 == 0 and a or b end)
 
-    it("are registered again when Redis has forgotten", function()
+    it("are registered again after Redis lost all data", function()
         local alice, bob = connect(a), connect(b)
         subscribe(alice, "presence-f", "alice")
         subscribe(bob, "presence-f", "bob")
@@ -278,7 +278,7 @@ describe("Pusher clients of two instances", function()
         wait_answer(b, "/apps/7/channels/presence-f/users", '{"users":[]}')
     end)
 
-    it("see the members of an instance go that stops, and of one that is killed", function()
+    it("see members leave when an instance stops or is killed", function()
         local alice = connect(a)
         subscribe(alice, "presence-k", "alice")
         for _, how in ipairs {"TERM", "KILL"} do

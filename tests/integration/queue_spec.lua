@@ -1,7 +1,7 @@
--- Publishes that wait for Redis to come back, as redis.publish_queue and redis.publish_wait allow.
+-- Publishes that wait for Redis, up to redis.publish_queue and redis.publish_wait.
 --
--- It is the link of node-a alone that fails, mostly: what waits goes as soon as its own instance is
--- back, so only those who are subscribed by then get it.
+-- Mostly only the link of node-a fails: queued messages are sent as soon as its own link is back, so only
+-- clients subscribed by then receive them.
 package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
@@ -11,13 +11,13 @@ local redis = require "redis"
 local traffic = require "traffic"
 local ws = require "ws"
 
-local ENV = daemon.impatient {
+local ENV = daemon.short_timeouts {
     BELLHOP_SERVER_DRAIN_TIMEOUT = "1",
 }
 
 local server, link, a, b
 
--- One worker, so that what is asked of it meets one queue.
+-- One worker, so that there is one queue.
 local function start(queue, seconds, workers)
     local env = {BELLHOP_REDIS_PUBLISH_QUEUE = queue, BELLHOP_REDIS_PUBLISH_WAIT = seconds}
     for key, value in pairs(ENV) do env[key] = value end
@@ -56,7 +56,7 @@ local function are_published(sessions)
     end
 end
 
-describe("publishes that wait for Redis", function()
+describe("publishes during an outage of Redis", function()
     after_each(function()
         ws.drop_all()
         daemon.stop_all()
@@ -64,10 +64,10 @@ describe("publishes that wait for Redis", function()
         redis.stop_all()
     end)
 
-    it("reach all who are connected elsewhere, once, and are not refused", function()
+    it("reach clients of other instances once, and are not refused", function()
         start("1000", "20", 2)
         local flow = traffic.new {
-            instances = {a, b}, patience = 15,
+            instances = {a, b}, timeout = 15,
             clients = {phone = ws.connect(b.port, "/ws?user=42&topic=x"), laptop = ws.connect(b.port, "/ws?user=42")},
             targets = {{path = "users/42", reaches = {"phone", "laptop"}}, {path = "topics/x", reaches = {"phone"}}},
         }
@@ -81,16 +81,16 @@ describe("publishes that wait for Redis", function()
             flow:run(0.4)
         end
         flow:check() -- of all messages: for node-b there has been no fault
-        -- Each time, what was on its way to Redis may be refused.
+        -- Each time a publish in transit to Redis may be refused.
         assert.is_true(flow.refused <= 3 * 2, flow.refused)
         a:wait_metric("bellhop_redis_publishes_waiting", 0, 5)
     end)
 
-    it("go on when Redis itself was away, and nothing comes twice", function()
+    it("are sent after an outage of Redis itself, without duplicates", function()
         start("1000", "20", 2)
         local clients = {phone = ws.connect(a.port, "/ws?user=42"), laptop = ws.connect(b.port, "/ws?user=42")}
         local flow = traffic.new {
-            instances = {a, b}, clients = clients, patience = 15,
+            instances = {a, b}, clients = clients, timeout = 15,
             targets = {{path = "users/42", reaches = {"phone", "laptop"}}},
         }
         flow:run(0.4)
@@ -105,22 +105,22 @@ describe("publishes that wait for Redis", function()
         assert.is_true(flow.refused <= #flow.routes, flow.refused)
     end)
 
-    it("keep their order, and what comes later is behind them", function()
+    it("keep their order, also relative to later ones", function()
         start("50", "20")
-        local phone = ws.connect(b.port, "/ws?user=42")
+        local client = ws.connect(b.port, "/ws?user=42")
         cut()
         local sessions = send_waiting(20)
         link:resume()
         are_published(sessions)
         a:publish("users/42", "later", "strategy=redis")
-        for i = 1, 20 do check.next(phone, "waits " .. i) end
-        check.next(phone, "later")
-        check.quiet(a, phone)
+        for i = 1, 20 do check.next(client, "waits " .. i) end
+        check.next(client, "later")
+        check.quiet(a, client)
     end)
 
-    it("beyond the bound are refused at once, and those before it still go", function()
+    it("beyond the limit are refused at once, and the others are sent", function()
         start("2", "20")
-        local phone = ws.connect(b.port, "/ws?user=42")
+        local client = ws.connect(b.port, "/ws?user=42")
         cut()
         local sessions = send_waiting(2)
         check.error(a:request("POST", PATH, {body = "no room"}), 503, "broker_unavailable")
@@ -128,13 +128,13 @@ describe("publishes that wait for Redis", function()
         a:publish("users/42", "nobody is here", "strategy=local") -- needs no Redis, so no room either
         link:resume()
         are_published(sessions)
-        for i = 1, 2 do check.next(phone, "waits " .. i) end
-        check.quiet(a, phone)
+        for i = 1, 2 do check.next(client, "waits " .. i) end
+        check.quiet(a, client)
     end)
 
-    it("longer than they may are refused, and do not come later", function()
+    it("longer than the limit are refused, and not sent later", function()
         start("5", "0.4")
-        local phone = ws.connect(b.port, "/ws?user=42")
+        local client = ws.connect(b.port, "/ws?user=42")
         cut()
         local sessions = {send(PATH, "waits 1"), send(PATH, "waits 2")}
         for _, session in ipairs(sessions) do
@@ -143,12 +143,12 @@ describe("publishes that wait for Redis", function()
         a:wait_metric("bellhop_redis_publishes_waiting", 0, 5)
         link:resume()
         a:wait_ready()
-        check.quiet(a, phone)
+        check.quiet(a, client)
     end)
 
-    it("wait through a network that carries nothing, too, and in a batch", function()
+    it("wait also when the network stops forwarding, and in a batch", function()
         start("50", "20")
-        local phone = ws.connect(b.port, "/ws?user=42")
+        local client = ws.connect(b.port, "/ws?user=42")
         link:pause()
         a:wait_ready(503)
         local session = send("/api/publish",
@@ -158,24 +158,24 @@ describe("publishes that wait for Redis", function()
         local answer = session:response("POST", 15)
         assert.are.equal(200, answer.status, answer.body)
         assert.is_nil(answer.body:find("error", 1, true))
-        check.next(phone, "1")
-        check.next(phone, "2")
-        check.quiet(a, phone)
+        check.next(client, "1")
+        check.next(client, "2")
+        check.quiet(a, client)
     end)
 
-    it("are known again by their id", function()
+    it("are recognized by their id", function()
         start("50", "20")
-        local phone = ws.connect(b.port, "/ws?user=42")
+        local client = ws.connect(b.port, "/ws?user=42")
         cut()
         local sessions = send_waiting(1, PATH .. "&id=order")
         sessions[2] = send(PATH .. "&id=order", "waits 1")
         link:resume()
         are_published(sessions)
-        check.next(phone, "waits 1")
-        check.quiet(a, phone)
+        check.next(client, "waits 1")
+        check.quiet(a, client)
     end)
 
-    it("keep no instance from stopping, and are no success then", function()
+    it("do not prevent an instance from stopping, and fail then", function()
         start("50", "60")
         cut()
         local session = send_waiting(1)[1]
@@ -186,7 +186,7 @@ describe("publishes that wait for Redis", function()
     end)
 end)
 
-it("a publish that may not wait is refused at once", function()
+it("a publish is refused at once without a queue", function()
     start("0", "20")
     finally(function()
         daemon.stop_all()

@@ -1,6 +1,6 @@
--- How bellhop gets in at Redis: rights that are taken away while it runs, passwords that are wrong and
--- corrected, sockets, databases and certificates. What is wrong is said, by /readyz, to publishers and
--- in the log; once it is right all goes on without a restart.
+-- Authentication at Redis: permissions that are revoked at runtime, wrong passwords that are corrected,
+-- sockets, databases and certificates. /readyz, publishers and the log get the reason; after the
+-- correction all continues without a restart.
 package.path = "tests/support/?.lua;" .. package.path
 local certs = require "certs"
 local check = require "check"
@@ -11,7 +11,7 @@ local tcp = require "tcp"
 local wait = require "wait"
 local ws = require "ws"
 
-local ENV = daemon.impatient()
+local ENV = daemon.short_timeouts()
 
 local server, a, b
 
@@ -36,7 +36,7 @@ local function wait_known(user, count)
     end
 end
 
--- From each to the other, and each knows of the other's.
+-- Messages in both directions, and each instance lists the connections of the other.
 local function works(user)
     for _, d in ipairs {a, b} do d:wait_ready() end
     local here, there = ws.connect(a.port, "/ws?user=" .. user), ws.connect(b.port, "/ws?user=" .. user)
@@ -51,7 +51,7 @@ local function works(user)
     wait_known(user, 0)
 end
 
--- Not ready, for this reason.
+-- Not ready for this reason.
 local function wait_reason(d, text)
     local answer
     wait.till(function()
@@ -67,7 +67,7 @@ local function cut_all()
     server:call("CLIENT", "KILL", "TYPE", "pubsub")
 end
 
--- The words of a line of docs/scaling.md that begins so.
+-- The words of the line in docs/scaling.md with this beginning.
 local function rights(start_of_line)
     local file = assert(io.open "docs/scaling.md")
     local line = file:read "a":match("\nACL SETUSER bellhop on >secret (" .. start_of_line .. "[^\n]+)\n")
@@ -86,7 +86,7 @@ describe("a Redis user with no more commands than docs/scaling.md lists", functi
     teardown(finish)
     after_each(ws.drop_all)
 
-    it("lacks none", function()
+    it("needs no others", function()
         works "42"
         local ghost = daemon.start {
             redis = server:url("bellhop:secret", "/2"), args = {"--instance", "ghost"},
@@ -104,8 +104,8 @@ describe("a Redis user with no more commands than docs/scaling.md lists", functi
     end)
 end)
 
--- Fresh ones for each: who was refused again and again waits longer.
-describe("a Redis user who loses, while bellhop runs,", function()
+-- New instances for each spec: after repeated failures the back-off is longer.
+describe("a Redis user who loses at runtime", function()
     before_each(function()
         server = redis.start()
         acl("on", ">secret", rights "~ws:%* &notification:%* &bellhop:probe:%* %+@all")
@@ -122,7 +122,7 @@ describe("a Redis user who loses, while bellhop runs,", function()
         assert.is_true(answer.status == 403 or answer.status == 503, answer.body)
     end
 
-    -- Who asks where users are is not told what may be wrong.
+    -- Lookups may succeed or fail meanwhile.
     local function wait_honest()
         for _, d in ipairs {a, b} do
             wait.till(function() return d:request("GET", "/api/users/42").status == 503 end, 5, "an honest answer")
@@ -141,14 +141,14 @@ describe("a Redis user who loses, while bellhop runs,", function()
     end)
 
     it("the channels of messages", function()
-        local phone = ws.connect(a.port, "/ws?user=42")
+        local client = ws.connect(a.port, "/ws?user=42")
         acl("resetchannels", "&bellhop:probe:*") -- Redis hangs up on who is subscribed to others
         for _, d in ipairs {a, b} do wait_reason(d, "the Redis user lacks a permission") end
         wait_refusal "permission"
         acl "&notification:*"
         works "c1"
         b:publish("users/42", "still there")
-        check.next(phone, "still there")
+        check.next(client, "still there")
     end)
 
     it("the channel of the probe", function()
@@ -204,7 +204,7 @@ describe("a Redis user who loses, while bellhop runs,", function()
         assert.is_nil(a:log():find("secret", 1, true))
     end)
 
-    it("its place", function()
+    it("its account", function()
         acl "off"
         cut_all()
         for _, d in ipairs {a, b} do d:wait_ready(503) end
@@ -213,22 +213,22 @@ describe("a Redis user who loses, while bellhop runs,", function()
     end)
 end)
 
-describe("the login", function()
+describe("authentication", function()
     after_each(finish)
 
-    it("with a wrong password is repeated until it is right", function()
+    it("with a wrong password is repeated until it is corrected", function()
         server = redis.start {"--requirepass", "other"}
         start(server:url ":secret", "alive")
         for _, d in ipairs {a, b} do wait_reason(d, "rejected by Redis") end
-        local phone = ws.connect(a.port, "/ws?user=early")
+        local client = ws.connect(a.port, "/ws?user=early")
         assert(server:client("AUTH", "other")):call("CONFIG", "SET", "requirepass", "secret")
         works "42"
         b:publish("users/early", "hello")
-        check.next(phone, "hello")
+        check.next(client, "hello")
         assert.is_nil(a:log():find("secret", 1, true))
     end)
 
-    it("without a password says that one is wanted", function()
+    it("without a password reports that one is required", function()
         server = redis.start {"--requirepass", "other"}
         start(server:url(), "alive")
         wait_reason(a, "Redis requires a password")
@@ -236,21 +236,21 @@ describe("the login", function()
         works "42"
     end)
 
-    it("may go through a unix socket, with user and database", function()
+    it("works over a unix socket, with user and database", function()
         server = redis.start {"--unixsocket", "redis.sock"}
         acl("on", ">secret", "~*", "&*", "+@all")
         start("unix://bellhop:secret@" .. server.dir .. "/redis.sock?db=5")
         works "42"
-        local phone = ws.connect(a.port, "/ws?user=43")
+        local client = ws.connect(a.port, "/ws?user=43")
         wait_known("43", 1)
         assert.are.equal(0, server:client("SELECT", "0"):call("EXISTS", "ws:connections:43"))
         assert.are.equal(1, server:client("SELECT", "5"):call("EXISTS", "ws:connections:43"))
-        phone:close()
+        client:close()
         cut_all()
         works "44"
     end)
 
-    it("to a database that is not there says so", function()
+    it("with a missing database reports it", function()
         server = redis.start {"--databases", "4"}
         start(server:url(nil, "/4"), "alive")
         for _, d in ipairs {a, b} do wait_reason(d, "no such database in Redis") end
@@ -272,7 +272,7 @@ describe("TLS to Redis", function()
     after_each(finish)
     teardown(function() made:remove() end)
 
-    it("without the certificate that Redis wants of us says so, and goes on when it wants none", function()
+    it("reports a missing client certificate, and works when Redis requires none", function()
         launch()
         start(url(), "alive")
         for _, d in ipairs {a, b} do
@@ -283,20 +283,20 @@ describe("TLS to Redis", function()
         works "42"
     end)
 
-    it("may follow Redis to another certificate, and comes back when Redis does", function()
+    it("follows new certificates of Redis", function()
         launch("--tls-auth-clients", "no")
         start(url())
-        local phone = ws.connect(a.port, "/ws?user=43")
+        local client = ws.connect(a.port, "/ws?user=43")
         server:kill()
         for _, d in ipairs {a, b} do d:wait_ready(503) end
         made:make("redis", {issuer = "ca", san = "IP:127.0.0.1"})
         server:restart()
         works "42"
         b:publish("users/43", "hello")
-        check.next(phone, "hello")
+        check.next(client, "hello")
     end)
 
-    it("with files that are of no use is refused by check and serve, which name them", function()
+    it("reports unusable files in check and serve", function()
         for tail, text in pairs {
             [url "&cert=/nowhere.pem"] = "/nowhere.pem",
             ["rediss://127.0.0.1:1?ca=/nowhere.pem"] = "/nowhere.pem",

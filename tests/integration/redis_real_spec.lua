@@ -1,5 +1,5 @@
--- Redis as one meets it: users with few rights, TLS, and a server that refuses; publishing and who is
--- connected are right again afterwards, without a restart.
+-- Redis in production: users with few permissions, TLS, and a server that returns errors. Afterwards
+-- publishing and tracking work again without a restart.
 package.path = "tests/support/?.lua;" .. package.path
 local certs = require "certs"
 local check = require "check"
@@ -10,7 +10,7 @@ local tcp = require "tcp"
 local wait = require "wait"
 local ws = require "ws"
 
-local ENV = daemon.impatient {
+local ENV = daemon.short_timeouts {
     BELLHOP_TRACKING_DEBOUNCE = "0.2",
 }
 
@@ -53,7 +53,7 @@ local function wait_known(user, count)
     end
 end
 
--- Both ways, to a user on both instances, and known on both.
+-- Messages in both directions, and connections listed on both instances.
 local function works(user)
     for _, d in ipairs {a, b} do d:wait_ready() end
     local here, there = ws.connect(a.port, "/ws?tenant=7&user=" .. user), ws.connect(b.port, "/ws?user=" .. user)
@@ -86,7 +86,7 @@ describe("a Redis user", function()
     teardown(finish)
     after_each(ws.drop_all)
 
-    it("with the rights that docs/scaling.md names can do everything", function()
+    it("with the permissions of docs/scaling.md can do everything", function()
         local watch = ws.connect(a.port, "/ws?user=watch")
         watch:text "is on_open done?"
         wait.till(function() return watch:recv() == "opened" end) -- its own coming may be before it
@@ -96,7 +96,7 @@ describe("a Redis user", function()
         assert.are.equal(0, #server:call("ACL", "LOG"))
     end)
 
-    it("that may not publish any more is told so, and goes on when it may again", function()
+    it("without permission to publish gets an error, and works when it is granted again", function()
         server:call("ACL", "SETUSER", "bellhop", "-publish")
         local answer = wait.till(function()
             local got = a:request("POST", "/api/users/42/messages", {body = "x"})
@@ -109,7 +109,7 @@ describe("a Redis user", function()
         works "43"
     end)
 
-    it("that may not write its keys any more still delivers, and tracks again when it may", function()
+    it("without write permission for its keys still delivers, and tracks when it is granted again", function()
         server:call("ACL", "SETUSER", "bellhop", "resetkeys")
         local late = ws.connect(a.port, "/ws?user=late")
         b:publish("users/late", "delivered")
@@ -137,7 +137,7 @@ describe("TLS to Redis", function()
     after_each(finish)
     teardown(function() made:remove() end)
 
-    it("works, and is back after it was cut", function()
+    it("works, and reconnects", function()
         launch("--tls-auth-clients", "no")
         start(url())
         works "42"
@@ -147,13 +147,13 @@ describe("TLS to Redis", function()
         works "43"
     end)
 
-    it("may want our certificate", function()
+    it("works with a client certificate", function()
         launch()
         start(url("&cert=" .. made:path "client.crt" .. "&key=" .. made:path "client.key"))
         works "42"
     end)
 
-    it("that cannot be trusted is refused, and the reason is said", function()
+    it("with an untrusted certificate is refused with the reason", function()
         launch("--tls-auth-clients", "no")
         for text, tail in pairs {
             ["TLS to Redis failed"] = ("rediss://127.0.0.1:%d?ca=%s"):format(port, made:path "other.crt"),
@@ -172,7 +172,7 @@ describe("TLS to Redis", function()
     end)
 end)
 
-describe("a Redis that refuses", function()
+describe("a Redis that returns errors", function()
     setup(function()
         server = redis.start()
         start(server:url())
@@ -180,7 +180,7 @@ describe("a Redis that refuses", function()
     teardown(finish)
     after_each(ws.drop_all)
 
-    it("because it is full still delivers, and knows everybody later", function()
+    it("because it is full still delivers, and tracks all connections later", function()
         local before = ws.connect(a.port, "/ws?user=before")
         wait_known("before", 1)
         server:call("CONFIG", "SET", "maxmemory", "1")
@@ -195,7 +195,7 @@ describe("a Redis that refuses", function()
         works "42"
     end)
 
-    it("because it was made a replica is left, and found again", function()
+    it("because it became a replica is left, and used again later", function()
         local stays = ws.connect(a.port, "/ws?user=stays")
         server:call("REPLICAOF", "127.0.0.1", tostring(tcp.free_port()))
         a:wait_log("this Redis is a replica", 5)
@@ -206,7 +206,7 @@ describe("a Redis that refuses", function()
         works "43"
     end)
 
-    it("because it loads its data is waited for", function()
+    it("while it loads its data is waited for", function()
         server:call("EVAL", "for i = 1, 8000 do redis.call('SET', 'filler' .. i, i) end", "0")
         assert.is_true(server:call "DBSIZE" >= 8000)
         server:call "SAVE"
@@ -218,7 +218,7 @@ describe("a Redis that refuses", function()
         works "44"
     end)
 
-    it("a script, because it has forgotten them all, is told again", function()
+    it("because it lost its scripts gets them again", function()
         local stays = ws.connect(a.port, "/ws?user=stays")
         for _ = 1, 3 do
             server:call("SCRIPT", "FLUSH")
@@ -230,7 +230,7 @@ describe("a Redis that refuses", function()
         wait_known("stays", 0)
     end)
 
-    it("one user's key, because it is another's, keeps the others as they are", function()
+    it("for the key of one user does not affect other users", function()
         server:call("SET", "ws:connections:taken", "x")
         local taken = ws.connect(a.port, "/ws?user=taken")
         b:publish("users/taken", "delivered")

@@ -1,5 +1,4 @@
--- Scripts that are replaced while the instance serves, scripts that do not behave, and what happens
--- with time: in a real instance.
+-- Scripts in a real instance: reloads, scripts that exceed their limits, and timers.
 package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
@@ -40,47 +39,47 @@ describe("a reload", function()
     before_each(function() d = daemon.start {policy = POLICY:gsub("NAME", "one")} end)
     after_each(stop_all)
 
-    it("by POST /api/reload keeps connections, their vars, and what is under way", function()
-        local phone, other = ws.connect(d.port, "/ws?user=42"), ws.connect(d.port, "/ws?user=43")
-        phone:text "a"
-        check.next(phone, "one a 1")
+    it("by POST /api/reload keeps connections, their vars, and pending hooks", function()
+        local client, other = ws.connect(d.port, "/ws?user=42"), ws.connect(d.port, "/ws?user=43")
+        client:text "a"
+        check.next(client, "one a 1")
         other:text "slow"
         other:text "b"
         write(d, (POLICY:gsub("NAME", "two")))
         assert.are.equal(2, generation(d))
-        phone:text "c"
-        check.next(phone, "two c 2")
+        client:text "c"
+        check.next(client, "two c 2")
         d:publish("users/42", "hello")
-        check.next(phone, "hello")
+        check.next(client, "hello")
         check.next(other, "one slow 1")
         check.next(other, "two b 2")
     end)
 
     it("by SIGHUP does the same", function()
-        local phone = ws.connect(d.port, "/ws?user=42")
+        local client = ws.connect(d.port, "/ws?user=42")
         write(d, (POLICY:gsub("NAME", "two")))
         d.process:signal "HUP"
         d:wait_log "scripts reloaded"
-        phone:text "a"
-        check.next(phone, "two a 1")
+        client:text "a"
+        check.next(client, "two a 1")
     end)
 
-    it("of a broken script changes nothing, and says what is wrong", function()
-        local phone = ws.connect(d.port, "/ws?user=42")
+    it("of a broken script changes nothing, and returns the reason", function()
+        local client = ws.connect(d.port, "/ws?user=42")
         write(d, "return {\n  on_message = function(")
         check.error(reload(d), 500, "reload_failed", "policy.lua:2:")
         write(d, "return { on_mesage = print }")
         check.error(reload(d), 500, "reload_failed", 'did you mean \\"on_message\\"')
         write(d, "return { on_init = function(ctx) if ctx.worker == 2 then error 'not here' end end }")
         check.error(reload(d), 500, "reload_failed", "policy.lua:1: not here")
-        phone:text "a"
-        check.next(phone, "one a 1")
+        client:text "a"
+        check.next(client, "one a 1")
         assert.truthy(d:log():find("keeping the current scripts", 1, true))
         write(d, (POLICY:gsub("NAME", "two")))
         assert.are.equal(2, generation(d))
     end)
 
-    it("that does not end in on_init is refused after the time of a hook", function()
+    it("fails when on_init takes longer than a hook may", function()
         stop_all()
         d = daemon.start {policy = POLICY, env = {BELLHOP_SCRIPT_HOOK_TIMEOUT = "0.3"}}
         write(d, "return { on_init = function() require 'bellhop'.sleep(100) end }")
@@ -89,8 +88,8 @@ describe("a reload", function()
         if daemon.HAS_WATCHDOG then check.error(reload(d), 500, "reload_failed", "loading the script ran for more than") end
     end)
 
-    it("brings hooks that were not there, and takes away those that were", function()
-        local phone = ws.connect(d.port, "/ws?user=42")
+    it("adds and removes hooks", function()
+        local client = ws.connect(d.port, "/ws?user=42")
         write(d, [[return {
             on_handshake = function(req) return { user = "same" } end,
             on_deliver = function(conn, msg) return msg.data .. "!" end,
@@ -98,16 +97,16 @@ describe("a reload", function()
         }]])
         generation(d)
         d:publish("users/42", "hello")
-        check.next(phone, "hello!")
+        check.next(client, "hello!")
         assert.are.equal("hello you", d:request("GET", "/hello/you").body)
         write(d, "return { on_handshake = function(req) return { user = '44' } end }")
         generation(d)
         d:publish("users/42", "hello")
-        check.next(phone, "hello")
+        check.next(client, "hello")
         assert.are.equal(404, d:request("GET", "/hello/you").status)
     end)
 
-    it("that is under way when the instance stops is no obstacle", function()
+    it("does not prevent the instance from stopping", function()
         stop_all()
         for _ = 1, 8 do
             local ending = daemon.start {policy = POLICY, workers = 4, env = {BELLHOP_WEBSOCKET_CLOSE_TIMEOUT = "0.1"}}
@@ -117,14 +116,14 @@ describe("a reload", function()
         end
     end)
 
-    it("again and again under traffic loses nothing", function()
-        local phone = ws.connect(d.port, "/ws?user=42")
+    it("loses nothing when repeated under traffic", function()
+        local client = ws.connect(d.port, "/ws?user=42")
         for i = 1, 30 do
-            phone:text("m" .. i)
+            client:text("m" .. i)
             d.process:signal "HUP"
             d:publish("users/42", "p" .. i)
             local got = {}
-            for _ = 1, 2 do got[#got + 1] = phone:recv() end
+            for _ = 1, 2 do got[#got + 1] = client:recv() end
             table.sort(got)
             assert.are.same({"one m" .. i .. " " .. i, "p" .. i}, got)
         end
@@ -132,7 +131,7 @@ describe("a reload", function()
     end)
 end)
 
-describe("a script that does not behave", function()
+describe("a script that exceeds a limit", function()
     local d, good, bad
     setup(function()
         d = daemon.start {
@@ -168,7 +167,7 @@ describe("a script that does not behave", function()
 
     local acts = {"loop", "catch", "wrap", "handler", "pattern", "plain", "move", "memory"}
     for _, act in ipairs(daemon.HAS_WATCHDOG and acts or {}) do
-        it("by " .. act .. " is ended, and the others of its worker are served again", function()
+        it("by " .. act .. " is aborted, and its worker serves others again", function()
             local failed = d:metric "bellhop_script_errors_total"
             bad:text(act)
             good:text "ping"
@@ -184,7 +183,7 @@ end)
 describe("limits of an identity", function()
     after_each(stop_all)
 
-    it("hold for its connections, and the configured ones for all others", function()
+    it("apply to its connections, and the configured ones to all others", function()
         local d = daemon.start {workers = 1, policy = [[
             return {
                 on_handshake = function(req)
@@ -208,7 +207,7 @@ describe("time", function()
     local d
     after_each(stop_all)
 
-    it("ends a connection when on_expire says so, and not before", function()
+    it("closes a connection when on_expire says so", function()
         d = daemon.start {policy = [[
             local bh = require "bellhop"
             return {
@@ -220,13 +219,13 @@ describe("time", function()
                     return conn.vars.n < 2 and os.time() + 1
                 end,
             }]]}
-        local phone = ws.connect(d.port, "/ws?user=42")
-        check.next(phone, "again 1")
-        check.next(phone, "again 2")
-        check.closed(phone, 4401, "expired")
+        local client = ws.connect(d.port, "/ws?user=42")
+        check.next(client, "again 1")
+        check.next(client, "again 2")
+        check.closed(client, 4401, "expired")
     end)
 
-    it("lets on_shutdown say good-bye before connections are closed", function()
+    it("lets on_shutdown send messages before connections are closed", function()
         d = daemon.start {policy = [[
             local bh = require "bellhop"
             return {
@@ -236,14 +235,14 @@ describe("time", function()
                     for _, conn in ipairs(bh.hub.by_user "42") do conn:send("bye " .. reason) end
                 end,
             }]]}
-        local phone = ws.connect(d.port, "/ws?user=42")
+        local client = ws.connect(d.port, "/ws?user=42")
         d.process:signal "TERM"
-        check.next(phone, "bye stop")
-        check.closed(phone, 1001)
+        check.next(client, "bye stop")
+        check.closed(client, 1001)
         assert.are.equal(0, d.process:wait(10))
     end)
 
-    it("runs timers: each worker, one worker", function()
+    it("runs timers on each worker, or on one", function()
         d = daemon.start {workers = 2, policy = [[
             local bh = require "bellhop"
             local function count(what) return function() bh.shared.runs:incr(what) end end
@@ -255,10 +254,10 @@ describe("time", function()
                     one = { every = 0.1, scope = "instance", fn = count "instance" },
                 },
             }]]}
-        local phone = ws.connect(d.port, "/ws?user=42")
+        local client = ws.connect(d.port, "/ws?user=42")
         local function runs(what)
-            phone:text(what)
-            return tonumber((phone:recv()))
+            client:text(what)
+            return tonumber((client:recv()))
         end
         wait.till(function() return runs "instance" >= 5 end)
         local one, all = runs "instance", runs "worker"

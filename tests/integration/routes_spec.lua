@@ -1,4 +1,4 @@
--- Scripts' own HTTP endpoints, and WebSocket paths with parameters, in a real instance.
+-- HTTP endpoints of scripts, and WebSocket paths with parameters, in a real instance.
 package.path = "tests/support/?.lua;" .. package.path
 local daemon = require "daemon"
 local http = require "http"
@@ -27,7 +27,7 @@ end
 
 hooks.http["GET /hello/world"] = function() return 200, { ["Content-Type"] = "text/html" }, "<p>the world" end
 
--- A webhook that is signed, and becomes a notification.
+-- A signed webhook that becomes a notification.
 hooks.http["POST /hooks/:user"] = function(req)
     local ours = bh.crypto.hex(bh.crypto.hmac("sha256", "a secret", req.body))
     if not bh.crypto.equal(ours, req:header "X-Signature" or "") then return 401, nil, { why = "signature" } end
@@ -54,7 +54,7 @@ hooks.http["GET /:page"] = function(req) return 200, nil, "page " .. req.params.
 return hooks
 ]]
 
-describe("scripts' endpoints", function()
+describe("endpoints of scripts", function()
     local d
 
     setup(function()
@@ -66,7 +66,7 @@ describe("scripts' endpoints", function()
 
     local function get(path) return d:request("GET", path) end
 
-    it("answer by the most specific path", function()
+    it("are selected by the most specific path", function()
         local answer = get "/hello/a%20b%2Fc?q=%20x"
         assert.are.equal(200, answer.status)
         assert.are.equal("hello a b/c  x", answer.body)
@@ -79,13 +79,13 @@ describe("scripts' endpoints", function()
         assert.are.equal(404, get("/hello/").status)
     end)
 
-    it("never stand before what is built in", function()
+    it("never override built-in endpoints", function()
         assert.are.equal("page x", get("/x").body)
         assert.are.equal("ok\n", get("/healthz").body)
         assert.are.equal(401, d:request("POST", "/api/reload").status)
     end)
 
-    it("take methods", function()
+    it("are selected by method", function()
         local answer = d:request("DELETE", "/hello/x")
         assert.are.equal(405, answer.status)
         assert.are.equal("GET, HEAD", answer.headers.allow)
@@ -95,7 +95,7 @@ describe("scripts' endpoints", function()
         assert.are.equal("ok\n", get("/healthz").body) -- and nothing of a body came in between
     end)
 
-    it("get the body, up to its limit", function()
+    it("receive the body, up to its limit", function()
         local body = ("\0\r\n\xff"):rep(20000)
         local answer = d:request("PUT", "/echo", {body = body, headers = {["Content-Type"] = "a/b"}})
         assert.are.equal(200, answer.status)
@@ -106,7 +106,7 @@ describe("scripts' endpoints", function()
     end)
 
     it("turn a webhook into a notification", function()
-        local phone = ws.connect(d.port, "/app/42")
+        local client = ws.connect(d.port, "/app/42")
         local body = '{"text":"paid"}'
         local answer = d:request("POST", "/hooks/42", {body = body, headers = {["X-Signature"] = "forged"}})
         assert.are.equal(401, answer.status)
@@ -116,8 +116,8 @@ describe("scripts' endpoints", function()
         local signature = process.run({"sh", "-c", sign}):match "^%x+"
         answer = d:request("POST", "/hooks/42", {body = body, headers = {["X-Signature"] = signature}})
         assert.are.equal(202, answer.status, answer.body)
-        assert.are.equal("paid", phone:recv())
-        phone:close()
+        assert.are.equal("paid", client:recv())
+        client:close()
     end)
 
     it("may wait, answer nil, redirect", function()
@@ -135,7 +135,7 @@ describe("scripts' endpoints", function()
         session:close()
     end)
 
-    it("fail with 500, and the log says why", function()
+    it("fail with 500, and the log has the reason", function()
         local errors = d:metric 'bellhop_script_errors_total{hook="http"}'
         local answer = get "/error"
         assert.are.equal(500, answer.status)
@@ -147,7 +147,7 @@ describe("scripts' endpoints", function()
         assert.are.equal(errors + 2, d:metric 'bellhop_script_errors_total{hook="http"}')
     end)
 
-    it("are cancelled when the client goes", function()
+    it("are cancelled when the client disconnects", function()
         for _, how in ipairs {"close", "reset"} do
             local before = tonumber(get("/cancelled").body)
             local session = http.open(d.port)
@@ -159,7 +159,7 @@ describe("scripts' endpoints", function()
         end
     end)
 
-    it("stand beside WebSocket paths", function()
+    it("coexist with WebSocket paths", function()
         local client = ws.connect(d.port, "/hello/a%40b")
         client:close()
         client = ws.connect(d.port, "/app/7")
@@ -175,7 +175,7 @@ describe("scripts' endpoints", function()
     end)
 end)
 
-describe("a script that is wrong", function()
+describe("an invalid script", function()
     local function check(policy, env)
         local dir = process.temp_dir()
         local file = process.write_file(dir .. "/policy.lua", policy)
@@ -186,7 +186,7 @@ describe("a script that is wrong", function()
         return output, status
     end
 
-    it("is refused by check, with the key and what to do", function()
+    it("is refused by check, with the key and a hint", function()
         local output, status = check 'return { http = { ["PSOT /x"] = function() end } }'
         assert.are.equal(1, status, output)
         assert.matches('http%["PSOT /x"%]: unknown method; did you mean "POST"%?', output)
@@ -197,7 +197,7 @@ describe("a script that is wrong", function()
         assert.are.equal(0, status, output)
     end)
 
-    it("is told of paths that are none", function()
+    it("is refused for invalid paths", function()
         local output, status = check("return {}", {BELLHOP_WEBSOCKET_PATHS = "/ws,app"})
         assert.are.equal(1, status, output)
         assert.matches('websocket%.paths: app: a path must begin with "/"', output)

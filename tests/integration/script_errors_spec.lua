@@ -1,5 +1,5 @@
--- What the author of a policy is told: the log names the hook, the policy, and where the function is
--- that has failed; bellhop check runs what a policy does while it is loaded.
+-- Errors for the author of a policy: the log names the hook, the policy, and the place of the function
+-- that failed; bellhop check runs the code of a policy that runs at load time.
 package.path = "tests/support/?.lua;" .. package.path
 local daemon = require "daemon"
 local process = require "process"
@@ -28,10 +28,10 @@ return {
 }
 ]]
 
-describe("what a policy's author is told", function()
+describe("an error in a policy", function()
     after_each(daemon.stop_all)
 
-    it("says where the function of a failure begins", function()
+    it("names the place of the function", function()
         local instance = daemon.start { policy = POLICY }
         local function line_of(path, text, line)
             if path then instance:request("GET", path) end
@@ -49,7 +49,7 @@ describe("what a policy's author is told", function()
         line_of(nil, "in the timer", 5)
     end)
 
-    it("is checked without a server", function()
+    it("is found without a server", function()
         local dir = process.temp_dir()
         local file = process.write_file(dir .. "/policy.lua", POLICY)
         local output, status = process.run { daemon.BIN, "check", "--policy", file }

@@ -1,6 +1,5 @@
--- A master, a replica and three Sentinels: bellhop finds the master, and is with the next one soon
--- after a failover, whoever fails and however; nothing is delivered twice, and who is connected is
--- known again.
+-- A master, a replica and three Sentinels: bellhop finds the master, and follows each kind of failover.
+-- There are no duplicates, and connections are registered again.
 package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
@@ -10,7 +9,7 @@ local traffic = require "traffic"
 local wait = require "wait"
 local ws = require "ws"
 
-local ENV = daemon.impatient {
+local ENV = daemon.short_timeouts {
     BELLHOP_REDIS_UNSUBSCRIBE_LINGER = "0.3",
 }
 
@@ -60,12 +59,12 @@ local function are(status)
     return function() return a:ready() == status and b:ready() == status and c:ready() == status end
 end
 
--- Traffic while `fault` makes the Sentinels choose another master; then all is well again, and who is
--- connected is known to an instance that has none of them. goes_red: there is no master for a while,
--- and both those who publish and those who ask /readyz are told.
+-- Traffic while `fault` makes the Sentinels choose another master. Afterwards instances are ready, and an
+-- instance without clients lists all connections. goes_red: there is no master for a while, so publishes
+-- fail and /readyz is not 200.
 local function survives(fault, goes_red)
     local before = master()
-    local flow = traffic.new {instances = {a, b, c}, targets = TARGETS, clients = clients, patience = 12}
+    local flow = traffic.new {instances = {a, b, c}, targets = TARGETS, clients = clients, timeout = 12}
     flow:run(0.5)
     flow:fault_begins()
     fault(before)
@@ -94,17 +93,17 @@ local function wait_replica(server)
     wait.till(function() return #sentinels[3]:call("SENTINEL", "replicas", sentinel.MASTER) == 1 end, 10)
 end
 
-describe("behind Sentinels", function()
+describe("with Sentinels", function()
     setup(setup_all)
     teardown(teardown_all)
 
-    it("the master is found, although the first of them is dead", function()
+    it("the master is found although the first Sentinel is down", function()
         assert.are.equal(2, master():subscribers "notification:42")
         a:publish("users/42", "hello")
         for _, name in ipairs {"phone", "laptop"} do assert.are.equal("hello", clients[name]:recv()) end
     end)
 
-    it("a planned failover is followed, and nobody stays with the old master", function()
+    it("a planned failover is followed by all instances", function()
         local old = survives(function() sentinels[3]:call("SENTINEL", "FAILOVER", sentinel.MASTER) end)
         wait_replica(old)
         wait.till(function() return old:subscribers "notification:42" == 0 end, 10, "the old master to be left")
@@ -116,7 +115,7 @@ describe("behind Sentinels", function()
         wait_replica(old)
     end)
 
-    it("a master that stands still is replaced, and left although it comes back", function()
+    it("a suspended master is replaced, and not used again when it resumes", function()
         local old = survives(function(server) server.process:signal "STOP" end)
         old.process:signal "CONT"
         wait_replica(old)
@@ -124,7 +123,7 @@ describe("behind Sentinels", function()
         assert.are.equal(200, a:ready())
     end)
 
-    it("a master that they do not know is named as the reason", function()
+    it("an unknown master is reported as the reason", function()
         local url = sentinel.url(sentinels):gsub("/mymaster", "/ours")
         local d = daemon.start {redis = url, env = ENV, wait = "alive"}
         wait.till(function()
@@ -135,8 +134,8 @@ describe("behind Sentinels", function()
     end)
 end)
 
--- The only Sentinel knows no replica to turn to, so it goes on naming what is a master no longer.
-describe("behind a Sentinel whose word is out of date", function()
+-- The only Sentinel knows no replica, so it keeps naming the former master.
+describe("with a Sentinel that is out of date", function()
     local old, new, stale, d
 
     setup(function()
@@ -146,8 +145,8 @@ describe("behind a Sentinel whose word is out of date", function()
     end)
     teardown(teardown_all)
 
-    it("nobody stays with a replica, and all is well when it is a master again", function()
-        local phone = ws.connect(d.port, "/ws?user=42")
+    it("no instance stays with a replica, and all work when it is a master again", function()
+        local client = ws.connect(d.port, "/ws?user=42")
         assert.are.equal("OK", old:call("REPLICAOF", "127.0.0.1", tostring(new.port)))
         old:call("CLIENT", "KILL", "TYPE", "normal") -- as Sentinels do
         old:call("CLIENT", "KILL", "TYPE", "pubsub")
@@ -159,6 +158,6 @@ describe("behind a Sentinel whose word is out of date", function()
         assert.are.equal("OK", old:call("REPLICAOF", "NO", "ONE"))
         d:wait_ready()
         d:publish("users/42", "hello", "strategy=redis")
-        check.next(phone, "hello")
+        check.next(client, "hello")
     end)
 end)

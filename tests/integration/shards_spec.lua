@@ -1,5 +1,5 @@
--- Topics spread over three independent Redis: each on the node that the documented hash names, one
--- node's failure is its topics' failure alone.
+-- Topics spread over three independent Redis nodes: each on the node of the documented hash; the failure
+-- of a node affects only its topics.
 package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
@@ -9,9 +9,9 @@ local traffic = require "traffic"
 local wait = require "wait"
 local ws = require "ws"
 
-local ENV = daemon.impatient()
+local ENV = daemon.short_timeouts()
 
--- The hash of include/bellhop/backend/redis.h, written anew.
+-- The hash of include/bellhop/backend/redis.h, implemented again.
 local function weight(node, topic)
     local h = 0xcbf29ce484222325
     for c in (node .. "\0" .. topic):gmatch "." do h = (h ~ c:byte()) * 0x100000001b3 end
@@ -31,7 +31,7 @@ local function node_of(topic)
     return best
 end
 
--- A user whose topic lives there.
+-- A user whose topic is on this node.
 local function user_on(node)
     for i = 1, 1000 do
         if node_of("user:u" .. i) == node then return "u" .. i end
@@ -86,7 +86,7 @@ describe("several Redis", function()
         check.next(reader, "for the tenant")
     end)
 
-    it("know who is connected, wherever the topic lives", function()
+    it("track connections, also of topics on other nodes", function()
         for _, node in ipairs(nodes) do
             local user = user_on(node)
             ws.connect(b.port, "/ws?user=" .. user)
@@ -96,7 +96,7 @@ describe("several Redis", function()
         end
     end)
 
-    it("fail one by one", function()
+    it("fail independently", function()
         local dead
         for i = 2, 3 do -- the first keeps the tracking
             if node_of "all" ~= nodes[i] then dead = nodes[i] end
@@ -123,7 +123,7 @@ describe("several Redis", function()
         a:wait_metric("bellhop_redis_shards_down", 0, 5)
     end)
 
-    it("may lose one while publishing goes on: nothing comes twice, and the others do not notice", function()
+    it("may lose one under traffic, without duplicates and without an effect on the others", function()
         local dead = node_of "all" == nodes[3] and nodes[2] or nodes[3]
         local clients, targets, kept = {}, {}, {}
         for i, node in ipairs(nodes) do
@@ -150,9 +150,9 @@ describe("several Redis", function()
         flow:check()
     end)
 
-    it("keep the tracking on the first of the list, and only there", function()
+    it("have the tracking on the first of the list only", function()
         local user = user_on(nodes[2])
-        local phone = ws.connect(b.port, "/ws?user=" .. user)
+        local client = ws.connect(b.port, "/ws?user=" .. user)
         wait.till(function() return a:request("GET", "/api/users/" .. user).body:find '"instance":"node%-b"' end, 5)
         assert.are.equal(1, nodes[1]:call("EXISTS", "ws:connections:" .. user))
         assert.are.equal(0, nodes[2]:call("DBSIZE") + nodes[3]:call "DBSIZE")
@@ -160,19 +160,19 @@ describe("several Redis", function()
         for _, d in ipairs {a, b} do d:wait_ready(503) end
         check.error(a:request("GET", "/api/users/" .. user), 503, "tracker_unavailable")
         a:publish("users/" .. user, "still here", "strategy=redis")
-        check.next(phone, "still here")
+        check.next(client, "still here")
         nodes[1]:restart()
         for _, d in ipairs {a, b} do d:wait_ready() end
         wait.till(function() return a:request("GET", "/api/users/" .. user).body:find '"instance":"node%-b"' end, 10)
     end)
 
-    it("answer for each item of a batch, and broadcasts have a node, too", function()
+    it("report errors for each item of a batch; broadcasts have a node, too", function()
         local dead, lives = node_of "all", nil
         for _, node in ipairs(nodes) do
             if node ~= dead then lives = node end
         end
         local lost, kept = user_on(dead), user_on(lives)
-        local phone = ws.connect(b.port, "/ws?user=" .. kept)
+        local client = ws.connect(b.port, "/ws?user=" .. kept)
         dead:kill()
         for _, d in ipairs {a, b} do d:wait_ready(503) end
         local down = "the Redis node of this topic is down"
@@ -182,13 +182,13 @@ describe("several Redis", function()
         local first, second = answer.body:match "^%[(.*),\n(.*)%]\n$"
         assert.is_truthy(first:find('"code":"broker_unavailable"', 1, true) and first:find(down, 1, true), first)
         assert.is_truthy(second:find('"status":"published"', 1, true), second)
-        check.next(phone, "2")
+        check.next(client, "2")
         dead:restart()
         for _, d in ipairs {a, b} do d:wait_ready() end
-        check.quiet(a, phone)
+        check.quiet(a, client)
     end)
 
-    it("that are one, or none, are refused", function()
+    it("are refused if duplicate or invalid", function()
         local function refusal(url)
             local output, status = process.run({daemon.BIN, "check"}, {BELLHOP_REDIS_URL = url})
             assert.are.equal(1, status, output)
@@ -197,11 +197,11 @@ describe("several Redis", function()
         assert.is_truthy(refusal("redis://x:1,redis://y:1,redis://x:1"):find("URLs 1 and 3 are the same node", 1, true))
         assert.is_truthy(refusal("redis://x:1,redis://:secret@y:none"):find("URL 2 of 2", 1, true))
         assert.is_falsy(refusal("redis://x:1,redis://:secret@y:none"):find("secret", 1, true))
-        -- Written differently, it is still one: the default port, the database, the case of the scheme.
+        -- The same node in other words: default port, database, case of the scheme.
         assert.is_truthy(refusal("redis://x,redis://y,REDIS://x:6379/0"):find("URLs 1 and 3 are the same node", 1, true))
     end)
 
-    it("are refused in the configuration file, too", function()
+    it("are checked in the configuration file, too", function()
         local dir = process.temp_dir()
         for list, text in pairs {
             ['"redis://x:1", "redis://y:1", "redis://y:1"'] = "URLs 2 and 3 are the same node",

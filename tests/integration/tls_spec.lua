@@ -1,4 +1,4 @@
--- TLS as clients meet it: openssl's s_client and LuaSec against a real instance.
+-- TLS with real clients: openssl's s_client and LuaSec against a real instance.
 package.path = "tests/support/?.lua;" .. package.path
 local certs = require "certs"
 local check = require "check"
@@ -10,7 +10,7 @@ local tcp = require "tcp"
 local wait = require "wait"
 local ws = require "ws"
 
--- "?describe" is refused with what the policy knows about the connection.
+-- "?describe" is refused with the policy's view of the connection.
 local POLICY = [[
 local bh = require "bellhop"
 return {
@@ -27,7 +27,7 @@ return {
 local LISTEN = {"127.0.0.1:0", "tls:127.0.0.1:0"}
 local dir, clients
 
--- The environment for these settings of the section tls.
+-- Environment variables for these settings of the section tls.
 local function env(settings, more)
     local all = {}
     for key, value in pairs(settings) do all["BELLHOP_TLS_" .. key:upper()] = value end
@@ -43,7 +43,7 @@ local function describe_client(d, options)
     return refusal
 end
 
--- What a real client says first.
+-- The first bytes of a real client.
 local function client_hello()
     local server = assert(socket.bind("127.0.0.1", 0))
     local _, port = server:getsockname()
@@ -104,7 +104,7 @@ describe("TLS", function()
             assert.are.equal(before + 1, d:metric "bellhop_io_tls_handshakes_total")
         end)
 
-        it("tells the policy about " .. name, function()
+        it("describes the connection to the policy with " .. name, function()
             local refusal = describe_client(d, {tls = {protocol = "tlsv" .. version, sni = "b.example"}})
             assert.are.equal(403, refusal.status)
             assert.matches('"secure":true', refusal.body)
@@ -142,7 +142,7 @@ describe("TLS", function()
         end)
     end
 
-    it("speaks no older version", function()
+    it("refuses older versions", function()
         local failed = d:metric "bellhop_io_tls_handshakes_failed_total"
         local output = dir:s_client(tls, "/healthz", {"-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"})
         assert.matches("alert protocol version", output)
@@ -150,13 +150,13 @@ describe("TLS", function()
         d:wait_metric("bellhop_io_tls_handshakes_failed_total", failed + 1)
     end)
 
-    it("tells a plain connection that it is one", function()
+    it("has no TLS for a plain connection", function()
         local _, refusal = ws.try(d.port, "/ws?describe")
         assert.matches('"secure":false', refusal.body)
         assert.is_nil(refusal.body:find '"tls"')
     end)
 
-    it("chooses the certificate by the name that is asked for", function()
+    it("selects the certificate by the requested name", function()
         for name, wanted in pairs {
             ["first.example"] = "first.example", ["b.example"] = "b.example", ["c.example"] = "b.example",
             ["B.Example"] = "b.example", ["x.wild.example"] = "wild", ["X.WILD.example"] = "wild",
@@ -170,7 +170,7 @@ describe("TLS", function()
         assert.are.equal("first.example", subject(dir:s_client(tls, "/healthz", {"-noservername"})))
     end)
 
-    it("takes client certificates that the authority vouches for", function()
+    it("accepts client certificates of the authority", function()
         local good = {certificate = dir:path "good.crt", key = dir:path "good.key"}
         for _, protocol in ipairs {"tlsv1_2", "tlsv1_3"} do
             good.protocol = protocol
@@ -181,7 +181,7 @@ describe("TLS", function()
         end
     end)
 
-    it("refuses client certificates that anybody could have made", function()
+    it("refuses other client certificates", function()
         local failed = d:metric "bellhop_io_tls_handshakes_failed_total"
         for _, version in ipairs {"-tls1_2", "-tls1_3"} do
             local output = dir:s_client(tls, "/healthz",
@@ -193,7 +193,7 @@ describe("TLS", function()
         d:wait_log "self-signed certificate"
     end)
 
-    it("delivers to TLS and plain clients alike", function()
+    it("delivers to TLS and plain clients", function()
         local all = {
             ws.connect(d.port, "/ws?user=plain"), ws.connect(tls, "/ws?user=new", {tls = {protocol = "tlsv1_3"}}),
             ws.connect(tls, "/ws?user=old", {tls = {protocol = "tlsv1_2"}}),
@@ -206,7 +206,7 @@ describe("TLS", function()
         check.quiet(d, table.unpack(all))
     end)
 
-    it("serves the API, too, and keeps the connection", function()
+    it("serves the API, and keeps the connection alive", function()
         local s = http.open(tls, {tls = {}})
         local reader = ws.connect(tls, "/ws?user=42", {tls = {}})
         for _, body in ipairs {"one", ("two"):rep(100000), ""} do
@@ -217,7 +217,7 @@ describe("TLS", function()
         s:close()
     end)
 
-    it("shakes hands byte by byte", function()
+    it("does the handshake byte by byte", function()
         local conn = tcp.connect(tls)
         local hello = client_hello()
         for i = 1, #hello do assert(conn:send(hello:sub(i, i))) end
@@ -225,7 +225,7 @@ describe("TLS", function()
         conn:close()
     end)
 
-    it("drops who does not get on with the handshake", function()
+    it("disconnects clients that stall in the handshake", function()
         local limit, failed = d:limited "tls_handshake_timeout", d:metric "bellhop_io_tls_handshakes_failed_total"
         local hello = client_hello()
         local stalled = {}
@@ -243,7 +243,7 @@ describe("TLS", function()
         check.quiet(d, honest)
     end)
 
-    it("ends what is no TLS", function()
+    it("disconnects clients without TLS", function()
         local failed, limit = d:metric "bellhop_io_tls_handshakes_failed_total", d:limited "tls_handshake_timeout"
         local garbage = {"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", ("\0"):rep(100), ("\xff"):rep(20000), ws.request "/ws"}
         for _, bytes in ipairs(garbage) do
@@ -259,7 +259,7 @@ describe("TLS", function()
         assert.is_nil((http.get(d.port, "/healthz", {tls = {}})))
     end)
 
-    it("does not warn of keys that are well kept", function()
+    it("does not warn about keys with safe permissions", function()
         assert.is_nil(d:log():find "private key")
     end)
 end)
@@ -280,7 +280,7 @@ describe("TLS of a strict instance", function()
 
     local function get(...) return dir:s_client(d.ports[2], "/healthz", {...}) end
 
-    it("wants TLS 1.3", function()
+    it("requires TLS 1.3", function()
         local good = {"-cert", dir:path "good.crt", "-key", dir:path "good.key"}
         local output = get("-tls1_2", table.unpack(good))
         assert.matches("alert protocol version", output)
@@ -288,7 +288,7 @@ describe("TLS of a strict instance", function()
         assert.matches("200 OK", get(table.unpack(good)))
     end)
 
-    it("wants a client certificate", function()
+    it("requires a client certificate", function()
         local output = get()
         assert.matches("certificate required", output)
         assert.is_nil(output:find "200 OK")
@@ -313,7 +313,7 @@ describe("new certificates", function()
         daemon.stop_all()
     end)
 
-    it("come with SIGHUP, and leave connections and sessions alone", function()
+    it("are loaded by SIGHUP, and do not affect connections and sessions", function()
         local crt, key = dir:make("changing", {subject = "/CN=before", san = "DNS:changing.example"})
         os.execute("chmod 644 " .. process.quote(key))
         local d = daemon.start {listen = LISTEN, policy = POLICY, env = env {certificates = crt, keys = key}}
@@ -347,7 +347,7 @@ describe("new certificates", function()
         check.quiet(d, old, new)
     end)
 
-    it("are nothing to a plain instance, which lives on", function()
+    it("are ignored by a plain instance", function()
         local d = daemon.start()
         local client = ws.connect(d.port)
         d.process:signal "HUP"
@@ -357,7 +357,7 @@ describe("new certificates", function()
 end)
 
 describe("bellhop check", function()
-    it("finds what is wrong with certificates", function()
+    it("finds errors in certificates", function()
         local crt, key = dir:path "b.example.crt", dir:path "b.example.key"
         local wrong = {
             [{certificates = dir:path "none.crt", keys = key}] = "none.crt: No such file or directory",

@@ -1,5 +1,5 @@
--- Who is where, asked on any of three instances that share a Redis; and that the answer is right
--- again soon after whatever happens to an instance, to the network or to Redis.
+-- The connections of users, looked up on three instances that share a Redis; and that the result is
+-- right again soon after any failure of an instance, the network or Redis.
 package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
@@ -11,7 +11,7 @@ local ws = require "ws"
 
 local LEASE = 2
 local SOON = LEASE + 6 -- seconds until which everything is right again: a lease, and reconnecting
-local ENV = daemon.impatient {
+local ENV = daemon.short_timeouts {
     BELLHOP_TRACKING_LEASE = tostring(LEASE),
     BELLHOP_TRACKING_DEBOUNCE = "0.2",
     BELLHOP_WEBSOCKET_CLOSE_TIMEOUT = "1",
@@ -70,7 +70,7 @@ local function connect(d, user, tenant)
     return client
 end
 
--- Seconds since 1970 of a time as the API writes it.
+-- Seconds since 1970 of a time in the API's format.
 local function seconds(text)
     local y, mon, day, h, min, s = text:match "^(%d+)-(%d%d)-(%d%d)T(%d%d):(%d%d):(%d%d%.%d%d%d)Z$"
     assert(y, text)
@@ -78,7 +78,7 @@ local function seconds(text)
     return os.time {year = y, month = mon, day = day, hour = h, min = min, sec = 0, isdst = false} + east + s
 end
 
--- What an instance says of a user: "node-a/<id> node-b/<id>", sorted; or nil and its refusal.
+-- The connections of a user on an instance: "node-a/<id> node-b/<id>", sorted; or nil and the error.
 local function seen(d, user)
     local answer = d:request("GET", "/api/users/" .. user)
     if answer.status ~= 200 then return nil, answer end
@@ -98,7 +98,7 @@ local function truth(clients)
     return table.concat(list, " ")
 end
 
--- Until the instances all say so.
+-- Waits until all instances return these clients.
 local function wait_seen(instances, user, clients, limit)
     local wanted, said = truth(clients), nil
     for _, d in ipairs(instances) do
@@ -111,7 +111,7 @@ local function wait_seen(instances, user, clients, limit)
     end
 end
 
--- All the while. (A time that something must not happen in can only be waited for.)
+-- Requires these clients all the time. (That nothing happens can only be checked by waiting.)
 local function stays_seen(instances, user, clients, time)
     local wanted, till = truth(clients), wait.now() + time
     repeat
@@ -134,7 +134,7 @@ local function wait_tenant(instances, tenant, count, limit)
     end
 end
 
--- Those of the tracker that match.
+-- Keys of the tracker that match.
 local function keys(pattern)
     local list = server:call("KEYS", pattern or "ws:*")
     table.sort(list)
@@ -152,7 +152,7 @@ describe("connections of three instances", function()
     teardown(stop_all)
     after_each(ws.drop_all)
 
-    it("are seen from each, as soon as they are there and until they go", function()
+    it("are listed by each, from open to close", function()
         local before = wait.now()
         local phone, laptop, tablet = connect(a, "42", "7"), connect(b, "42"), connect(c, "42", "7")
         wait_seen({a, b, c}, "42", {phone, laptop, tablet})
@@ -181,7 +181,7 @@ describe("connections of three instances", function()
         wait_no_keys "ws:connections:*"
     end)
 
-    it("are counted for their tenants", function()
+    it("are counted by tenant", function()
         local clients = {connect(a, "1", "7"), connect(a, "2", "7"), connect(b, "1", "7"), connect(c, "3", "8")}
         wait_tenant({a, b, c}, "7", 3)
         wait_tenant({a, b, c}, "8", 1)
@@ -196,7 +196,7 @@ describe("connections of three instances", function()
         wait_no_keys "ws:tenant:*"
     end)
 
-    it("are asked for many users at once", function()
+    it("are looked up for many users at once", function()
         local clients = {connect(a, "one"), connect(b, "two"), connect(b, "9223372036854775807")}
         wait_seen({c}, "two", {clients[2]})
         wait_seen({c}, "9223372036854775807", {clients[3]})
@@ -209,7 +209,7 @@ describe("connections of three instances", function()
         end
     end)
 
-    it("are known to scripts", function()
+    it("are available to scripts", function()
         local phone, laptop = connect(a, "42", "7"), connect(b, "42", "7")
         wait_seen({a, b, c}, "42", {phone, laptop})
         wait_tenant({a, b, c}, "7", 2)
@@ -227,7 +227,7 @@ describe("connections of three instances", function()
         assert.are.equal("", rest)
     end)
 
-    it("are closed from anywhere, with code and reason", function()
+    it("are closed from any instance, with code and reason", function()
         local phone, laptop, tablet = connect(a, "42"), connect(b, "42"), connect(c, "42")
         local other = connect(c, "43")
         wait_seen({a, b, c}, "42", {phone, laptop, tablet})
@@ -238,7 +238,7 @@ describe("connections of three instances", function()
         wait_seen({a, b, c}, "43", {other})
     end)
 
-    it("may come and go as fast as they like", function()
+    it("may open and close quickly", function()
         local users, instances = {}, {a, b, c}
         for i = 1, 20 do users[i] = {} end
         for i = 1, 150 do
@@ -261,7 +261,7 @@ describe("connections of three instances", function()
         for n = 1, #users do wait_seen(instances, "u" .. n, {}) end
     end)
 
-    -- The last one: it leaves no instance.
+    -- The last spec: it stops all instances.
     it("leave nothing in Redis", function()
         local clients = {connect(a, "42", "7"), connect(b, "42"), connect(c, "43", "8")}
         wait_seen({a, b, c}, "43", {clients[3]})
@@ -274,7 +274,7 @@ describe("connections of three instances", function()
         wait.till(function() return server:call("ZCARD", "ws:instances") == 2 end, SOON, "node-a to be cleaned up after")
         b:stop()
         c:stop()
-        -- What the last ones have left behind is that their leases have ended.
+        -- Only the ends of the last leases are left.
         for _, key in ipairs(server:call("KEYS", "ws:*")) do
             assert.is_true(key == "ws:pulse" or key == "ws:reaped" or key == "ws:instances", key)
         end
@@ -287,7 +287,7 @@ describe("an instance", function()
     teardown(stop_all)
     after_each(ws.drop_all)
 
-    it("takes its connections with it when it stops", function()
+    it("removes its connections when it stops", function()
         local phone, tablet, other = connect(a, "42", "7"), connect(c, "42", "7"), connect(c, "43")
         wait_seen({a, b}, "42", {phone, tablet})
         wait_seen({a, b}, "43", {other})
@@ -300,7 +300,7 @@ describe("an instance", function()
         c:wait_ready()
     end)
 
-    it("that dies is forgotten after its lease, the others are not", function()
+    it("that dies is removed after its lease, the others are not", function()
         local phone, laptop, tablet = connect(a, "42", "7"), connect(b, "43"), connect(c, "42", "7")
         local orphan = connect(c, "44")
         wait_seen({a, b}, "42", {phone, tablet})
@@ -328,7 +328,7 @@ describe("an instance", function()
         stays_seen({a, b, c}, "42", {phone}, 0.5)
     end)
 
-    it("that dies and starts again at once has no ghosts", function()
+    it("that dies and restarts at once has no stale connections", function()
         local phone = connect(a, "42", "7")
         wait_seen({b}, "42", {phone, connect(c, "42", "7"), connect(c, "42", "7")})
         c.process:signal "KILL"
@@ -342,7 +342,7 @@ describe("an instance", function()
         assert.are.equal(3, server:call("ZCARD", "ws:instances"))
     end)
 
-    it("that stands still for longer than its lease has its connections back", function()
+    it("that is suspended for longer than its lease registers its connections again", function()
         local phone, tablet, leaver = connect(a, "42", "7"), connect(c, "42", "7"), connect(c, "42", "7")
         wait_seen({a, b}, "42", {phone, tablet, leaver})
         c.process:signal "STOP"
@@ -354,7 +354,7 @@ describe("an instance", function()
         stays_seen({a, b, c}, "42", {phone, tablet}, 0.5)
     end)
 
-    it("that is cut off for longer than its lease has its connections back", function()
+    it("that is cut off for longer than its lease registers its connections again", function()
         local phone, tablet, leaver = connect(a, "42", "7"), connect(c, "42", "7"), connect(c, "42", "7")
         wait_seen({a, b}, "42", {phone, tablet, leaver})
         proxies[3]:pause()
@@ -374,7 +374,7 @@ describe("when Redis", function()
     teardown(stop_all)
     after_each(ws.drop_all)
 
-    -- During the fault one connection goes and one comes; or, where Redis is silent, it comes later.
+    -- During the fault one connection closes and one opens (later if Redis does not respond).
     local function survives(begin, finish, silent)
         local phone, laptop, tablet = connect(a, "42", "7"), connect(b, "42", "7"), connect(c, "43", "7")
         wait_seen({a, b, c}, "42", {phone, laptop})
@@ -402,16 +402,16 @@ describe("when Redis", function()
         end
     end
 
-    it("loses everything, it is told everything again", function()
+    it("loses all data, all is registered again", function()
         survives(function() server:call "FLUSHALL" end, function() end)
         survives(function() server:call "FLUSHALL" end, function() server:call "FLUSHALL" end)
     end)
 
-    it("forgets its scripts, nothing changes", function()
+    it("loses its scripts, nothing changes", function()
         survives(function() server:call("SCRIPT", "FLUSH") end, function() server:call("SCRIPT", "FLUSH") end)
     end)
 
-    it("starts again without its data, it is told everything again", function()
+    it("restarts without its data, all is registered again", function()
         survives(function()
             server:kill()
             os.remove(server.dir .. "/dump.rdb")
@@ -419,7 +419,7 @@ describe("when Redis", function()
         end, function() server:restart() end)
     end)
 
-    it("starts again with old data, the truth wins", function()
+    it("restarts with old data, the current state wins", function()
         survives(function()
             local gone = connect(b, "42", "7")
             wait.till(function() return server:call("HLEN", "ws:connections:42") == 3 end, 2, "three connections")
@@ -430,7 +430,7 @@ describe("when Redis", function()
         os.remove(server.dir .. "/dump.rdb")
     end)
 
-    it("hangs for longer than a lease, nobody is forgotten", function()
+    it("hangs for longer than a lease, nobody is removed", function()
         survives(function()
             server.process:signal "STOP"
             local since = wait.now()
@@ -439,7 +439,7 @@ describe("when Redis", function()
         end, function() server.process:signal "CONT" end, true)
     end)
 
-    it("drops all its clients, nothing is lost", function()
+    it("disconnects all clients, nothing is lost", function()
         survives(function() server:call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") end,
             function() server:call("CLIENT", "KILL", "TYPE", "pubsub") end)
     end)

@@ -1,4 +1,4 @@
--- The WebSocket protocol against a real instance: errors, fragments, heartbeat, slow peers.
+-- The WebSocket protocol against a real instance: errors, fragments, heartbeat, slow clients.
 package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
@@ -24,7 +24,7 @@ describe("the WebSocket protocol", function()
 
     local function connect(options) return ws.connect(d.port, "/ws?user=42", options) end
 
-    it("echoes text and binary of every length of header", function()
+    it("echoes text and binary with every length of header", function()
         local client = connect()
         for _, n in ipairs {0, 1, 125, 126, 65535, 65536, 1000000} do
             local payload = ("abc\0defg"):rep(n // 8 + 1):sub(1, n)
@@ -52,7 +52,7 @@ describe("the WebSocket protocol", function()
         check.next(client, "grüße", "text")
     end)
 
-    it("takes frames right behind the upgrade request", function()
+    it("accepts frames right after the upgrade request", function()
         local client = connect {
             behind = ws.frame(ws.TEXT, "early") .. ws.frame(ws.PING, "p") .. ws.frame(ws.TEXT, "bird"),
         }
@@ -99,7 +99,7 @@ describe("the WebSocket protocol", function()
         assert.are.equal(1005, connect():close())
     end)
 
-    it("forgets clients that just go", function()
+    it("removes clients that disconnect without a close frame", function()
         local clients = {}
         for i = 1, 20 do
             clients[i] = connect()
@@ -109,7 +109,7 @@ describe("the WebSocket protocol", function()
         wait.till(function() return d:request("GET", "/api/users/42").body:find '"online":false' end)
     end)
 
-    it("refuses handshakes that are none", function()
+    it("refuses invalid handshakes", function()
         for name, value in pairs {
             ["Sec-WebSocket-Version"] = "8", ["Sec-WebSocket-Key"] = "short", Upgrade = "h2c", Connection = "close",
         } do
@@ -132,7 +132,7 @@ describe("the heartbeat", function()
         daemon.stop_all()
     end)
 
-    it("drops a peer that answers no ping, and keeps the one that does", function()
+    it("disconnects only the client that answers no ping", function()
         local d = daemon.start {
             env = {BELLHOP_WEBSOCKET_PING_INTERVAL = "0.3", BELLHOP_WEBSOCKET_PONG_TIMEOUT = "1"},
         }
@@ -159,7 +159,7 @@ describe("a slow consumer", function()
         daemon.stop_all()
     end)
 
-    it("is closed, and others are not harmed", function()
+    it("is closed, without an effect on others", function()
         local d = daemon.start {
             env = {BELLHOP_WEBSOCKET_QUEUE_BYTES = "262144", BELLHOP_WEBSOCKET_CLOSE_TIMEOUT = "0.3"},
         }
@@ -180,13 +180,13 @@ describe("a slow consumer", function()
     end)
 end)
 
-describe("messages from clients without a hook", function()
+describe("messages of clients without a hook", function()
     after_each(function()
         ws.drop_all()
         daemon.stop_all()
     end)
 
-    it("are refused, or ignored", function()
+    it("are refused or ignored", function()
         local d = daemon.start()
         local client = ws.connect(d.port, "/ws?user=42")
         client:text "hello"

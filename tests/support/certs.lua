@@ -1,10 +1,10 @@
--- Certificates made with the openssl command line, in a folder of their own.
+-- Certificates made with the openssl command line, in a temporary folder.
 local process = require "process"
 
 local certs = {}
 certs.__index = certs
 
--- A folder, which :remove takes away.
+-- A temporary folder; :remove deletes it.
 function certs.new()
     return setmetatable({dir = process.temp_dir()}, certs)
 end
@@ -17,8 +17,8 @@ local function openssl(...)
     return output
 end
 
--- NAME.crt and NAME.key, anew each time; their paths. options: subject (default "/CN=NAME"), san
--- ("DNS:a,IP:1.2.3.4"), issuer (a name made before; else it signs itself), authority (true).
+-- Makes NAME.crt and NAME.key, and returns their paths. options: subject (default "/CN=NAME"), san
+-- ("DNS:a,IP:1.2.3.4"), issuer (a name made before; default: self-signed), authority (true).
 function certs:make(name, options)
     options = options or {}
     local crt, key = self:path(name .. ".crt"), self:path(name .. ".key")
@@ -42,8 +42,8 @@ function certs:remove()
     os.execute("rm -rf " .. process.quote(self.dir))
 end
 
--- One HTTP request by `openssl s_client`: all that it prints, with the answer in it. options: words
--- of its own.
+-- One HTTP request by `openssl s_client`: its whole output, with the response in it. options: arguments
+-- of s_client.
 function certs:s_client(port, path, options)
     local request = process.write_file(self:path "request",
         ("GET %s HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"):format(path))

@@ -1,6 +1,6 @@
--- What specs say about clients. A marker is broadcast with the strategy `redis`, which puts it
--- behind everything that was published before, so a client whose next message is the marker has
--- missed nothing and got nothing too much.
+-- Assertions about clients. To check that a client received nothing else, a marker is broadcast with the
+-- strategy `redis`, which orders it after everything that was published before: the marker must be the
+-- next message of the client.
 local assert = require "luassert"
 
 local check = {}
@@ -9,10 +9,10 @@ local count = 0
 function check.next(client, payload, kind)
     local got, how, code, reason = client:recv()
     if got ~= payload and (#payload > 200 or (got and #got > 200)) then
-        error(("expected %d bytes, got %s (%s)"):format(#payload, got and #got .. " others" or "nothing", how), 2)
+        error(("expected %d bytes, got %s (%s)"):format(#payload, got and #got .. " different bytes" or "nothing", how), 2)
     end
     if not got then
-        error(("expected %q, but %s %s %s"):format(payload, how, code or "", reason or ""), 2)
+        error(("expected %q, got %s %s %s"):format(payload, how, code or "", reason or ""), 2)
     end
     assert.are.equal(payload, got)
     if kind then assert.are.equal(kind, how) end
@@ -26,7 +26,7 @@ function check.quiet(daemon, ...)
     for _, client in ipairs {...} do check.next(client, marker, "text") end
 end
 
--- The server closes with this code, and after our answer it ends the connection, too.
+-- The server closes with this code, and ends the connection after our close frame.
 function check.closed(client, code, reason)
     local got, why = client:recv_close()
     assert.are.equal(code, got or why)
@@ -43,7 +43,7 @@ function check.error(answer, status, code, text)
         assert.matches('"message":"[^"]', answer.body)
     end
     if text and not answer.body:find(text, 1, true) then
-        error(("%q does not say %q"):format(answer.body, text), 2)
+        error(("%q does not contain %q"):format(answer.body, text), 2)
     end
 end
 

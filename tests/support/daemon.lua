@@ -1,4 +1,4 @@
--- Real bellhop processes. The daemon picks its port itself (":0") and tells it in its log.
+-- Real bellhop processes. The daemon picks a free port (":0") and logs it.
 local http = require "http"
 local process = require "process"
 local wait = require "wait"
@@ -7,11 +7,11 @@ local daemon = {}
 daemon.__index = daemon
 
 daemon.BIN = os.getenv "BELLHOP_BIN" or "build/asan/src/bellhop"
--- The thread sanitizer holds signals back for as long as Lua calls nothing that it watches.
+-- The thread sanitizer delays signals while Lua calls no intercepted function.
 daemon.HAS_WATCHDOG = not daemon.BIN:find("tsan", 1, true)
 
--- The environment of an instance that does not wait long for its Redis, and further variables.
-function daemon.impatient(more)
+-- Environment variables: short timeouts for Redis, and further ones.
+function daemon.short_timeouts(more)
     local env = {
         BELLHOP_REDIS_PROBE_INTERVAL = "0.2",
         BELLHOP_REDIS_COMMAND_TIMEOUT = "1",
@@ -29,9 +29,9 @@ local function sanitizer_report(log)
     end
 end
 
--- options: args (more words), env, dev (default true), redis (URL), policy (Lua text),
--- workers, listen (default one plain address; the first one must be plain), descriptors (how many
--- it may have), wait (false: do not wait until it is ready; "alive": until it listens).
+-- options: args (more arguments), env, dev (default true), redis (URL), policy (Lua text), workers,
+-- listen (default one plain address; the first one must be plain), descriptors (the limit), wait
+-- (false: do not wait until it is ready; "alive": until it listens).
 function daemon.start(options)
     options = options or {}
     local self = setmetatable({listen = options.listen or {"127.0.0.1:0"}}, daemon)
@@ -64,7 +64,7 @@ function daemon:fail_if_dead(doing)
     end
 end
 
--- self.ports: one for each entry of `listen`; self.port: the first.
+-- Sets self.ports, one for each entry of `listen`, and self.port, the first.
 function daemon:wait_port()
     self.ports = wait.till(function()
         self:fail_if_dead "starting"
@@ -95,7 +95,7 @@ function daemon:wait_log(text, seconds)
     end)
 end
 
--- Of all its labels together, or of one: 'name{label="value"}'.
+-- The sum over all labels, or one of them: 'name{label="value"}'.
 function daemon:metric(name)
     local answer = self:request("GET", "/metrics")
     local sum = 0
@@ -117,7 +117,7 @@ function daemon:wait_metric(name, value, seconds)
     end)
 end
 
--- A request on the one connection that is kept, so that requests are served in order.
+-- A request on a kept-alive connection, so that requests are served in order.
 function daemon:request(method, path, options)
     local bytes = http.format(method, path, options)
     for _ = 1, 2 do
@@ -141,7 +141,7 @@ function daemon:publish(target, body, query, headers)
     return answer.body
 end
 
--- Ends it and checks how it ended: status (default 0) and no report of a sanitizer.
+-- Stops it and checks its exit status (default 0), and its log for a report of a sanitizer.
 function daemon:stop(expected)
     if not all[self] then return end
     all[self] = nil
@@ -149,21 +149,21 @@ function daemon:stop(expected)
     local status, log = self.process:stop()
     if self.policy_dir then os.execute("rm -rf " .. process.quote(self.policy_dir)) end
     local report = sanitizer_report(log)
-    if report then error("a sanitizer reports:\n" .. report, 2) end
+    if report then error("sanitizer report:\n" .. report, 2) end
     if status ~= (expected or 0) then
         error(("the daemon ended with status %d instead of %d; its log:\n%s"):format(status, expected or 0, log), 2)
     end
     return log
 end
 
--- Stops every daemon, then raises the first complaint.
+-- Stops every daemon, then raises the first error.
 function daemon.stop_all()
-    local complaint
+    local first
     for d in pairs(all) do
         local ok, why = pcall(d.stop, d)
-        if not ok then complaint = complaint or why end
+        if not ok then first = first or why end
     end
-    if complaint then error(complaint, 0) end
+    if first then error(first, 0) end
 end
 
 return daemon

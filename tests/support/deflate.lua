@@ -1,10 +1,11 @@
--- permessage-deflate (RFC 7692) for clients: what comes is inflated, what goes is deflated alone.
+-- permessage-deflate (RFC 7692) for clients: received messages are inflated; sent ones are deflated
+-- without context takeover.
 local deflate = {}
 
 local TAIL = "\0\0\xff\xff"
 
--- agreed: the server's header. A function from what came to what it means; strict: whatever zlib
--- does not like is raised.
+-- agreed: the server's header. Returns a function that inflates a payload, and raises the errors of
+-- zlib.
 function deflate.inflater(agreed)
     local zlib = require "zlib"
     local bits = tonumber(agreed:match "server_max_window_bits=(%d+)") or 15

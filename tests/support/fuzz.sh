@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Fuzzing with libFuzzer: getting its runtime, and running every target for its share of the time.
+# Fuzzing with libFuzzer: installs its runtime and runs every target for its share of the time.
 # Sourced by tests/run.sh, whose `work`, `passed` and `failed` it uses; it only defines names.
 
 can_fuzz() {
@@ -7,7 +7,7 @@ can_fuzz() {
         clang -x c -fsanitize=fuzzer,address -o "$work/probe" - >/dev/null 2>&1
 }
 
-# The runtime is a package for each version of clang, and clang need not be Debian's default one.
+# Each version of clang has its own package, and clang need not be Debian's default one.
 install_fuzzer_runtime() {
     can_fuzz && return
     local major
@@ -16,8 +16,8 @@ install_fuzzer_runtime() {
     can_fuzz || fail "clang $major comes without libFuzzer; on Debian: apt-get install libclang-rt-$major-dev"
 }
 
-# name max_len seconds: in the background. New inputs stay in the work folder; what crashes goes to
-# the artifacts.
+# name max_len seconds: runs in the background. New inputs stay in the work folder; crashing ones go
+# to the artifacts.
 start_fuzzing() {
     mkdir -p "$work/fuzz/$1"
     ASAN_OPTIONS=${ASAN_OPTIONS:-}:quarantine_size_mb=64 \

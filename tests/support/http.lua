@@ -1,4 +1,4 @@
--- HTTP as bytes: what is sent is what the spec says, also when it is odd.
+-- HTTP as bytes: requests are sent exactly as given, also invalid ones.
 local tcp = require "tcp"
 
 local http = {}

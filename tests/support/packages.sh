@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Debian packages that building, testing and measuring need, and how to get the missing ones. Sourced
-# by examples/quickstart.sh, tests/run.sh and tests/bench/run.sh; it only defines names.
+# Debian packages for building, testing and measuring, and their installation. Sourced by
+# examples/quickstart.sh, tests/run.sh and tests/bench/run.sh; it only defines names.
 #
-# An entry is a package, or `command:package` for a tool that may also have come from elsewhere.
+# An entry is a package, or `command:package` for a tool that may be installed in another way.
 
 # shellcheck disable=SC2034 # for the scripts that source this
 build_packages=(gcc:gcc libc6-dev cmake:cmake ninja:ninja-build liblua5.4-dev libevent-dev
@@ -52,7 +52,7 @@ apt_get() { # arguments of apt-get
 
 install_packages() { # entry...
     if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
-        say "no apt-get here: taking it that the libraries are installed (else CMake names them)"
+        say "no apt-get: assuming that the libraries are installed (CMake names missing ones)"
         return
     fi
     local entry missing=()
@@ -60,15 +60,15 @@ install_packages() { # entry...
         is_installed "$entry" || missing+=("${entry##*:}")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
-    may_install || fail "packages are missing, and there is neither root nor sudo to install them.
+    may_install || fail "packages are missing, and installing them needs root or sudo.
 Ask for:  apt-get install ${missing[*]}"
     say "installing ${missing[*]}"
-    apt_get update -qq || say "apt-get update failed; trying with the package lists at hand"
+    apt_get update -qq || say "apt-get update failed; using the existing package lists"
     apt_get install -y -qq --no-install-recommends "${missing[@]}" ||
         fail "apt-get install ${missing[*]} failed"
 }
 
-# Debian starts a server when it installs one; ours are started on ports of their own.
+# Debian starts a server when it installs one; the tests start theirs on free ports.
 policy_rc=
 forbid_services() { # entry...: those that bring a server along
     local entry missing=

@@ -1,8 +1,8 @@
--- Processes in the background that end with the test, whatever becomes of it.
+-- Background processes that end with the test, even if it is killed.
 --
--- A small shell is the parent: it writes the pid and, at the end, the exit status to files, and it
--- kills the process when the pipe to this program breaks. It closes the descriptors that it has
--- inherited (clients' sockets), or a socket that a spec closes would stay open in a daemon.
+-- A small shell is the parent: it writes the pid and later the exit status to files, and it kills the
+-- process when the pipe to this program breaks. It closes inherited descriptors (sockets of clients):
+-- otherwise a socket closed by a spec would stay open in a daemon.
 local wait = require "wait"
 
 local process = {}
@@ -45,7 +45,7 @@ function process.command(argv)
     return table.concat(words, " ")
 end
 
--- Runs a command to its end: output (both streams), exit status.
+-- Runs a command: output (both streams), exit status.
 function process.run(argv, env)
     local assignments = {}
     for name, value in pairs(env or {}) do
@@ -72,7 +72,7 @@ function process.write_file(path, text)
     return path
 end
 
--- argv: the words of the command; env: variables. The process is up when this returns.
+-- argv: the command; env: environment variables. The process runs when this returns.
 function process.spawn(argv, env)
     local self = setmetatable({dir = process.temp_dir()}, process)
     local words = {"bash", "-c", script, "spawn", self.dir, "env"}
@@ -88,7 +88,7 @@ function process:log()
     return read_all(self.dir .. "/log") or ""
 end
 
--- Nil while it runs; 128 + signal when one has ended it.
+-- The exit status, 128 + signal if one ended it; nil while it runs.
 function process:status()
     local text = read_all(self.dir .. "/status")
     return text and tonumber(text)
@@ -104,7 +104,7 @@ function process:wait(seconds)
     end)
 end
 
--- TERM, then KILL. Returns the exit status and the log, and forgets the process.
+-- Sends TERM, after a timeout KILL. Returns the exit status and the log.
 function process:stop(signal)
     if not running[self] then return self.last_status, self.last_log end
     self:signal(signal or "TERM")

@@ -1,15 +1,15 @@
--- A TCP proxy between an instance and its Redis that loses the network on demand.
+-- A TCP proxy between an instance and its Redis that simulates network faults.
 --
--- Required, this is the handle; run as a program, it is the proxy itself: one loop over the pairs
--- of sockets, with a queue for each direction whose chunks have a time from which they may go. It
--- takes commands, a line each, on a second port and answers each when it has been carried out:
+-- As a module this is the handle; as a program it is the proxy: one loop over pairs of sockets, with a
+-- queue for each direction whose chunks have a time when they are due. It reads commands, a line each,
+-- on a second port and replies to each when it is done:
 --
---   delay MS   everything that arrives from now on is that much later (0: no more)
---   pause      nothing moves any more, in either direction; the connections stay, new ones hang
---   cut        all connections are reset, and new ones refused
---   drop       all connections are reset; new ones are welcome
---   resume     from pause or cut
---   count      answers with the number of pairs
+--   delay MS   delay everything that arrives from now on (0: no delay)
+--   pause      stop forwarding in both directions; connections stay, new ones hang
+--   cut        reset all connections, refuse new ones
+--   drop       reset all connections, accept new ones
+--   resume     end pause or cut
+--   count      reply with the number of pairs
 package.path = "tests/support/?.lua;" .. package.path
 local socket = require "socket"
 
@@ -18,7 +18,7 @@ local socket = require "socket"
 local CHUNK, QUEUE_MAX = 65536, 1024 * 1024
 local program = {delay = 0, pairs = {}, paused = false}
 
--- Holds the port while nobody listens on it.
+-- Binds the port without listening.
 local function bind(port)
     local sock = assert(socket.tcp4())
     assert(sock:setoption("reuseaddr", true))
@@ -48,7 +48,7 @@ function program.drop_all(self)
     for pair in pairs(self.pairs) do self:drop(pair) end
 end
 
--- side.out: what waits to be written to side.sock, the oldest first.
+-- side.out: chunks to write to side.sock, oldest first.
 local function new_side(sock)
     sock:settimeout(0)
     sock:setoption("tcp-nodelay", true)
@@ -98,7 +98,7 @@ end
 
 local function is_due(side, now) return side.out[1] and side.out[1].due <= now end
 
--- One side's end is passed on when all that it had said is.
+-- Forwards the end of a side after all of its data.
 function program.finish(self, pair, now)
     if not flush(pair[1], now) or not flush(pair[2], now) then
         self:drop(pair)
@@ -109,7 +109,7 @@ function program.finish(self, pair, now)
     end
 end
 
--- What to wait for, and how long at most.
+-- The sockets to wait for, and the timeout.
 function program.interests(self, now)
     local readers, writers, timeout, owner = {self.control}, {}, 1, {}
     if self.paused then return readers, writers, timeout, owner end
@@ -154,7 +154,7 @@ function commands.count(self)
     return n
 end
 
--- False when the one who commands has gone.
+-- False when the control connection is closed.
 function program.obey(self)
     local line, why = self.control:receive "*l"
     if not line then return why == "timeout" end
@@ -212,7 +212,7 @@ proxy.__index = proxy
 
 local all = {}
 
--- In front of a port of this machine; self.port is the one to connect to.
+-- Forwards to a local port; self.port is the port to connect to.
 function proxy.start(upstream)
     local self = setmetatable({}, proxy)
     self.process = process.spawn {"lua5.4", "tests/support/proxy.lua", tostring(upstream)}
@@ -232,7 +232,7 @@ function proxy:url() return "redis://127.0.0.1:" .. self.port end
 function proxy:command(line)
     assert(self.control:send(line .. "\n"))
     local answer = self.control:read_till "\n"
-    if not answer then error("the proxy has ended: " .. self.process:log(), 2) end
+    if not answer then error("the proxy ended: " .. self.process:log(), 2) end
     return answer
 end
 

@@ -21,7 +21,7 @@ function client:write(...)
     return self.conn:send(table.concat(parts))
 end
 
--- A value, or nil, why. Errors of Redis are nil, text.
+-- A value, or nil and the reason. An error reply of Redis is nil and its text.
 function client:read(timeout)
     local line, why = self.conn:read_till("\r\n", timeout)
     if not line then return nil, why end
@@ -66,7 +66,7 @@ local function launch(self, may_load)
     end, 10, "redis-server to answer")
 end
 
--- args: more words for redis-server. Somebody else may take the port first; then another is tried.
+-- args: more arguments of redis-server. Tries another port if the first is taken meanwhile.
 function redis.start(args)
     local self = setmetatable({dir = process.temp_dir(), args = args or {}}, redis)
     all[self] = true
@@ -80,8 +80,8 @@ function redis.start(args)
     error("redis-server does not start:\n" .. self.log, 2)
 end
 
--- One that speaks TLS on `port`, with the certificates redis and ca of `made` (certs.new), and further
--- arguments; and the URL of it, which ends with `tail`.
+-- A server with TLS on `port`, the certificates redis and ca of `made` (certs.new), and further
+-- arguments; and its URL, which ends with `tail`.
 function redis.start_tls(made, port, ...)
     return redis.start {
         "--tls-port", tostring(port), "--tls-cert-file", made:path "redis.crt", "--tls-key-file", made:path "redis.key",
@@ -113,7 +113,7 @@ function redis:call(...)
     return answer, why
 end
 
--- redis-cli, as an operator would use it; its output.
+-- The output of redis-cli.
 function redis:cli(...)
     local output, status = process.run {"redis-cli", "-p", tostring(self.port), ...}
     assert(status == 0, output)
@@ -124,7 +124,7 @@ function redis:kill()
     self.process:stop "KILL"
 end
 
--- may_load: returns although it still loads its data.
+-- may_load: return while it still loads its data.
 function redis:restart(may_load)
     launch(self, may_load)
     assert(not self.process:status(), "redis-server does not start again")

@@ -1,4 +1,4 @@
--- Redis Sentinels that watch a master: real redis-server processes in sentinel mode.
+-- Redis Sentinels for a master: real redis-server processes in sentinel mode.
 local process = require "process"
 local redis = require "redis"
 local tcp = require "tcp"
@@ -29,7 +29,7 @@ end
 
 one.client = redis.client
 
--- The port of the master, as it says.
+-- The port of the master, according to this Sentinel.
 function one:master_port()
     local address = self:call("SENTINEL", "get-master-addr-by-name", sentinel.MASTER)
     return address and math.tointeger(tonumber(address[2]))
@@ -46,12 +46,12 @@ local function start_one(master_port, quorum)
         if c then c:close() end
         return answer == "PONG"
     end, 10, function() return "a Sentinel to answer: " .. self.process:log() end)
-    -- It makes a master that comes back a replica after four of these periods of 2 s.
+    -- A master that comes back becomes a replica after four of these periods (default 2 s).
     assert(self:call("SENTINEL", "DEBUG", "publish-period", "200", "info-period", "500"))
     return self
 end
 
--- So many, that know of one another and of the replicas; most of them must agree.
+-- Starts `count` Sentinels that know each other and the replicas; the quorum is a majority.
 function sentinel.start(count, master, replicas)
     local list = {}
     for i = 1, count do list[i] = start_one(master.port, count // 2 + 1) end

@@ -1,5 +1,4 @@
--- A TCP client with a buffer and deadlines, maybe with TLS: what HTTP, WebSocket and RESP clients
--- share.
+-- A TCP client with a buffer, deadlines and optional TLS, for the HTTP, WebSocket and RESP clients.
 local socket = require "socket"
 
 local tcp = {}
@@ -7,10 +6,10 @@ tcp.__index = tcp
 
 tcp.TIMEOUT = 10
 
--- What LuaSec says instead of "timeout".
+-- The errors of LuaSec for "timeout".
 local WAITS = {timeout = true, wantread = true, wantwrite = true}
 
--- parameters: LuaSec's, and sni. Only needed where it is used.
+-- parameters: those of LuaSec, and sni. LuaSec is loaded only if used.
 local function add_tls(sock, parameters)
     local all = {mode = "client", protocol = "any", verify = "none", options = {"all", "no_sslv3"}}
     for name, value in pairs(parameters) do all[name] = value end
@@ -23,8 +22,8 @@ local function add_tls(sock, parameters)
     return nil, why
 end
 
--- options: receive_buffer; from (another address of ours than 127.0.0.1); first (bytes that go
--- before everything else); tls (a table).
+-- options: receive_buffer; from (source address, default 127.0.0.1); first (bytes to send before
+-- everything else); tls (a table).
 function tcp.connect(port, options)
     options = options or {}
     local sock = assert(socket.tcp4())
@@ -57,8 +56,7 @@ function tcp:send(bytes)
     return true
 end
 
--- Adds what is there to the buffer; waits for it until the deadline. A TLS record may hold nothing
--- for us.
+-- Reads into the buffer; waits for data until the deadline. A TLS record may hold no data.
 local function fill(self, deadline)
     while true do
         local ready = socket.select({self.sock}, nil, math.max(deadline - socket.gettime(), 0))
@@ -74,7 +72,7 @@ local function fill(self, deadline)
     end
 end
 
--- Exactly n bytes, or nil, "timeout" or "closed"; then nothing is taken.
+-- Exactly n bytes; or nil, "timeout" or "closed", and the buffer keeps its bytes.
 function tcp:read(n, timeout)
     local deadline = socket.gettime() + (timeout or tcp.TIMEOUT)
     while #self.buffer < n do
@@ -86,7 +84,7 @@ function tcp:read(n, timeout)
     return data
 end
 
--- All before the mark, which is taken too.
+-- The bytes before the mark; the mark is consumed.
 function tcp:read_till(mark, timeout)
     local deadline = socket.gettime() + (timeout or tcp.TIMEOUT)
     while true do
@@ -101,7 +99,7 @@ function tcp:read_till(mark, timeout)
     end
 end
 
--- All until the other side closes.
+-- All bytes until the other side closes.
 function tcp:read_all(timeout)
     local deadline = socket.gettime() + (timeout or tcp.TIMEOUT)
     while true do
@@ -122,14 +120,14 @@ function tcp:close()
     self.sock = nil
 end
 
--- Goes with a RST instead of a FIN. (Not with TLS, whose library says good-bye.)
+-- Closes with a RST instead of a FIN. (Not with TLS, whose library sends close_notify.)
 function tcp:reset()
     assert(self.sock:setoption("linger", {on = true, timeout = 0}))
     self.sock:close()
     self.sock = nil
 end
 
--- A port that nobody listens on at this moment.
+-- A port that is free at this moment.
 function tcp.free_port()
     local s = assert(socket.bind("127.0.0.1", 0))
     local _, port = s:getsockname()

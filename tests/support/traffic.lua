@@ -1,7 +1,7 @@
--- Publishers and readers that do not stop while something breaks: each publisher sends a numbered
--- message, waits for the answer and sends the next; what is refused, or broken off, is sent again
--- under the same id, by another instance if this one is gone. Every message and every delivery is
--- written down, so that afterwards `check` can say what was lost or came twice.
+-- Publishers and readers that continue during a fault: each publisher sends a numbered message, waits
+-- for the answer and sends the next. A message that fails is sent again with the same id, by another
+-- instance if this one is down. All messages and deliveries are recorded, and `check` reports losses
+-- and duplicates.
 local http = require "http"
 local socket = require "socket"
 local wait = require "wait"
@@ -16,14 +16,14 @@ local MARGIN = 0.3      -- what was answered so long before a fault is delivered
 local PUBLISHERS = 2    -- on each instance
 local numbers = 0
 
--- options: instances (daemons to publish by), server (a Redis for plain PUBLISH, or nil), targets (a list
--- of {path, channel, reaches = {names}}), clients (name -> WebSocket), patience (seconds in which
--- every publish is answered; default 4).
+-- options: instances (daemons to publish through), server (a Redis for plain PUBLISH, or nil), targets (a
+-- list of {path, channel, reaches = {names}}), clients (name -> WebSocket), timeout (seconds for each
+-- publish; default 4).
 function traffic.new(options)
     local self = setmetatable({
         instances = options.instances, server = options.server, targets = options.targets,
-        clients = options.clients, patience = options.patience or 4, sending = true,
-        messages = {}, faults = {}, complaints = {}, refused = 0, routes = {},
+        clients = options.clients, timeout = options.timeout or 4, sending = true,
+        messages = {}, faults = {}, errors = {}, refused = 0, routes = {},
     }, traffic)
     for i in ipairs(self.instances) do
         for _ = 1, PUBLISHERS do self.routes[#self.routes + 1] = {at = i, due = 0} end
@@ -32,8 +32,8 @@ function traffic.new(options)
     return self
 end
 
-function traffic:complain(...)
-    if #self.complaints < 20 then self.complaints[#self.complaints + 1] = string.format(...) end
+function traffic:add_error(...)
+    if #self.errors < 20 then self.errors[#self.errors + 1] = string.format(...) end
 end
 
 local function new_message(self, route)
@@ -58,7 +58,7 @@ local function write(route, m)
     return route.session:send(http.format("POST", path, {body = m.id}))
 end
 
--- The answer will not come. A plain message is not sent again, as nobody would know it again.
+-- The answer is lost. A plain message has no id and is not sent again.
 local function break_off(self, route)
     if route.session then route.session:close() end
     route.session, route.waiting = nil, nil
@@ -80,13 +80,13 @@ local function send(self, route)
     if not write(route, route.message) then break_off(self, route) end
 end
 
--- The answer of HTTP, as true, false or nil (broken off).
+-- The HTTP answer: true, false, or nil (connection closed).
 local function read_http(self, route, m)
     local answer = route.session:response("POST", 1)
     if not answer then return nil end
     if answer.status == 200 then return true end
     if answer.status ~= 503 or not answer.body:find '"code":"broker_unavailable","message":"[^"]' then
-        self:complain("%s is answered by %d %s", m.id, answer.status, answer.body)
+        self:add_error("%s is answered by %d %s", m.id, answer.status, answer.body)
     end
     return false
 end
@@ -100,7 +100,7 @@ local function read(self, route)
     end
     if ok == nil then return break_off(self, route) end
     local now = wait.now()
-    if now - m.last > self.patience then self:complain("%s is answered after %.1f s", m.id, now - m.last) end
+    if now - m.last > self.timeout then self:add_error("%s is answered after %.1f s", m.id, now - m.last) end
     route.waiting = nil
     route.due = now + (ok and INTERVAL or RETRY)
     if not ok then
@@ -115,14 +115,14 @@ local function deliver(self, name, client)
         local data, why = client:recv(1)
         if why == "timeout" then return end -- it was a ping
         if not data then
-            self:complain("%s: %s", name, why)
+            self:add_error("%s: %s", name, why)
             self.clients[name] = nil
             return
         end
         local m = self.messages[data]
         if m then
             m.got[name] = (m.got[name] or 0) + 1
-            if m.got[name] > 1 then self:complain("%s gets %s (%s) twice", name, data, m.strategy) end
+            if m.got[name] > 1 then self:add_error("%s gets %s (%s) twice", name, data, m.strategy) end
         end
     until client.conn.buffer == ""
 end
@@ -145,7 +145,7 @@ local function turn(self)
     end
 end
 
--- For so many seconds, or until the condition holds (for at most `limit` seconds, default 15).
+-- Runs for a number of seconds, or until the condition holds (at most `limit` seconds, default 15).
 function traffic:run(till, limit, what)
     local seconds = type(till) == "number"
     local deadline, ask = wait.now() + (seconds and till or limit or 15), 0
@@ -158,17 +158,17 @@ function traffic:run(till, limit, what)
         end
         if now > deadline then
             if seconds then return end
-            error("waited in vain for " .. (what or "a condition"), 2)
+            error("timeout: " .. (what or "a condition"), 2)
         end
     end
 end
 
--- From here on until `fault_ended` messages may be lost.
+-- From now until `fault_ended` messages may be lost.
 function traffic:fault_begins() self.faults[#self.faults + 1] = {from = wait.now(), to = math.huge} end
 
 function traffic:fault_ended() self.faults[#self.faults].to = wait.now() end
 
--- Nothing touches the life of this message: from the try that was answered with success on.
+-- Whether no fault overlaps this message, from the try that was answered with success on.
 local function is_calm(self, m)
     if not m.done then return false end
     for _, fault in ipairs(self.faults) do
@@ -195,12 +195,12 @@ local function strays(self)
         local reaches = {}
         for _, name in ipairs(m.target.reaches) do reaches[name] = true end
         for name in pairs(m.got) do
-            if not reaches[name] then self:complain("%s gets %s, which is not for it", name, m.id) end
+            if not reaches[name] then self:add_error("%s gets %s, which is not for it", name, m.id) end
         end
     end
 end
 
--- Calm messages by HTTP and by plain PUBLISH, sent since the last fault.
+-- The number of calm messages by HTTP and by plain PUBLISH since the last fault.
 local function calm_since(self)
     local to, by_http, plain = self.faults[1] and self.faults[#self.faults].to or 0, 0, 0
     for _, m in ipairs(self.messages) do
@@ -211,7 +211,7 @@ local function calm_since(self)
     return by_http, plain
 end
 
--- Ends the publishing, waits for what is under way, and raises what was wrong.
+-- Stops publishing, waits for pending messages, and raises all errors.
 function traffic:check()
     local by_http, plain = calm_since(self)
     self.sending = false
@@ -222,16 +222,16 @@ function traffic:check()
         return #missing(self) == 0
     end, 5)
     for _, route in ipairs(self.routes) do
-        if route.message then self:complain("%s is never published", route.message.id) end
+        if route.message then self:add_error("%s was never published", route.message.id) end
         if route.session then route.session:close() end
     end
     self:run(0.1)
     strays(self)
-    for _, text in ipairs(missing(self)) do self:complain("%s", text) end
+    for _, text in ipairs(missing(self)) do self:add_error("%s", text) end
     if by_http < 30 or (self.server and plain < 5) then
-        self:complain("the test is too weak: %d and %d messages after the fault", by_http, plain)
+        self:add_error("the test is too weak: %d and %d messages after the fault", by_http, plain)
     end
-    if #self.complaints > 0 then error(table.concat(self.complaints, "\n"), 2) end
+    if #self.errors > 0 then error(table.concat(self.errors, "\n"), 2) end
 end
 
 return traffic

@@ -1,12 +1,12 @@
--- Waiting for a condition, never for luck: everything that takes its time goes through here.
+-- Waiting for a condition instead of sleeping.
 local socket = require "socket"
 
 local wait = {}
 
 wait.now = socket.gettime
 
--- Asks cond until it is true, and returns what it returned; raises after `seconds` with `what`
--- (a string, or a function that says how things stand).
+-- Calls cond until it returns a true value, and returns that; raises `what` (a string, or a function
+-- that describes the state) after `seconds`.
 function wait.till(cond, seconds, what)
     local deadline = wait.now() + (seconds or 10)
     local pause = 0.005
@@ -15,7 +15,7 @@ function wait.till(cond, seconds, what)
         if result then return result end
         if wait.now() > deadline then
             if type(what) == "function" then what = what() end
-            error("waited in vain for " .. (what or "a condition"), 2)
+            error("timeout: " .. (what or "a condition"), 2)
         end
         socket.sleep(pause)
         pause = math.min(pause * 1.5, 0.1)

@@ -1,4 +1,4 @@
--- A blocking WebSocket client that can also misbehave.
+-- A blocking WebSocket client that can also violate the protocol.
 local deflate = require "deflate"
 local http = require "http"
 local tcp = require "tcp"
@@ -24,7 +24,7 @@ local function mask(payload, key)
     return table.concat(parts)
 end
 
--- The bytes of a client's frame. options: fin, rsv, unmasked, length (to lie about it).
+-- The bytes of a frame. options: fin, rsv, unmasked, length (a wrong one in the header).
 function ws.frame(opcode, payload, options)
     options = options or {}
     payload = payload or ""
@@ -53,8 +53,8 @@ function ws.request(path, headers)
     return table.concat(lines, "\r\n") .. "\r\n\r\n"
 end
 
--- options: headers, behind (bytes sent in one piece with the request), timeout, and those of
--- tcp.connect. Returns a client, or nil and the HTTP response that refuses.
+-- options: headers, behind (bytes to send in one write with the request), timeout, and those of
+-- tcp.connect. Returns a client, or nil and the HTTP response.
 function ws.try(port, path, options)
     options = options or {}
     local conn, broken = tcp.connect(port, options)
@@ -71,7 +71,7 @@ function ws.try(port, path, options)
         conn:close()
         return nil, head
     end
-    assert(head.headers["sec-websocket-accept"] == ACCEPT, "a wrong Sec-WebSocket-Accept")
+    assert(head.headers["sec-websocket-accept"] == ACCEPT, "wrong Sec-WebSocket-Accept")
     local self = setmetatable({conn = conn, headers = head.headers, id = head.headers["bellhop-connection"]}, ws)
     local agreed = head.headers["sec-websocket-extensions"]
     self.inflate = agreed and deflate.inflater(agreed)
@@ -93,8 +93,8 @@ function ws:text(payload) return self:send(ws.TEXT, payload) end
 
 function ws:binary(payload) return self:send(ws.BINARY, payload) end
 
--- {fin, opcode, payload}, with `deflated` (the bytes on the wire) when it came compressed; or nil,
--- "timeout" or "closed".
+-- {fin, opcode, payload}, with `deflated` (the compressed bytes) if it was compressed; or nil, "timeout"
+-- or "closed".
 function ws:recv_frame(timeout)
     local deadline = wait.now() + (timeout or tcp.TIMEOUT)
     local head, why = self.conn:read(2, deadline - wait.now())
@@ -121,8 +121,8 @@ function ws:recv_frame(timeout)
     return frame
 end
 
--- The next message: payload, "text" or "binary". Pings are answered on the way. At the end nil,
--- "closed", code, reason (no code when the connection just breaks off); or nil, "timeout".
+-- The next message: payload, "text" or "binary". Answers pings. At the end nil, "closed", code, reason
+-- (no code without a close frame); or nil, "timeout".
 function ws:recv(timeout)
     local deadline = wait.now() + (timeout or tcp.TIMEOUT)
     while true do
@@ -135,14 +135,14 @@ function ws:recv(timeout)
             self:send(ws.CLOSE, frame.payload)
             return nil, "closed", code, frame.payload:sub(3)
         elseif frame.opcode ~= ws.PONG then
-            assert(frame.fin, "the server has fragmented a message")
+            assert(frame.fin, "the server fragmented a message")
             return frame.payload, frame.opcode == ws.TEXT and "text" or "binary"
         end
     end
 end
 
--- The code and reason with which the server closes; nil, why when it does not. Messages before
--- the close frame are passed over.
+-- The code and reason of the server's close frame; nil and why if there is none. Skips messages before
+-- it.
 function ws:recv_close(timeout)
     while true do
         local data, why, code, reason = self:recv(timeout)
@@ -158,13 +158,13 @@ function ws:drop()
     self.conn:close()
 end
 
--- Without any farewell, not even of TCP.
+-- Closes without a close frame, by RST.
 function ws:reset()
     open[self] = nil
     self.conn:reset()
 end
 
--- The closing handshake from our side; the code of the server's answer.
+-- Starts the closing handshake; returns the code of the server's answer.
 function ws:close(code, reason)
     self:send(ws.CLOSE, code and string.pack(">I2", code) .. (reason or "") or "")
     local answer = self:recv_close()
