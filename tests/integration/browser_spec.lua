@@ -273,7 +273,7 @@ describe("bellhop check", function()
                 "https://app.example:x", "https://app.example:70000", "https://", "://x", "a b", "https://u@h"} do
                 local output, status = process.run({daemon.BIN, "check"}, {[variable] = "https://good.example," .. bad})
                 assert.are.equal(1, status, bad .. "\n" .. output)
-                assert.is_truthy(output:find(name .. ": " .. bad .. ": write an origin", 1, true), output)
+                assert.is_truthy(output:find(name .. ": " .. bad .. ": must be an origin", 1, true), output)
             end
             local output, status = process.run({daemon.BIN, "check"},
                 {[variable] = "*,null,https://a.example,*.b.example,localhost:*,[::1]:3000,app://x"})

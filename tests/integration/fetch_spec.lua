@@ -236,7 +236,7 @@ describe("bh.http.fetch:", function()
         fetch(("https://127.0.0.1:%d/healthz"):format(stranger.ports[2]))
         assert.matches("^nil|TLS certificate of 127%.0%.0%.1: .*name", result())
 
-        local stubborn = daemon.start {policy = POLICY, workers = 1} -- trusts whom the system trusts
+        local stubborn = daemon.start {policy = POLICY, workers = 1} -- trusts the authorities of the system
         local asking = ws.connect(stubborn.port, "/ws")
         asking:text(("fetch https://127.0.0.1:%d/healthz"):format(good.ports[2]))
         assert.matches("^nil|TLS certificate of 127%.0%.0%.1: unable to get local issuer", (assert(asking:recv())))

@@ -140,7 +140,7 @@ static void feed_and_expect(const void *p, size_t n, bool alert) {
 
 static void other_protocols(void **state) {
     feed_and_expect("GET / HTTP/1.1\r\n\r\n", 18, false);
-    feed_and_expect("SSH-2.0-whoever\r\n", 17, false);
+    feed_and_expect("SSH-2.0-OpenSSH\r\n", 17, false);
     feed_and_expect("\x16\x03\x01\x48\x01garbage", 12, true);
     feed_and_expect("\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", 10, true);
 }
