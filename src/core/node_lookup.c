@@ -94,7 +94,7 @@ static void finish(struct bh_mail *mail) {
     lookup_free(l);
 }
 
-static void go_on(struct lookup *l);
+static void advance(struct lookup *l);
 
 static void on_visit(struct bh_mail *mail) {
     struct lookup *l = BH_CONTAINER_OF(mail, struct lookup, mail);
@@ -104,10 +104,10 @@ static void on_visit(struct bh_mail *mail) {
         return;
     }
     visit(n->workers[l->next++], l);
-    go_on(l);
+    advance(l);
 }
 
-static void go_on(struct lookup *l) {
+static void advance(struct lookup *l) {
     struct bh_node *n = l->home->node;
     bool more = l->next < n->worker_count;
     l->mail.fn = more ? on_visit : finish;
@@ -137,7 +137,7 @@ void bh_node_lookup_local(struct bh_worker *w, enum bh_lookup what, const struct
             return;
         }
     }
-    go_on(l);
+    advance(l);
 }
 
 void bh_node_lookup(struct bh_worker *w, enum bh_lookup what, const struct bh_slice *names,

@@ -48,7 +48,8 @@ static void still_serves(struct client *p) {
     client_free(p);
 }
 
-/* The bound is twice the limit, plus the resolution of the clock. */
+/* The bound is generous, because a busy machine and sanitizers stretch CPU time; a script that
+ * escapes the limit runs for ever. */
 static void ends_in_time(struct env *env, const char *run) {
     struct client p;
     attack(env, &p, run);
@@ -56,7 +57,7 @@ static void ends_in_time(struct env *env, const char *run) {
     client_sends(&p, "go");
     double took = cpu_seconds() - before;
     assert_string_equal(client_last(&p), "(nothing)");
-    if (took > 2 * CPU_LIMIT_MS / 1000.0)
+    if (took > 20 * CPU_LIMIT_MS / 1000.0)
         fail_msg("it took %.3f s of CPU", took);
     assert_true(took > 0.02);
     still_serves(&p);
