@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Everything that proves the project, from a bare Debian 12: packages, a sanitizer build, ctest
-# (unit tests and lints), then the integration specs against the real binary and a real Redis.
-# The last line of the output is always `N passed, N failed`.
+# All tests, from a bare Debian 12: installs packages, makes a sanitizer build, runs ctest (unit tests
+# and lints), then the integration specs with the real binary and a real Redis. The last line of the
+# output is always `N passed, N failed`.
 set -euo pipefail
 
 usage() {
@@ -10,11 +10,11 @@ usage: tests/run.sh [--tsan] [--repeat N] [SPEC...]
        tests/run.sh --fuzz SECONDS
        tests/run.sh --analyze
 
-  --tsan           build with the thread sanitizer instead of address and undefined behaviour
+  --tsan           use the thread sanitizer instead of the address and undefined behaviour sanitizers
   --repeat N       run every test N times
   SPEC...          only these integration specs, and no ctest
   --fuzz SECONDS   instead of the tests, run every fuzz target with clang's libFuzzer: about SECONDS
-                   in all, split evenly, two targets at a time, each at least one second
+                   in total, split evenly, two targets at a time, each at least one second
   --analyze        instead of the tests, check the sources with clang and clang-tidy (.clang-tidy)
 TEXT
 }
@@ -44,7 +44,7 @@ finish() {
     stop_fuzzing
     allow_services || true
     [ -z "$work" ] || rm -rf "$work"
-    # A script that ends early, or that ran nothing, has not passed.
+    # A run that ended early or ran no tests has failed.
     if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then failed=1; fi
     if [ $((passed + failed)) -eq 0 ]; then failed=1; fi
     printf '%d passed, %d failed\n' "$passed" "$failed"
@@ -57,12 +57,12 @@ parse_options() {
         case $1 in
         --tsan) preset=tsan ;;
         --repeat)
-            [[ ${2:-} =~ ^[1-9][0-9]*$ ]] || fail "--repeat wants a number"
+            [[ ${2:-} =~ ^[1-9][0-9]*$ ]] || fail "--repeat needs a number"
             repeat=$2
             shift
             ;;
         --fuzz)
-            [[ ${2:-} =~ ^[1-9][0-9]{0,6}$ ]] || fail "--fuzz wants a number of seconds"
+            [[ ${2:-} =~ ^[1-9][0-9]{0,6}$ ]] || fail "--fuzz needs a number of seconds"
             mode=fuzz fuzz_seconds=$2
             shift
             ;;
@@ -81,7 +81,7 @@ parse_options() {
         shift
     done
     [ "$mode" != tests ] || return 0
-    [ "$preset$repeat${#specs[@]}" = asan10 ] || fail "--$mode stands alone"
+    [ "$preset$repeat${#specs[@]}" = asan10 ] || fail "--$mode cannot be combined with other options"
     preset=$mode
 }
 
@@ -117,7 +117,7 @@ start_redis() {
     fail "redis-server did not start"
 }
 
-count() { # suite passed failed status: adds up; a suite that ran nothing or died early has failed
+count() { # suite passed failed status: adds to the totals; no tests or an early end is a failure
     local suite=$1 good=${2:-0} bad=${3:-0} status=$4
     if [ "$bad" -eq 0 ] && { [ "$status" -ne 0 ] || [ "$good" -eq 0 ]; }; then
         say "$suite: ended with status $status after $good tests"
@@ -143,16 +143,16 @@ run_ctest() {
     count ctest $((total - bad - skipped)) "$bad" "$status"
 }
 
-attribute() { # name file: of the testsuite element of a JUnit report
+attribute() { # name file: an attribute of the testsuite element of a JUnit report
     local value
     value=$(tr '\n\t' '  ' <"$2" | grep -o '<testsuite [^>]*>' | head -n 1 |
         sed -n "s/.* $1=\"\([0-9]*\)\".*/\1/p") || true
     printf '%s' "${value:-0}"
 }
 
-# Specs of the daemon. What the address and thread sanitizers report in a daemon goes to files, so
-# that it counts even when no spec has noticed. (GCC's undefined behaviour sanitizer writes to stderr
-# whatever it is told; it aborts.)
+# Specs of the daemon. The address and thread sanitizers write their reports to files, so that each
+# report counts, even if no spec fails. (GCC's undefined behaviour sanitizer always writes to stderr; it
+# aborts the daemon.)
 run_integration() {
     local status=0 out=$work/busted.out line good=0 bad=0 report
     local where=("${specs[@]}")

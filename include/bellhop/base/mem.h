@@ -8,11 +8,12 @@
 
 #include <stddef.h>
 
-void *bh_malloc(size_t size);
-void *bh_calloc(size_t count, size_t size);
-void *bh_realloc(void *p, size_t size);
-char *bh_strdup(const char *s);
-char *bh_strndup(const char *s, size_t n); /* n bytes and a NUL; bytes may contain NULs */
+#define BH_NEVER_NULL __attribute__((returns_nonnull))
+BH_NEVER_NULL void *bh_malloc(size_t size);
+BH_NEVER_NULL void *bh_calloc(size_t count, size_t size);
+BH_NEVER_NULL void *bh_realloc(void *p, size_t size);
+BH_NEVER_NULL char *bh_strdup(const char *s);
+BH_NEVER_NULL char *bh_strndup(const char *s, size_t n); /* n bytes, also NULs, and a NUL */
 void bh_free(void *p);
 
 void *bh_try_malloc(size_t size);

@@ -79,7 +79,4 @@ static inline bool bh_script_has(const struct bh_script *s, enum bh_script_hook 
     return s->chains[hook].count > 0;
 }
 
-/* For bindings that need a running worker: raises while the script is being loaded. */
-void bh_script_check_started(lua_State *L, const char *what);
-
 #endif

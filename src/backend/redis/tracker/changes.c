@@ -173,9 +173,9 @@ static int64_t take_batch(struct bh_redis_changes *c, const struct bh_reply *non
 static void on_written(void *ud, bh_handle handle, int error, const struct bh_reply *reply) {
     struct bh_redis_changes *c = ud;
     struct bh_redis_registration *r = c->registration;
-    const struct bh_reply *e = reply ? reply->elements : NULL;
     if (!bh_redis_reply_ok(r, handle, "track", error, reply))
         return;
+    const struct bh_reply *e = reply->elements;
     if (!is_written(c, reply)) {
         r->on_failed(r, "track", BH_SLICE("unexpected answer"));
         return;
