@@ -86,7 +86,7 @@ static uint64_t time_left(const struct bh_redis_link *link) {
 
 static void pending_push(struct bh_redis_link *link, const struct bh_redis_pending *p) {
     size_t cap = link->pending.ring ? link->pending.mask + 1 : 0;
-    if (link->pending.count == cap) {
+    if (link->pending.count >= cap) {
         size_t grown = cap ? cap * 2 : RING_MIN;
         struct bh_redis_pending *ring = bh_malloc(grown * sizeof *ring);
         for (size_t i = 0; i < cap; i++)

@@ -69,7 +69,8 @@ static int parse(const struct question *q, const struct bh_reply *r, struct bh_p
         if (!ok)
             return BH_EIO;
         out[i].uncertain = r->elements[1].integer == 0;
-        infos += out[i].connections ? out[i].count : 0;
+        if (q->what == BH_LOOKUP_CONNECTIONS)
+            infos += out[i].count;
     }
     return 0;
 }
