@@ -33,7 +33,7 @@ static void log_refusal(const struct bh_http_conn *c, const char *cause) {
 static void ask_keys(struct bh_http_conn *c) {
     const struct bh_edge_config *config = c->server->config;
     if (config->dev || is_known(config, bearer_token(bh_http_conn_request(c)))) {
-        c->endpoint(c);
+        bh_http_conn_proceed(c);
         return;
     }
     log_refusal(c, "key");
@@ -52,7 +52,7 @@ static void on_allowed(void *ud, bh_handle handle, bool allowed, int status, str
         return;
     c->ticket = 0;
     if (allowed) {
-        c->endpoint(c);
+        bh_http_conn_proceed(c);
     } else if (status == 0) {
         ask_keys(c);
     } else {

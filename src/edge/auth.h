@@ -4,7 +4,7 @@
 
 #include "http/http_conn.h"
 
-/* Runs c->endpoint if the request may use the API, else answers 401 or what the hook says. */
+/* Lets the request proceed if it may use the API, else answers 401 or what the hook says. */
 void bh_auth_begin(struct bh_http_conn *c);
 
 #endif

@@ -1,17 +1,20 @@
-/* dispatch.c - from a complete request to the code that answers it.
+/* dispatch.c - from the head of a request to the code that answers it.
  *
  * In this order: an upgrade, a built-in route, a script's route, with --dev a route for developers.
  * A script is asked only about paths that no built-in route has, so it can override none. CORS
- * comes before the endpoint, authorization between the two. The ops of http/ are put together here,
+ * comes before the endpoint; between the two the length of the body, then authorization: only then
+ * is the body read. The ops of http/ are put together here,
  * so http/ knows neither the API nor WebSockets. Thread: the worker's. */
 #include "dispatch.h"
 
 #include "api/script_route.h"
 #include "auth.h"
 #include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
 #include "cors.h"
 #include "edge_private.h"
 #include "http/preface.h"
+#include "limits/edge_metrics.h"
 #include "router.h"
 #include "ws/upgrade.h"
 
@@ -38,14 +41,24 @@ static enum bh_route_result find_route(const struct bh_http_conn *c, struct bh_r
     return found;
 }
 
+static void refuse_length(struct bh_http_conn *c) {
+    bh_edge_count(BH_EDGE_LIMIT_BODY, 1);
+    bh_info_limited("http request refused", bh_kv_int("status", 413),
+                    bh_kv_str("reason", "body too large"));
+    bh_http_conn_fail(c, 413, "too_large", "body too large");
+}
+
 static void run(struct bh_http_conn *c, const struct bh_route_match *match) {
     c->endpoint = match->route->endpoint;
+    c->takes_body = match->route->flags & BH_ROUTE_BODY;
     if (match->param.p)
         decode_param(c, match->param);
-    if (match->route->flags & BH_ROUTE_GUARDED)
+    if (bh_http_conn_request(c)->length > c->server->limits.body_bytes)
+        refuse_length(c);
+    else if (match->route->flags & BH_ROUTE_GUARDED)
         bh_auth_begin(c);
     else
-        c->endpoint(c);
+        bh_http_conn_proceed(c);
 }
 
 static void dispatch(struct bh_http_conn *c) {
@@ -72,7 +85,7 @@ static void dispatch(struct bh_http_conn *c) {
     }
 }
 
-static void on_request(struct bh_http_conn *c) {
+static void on_head(struct bh_http_conn *c) {
     const struct bh_edge_config *config = c->server->config;
     const struct bh_http_request *r = bh_http_conn_request(c);
     bh_peer_find(&c->remote, r, config->trusted, config->trusted_count, &c->peer);
@@ -84,7 +97,7 @@ static void on_request(struct bh_http_conn *c) {
 
 const struct bh_http_conn_ops bh_dispatch_ops = {
     .on_preface = bh_preface_data,
-    .on_request = on_request,
+    .on_head = on_head,
     .on_written = bh_upgrade_on_written,
     .on_deadline = bh_upgrade_on_deadline,
     .on_drain = bh_upgrade_on_drain,

@@ -2,9 +2,9 @@
  *
  * The states follow a request. Its head is collected line by line, and each line is checked when it
  * is complete; the whole head is parsed at once (http1_head.c), with slices into the collected
- * bytes; then the body is copied or decoded (http1_chunked.c). Bytes of a next request are not
- * consumed. A failure is final, because the framing of the connection is lost. The struct owns all
- * memory; bh_http1_reset frees it. */
+ * bytes; then the body is copied or decoded (http1_chunked.c), or dropped. Bytes of a next request
+ * are not consumed. A failure is final, because the framing of the connection is lost. The struct
+ * owns all memory; bh_http1_reset frees it. */
 #include "bellhop/proto/http1.h"
 
 #include "bellhop/base/error.h"
@@ -19,6 +19,7 @@ enum state {
     IN_HEAD,
     IN_COUNTED_BODY,
     IN_CHUNKED_BODY,
+    DISCARDING,
     COMPLETE,
     FAILED,
 };
@@ -35,6 +36,7 @@ struct bh_http1 {
     struct bh_http1_framing framing;
     struct bh_http1_chunked chunked;
     struct bh_bytes body;
+    size_t discarded, discard_max; /* bytes of the wire */
     struct bh_http1_failure failure;
 };
 
@@ -86,8 +88,6 @@ static int end_head(struct bh_http1 *h) {
                                 &h->framing, &h->failure);
     if (r)
         return r;
-    if (h->framing.length > h->limits->body_bytes)
-        return bh_http1_fail(&h->failure, 413, "body too large");
     h->state = h->framing.chunked  ? IN_CHUNKED_BODY
                : h->framing.length ? IN_COUNTED_BODY
                                    : COMPLETE;
@@ -136,6 +136,8 @@ static int read_head(struct bh_http1 *h, struct bh_slice *in) {
 /* --- the body --- */
 
 static int read_counted(struct bh_http1 *h, struct bh_slice *in) {
+    if (h->framing.length > h->limits->body_bytes)
+        return bh_http1_fail(&h->failure, 413, "body too large");
     size_t total = (size_t)h->framing.length, left = total - h->body.len;
     size_t n = left < in->n ? left : in->n;
     if (bh_bytes_try_add(&h->body, bh_slice(in->p, n), total))
@@ -155,21 +157,81 @@ static int read_body(struct bh_http1 *h, struct bh_slice *in) {
     return r < 0 ? r : 0;
 }
 
-static enum bh_http1_event advance(struct bh_http1 *h, struct bh_slice *in) {
-    int r = 0;
-    if (h->state == IN_HEAD) {
-        r = read_head(h, in);
-        bool body_follows = h->state == IN_COUNTED_BODY || h->state == IN_CHUNKED_BODY;
-        if (r == 0 && body_follows && h->request.expect_continue)
-            return BH_HTTP1_CONTINUE;
-    }
-    if (r == 0 && (h->state == IN_COUNTED_BODY || h->state == IN_CHUNKED_BODY))
-        r = read_body(h, in);
+/* --- a body that nobody wants --- */
+
+void bh_http1_discard(struct bh_http1 *h, size_t max) {
+    struct bh_http1_framing framing = h->framing;
+    bh_http1_reset(h);
+    h->framing = framing;
+    h->discard_max = max;
+    h->state = DISCARDING;
+}
+
+static int skip_counted(const struct bh_http1 *h, struct bh_slice *in) {
+    uint64_t left = h->framing.length - h->discarded;
+    size_t n = left < in->n ? (size_t)left : in->n;
+    *in = bh_slice(in->p + n, in->n - n);
+    return n == left;
+}
+
+/* Also keeps to the framing: what looks like a next request may be a part of the body. */
+static int discard(struct bh_http1 *h, struct bh_slice *in) {
+    size_t before = in->n;
+    int r = h->framing.chunked
+                ? bh_http1_chunked_feed(&h->chunked, h->limits, in, &h->body, &h->failure)
+                : skip_counted(h, in);
+    bh_bytes_free(&h->body);
+    h->discarded += before - in->n;
+    if (r >= 0 && h->discarded > h->discard_max)
+        return bh_http1_fail(&h->failure, 413, "body too large");
+    return r;
+}
+
+/* --- events --- */
+
+static enum bh_http1_event fail(struct bh_http1 *h) {
+    h->state = FAILED;
+    return BH_HTTP1_ERROR;
+}
+
+static enum bh_http1_event advance_discard(struct bh_http1 *h, struct bh_slice *in) {
+    int r = discard(h, in);
     if (r < 0)
-        h->state = FAILED;
-    return h->state == FAILED     ? BH_HTTP1_ERROR
+        return fail(h);
+    if (r == 0)
+        return BH_HTTP1_MORE;
+    bh_http1_reset(h);
+    return BH_HTTP1_DISCARDED;
+}
+
+static enum bh_http1_event advance_head(struct bh_http1 *h, struct bh_slice *in) {
+    if (read_head(h, in) < 0)
+        return fail(h);
+    return h->state == IN_HEAD    ? BH_HTTP1_MORE
            : h->state == COMPLETE ? BH_HTTP1_REQUEST
-                                  : BH_HTTP1_MORE;
+                                  : BH_HTTP1_HEAD;
+}
+
+static enum bh_http1_event advance_body(struct bh_http1 *h, struct bh_slice *in) {
+    if (read_body(h, in) < 0)
+        return fail(h);
+    return h->state == COMPLETE ? BH_HTTP1_REQUEST : BH_HTTP1_MORE;
+}
+
+static enum bh_http1_event advance(struct bh_http1 *h, struct bh_slice *in) {
+    switch (h->state) {
+    case IN_HEAD:
+        return advance_head(h, in);
+    case IN_COUNTED_BODY:
+    case IN_CHUNKED_BODY:
+        return advance_body(h, in);
+    case DISCARDING:
+        return advance_discard(h, in);
+    case COMPLETE:
+        return BH_HTTP1_REQUEST;
+    default:
+        return BH_HTTP1_ERROR;
+    }
 }
 
 enum bh_http1_event bh_http1_feed(struct bh_http1 *h, struct bh_slice in, size_t *used) {

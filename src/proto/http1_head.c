@@ -244,6 +244,8 @@ static bool has_token(const struct bh_http_request *request, struct bh_slice nam
 
 static void read_options(struct bh_http_request *request, const struct bh_http1_framing *framing) {
     bool modern = request->minor == 1, body = framing->chunked || framing->length;
+    request->has_body = body;
+    request->length = framing->length;
     struct bh_slice connection = BH_SLICE("Connection");
     request->keep_alive = !has_token(request, connection, BH_SLICE("close")) &&
                           (modern || has_token(request, connection, BH_SLICE("keep-alive")));

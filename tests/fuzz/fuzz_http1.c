@@ -72,36 +72,71 @@ static void record_request(const struct bh_http_request *q, struct bh_bytes *tra
     fuzz_record(transcript, "body", q->body);
 }
 
+struct feeder {
+    struct bh_http1 *parser;
+    const struct bh_http_limits *limits;
+    struct bh_bytes *transcript;
+    bool discarding;
+};
+
+/* Of a discarded body only that it failed: where it exceeds the limit depends on the cuts. */
+static bool record_error(struct feeder *f) {
+    int status = 0;
+    const char *why = NULL;
+    bh_http1_error(f->parser, &status, &why);
+    check_status(status);
+    if (f->discarding)
+        bh_bytes_adds(f->transcript, "\nnot discarded");
+    else
+        bh_bytes_addf(f->transcript, "\nerror %d %s", status, why);
+    return false;
+}
+
+/* One body in two is discarded. False after an error. */
+static bool on_head(struct feeder *f) {
+    const struct bh_http_request *q = bh_http1_request(f->parser);
+    size_t used;
+    CHECK(q->has_body && q->body.n == 0);
+    check_request(q, f->limits);
+    fuzz_record(f->transcript, "\nhead", q->target);
+    f->discarding = q->target.n % 2 == 0;
+    if (f->discarding)
+        bh_http1_discard(f->parser, f->limits->body_bytes);
+    else if (bh_http1_feed(f->parser, bh_slice(NULL, 0), &used) == BH_HTTP1_ERROR)
+        return record_error(f);
+    return true;
+}
+
 /* One piece with any number of requests; false after an error. */
-static bool feed_piece(struct bh_http1 *h, const struct bh_http_limits *limits,
-                       struct bh_slice piece, struct bh_bytes *transcript) {
+static bool feed_piece(struct feeder *f, struct bh_slice piece) {
     while (piece.n) {
         size_t used = 0;
         char *copy = fuzz_exact(piece);
-        enum bh_http1_event event = bh_http1_feed(h, bh_slice(copy, piece.n), &used);
+        enum bh_http1_event event = bh_http1_feed(f->parser, bh_slice(copy, piece.n), &used);
         free(copy);
         CHECK(used <= piece.n);
         piece = bh_slice(piece.p + used, piece.n - used);
-        int status = 0;
-        const char *why = NULL;
         switch (event) {
         case BH_HTTP1_MORE:
             CHECK(piece.n == 0);
             break;
-        case BH_HTTP1_CONTINUE:
-            bh_bytes_adds(transcript, "\ncontinue");
+        case BH_HTTP1_HEAD:
+            if (!on_head(f))
+                return false;
+            break;
+        case BH_HTTP1_DISCARDED:
+            CHECK(bh_http1_idle(f->parser));
+            bh_bytes_adds(f->transcript, "\ndiscarded");
+            f->discarding = false;
             break;
         case BH_HTTP1_REQUEST:
-            check_request(bh_http1_request(h), limits);
-            record_request(bh_http1_request(h), transcript);
-            bh_http1_reset(h);
-            CHECK(bh_http1_idle(h));
+            check_request(bh_http1_request(f->parser), f->limits);
+            record_request(bh_http1_request(f->parser), f->transcript);
+            bh_http1_reset(f->parser);
+            CHECK(bh_http1_idle(f->parser));
             break;
         case BH_HTTP1_ERROR:
-            bh_http1_error(h, &status, &why);
-            check_status(status);
-            bh_bytes_addf(transcript, "\nerror %d %s", status, why);
-            return false;
+            return record_error(f);
         }
     }
     return true;
@@ -109,12 +144,11 @@ static bool feed_piece(struct bh_http1 *h, const struct bh_http_limits *limits,
 
 static void feed(struct bh_slice in, const struct bh_http_limits *limits, struct fuzz_cuts *cuts,
                  struct bh_bytes *transcript) {
-    struct bh_http1 *h = bh_http1_new(limits);
+    struct feeder f = {bh_http1_new(limits), limits, transcript, false};
     bool more = true;
     while (more && in.n)
-        more =
-            feed_piece(h, limits, fuzz_bytes(&in, cuts ? fuzz_cut(cuts, in.n) : in.n), transcript);
-    bh_http1_free(h);
+        more = feed_piece(&f, fuzz_bytes(&in, cuts ? fuzz_cut(cuts, in.n) : in.n));
+    bh_http1_free(f.parser);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -2,11 +2,11 @@
  *
  * Heads are collected within limits, checked strictly and parsed into a struct bh_http_request.
  * Requests are parsed one at a time: pipelined bytes stay with the caller until it has answered. A
- * body, chunked or with a Content-Length, is delivered whole, up to a limit. Requests that could be
- * used for smuggling fail with 400: Content-Length with Transfer-Encoding, two Content-Lengths, a
- * missing or second Host in HTTP/1.1, obsolete line folding, NUL or bare CR or LF in a header.
- * Memory: the size of the head and the body, at most their limits; none between requests. No
- * sockets, no clock. Thread: any, one owner. */
+ * body, chunked or with a Content-Length, is delivered whole, up to a limit, or dropped: the caller
+ * sees the head first. Requests that could be used for smuggling fail with 400: Content-Length with
+ * Transfer-Encoding, two Content-Lengths, a missing or second Host in HTTP/1.1, obsolete line
+ * folding, NUL or bare CR or LF in a header. Memory: the size of the head and the body, at most
+ * their limits; none between requests. No sockets, no clock. Thread: any, one owner. */
 #ifndef BELLHOP_PROTO_HTTP1_H
 #define BELLHOP_PROTO_HTTP1_H
 
@@ -22,7 +22,7 @@ struct bh_http_limits {
     size_t body_bytes;   /* default 1 MiB + some */
 };
 
-/* Slices point into the parser's memory and live until the next bh_http1_feed or _reset. */
+/* Slices point into the parser's memory and live until the next _reset or _discard. */
 struct bh_http_request {
     struct bh_slice method; /* "GET" */
     struct bh_slice target; /* as sent: "/ws?user=42"; absolute-form is reduced to its path */
@@ -31,7 +31,9 @@ struct bh_http_request {
     struct bh_slice host;   /* of an absolute-form target, otherwise of the Host header */
     const struct bh_header *headers; /* names as sent */
     size_t header_count;
-    struct bh_slice body;
+    struct bh_slice body; /* empty until all of it has come */
+    uint64_t length;      /* Content-Length; 0: no body, or a chunked one */
+    bool has_body;
     uint8_t minor;        /* HTTP/1.minor */
     bool keep_alive;      /* as the client asks */
     bool upgrade;         /* HTTP/1.1, Connection: upgrade, Upgrade: websocket, and no body */
@@ -41,10 +43,11 @@ struct bh_http_request {
 struct bh_http1; /* opaque; heap, only while a connection speaks HTTP */
 
 enum bh_http1_event {
-    BH_HTTP1_MORE,     /* all bytes consumed, the request is not complete */
-    BH_HTTP1_CONTINUE, /* the head is complete and expects "100 Continue"; send it, then feed */
-    BH_HTTP1_REQUEST,  /* *request is complete; feed again only after _reset */
-    BH_HTTP1_ERROR,    /* answer with the status of bh_http1_error, then close */
+    BH_HTTP1_MORE,      /* all bytes consumed, the request is not complete */
+    BH_HTTP1_HEAD,      /* the head is complete, and a body follows: feed, or _discard, then feed */
+    BH_HTTP1_REQUEST,   /* *request is complete; feed again only after _reset */
+    BH_HTTP1_DISCARDED, /* the rest of a request has been dropped; feed the next one */
+    BH_HTTP1_ERROR,     /* answer with the status of bh_http1_error, then close */
 };
 
 struct bh_http1 *bh_http1_new(const struct bh_http_limits *limits); /* limits must outlive it */
@@ -57,6 +60,9 @@ const struct bh_http_request *bh_http1_request(const struct bh_http1 *h);
 void bh_http1_error(const struct bh_http1 *h, int *status, const char **why);
 /* Ready for the next request; frees the memory of the last one. */
 void bh_http1_reset(struct bh_http1 *h);
+/* After HEAD: frees the request. Its body is dropped as it comes, up to `max` bytes of the wire:
+ * more is an ERROR. */
+void bh_http1_discard(struct bh_http1 *h, size_t max);
 /* True while no byte of a next request has arrived. */
 bool bh_http1_idle(const struct bh_http1 *h);
 

@@ -3,22 +3,23 @@
 
 #include "api/endpoints.h"
 
+#define WITH_BODY (BH_ROUTE_GUARDED | BH_ROUTE_BODY)
+
 const struct bh_route bh_api_routes[] = {
     {"GET", "/healthz", NULL, bh_ops_healthz, 0},
     {"GET", "/readyz", NULL, bh_ops_readyz, 0},
     {"GET", "/metrics", NULL, bh_ops_metrics, 0},
     {"GET", "/", NULL, bh_asset_get, BH_ROUTE_DEV},
-    {"POST", "/api/publish", NULL, bh_api_batch, BH_ROUTE_GUARDED},
+    {"POST", "/api/publish", NULL, bh_api_batch, WITH_BODY},
     {"POST", "/api/reload", NULL, bh_api_reload, BH_ROUTE_GUARDED},
-    {"POST", "/api/broadcast", NULL, bh_api_broadcast, BH_ROUTE_GUARDED},
-    {"POST", "/api/users/online", NULL, bh_api_users_online, BH_ROUTE_GUARDED},
-    {"POST", "/api/users/", "/messages", bh_api_user_message, BH_ROUTE_GUARDED},
+    {"POST", "/api/broadcast", NULL, bh_api_broadcast, WITH_BODY},
+    {"POST", "/api/users/online", NULL, bh_api_users_online, WITH_BODY},
+    {"POST", "/api/users/", "/messages", bh_api_user_message, WITH_BODY},
     {"DELETE", "/api/users/", "/connections", bh_api_disconnect, BH_ROUTE_GUARDED},
     {"GET", "/api/users/", "", bh_api_user, BH_ROUTE_GUARDED},
-    {"POST", "/api/tenants/", "/messages", bh_api_tenant_message, BH_ROUTE_GUARDED},
+    {"POST", "/api/tenants/", "/messages", bh_api_tenant_message, WITH_BODY},
     {"GET", "/api/tenants/", "", bh_api_tenant, BH_ROUTE_GUARDED},
-    {"POST", "/api/topics/", "/messages", bh_api_topic_message,
-     BH_ROUTE_GUARDED | BH_ROUTE_SLASHES},
+    {"POST", "/api/topics/", "/messages", bh_api_topic_message, WITH_BODY | BH_ROUTE_SLASHES},
 };
 
 const size_t bh_api_route_count = sizeof bh_api_routes / sizeof *bh_api_routes;

@@ -10,6 +10,7 @@ enum bh_route_flag {
     BH_ROUTE_GUARDED = 1 << 0, /* needs an API key, or on_api accepts the request */
     BH_ROUTE_DEV = 1 << 1,     /* exists only with --dev */
     BH_ROUTE_SLASHES = 1 << 2, /* the parameter may contain '/' */
+    BH_ROUTE_BODY = 1 << 3,    /* the endpoint reads the body; others do not wait for it */
 };
 
 struct bh_route {

@@ -47,7 +47,7 @@ static void begin(struct bh_http_conn *c) {
         c->ticket = ticket;
 }
 
-const struct bh_route bh_script_route = {.endpoint = begin};
+const struct bh_route bh_script_route = {.endpoint = begin, .flags = BH_ROUTE_BODY};
 
 enum bh_route_result bh_script_route_find(const struct bh_http_conn *c,
                                           struct bh_route_match *out) {

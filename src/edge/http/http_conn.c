@@ -1,10 +1,15 @@
 /* http_conn.c - the life of an HTTP connection.
  *
- * Bytes are fed to the parser until it yields a request, which goes to ops->on_request. Bytes that
- * follow it (pipelined requests, frames behind an upgrade) are held until it is answered. Meanwhile
- * the socket is still read, up to a bound: that is how we see a client leave. Answers gather in
- * `out` and are written at the end of the tick; the held bytes are looked at again there, so an
- * answer never recurses into the next request.
+ * Bytes are fed to the parser until it yields the head of a request, which goes to ops->on_head.
+ * Its body is read only if the request is allowed: strangers must not fill the memory. Bytes that
+ * come while that is decided, and those that follow a request (pipelined requests, frames behind an
+ * upgrade) are held until it is answered. Meanwhile the socket is read only up to a bound: that is
+ * how we see a client leave. Answers gather in `out` and are written at the end of the tick; the
+ * held bytes are looked at again there, so an answer never recurses into the next request.
+ *
+ * A client whose request is answered before its body either goes on sending, or expects a "100
+ * Continue" and does not: then the next byte may belong to the body or to a next request, and the
+ * connection has to end.
  *
  * The end is a FIN after the last answer, then a wait for the client's FIN: closing a socket with
  * unread bytes would reset it, and the client could lose the answer.
@@ -24,6 +29,8 @@
 
 #define HELD_MAX (16 * 1024)  /* above it a busy connection is not read */
 #define OUT_MAX  (256 * 1024) /* above it no further pipelined request is served */
+/* A longer body of a request that is answered already ends the connection. */
+#define DISCARD_MAX (64 * 1024)
 
 static const struct bh_stream_callbacks callbacks;
 
@@ -47,11 +54,13 @@ static void set_state(struct bh_http_conn *c, enum bh_http_conn_state state) {
         arm(c, c->served ? config->http_idle_ms : config->http_request_ms);
         break;
     case BH_HTTP_CONN_READING:
+    case BH_HTTP_CONN_DISCARDING:
         arm(c, config->http_request_ms);
         break;
     case BH_HTTP_CONN_LINGER:
         arm(c, config->close_timeout_ms);
         break;
+    case BH_HTTP_CONN_PAUSED:
     case BH_HTTP_CONN_BUSY:
     case BH_HTTP_CONN_CLOSED:
         bh_timer_cancel(&c->deadline);
@@ -60,7 +69,8 @@ static void set_state(struct bh_http_conn *c, enum bh_http_conn_state state) {
 }
 
 static bool awaits_request(const struct bh_http_conn *c) {
-    return c->state == BH_HTTP_CONN_IDLE || c->state == BH_HTTP_CONN_READING;
+    return c->state == BH_HTTP_CONN_IDLE || c->state == BH_HTTP_CONN_READING ||
+           c->state == BH_HTTP_CONN_DISCARDING;
 }
 
 static size_t unsent(const struct bh_http_conn *c) {
@@ -83,6 +93,7 @@ static void release_request(struct bh_http_conn *c) {
     c->request = 0;
     c->ticket = 0;
     c->cancel_on_end = false;
+    c->takes_body = false;
     c->common_count = 0;
     bh_bytes_free(&c->scratch);
 }
@@ -136,6 +147,26 @@ static void respond(struct bh_http_conn *c, int status, const char *type,
     bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush);
 }
 
+/* May the connection serve another request after this answer? */
+static bool may_keep(const struct bh_http_conn *c) {
+    const struct bh_http_request *r = bh_http_conn_request(c);
+    if (c->state == BH_HTTP_CONN_PAUSED && (r->expect_continue || r->length > DISCARD_MAX))
+        return false;
+    /* After a refused upgrade the client may send frames, which are no request. */
+    return r->keep_alive && !r->upgrade && !c->server->admission->draining;
+}
+
+/* Answered: makes the parser ready for what follows. */
+static void end_request(struct bh_http_conn *c, bool unread) {
+    release_request(c);
+    if (!unread || c->state == BH_HTTP_CONN_LINGER) {
+        bh_http1_reset(c->parser);
+        return;
+    }
+    bh_http1_discard(c->parser, DISCARD_MAX);
+    set_state(c, BH_HTTP_CONN_DISCARDING);
+}
+
 static bool has_header(const struct bh_header *headers, size_t count, struct bh_slice name) {
     return bh_http_header(headers, count, name).p != NULL;
 }
@@ -143,7 +174,8 @@ static bool has_header(const struct bh_header *headers, size_t count, struct bh_
 void bh_http_conn_answer(struct bh_http_conn *c, int status, const char *content_type,
                          const struct bh_header *headers, size_t header_count,
                          struct bh_slice body) {
-    if (c->state != BH_HTTP_CONN_BUSY)
+    bool unread = c->state == BH_HTTP_CONN_PAUSED;
+    if (c->state != BH_HTTP_CONN_BUSY && !unread)
         return;
     struct bh_header all[BH_HTTP_HEADERS_MAX + BH_HTTP_COMMON_MAX];
     size_t n = 0;
@@ -154,14 +186,10 @@ void bh_http_conn_answer(struct bh_http_conn *c, int status, const char *content
             all[n++] = c->common[i];
     if (status == 401 && !has_header(all, n, BH_SLICE("WWW-Authenticate")))
         all[n++] = (struct bh_header){BH_SLICE("WWW-Authenticate"), BH_SLICE("Bearer")};
-    const struct bh_http_request *request = bh_http_conn_request(c);
-    /* After a refused upgrade the client may send frames, which are no request. */
-    bool keep = request->keep_alive && !request->upgrade && !c->server->admission->draining;
-    bool head = bh_slice_eq(request->method, BH_SLICE("HEAD"));
+    bool head = bh_slice_eq(bh_http_conn_request(c)->method, BH_SLICE("HEAD"));
     c->served = true;
-    respond(c, status, content_type, all, n, body, keep, head);
-    release_request(c);
-    bh_http1_reset(c->parser);
+    respond(c, status, content_type, all, n, body, may_keep(c), head);
+    end_request(c, unread);
 }
 
 void bh_http_conn_answer_json(struct bh_http_conn *c, int status, struct bh_slice body) {
@@ -244,6 +272,7 @@ void bh_http_conn_reject_early(struct bh_http_conn *c, int status, const char *c
     struct bh_bytes body = {0};
     error_body(&body, code, bh_slice_cstr(why));
     respond(c, status, "application/json", NULL, 0, bh_bytes_slice(&body), false, false);
+    release_request(c);
     bh_bytes_free(&body);
 }
 
@@ -256,7 +285,39 @@ struct bh_http_conn *bh_http_conn_find(struct bh_http_server *s, bh_handle reque
 static void begin_request(struct bh_http_conn *c) {
     c->request = bh_slots_add(&c->server->requests, c);
     set_state(c, BH_HTTP_CONN_BUSY);
-    c->server->ops->on_request(c);
+    c->server->ops->on_head(c);
+}
+
+/* The deadline stays if the body is read on at once, and stands still while somebody else decides.
+ */
+static void begin_request_with_body(struct bh_http_conn *c) {
+    c->request = bh_slots_add(&c->server->requests, c);
+    c->state = BH_HTTP_CONN_PAUSED;
+    c->server->ops->on_head(c);
+    if (c->state == BH_HTTP_CONN_PAUSED)
+        set_state(c, BH_HTTP_CONN_PAUSED);
+}
+
+static void read_body(struct bh_http_conn *c) {
+    if (bh_timer_pending(&c->deadline))
+        c->state = BH_HTTP_CONN_READING;
+    else
+        set_state(c, BH_HTTP_CONN_READING);
+    if (bh_http_conn_request(c)->expect_continue)
+        bh_bytes_adds(&c->out, "HTTP/1.1 100 Continue\r\n\r\n");
+    bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush); /* reads what is held, then the socket */
+}
+
+void bh_http_conn_proceed(struct bh_http_conn *c) {
+    if (c->state == BH_HTTP_CONN_PAUSED && c->takes_body)
+        read_body(c);
+    else
+        c->endpoint(c);
+}
+
+static void end_body(struct bh_http_conn *c) {
+    set_state(c, BH_HTTP_CONN_BUSY);
+    c->endpoint(c);
 }
 
 static const char *error_code(int status) {
@@ -271,14 +332,28 @@ static const char *error_code(int status) {
     }
 }
 
+static void end_quietly(struct bh_http_conn *c) {
+    set_state(c, BH_HTTP_CONN_LINGER);
+    bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush);
+}
+
 static void refuse_bytes(struct bh_http_conn *c) {
     int status;
     const char *why;
+    if (c->state == BH_HTTP_CONN_DISCARDING) {
+        end_quietly(c);
+        return;
+    }
     bh_http1_error(c->parser, &status, &why);
     if (status == 413 || status == 414 || status == 431)
         bh_edge_count(status == 413 ? BH_EDGE_LIMIT_BODY : BH_EDGE_LIMIT_HEAD, 1);
     bh_info_limited("http request refused", bh_kv_int("status", status), bh_kv_str("reason", why));
     bh_http_conn_reject_early(c, status, error_code(status), why);
+}
+
+static void note_beginning(struct bh_http_conn *c) {
+    if (c->state == BH_HTTP_CONN_IDLE && !bh_http1_idle(c->parser))
+        set_state(c, BH_HTTP_CONN_READING);
 }
 
 /* Feeds the parser while the state allows it; returns the bytes used. */
@@ -289,17 +364,22 @@ static size_t feed(struct bh_http_conn *c, struct bh_slice in) {
         enum bh_http1_event event =
             bh_http1_feed(c->parser, bh_slice(in.p + used, in.n - used), &took);
         used += took;
-        if (c->state == BH_HTTP_CONN_IDLE && !bh_http1_idle(c->parser))
-            set_state(c, BH_HTTP_CONN_READING);
         switch (event) {
         case BH_HTTP1_MORE:
+            note_beginning(c);
             return in.n;
-        case BH_HTTP1_CONTINUE:
-            bh_bytes_adds(&c->out, "HTTP/1.1 100 Continue\r\n\r\n");
-            bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush);
+        case BH_HTTP1_HEAD:
+            note_beginning(c);
+            begin_request_with_body(c);
             break;
         case BH_HTTP1_REQUEST:
-            begin_request(c);
+            if (c->request)
+                end_body(c);
+            else
+                begin_request(c);
+            break;
+        case BH_HTTP1_DISCARDED:
+            set_state(c, BH_HTTP_CONN_IDLE);
             break;
         case BH_HTTP1_ERROR:
             refuse_bytes(c);
@@ -419,6 +499,8 @@ static void on_deadline(struct bh_timer *t) {
         bh_info_limited("http request timed out");
         bh_edge_count(BH_EDGE_LIMIT_REQUEST_TIME, 1);
         bh_http_conn_reject_early(c, 408, "timeout", "request timed out");
+    } else if (c->state == BH_HTTP_CONN_DISCARDING) {
+        end_quietly(c);
     } else if (c->upgrade) {
         c->server->ops->on_deadline(c);
     } else {
@@ -435,8 +517,8 @@ void bh_http_conn_drain(struct bh_http_conn *c) {
         c->server->ops->on_drain(c);
     else if (c->state == BH_HTTP_CONN_PREFACE || (c->state == BH_HTTP_CONN_IDLE && unsent(c) == 0))
         bh_http_conn_drop(c);
-    else if (c->state == BH_HTTP_CONN_IDLE)
-        set_state(c, BH_HTTP_CONN_LINGER);
+    else if (c->state == BH_HTTP_CONN_IDLE || c->state == BH_HTTP_CONN_DISCARDING)
+        end_quietly(c);
 }
 
 /* --- the beginning --- */

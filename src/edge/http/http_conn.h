@@ -1,9 +1,10 @@
 /* http_conn.h - an HTTP connection: one request at a time, answered now or later.
  *
- * The connection is the socket; what a request means is decided above, through bh_http_conn_ops. A
- * complete request is answered exactly once with one of the functions below. Code that has to wait
- * keeps conn->request, a handle, and finds the connection again with bh_http_conn_find, if that
- * request still waits. The request's slices live until the answer. Thread: the worker's. */
+ * The connection is the socket; what a request means is decided above, through bh_http_conn_ops,
+ * when its head is complete and nothing of its body has been stored. The request is answered
+ * exactly once with one of the functions below, before or after its body has come. Code that has to
+ * wait keeps conn->request, a handle, and finds the connection again with bh_http_conn_find, if
+ * that request still waits. The request's slices live until the answer. Thread: the worker's. */
 #ifndef BELLHOP_EDGE_HTTP_CONN_H
 #define BELLHOP_EDGE_HTTP_CONN_H
 
@@ -16,11 +17,13 @@
 #define BH_HTTP_COMMON_MAX  2
 
 enum bh_http_conn_state {
-    BH_HTTP_CONN_PREFACE, /* PROXY header, TLS handshake */
-    BH_HTTP_CONN_IDLE,    /* nothing of a request has come */
-    BH_HTTP_CONN_READING, /* a part of it has */
-    BH_HTTP_CONN_BUSY,    /* a request waits for its answer */
-    BH_HTTP_CONN_LINGER,  /* the last answer is written; then FIN, then the peer's FIN is awaited */
+    BH_HTTP_CONN_PREFACE,    /* PROXY header, TLS handshake */
+    BH_HTTP_CONN_IDLE,       /* nothing of a request has come */
+    BH_HTTP_CONN_READING,    /* a part of its head has, or its body is read */
+    BH_HTTP_CONN_PAUSED,     /* its body has to wait for a decision, or is not wanted */
+    BH_HTTP_CONN_BUSY,       /* it has come, and waits for its answer */
+    BH_HTTP_CONN_DISCARDING, /* it is answered, and the rest of its body is dropped */
+    BH_HTTP_CONN_LINGER, /* the last answer is written; then FIN, then the peer's FIN is awaited */
     BH_HTTP_CONN_CLOSED,
 };
 
@@ -31,7 +34,7 @@ struct bh_upgrade;
  * only while c->upgrade is set. */
 struct bh_http_conn_ops {
     void (*on_preface)(struct bh_http_conn *c, struct bh_slice data); /* bytes before HTTP begins */
-    void (*on_request)(struct bh_http_conn *c); /* a complete request, to be answered once */
+    void (*on_head)(struct bh_http_conn *c); /* a request: answer it, or _proceed, now or later */
     void (*on_written)(struct bh_http_conn *c); /* all is written; the socket may be taken */
     void (*on_deadline)(struct bh_http_conn *c);
     void (*on_drain)(struct bh_http_conn *c);
@@ -46,7 +49,7 @@ struct bh_http_conn {
     struct bh_http_server *server;
     const struct bh_http_listener *listener;
     struct bh_http1 *parser;
-    const struct bh_http_request *parsed; /* the parser's; whole while a request is under way */
+    const struct bh_http_request *parsed; /* the parser's; valid while a request is under way */
     struct bh_bytes in;                   /* came while a request was under way */
     struct bh_bytes out;
     size_t sent;         /* of out */
@@ -63,6 +66,7 @@ struct bh_http_conn {
     bool cancel_on_end;  /* nobody would read the answer when the client has sent FIN */
     struct bh_peer peer; /* the client, behind proxies, too */
     void (*endpoint)(struct bh_http_conn *c);
+    bool takes_body;       /* the endpoint is called when the body has come, else at once */
     struct bh_slice param; /* of the path, decoded */
     char param_bytes[BH_HTTP_PARAM_MAX];
     struct bh_bytes scratch;                     /* the endpoint's own */
@@ -84,13 +88,19 @@ void bh_http_conn_drain(struct bh_http_conn *c);
 /* Frees it at once: for the end of the server, when no tick will do it. */
 void bh_http_conn_free(struct bh_http_conn *c);
 
+/* The request is allowed: calls c->endpoint, now or when the body has been read. */
+void bh_http_conn_proceed(struct bh_http_conn *c);
+
 /* NULL when that request has been answered or cancelled. */
 struct bh_http_conn *bh_http_conn_find(struct bh_http_server *s, bh_handle request);
 static inline const struct bh_http_request *bh_http_conn_request(const struct bh_http_conn *c) {
     return c->parsed;
 }
 
-/* --- answers --- */
+/* --- answers ---
+ *
+ * An answer that comes before the body ends the connection, unless the rest is so short that it is
+ * read and dropped. */
 
 void bh_http_conn_answer(struct bh_http_conn *c, int status, const char *content_type,
                          const struct bh_header *headers, size_t header_count,

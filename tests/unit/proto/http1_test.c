@@ -15,6 +15,33 @@ static void add_request(struct bh_bytes *to, const struct bh_http_request *q) {
     bh_bytes_adds(to, "}|");
 }
 
+static bool add_error(const struct bh_http1 *h, struct bh_bytes *to) {
+    int status;
+    const char *why;
+    bh_http1_error(h, &status, &why);
+    assert_true(why && strlen(why) > 5);
+    bh_bytes_addf(to, "error %d|", status);
+    return false;
+}
+
+/* False after an error. */
+static bool on_head(struct bh_http1 *h, struct bh_bytes *to) {
+    const struct bh_http_request *q = bh_http1_request(h);
+    size_t used;
+    assert_true(q->has_body);
+    assert_int_equal(q->body.n, 0);
+    if (bh_slice_eq(q->path, BH_SLICE("/discard"))) {
+        bh_bytes_adds(to, "head|");
+        bh_http1_discard(h, HTTP_DISCARD_MAX);
+        return true;
+    }
+    if (bh_http1_feed(h, bh_slice(NULL, 0), &used) == BH_HTTP1_ERROR)
+        return add_error(h, to);
+    if (q->expect_continue)
+        bh_bytes_adds(to, "continue|");
+    return true;
+}
+
 /* Feeds one piece with any number of requests; false after an error. */
 static bool feed_piece(struct bh_http1 *h, struct bh_slice piece, struct bh_bytes *transcript) {
     while (piece.n) {
@@ -24,14 +51,17 @@ static bool feed_piece(struct bh_http1 *h, struct bh_slice piece, struct bh_byte
         test_exact_free(exact);
         assert_true(used <= piece.n);
         piece = bh_slice(piece.p + used, piece.n - used);
-        int status;
-        const char *why;
         switch (event) {
         case BH_HTTP1_MORE:
             assert_int_equal(piece.n, 0);
             break;
-        case BH_HTTP1_CONTINUE:
-            bh_bytes_adds(transcript, "continue|");
+        case BH_HTTP1_HEAD:
+            if (!on_head(h, transcript))
+                return false;
+            break;
+        case BH_HTTP1_DISCARDED:
+            assert_true(bh_http1_idle(h));
+            bh_bytes_adds(transcript, "discarded|");
             break;
         case BH_HTTP1_REQUEST:
             add_request(transcript, bh_http1_request(h));
@@ -39,10 +69,7 @@ static bool feed_piece(struct bh_http1 *h, struct bh_slice piece, struct bh_byte
             assert_true(bh_http1_idle(h));
             break;
         case BH_HTTP1_ERROR:
-            bh_http1_error(h, &status, &why);
-            assert_true(why && strlen(why) > 5);
-            bh_bytes_addf(transcript, "error %d|", status);
-            return false;
+            return add_error(h, transcript);
         }
     }
     return true;

@@ -1,6 +1,7 @@
 /* http1_test.h - feeding bytes to a bh_http1 and recording the events as a transcript. A request is
  * "METHOD path?query 1.minor host flags {body}|" with the flags K(eep-alive), U(pgrade),
- * E(xpect); an interim event is "continue|", an error "error STATUS|". */
+ * E(xpect); an interim event is "continue|", an error "error STATUS|". The body of a request to
+ * "/discard" is discarded: "head|discarded|". */
 #ifndef BELLHOP_TESTS_UNIT_PROTO_HTTP1_TEST_H
 #define BELLHOP_TESTS_UNIT_PROTO_HTTP1_TEST_H
 
@@ -8,6 +9,8 @@
 #include "proto_test.h"
 
 extern const struct bh_http_limits http_roomy;
+
+#define HTTP_DISCARD_MAX 40
 
 /* Feeds all of `in`, cut in this way, up to the first error. */
 void http_feed(struct bh_slice in, const struct bh_http_limits *limits, int cut,

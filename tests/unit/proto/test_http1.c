@@ -343,6 +343,31 @@ static void an_error_is_final(void **state) {
     bh_http1_free(NULL);
 }
 
+#define DISCARD(rest) "PUT /discard HTTP/1.1\r\nHost: h\r\n" rest
+
+static void a_body_is_discarded(void **state) {
+    EXPECT(HTTP(DISCARD("Content-Length: 3\r\n\r\nabc") GET("\r\n"),
+                "head|discarded|GET / 1.1 h K {}|"),
+           HTTP(DISCARD("Content-Length: 40\r\n\r\n0123456789012345678901234567890123456789")
+                    GET("\r\n"),
+                "head|discarded|GET / 1.1 h K {}|"),
+           HTTP(DISCARD("Expect: 100-continue\r\nContent-Length: 1\r\n\r\na"), "head|discarded|"),
+           HTTP(DISCARD("Content-Length: 26\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r") GET("\r\n"),
+                "head|discarded|GET / 1.1 h K {}|"),
+           HTTP(DISCARD("Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n")
+                    GET("\r\n"),
+                "head|discarded|GET / 1.1 h K {}|"),
+           HTTP(DISCARD("Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n"), "head|error 400|"));
+}
+
+static void a_body_that_is_too_large_to_be_discarded(void **state) {
+    EXPECT(HTTP(DISCARD("Content-Length: 41\r\n\r\n01234567890123456789012345678901234567890"),
+                "head|error 413|"),
+           HTTP(DISCARD("Transfer-Encoding: chunked\r\n\r\n"
+                        "a\r\n0123456789\r\na\r\n0123456789\r\na\r\n0123456789\r\n"),
+                "head|error 413|"));
+}
+
 static void a_request_waits_for_its_reset(void **state) {
     struct bh_http1 *h = bh_http1_new(&http_roomy);
     size_t used;
@@ -432,6 +457,8 @@ int main(void) {
         cmocka_unit_test(a_limit_above_the_librarys),
         cmocka_unit_test(large_bodies),
         cmocka_unit_test(an_error_is_final),
+        cmocka_unit_test(a_body_is_discarded),
+        cmocka_unit_test(a_body_that_is_too_large_to_be_discarded),
         cmocka_unit_test(a_request_waits_for_its_reset),
         cmocka_unit_test(without_memory),
         cmocka_unit_test(mutated_requests_read_alike_however_cut),
