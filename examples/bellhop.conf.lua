@@ -19,11 +19,14 @@ return {
         -- "tls:ADDRESS:PORT" speaks TLS; "proxy:ADDRESS:PORT" and "proxy:tls:ADDRESS:PORT" expect
         -- the header of the PROXY protocol (v1 or v2) from a load balancer.
         listen = { "127.0.0.1:8080" },
+        admin_listen = {}, -- likewise, for /healthz, /readyz and /metrics only
         workers = 0, -- threads with an event loop each; 0: one for each core
         instance = "", -- this instance's name in the cluster; "": a random one at each start
         dev = false, -- loopback only: no keys, ?user= on the WebSocket, the demo page at /
         drain_timeout = 10, -- on SIGTERM: how long connections may take to close
-        connections_max = 0, -- of the process; 0: as many as file descriptors allow
+        -- Of the process; 0: as many as file descriptors allow. More get 503, except for health,
+        -- metrics, and the API with a key.
+        connections_max = 0,
         -- From one address (an IPv6 /64 is one); 0: 1000, and no limit for loopback.
         connections_per_ip = 0,
         accepts_per_second = 50000, -- more wait in the backlog; 0: no limit

@@ -26,7 +26,7 @@ char *bh_app_lua_dir(const struct bh_config *config);
 /* The edge's settings, with the arrays that they point to. */
 struct bh_app_edge {
     struct bh_edge_config config;
-    struct bh_edge_listen *listen;
+    struct bh_edge_listen *listen; /* those for administration are the last ones */
     size_t listen_count;
     struct bh_slice *api_keys, *origins, *cors, *ws_paths;
     struct bh_cidr *trusted;

@@ -17,7 +17,7 @@ struct bh_strings {
 void bh_strings_free(struct bh_strings *s);
 
 struct bh_config {
-    struct bh_strings listen;
+    struct bh_strings listen, admin_listen;
     uint64_t workers; /* 0: one for each core */
     char *instance;   /* "": random */
     bool dev;

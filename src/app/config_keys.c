@@ -23,6 +23,9 @@ const struct bh_config_key bh_config_keys[] = {
      "Addresses to listen on: `ADDRESS:PORT`, `[::1]:8080` or `unix:/PATH`; port 0 takes a "
      "free one. `tls:` in front speaks TLS; `proxy:` or `proxy:tls:` expects the header of "
      "the PROXY protocol (v1 or v2), from `server.trusted_proxies` only."},
+    {"server.admin_listen", STRINGS, AT(admin_listen), 0, 0, "[]", NULL,
+     "Further addresses, in the same form, that serve `/healthz`, `/readyz` and `/metrics` only. "
+     "Their connections do not count for the limits of connections."},
     {"server.workers", COUNT, AT(workers), 0, 64, "0", NULL,
      "Worker threads, each with its own event loop; 0: one for each core."},
     {"server.instance", STRING, AT(instance), 0, 0, "\"\"", NULL,
@@ -33,7 +36,8 @@ const struct bh_config_key bh_config_keys[] = {
     {"server.drain_timeout", SECONDS, AT(drain_timeout), 0, 3600, "10", NULL,
      "On SIGTERM: the time that connections have to close."},
     {"server.connections_max", COUNT, AT(connections_max), 0, 1e8, "0", NULL,
-     "Maximum of connections of the process, more get 503; 0: the limit of file descriptors."},
+     "Maximum of connections of the process; 0: the limit of file descriptors. More get 503, "
+     "except for health, metrics, and the API with a key."},
     {"server.connections_per_ip", COUNT, AT(connections_per_ip), 0, 1e8, "0", NULL,
      "Maximum of connections from one address (IPv6: one /64), more get 429; 0: 1000, and no "
      "limit for loopback."},

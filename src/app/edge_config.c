@@ -5,6 +5,9 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 
+#define LISTEN       "server.listen"
+#define ADMIN_LISTEN "server.admin_listen"
+
 static bool take_prefix(struct bh_slice *text, struct bh_slice prefix) {
     if (!bh_slice_starts(*text, prefix))
         return false;
@@ -16,37 +19,68 @@ static bool take_prefix(struct bh_slice *text, struct bh_slice prefix) {
 static int read_address(const struct bh_config *c, const char *item, struct bh_edge_listen *out,
                         char **error) {
     struct bh_slice text = bh_slice_cstr(item);
-    const char *why = NULL;
+    const char *key = out->admin ? ADMIN_LISTEN : LISTEN, *why = NULL;
     out->proxy = take_prefix(&text, BH_SLICE("proxy:"));
     out->tls = take_prefix(&text, BH_SLICE("tls:"));
     if (bh_addr_parse(text, &out->address, &why))
-        return bh_app_refuse(error, "server.listen: %s: %s", item, why);
+        return bh_app_refuse(error, "%s: %s: %s", key, item, why);
     if (c->dev && !bh_addr_is_loopback(&out->address))
         return bh_app_refuse(error,
-                             "server.listen: %s: with --dev only loopback addresses are allowed, "
-                             "because it needs no keys; use 127.0.0.1 or [::1]",
-                             item);
+                             "%s: %s: with --dev only loopback addresses are allowed, because it "
+                             "needs no keys; use 127.0.0.1 or [::1]",
+                             key, item);
     if (out->tls && c->tls_certificates.count == 0)
         return bh_app_refuse(
-            error, "server.listen: %s: needs a certificate: set tls.certificates and tls.keys",
-            item);
+            error, "%s: %s: needs a certificate: set tls.certificates and tls.keys", key, item);
     if (out->proxy && c->trusted_proxies.count == 0)
         return bh_app_refuse(error,
-                             "server.listen: %s: accepts connections from proxies only: list them "
-                             "in server.trusted_proxies",
-                             item);
+                             "%s: %s: accepts connections from proxies only: list them in "
+                             "server.trusted_proxies",
+                             key, item);
+    return 0;
+}
+
+/* Two listeners of ours could share a port, and each would get some of the connections. Port 0 is
+ * another port each time. */
+static bool is_same(const struct bh_addr *a, const struct bh_addr *b) {
+    char first[BH_ADDR_TEXT_MAX], second[BH_ADDR_TEXT_MAX];
+    bh_addr_format(a, first);
+    bh_addr_format(b, second);
+    return strcmp(first, second) == 0 && (a->sa.sa_family == AF_UNIX || bh_addr_port(a) != 0);
+}
+
+static int check_unique(const struct bh_app_edge *e, const struct bh_edge_listen *last,
+                        char **error) {
+    char address[BH_ADDR_TEXT_MAX];
+    for (size_t i = 0; i < e->listen_count; i++) {
+        if (!is_same(&e->listen[i].address, &last->address))
+            continue;
+        bh_addr_format(&last->address, address);
+        return bh_app_refuse(error, "%s: %s: the address is already in %s",
+                             last->admin ? ADMIN_LISTEN : LISTEN, address,
+                             e->listen[i].admin ? ADMIN_LISTEN : LISTEN);
+    }
+    return 0;
+}
+
+static int add_addresses(const struct bh_config *c, const struct bh_strings *list, bool admin,
+                         struct bh_app_edge *out, char **error) {
+    for (size_t i = 0; i < list->count; i++) {
+        struct bh_edge_listen *l = &out->listen[out->listen_count];
+        l->admin = admin;
+        if (read_address(c, list->items[i], l, error) || check_unique(out, l, error))
+            return BH_EINVAL;
+        out->listen_count++;
+    }
     return 0;
 }
 
 static int read_addresses(const struct bh_config *c, struct bh_app_edge *out, char **error) {
     if (c->listen.count == 0)
         return bh_app_refuse(error, "server.listen: no address");
-    out->listen = bh_calloc(c->listen.count, sizeof *out->listen);
-    for (; out->listen_count < c->listen.count; out->listen_count++)
-        if (read_address(c, c->listen.items[out->listen_count], &out->listen[out->listen_count],
-                         error))
-            return BH_EINVAL;
-    return 0;
+    out->listen = bh_calloc(c->listen.count + c->admin_listen.count, sizeof *out->listen);
+    int rc = add_addresses(c, &c->listen, false, out, error);
+    return rc ? rc : add_addresses(c, &c->admin_listen, true, out, error);
 }
 
 static int read_trusted(const struct bh_config *c, struct bh_app_edge *out, char **error) {

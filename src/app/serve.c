@@ -16,20 +16,18 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/id.h"
 #include "bellhop/base/mem.h"
+#include "bellhop/io/descriptors.h"
 #include "bellhop/io/listener.h"
 #include "bellhop/io/signal.h"
 #include "server.h"
 
-#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
-#define JOIN_SECONDS    5
-#define DESCRIPTORS_MAX 131072 /* entries reserved in the table: 1 MiB */
+#define JOIN_SECONDS      5
+#define OTHER_DESCRIPTORS 32 /* kept for links, files and requests of scripts */
 
 /* --- start --- */
 
@@ -107,6 +105,11 @@ static void announce(struct bh_server *s) {
     for (size_t i = 0; i < s->edge.listen_count; i++) {
         const struct bh_edge_listen *l = &s->edge.listen[i];
         bh_addr_format(&l->address, address);
+        if (l->admin) {
+            bh_info("serving health and metrics", bh_kv_str("address", address),
+                    bh_kv_bool("tls", l->tls), bh_kv_bool("proxy", l->proxy));
+            continue;
+        }
         bh_info("listening", bh_kv_str("address", address), bh_kv_bool("tls", l->tls),
                 bh_kv_bool("proxy", l->proxy), bh_kv_int("workers", s->worker_count),
                 bh_kv_str("broker", s->broker->vt->name));
@@ -467,26 +470,6 @@ static void take_down(struct bh_server *s) {
     bh_free(s->workers);
 }
 
-/* The kernel doubles a process's table of descriptors when it is full. In a process with several
- * threads it then waits until no CPU uses the old table, which stalls the accepting worker for some
- * ten milliseconds at 256 connections, 512, 1,024 and so on. So the table grows once, while there
- * is only one thread. An entry takes 8 bytes. */
-static void reserve_descriptors(void) {
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
-        return;
-    if (files.rlim_cur < files.rlim_max) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
-    rlim_t entries = files.rlim_cur < DESCRIPTORS_MAX ? files.rlim_cur : DESCRIPTORS_MAX;
-    int any = eventfd(0, EFD_CLOEXEC), last = fcntl(any, F_DUPFD_CLOEXEC, (int)entries - 1);
-    if (last >= 0)
-        close(last);
-    if (any >= 0)
-        close(any);
-}
-
 static void set_up_process(struct bh_server *s) {
     const struct bh_config *c = s->config;
     enum bh_log_level level = BH_LOG_INFO;
@@ -497,7 +480,7 @@ static void set_up_process(struct bh_server *s) {
     bh_log_parse_level(c->log_level, &level);
     bh_log_init(level, strcmp(c->log_format, "json") == 0 ? BH_LOG_JSON : BH_LOG_LOGFMT,
                 strcmp(c->log_target, "syslog") == 0, s->instance);
-    reserve_descriptors();
+    bh_descriptors_init((size_t)count_workers(c) * BH_EDGE_RESERVE_DESCRIPTORS + OTHER_DESCRIPTORS);
     bh_core_metrics_register();
     bh_loop_metrics_register();
     bh_listener_metrics_register();

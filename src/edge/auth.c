@@ -24,6 +24,11 @@ static bool is_known(const struct bh_edge_config *config, struct bh_slice token)
     return known && token.n > 0;
 }
 
+bool bh_auth_has_key(const struct bh_http_conn *c) {
+    const struct bh_edge_config *config = c->server->config;
+    return config->dev || is_known(config, bearer_token(bh_http_conn_request(c)));
+}
+
 static void log_refusal(const struct bh_http_conn *c, const char *cause) {
     char ip[BH_ADDR_TEXT_MAX];
     bh_ip_format(&c->peer.ip, ip);
@@ -31,13 +36,12 @@ static void log_refusal(const struct bh_http_conn *c, const char *cause) {
 }
 
 static void ask_keys(struct bh_http_conn *c) {
-    const struct bh_edge_config *config = c->server->config;
-    if (config->dev || is_known(config, bearer_token(bh_http_conn_request(c)))) {
+    if (bh_auth_has_key(c)) {
         bh_http_conn_proceed(c);
         return;
     }
     log_refusal(c, "key");
-    if (config->api_key_count == 0)
+    if (c->server->config->api_key_count == 0)
         bh_http_conn_fail(
             c, 401, "unauthorized",
             "the API is closed: no API key is configured and no on_api hook allows the request");

@@ -30,10 +30,18 @@ static void decode_param(struct bh_http_conn *c, struct bh_slice param) {
     c->param = n >= 0 ? bh_slice(c->param_bytes, (size_t)n) : bh_slice("", 0);
 }
 
+static bool has_ops(struct bh_slice path) {
+    struct bh_route_match match;
+    return bh_route_find(BH_SLICE("GET"), path, false, &match) == BH_ROUTE_FOUND &&
+           match.route->flags & BH_ROUTE_OPS;
+}
+
 /* The routes for developers come last, so the scripts' paths are the same with --dev. */
 static enum bh_route_result find_route(const struct bh_http_conn *c, struct bh_route_match *match) {
     const struct bh_http_request *r = bh_http_conn_request(c);
     enum bh_route_result found = bh_route_find(r->method, r->path, false, match);
+    if (c->listener->admin)
+        return has_ops(r->path) ? found : BH_ROUTE_NO_PATH;
     if (found == BH_ROUTE_NO_PATH)
         found = bh_script_route_find(c, match);
     if (found == BH_ROUTE_NO_PATH && c->server->config->dev)
@@ -64,7 +72,7 @@ static void run(struct bh_http_conn *c, const struct bh_route_match *match) {
 static void dispatch(struct bh_http_conn *c) {
     struct bh_route_match match;
     enum bh_route_result found = find_route(c, &match);
-    if (found == BH_ROUTE_NO_PATH && bh_upgrade_has_path(c)) {
+    if (found == BH_ROUTE_NO_PATH && !c->listener->admin && bh_upgrade_has_path(c)) {
         begin_upgrade(c); /* no handshake: the refusal says what is missing */
         return;
     }
@@ -85,11 +93,24 @@ static void dispatch(struct bh_http_conn *c) {
     }
 }
 
+/* Without a key a request may not even ask on_api: the hook may take its time, and the places are
+ * few. */
+static bool is_served_when_full(const struct bh_http_conn *c) {
+    const struct bh_http_request *r = bh_http_conn_request(c);
+    struct bh_route_match match;
+    if (r->upgrade || bh_route_find(r->method, r->path, false, &match) != BH_ROUTE_FOUND)
+        return false;
+    return match.route->flags & BH_ROUTE_OPS ||
+           (match.route->flags & BH_ROUTE_GUARDED && bh_auth_has_key(c));
+}
+
 static void on_head(struct bh_http_conn *c) {
     const struct bh_edge_config *config = c->server->config;
     const struct bh_http_request *r = bh_http_conn_request(c);
     bh_peer_find(&c->remote, r, config->trusted, config->trusted_count, &c->peer);
-    if (r->upgrade)
+    if (c->place == BH_PLACE_RESERVE && !is_served_when_full(c))
+        bh_http_conn_fail(c, 503, "too_many_connections", "connection limit reached");
+    else if (r->upgrade && !c->listener->admin)
         begin_upgrade(c);
     else
         dispatch(c);

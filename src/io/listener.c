@@ -1,7 +1,8 @@
 /* listener.c - from a listening socket to accepted descriptors.
  *
  * The socket is level-triggered, so connections beyond the budget of one tick are reported again in
- * the next. Without a free descriptor that would spin, so the listener pauses and tries again.
+ * the next. Without a free descriptor a spare one is used (descriptors.c), or the owner gives up a
+ * connection. When neither helps, trying on would spin, so the listener pauses and tries again.
  *
  * A unix socket is a file: one that a dead process left behind is removed before binding. Our own
  * is removed at the end, unless another process has replaced it. Thread: the loop's. */
@@ -12,12 +13,14 @@
 #include "bellhop/base/mem.h"
 #include "bellhop/base/metrics.h"
 #include "bellhop/io/timer.h"
+#include "descriptors_internal.h"
 #include "loop_internal.h"
 
 #include <errno.h>
 #include <event2/event.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -39,6 +42,7 @@ struct bh_listener {
     uint64_t left; /* accepts left; at most `rate` */
     uint64_t filled_ms;
     bh_accept_cb on_accept;
+    bool (*on_exhausted)(void *ud); /* NULL: nothing can be done */
     void *ud;
 };
 
@@ -115,9 +119,43 @@ static bool concerns_one_connection(int error) {
     }
 }
 
+/* accept(2) takes a descriptor first, so without one it fails also if no connection waits. */
+static bool is_idle(const struct bh_listener *l) {
+    struct pollfd p = {.fd = l->fd, .events = POLLIN};
+    return poll(&p, 1, 0) == 0;
+}
+
+/* Of a connection that the owner gives up, only one takes the place in this tick: it must have its
+ * chance to send something before it is given up itself. */
+static bool make_room(struct bh_listener *l, uint64_t *budget) {
+    if (bh_descriptors_lend())
+        return true;
+    bool made = l->on_exhausted && l->on_exhausted(l->ud);
+    if (made)
+        *budget = 2; /* this attempt, and the next one */
+    return made;
+}
+
+/* False: no further attempt now. */
+static bool handle_error(struct bh_listener *l, int error, uint64_t *budget) {
+    if (error == EAGAIN)
+        return false;
+    if (concerns_one_connection(error))
+        return true;
+    if (error == EMFILE || error == ENFILE) {
+        if (is_idle(l))
+            return false;
+        if (make_room(l, budget))
+            return true;
+    }
+    pause_accepting(l, error);
+    return false;
+}
+
 static void on_event(evutil_socket_t listening, short what, void *arg) {
     struct bh_listener *l = arg;
     bh_loop_enter(l->loop);
+    bh_descriptors_restore();
     uint64_t budget = allowance(l);
     if (budget == 0) {
         bh_metric_inc(&metrics[DELAYED]);
@@ -134,12 +172,8 @@ static void on_event(evutil_socket_t listening, short what, void *arg) {
             l->on_accept(l->ud, fd, &peer);
             continue;
         }
-        if (errno == EAGAIN)
+        if (!handle_error(l, errno, &budget))
             return;
-        if (!concerns_one_connection(errno)) {
-            pause_accepting(l, errno);
-            return;
-        }
     }
 }
 
@@ -268,6 +302,10 @@ int bh_listener_open(struct bh_listener **out, struct bh_loop *loop, const struc
     event_add(&l->event, NULL);
     *out = l;
     return 0;
+}
+
+void bh_listener_on_exhausted(struct bh_listener *l, bool (*on_exhausted)(void *ud)) {
+    l->on_exhausted = on_exhausted;
 }
 
 int bh_listener_probe(const struct bh_addr *address) {

@@ -122,7 +122,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint8_t choice = fuzz_byte(&in);
     struct bh_http1 *h = bh_http1_new(&limits);
     size_t used;
-    if (bh_http1_feed(h, in, &used) == BH_HTTP1_REQUEST)
+    enum bh_http1_event event = bh_http1_feed(h, in, &used);
+    if (event == BH_HTTP1_REQUEST || event == BH_HTTP1_HEAD)
         shake_hands(bh_http1_request(h), choice);
     bh_http1_free(h);
     return 0;

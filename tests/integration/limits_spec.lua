@@ -62,7 +62,7 @@ describe("a limit", function()
     it("has a metric from the start", function()
         local text = d:request("GET", "/metrics").body
         for _, limit in ipairs {
-            "connections", "connections_per_ip", "connections_per_user", "connections_per_tenant", "head_bytes",
+            "connections", "descriptors", "connections_per_ip", "connections_per_user", "connections_per_tenant", "head_bytes",
             "body_bytes", "request_timeout", "handshake_timeout", "tls_handshake_timeout", "message_bytes", "fragments",
             "messages_per_second", "bytes_per_second", "control_per_second", "queue_bytes", "origins", "proxy",
         } do
@@ -244,7 +244,7 @@ describe("the limits of connections", function()
         for i = 1, 5 do clients[i] = ws.connect(d.port) end
         local _, refusal = ws.try(d.port)
         check.error(refusal, 503, "too_many_connections")
-        check.error(http.get(d.port, "/healthz"), 503, "too_many_connections")
+        check.error(http.get(d.port, "/nothing"), 503, "too_many_connections")
         assert.are.equal(2, d:limited "connections")
         assert.are.equal(6, d:metric "bellhop_edge_sockets")
         check.quiet(d, table.unpack(clients))

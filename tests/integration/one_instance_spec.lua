@@ -329,9 +329,10 @@ describe("the limits", function()
             sessions[i]:send(http.format("GET", "/healthz"))
             assert.are.equal(200, sessions[i]:response().status)
         end
-        check.error(http.get(d.port, "/healthz"), 503, "too_many_connections")
+        check.error(http.get(d.port, "/"), 503, "too_many_connections")
+        assert.are.equal(200, http.get(d.port, "/healthz").status)
         sessions[1]:close()
-        wait.till(function() return http.get(d.port, "/healthz").status == 200 end)
+        wait.till(function() return http.get(d.port, "/").status == 200 end)
         for i = 2, 3 do sessions[i]:close() end
     end)
 end)

@@ -12,6 +12,7 @@ struct bh_edge_listen { /* where to listen, and what precedes HTTP on a connecti
     struct bh_addr address;
     bool proxy; /* a PROXY header, from trusted addresses only */
     bool tls;
+    bool admin; /* health and metrics only, independent of the limits of connections */
 };
 
 struct bh_edge_config {
@@ -62,5 +63,10 @@ struct bh_edge_config {
 };
 
 #define BH_EDGE_PER_IP_DEFAULT 1000
+
+/* Connections beyond the limits that a worker may have at once: in the reserve, of addresses for
+ * administration, and while a refusal is sent, as many of each. */
+#define BH_EDGE_PLACES              64
+#define BH_EDGE_RESERVE_DESCRIPTORS (2 * BH_EDGE_PLACES)
 
 #endif

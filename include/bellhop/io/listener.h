@@ -2,9 +2,9 @@
  *
  * Each worker binds its own listener with SO_REUSEPORT; the kernel distributes connections. The
  * number accepted per tick is limited, so that open connections are served in between. When the
- * process runs out of file descriptors (EMFILE, ENFILE, ENOBUFS, ENOMEM) the listener pauses for
- * 100 ms instead of spinning, and logs at most once a second. Accepted sockets are non-blocking,
- * close-on-exec, TCP_NODELAY. Thread: the loop's. */
+ * process runs out of file descriptors, or of memory, and nothing can be done about it, the
+ * listener pauses for 100 ms instead of spinning, and logs at most once a second. Accepted sockets
+ * are non-blocking, close-on-exec, TCP_NODELAY. Thread: the loop's. */
 #ifndef BELLHOP_IO_LISTENER_H
 #define BELLHOP_IO_LISTENER_H
 
@@ -27,6 +27,9 @@ const struct bh_addr *bh_listener_addr(const struct bh_listener *l);
 /* Limits accepts per second, which is also the burst; further connections wait in the backlog. 0:
  * no limit. */
 void bh_listener_limit(struct bh_listener *l, uint64_t per_second);
+/* Called when no descriptor is left, the spare ones included (descriptors.h). True: the owner has
+ * closed one, and accepting goes on. */
+void bh_listener_on_exhausted(struct bh_listener *l, bool (*on_exhausted)(void *ud));
 /* Stops accepting and frees. Not from inside on_accept. */
 void bh_listener_close(struct bh_listener *l);
 

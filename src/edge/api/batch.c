@@ -18,6 +18,7 @@
 #include "bellhop/base/json.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/core/filter.h"
+#include "http/error_body.h"
 
 #define ITEMS_MAX 1000
 
@@ -84,7 +85,7 @@ static void item_done(struct batch *b) {
 
 static void item_failed(struct item *item, const char *code, struct bh_slice message) {
     bh_bytes_adds(&item->result, "{\"error\":");
-    bh_http_conn_error_object(&item->result, code, message);
+    bh_http_error_object(&item->result, code, message);
     bh_bytes_addc(&item->result, '}');
 }
 

@@ -6,9 +6,9 @@
 #define WITH_BODY (BH_ROUTE_GUARDED | BH_ROUTE_BODY)
 
 const struct bh_route bh_api_routes[] = {
-    {"GET", "/healthz", NULL, bh_ops_healthz, 0},
-    {"GET", "/readyz", NULL, bh_ops_readyz, 0},
-    {"GET", "/metrics", NULL, bh_ops_metrics, 0},
+    {"GET", "/healthz", NULL, bh_ops_healthz, BH_ROUTE_OPS},
+    {"GET", "/readyz", NULL, bh_ops_readyz, BH_ROUTE_OPS},
+    {"GET", "/metrics", NULL, bh_ops_metrics, BH_ROUTE_OPS},
     {"GET", "/", NULL, bh_asset_get, BH_ROUTE_DEV},
     {"POST", "/api/publish", NULL, bh_api_batch, WITH_BODY},
     {"POST", "/api/reload", NULL, bh_api_reload, BH_ROUTE_GUARDED},

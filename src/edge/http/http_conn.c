@@ -22,15 +22,17 @@
 
 #include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
-#include "bellhop/base/json.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
+#include "http/error_body.h"
 #include "limits/edge_metrics.h"
 
 #define HELD_MAX (16 * 1024)  /* above it a busy connection is not read */
 #define OUT_MAX  (256 * 1024) /* above it no further pipelined request is served */
 /* A longer body of a request that is answered already ends the connection. */
 #define DISCARD_MAX (64 * 1024)
+/* In the reserve: from the accept to the end of the head. */
+#define RESERVE_HEAD_MS 2000
 
 static const struct bh_stream_callbacks callbacks;
 
@@ -45,15 +47,20 @@ static void arm(struct bh_http_conn *c, uint64_t ms) {
 
 static void set_state(struct bh_http_conn *c, enum bh_http_conn_state state) {
     const struct bh_edge_config *config = c->server->config;
+    bool reserve = c->place == BH_PLACE_RESERVE;
     c->state = (uint8_t)state;
     switch (state) {
     case BH_HTTP_CONN_PREFACE:
-        arm(c, config->tls_handshake_ms);
+        arm(c, reserve ? RESERVE_HEAD_MS : config->tls_handshake_ms);
         break;
     case BH_HTTP_CONN_IDLE: /* a new client is expected to send a request at once */
-        arm(c, c->served ? config->http_idle_ms : config->http_request_ms);
+        if (!reserve)
+            arm(c, c->served ? config->http_idle_ms : config->http_request_ms);
         break;
     case BH_HTTP_CONN_READING:
+        if (!reserve || c->request)
+            arm(c, config->http_request_ms);
+        break;
     case BH_HTTP_CONN_DISCARDING:
         arm(c, config->http_request_ms);
         break;
@@ -98,10 +105,43 @@ static void release_request(struct bh_http_conn *c) {
     bh_bytes_free(&c->scratch);
 }
 
+/* --- the place --- */
+
+static void release_place(struct bh_http_conn *c) {
+    bh_list_unlink(&c->place_node);
+    if (c->place != BH_PLACE_NONE)
+        bh_admission_release(c->server->admission, c->place);
+    c->place = BH_PLACE_NONE;
+}
+
+static void set_place(struct bh_http_conn *c, enum bh_place place) {
+    c->place = (uint8_t)place;
+    bh_list_append(&c->server->places[place], &c->place_node);
+}
+
+bool bh_http_conn_change_place(struct bh_http_conn *c, enum bh_place place) {
+    if (!bh_admission_acquire(c->server->admission, place))
+        return false;
+    release_place(c);
+    set_place(c, place);
+    return true;
+}
+
+bool bh_http_conn_is_done(const struct bh_http_conn *c) {
+    return c->state == BH_HTTP_CONN_LINGER && unsent(c) == 0;
+}
+
+bool bh_http_conn_is_waiting(const struct bh_http_conn *c) {
+    return c->request == 0 && c->state != BH_HTTP_CONN_LINGER && unsent(c) == 0;
+}
+
+/* --- the end --- */
+
 void bh_http_conn_drop(struct bh_http_conn *c) {
     if (c->state == BH_HTTP_CONN_CLOSED)
         return;
     release_request(c);
+    release_place(c);
     set_state(c, BH_HTTP_CONN_CLOSED);
     bh_stream_close(&c->stream);
     bh_defer_cancel(&c->flush);
@@ -120,10 +160,7 @@ void bh_http_conn_free(struct bh_http_conn *c) {
     bh_bytes_free(&c->scratch);
     if (c->counted_ip)
         bh_admission_release_address(admission, &c->remote);
-    if (c->refused)
-        bh_admission_release_refusal(admission);
-    else if (!c->handed_over)
-        bh_admission_release_socket();
+    release_place(c);
     bh_free(c);
     bh_admission_leave(admission);
 }
@@ -151,6 +188,8 @@ static void respond(struct bh_http_conn *c, int status, const char *type,
 static bool may_keep(const struct bh_http_conn *c) {
     const struct bh_http_request *r = bh_http_conn_request(c);
     if (c->state == BH_HTTP_CONN_PAUSED && (r->expect_continue || r->length > DISCARD_MAX))
+        return false;
+    if (c->place == BH_PLACE_RESERVE)
         return false;
     /* After a refused upgrade the client may send frames, which are no request. */
     return r->keep_alive && !r->upgrade && !c->server->admission->draining;
@@ -196,81 +235,10 @@ void bh_http_conn_answer_json(struct bh_http_conn *c, int status, struct bh_slic
     bh_http_conn_answer(c, status, "application/json", NULL, 0, body);
 }
 
-void bh_http_conn_error_object(struct bh_bytes *out, const char *code, struct bh_slice message) {
-    bh_bytes_adds(out, "{\"code\":");
-    bh_json_quote(out, bh_slice_cstr(code));
-    bh_bytes_adds(out, ",\"message\":");
-    bh_json_quote(out, message);
-    bh_bytes_addc(out, '}');
-}
-
-static void error_body(struct bh_bytes *out, const char *code, struct bh_slice message) {
-    bh_bytes_adds(out, "{\"error\":");
-    bh_http_conn_error_object(out, code, message);
-    bh_bytes_adds(out, "}\n");
-}
-
-void bh_http_conn_fail(struct bh_http_conn *c, int status, const char *code, const char *format,
-                       ...) {
-    struct bh_bytes message = {0}, body = {0};
-    va_list args;
-    va_start(args, format);
-    bh_bytes_vaddf(&message, format, args);
-    va_end(args);
-    error_body(&body, code, bh_bytes_slice(&message));
-    bh_http_conn_answer_json(c, status, bh_bytes_slice(&body));
-    bh_bytes_free(&message);
-    bh_bytes_free(&body);
-}
-
-void bh_http_conn_fail_with(struct bh_http_conn *c, int status, const struct bh_header *header,
-                            const char *code, const char *why) {
-    struct bh_bytes body = {0};
-    error_body(&body, code, bh_slice_cstr(why));
-    bh_http_conn_answer(c, status, "application/json", header, header != NULL,
-                        bh_bytes_slice(&body));
-    bh_bytes_free(&body);
-}
-
-static const char *code_of(int status) {
-    switch (status) {
-    case 401:
-        return "unauthorized";
-    case 403:
-        return "forbidden";
-    case 404:
-        return "not_found";
-    case 429:
-        return "too_many_requests";
-    case 500:
-        return "internal_error";
-    case 503:
-        return "unavailable";
-    case 504:
-        return "timeout";
-    default:
-        return "refused";
-    }
-}
-
-void bh_http_conn_refuse(struct bh_http_conn *c, int status, struct bh_slice body,
-                         const struct bh_header *headers, size_t header_count) {
-    if (status < 300 || status > 599)
-        status = 403;
-    struct bh_bytes wrapped = {0};
-    if (bh_json_check(body, NULL) != 0 || bh_json_root(body).type != BH_JSON_OBJECT) {
-        error_body(&wrapped, code_of(status),
-                   body.n ? body : bh_slice_cstr(bh_http_reason(status)));
-        body = bh_bytes_slice(&wrapped);
-    }
-    bh_http_conn_answer(c, status, "application/json", headers, header_count, body);
-    bh_bytes_free(&wrapped);
-}
-
 void bh_http_conn_reject_early(struct bh_http_conn *c, int status, const char *code,
                                const char *why) {
     struct bh_bytes body = {0};
-    error_body(&body, code, bh_slice_cstr(why));
+    bh_http_error_body(&body, code, bh_slice_cstr(why));
     respond(c, status, "application/json", NULL, 0, bh_bytes_slice(&body), false, false);
     release_request(c);
     bh_bytes_free(&body);
@@ -299,7 +267,7 @@ static void begin_request_with_body(struct bh_http_conn *c) {
 }
 
 static void read_body(struct bh_http_conn *c) {
-    if (bh_timer_pending(&c->deadline))
+    if (bh_timer_pending(&c->deadline) && c->place != BH_PLACE_RESERVE)
         c->state = BH_HTTP_CONN_READING;
     else
         set_state(c, BH_HTTP_CONN_READING);
@@ -530,7 +498,7 @@ void bh_http_conn_begin(struct bh_http_conn *c) {
 }
 
 struct bh_http_conn *bh_http_conn_new(const struct bh_http_listener *l, int fd,
-                                      const struct bh_addr *peer) {
+                                      const struct bh_addr *peer, enum bh_place place) {
     struct bh_http_server *s = l->server;
     struct bh_http_conn *c = bh_calloc(1, sizeof *c);
     c->server = s;
@@ -544,6 +512,7 @@ struct bh_http_conn *bh_http_conn_new(const struct bh_http_listener *l, int fd,
     bh_defer_init(&c->flush, on_flush);
     bh_defer_init(&c->reap, on_reap);
     bh_list_append(&s->conns, &c->node);
+    set_place(c, place);
     bh_admission_enter(s->admission);
     set_state(c, BH_HTTP_CONN_PREFACE);
     return c;

@@ -45,7 +45,7 @@ struct bh_http_conn {
     struct bh_stream stream;
     struct bh_timer deadline;
     struct bh_defer flush, reap;
-    struct bh_list node;
+    struct bh_list node, place_node;
     struct bh_http_server *server;
     const struct bh_http_listener *listener;
     struct bh_http1 *parser;
@@ -56,7 +56,8 @@ struct bh_http_conn {
     struct bh_ip remote; /* the other end, or the source in its PROXY header */
     uint16_t remote_port;
     uint8_t state;
-    bool peer_ended, fin_sent, refused, handed_over;
+    uint8_t place; /* enum bh_place: the one that it holds; BH_PLACE_NONE: handed over */
+    bool peer_ended, fin_sent;
     bool counted_ip; /* in the quota of `remote` */
     bool served;     /* a request has been answered */
 
@@ -76,9 +77,15 @@ struct bh_http_conn {
     struct bh_upgrade *upgrade; /* to another protocol; NULL: none */
 };
 
-/* Takes over the socket. The state is PREFACE, reading is off. */
+/* Takes over the socket and a place that was acquired. The state is PREFACE, reading is off. */
 struct bh_http_conn *bh_http_conn_new(const struct bh_http_listener *l, int fd,
-                                      const struct bh_addr *peer);
+                                      const struct bh_addr *peer, enum bh_place place);
+/* False if there is none. */
+bool bh_http_conn_change_place(struct bh_http_conn *c, enum bh_place place);
+/* Has no request under way. */
+bool bh_http_conn_is_waiting(const struct bh_http_conn *c);
+/* All is answered and written; the client's FIN is awaited. */
+bool bh_http_conn_is_done(const struct bh_http_conn *c);
 /* The preface is over: HTTP begins. */
 void bh_http_conn_begin(struct bh_http_conn *c);
 /* Closes at once; the request under way is cancelled. */
@@ -119,7 +126,5 @@ void bh_http_conn_refuse(struct bh_http_conn *c, int status, struct bh_slice bod
 /* When there is no complete request. The connection ends after this answer. */
 void bh_http_conn_reject_early(struct bh_http_conn *c, int status, const char *code,
                                const char *why);
-/* The error object alone, for answers that hold several. */
-void bh_http_conn_error_object(struct bh_bytes *out, const char *code, struct bh_slice message);
 
 #endif

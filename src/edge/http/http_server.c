@@ -19,6 +19,8 @@ void bh_http_server_init(struct bh_http_server *s, const struct bh_edge_config *
                                             .header_count = BH_HTTP_HEADERS_MAX,
                                             .body_bytes = config->http_body_bytes}};
     bh_list_init(&s->conns);
+    for (int i = 0; i < BH_PLACE_COUNT; i++)
+        bh_list_init(&s->places[i]);
     bh_slots_init(&s->requests);
 }
 
@@ -34,6 +36,11 @@ static void on_accept(void *ud, int fd, const struct bh_addr *peer) {
     bh_preface_accept(ud, fd, peer);
 }
 
+static bool on_exhausted(void *ud) {
+    struct bh_http_listener *l = ud;
+    return bh_preface_free_descriptor(l->server);
+}
+
 int bh_http_server_listen(struct bh_http_server *s, const struct bh_edge_listen *listen,
                           size_t count, size_t *which) {
     s->listeners = bh_calloc(count ? count : 1, sizeof *s->listeners);
@@ -42,12 +49,14 @@ int bh_http_server_listen(struct bh_http_server *s, const struct bh_edge_listen 
         l->server = s;
         l->proxy = listen[i].proxy;
         l->tls = listen[i].tls;
+        l->admin = listen[i].admin;
         *which = i;
         int error = bh_listener_open(&l->listener, s->loop, &listen[i].address, s->config->backlog,
                                      on_accept, l);
         if (error)
             return error;
         bh_listener_limit(l->listener, s->config->accepts_per_second);
+        bh_listener_on_exhausted(l->listener, on_exhausted);
         l->address = *bh_listener_addr(l->listener);
         bh_addr_format(&l->address, l->text);
         s->listener_count++;

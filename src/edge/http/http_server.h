@@ -18,7 +18,7 @@ struct bh_http_listener {
     struct bh_http_server *server;
     struct bh_listener *listener;
     struct bh_addr address;
-    bool proxy, tls;
+    bool proxy, tls, admin;
     char text[BH_ADDR_TEXT_MAX];
 };
 
@@ -31,8 +31,9 @@ struct bh_http_server {
     struct bh_batches *batches; /* of the API (api/batch.h) */
     struct bh_tls *tls;         /* NULL: no listener needs it */
     struct bh_http_limits limits;
-    struct bh_list conns;     /* struct bh_http_conn */
-    struct bh_slots requests; /* under way -> struct bh_http_conn */
+    struct bh_list conns;                  /* struct bh_http_conn */
+    struct bh_list places[BH_PLACE_COUNT]; /* those that hold one, the oldest first */
+    struct bh_slots requests;              /* under way -> struct bh_http_conn */
     struct bh_http_listener *listeners;
     size_t listener_count;
 };

@@ -5,27 +5,104 @@
  * it belong to TLS or to HTTP.
  *
  * A connection counts for its address from here on, unless the address is a trusted proxy: its
- * clients have other addresses, and each WebSocket is counted when its request names the client. */
+ * clients have other addresses, and each WebSocket is counted when its request names the client.
+ *
+ * A full instance is healthy, and its probes have to find that out: beyond server.connections_max,
+ * and when only the reserve of descriptors is left, a few connections get a place in the reserve,
+ * send one head, and are served if dispatch.c finds that it asks for health, metrics or the API. A
+ * client that takes such a place and sends nothing must not keep it from others, so the oldest one
+ * makes room for a new one. Connections for administration have places of their own, under the same
+ * rule. */
 #include "http/preface.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
+#include "bellhop/io/descriptors.h"
 #include "bellhop/proto/proxy.h"
 #include "limits/edge_metrics.h"
 
 #include <unistd.h>
 
-/* A refusal can be sent on a plain connection, and to a few clients at a time. Its slot among the
- * sockets is free while it is sent. */
+#define FULL "connection limit reached"
+
+/* A refusal can be sent to a few clients at a time, and not before the TLS handshake. The place of
+ * the connection is free while it is sent. */
 static void refuse(struct bh_http_conn *c, int status, const char *why) {
-    if (c->listener->tls || !bh_admission_acquire_refusal(c->server->admission)) {
+    bool mute = c->listener->tls && c->state == BH_HTTP_CONN_PREFACE;
+    if (mute || !bh_http_conn_change_place(c, BH_PLACE_REFUSAL))
         bh_http_conn_drop(c);
-        return;
-    }
-    bh_admission_release_socket();
-    c->refused = true;
-    bh_http_conn_reject_early(c, status, "too_many_connections", why);
+    else
+        bh_http_conn_reject_early(c, status, "too_many_connections", why);
 }
+
+/* --- places beyond the limits --- */
+
+/* The oldest that has no request under way; else one whose answer the client does not read. */
+static struct bh_http_conn *find_victim(const struct bh_http_server *s, enum bh_place place) {
+    struct bh_http_conn *unread = NULL;
+    const struct bh_list *list = &s->places[place];
+    for (struct bh_list *n = list->next; n != list; n = n->next) {
+        struct bh_http_conn *c = BH_CONTAINER_OF(n, struct bh_http_conn, place_node);
+        if (bh_http_conn_is_waiting(c) || bh_http_conn_is_done(c))
+            return c;
+        if (!unread && c->state == BH_HTTP_CONN_LINGER)
+            unread = c;
+    }
+    return unread;
+}
+
+static bool evict(const struct bh_http_server *s, enum bh_place place) {
+    struct bh_http_conn *c = find_victim(s, place);
+    if (!c)
+        return false;
+    if (place == BH_PLACE_RESERVE)
+        bh_edge_count(BH_EDGE_RESERVE_EVICTED, 1);
+    if (place == BH_PLACE_ADMIN || c->state == BH_HTTP_CONN_LINGER)
+        bh_http_conn_drop(c);
+    else
+        refuse(c, 503, FULL);
+    return true;
+}
+
+static bool acquire(struct bh_http_server *s, enum bh_place place) {
+    return bh_admission_acquire(s->admission, place) ||
+           (evict(s, place) && bh_admission_acquire(s->admission, place));
+}
+
+bool bh_preface_free_descriptor(struct bh_http_server *s) {
+    struct bh_http_conn *c = find_victim(s, BH_PLACE_REFUSAL);
+    if (!c)
+        c = find_victim(s, BH_PLACE_RESERVE);
+    if (c)
+        bh_http_conn_drop(c);
+    return c;
+}
+
+static bool is_full(struct bh_http_server *s, int fd) {
+    if (!bh_descriptor_is_reserve(fd))
+        return !bh_admission_acquire(s->admission, BH_PLACE_SOCKET);
+    bh_edge_count(BH_EDGE_LIMIT_DESCRIPTORS, 1);
+    bh_warn_limited("out of file descriptors: only health, metrics and the API are served; raise "
+                    "LimitNOFILE or ulimit -n");
+    return true;
+}
+
+/* BH_PLACE_NONE: the socket can only be closed. */
+static enum bh_place place_for(const struct bh_http_listener *l, int fd) {
+    struct bh_http_server *s = l->server;
+    if (l->admin)
+        return acquire(s, BH_PLACE_ADMIN) ? BH_PLACE_ADMIN : BH_PLACE_NONE;
+    if (!is_full(s, fd))
+        return BH_PLACE_SOCKET;
+    if (acquire(s, BH_PLACE_RESERVE)) {
+        bh_edge_count(BH_EDGE_RESERVE_OPENED, 1);
+        return BH_PLACE_RESERVE;
+    }
+    bool mute = l->tls || l->proxy || !bh_admission_acquire(s->admission, BH_PLACE_REFUSAL);
+    return mute ? BH_PLACE_NONE : BH_PLACE_REFUSAL;
+}
+
+/* --- addresses, the PROXY header, TLS --- */
 
 static bool is_trusted(const struct bh_http_conn *c) {
     const struct bh_edge_config *config = c->server->config;
@@ -33,7 +110,7 @@ static bool is_trusted(const struct bh_http_conn *c) {
 }
 
 static bool admit(struct bh_http_conn *c) {
-    if (is_trusted(c))
+    if (c->listener->admin || is_trusted(c))
         return true;
     c->counted_ip = bh_admission_acquire_address(c->server->admission, &c->remote);
     return c->counted_ip;
@@ -67,16 +144,14 @@ static void begin(struct bh_http_conn *c) {
 }
 
 void bh_preface_accept(struct bh_http_listener *l, int fd, const struct bh_addr *peer) {
-    struct bh_admission *a = l->server->admission;
-    bool full = !bh_admission_acquire_socket(a);
-    if (full && (l->tls || l->proxy || !bh_admission_acquire_refusal(a))) {
+    enum bh_place place = place_for(l, fd);
+    if (place == BH_PLACE_NONE) {
         close(fd);
         return;
     }
-    struct bh_http_conn *c = bh_http_conn_new(l, fd, peer);
-    c->refused = full;
-    if (full)
-        bh_http_conn_reject_early(c, 503, "too_many_connections", "connection limit reached");
+    struct bh_http_conn *c = bh_http_conn_new(l, fd, peer, place);
+    if (place == BH_PLACE_REFUSAL)
+        bh_http_conn_reject_early(c, 503, "too_many_connections", FULL);
     else
         begin(c);
     if (c->state != BH_HTTP_CONN_CLOSED)

@@ -10,11 +10,9 @@
 
 #include <stdatomic.h>
 
-#define REFUSALS_MAX 64
-
 static atomic_size_t sockets;
 
-bool bh_admission_acquire_socket(const struct bh_admission *a) {
+static bool acquire_socket(const struct bh_admission *a) {
     size_t max = a->config->connections_max;
     size_t open = atomic_fetch_add_explicit(&sockets, 1, memory_order_relaxed);
     bh_edge_count(BH_EDGE_SOCKETS, 1);
@@ -22,7 +20,7 @@ bool bh_admission_acquire_socket(const struct bh_admission *a) {
         return true;
     bh_admission_release_socket();
     bh_edge_count(BH_EDGE_LIMIT_CONNECTIONS, 1);
-    bh_warn_limited("connection refused: connections_max reached",
+    bh_warn_limited("connections_max reached: only health, metrics and the API are served",
                     bh_kv_int("connections_max", (int64_t)max));
     return false;
 }
@@ -30,6 +28,27 @@ bool bh_admission_acquire_socket(const struct bh_admission *a) {
 void bh_admission_release_socket(void) {
     atomic_fetch_sub_explicit(&sockets, 1, memory_order_relaxed);
     bh_edge_count(BH_EDGE_SOCKETS, -1);
+}
+
+bool bh_admission_acquire(struct bh_admission *a, enum bh_place place) {
+    if (place == BH_PLACE_SOCKET)
+        return acquire_socket(a);
+    if (a->places[place] >= BH_EDGE_PLACES)
+        return false;
+    a->places[place]++;
+    if (place == BH_PLACE_RESERVE)
+        bh_edge_count(BH_EDGE_RESERVE, 1);
+    return true;
+}
+
+void bh_admission_release(struct bh_admission *a, enum bh_place place) {
+    if (place == BH_PLACE_SOCKET) {
+        bh_admission_release_socket();
+        return;
+    }
+    a->places[place]--;
+    if (place == BH_PLACE_RESERVE)
+        bh_edge_count(BH_EDGE_RESERVE, -1);
 }
 
 /* A client with IPv6 has a whole network of addresses, so only the first 64 bits are the key. */
@@ -60,17 +79,6 @@ bool bh_admission_acquire_address(const struct bh_admission *a, const struct bh_
 
 void bh_admission_release_address(const struct bh_admission *a, const struct bh_ip *ip) {
     bh_quota_release(BH_QUOTA_IP, address_key(ip), address_limit(a, ip));
-}
-
-bool bh_admission_acquire_refusal(struct bh_admission *a) {
-    if (a->refusals >= REFUSALS_MAX)
-        return false;
-    a->refusals++;
-    return true;
-}
-
-void bh_admission_release_refusal(struct bh_admission *a) {
-    a->refusals--;
 }
 
 /* --- draining --- */

@@ -16,6 +16,12 @@
 
 struct bh_metric bh_edge_metrics[BH_EDGE_METRIC_COUNT] = {
     GAUGE(BH_EDGE_SOCKETS, "sockets", "open sockets, HTTP and WebSocket"),
+    GAUGE(BH_EDGE_RESERVE, "reserve_connections",
+          "open connections over connections_max or the limit of descriptors"),
+    COUNTER(BH_EDGE_RESERVE_OPENED, "reserve_opened",
+            "connections over connections_max or the limit of descriptors that got a place"),
+    COUNTER(BH_EDGE_RESERVE_EVICTED, "reserve_evicted",
+            "connections that lost such a place to a newer one"),
     GAUGE(BH_EDGE_CONNECTIONS, "connections", "open WebSocket connections"),
     COUNTER(BH_EDGE_OPENED, "connections_opened", "WebSocket connections opened"),
     COUNTER(BH_EDGE_CLOSED, "connections_closed", "WebSocket connections closed"),
@@ -40,6 +46,7 @@ struct bh_metric bh_edge_metrics[BH_EDGE_METRIC_COUNT] = {
     REQUESTS(BH_EDGE_HTTP_4XX, "4xx"),
     REQUESTS(BH_EDGE_HTTP_5XX, "5xx"),
     LIMIT(BH_EDGE_LIMIT_CONNECTIONS, "connections"),
+    LIMIT(BH_EDGE_LIMIT_DESCRIPTORS, "descriptors"),
     LIMIT(BH_EDGE_LIMIT_PER_IP, "connections_per_ip"),
     LIMIT(BH_EDGE_LIMIT_PER_USER, "connections_per_user"),
     LIMIT(BH_EDGE_LIMIT_PER_TENANT, "connections_per_tenant"),

@@ -6,6 +6,9 @@
 
 enum bh_edge_metric {
     BH_EDGE_SOCKETS,
+    BH_EDGE_RESERVE,
+    BH_EDGE_RESERVE_OPENED,
+    BH_EDGE_RESERVE_EVICTED,
     BH_EDGE_CONNECTIONS,
     BH_EDGE_OPENED,
     BH_EDGE_CLOSED,
@@ -27,6 +30,7 @@ enum bh_edge_metric {
     BH_EDGE_HTTP_5XX,
     /* a limit was reached */
     BH_EDGE_LIMIT_CONNECTIONS,
+    BH_EDGE_LIMIT_DESCRIPTORS,
     BH_EDGE_LIMIT_PER_IP,
     BH_EDGE_LIMIT_PER_USER,
     BH_EDGE_LIMIT_PER_TENANT,

@@ -61,7 +61,7 @@ void bh_upgrade_on_written(struct bh_http_conn *c) {
     if (!u->answer || !(u->live || bh_ws_conn_wants_close(u->ws)))
         return;
     c->upgrade = NULL;
-    c->handed_over = true;
+    c->place = BH_PLACE_NONE;
     u->ws->counted_ip = u->ws->counted_ip || c->counted_ip;
     c->counted_ip = false;
     bh_ws_session_start(u->ws, &c->stream, u->answer, bh_bytes_slice(&c->in));

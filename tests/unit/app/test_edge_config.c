@@ -117,6 +117,39 @@ static void addresses(void **state) {
     assert_int_equal(edge.config.trusted_count, 1);
 }
 
+static void addresses_for_administration(void **state) {
+    loaded("return {\n"
+           "  server = { listen = { '127.0.0.1:1', '127.0.0.1:0', '127.0.0.1:0' },\n"
+           "    admin_listen = { '[::1]:9', 'tls:127.0.0.1:2', '127.0.0.1:0', 'unix:/tmp/s' } },\n"
+           "  tls = { certificates = { 'c.pem' } },\n"
+           "}\n");
+    assert_int_equal(edge.listen_count, 7);
+    for (size_t i = 0; i < 7; i++)
+        assert_int_equal(edge.listen[i].admin, i > 2);
+    assert_address(3, "[::1]:9", false, false);
+    assert_address(4, "127.0.0.1:2", true, false);
+    refused("return { server = { admin_listen = { 'nowhere' } } }",
+            "server.admin_listen: nowhere: ");
+    refused("return { server = { admin_listen = { 'tls:127.0.0.1:1' } } }",
+            "server.admin_listen: tls:127.0.0.1:1: needs a certificate");
+    refused("return { server = { admin_listen = { 'proxy:127.0.0.1:1' } } }",
+            "server.admin_listen: proxy:127.0.0.1:1: accepts connections from proxies only");
+    refused("return { server = { dev = true, admin_listen = { '0.0.0.0:9' } } }",
+            "server.admin_listen: 0.0.0.0:9: with --dev only loopback");
+}
+
+static void one_address_twice(void **state) {
+    refused("return { server = { listen = { '127.0.0.1:1', 'tls:127.0.0.1:1' } },\n"
+            "  tls = { certificates = { 'c.pem' } } }",
+            "server.listen: 127.0.0.1:1: the address is already in server.listen");
+    refused("return { server = { listen = { '127.0.0.1:1' }, admin_listen = { '127.0.0.1:1' } } }",
+            "server.admin_listen: 127.0.0.1:1: the address is already in server.listen");
+    refused("return { server = { admin_listen = { 'unix:/s', '/s' } } }",
+            "server.admin_listen: unix:/s: the address is already in server.admin_listen");
+    refused("return { server = { listen = { '[::1]:1', '[0:0::1]:1' } } }", "already in");
+    loaded("return { server = { listen = { '127.0.0.1:1', '127.0.0.2:1', '127.0.0.1:2' } } }");
+}
+
 static void bad_addresses(void **state) {
     refused("return { server = { listen = {} } }", "server.listen: no address");
     refused("return { server = { listen = { '127.0.0.1:1', 'nowhere' } } }",
@@ -187,11 +220,12 @@ static void certificates(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(the_defaults),  TEST(each_limit_is_the_one_of_its_key),
-        TEST(the_choices),   TEST(addresses),
-        TEST(bad_addresses), TEST(dev_is_for_loopback),
-        TEST(origins),       TEST(paths_and_proxies),
-        TEST(certificates),
+        TEST(the_defaults),      TEST(each_limit_is_the_one_of_its_key),
+        TEST(the_choices),       TEST(addresses),
+        TEST(bad_addresses),     TEST(dev_is_for_loopback),
+        TEST(origins),           TEST(paths_and_proxies),
+        TEST(certificates),      TEST(addresses_for_administration),
+        TEST(one_address_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

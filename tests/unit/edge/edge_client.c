@@ -40,6 +40,19 @@ void hang_up(struct client *c) {
     }
 }
 
+void connect_only(struct test *t, struct client *c, size_t listener) {
+    *c = (struct client){.test = t, .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    const struct bh_addr *a = bh_edge_address(t->edge, listener);
+    assert_int_equal(connect(c->fd, &a->sa, a->len), 0);
+    fcntl(c->fd, F_SETFL, O_NONBLOCK);
+}
+
+void let_go(struct client *c) {
+    close(c->fd);
+    c->fd = -1;
+    bh_bytes_free(&c->got);
+}
+
 void send_bytes(struct client *c, struct bh_slice bytes) {
     int unsent = 1;
     for (int patience = 0; bytes.n > 0 && patience < 10000; patience++) {

@@ -21,6 +21,10 @@ void dial_with(struct test *t, struct client *c, int receive_buffer);
 void dial(struct test *t, struct client *c);
 /* Closes, and waits until the server has closed, too. */
 void hang_up(struct client *c);
+/* The same without waiting, for connections that are not counted; `listener` as in bh_edge_address.
+ */
+void connect_only(struct test *t, struct client *c, size_t listener);
+void let_go(struct client *c);
 /* Returns when the server's kernel has the bytes, or takes no more. */
 void send_bytes(struct client *c, struct bh_slice bytes);
 void send_text(struct client *c, const char *text);

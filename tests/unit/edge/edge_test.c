@@ -203,11 +203,12 @@ void test_start(struct test *t) {
     t->worker->hooks = t->hooks.vt ? &t->hooks : NULL;
     assert_int_equal(bh_node_start(t->node), 0);
     t->edge = bh_edge_new(&t->config, t->worker);
-    struct bh_edge_listen listen = {.proxy = t->proxy};
+    struct bh_edge_listen listen[2] = {{.proxy = t->proxy}, {.admin = true}};
     const char *why;
     size_t which;
-    assert_int_equal(bh_addr_parse(BH_SLICE("127.0.0.1:0"), &listen.address, &why), 0);
-    assert_int_equal(bh_edge_listen(t->edge, &listen, 1, &which), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(bh_addr_parse(BH_SLICE("127.0.0.1:0"), &listen[i].address, &why), 0);
+    assert_int_equal(bh_edge_listen(t->edge, listen, t->admin ? 2 : 1, &which), 0);
 }
 
 void test_begin(struct test *t) {

@@ -35,6 +35,7 @@ struct test {
     struct bh_edge_config config;
     bool drained;
     bool proxy; /* the listener takes the PROXY protocol */
+    bool admin; /* a second listener, for administration */
 
     struct bh_broker broker;
     const struct bh_broker_sink *sink;

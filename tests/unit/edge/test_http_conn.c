@@ -261,7 +261,7 @@ static void test_limit_of_connections(void **state) {
     test_start(&t);
     for (int i = 0; i < 3; i++)
         dial(&t, &c[i]);
-    send_text(&c[2], GET("/healthz"));
+    send_text(&c[2], GET("/nothing"));
     expect_text(&c[2], "HTTP/1.1 503");
     expect_text(&c[2], "too_many_connections");
     expect_end(&c[2]);

@@ -2,7 +2,6 @@
  * PROXY protocol; also with compression. */
 #include "edge_client.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -33,19 +32,6 @@ static void expect_open(struct client *c, const char *extension) {
     bh_bytes_consume(&c->got, (size_t)(strstr(c->got.p, "\r\n\r\n") + 4 - c->got.p));
     bh_bytes_addc(&c->got, '\0');
     c->got.len--;
-}
-
-/* For connections that are refused. */
-static void connect_only(struct test *t, struct client *c) {
-    *c = (struct client){.test = t, .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    const struct bh_addr *a = bh_edge_address(t->edge, 0);
-    assert_int_equal(connect(c->fd, &a->sa, a->len), 0);
-    fcntl(c->fd, F_SETFL, O_NONBLOCK);
-}
-
-static void let_go(struct client *c) {
-    close(c->fd);
-    bh_bytes_free(&c->got);
 }
 
 /* --- rates --- */
@@ -200,7 +186,7 @@ static void test_connections_of_an_address(void **state) {
     expect_open(&c[0], NULL);
     dial(&t, &c[1]);
     int64_t before = count_of(BH_EDGE_LIMIT_PER_IP);
-    connect_only(&t, &c[2]);
+    connect_only(&t, &c[2], 0);
     expect_text(&c[2], "HTTP/1.1 429 ");
     expect_end(&c[2]);
     assert_int_equal(count_of(BH_EDGE_LIMIT_PER_IP), before + 1);
@@ -456,7 +442,7 @@ static void test_proxy_protocol_from_an_untrusted_address(void **state) {
     t.config.trusted_count = 1;
     test_start(&t);
     int64_t before = count_of(BH_EDGE_LIMIT_PROXY);
-    connect_only(&t, &c); /* closed before dial would see it */
+    connect_only(&t, &c, 0); /* closed before dial would see it */
     expect_end(&c);
     assert_int_equal(count_of(BH_EDGE_LIMIT_PROXY), before + 1);
     let_go(&c);
