@@ -38,8 +38,9 @@ struct bh_listener {
     ino_t ino;
     int fd;
     uint64_t next_log_ms;
-    uint64_t rate; /* accepts a second, 0: no limit */
-    uint64_t left; /* accepts left; at most `rate` */
+    uint64_t rate;   /* accepts a second, 0: no limit */
+    uint64_t left;   /* accepts left; at most `rate` */
+    uint64_t budget; /* of this tick */
     uint64_t filled_ms;
     bh_accept_cb on_accept;
     bool (*on_exhausted)(void *ud); /* NULL: nothing can be done */
@@ -125,19 +126,12 @@ static bool is_idle(const struct bh_listener *l) {
     return poll(&p, 1, 0) == 0;
 }
 
-/* Of a connection that the owner gives up, only one takes the place in this tick: it must have its
- * chance to send something before it is given up itself. */
-static bool make_room(struct bh_listener *l, uint64_t *budget) {
-    if (bh_descriptors_lend())
-        return true;
-    bool made = l->on_exhausted && l->on_exhausted(l->ud);
-    if (made)
-        *budget = 2; /* this attempt, and the next one */
-    return made;
+static bool make_room(struct bh_listener *l) {
+    return bh_descriptors_lend() || (l->on_exhausted && l->on_exhausted(l->ud));
 }
 
 /* False: no further attempt now. */
-static bool handle_error(struct bh_listener *l, int error, uint64_t *budget) {
+static bool handle_error(struct bh_listener *l, int error) {
     if (error == EAGAIN)
         return false;
     if (concerns_one_connection(error))
@@ -145,7 +139,7 @@ static bool handle_error(struct bh_listener *l, int error, uint64_t *budget) {
     if (error == EMFILE || error == ENFILE) {
         if (is_idle(l))
             return false;
-        if (make_room(l, budget))
+        if (make_room(l))
             return true;
     }
     pause_accepting(l, error);
@@ -156,13 +150,13 @@ static void on_event(evutil_socket_t listening, short what, void *arg) {
     struct bh_listener *l = arg;
     bh_loop_enter(l->loop);
     bh_descriptors_restore();
-    uint64_t budget = allowance(l);
-    if (budget == 0) {
+    l->budget = allowance(l);
+    if (l->budget == 0) {
         bh_metric_inc(&metrics[DELAYED]);
         pause_for(l, l->rate < 1000 ? 1000 / l->rate : 1);
         return;
     }
-    for (; budget > 0; budget--) {
+    for (; l->budget > 0; l->budget--) {
         struct bh_addr peer;
         peer.len = sizeof peer.storage;
         int fd = accept4(l->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -172,7 +166,7 @@ static void on_event(evutil_socket_t listening, short what, void *arg) {
             l->on_accept(l->ud, fd, &peer);
             continue;
         }
-        if (!handle_error(l, errno, &budget))
+        if (!handle_error(l, errno))
             return;
     }
 }
@@ -306,6 +300,12 @@ int bh_listener_open(struct bh_listener **out, struct bh_loop *loop, const struc
 
 void bh_listener_on_exhausted(struct bh_listener *l, bool (*on_exhausted)(void *ud)) {
     l->on_exhausted = on_exhausted;
+}
+
+/* The present attempt, and one more. */
+void bh_listener_yield(struct bh_listener *l) {
+    if (l->budget > 2)
+        l->budget = 2;
 }
 
 int bh_listener_probe(const struct bh_addr *address) {

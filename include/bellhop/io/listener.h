@@ -30,6 +30,8 @@ void bh_listener_limit(struct bh_listener *l, uint64_t per_second);
 /* Called when no descriptor is left, the spare ones included (descriptors.h). True: the owner has
  * closed one, and accepting goes on. */
 void bh_listener_on_exhausted(struct bh_listener *l, bool (*on_exhausted)(void *ud));
+/* Inside of a callback: at most one more connection in this tick. */
+void bh_listener_yield(struct bh_listener *l);
 /* Stops accepting and frees. Not from inside on_accept. */
 void bh_listener_close(struct bh_listener *l);
 

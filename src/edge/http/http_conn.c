@@ -127,10 +127,6 @@ bool bh_http_conn_change_place(struct bh_http_conn *c, enum bh_place place) {
     return true;
 }
 
-bool bh_http_conn_is_done(const struct bh_http_conn *c) {
-    return c->state == BH_HTTP_CONN_LINGER && unsent(c) == 0;
-}
-
 bool bh_http_conn_is_waiting(const struct bh_http_conn *c) {
     return c->request == 0 && c->state != BH_HTTP_CONN_LINGER && unsent(c) == 0;
 }

@@ -84,8 +84,6 @@ struct bh_http_conn *bh_http_conn_new(const struct bh_http_listener *l, int fd,
 bool bh_http_conn_change_place(struct bh_http_conn *c, enum bh_place place);
 /* Has no request under way. */
 bool bh_http_conn_is_waiting(const struct bh_http_conn *c);
-/* All is answered and written; the client's FIN is awaited. */
-bool bh_http_conn_is_done(const struct bh_http_conn *c);
 /* The preface is over: HTTP begins. */
 void bh_http_conn_begin(struct bh_http_conn *c);
 /* Closes at once; the request under way is cancelled. */

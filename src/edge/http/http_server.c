@@ -37,8 +37,7 @@ static void on_accept(void *ud, int fd, const struct bh_addr *peer) {
 }
 
 static bool on_exhausted(void *ud) {
-    struct bh_http_listener *l = ud;
-    return bh_preface_free_descriptor(l->server);
+    return bh_preface_free_descriptor(ud);
 }
 
 int bh_http_server_listen(struct bh_http_server *s, const struct bh_edge_listen *listen,

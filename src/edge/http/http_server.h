@@ -36,6 +36,7 @@ struct bh_http_server {
     struct bh_slots requests;              /* under way -> struct bh_http_conn */
     struct bh_http_listener *listeners;
     size_t listener_count;
+    unsigned evictions; /* of connections that had not sent a request */
 };
 
 void bh_http_server_init(struct bh_http_server *s, const struct bh_edge_config *config,

@@ -23,7 +23,8 @@
 
 #include <unistd.h>
 
-#define FULL "connection limit reached"
+#define FULL               "connection limit reached"
+#define EVICTIONS_PER_TICK 8
 
 /* A refusal can be sent to a few clients at a time, and not before the TLS handshake. The place of
  * the connection is free while it is sent. */
@@ -37,22 +38,41 @@ static void refuse(struct bh_http_conn *c, int status, const char *why) {
 
 /* --- places beyond the limits --- */
 
-/* The oldest that has no request under way; else one whose answer the client does not read. */
-static struct bh_http_conn *find_victim(const struct bh_http_server *s, enum bh_place place) {
-    struct bh_http_conn *unread = NULL;
+static bool is_done(const struct bh_http_conn *c) {
+    return c->state == BH_HTTP_CONN_LINGER && c->fin_sent;
+}
+
+/* Also one that does not read its answer. */
+static bool is_idle(const struct bh_http_conn *c) {
+    return c->request == 0;
+}
+
+static struct bh_http_conn *oldest(const struct bh_http_server *s, enum bh_place place,
+                                   bool (*matches)(const struct bh_http_conn *c)) {
     const struct bh_list *list = &s->places[place];
     for (struct bh_list *n = list->next; n != list; n = n->next) {
         struct bh_http_conn *c = BH_CONTAINER_OF(n, struct bh_http_conn, place_node);
-        if (bh_http_conn_is_waiting(c) || bh_http_conn_is_done(c))
+        if (matches(c))
             return c;
-        if (!unread && c->state == BH_HTTP_CONN_LINGER)
-            unread = c;
     }
-    return unread;
+    return NULL;
 }
 
-static bool evict(const struct bh_http_server *s, enum bh_place place) {
-    struct bh_http_conn *c = find_victim(s, place);
+/* NULL: all of them have a request under way. A connection that has had no request yet needs a few
+ * ticks to send one, so only some of those go in one tick. */
+static struct bh_http_conn *find_victim(const struct bh_http_listener *l, enum bh_place place) {
+    struct bh_http_server *s = l->server;
+    struct bh_http_conn *c = oldest(s, place, is_done);
+    if (c)
+        return c;
+    c = oldest(s, place, bh_http_conn_is_waiting);
+    if (c && ++s->evictions % EVICTIONS_PER_TICK == 0)
+        bh_listener_yield(l->listener);
+    return c ? c : oldest(s, place, is_idle);
+}
+
+static bool evict(const struct bh_http_listener *l, enum bh_place place) {
+    struct bh_http_conn *c = find_victim(l, place);
     if (!c)
         return false;
     if (place == BH_PLACE_RESERVE)
@@ -64,23 +84,26 @@ static bool evict(const struct bh_http_server *s, enum bh_place place) {
     return true;
 }
 
-static bool acquire(struct bh_http_server *s, enum bh_place place) {
-    return bh_admission_acquire(s->admission, place) ||
-           (evict(s, place) && bh_admission_acquire(s->admission, place));
+static bool acquire(const struct bh_http_listener *l, enum bh_place place) {
+    struct bh_admission *a = l->server->admission;
+    return bh_admission_acquire(a, place) || (evict(l, place) && bh_admission_acquire(a, place));
 }
 
-bool bh_preface_free_descriptor(struct bh_http_server *s) {
-    struct bh_http_conn *c = find_victim(s, BH_PLACE_REFUSAL);
+bool bh_preface_free_descriptor(const struct bh_http_listener *l) {
+    struct bh_http_conn *c = find_victim(l, BH_PLACE_REFUSAL);
     if (!c)
-        c = find_victim(s, BH_PLACE_RESERVE);
-    if (c)
-        bh_http_conn_drop(c);
-    return c;
+        c = find_victim(l, BH_PLACE_RESERVE);
+    if (!c)
+        return false;
+    if (c->state != BH_HTTP_CONN_LINGER) /* among a few, the next victim has only just come */
+        bh_listener_yield(l->listener);
+    bh_http_conn_drop(c);
+    return true;
 }
 
-static bool is_full(struct bh_http_server *s, int fd) {
+static bool is_full(struct bh_admission *a, int fd) {
     if (!bh_descriptor_is_reserve(fd))
-        return !bh_admission_acquire(s->admission, BH_PLACE_SOCKET);
+        return !bh_admission_acquire(a, BH_PLACE_SOCKET);
     bh_edge_count(BH_EDGE_LIMIT_DESCRIPTORS, 1);
     bh_warn_limited("out of file descriptors: only health, metrics and the API are served; raise "
                     "LimitNOFILE or ulimit -n");
@@ -89,16 +112,16 @@ static bool is_full(struct bh_http_server *s, int fd) {
 
 /* BH_PLACE_NONE: the socket can only be closed. */
 static enum bh_place place_for(const struct bh_http_listener *l, int fd) {
-    struct bh_http_server *s = l->server;
+    struct bh_admission *a = l->server->admission;
     if (l->admin)
-        return acquire(s, BH_PLACE_ADMIN) ? BH_PLACE_ADMIN : BH_PLACE_NONE;
-    if (!is_full(s, fd))
+        return acquire(l, BH_PLACE_ADMIN) ? BH_PLACE_ADMIN : BH_PLACE_NONE;
+    if (!is_full(a, fd))
         return BH_PLACE_SOCKET;
-    if (acquire(s, BH_PLACE_RESERVE)) {
+    if (acquire(l, BH_PLACE_RESERVE)) {
         bh_edge_count(BH_EDGE_RESERVE_OPENED, 1);
         return BH_PLACE_RESERVE;
     }
-    bool mute = l->tls || l->proxy || !bh_admission_acquire(s->admission, BH_PLACE_REFUSAL);
+    bool mute = l->tls || l->proxy || !bh_admission_acquire(a, BH_PLACE_REFUSAL);
     return mute ? BH_PLACE_NONE : BH_PLACE_REFUSAL;
 }
 

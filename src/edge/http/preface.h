@@ -10,7 +10,7 @@
 void bh_preface_accept(struct bh_http_listener *l, int fd, const struct bh_addr *peer);
 /* Without descriptors: closes the oldest connection that is over a limit and has no request under
  * way. False: there is none. */
-bool bh_preface_free_descriptor(struct bh_http_server *s);
+bool bh_preface_free_descriptor(const struct bh_http_listener *l);
 /* The connection's on_preface. */
 void bh_preface_data(struct bh_http_conn *c, struct bh_slice data);
 

@@ -95,6 +95,7 @@ static void the_limit_changes_meanwhile(void **state) {
 
 static int accepted[ALL];
 static unsigned accepts, asked;
+static struct bh_listener *listener;
 
 static void on_accept(void *ud, int fd, const struct bh_addr *peer) {
     accepted[accepts++] = fd;
@@ -105,6 +106,7 @@ static bool on_exhausted(void *ud) {
     if (asked++ > 0)
         return false;
     close(accepted[0]);
+    bh_listener_yield(listener);
     return true;
 }
 
@@ -115,6 +117,7 @@ static void a_listener_goes_on(void **state) {
     int clients[5];
     assert_int_equal(bh_listener_open(&l, loop, &a, 16, on_accept, NULL), 0);
     bh_listener_on_exhausted(l, on_exhausted);
+    listener = l;
     for (int i = 0; i < 5; i++) {
         clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         assert_int_equal(connect(clients[i], &bh_listener_addr(l)->sa, bh_listener_addr(l)->len),
