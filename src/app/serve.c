@@ -483,6 +483,7 @@ static void set_up_process(struct bh_server *s) {
     bh_descriptors_init((size_t)count_workers(c) * BH_EDGE_RESERVE_DESCRIPTORS + OTHER_DESCRIPTORS);
     bh_core_metrics_register();
     bh_loop_metrics_register();
+    bh_stream_metrics_register();
     bh_listener_metrics_register();
     bh_tls_metrics_register();
     bh_edge_metrics_register();

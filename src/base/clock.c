@@ -8,7 +8,7 @@
 #include <time.h>
 
 static bool faked;
-static uint64_t fake_ms;
+static uint64_t fake_us;
 static int64_t fake_wall_ms;
 
 static struct timespec now(clockid_t clock) {
@@ -17,15 +17,22 @@ static struct timespec now(clockid_t clock) {
     return t;
 }
 
+static uint64_t to_us(struct timespec t) {
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
 uint64_t bh_clock_ms(void) {
     return bh_clock_us() / 1000;
 }
 
 uint64_t bh_clock_us(void) {
     if (faked)
-        return fake_ms * 1000;
-    struct timespec t = now(CLOCK_MONOTONIC);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+        return fake_us;
+    return to_us(now(CLOCK_MONOTONIC));
+}
+
+uint64_t bh_clock_thread_us(void) {
+    return faked ? fake_us : to_us(now(CLOCK_THREAD_CPUTIME_ID));
 }
 
 int64_t bh_clock_wall_ms(void) {
@@ -37,13 +44,19 @@ int64_t bh_clock_wall_ms(void) {
 
 void bh_clock_fake(uint64_t monotonic_ms, int64_t wall_ms) {
     faked = true;
-    fake_ms = monotonic_ms;
+    fake_us = monotonic_ms * 1000;
     fake_wall_ms = wall_ms;
 }
 
 void bh_clock_fake_advance(uint64_t ms) {
-    fake_ms += ms;
+    fake_us += ms * 1000;
     fake_wall_ms += (int64_t)ms;
+}
+
+void bh_clock_fake_advance_us(uint64_t us) {
+    uint64_t before_ms = fake_us / 1000;
+    fake_us += us;
+    fake_wall_ms += (int64_t)(fake_us / 1000 - before_ms);
 }
 
 void bh_clock_real(void) {

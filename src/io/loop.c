@@ -8,6 +8,11 @@
  * of connections end, the tick is cut short: the output so far is written, and libevent keeps the
  * other events for the next tick.
  *
+ * One client must not delay the others. A connection works for its share of a tick and puts the
+ * rest off: that work is runnable and has a budget of its own, so that the next poll for fresh
+ * events is never far away, however many connections are busy. The clock is read by those who work,
+ * at the end of a step; the limits here use that reading.
+ *
  * Mail is served once per tick, between the callbacks and the phases. Mail that those mails post to
  * their own loop is served in the next tick, which then does not wait.
  *
@@ -29,10 +34,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#define TLS_BUDGET_US 5000
-#define SLOW_TICK_US  20000
-#define CALLBACKS_US  4000
-#define CALLBACKS_RUN 16 /* the clock is read once per this many */
+#define SLOW_TICK_US 20000
+#define CALLBACKS_US 4000
+#define LATE_US      250
+#define SHARE_US     250
+#define RUNNABLE_US  500
 
 static _Thread_local struct bh_loop *current;
 
@@ -40,7 +46,11 @@ static struct bh_metric metrics[] = {
     {"bellhop_io_slow_ticks_total", NULL,
      "ticks of a worker's loop that took over 20 ms, during which its connections waited",
      BH_COUNTER, 0},
+    {"bellhop_io_put_off_total", NULL,
+     "times that a connection had used its share of a tick and waited for its next turn",
+     BH_COUNTER, 0},
 };
+enum { SLOW_TICKS, PUT_OFF };
 
 void bh_loop_metrics_register(void) {
     bh_metrics_register(metrics, sizeof metrics / sizeof *metrics);
@@ -84,10 +94,11 @@ struct bh_loop *bh_loop_new(void) {
     struct bh_loop *loop = bh_calloc(1, sizeof *loop);
     loop->base = new_base();
     loop->wake_ms = BH_WHEEL_NEVER;
-    loop->tls_budget_us = TLS_BUDGET_US;
     bh_list_init(&loop->phases[BH_PHASE_FLUSH]);
     bh_list_init(&loop->phases[BH_PHASE_REAP]);
+    bh_list_init(&loop->mail);
     bh_list_init(&loop->runnable);
+    bh_list_init(&loop->debtors);
     bh_wheel_init(&loop->wheel);
     evtimer_assign(&loop->wake_timer, loop->base, on_wake_timer, loop);
     return loop;
@@ -101,10 +112,25 @@ static void run(struct bh_list *node) {
 static void serve_mail(struct bh_loop *loop) {
     struct bh_list boxes, *node;
     bh_list_init(&boxes);
-    while ((node = bh_list_shift(&loop->runnable)))
+    while ((node = bh_list_shift(&loop->mail)))
         bh_list_append(&boxes, node);
     while ((node = bh_list_shift(&boxes)))
         run(node);
+}
+
+/* What an entry puts off during this is behind the mark and waits for the next tick, so nothing
+ * runs twice in one. */
+static void run_runnable(struct bh_loop *loop) {
+    struct bh_list mark;
+    if (bh_list_empty(&loop->runnable))
+        return;
+    uint64_t end_us = bh_loop_read_clock(loop) + RUNNABLE_US;
+    bh_list_append(&loop->runnable, &mark);
+    do {
+        bh_loop_share_begin(loop);
+        run(bh_list_shift(&loop->runnable));
+    } while (bh_loop_read_clock(loop) < end_us && loop->runnable.next != &mark);
+    bh_list_unlink(&mark);
 }
 
 static void run_phases(struct bh_loop *loop) {
@@ -116,9 +142,19 @@ static void run_phases(struct bh_loop *loop) {
     }
 }
 
+static void drain_runnable(struct bh_loop *loop) {
+    struct bh_list *node;
+    loop->draining = true;
+    while (bh_list_shift(&loop->debtors))
+        ;
+    while ((node = bh_list_shift(&loop->runnable)))
+        run(node);
+}
+
 void bh_loop_free(struct bh_loop *loop) {
     if (!loop)
         return;
+    drain_runnable(loop);
     run_phases(loop);
     if (loop->resolver)
         loop->free_resolver(loop->resolver);
@@ -129,8 +165,7 @@ void bh_loop_free(struct bh_loop *loop) {
 }
 
 static void limit_callbacks(struct bh_loop *loop) {
-    if (++loop->callbacks % CALLBACKS_RUN == 0 &&
-        bh_clock_us() - loop->tick_began_us > CALLBACKS_US)
+    if (loop->clock_us - loop->tick_began_us > CALLBACKS_US)
         event_base_loopbreak(loop->base);
 }
 
@@ -140,10 +175,8 @@ void bh_loop_enter(struct bh_loop *loop) {
         return;
     }
     loop->in_tick = true;
-    loop->callbacks = 0;
-    loop->tick_began_us = bh_clock_us();
+    loop->tick_began_us = loop->clock_us = bh_clock_us();
     loop->now_ms = loop->tick_began_us / 1000;
-    loop->tls_spent_us = 0;
 }
 
 static void set_wake_timer(struct bh_loop *loop) {
@@ -164,7 +197,7 @@ static void set_wake_timer(struct bh_loop *loop) {
 static void count_slow_tick(struct bh_loop *loop) {
     uint64_t took = bh_clock_us() - loop->tick_began_us;
     if (took > SLOW_TICK_US)
-        bh_metric_inc(&metrics[0]);
+        bh_metric_inc(&metrics[SLOW_TICKS]);
 }
 
 struct bh_loop *bh_loop_current(void) {
@@ -173,7 +206,8 @@ struct bh_loop *bh_loop_current(void) {
 
 static bool is_idle(const struct bh_loop *loop) {
     return bh_list_empty(&loop->phases[BH_PHASE_FLUSH]) &&
-           bh_list_empty(&loop->phases[BH_PHASE_REAP]) && bh_list_empty(&loop->runnable);
+           bh_list_empty(&loop->phases[BH_PHASE_REAP]) && bh_list_empty(&loop->mail) &&
+           bh_list_empty(&loop->runnable);
 }
 
 void bh_loop_tick(struct bh_loop *loop, bool may_block) {
@@ -188,6 +222,7 @@ void bh_loop_tick(struct bh_loop *loop, bool may_block) {
     bh_loop_enter(loop);
     bh_wheel_sweep(&loop->wheel, loop->now_ms);
     serve_mail(loop);
+    run_runnable(loop);
     run_phases(loop);
     count_slow_tick(loop);
     loop->in_tick = false;
@@ -224,6 +259,29 @@ void bh_defer_init(struct bh_defer *d, void (*fn)(struct bh_defer *)) {
 void bh_defer(struct bh_loop *loop, enum bh_phase phase, struct bh_defer *d) {
     if (bh_list_empty(&d->node))
         bh_list_append(&loop->phases[phase], &d->node);
+}
+
+void bh_loop_put_off(struct bh_loop *loop, struct bh_defer *d) {
+    if (loop->draining || !bh_list_empty(&d->node))
+        return;
+    bh_metric_inc(&metrics[PUT_OFF]);
+    bh_list_append(&loop->runnable, &d->node);
+}
+
+uint64_t bh_loop_read_clock(struct bh_loop *loop) {
+    return loop->clock_us = bh_clock_us();
+}
+
+void bh_loop_share_begin(struct bh_loop *loop) {
+    loop->share_began_us = loop->clock_us;
+}
+
+bool bh_loop_share_used(struct bh_loop *loop) {
+    return bh_loop_read_clock(loop) - loop->share_began_us >= SHARE_US;
+}
+
+bool bh_loop_is_busy(const struct bh_loop *loop) {
+    return loop->clock_us - loop->tick_began_us > LATE_US || !bh_list_empty(&loop->runnable);
 }
 
 void bh_defer_cancel(struct bh_defer *d) {

@@ -4,6 +4,7 @@
 #define BELLHOP_SRC_IO_LOOP_INTERNAL_H
 
 #include "bellhop/io/loop.h"
+#include "bellhop/io/timer.h"
 #include "wheel.h"
 
 #include <event2/event_struct.h>
@@ -18,14 +19,19 @@ struct bh_loop {
     struct event wake_timer;
     uint64_t wake_ms; /* the time of wake_timer, or BH_WHEEL_NEVER */
     struct bh_list phases[2];
-    struct bh_list runnable; /* mailboxes with mail */
+    struct bh_list mail;     /* mailboxes with mail */
+    struct bh_list runnable; /* work that was put off */
     bool in_tick;            /* callbacks and phases are running */
     bool stopped;
-    unsigned callbacks; /* of this tick */
+    bool draining; /* bh_loop_free: nothing is put off any more */
     uint64_t now_ms;
     uint64_t tick_began_us;
-    uint64_t tls_budget_us;       /* for the TLS handshakes of one tick */
-    uint64_t tls_spent_us;        /* of it, in this tick */
+    uint64_t clock_us; /* the last reading of this tick */
+    uint64_t share_began_us;
+    uint64_t share_cpu_us;  /* the thread's CPU time then, if it is of interest */
+    struct bh_list debtors; /* struct bh_turn; debts.c */
+    uint64_t debts_end_us;  /* when the debts so far are waited off */
+    struct bh_timer debt_timer;
     unsigned char *tls_buffer;    /* BH_LOOP_TLS_BUFFER bytes of ciphertext; NULL until needed */
     struct bh_resolver *resolver; /* NULL until the first bh_resolve */
     void (*free_resolver)(struct bh_resolver *);
@@ -37,6 +43,9 @@ struct bh_loop {
 /* Every event callback of io calls this first: it begins the tick and reads its clock. libevent 2.1
  * has no hook for it. */
 void bh_loop_enter(struct bh_loop *loop);
+
+/* Costly events should be put off: others wait, in this tick or in the list. */
+bool bh_loop_is_busy(const struct bh_loop *loop);
 
 /* The loop that this thread is ticking, or NULL. */
 struct bh_loop *bh_loop_current(void);

@@ -31,7 +31,7 @@ struct bh_mailbox {
     bool closed;
     int wake_fd;
     struct bh_loop *loop;
-    struct bh_defer runnable; /* in the loop's list of mailboxes with mail */
+    struct bh_defer waiting; /* in the loop's list of mailboxes with mail */
     struct event event;
 };
 
@@ -52,14 +52,14 @@ static void run_all(struct bh_mail *mails) {
     }
 }
 
-static void on_runnable(struct bh_defer *d) {
-    run_all(take_all(BH_CONTAINER_OF(d, struct bh_mailbox, runnable)));
+static void serve(struct bh_defer *d) {
+    run_all(take_all(BH_CONTAINER_OF(d, struct bh_mailbox, waiting)));
 }
 
 /* On the receiver's thread. */
 static void queue(struct bh_mailbox *box) {
-    if (bh_list_empty(&box->runnable.node))
-        bh_list_append(&box->loop->runnable, &box->runnable.node);
+    if (bh_list_empty(&box->waiting.node))
+        bh_list_append(&box->loop->mail, &box->waiting.node);
 }
 
 static void on_wake(evutil_socket_t fd, short what, void *arg) {
@@ -73,7 +73,7 @@ struct bh_mailbox *bh_mailbox_new(struct bh_loop *loop) {
     pthread_mutex_init(&box->lock, NULL);
     box->tail = &box->head;
     box->loop = loop;
-    bh_defer_init(&box->runnable, on_runnable);
+    bh_defer_init(&box->waiting, serve);
     box->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (box->wake_fd < 0) {
         bh_error("cannot create a mailbox", bh_kv_str("reason", strerror(errno)));
@@ -96,7 +96,7 @@ void bh_mailbox_free(struct bh_mailbox *box) {
         return;
     bh_mailbox_close(box);
     run_all(take_all(box));
-    bh_defer_cancel(&box->runnable);
+    bh_defer_cancel(&box->waiting);
     event_del(&box->event);
     close(box->wake_fd);
     pthread_mutex_destroy(&box->lock);

@@ -1,16 +1,21 @@
 /* stream.c - a socket as a stream of bytes.
  *
  * Each stream has one libevent event, registered for what the stream currently waits for: reading,
- * writing, both or nothing; only `update_interest` changes it. A connection in progress waits for
- * writing only. Data passes through the loop's read buffer, so an idle stream costs no memory
- * beyond itself.
+ * writing, both or nothing; only `update_interest` changes it. A stream that is put off stays
+ * watched until it is ready again, because its turn usually comes first. A connection in progress
+ * waits for writing only. Data passes through the loop's read buffer, so an idle stream costs no
+ * memory beyond itself.
  *
  * Any callback may close the stream, pause it, or write. Its state is checked again after each one;
  * its memory is still valid, because owners free in the reap phase. Thread: the loop's. */
 #include "bellhop/io/stream.h"
 
+#include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
+#include "bellhop/base/mem.h"
+#include "bellhop/base/metrics.h"
 #include "bellhop/base/prefetch.h"
+#include "debts.h"
 #include "loop_internal.h"
 #include "stream_ops.h"
 
@@ -24,6 +29,22 @@
 #include <unistd.h>
 
 #define READ_ROUNDS 4
+
+/* Microseconds. The average moves by a quarter, and one step counts for at most COST_MAX of it, so
+ * a single step that the kernel interrupted does not make a stream costly, and one that alternates
+ * between large and small steps does become so. */
+#define COSTLY   50
+#define COST_MAX 120
+
+static struct bh_metric metrics[] = {
+    {"bellhop_io_debts_total", NULL,
+     "times that a connection was not read for a while after a step of more than 1 ms", BH_COUNTER,
+     0},
+};
+
+void bh_stream_metrics_register(void) {
+    bh_metrics_register(metrics, sizeof metrics / sizeof *metrics);
+}
 
 /* --- plain sockets --- */
 
@@ -90,7 +111,7 @@ static short wanted(const struct bh_stream *s) {
     if (s->connecting)
         return EV_WRITE;
     bool write = s->unsent || (s->writing && !s->handshaking);
-    return (short)((s->reading && !s->ended ? EV_READ : 0) | (write ? EV_WRITE : 0));
+    return (short)((s->reading && !s->ended && !s->muted ? EV_READ : 0) | (write ? EV_WRITE : 0));
 }
 
 static void watch(struct bh_stream *s, short want) {
@@ -141,10 +162,92 @@ static void finish_connect(struct bh_stream *s) {
         notify_writable(s);
 }
 
+/* --- turns --- */
+
+static void read_some(struct bh_stream *s);
+static void on_turn(struct bh_defer *d);
+
+static struct bh_turn *turn_of(struct bh_stream *s) {
+    if (!s->turn) {
+        s->turn = bh_calloc(1, sizeof *s->turn);
+        s->turn->stream = s;
+        bh_defer_init(&s->turn->defer, on_turn);
+    }
+    return s->turn;
+}
+
+static void drop_turn(struct bh_stream *s) {
+    if (!s->turn)
+        return;
+    bh_defer_cancel(&s->turn->defer);
+    bh_free(s->turn);
+    s->turn = NULL;
+    s->muted = 0;
+}
+
+void bh_stream_put_off(struct bh_stream *s) {
+    if (bh_stream_is_open(s) && !s->turn)
+        bh_loop_put_off(s->loop, &turn_of(s)->defer);
+}
+
+void bh_stream_indebt(struct bh_stream *s) {
+    s->indebts = 1;
+}
+
+static void begin_step(struct bh_stream *s) {
+    bh_loop_share_begin(s->loop);
+    if (s->suspect)
+        s->loop->share_cpu_us = bh_clock_thread_us();
+}
+
+/* The kernel may have run another thread meanwhile, so time alone makes no debt: it makes a suspect
+ * whose CPU time is measured from then on. */
+static void check_debt(struct bh_stream *s) {
+    uint64_t spent_us = s->suspect ? bh_clock_thread_us() - s->loop->share_cpu_us : 0;
+    s->suspect = 1;
+    if (spent_us <= BH_DEBT_FROM_US || !bh_stream_is_open(s))
+        return;
+    bh_metric_inc(&metrics[0]);
+    bh_debts_add(s->loop, turn_of(s), spent_us);
+    s->muted = 1;
+}
+
+static void end_step(struct bh_stream *s) {
+    uint64_t took_us = bh_loop_read_clock(s->loop) - s->loop->share_began_us;
+    unsigned counted = took_us < COST_MAX ? (unsigned)took_us : COST_MAX;
+    s->cost = (unsigned char)(s->cost - s->cost / 4 + counted / 4);
+    if (took_us > BH_DEBT_FROM_US && s->indebts)
+        check_debt(s);
+    if (bh_stream_is_open(s))
+        update_interest(s); /* also for the transport, which may have changed its bits */
+}
+
+static void on_turn(struct bh_defer *d) {
+    struct bh_stream *s = BH_CONTAINER_OF(d, struct bh_turn, defer)->stream;
+    drop_turn(s);
+    begin_step(s);
+    s->callbacks->on_turn(s);
+    if (!s->turn && s->reading && !s->ended)
+        read_some(s);
+    end_step(s);
+}
+
+static bool has_to_wait(struct bh_stream *s) {
+    if (!s->turn && s->cost > COSTLY && s->callbacks->on_turn && bh_loop_is_busy(s->loop))
+        bh_stream_put_off(s);
+    if (s->turn)
+        s->muted = 1;
+    return s->turn;
+}
+
+/* --- events --- */
+
 static void read_some(struct bh_stream *s) {
     unsigned char *buffer = bh_loop_read_buffer(s->loop);
     bh_prefetch(s, BH_STREAM_HOT_FROM, BH_STREAM_HOT_TO); /* while the kernel copies */
     for (int round = 0; round < READ_ROUNDS && bh_stream_is_open(s) && s->reading; round++) {
+        if (round && (s->turn || bh_loop_share_used(s->loop)))
+            return;
         bool handshaking = s->handshaking;
         ssize_t n = s->ops->read(s, buffer, BH_LOOP_READ_BUFFER);
         if (n == BH_EAGAIN && handshaking && !s->handshaking) {
@@ -179,12 +282,12 @@ static void on_event(evutil_socket_t fd, short what, void *arg) {
         finish_connect(s);
         return;
     }
-    if ((what & EV_READ || s->has_input) && s->reading && !s->ended)
+    begin_step(s);
+    if ((what & EV_READ || s->has_input) && s->reading && !s->ended && !has_to_wait(s))
         read_some(s);
     if (what & EV_WRITE && bh_stream_is_open(s) && !s->connecting)
         write_some(s);
-    if (bh_stream_is_open(s))
-        update_interest(s); /* the transport may have changed its bits */
+    end_step(s);
 }
 
 /* --- life --- */
@@ -193,6 +296,7 @@ void bh_stream_init(struct bh_stream *s, struct bh_loop *loop, int fd,
                     const struct bh_stream_callbacks *callbacks) {
     *s = (struct bh_stream){
         .loop = loop, .callbacks = callbacks, .ops = &bh_stream_plain_ops, .fd = fd};
+    s->cost = callbacks->on_turn ? COST_MAX : 0; /* a new client: not known to be light */
     event_assign(&s->event, bh_loop_base(loop), fd, EV_READ | EV_PERSIST, on_event, s);
 }
 
@@ -250,6 +354,7 @@ static void close_stream(struct bh_stream *s, bool abrupt) {
     if (!bh_stream_is_open(s))
         return;
     event_del(&s->event);
+    drop_turn(s);
     s->ops->close(s, abrupt);
     s->fd = -1;
     s->reading = s->writing = s->connecting = 0;
@@ -280,9 +385,16 @@ void bh_stream_move(struct bh_stream *to, struct bh_stream *from,
     to->handshaking = from->handshaking;
     to->unsent = from->unsent;
     to->has_input = from->has_input;
+    to->turn = from->turn;
+    to->muted = from->muted;
+    to->cost = from->cost;
+    to->suspect = from->suspect;
+    if (to->turn)
+        to->turn->stream = to;
     update_interest(to);
     event_del(&from->event);
     from->tls = NULL;
+    from->turn = NULL;
     from->fd = -1;
     from->reading = from->writing = from->handshaking = from->unsent = from->has_input = 0;
     from->watched = 0;

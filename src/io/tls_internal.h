@@ -41,10 +41,14 @@ struct bh_tls_conn {
     struct bh_bytes early;   /* ciphertext to read before that of the socket */
     struct bh_bytes pending; /* ciphertext that the kernel has not taken yet */
     uint32_t no_plaintext;   /* consecutive bytes of ciphertext without plaintext */
-    const char *failure;     /* why TLS failed; NULL: it did not */
-    bool client;             /* we connected */
-    bool first;              /* we have to send first, and have not */
-    bool begun;              /* the peer has sent something */
+    uint32_t records;        /* received */
+    uint32_t key_updates;    /* received since `counted_ms` */
+    uint32_t empty_records;  /* the same: those without data */
+    uint64_t counted_ms;
+    const char *failure; /* why TLS failed; NULL: it did not */
+    bool client;         /* we connected */
+    bool first;          /* we have to send first, and have not */
+    bool begun;          /* the peer has sent something */
     bool established;
     bool over;    /* no more reading */
     bool broken;  /* no more writing */

@@ -17,15 +17,14 @@
  * but one are reported as taken, the last one only when the whole record is with the kernel: then
  * the owner may close.
  *
- * The computations of handshakes are costly and have a time budget per tick. Once it is spent, a
- * stream in its handshake is not read; its socket is reported again in the next tick, in the order
- * of arrival.
+ * A record without data costs the peer nothing: an empty one, an alert, a KeyUpdate, for which both
+ * sides compute new keys and we answer. OpenSSL returns after each of them (no
+ * SSL_MODE_AUTO_RETRY), and a connection that sends too many is ended before more are read.
  *
  * A broken socket is not an error for OpenSSL: further output is dropped, and what the peer sent
  * before is still read. Thread: the loop's. */
 #include "tls_internal.h"
 
-#include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
@@ -44,13 +43,20 @@
 #define PENDING_MAX      (64 * 1024)
 #define NO_PLAINTEXT_MAX (256 * 1024)
 
+/* In each COUNTED_MS. */
+#define COUNTED_MS        10000
+#define KEY_UPDATES_MAX   16
+#define EMPTY_RECORDS_MAX 64
+
 static struct bh_metric metrics[] = {
     {"bellhop_io_tls_handshakes_total", NULL, "TLS handshakes completed", BH_COUNTER, 0},
     {"bellhop_io_tls_handshakes_failed_total", NULL,
      "connections that sent something but did not complete the TLS handshake", BH_COUNTER, 0},
     {"bellhop_io_tls_resumed_total", NULL, "TLS handshakes that resumed a session", BH_COUNTER, 0},
+    {"bellhop_io_tls_floods_total", NULL,
+     "TLS connections ended for too many key updates or records without data", BH_COUNTER, 0},
 };
-enum { COMPLETED, FAILED, RESUMED };
+enum { COMPLETED, FAILED, RESUMED, FLOODS };
 
 void bh_tls_metrics_register(void) {
     bh_metrics_register(metrics, sizeof metrics / sizeof *metrics);
@@ -238,9 +244,7 @@ static ssize_t outcome_of(struct bh_tls_conn *c, int result, const char *what) {
 
 static ssize_t do_handshake(struct bh_stream *s, struct bh_tls_conn *c) {
     ERR_clear_error();
-    uint64_t began_us = bh_clock_us();
     int result = SSL_do_handshake(c->ssl);
-    c->loop->tls_spent_us += bh_clock_us() - began_us;
     if (result != 1)
         return outcome_of(c, result, "handshake");
     c->established = true;
@@ -258,14 +262,67 @@ static void set_stream_bits(struct bh_stream *s, const struct bh_tls_conn *c) {
     s->has_input = c->early.len > 0 || c->over || c->first;
 }
 
+/* --- data --- */
+
+static void on_message(int is_write, int version, int content_type, const void *p, size_t n,
+                       SSL *ssl, void *arg) {
+    struct bh_tls_conn *c = arg;
+    if (is_write)
+        return;
+    if (content_type == SSL3_RT_HEADER)
+        c->records++;
+    else if (content_type == SSL3_RT_HANDSHAKE && n &&
+             *(const unsigned char *)p == SSL3_MT_KEY_UPDATE)
+        c->key_updates++;
+}
+
+/* A record counts as empty until its data comes, which may be later. */
+static void count_empty(struct bh_tls_conn *c, uint32_t records, uint32_t with_data) {
+    uint64_t now = bh_loop_now(c->loop);
+    if (now - c->counted_ms >= COUNTED_MS) {
+        c->counted_ms = now;
+        c->key_updates = c->empty_records = 0;
+    }
+    uint32_t seen = c->empty_records + records;
+    c->empty_records = seen - (with_data < seen ? with_data : seen);
+}
+
+static bool is_flood(struct bh_tls_conn *c) {
+    if (c->key_updates > KEY_UPDATES_MAX)
+        c->failure = "too many key updates";
+    else if (c->empty_records > EMPTY_RECORDS_MAX)
+        c->failure = "too many records without data";
+    else
+        return false;
+    bh_metric_inc(&metrics[FLOODS]);
+    log_failure(c, "data");
+    return true;
+}
+
+/* Reads until the chunk is used up. The outcome of that; *total bytes were data. */
+static ssize_t decrypt_all(struct bh_tls_conn *c, unsigned char *p, size_t n, size_t *total) {
+    while (*total < n) {
+        size_t part = 0;
+        uint32_t before = c->records;
+        int ok = SSL_read_ex(c->ssl, p + *total, n - *total, &part);
+        *total += part;
+        if (!ok || c->records - before != 1) {
+            count_empty(c, c->records - before, (uint32_t)ok);
+            if (is_flood(c))
+                return set_over(c, BH_EPROTO);
+        }
+        if (!ok && (!c->in_left || SSL_get_error(c->ssl, ok) != SSL_ERROR_WANT_READ))
+            return outcome_of(c, ok, "data");
+    }
+    return (ssize_t)n;
+}
+
 static ssize_t decrypt(struct bh_tls_conn *c, unsigned char *p, size_t n) {
-    size_t total = 0, part, chunk = c->in_left;
+    size_t total = 0, chunk = c->in_left;
     ERR_clear_error();
-    while (total < n && SSL_read_ex(c->ssl, p + total, n - total, &part))
-        total += part;
+    ssize_t outcome = decrypt_all(c, p, n, &total);
     if (total == n)
         return (ssize_t)n;
-    ssize_t outcome = outcome_of(c, 0, "data");
     c->no_plaintext = total ? 0 : c->no_plaintext + (uint32_t)chunk;
     if (c->no_plaintext > NO_PLAINTEXT_MAX)
         outcome = set_over(c, BH_EIO);
@@ -292,8 +349,6 @@ static ssize_t tls_read(struct bh_stream *s, void *p, size_t n) {
     ssize_t result;
     if (c->over)
         result = c->outcome;
-    else if (!c->established && c->loop->tls_spent_us >= c->loop->tls_budget_us)
-        result = BH_EAGAIN;
     else
         result = read_chunk(s, c, p, n);
     set_stream_bits(s, c);
@@ -422,6 +477,9 @@ struct bh_tls_conn *bh_tls_transport(struct bh_stream *s, SSL *ssl, struct bh_sl
     if (ssl && bio) {
         c->ssl = ssl;
         SSL_set_bio(ssl, bio, bio);
+        SSL_clear_mode(ssl, SSL_MODE_AUTO_RETRY);
+        SSL_set_msg_callback(ssl, on_message);
+        SSL_set_msg_callback_arg(ssl, c);
         bh_bytes_add(&c->early, early);
     } else {
         SSL_free(ssl);

@@ -24,8 +24,10 @@ static void on_event(evutil_socket_t fd, short what, void *arg) {
     struct bh_watch *w = arg;
     unsigned ready =
         (what & EV_READ ? BH_WATCH_READ : 0u) | (what & EV_WRITE ? BH_WATCH_WRITE : 0u);
-    bh_loop_enter(w->loop);
+    struct bh_loop *loop = w->loop;
+    bh_loop_enter(loop);
     w->on_ready(w->ud, fd, ready);
+    bh_loop_read_clock(loop);
 }
 
 static void on_reap(struct bh_defer *d) {

@@ -8,6 +8,11 @@
  * The operations sit behind struct bh_stream_ops: a TLS stream implements the same ones over
  * OpenSSL and keeps its state behind `tls`.
  *
+ * Turns: an accepted stream shares the loop with others. One that has become costly, or that comes
+ * while others wait, is not read at once but when its turn comes (bh_loop_put_off), and a step that
+ * took far too long has to be waited off first. Its owner sees nothing of that, except that data
+ * comes later.
+ *
  * Closing: bh_stream_close closes the descriptor and no callback follows. It is allowed inside any
  * callback of the stream; the memory of the owner must stay until the tick's reap phase.
  * Thread: the loop's. */
@@ -32,9 +37,13 @@ struct bh_stream_callbacks {
     /* The socket has room again, after bh_stream_want_write; fires once for each request. Also
      * fires at the end of a successful connect or TLS handshake. */
     void (*on_writable)(struct bh_stream *s);
+    /* The turn after bh_stream_put_off; data follows unless the stream is put off again. May also
+     * come without that. NULL: the stream takes no turns, and is read whenever it is ready. */
+    void (*on_turn)(struct bh_stream *s);
 };
 
 struct bh_stream_ops; /* private to io */
+struct bh_turn;
 
 /* What is prefetched of the owner, counted from the stream, before the owner gets data. */
 #define BH_STREAM_HOT_FROM 192
@@ -45,13 +54,19 @@ struct bh_stream {
     struct bh_loop *loop;
     const struct bh_stream_callbacks *callbacks;
     const struct bh_stream_ops *ops;
-    void *tls; /* NULL for plain */
-    int fd;    /* -1 when closed */
-    unsigned reading : 1, writing : 1, connecting : 1, ended : 1;
-    unsigned handshaking : 1, unsent : 1, has_input : 1; /* the transport's: stream_ops.h */
+    void *tls;             /* NULL for plain */
+    struct bh_turn *turn;  /* put off; else NULL */
+    int fd;                /* -1 when closed */
     unsigned char watched; /* what `event` is registered for: EV_READ, EV_WRITE, both or 0 */
+    unsigned char cost;    /* of recent steps, in microseconds: a moving average */
+    unsigned reading : 1, writing : 1, connecting : 1, ended : 1;
+    unsigned muted : 1;   /* put off, and ready: not watched */
+    unsigned indebts : 1; /* a costly step makes a debt */
+    unsigned suspect : 1; /* has had a costly step: CPU time is measured */
+    unsigned handshaking : 1, unsent : 1, has_input : 1; /* the transport's: stream_ops.h */
 };
 
+void bh_stream_metrics_register(void);
 /* Takes over a connected, non-blocking socket. Reading is off until bh_stream_read(s, true). */
 void bh_stream_init(struct bh_stream *s, struct bh_loop *loop, int fd,
                     const struct bh_stream_callbacks *callbacks);
@@ -60,7 +75,7 @@ void bh_stream_init(struct bh_stream *s, struct bh_loop *loop, int fd,
 int bh_stream_connect(struct bh_stream *s, struct bh_loop *loop, const struct bh_addr *to,
                       const struct bh_stream_callbacks *callbacks);
 /* Switches reading on or off (back-pressure). Reads until EAGAIN is likely, at most 4 buffers per
- * wake-up, so that one peer cannot block the loop. */
+ * wake-up and for its share of the tick, so that one peer cannot block the loop. */
 void bh_stream_set_reading(struct bh_stream *s, bool on);
 static inline void bh_stream_read(struct bh_stream *s, bool on) {
     if (s->reading != on)
@@ -77,6 +92,15 @@ void bh_stream_shutdown(struct bh_stream *s);
 void bh_stream_close(struct bh_stream *s);
 /* Closes with a reset, which drops what the kernel still holds for a peer that does not read. */
 void bh_stream_reset(struct bh_stream *s);
+/* The owner has used its share of this tick (bh_loop_share_used) and keeps the rest. Nothing is
+ * read until the turn comes, whether or not reading is on. Needs on_turn. */
+void bh_stream_put_off(struct bh_stream *s);
+static inline bool bh_stream_is_put_off(const struct bh_stream *s) {
+    return s->turn != NULL;
+}
+/* What the stream's steps take is caused by its peer alone: a step of more than 1 ms of CPU time is
+ * waited off, ten times as long (at most 1 s), before the next turn. */
+void bh_stream_indebt(struct bh_stream *s);
 /* Moves the connection of `from` to `to` (uninitialised) under another owner; `from` is closed
  * afterwards, and the peer notices nothing. Reading stays on or off. */
 void bh_stream_move(struct bh_stream *to, struct bh_stream *from,

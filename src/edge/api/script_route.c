@@ -40,6 +40,7 @@ static void begin(struct bh_http_conn *c) {
     bh_handle request = c->request;
     bh_hook_request_init(&h, c);
     c->cancel_on_end = true;
+    bh_stream_indebt(&c->stream);
     bh_handle ticket = hooks->vt->http(hooks, &h.request, bh_http_conn_request(c)->body,
                                        on_response, c->server, request);
     bh_hook_request_deinit(&h);

@@ -4,8 +4,9 @@
  * Its body is read only if the request is allowed: strangers must not fill the memory. Bytes that
  * come while that is decided, and those that follow a request (pipelined requests, frames behind an
  * upgrade) are held until it is answered. Meanwhile the socket is read only up to a bound: that is
- * how we see a client leave. Answers gather in `out` and are written at the end of the tick; the
- * held bytes are looked at again there, so an answer never recurses into the next request.
+ * how we see a client leave. Answers gather in `out` and are written at the end of the tick. Held
+ * bytes are looked at when the stream's turn comes: an answer never recurses into the next request,
+ * and a client that pipelines costly ones has no more than its share of a tick.
  *
  * A client whose request is answered before its body either goes on sending, or expects a "100
  * Continue" and does not: then the next byte may belong to the body or to a next request, and the
@@ -27,8 +28,9 @@
 #include "http/error_body.h"
 #include "limits/edge_metrics.h"
 
-#define HELD_MAX (16 * 1024)  /* above it a busy connection is not read */
-#define OUT_MAX  (256 * 1024) /* above it no further pipelined request is served */
+#define HELD_MAX     (16 * 1024)  /* above it a busy connection is not read */
+#define OUT_MAX      (256 * 1024) /* above it no further pipelined request is served */
+#define REQUESTS_MAX 32           /* of one turn */
 /* A longer body of a request that is answered already ends the connection. */
 #define DISCARD_MAX (64 * 1024)
 /* In the reserve: from the accept to the end of the head. */
@@ -87,6 +89,11 @@ static size_t unsent(const struct bh_http_conn *c) {
 static void update_reading(struct bh_http_conn *c) {
     bool room = c->in.len < HELD_MAX && unsent(c) < OUT_MAX;
     bh_stream_read(&c->stream, room || c->state == BH_HTTP_CONN_LINGER);
+}
+
+static void feed_later(struct bh_http_conn *c) {
+    if (c->in.len && awaits_request(c) && unsent(c) < OUT_MAX && !c->feeding)
+        bh_stream_put_off(&c->stream);
 }
 
 /* The request is over: a hook or an upgrade that still works for it is cancelled. */
@@ -178,6 +185,7 @@ static void respond(struct bh_http_conn *c, int status, const char *type,
     bh_edge_count(BH_EDGE_HTTP_1XX + (enum bh_edge_metric)(status / 100 - 1), 1);
     set_state(c, keep ? BH_HTTP_CONN_IDLE : BH_HTTP_CONN_LINGER);
     bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush);
+    feed_later(c);
 }
 
 /* May the connection serve another request after this answer? */
@@ -269,7 +277,8 @@ static void read_body(struct bh_http_conn *c) {
         set_state(c, BH_HTTP_CONN_READING);
     if (bh_http_conn_request(c)->expect_continue)
         bh_bytes_adds(&c->out, "HTTP/1.1 100 Continue\r\n\r\n");
-    bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush); /* reads what is held, then the socket */
+    bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush); /* goes on reading the socket */
+    feed_later(c);
 }
 
 void bh_http_conn_proceed(struct bh_http_conn *c) {
@@ -320,36 +329,45 @@ static void note_beginning(struct bh_http_conn *c) {
         set_state(c, BH_HTTP_CONN_READING);
 }
 
-/* Feeds the parser while the state allows it; returns the bytes used. */
+static void on_event(struct bh_http_conn *c, enum bh_http1_event event) {
+    switch (event) {
+    case BH_HTTP1_MORE:
+        note_beginning(c);
+        break;
+    case BH_HTTP1_HEAD:
+        note_beginning(c);
+        begin_request_with_body(c);
+        break;
+    case BH_HTTP1_REQUEST:
+        if (c->request)
+            end_body(c);
+        else
+            begin_request(c);
+        break;
+    case BH_HTTP1_DISCARDED:
+        set_state(c, BH_HTTP_CONN_IDLE);
+        break;
+    case BH_HTTP1_ERROR:
+        refuse_bytes(c);
+        break;
+    }
+}
+
+/* Feeds the parser while the state and the share of the tick allow it; returns the bytes used. */
 static size_t feed(struct bh_http_conn *c, struct bh_slice in) {
     size_t used = 0;
-    while (used < in.n && awaits_request(c) && unsent(c) < OUT_MAX) {
+    unsigned events = 0;
+    bool stop = false;
+    c->feeding = true;
+    while (used < in.n && !stop && awaits_request(c) && unsent(c) < OUT_MAX) {
         size_t took = 0;
         enum bh_http1_event event =
             bh_http1_feed(c->parser, bh_slice(in.p + used, in.n - used), &took);
-        used += took;
-        switch (event) {
-        case BH_HTTP1_MORE:
-            note_beginning(c);
-            return in.n;
-        case BH_HTTP1_HEAD:
-            note_beginning(c);
-            begin_request_with_body(c);
-            break;
-        case BH_HTTP1_REQUEST:
-            if (c->request)
-                end_body(c);
-            else
-                begin_request(c);
-            break;
-        case BH_HTTP1_DISCARDED:
-            set_state(c, BH_HTTP_CONN_IDLE);
-            break;
-        case BH_HTTP1_ERROR:
-            refuse_bytes(c);
-            break;
-        }
+        used = event == BH_HTTP1_MORE ? in.n : used + took;
+        on_event(c, event);
+        stop = used < in.n && (++events == REQUESTS_MAX || bh_loop_share_used(c->server->loop));
     }
+    c->feeding = false;
     return c->state == BH_HTTP_CONN_LINGER || c->state == BH_HTTP_CONN_CLOSED ? in.n : used;
 }
 
@@ -373,9 +391,17 @@ static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     size_t used = c->in.len ? 0 : feed(c, bh_slice(data, n));
     if (used < n)
         bh_bytes_add(&c->in, bh_slice(data + used, n - used));
-    if (c->in.len && awaits_request(c))
-        bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush);
+    feed_later(c);
     update_reading(c);
+}
+
+static void on_turn(struct bh_stream *s) {
+    struct bh_http_conn *c = BH_CONTAINER_OF(s, struct bh_http_conn, stream);
+    if (!c->in.len)
+        return;
+    feed_held(c);
+    feed_later(c);
+    bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush);
 }
 
 /* --- writing and ending --- */
@@ -413,11 +439,9 @@ static void finish_lingering(struct bh_http_conn *c) {
 
 static void on_flush(struct bh_defer *d) {
     struct bh_http_conn *c = BH_CONTAINER_OF(d, struct bh_http_conn, flush);
-    if (c->in.len)
-        feed_held(c);
     if (write_out(c)) {
         if (c->in.len && awaits_request(c))
-            bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush); /* OUT_MAX had stopped it */
+            feed_later(c); /* OUT_MAX may have stopped it */
         else if (c->upgrade)
             c->server->ops->on_written(c);
         else if (c->state == BH_HTTP_CONN_LINGER)
@@ -455,7 +479,7 @@ static void on_end(struct bh_stream *s, int error) {
     bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush);
 }
 
-static const struct bh_stream_callbacks callbacks = {on_data, on_end, on_writable};
+static const struct bh_stream_callbacks callbacks = {on_data, on_end, on_writable, on_turn};
 
 static void on_deadline(struct bh_timer *t) {
     struct bh_http_conn *c = BH_CONTAINER_OF(t, struct bh_http_conn, deadline);
@@ -489,8 +513,7 @@ void bh_http_conn_drain(struct bh_http_conn *c) {
 
 void bh_http_conn_begin(struct bh_http_conn *c) {
     set_state(c, BH_HTTP_CONN_IDLE);
-    if (c->in.len)
-        bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush);
+    feed_later(c);
 }
 
 struct bh_http_conn *bh_http_conn_new(const struct bh_http_listener *l, int fd,

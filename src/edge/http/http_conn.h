@@ -50,7 +50,7 @@ struct bh_http_conn {
     const struct bh_http_listener *listener;
     struct bh_http1 *parser;
     const struct bh_http_request *parsed; /* the parser's; valid while a request is under way */
-    struct bh_bytes in;                   /* came while a request was under way */
+    struct bh_bytes in; /* came while a request was under way, or beyond the share of a tick */
     struct bh_bytes out;
     size_t sent;         /* of out */
     struct bh_ip remote; /* the other end, or the source in its PROXY header */
@@ -60,6 +60,7 @@ struct bh_http_conn {
     bool peer_ended, fin_sent;
     bool counted_ip; /* in the quota of `remote` */
     bool served;     /* a request has been answered */
+    bool feeding;    /* the parser is being fed */
 
     /* the request under way */
     bh_handle request;   /* 0: none */

@@ -4,14 +4,15 @@
  * expired identities; arriving bytes only store the time, which the timer checks when it fires.
  * While closing it bounds the wait for the peer.
  *
- * A client above its rate is not read for a while; received bytes that have not been parsed are
- * held.
+ * A client above its rate is not read for a while. One that has used its share of a tick waits for
+ * the stream's next turn. Either way, received bytes that have not been parsed are held.
  * Thread: the worker's. */
 #include "ws/session.h"
 
 #include "bellhop/base/clock.h"
 #include "bellhop/base/crypto.h"
 #include "bellhop/base/error.h"
+#include "bellhop/base/mem.h"
 #include "limits/edge_metrics.h"
 #include "ws/send.h"
 
@@ -44,8 +45,11 @@ static size_t on_queued(const struct bh_subscriber *s) {
 static void on_read(struct bh_subscriber *s, bool on) {
     struct bh_ws_conn *ws = of(s);
     ws->hook_paused = !on;
-    if (ws->state == BH_WS_CONN_OPEN)
-        bh_ws_conn_update_reading(ws);
+    if (ws->state != BH_WS_CONN_OPEN)
+        return;
+    if (on && ws->open.held)
+        bh_stream_put_off(&ws->stream);
+    bh_ws_conn_update_reading(ws);
 }
 
 static struct bh_slice on_ip(struct bh_subscriber *s, char buffer[64]) {
@@ -112,10 +116,8 @@ static void on_event(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
     }
 }
 
-/* Keeps the rest, and leaves the socket unread, until the bucket has filled up again. */
-static void throttle(struct bh_ws_conn *ws, uint32_t wait_ms, struct bh_slice rest) {
-    if (rest.n)
-        ws->open.held = bh_buf_copy(rest);
+/* Leaves the socket and what is held unread until the bucket has filled up again. */
+static void throttle(struct bh_ws_conn *ws, uint32_t wait_ms) {
     ws->open.resume_ms = bh_loop_now(ws->server->loop) + wait_ms;
     arm(ws, wait_ms);
     bh_ws_conn_update_reading(ws);
@@ -146,26 +148,41 @@ static void touch(struct bh_ws_conn *ws) {
     ws->pinged = false;
 }
 
-static void read_frames(struct bh_ws_conn *ws, unsigned char *data, size_t n) {
+/* Returns how many bytes at the end are left: what the rate, the share of the tick or the end of
+ * the connection did not allow. */
+static size_t read_frames(struct bh_ws_conn *ws, unsigned char *data, size_t n) {
     struct bh_ws_event event;
     uint32_t wait_ms = 0;
+    bool used = false;
     do { /* until NONE, so that the reader frees the finished message */
         bh_ws_reader_next(&ws->reader, &ws->server->limits, &data, &n, &event);
         on_event(ws, &event);
-        if (event.type != BH_WS_EV_NONE)
-            wait_ms = charge(ws, &event);
-    } while (event.type != BH_WS_EV_NONE && ws->state < BH_WS_CONN_LEAVING && !wait_ms);
+        if (event.type == BH_WS_EV_NONE)
+            break;
+        wait_ms = charge(ws, &event);
+        used = n && bh_loop_share_used(ws->server->loop);
+    } while (ws->state < BH_WS_CONN_LEAVING && !wait_ms && !used);
     if (wait_ms && ws->state == BH_WS_CONN_OPEN)
-        throttle(ws, wait_ms, bh_slice((const char *)data, n));
+        throttle(ws, wait_ms);
+    else if (used)
+        bh_stream_put_off(&ws->stream);
+    return ws->state < BH_WS_CONN_LEAVING ? n : 0;
+}
+
+static void hold(struct bh_ws_conn *ws, const unsigned char *data, size_t n) {
+    ws->open.held = bh_malloc(sizeof *ws->open.held + n);
+    *ws->open.held = (struct bh_ws_rest){.len = n};
+    memcpy(ws->open.held->data, data, n);
 }
 
 static void read_held(struct bh_ws_conn *ws) {
-    struct bh_buf *held = ws->open.held;
+    struct bh_ws_rest *held = ws->open.held;
+    size_t left = read_frames(ws, held->data + held->at, held->len - held->at);
+    held->at = held->len - left;
+    if (left)
+        return;
+    bh_free(held);
     ws->open.held = NULL;
-    ws->open.resume_ms = 0;
-    if (held)
-        read_frames(ws, held->data, held->len);
-    bh_buf_unref(held);
 }
 
 static void charge_bytes(struct bh_ws_conn *ws, size_t n) {
@@ -175,7 +192,7 @@ static void charge_bytes(struct bh_ws_conn *ws, size_t n) {
     if (!wait_ms || ws->state != BH_WS_CONN_OPEN || ws->open.resume_ms)
         return;
     bh_edge_count(BH_EDGE_LIMIT_BYTE_RATE, 1);
-    throttle(ws, wait_ms, bh_slice(NULL, 0));
+    throttle(ws, wait_ms);
 }
 
 static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
@@ -184,10 +201,28 @@ static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     bh_edge_count(BH_EDGE_BYTES_IN, (int64_t)n);
     if (ws->state >= BH_WS_CONN_LEAVING)
         return;
-    read_frames(ws, data, n);
+    size_t left = read_frames(ws, data, n);
+    if (left)
+        hold(ws, data + n - left, left);
     charge_bytes(ws, n);
     if (ws->state == BH_WS_CONN_OPEN && bh_ws_conn_above_high_water(ws))
         bh_ws_conn_flush(ws); /* before the next buffer of this tick */
+}
+
+/* While the connection is open, the rate or the hooks may forbid what the share allows. */
+static bool may_read(const struct bh_ws_conn *ws) {
+    if (ws->state == BH_WS_CONN_OPEN)
+        return !ws->open.resume_ms && !ws->hook_paused;
+    return ws->state == BH_WS_CONN_CLOSING;
+}
+
+static void on_turn(struct bh_stream *s) {
+    struct bh_ws_conn *ws = BH_CONTAINER_OF(s, struct bh_ws_conn, stream);
+    if (!ws->open.held || !may_read(ws))
+        return;
+    read_held(ws);
+    if (ws->state == BH_WS_CONN_OPEN && bh_ws_conn_above_high_water(ws))
+        bh_ws_conn_flush(ws);
 }
 
 static void on_end(struct bh_stream *s, int error) {
@@ -206,12 +241,12 @@ static void on_writable(struct bh_stream *s) {
 
 static void on_flush(struct bh_defer *d) {
     struct bh_ws_conn *ws = BH_CONTAINER_OF(d, struct bh_ws_conn, flush);
-    if (ws->state != BH_WS_CONN_OPEN && ws->open.held)
-        read_held(ws); /* the peer's close frame may be in it */
+    if (ws->state == BH_WS_CONN_CLOSING && ws->open.held)
+        bh_stream_put_off(&ws->stream); /* the peer's close frame may be in it */
     bh_ws_conn_flush(ws);
 }
 
-static const struct bh_stream_callbacks stream_callbacks = {on_data, on_end, on_writable};
+static const struct bh_stream_callbacks stream_callbacks = {on_data, on_end, on_writable, on_turn};
 
 /* --- heartbeat and expiry --- */
 
@@ -237,8 +272,8 @@ static uint64_t check_heartbeat(struct bh_ws_conn *ws) {
     uint64_t now = bh_loop_now(ws->server->loop);
     if (config->ping_interval_ms == 0)
         return UINT64_MAX;
-    if (ws->hook_paused || ws->open.resume_ms) /* not read, so silence proves nothing */
-        touch(ws);
+    if (ws->hook_paused || ws->open.resume_ms || bh_stream_is_put_off(&ws->stream))
+        touch(ws); /* not read, so silence proves nothing */
     if (ws->pinged)
         return left(now, ws->since_ms + config->pong_timeout_ms);
     if (left(now, ws->since_ms + config->ping_interval_ms))
@@ -291,9 +326,9 @@ static bool ask_to_extend(struct bh_ws_conn *ws) {
 
 static void on_open_timer(struct bh_ws_conn *ws) {
     if (ws->open.resume_ms && left(bh_loop_now(ws->server->loop), ws->open.resume_ms) == 0) {
-        read_held(ws);
-        if (ws->state == BH_WS_CONN_CLOSED)
-            return;
+        ws->open.resume_ms = 0;
+        if (ws->open.held)
+            bh_stream_put_off(&ws->stream);
         bh_ws_conn_update_reading(ws);
     }
     if (expires_in(ws) == 0 && !ws->expiring && !ask_to_extend(ws)) {
@@ -360,6 +395,7 @@ void bh_ws_session_start(struct bh_ws_conn *ws, struct bh_stream *from, struct b
     memset(&ws->open, 0, sizeof ws->open);
     ws->state = BH_WS_CONN_OPEN;
     ws->has_socket = true;
+    bh_stream_indebt(&ws->stream);
     ws->counted = true;
     bh_edge_count(BH_EDGE_CONNECTIONS, 1);
     bh_edge_count(BH_EDGE_OPENED, 1);

@@ -54,7 +54,10 @@ void bh_ws_conn_free(struct bh_ws_conn *ws) {
     bh_list_unlink(&ws->node);
     bh_ws_reader_deinit(&ws->reader);
     bh_outq_clear(&ws->out);
-    bh_buf_unref(ws->has_socket ? ws->open.held : ws->opening.close_frame);
+    if (ws->has_socket)
+        bh_free(ws->open.held);
+    else
+        bh_buf_unref(ws->opening.close_frame);
     bh_deflater_free(ws->deflater);
     if (ws->deflate.client_takeover)
         bh_inflater_free(ws->reader.inflater);

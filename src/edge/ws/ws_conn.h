@@ -19,6 +19,13 @@ enum bh_ws_conn_state {
     BH_WS_CONN_CLOSED,
 };
 
+/* Received and not looked at yet: the rate or the share of a tick was used up, or the hooks want no
+ * more. */
+struct bh_ws_rest {
+    size_t at, len;
+    unsigned char data[];
+};
+
 /* In the order of heat: a delivery touches the stream's end and the bytes from the subscriber's end
  * to the flags; a frame from the client touches little more; an idle connection is not touched
  * between two heartbeats. */
@@ -49,9 +56,9 @@ struct bh_ws_conn {
             struct bh_defer *opener;    /* queued when the connection is to be closed */
             struct bh_buf *close_frame; /* to follow the 101 */
         } opening;
-        struct {                 /* from then on */
-            struct bh_buf *held; /* throttled: received and not looked at yet */
-            uint64_t resume_ms;  /* throttled: until when; 0: not */
+        struct {                     /* from then on */
+            struct bh_ws_rest *held; /* NULL: nothing. Else the stream is not read */
+            uint64_t resume_ms;      /* throttled: until when; 0: not */
         } open;
     };
     struct bh_timer timer; /* heartbeat and expiry; while closing, the close timeout */

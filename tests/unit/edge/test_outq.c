@@ -9,7 +9,8 @@
 static void ignore_data(struct bh_stream *s, unsigned char *data, size_t n) {}
 static void ignore_end(struct bh_stream *s, int error) {}
 static void ignore_writable(struct bh_stream *s) {}
-static const struct bh_stream_callbacks ignore = {ignore_data, ignore_end, ignore_writable};
+static const struct bh_stream_callbacks ignore = {
+    .on_data = ignore_data, .on_end = ignore_end, .on_writable = ignore_writable};
 
 struct pair {
     struct bh_loop *loop;

@@ -97,8 +97,8 @@ static void test_peer_writable(struct bh_stream *stream) {
     test_peer_flush(BH_CONTAINER_OF(stream, struct test_peer, stream));
 }
 
-static const struct bh_stream_callbacks test_peer_callbacks = {test_peer_data, test_peer_end,
-                                                               test_peer_writable};
+static const struct bh_stream_callbacks test_peer_callbacks = {
+    .on_data = test_peer_data, .on_end = test_peer_end, .on_writable = test_peer_writable};
 
 static void test_on_accept(void *ud, int fd, const struct bh_addr *from) {
     struct test_server *s = ud;

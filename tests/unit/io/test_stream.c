@@ -60,7 +60,8 @@ static void on_writable(struct bh_stream *s) {
         o->in_writable(o);
 }
 
-static const struct bh_stream_callbacks callbacks = {on_data, on_end, on_writable};
+static const struct bh_stream_callbacks callbacks = {
+    .on_data = on_data, .on_end = on_end, .on_writable = on_writable};
 
 static void on_reap(struct bh_defer *d) {
     struct owner *o = BH_CONTAINER_OF(d, struct owner, reap);
@@ -658,7 +659,7 @@ static void send_some(struct side *s) {
 }
 
 static void do_anything(struct side *s) {
-    switch (test_random_from(&seed) % 8) {
+    switch (test_random_from(&seed) % 9) {
     case 0:
         bh_stream_read(&s->stream, false);
         break;
@@ -677,6 +678,9 @@ static void do_anything(struct side *s) {
         if (test_random_from(&seed) % 50 == 0)
             bh_stream_shutdown(&s->stream);
         break;
+    case 6:
+        bh_stream_put_off(&s->stream);
+        break;
     default:
         send_some(s);
     }
@@ -685,6 +689,7 @@ static void do_anything(struct side *s) {
 static void chaos_data(struct bh_stream *stream, unsigned char *data, size_t n) {
     struct side *s = BH_CONTAINER_OF(stream, struct side, stream);
     assert_true(bh_stream_is_open(stream) && stream->reading && !s->ended);
+    assert_false(bh_stream_is_put_off(stream));
     for (size_t i = 0; i < n; i++)
         assert_int_equal(data[i], (s->got + i) % 251);
     s->got += n;
@@ -706,7 +711,13 @@ static void chaos_writable(struct bh_stream *stream) {
     do_anything(s);
 }
 
-static const struct bh_stream_callbacks chaos = {chaos_data, chaos_end, chaos_writable};
+static void chaos_turn(struct bh_stream *stream) {
+    struct side *s = BH_CONTAINER_OF(stream, struct side, stream);
+    assert_true(bh_stream_is_open(stream) && !bh_stream_is_put_off(stream));
+    do_anything(s);
+}
+
+static const struct bh_stream_callbacks chaos = {chaos_data, chaos_end, chaos_writable, chaos_turn};
 
 static void pair_open(struct side pair[2], bool tcp) {
     int fds[2];

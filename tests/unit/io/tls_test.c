@@ -135,7 +135,10 @@ static void test_on_writable(struct bh_stream *s) {
         test_owner_flush(o);
 }
 
-const struct bh_stream_callbacks test_callbacks = {test_on_data, test_on_end, test_on_writable};
+static void test_on_turn(struct bh_stream *s) {}
+
+const struct bh_stream_callbacks test_callbacks = {test_on_data, test_on_end, test_on_writable,
+                                                   test_on_turn};
 
 void test_owner_open(struct test_owner *o, int fd, struct bh_tls *tls, struct bh_slice early) {
     *o = (struct test_owner){0};

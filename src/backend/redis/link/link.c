@@ -374,7 +374,8 @@ static void on_writable(struct bh_stream *s) {
     send_handshake(link);
 }
 
-static const struct bh_stream_callbacks stream_callbacks = {on_data, on_end, on_writable};
+static const struct bh_stream_callbacks stream_callbacks = {
+    .on_data = on_data, .on_end = on_end, .on_writable = on_writable};
 
 /* --- up --- */
 
