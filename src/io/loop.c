@@ -10,7 +10,8 @@
  *
  * One client must not delay the others. A connection works for its share of a tick and puts the
  * rest off: that work is runnable and has a budget of its own, so that the next poll for fresh
- * events is never far away, however many connections are busy. The clock is read by those who work,
+ * events is never far away, however many connections are busy. An event that comes late in its tick
+ * gets a smaller share. The clock is read by those who work,
  * at the end of a step; the limits here use that reading.
  *
  * Mail is served once per tick, between the callbacks and the phases. Mail that those mails post to
@@ -34,11 +35,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#define SLOW_TICK_US 20000
-#define CALLBACKS_US 4000
-#define LATE_US      250
-#define SHARE_US     250
-#define RUNNABLE_US  500
+#define SLOW_TICK_US  20000
+#define CALLBACKS_US  4000
+#define LATE_US       250
+#define SHARE_US      250
+#define SHARE_LATE_US 50
+#define RUNNABLE_US   500
 
 static _Thread_local struct bh_loop *current;
 
@@ -111,6 +113,8 @@ static void run(struct bh_list *node) {
 
 static void serve_mail(struct bh_loop *loop) {
     struct bh_list boxes, *node;
+    if (bh_list_empty(&loop->mail))
+        return;
     bh_list_init(&boxes);
     while ((node = bh_list_shift(&loop->mail)))
         bh_list_append(&boxes, node);
@@ -126,10 +130,12 @@ static void run_runnable(struct bh_loop *loop) {
         return;
     uint64_t end_us = bh_loop_read_clock(loop) + RUNNABLE_US;
     bh_list_append(&loop->runnable, &mark);
+    loop->in_turn = true;
     do {
         bh_loop_share_begin(loop);
         run(bh_list_shift(&loop->runnable));
     } while (bh_loop_read_clock(loop) < end_us && loop->runnable.next != &mark);
+    loop->in_turn = false;
     bh_list_unlink(&mark);
 }
 
@@ -276,12 +282,19 @@ void bh_loop_share_begin(struct bh_loop *loop) {
     loop->share_began_us = loop->clock_us;
 }
 
-bool bh_loop_share_used(struct bh_loop *loop) {
-    return bh_loop_read_clock(loop) - loop->share_began_us >= SHARE_US;
+/* Others wait, in this tick or in the list. */
+static bool is_late(const struct bh_loop *loop, uint64_t now_us) {
+    return now_us - loop->tick_began_us > LATE_US || !bh_list_empty(&loop->runnable);
 }
 
-bool bh_loop_is_busy(const struct bh_loop *loop) {
-    return loop->clock_us - loop->tick_began_us > LATE_US || !bh_list_empty(&loop->runnable);
+bool bh_loop_share_used(struct bh_loop *loop) {
+    bool late = !loop->in_turn && is_late(loop, loop->share_began_us);
+    uint64_t share_us = late ? SHARE_LATE_US : SHARE_US;
+    return bh_loop_read_clock(loop) - loop->share_began_us >= share_us;
+}
+
+bool bh_loop_is_late(const struct bh_loop *loop) {
+    return is_late(loop, loop->clock_us);
 }
 
 void bh_defer_cancel(struct bh_defer *d) {

@@ -23,6 +23,7 @@ struct bh_loop {
     struct bh_list runnable; /* work that was put off */
     bool in_tick;            /* callbacks and phases are running */
     bool stopped;
+    bool in_turn;  /* runnable work is being served */
     bool draining; /* bh_loop_free: nothing is put off any more */
     uint64_t now_ms;
     uint64_t tick_began_us;
@@ -44,8 +45,8 @@ struct bh_loop {
  * has no hook for it. */
 void bh_loop_enter(struct bh_loop *loop);
 
-/* Costly events should be put off: others wait, in this tick or in the list. */
-bool bh_loop_is_busy(const struct bh_loop *loop);
+/* Others wait, in this tick or in the list, so costly events should be put off. */
+bool bh_loop_is_late(const struct bh_loop *loop);
 
 /* The loop that this thread is ticking, or NULL. */
 struct bh_loop *bh_loop_current(void);

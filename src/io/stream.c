@@ -30,11 +30,13 @@
 
 #define READ_ROUNDS 4
 
-/* Microseconds. The average moves by a quarter, and one step counts for at most COST_MAX of it, so
+/* Microseconds. The average moves by an eighth, and one step counts for at most COST_MAX of it, so
  * a single step that the kernel interrupted does not make a stream costly, and one that alternates
- * between large and small steps does become so. */
-#define COSTLY   50
-#define COST_MAX 120
+ * between large and small steps does become so. A new stream is not known to be light: it is after
+ * two small steps. */
+#define COSTLY   60
+#define COST_MAX 160
+#define COST_NEW 70
 
 static struct bh_metric metrics[] = {
     {"bellhop_io_debts_total", NULL,
@@ -164,7 +166,8 @@ static void finish_connect(struct bh_stream *s) {
 
 /* --- turns --- */
 
-static void read_some(struct bh_stream *s);
+#define TURN 0x100 /* besides libevent's EV_READ and so on */
+
 static void on_turn(struct bh_defer *d);
 
 static struct bh_turn *turn_of(struct bh_stream *s) {
@@ -194,8 +197,8 @@ void bh_stream_indebt(struct bh_stream *s) {
     s->indebts = 1;
 }
 
-static void begin_step(struct bh_stream *s) {
-    bh_loop_share_begin(s->loop);
+static inline void begin_step(struct bh_stream *s) {
+    s->loop->share_began_us = s->loop->clock_us; /* bh_loop_share_begin, inline */
     if (s->suspect)
         s->loop->share_cpu_us = bh_clock_thread_us();
 }
@@ -212,10 +215,11 @@ static void check_debt(struct bh_stream *s) {
     s->muted = 1;
 }
 
-static void end_step(struct bh_stream *s) {
-    uint64_t took_us = bh_loop_read_clock(s->loop) - s->loop->share_began_us;
+static inline void end_step(struct bh_stream *s) {
+    struct bh_loop *loop = s->loop;
+    uint64_t took_us = (loop->clock_us = bh_clock_us()) - loop->share_began_us;
     unsigned counted = took_us < COST_MAX ? (unsigned)took_us : COST_MAX;
-    s->cost = (unsigned char)(s->cost - s->cost / 4 + counted / 4);
+    s->cost = (unsigned char)(s->cost - s->cost / 8 + counted / 8);
     if (took_us > BH_DEBT_FROM_US && s->indebts)
         check_debt(s);
     if (bh_stream_is_open(s))
@@ -225,15 +229,12 @@ static void end_step(struct bh_stream *s) {
 static void on_turn(struct bh_defer *d) {
     struct bh_stream *s = BH_CONTAINER_OF(d, struct bh_turn, defer)->stream;
     drop_turn(s);
-    begin_step(s);
-    s->callbacks->on_turn(s);
-    if (!s->turn && s->reading && !s->ended)
-        read_some(s);
-    end_step(s);
+    on_event(s->fd, TURN, s);
 }
 
-static bool has_to_wait(struct bh_stream *s) {
-    if (!s->turn && s->cost > COSTLY && s->callbacks->on_turn && bh_loop_is_busy(s->loop))
+static bool has_to_wait(struct bh_stream *s, short what) {
+    if (what != TURN && !s->turn && s->cost > COSTLY && s->callbacks->on_turn &&
+        bh_loop_is_late(s->loop))
         bh_stream_put_off(s);
     if (s->turn)
         s->muted = 1;
@@ -283,7 +284,10 @@ static void on_event(evutil_socket_t fd, short what, void *arg) {
         return;
     }
     begin_step(s);
-    if ((what & EV_READ || s->has_input) && s->reading && !s->ended && !has_to_wait(s))
+    if (what == TURN)
+        s->callbacks->on_turn(s);
+    bool ready = what & (EV_READ | TURN) || s->has_input;
+    if (ready && s->reading && !s->ended && !has_to_wait(s, what))
         read_some(s);
     if (what & EV_WRITE && bh_stream_is_open(s) && !s->connecting)
         write_some(s);
@@ -296,7 +300,7 @@ void bh_stream_init(struct bh_stream *s, struct bh_loop *loop, int fd,
                     const struct bh_stream_callbacks *callbacks) {
     *s = (struct bh_stream){
         .loop = loop, .callbacks = callbacks, .ops = &bh_stream_plain_ops, .fd = fd};
-    s->cost = callbacks->on_turn ? COST_MAX : 0; /* a new client: not known to be light */
+    s->cost = callbacks->on_turn ? COST_NEW : 0;
     event_assign(&s->event, bh_loop_base(loop), fd, EV_READ | EV_PERSIST, on_event, s);
 }
 

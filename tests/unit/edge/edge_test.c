@@ -105,6 +105,8 @@ static bh_handle hook_http(struct bh_hooks *h, const struct bh_request *r, struc
     struct test *t = the_test;
     snprintf(t->asked, sizeof t->asked, "%.*s %.*s %.*s", BH_SLICE_ARG(r->method),
              BH_SLICE_ARG(r->path), BH_SLICE_ARG(body));
+    if (t->on_http)
+        t->on_http(t);
     t->respond = done;
     t->hook_ud = ud;
     t->hook_handle = handle;
@@ -120,7 +122,9 @@ static void hook_open(struct bh_hooks *h, struct bh_subscriber *s) {
 static void hook_message(struct bh_hooks *h, struct bh_subscriber *s, enum bh_opcode opcode,
                          struct bh_slice data) {
     the_test->messages++;
-    if (the_test->echo)
+    if (the_test->on_message)
+        the_test->on_message(the_test, s, data);
+    else if (the_test->echo)
         s->vt->send(s, opcode, data);
 }
 static void hook_close(struct bh_hooks *h, struct bh_subscriber *s, unsigned code,

@@ -68,6 +68,9 @@ struct test {
     bh_handle hook_handle;
     int cancelled, opened, closed, messages;
     bool echo;
+    /* instead: */
+    void (*on_message)(struct test *t, struct bh_subscriber *s, struct bh_slice data);
+    void (*on_http)(struct test *t); /* before the answer */
     unsigned close_code;
     char close_reason[128];
     struct bh_subscriber *last; /* the one that opened last */
