@@ -1,0 +1,305 @@
+/* Streams that take turns: put off, read again, moved, closed, indebted. */
+#include "io_test.h"
+
+#include "bellhop/io/stream.h"
+
+#include <string.h>
+
+static struct bh_loop *loop;
+
+struct owner {
+    struct bh_stream stream;
+    unsigned datas, turns, ends;
+    size_t bytes;
+    unsigned takes_us;    /* each data */
+    bool put_off_in_data; /* once */
+    void (*in_turn)(struct owner *o);
+};
+
+static struct owner *of(struct bh_stream *s) {
+    return BH_CONTAINER_OF(s, struct owner, stream);
+}
+
+static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
+    struct owner *o = of(s);
+    assert_false(bh_stream_is_put_off(s));
+    o->datas++;
+    o->bytes += n;
+    bh_clock_fake_advance_us(o->takes_us);
+    if (o->put_off_in_data)
+        bh_stream_put_off(s);
+    o->put_off_in_data = false;
+}
+
+static void on_end(struct bh_stream *s, int error) {
+    of(s)->ends++;
+}
+
+static void on_writable(struct bh_stream *s) {}
+
+static void on_turn(struct bh_stream *s) {
+    struct owner *o = of(s);
+    assert_false(bh_stream_is_put_off(s));
+    o->turns++;
+    if (o->in_turn)
+        o->in_turn(o);
+}
+
+static const struct bh_stream_callbacks callbacks = {on_data, on_end, on_writable, on_turn};
+
+static int setup(void **state) {
+    bh_clock_fake(1000, 0);
+    loop = bh_loop_new();
+    return 0;
+}
+
+static int teardown(void **state) {
+    bh_loop_free(loop);
+    bh_clock_real();
+    return 0;
+}
+
+static void open_pair(struct owner *o, int *peer) {
+    int fds[2];
+    test_unix_pair(fds);
+    *peer = fds[0];
+    *o = (struct owner){0};
+    bh_stream_init(&o->stream, loop, fds[1], &callbacks);
+    bh_stream_read(&o->stream, true);
+}
+
+static void close_pair(struct owner *o, int peer) {
+    bh_stream_close(&o->stream);
+    close(peer);
+    bh_loop_tick(loop, false);
+}
+
+static void put(int fd, size_t n) {
+    static const char bytes[256 * 1024];
+    assert_int_equal(write(fd, bytes, n), n);
+}
+
+static void tick(void) {
+    bh_loop_tick(loop, false);
+}
+
+static void data_comes_with_the_turn(void **state) {
+    struct owner o;
+    int peer;
+    open_pair(&o, &peer);
+    put(peer, 10);
+    bh_stream_put_off(&o.stream);
+    bh_stream_put_off(&o.stream); /* twice is once */
+    assert_true(bh_stream_is_put_off(&o.stream));
+    tick();
+    assert_int_equal(o.turns, 1);
+    assert_int_equal(o.datas, 1);
+    put(peer, 10);
+    bh_loop_tick(loop, true); /* watched again */
+    assert_int_equal(o.turns, 1);
+    assert_int_equal(o.datas, 2);
+    close_pair(&o, peer);
+}
+
+static void a_turn_without_reading(void **state) {
+    struct owner o;
+    int peer;
+    open_pair(&o, &peer);
+    put(peer, 10);
+    bh_stream_put_off(&o.stream);
+    bh_stream_read(&o.stream, false);
+    tick();
+    tick();
+    assert_int_equal(o.turns, 1);
+    assert_int_equal(o.datas, 0);
+    bh_stream_read(&o.stream, true);
+    bh_loop_tick(loop, true);
+    assert_int_equal(o.datas, 1);
+    close_pair(&o, peer);
+}
+
+static void put_off_again(struct owner *o) {
+    if (o->turns < 3)
+        bh_stream_put_off(&o->stream);
+}
+
+static void no_data_while_put_off(void **state) {
+    struct owner o;
+    int peer;
+    open_pair(&o, &peer);
+    put(peer, 200 * 1024); /* more than one buffer */
+    o.put_off_in_data = true;
+    o.in_turn = put_off_again;
+    tick();
+    assert_int_equal(o.datas, 1);
+    for (int i = 0; i < 5 && o.turns < 3; i++) {
+        assert_int_equal(o.datas, 1);
+        bh_loop_tick(loop, true);
+    }
+    for (int i = 0; i < 5; i++)
+        tick();
+    assert_int_equal(o.bytes, 200 * 1024);
+    close_pair(&o, peer);
+}
+
+static void close_it(struct owner *o) {
+    bh_stream_close(&o->stream);
+}
+
+static void closing_while_put_off(void **state) {
+    struct owner a, b;
+    int peers[2];
+    open_pair(&a, &peers[0]);
+    open_pair(&b, &peers[1]);
+    bh_stream_put_off(&a.stream);
+    bh_stream_put_off(&b.stream);
+    bh_stream_close(&a.stream);
+    assert_false(bh_stream_is_put_off(&a.stream));
+    bh_stream_put_off(&a.stream); /* closed: nothing happens */
+    b.in_turn = close_it;
+    put(peers[1], 10);
+    tick();
+    assert_int_equal(a.turns, 0);
+    assert_int_equal(b.turns, 1);
+    assert_int_equal(b.datas, 0);
+    close_pair(&a, peers[0]);
+    close_pair(&b, peers[1]);
+}
+
+static void moving_while_put_off(void **state) {
+    struct owner o, other = {0};
+    int peer;
+    open_pair(&o, &peer);
+    put(peer, 10);
+    bh_stream_put_off(&o.stream);
+    bh_stream_move(&other.stream, &o.stream, &callbacks);
+    assert_false(bh_stream_is_put_off(&o.stream));
+    assert_true(bh_stream_is_put_off(&other.stream));
+    tick();
+    assert_int_equal(o.turns, 0);
+    assert_int_equal(other.turns, 1);
+    assert_int_equal(other.datas, 1);
+    close_pair(&other, peer);
+}
+
+static void freeing_the_loop_while_put_off(void **state) {
+    struct owner o;
+    int peer;
+    struct bh_loop *before = loop;
+    loop = bh_loop_new();
+    open_pair(&o, &peer);
+    o.in_turn = close_it;
+    bh_stream_put_off(&o.stream);
+    bh_loop_free(loop);
+    assert_int_equal(o.turns, 1);
+    close(peer);
+    loop = before;
+}
+
+static void one_step(struct owner *o, int peer) {
+    unsigned before = o->datas;
+    put(peer, 1);
+    for (int i = 0; i < 3 && o->datas == before; i++)
+        tick();
+    assert_int_equal(o->datas, before + 1);
+}
+
+static void costly_streams_wait_behind_others(void **state) {
+    struct owner costly, light;
+    int peers[2];
+    open_pair(&costly, &peers[0]);
+    open_pair(&light, &peers[1]);
+    costly.takes_us = 240;
+    for (int i = 0; i < 5; i++) {
+        one_step(&costly, peers[0]);
+        one_step(&light, peers[1]);
+    }
+    assert_int_equal(costly.turns, 0); /* nobody was waiting */
+    bh_stream_put_off(&light.stream);
+    put(peers[0], 1);
+    tick();
+    assert_int_equal(light.turns, 1);
+    assert_int_equal(costly.turns, 1);
+    assert_int_equal(costly.datas, 6);
+    bh_stream_put_off(&costly.stream);
+    put(peers[1], 1);
+    light.turns = 0;
+    tick();
+    assert_int_equal(light.turns, 0); /* served at once */
+    assert_int_equal(light.datas, 6);
+    close_pair(&costly, peers[0]);
+    close_pair(&light, peers[1]);
+}
+
+static void debts_are_waited_off(void **state) {
+    struct owner o;
+    int peer;
+    open_pair(&o, &peer);
+    o.takes_us = 3000;
+    one_step(&o, peer);
+    one_step(&o, peer); /* not indebted: its owner has not asked for it */
+    one_step(&o, peer);
+    bh_stream_indebt(&o.stream);
+    one_step(&o, peer); /* the first one makes it a suspect */
+    one_step(&o, peer); /* 2 ms too much */
+    assert_true(bh_stream_is_put_off(&o.stream));
+    put(peer, 1);
+    for (int ms = 0; ms < 19; ms++) {
+        tick();
+        assert_int_equal(o.datas, 5);
+        bh_clock_fake_advance(1);
+    }
+    for (int i = 0; i < 3; i++) {
+        bh_clock_fake_advance(1);
+        tick();
+    }
+    assert_int_equal(o.datas, 6);
+    bh_stream_close(&o.stream); /* in debt again */
+    bh_clock_fake_advance(2000);
+    close_pair(&o, peer);
+}
+
+/* Debtors come back in order, and none waits longer than a second. */
+static void debtors_wait_in_line(void **state) {
+    enum { MANY = 8 };
+    static struct owner owners[MANY];
+    int peers[MANY];
+    for (int i = 0; i < MANY; i++) {
+        open_pair(&owners[i], &peers[i]);
+        bh_stream_indebt(&owners[i].stream);
+        owners[i].takes_us = 41000;
+        one_step(&owners[i], peers[i]);
+    }
+    for (int i = 0; i < MANY; i++) { /* the first has to wait 400 ms, the third 1200 */
+        one_step(&owners[i], peers[i]);
+        owners[i].takes_us = 0;
+        put(peers[i], 1);
+    }
+    for (int ms = 0; ms < 1000; ms++) {
+        tick();
+        for (int i = 1; i < MANY; i++)
+            assert_true(owners[i].datas <= owners[i - 1].datas);
+        bh_clock_fake_advance(1);
+    }
+    tick();
+    tick();
+    for (int i = 0; i < MANY; i++) {
+        assert_int_equal(owners[i].datas, 3);
+        close_pair(&owners[i], peers[i]);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(data_comes_with_the_turn, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_turn_without_reading, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_data_while_put_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(closing_while_put_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(moving_while_put_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(freeing_the_loop_while_put_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(costly_streams_wait_behind_others, setup, teardown),
+        cmocka_unit_test_setup_teardown(debts_are_waited_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(debtors_wait_in_line, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
