@@ -4,7 +4,8 @@
  * the bytes never change once the buffer is shared; the decrement is acquire-release so that the
  * thread that frees has seen the last read of every other thread.
  *
- * A bh_bytes doubles, so appending n bytes one at a time costs O(n). */
+ * A bh_bytes doubles, so appending n bytes one at a time costs O(n), and no single byte costs more
+ * because many came before: see bh_regrow. */
 #include "bellhop/base/buf.h"
 
 #include "bellhop/base/error.h"
@@ -69,7 +70,7 @@ void bh_bytes_reserve(struct bh_bytes *b, size_t extra) {
     size_t cap = grown(b, extra);
     if (!cap)
         abort();
-    b->p = bh_realloc(b->p, cap);
+    b->p = bh_regrow(b->p, b->cap, cap);
     b->cap = cap;
 }
 
@@ -77,7 +78,7 @@ int bh_bytes_try_reserve(struct bh_bytes *b, size_t extra) {
     if (extra <= b->cap - b->len)
         return 0;
     size_t cap = grown(b, extra);
-    char *p = cap ? bh_try_realloc(b->p, cap) : NULL;
+    char *p = cap ? bh_try_regrow(b->p, b->cap, cap) : NULL;
     if (!p)
         return BH_ENOMEM;
     b->p = p;
@@ -97,7 +98,7 @@ static int grow_within(struct bh_bytes *b, size_t want, size_t most) {
     size_t cap = b->cap > most / 2 ? most : b->cap * 2;
     if (cap < want)
         cap = want;
-    char *p = bh_try_realloc(b->p, cap);
+    char *p = bh_try_regrow(b->p, b->cap, cap);
     if (!p)
         return BH_ENOMEM;
     b->p = p;
@@ -157,6 +158,6 @@ void bh_bytes_clear(struct bh_bytes *b) {
 }
 
 void bh_bytes_free(struct bh_bytes *b) {
-    bh_free(b->p);
+    bh_free_grown(b->p, b->cap);
     *b = (struct bh_bytes){0};
 }
