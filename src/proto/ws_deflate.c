@@ -4,7 +4,7 @@
  * of that block are always the same and stay off the wire. Both directions let zlib write to a
  * chunk on the stack and append from there: memory follows the output, a limit is checked before
  * memory is allocated, and zlib always has enough room not to write its flush marker twice. Input
- * is passed in pieces, because zlib counts it in 32 bits.
+ * of a deflater is passed in pieces, because zlib counts it in 32 bits.
  *
  * A shared deflater or inflater is reset before a message, not after, so it does not matter how the
  * previous one ended. Thread: the owner's. */
@@ -19,6 +19,12 @@
 
 #define CHUNK (16u << 10)
 #define PIECE (1u << 20)
+
+/* Input of one step of inflating. Mostly the output costs time, but a block of 12 bytes may have a
+ * table to build and no output: 65 ns a byte. */
+#define STEP_IN (4u << 10)
+
+static _Thread_local size_t step_in = STEP_IN;
 
 #define TAIL BH_SLICE("\x00\x00\xff\xff")
 
@@ -164,6 +170,12 @@ void bh_inflater_free(struct bh_inflater *i) {
     bh_free(i);
 }
 
+void bh_inflater_begin(struct bh_inflater *i) {
+    if (!i->takeover)
+        inflateReset(&i->z);
+    i->z.avail_out = CHUNK; /* nothing is pending */
+}
+
 /* One call to zlib, up to a chunk of output or the end of a stream. */
 static int inflate_chunk(z_stream *z, size_t most, struct bh_bytes *out) {
     unsigned char chunk[CHUNK];
@@ -189,30 +201,49 @@ static int inflate_chunk(z_stream *z, size_t most, struct bh_bytes *out) {
     return 0;
 }
 
-static int inflate_bytes(z_stream *z, struct bh_slice in, size_t most, struct bh_bytes *out) {
-    while (in.n) {
-        give_input(z, &in);
-        do {
-            int r = inflate_chunk(z, most, out);
-            if (r)
-                return r;
-        } while (z->avail_in || z->avail_out == 0);
-    }
-    return 0;
+static bool has_more(const z_stream *z) {
+    return z->avail_in || z->avail_out == 0;
 }
 
-int bh_inflater_message(struct bh_inflater *i, struct bh_slice payload, uint64_t limit,
-                        struct bh_bytes *out) {
+/* Until the input that z has is used up, or the step. */
+static int inflate_piece(z_stream *z, size_t most, struct bh_bytes *out) {
+    size_t end = out->len + BH_INFLATE_STEP - CHUNK;
+    int r;
+    do
+        r = inflate_chunk(z, most, out);
+    while (r == 0 && has_more(z) && out->len <= end);
+    return r;
+}
+
+/* The tail adds no data and ends a block, unless the message was truncated. */
+static int inflate_tail(z_stream *z, size_t most, struct bh_bytes *out) {
+    size_t before = out->len;
+    z->next_in = (const Bytef *)TAIL.p;
+    z->avail_in = (uInt)TAIL.n;
+    int r = inflate_piece(z, most, out);
+    if (r)
+        return r;
+    return out->len == before && z->data_type == BETWEEN_BLOCKS ? 0 : BH_EPROTO;
+}
+
+int bh_inflater_step(struct bh_inflater *i, struct bh_slice *in, uint64_t limit,
+                     struct bh_bytes *out) {
     size_t most = limit < SIZE_MAX ? (size_t)limit : SIZE_MAX;
-    if (!i->takeover)
-        inflateReset(&i->z);
-    int r = inflate_bytes(&i->z, payload, most, out);
+    size_t piece = in->n < step_in ? in->n : step_in;
+    z_stream *z = &i->z;
+    z->next_in = (const Bytef *)in->p;
+    z->avail_in = (uInt)piece;
+    int r = has_more(z) ? inflate_piece(z, most, out) : 0;
     if (r)
         return r;
-    /* The tail adds no data and ends a block, unless the message was truncated. */
-    size_t before_tail = out->len;
-    r = inflate_bytes(&i->z, TAIL, most, out);
-    if (r)
-        return r;
-    return out->len == before_tail && i->z.data_type == BETWEEN_BLOCKS ? 0 : BH_EPROTO;
+    size_t taken = piece - z->avail_in;
+    if (taken)
+        *in = bh_slice(in->p + taken, in->n - taken);
+    if (in->n || has_more(z))
+        return BH_INFLATE_AGAIN;
+    return inflate_tail(z, most, out);
+}
+
+void bh_inflate_step_in(size_t most) {
+    step_in = most ? most : STEP_IN;
 }

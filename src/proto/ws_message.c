@@ -6,8 +6,9 @@
  * struct bh_ws_partial on the heap. It exists only while something is unfinished, so an idle
  * connection costs a pointer. It also keeps collected data alive until the next call, where
  * release_partial frees it. A compressed message is collected as it is and inflated at its end, so
- * it needs no zlib state in between; one that lies whole in the caller's bytes is inflated from
- * there.
+ * it needs no zlib state while it arrives, however slowly. One that lies whole in the caller's
+ * bytes is inflated from there, and collected only when one step of inflating is not enough
+ * (ws_inflation.h).
  *
  * A step reads either a header or payload; steps repeat until there is an event or the bytes are
  * used up. Thread: the owner of the reader. */
@@ -16,7 +17,7 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/base/utf8.h"
-#include "bellhop/proto/ws_deflate.h"
+#include "ws_inflation.h"
 
 #define CONTROL_MAX      125
 #define CLOSE_REASON_MAX (CONTROL_MAX - 2)
@@ -31,14 +32,16 @@ enum close_code {
 };
 
 struct bh_ws_partial {
-    struct bh_bytes message;   /* collected so far, or inflated */
+    struct bh_bytes message; /* collected so far, as received */
+    struct bh_inflation inflation;
     struct bh_ws_header frame; /* the current frame, when in_frame */
     uint64_t taken;            /* payload bytes of it received */
     uint32_t fragments;        /* frames of the current message */
-    struct bh_utf8 utf8;
-    uint8_t opcode; /* of the current message, 0 when none */
+    struct bh_utf8 utf8;       /* of one that is not compressed */
+    uint8_t opcode;            /* of the current message, 0 when none */
     bool compressed;
     bool in_frame;
+    bool inflating; /* the message is collected and waits for the next step */
     bool delivered; /* the caller has the message, until the next call */
     uint8_t head_len;
     uint8_t head[BH_WS_HEADER_MAX]; /* an unfinished header */
@@ -71,9 +74,15 @@ static struct bh_ws_partial *partial(struct bh_ws_reader *r) {
     return r->partial;
 }
 
+static void drop_message(struct bh_ws_partial *p) {
+    bh_inflation_end(&p->inflation);
+    bh_bytes_free(&p->message);
+    p->inflating = false;
+}
+
 static void drop_partial(struct bh_ws_reader *r) {
     if (r->partial)
-        bh_bytes_free(&r->partial->message);
+        drop_message(r->partial);
     bh_free(r->partial);
     r->partial = NULL;
 }
@@ -106,7 +115,7 @@ static int read_header(struct bh_ws_reader *r, struct input *in, struct bh_ws_he
                        const char **why) {
     struct bh_ws_partial *p = r->partial;
     size_t had = p ? p->head_len : 0;
-    bool rsv1 = r->inflater != NULL;
+    bool rsv1 = r->compression;
     if (had == 0) {
         int size = bh_ws_header_decode(bh_slice(in->p, in->n), rsv1, h, why);
         if (size > 0)
@@ -174,24 +183,52 @@ static bool handle_control(struct bh_ws_reader *r, uint8_t opcode, struct bh_sli
     return true;
 }
 
-/* Inflates a whole message and returns it. The bytes may be those of the partial message. */
-static bool deliver_inflated(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
-                             struct bh_slice compressed, struct bh_ws_event *event) {
-    struct bh_ws_partial *p = r->partial;
-    struct bh_bytes message = {0};
-    int error = bh_inflater_message(r->inflater, compressed, limits->message_bytes, &message);
-    bh_bytes_free(&p->message);
-    p->message = message;
-    p->delivered = true;
-    if (error == BH_ETOOBIG)
+static bool fail_inflating(struct bh_ws_reader *r, struct bh_ws_event *event, int error) {
+    switch (error) {
+    case BH_ETOOBIG:
         return fail(r, event, TOO_BIG, "inflated message too big");
-    if (error == BH_ENOMEM)
+    case BH_ENOMEM:
         return fail(r, event, INTERNAL_ERROR, "no memory for the message");
-    if (error)
-        return fail(r, event, INVALID_DATA, "message is not valid DEFLATE");
-    if (p->opcode == BH_WS_TEXT && !bh_utf8_valid(bh_bytes_slice(&message)))
+    case BH_EUTF8:
         return fail(r, event, INVALID_DATA, "text is not UTF-8");
-    return deliver(event, p->opcode, bh_bytes_slice(&message));
+    default:
+        return fail(r, event, INVALID_DATA, "message is not valid DEFLATE");
+    }
+}
+
+/* The message is not complete yet: its bytes have to stay. */
+static bool suspend(struct bh_ws_reader *r, struct bh_slice compressed, enum bh_ws_event_type type,
+                    struct bh_ws_event *event) {
+    struct bh_ws_partial *p = r->partial;
+    if (!p->message.len && bh_bytes_try_add(&p->message, compressed, compressed.n))
+        return fail_inflating(r, event, BH_ENOMEM);
+    p->inflating = true;
+    event->type = type;
+    return true;
+}
+
+/* One step. The compressed bytes may be those of the partial message. */
+static bool inflate(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
+                    struct bh_slice compressed, struct bh_ws_event *event) {
+    struct bh_ws_partial *p = r->partial;
+    int result = bh_inflation_step(&p->inflation, compressed, limits->message_bytes);
+    event->inflated = p->inflation.gains;
+    if (result < 0)
+        return fail_inflating(r, event, result);
+    if (result > 0)
+        return suspend(r, compressed, result == BH_INFLATION_AGAIN ? BH_WS_EV_AGAIN : BH_WS_EV_WAIT,
+                       event);
+    bh_bytes_free(&p->message);
+    p->inflating = false;
+    p->delivered = true;
+    return deliver(event, p->opcode, bh_bytes_slice(&p->inflation.out));
+}
+
+static bool begin_inflating(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
+                            struct bh_slice compressed, struct bh_ws_event *event) {
+    struct bh_ws_partial *p = r->partial;
+    bh_inflation_begin(&p->inflation, limits->inflaters, r->inflater, r, p->opcode == BH_WS_TEXT);
+    return inflate(r, limits, compressed, event);
 }
 
 /* Adds an unmasked piece of the current frame to its message. 0 or the close code. */
@@ -212,14 +249,22 @@ static unsigned add_piece(struct bh_ws_partial *p, const struct bh_ws_limits *li
     return 0;
 }
 
+static bool end_discarded(struct bh_ws_partial *p) {
+    p->opcode = 0;
+    p->fragments = 0;
+    return false;
+}
+
 static bool end_data_frame(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
                            struct bh_ws_event *event) {
     struct bh_ws_partial *p = r->partial;
     p->in_frame = false;
     if (!p->frame.fin)
         return false;
+    if (r->discarding)
+        return end_discarded(p);
     if (p->compressed)
-        return deliver_inflated(r, limits, bh_bytes_slice(&p->message), event);
+        return begin_inflating(r, limits, bh_bytes_slice(&p->message), event);
     if (!bh_utf8_complete(&p->utf8))
         return fail(r, event, INVALID_DATA, "text ends inside a character");
     p->delivered = true;
@@ -261,7 +306,7 @@ static bool read_payload(struct bh_ws_reader *r, const struct bh_ws_limits *limi
                                            bh_slice(p->control, (size_t)p->frame.length), event);
     }
     const char *why;
-    unsigned code = add_piece(p, limits, piece, &why);
+    unsigned code = r->discarding ? 0 : add_piece(p, limits, piece, &why);
     if (code)
         return fail(r, event, code, why);
     return !complete || end_data_frame(r, limits, event);
@@ -274,9 +319,11 @@ static bool read_whole_frame(struct bh_ws_reader *r, const struct bh_ws_limits *
     struct bh_slice data = take(in, (size_t)h->length);
     if (is_control(h->opcode))
         return handle_control(r, h->opcode, data, event);
+    if (r->discarding)
+        return false;
     if (h->rsv1) {
         begin_message(partial(r), h);
-        return deliver_inflated(r, limits, data, event);
+        return begin_inflating(r, limits, data, event);
     }
     if (h->opcode == BH_WS_TEXT && !bh_utf8_valid(data))
         return fail(r, event, INVALID_DATA, "text is not UTF-8");
@@ -305,12 +352,16 @@ static bool step(struct bh_ws_reader *r, const struct bh_ws_limits *limits, stru
     return read_payload(r, limits, in, event);
 }
 
-void bh_ws_reader_init(struct bh_ws_reader *r, struct bh_inflater *inflater) {
-    *r = (struct bh_ws_reader){.inflater = inflater};
+void bh_ws_reader_init(struct bh_ws_reader *r, bool compression, struct bh_inflater *inflater) {
+    *r = (struct bh_ws_reader){.compression = compression, .inflater = inflater};
 }
 
 void bh_ws_reader_deinit(struct bh_ws_reader *r) {
     drop_partial(r);
+}
+
+static bool is_inflating(const struct bh_ws_reader *r) {
+    return r->partial && r->partial->inflating;
 }
 
 void bh_ws_reader_next(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
@@ -321,11 +372,28 @@ void bh_ws_reader_next(struct bh_ws_reader *r, const struct bh_ws_limits *limits
         release_partial(r);
     if (r->ended)
         take(&input, input.n);
+    else if (is_inflating(r))
+        inflate(r, limits, bh_bytes_slice(&r->partial->message), event);
     else
         while (!step(r, limits, &input, event))
             ;
     *in = input.p;
     *n = input.n;
+}
+
+void bh_ws_reader_release(struct bh_ws_reader *r) {
+    if (r->partial)
+        release_partial(r);
+}
+
+void bh_ws_reader_discard(struct bh_ws_reader *r) {
+    struct bh_ws_partial *p = r->partial;
+    r->discarding = true;
+    if (!p || p->delivered)
+        return;
+    if (p->inflating)
+        end_discarded(p);
+    drop_message(p);
 }
 
 struct bh_buf *bh_ws_frame_new(uint8_t opcode, struct bh_slice payload) {

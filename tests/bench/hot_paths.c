@@ -53,7 +53,7 @@ static void prepare_frame(void *ud) {
 }
 
 static void read_frame(void *ud) {
-    static const struct bh_ws_limits limits = {1 << 20, 100};
+    static const struct bh_ws_limits limits = {1 << 20, 100, NULL};
     struct reading *r = ud;
     struct bh_ws_event event;
     unsigned char *at = (unsigned char *)r->copy.p;
@@ -67,7 +67,7 @@ static void read_frame(void *ud) {
 static void count_reader(const char *name, struct bh_slice payload) {
     struct path path = {name, 1000, 1, prepare_frame, read_frame};
     struct reading r = {.payload = payload};
-    bh_ws_reader_init(&r.reader, NULL);
+    bh_ws_reader_init(&r.reader, false, NULL);
     client_add_frame(&r.frame, payload);
     counting_path(&path, &r);
     counting_must(r.messages >= path.rounds, name);

@@ -1,9 +1,12 @@
-/* permessage-deflate both ways. Hostile bytes never inflate over the limit, in length or memory;
- * deflated data inflates to the original, for each window, with and without takeover. */
+/* permessage-deflate both ways. Hostile bytes never inflate over the limit, in length or memory,
+ * and steps of any size give what one call of zlib gives; deflated data inflates to the original,
+ * for each window, with and without takeover. */
 #include "bellhop/base/error.h"
 #include "bellhop/proto/ws_deflate.h"
 #include "bellhop/proto/ws_frame.h"
 #include "fuzz.h"
+
+#include <zlib.h>
 
 #define SLACK 4096 /* of memory beside the limit */
 
@@ -30,11 +33,52 @@ static struct plan make_plan(struct bh_slice *in) {
 static int inflate_exactly(struct bh_inflater *i, struct bh_slice payload, uint64_t limit,
                            struct bh_bytes *out) {
     char *copy = fuzz_exact(payload);
-    int r = bh_inflater_message(i, bh_slice(copy, payload.n), limit, out);
+    struct bh_slice rest = bh_slice(copy, payload.n);
+    int r;
+    bh_inflater_begin(i);
+    do {
+        size_t before = out->len;
+        r = bh_inflater_step(i, &rest, limit, out);
+        CHECK(out->len - before <= BH_INFLATE_STEP);
+    } while (r == BH_INFLATE_AGAIN);
     free(copy);
     CHECK(r == 0 || r == BH_ETOOBIG || r == BH_EPROTO);
     CHECK(out->len <= limit && out->cap <= limit + SLACK);
     return r;
+}
+
+/* A message without final blocks, by one call of zlib: 0, BH_EPROTO or, when it has one or is over
+ * the limit, BH_EINVAL. */
+static int inflate_at_once(struct bh_slice payload, const struct plan *plan, struct bh_bytes *out) {
+    struct bh_bytes in = {0};
+    z_stream z = {0};
+    bh_bytes_add(&in, payload);
+    bh_bytes_add(&in, BH_SLICE("\x00\x00\xff\xff"));
+    bh_bytes_reserve(out, plan->limit + 1);
+    CHECK(inflateInit2(&z, -(int)plan->window_bits) == Z_OK);
+    z.next_in = (unsigned char *)in.p;
+    z.avail_in = (unsigned)in.len;
+    z.next_out = (unsigned char *)out->p;
+    z.avail_out = (unsigned)plan->limit + 1;
+    int r = inflate(&z, Z_SYNC_FLUSH);
+    out->len = z.total_out;
+    bool over = r == Z_STREAM_END || z.avail_out == 0;
+    bool complete = r == Z_OK && z.avail_in == 0 && z.data_type == 128;
+    inflateEnd(&z);
+    bh_bytes_free(&in);
+    return over ? BH_EINVAL : complete ? 0 : BH_EPROTO;
+}
+
+static void check_steps(struct bh_slice payload, const struct plan *plan, int result,
+                        const struct bh_bytes *stepped) {
+    struct bh_bytes out = {0};
+    int r = inflate_at_once(payload, plan, &out);
+    /* zlib accepts a distance beyond the window while that is in its output buffer, and a message
+     * may be invalid behind the limit. */
+    bool stricter = (r == 0 && result == BH_EPROTO) || (r == BH_EPROTO && result == BH_ETOOBIG);
+    CHECK(r == BH_EINVAL || result == r || stricter);
+    CHECK(r || result || bh_slice_eq(bh_bytes_slice(&out), bh_bytes_slice(stepped)));
+    bh_bytes_free(&out);
 }
 
 static void inflate_hostile(struct bh_slice in, const struct plan *plan) {
@@ -43,8 +87,10 @@ static void inflate_hostile(struct bh_slice in, const struct plan *plan) {
     for (unsigned messages = 0; in.n && messages < 8; messages++) {
         struct bh_slice payload = fuzz_bytes(&in, fuzz_cut(&cuts, in.n));
         struct bh_bytes out = {0}, fresh = {0};
+        bh_inflate_step_in(plan->cuts.longest % 64);
         int r = inflate_exactly(shared, payload, plan->limit, &out);
         if (!plan->takeover) {
+            check_steps(payload, plan, r, &out);
             struct bh_inflater *i = bh_inflater_new(plan->window_bits, false);
             CHECK(inflate_exactly(i, payload, plan->limit, &fresh) == r);
             CHECK(r || bh_slice_eq(bh_bytes_slice(&out), bh_bytes_slice(&fresh)));
@@ -55,6 +101,7 @@ static void inflate_hostile(struct bh_slice in, const struct plan *plan) {
         if (r && plan->takeover)
             break;
     }
+    bh_inflate_step_in(0);
     bh_inflater_free(shared);
 }
 

@@ -1,10 +1,10 @@
 /* ws_deflate.h - permessage-deflate, RFC 7692: negotiation, and messages <-> compressed bytes.
  *
- * Without context takeover no state outlives a message, so one deflater per window size and one
- * inflater serve all connections of a thread, and an idle connection holds no zlib state. With
- * takeover a connection owns one for each direction that takes over. Without takeover the output
- * depends only on the parameters and the payload, so a message to many is compressed once per
- * window size. No sockets. Thread: any, one owner. */
+ * Without context takeover no state outlives a message, so one deflater per window size and a few
+ * inflaters (ws_inflaters.h) serve all connections of a thread, and an idle connection holds no
+ * zlib state. With takeover a connection owns one for each direction that takes over. Without
+ * takeover the output depends only on the parameters and the payload, so a message to many is
+ * compressed once per window size. No sockets. Thread: any, one owner. */
 #ifndef BELLHOP_PROTO_WS_DEFLATE_H
 #define BELLHOP_PROTO_WS_DEFLATE_H
 
@@ -54,16 +54,26 @@ void bh_deflater_reset(struct bh_deflater *d);
 
 /* --- in --- */
 
+#define BH_INFLATE_STEP  (64u << 10)
+#define BH_INFLATE_AGAIN 1
+
 struct bh_inflater; /* opaque; 7 KiB, plus the window once it is used */
 
 /* window_bits 8..15; NULL without memory. */
 struct bh_inflater *bh_inflater_new(unsigned window_bits, bool takeover);
 void bh_inflater_free(struct bh_inflater *i); /* NULL is allowed */
-/* Inflates the payload of one message, all frames together, into `out` (empty). The limit applies
- * while inflating, before memory is allocated: 0, BH_ETOOBIG over `limit` bytes, BH_EPROTO for
- * invalid or truncated DEFLATE, BH_ENOMEM. Output before an error stays in `out`. After an error
- * the inflater must not be used for that connection again; without takeover it may serve others. */
-int bh_inflater_message(struct bh_inflater *i, struct bh_slice payload, uint64_t limit,
-                        struct bh_bytes *out);
+/* A message is inflated in steps, so that its owner can do other things in between: begin, then
+ * step while it returns BH_INFLATE_AGAIN. */
+void bh_inflater_begin(struct bh_inflater *i);
+/* Takes bytes of the payload (all frames together) from *in, and appends at most BH_INFLATE_STEP
+ * bytes to `out`, which the caller does not change between steps. The limit applies while
+ * inflating, before memory is allocated: 0 when the message is complete, BH_INFLATE_AGAIN,
+ * BH_ETOOBIG over `limit` bytes in `out`, BH_EPROTO for invalid or truncated DEFLATE, BH_ENOMEM.
+ * Output before an error stays in `out`. After an error the inflater must not be used for that
+ * connection again; without takeover it may serve others, also when a message was not completed. */
+int bh_inflater_step(struct bh_inflater *i, struct bh_slice *in, uint64_t limit,
+                     struct bh_bytes *out);
+/* Tests only: a step of this thread takes at most so many bytes of the payload. 0: as usual. */
+void bh_inflate_step_in(size_t most);
 
 #endif

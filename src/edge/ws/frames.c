@@ -32,7 +32,6 @@ void bh_frames_deinit(struct bh_frames *f) {
     forget(f);
     for (size_t i = 0; i <= BH_FRAMES_BITS_MAX; i++)
         bh_deflater_free(f->deflaters[i]);
-    bh_inflater_free(f->inflater);
 }
 
 static void begin(struct bh_frames *f, struct bh_message *m) {
@@ -78,10 +77,4 @@ struct bh_buf *bh_frames_bytes(struct bh_frames *f, uint8_t opcode, struct bh_sl
                                unsigned bits) {
     struct bh_buf *frame = bits ? compress(f, opcode, payload, bits) : NULL;
     return frame ? frame : bh_ws_frame_new(opcode, payload);
-}
-
-struct bh_inflater *bh_frames_inflater(struct bh_frames *f) {
-    if (!f->inflater)
-        f->inflater = bh_inflater_new(BH_FRAMES_BITS_MAX, false);
-    return f->inflater;
 }

@@ -20,7 +20,6 @@ struct bh_frames {
     struct bh_buf *compressed[BH_FRAMES_BITS_MAX + 1]; /* by window bits; maybe `plain` again */
     struct bh_defer forget;
     struct bh_deflater *deflaters[BH_FRAMES_BITS_MAX + 1];
-    struct bh_inflater *inflater;
 };
 
 void bh_frames_init(struct bh_frames *f, struct bh_loop *loop, unsigned level);
@@ -32,7 +31,5 @@ struct bh_buf *bh_frames_message(struct bh_frames *f, struct bh_message *m, unsi
                                  bool *is_compressed);
 struct bh_buf *bh_frames_bytes(struct bh_frames *f, uint8_t opcode, struct bh_slice payload,
                                unsigned bits);
-/* For readers of connections without context takeover; NULL when out of memory. */
-struct bh_inflater *bh_frames_inflater(struct bh_frames *f);
 
 #endif

@@ -112,6 +112,8 @@ static void on_event(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
         break;
     case BH_WS_EV_PONG:
     case BH_WS_EV_NONE:
+    case BH_WS_EV_AGAIN:
+    case BH_WS_EV_WAIT:
         break;
     }
 }
@@ -164,6 +166,8 @@ static size_t read_frames(struct bh_ws_conn *ws, unsigned char *data, size_t n) 
         on_event(ws, &event);
         if (event.type == BH_WS_EV_NONE)
             break;
+        if (event.type == BH_WS_EV_AGAIN)
+            continue;
         wait_ms = charge(ws, &event);
         if (wait_ms || ws->state >= BH_WS_CONN_LEAVING)
             break;
@@ -392,11 +396,10 @@ static void start_heartbeat(struct bh_ws_conn *ws) {
 }
 
 void bh_ws_session_set_deflate(struct bh_ws_conn *ws, const struct bh_ws_deflate *deflate) {
-    struct bh_inflater *inflater = deflate->client_takeover
-                                       ? bh_inflater_new(deflate->client_bits, true)
-                                       : bh_frames_inflater(&ws->server->frames);
+    bool takeover = deflate->client_takeover;
+    struct bh_inflater *own = takeover ? bh_inflater_new(deflate->client_bits, true) : NULL;
     ws->deflate = *deflate;
-    bh_ws_reader_init(&ws->reader, inflater);
+    bh_ws_reader_init(&ws->reader, own || !takeover, own);
 }
 
 void bh_ws_session_start(struct bh_ws_conn *ws, struct bh_stream *from, struct bh_buf *answer,

@@ -59,8 +59,7 @@ void bh_ws_conn_free(struct bh_ws_conn *ws) {
     else
         bh_buf_unref(ws->opening.close_frame);
     bh_deflater_free(ws->deflater);
-    if (ws->deflate.client_takeover)
-        bh_inflater_free(ws->reader.inflater);
+    bh_inflater_free(ws->reader.inflater);
     if (ws->counted_ip)
         bh_admission_release_address(admission, &ws->ip);
     if (ws->has_socket)
@@ -172,7 +171,7 @@ struct bh_ws_conn *bh_ws_conn_new(struct bh_ws_server *s, const struct bh_ip *ip
     ws->registered = true;
     if (protocol.n)
         memcpy(ws->protocol, protocol.p, protocol.n);
-    bh_ws_reader_init(&ws->reader, NULL);
+    bh_ws_reader_init(&ws->reader, false, NULL);
     bh_list_append(&s->conns, &ws->node);
     bh_admission_enter(s->admission);
     return ws;

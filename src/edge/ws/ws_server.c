@@ -42,14 +42,16 @@ void bh_ws_server_init(struct bh_ws_server *s, const struct bh_edge_config *conf
                                .worker = worker,
                                .loop = worker->loop,
                                .admission = admission,
-                               .limits = {config->message_bytes, config->fragments}};
+                               .limits = {config->message_bytes, config->fragments, &s->inflaters}};
     bh_list_init(&s->conns);
     bh_frames_init(&s->frames, s->loop, config->deflate.level);
+    bh_inflaters_init(&s->inflaters, NULL);
     bh_timer_init(&s->drain_step, s->loop, on_drain_step);
 }
 
 void bh_ws_server_deinit(struct bh_ws_server *s) {
     while (!bh_list_empty(&s->conns))
         bh_ws_conn_free(BH_CONTAINER_OF(s->conns.next, struct bh_ws_conn, node));
+    bh_inflaters_deinit(&s->inflaters);
     bh_frames_deinit(&s->frames);
 }

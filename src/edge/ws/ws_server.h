@@ -5,6 +5,7 @@
 #define BELLHOP_EDGE_WS_SERVER_H
 
 #include "bellhop/edge/config.h"
+#include "bellhop/proto/ws_inflaters.h"
 #include "bellhop/proto/ws_message.h"
 #include "limits/admission.h"
 #include "ws/frames.h"
@@ -15,6 +16,7 @@ struct bh_ws_server {
     struct bh_loop *loop;
     struct bh_admission *admission;
     struct bh_ws_limits limits;
+    struct bh_inflaters inflaters;
     struct bh_list conns; /* struct bh_ws_conn */
     struct bh_frames frames;
     struct bh_timer drain_step;

@@ -11,7 +11,7 @@ static void expect_within(struct bh_bytes *stream, const struct bh_ws_limits *li
                           const char *expected) {
     for (int cut = 0; cut < CUTS; cut++) {
         struct bh_bytes transcript = {0};
-        read_cut(bh_bytes_slice(stream), limits, NULL, cut, &transcript);
+        read_cut(bh_bytes_slice(stream), limits, PLAIN, cut, &transcript);
         assert_bytes(&transcript, expected);
         bh_bytes_free(&transcript);
     }
@@ -59,7 +59,7 @@ static void a_whole_frame_is_not_copied(void **state) {
     struct bh_bytes s = {0};
     add_frame(&s, FIN | BH_WS_TEXT, BH_SLICE("where it lies"));
     struct bh_ws_reader r;
-    bh_ws_reader_init(&r, NULL);
+    bh_ws_reader_init(&r, false, NULL);
     unsigned char *in = (unsigned char *)s.p;
     size_t n = s.len;
     struct bh_ws_event e;
@@ -249,7 +249,7 @@ static void every_close_code(void **state) {
         bool valid = bh_ws_close_code_valid(code);
         snprintf(expected, sizeof expected, valid ? "close %u |" : "error 1002|", code);
         add_close(&s, code, "");
-        read_cut(bh_bytes_slice(&s), &roomy, NULL, (int)(code % 3), &transcript);
+        read_cut(bh_bytes_slice(&s), &roomy, PLAIN, (int)(code % 3), &transcript);
         assert_bytes(&transcript, expected);
         bh_bytes_free(&s);
         bh_bytes_free(&transcript);
@@ -310,7 +310,7 @@ static void limits_that_shrink_inside_a_message(void **state) {
     const struct bh_ws_limits small = {.message_bytes = 3, .fragments = 1000};
     struct bh_bytes s = {0}, transcript = {0};
     struct bh_ws_reader r;
-    bh_ws_reader_init(&r, NULL);
+    bh_ws_reader_init(&r, false, NULL);
     add_frame(&s, BH_WS_TEXT, BH_SLICE("0123456789"));
     feed(&r, &roomy, bh_bytes_slice(&s), &transcript);
     bh_bytes_clear(&s);
@@ -341,7 +341,7 @@ static void fragments_at_the_limit(void **state) {
 static void an_idle_reader_owns_nothing(void **state) {
     struct bh_bytes s = {0}, transcript = {0};
     struct bh_ws_reader r;
-    bh_ws_reader_init(&r, NULL);
+    bh_ws_reader_init(&r, false, NULL);
     add_frame(&s, FIN | BH_WS_TEXT, BH_SLICE("cut"));
     add_frame(&s, BH_WS_BINARY, BH_SLICE("frag"));
     add_frame(&s, FIN | BH_WS_PING, BH_SLICE("ping"));
@@ -360,7 +360,7 @@ static void an_ended_reader_owns_nothing(void **state) {
     for (int close = 0; close < 2; close++) {
         struct bh_bytes s = {0}, transcript = {0};
         struct bh_ws_reader r;
-        bh_ws_reader_init(&r, NULL);
+        bh_ws_reader_init(&r, false, NULL);
         add_frame(&s, BH_WS_TEXT, BH_SLICE("unfinished"));
         if (close)
             add_close(&s, 1000, "bye");
@@ -386,7 +386,7 @@ static void without_memory(void **state) {
     for (unsigned nth = 1; refused; nth++) {
         struct bh_bytes transcript = {0};
         bh_mem_fail_nth(nth);
-        read_cut(bh_bytes_slice(&s), &roomy, NULL, 2, &transcript);
+        read_cut(bh_bytes_slice(&s), &roomy, PLAIN, 2, &transcript);
         bh_mem_fail_nth(0);
         refused = bh_slice_eq(bh_bytes_slice(&transcript), BH_SLICE("error 1011|"));
         assert_true(refused || bh_slice_starts(bh_bytes_slice(&transcript), BH_SLICE("text ")));
@@ -412,7 +412,7 @@ static void mutated_streams_read_alike_however_cut(void **state) {
         for (unsigned flips = test_random() % 4; flips; flips--)
             s.p[test_random() % s.len] ^= (char)(1 << test_random() % 8);
         for (int cut = 0; cut < 3; cut++)
-            read_cut(bh_bytes_slice(&s), &limits, NULL, cut, &transcript[cut]);
+            read_cut(bh_bytes_slice(&s), &limits, PLAIN, cut, &transcript[cut]);
         for (int cut = 0; cut < 3; cut++)
             assert_true(
                 bh_slice_eq(bh_bytes_slice(&transcript[0]), bh_bytes_slice(&transcript[cut])));

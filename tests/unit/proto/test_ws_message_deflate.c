@@ -30,23 +30,27 @@ static void add_compressed(struct bh_bytes *to, uint8_t opcode, struct bh_slice 
     bh_bytes_free(&payload);
 }
 
-static void expect_with(struct bh_bytes *stream, const struct bh_ws_limits *limits, bool takeover,
-                        const char *expected) {
-    for (int cut = 0; cut < CUTS; cut++) {
-        struct bh_bytes transcript = {0};
-        struct bh_inflater *inflater = bh_inflater_new(15, takeover);
-        read_cut(bh_bytes_slice(stream), limits, inflater, cut, &transcript);
-        assert_bytes(&transcript, expected);
-        bh_inflater_free(inflater);
-        bh_bytes_free(&transcript);
-    }
+/* In steps as they are, and suspended after each byte, and after some. */
+static void expect_with(struct bh_bytes *stream, const struct bh_ws_limits *limits,
+                        enum compression how, const char *expected) {
+    bool is_long = stream->len > 3000;
+    const size_t steps[] = {0, is_long ? 1000 : 1, is_long ? 333 : 3};
+    for (int cut = 0; cut < CUTS; cut++)
+        for (size_t i = 0; i < COUNT(steps); i++) {
+            struct bh_bytes transcript = {0};
+            bh_inflate_step_in(steps[i]);
+            read_cut(bh_bytes_slice(stream), limits, how, cut, &transcript);
+            bh_inflate_step_in(0);
+            assert_bytes(&transcript, expected);
+            bh_bytes_free(&transcript);
+        }
 }
 
 /* Also frees the stream. */
 static void expect_within(struct bh_bytes *stream, const struct bh_ws_limits *limits,
                           const char *expected) {
-    expect_with(stream, limits, false, expected);
-    expect_with(stream, limits, true, expected);
+    expect_with(stream, limits, NO_TAKEOVER, expected);
+    expect_with(stream, limits, TAKEOVER, expected);
     bh_bytes_free(stream);
 }
 
@@ -89,10 +93,8 @@ static void compressed_among_plain(void **state) {
                              "close 1000 bye|");
     for (int cut = 0; cut < CUTS; cut++) {
         struct bh_bytes transcript = {0};
-        struct bh_inflater *inflater = bh_inflater_new(15, cut % 2);
-        read_cut(bh_bytes_slice(&s), &roomy, inflater, cut, &transcript);
+        read_cut(bh_bytes_slice(&s), &roomy, cut % 2 ? TAKEOVER : NO_TAKEOVER, cut, &transcript);
         assert_true(bh_slice_eq(bh_bytes_slice(&transcript), bh_bytes_slice(&expected)));
-        bh_inflater_free(inflater);
         bh_bytes_free(&transcript);
     }
     bh_bytes_free(&expected);
@@ -122,8 +124,9 @@ static void takeover(void **state) {
     add_frame(&s, FIN | RSV1 | BH_WS_TEXT, AGAIN_BYTES);
     add_frame(&s, RSV1 | BH_WS_BINARY, bh_slice(AGAIN_BYTES.p, 3));
     add_frame(&s, FIN | BH_WS_CONTINUATION, bh_slice(AGAIN_BYTES.p + 3, 2));
-    expect_with(&s, &roomy, true, "text Hello|text is not in the window|text Hello|binary Hello|");
-    expect_with(&s, &roomy, false, "text Hello|text is not in the window|error 1007|");
+    expect_with(&s, &roomy, TAKEOVER,
+                "text Hello|text is not in the window|text Hello|binary Hello|");
+    expect_with(&s, &roomy, NO_TAKEOVER, "text Hello|text is not in the window|error 1007|");
     bh_bytes_free(&s);
 }
 
@@ -141,34 +144,6 @@ static void long_messages(void **state) {
         bh_bytes_free(&expected);
         bh_bytes_free(&data);
     }
-}
-
-/* Two clients in turn, one unfinished message each, one inflater for both. */
-static void readers_share_an_inflater(void **state) {
-    struct bh_inflater *inflater = bh_inflater_new(15, false);
-    struct bh_ws_reader readers[2];
-    struct bh_bytes streams[2] = {{0}}, transcript[2] = {{0}};
-    for (int k = 0; k < 2; k++)
-        bh_ws_reader_init(&readers[k], inflater);
-    for (int round = 0; round < 10; round++) {
-        add_compressed(&streams[0], BH_WS_TEXT, BH_SLICE("one, one, one, one"));
-        add_compressed(&streams[1], BH_WS_TEXT, BH_SLICE("two two two two"));
-    }
-    for (size_t i = 0; i < streams[0].len || i < streams[1].len; i++)
-        for (int k = 0; k < 2; k++)
-            if (i < streams[k].len)
-                feed(&readers[k], &roomy, bh_slice(streams[k].p + i, 1), &transcript[k]);
-    for (int k = 0; k < 2; k++) {
-        struct bh_bytes expected = {0};
-        for (int round = 0; round < 10; round++)
-            bh_bytes_adds(&expected, k ? "text two two two two|" : "text one, one, one, one|");
-        assert_true(bh_slice_eq(bh_bytes_slice(&transcript[k]), bh_bytes_slice(&expected)));
-        bh_bytes_free(&expected);
-        bh_bytes_free(&streams[k]);
-        bh_bytes_free(&transcript[k]);
-        bh_ws_reader_deinit(&readers[k]);
-    }
-    bh_inflater_free(inflater);
 }
 
 /* --- refusals --- */
@@ -208,7 +183,7 @@ static void compression_that_was_not_agreed_on(void **state) {
     add_frame(&s, FIN | RSV1 | BH_WS_TEXT, HELLO_BYTES);
     for (int cut = 0; cut < CUTS; cut++) {
         struct bh_bytes transcript = {0};
-        read_cut(bh_bytes_slice(&s), &roomy, NULL, cut, &transcript);
+        read_cut(bh_bytes_slice(&s), &roomy, PLAIN, cut, &transcript);
         assert_bytes(&transcript, "text plain|error 1002|");
         bh_bytes_free(&transcript);
     }
@@ -314,23 +289,25 @@ static void limits_of_what_is_gathered(void **state) {
 
 /* The frame is inflated from the input; the result is valid until the next call. */
 static void an_idle_reader_owns_nothing(void **state) {
-    struct bh_inflater *inflater = bh_inflater_new(15, false);
+    struct bh_inflaters inflaters;
+    bh_inflaters_init(&inflaters, NULL);
+    const struct bh_ws_limits limits = {1 << 20, 1000, &inflaters};
     for (size_t step = 1; step < 20; step++) {
         struct bh_bytes s = {0}, transcript = {0};
         struct bh_ws_reader r;
-        bh_ws_reader_init(&r, inflater);
+        bh_ws_reader_init(&r, true, NULL);
         add_frame(&s, FIN | RSV1 | BH_WS_TEXT, HELLO_BYTES);
         add_frame(&s, RSV1 | BH_WS_TEXT, bh_slice(HELLO, 3));
         add_frame(&s, FIN | BH_WS_CONTINUATION, bh_slice(HELLO "\0" + 3, 4));
         for (size_t i = 0; i < s.len; i += step)
-            feed(&r, &roomy, bh_slice(s.p + i, s.len - i < step ? s.len - i : step), &transcript);
+            feed(&r, &limits, bh_slice(s.p + i, s.len - i < step ? s.len - i : step), &transcript);
         assert_bytes(&transcript, "text Hello|text Hello|");
         assert_null(r.partial);
         bh_ws_reader_deinit(&r);
         bh_bytes_free(&s);
         bh_bytes_free(&transcript);
     }
-    bh_inflater_free(inflater);
+    bh_inflaters_deinit(&inflaters);
 }
 
 static void a_message_is_lent(void **state) {
@@ -338,15 +315,20 @@ static void a_message_is_lent(void **state) {
     struct bh_bytes s = {0};
     add_frame(&s, FIN | RSV1 | BH_WS_TEXT, HELLO_BYTES);
     add_frame(&s, FIN | RSV1 | BH_WS_TEXT, AGAIN_BYTES);
+    add_frame(&s, FIN | RSV1 | BH_WS_TEXT, AGAIN_BYTES);
     struct bh_ws_reader r;
-    bh_ws_reader_init(&r, inflater);
+    bh_ws_reader_init(&r, true, inflater);
     unsigned char *in = (unsigned char *)s.p;
     size_t n = s.len;
     struct bh_ws_event e;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         bh_ws_reader_next(&r, &roomy, &in, &n, &e);
         assert_slice(e.data, "Hello");
         assert_non_null(r.partial);
+        if (i == 0) {
+            bh_ws_reader_release(&r);
+            assert_null(r.partial);
+        }
     }
     /* Ending in between frees it, too. */
     bh_ws_reader_deinit(&r);
@@ -364,14 +346,12 @@ static void without_memory(void **state) {
     bool refused = true;
     for (unsigned nth = 1; refused; nth++) {
         struct bh_bytes transcript = {0};
-        struct bh_inflater *inflater = bh_inflater_new(15, false);
         bh_mem_fail_nth(nth);
-        read_cut(bh_bytes_slice(&s), &roomy, inflater, 2, &transcript);
+        read_cut(bh_bytes_slice(&s), &roomy, NO_TAKEOVER, 2, &transcript);
         bh_mem_fail_nth(0);
         refused = bh_slice_eq(bh_bytes_slice(&transcript), BH_SLICE("error 1011|"));
         assert_true(refused || bh_slice_starts(bh_bytes_slice(&transcript), BH_SLICE("text ")));
         assert_true(refused || nth > 3);
-        bh_inflater_free(inflater);
         bh_bytes_free(&transcript);
     }
     bh_bytes_free(&s);
@@ -394,11 +374,11 @@ static void mutated_streams_read_alike_however_cut(void **state) {
         for (unsigned flips = test_random() % 4; flips; flips--)
             s.p[test_random() % s.len] ^= (char)(1 << test_random() % 8);
         for (int cut = 0; cut < 3; cut++) {
-            struct bh_inflater *inflater = bh_inflater_new(15, true);
-            read_cut(bh_bytes_slice(&s), &limits, inflater, cut, &transcript[cut]);
+            bh_inflate_step_in((size_t)cut * 2);
+            read_cut(bh_bytes_slice(&s), &limits, TAKEOVER, cut, &transcript[cut]);
+            bh_inflate_step_in(0);
             assert_true(
                 bh_slice_eq(bh_bytes_slice(&transcript[0]), bh_bytes_slice(&transcript[cut])));
-            bh_inflater_free(inflater);
         }
         for (int cut = 0; cut < 3; cut++)
             bh_bytes_free(&transcript[cut]);
@@ -413,7 +393,6 @@ int main(void) {
         cmocka_unit_test(fragments),
         cmocka_unit_test(takeover),
         cmocka_unit_test(long_messages),
-        cmocka_unit_test(readers_share_an_inflater),
         cmocka_unit_test(reserved_bits_in_the_wrong_place),
         cmocka_unit_test(compression_that_was_not_agreed_on),
         cmocka_unit_test(what_is_no_deflate),

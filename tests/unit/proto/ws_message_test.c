@@ -42,7 +42,7 @@ void add_data(struct bh_bytes *to, struct bh_slice data) {
     bh_bytes_addf(to, "%zu bytes %08x", data.n, sum);
 }
 
-static void add_event(struct bh_bytes *to, const struct bh_ws_event *e) {
+void add_event(struct bh_bytes *to, const struct bh_ws_event *e) {
     static const char *const names[] = {"none", "message", "ping", "pong", "close", "error"};
     if (e->type == BH_WS_EV_ERROR) {
         assert_non_null(e->why);
@@ -67,7 +67,8 @@ void feed(struct bh_ws_reader *r, const struct bh_ws_limits *limits, struct bh_s
     struct bh_ws_event e;
     do {
         bh_ws_reader_next(r, limits, &at, &n, &e);
-        if (e.type != BH_WS_EV_NONE)
+        assert_int_not_equal(e.type, BH_WS_EV_WAIT);
+        if (e.type != BH_WS_EV_NONE && e.type != BH_WS_EV_AGAIN)
             add_event(transcript, &e);
     } while (e.type != BH_WS_EV_NONE);
     assert_int_equal(n, 0);
@@ -75,14 +76,26 @@ void feed(struct bh_ws_reader *r, const struct bh_ws_limits *limits, struct bh_s
     test_exact_free(exact);
 }
 
-void read_cut(struct bh_slice stream, const struct bh_ws_limits *limits,
-              struct bh_inflater *inflater, int cut, struct bh_bytes *transcript) {
+static void never_woken(struct bh_ws_reader *r) {
+    fail();
+}
+
+void read_cut(struct bh_slice stream, const struct bh_ws_limits *limits, enum compression how,
+              int cut, struct bh_bytes *transcript) {
     struct bh_ws_reader r;
-    bh_ws_reader_init(&r, inflater);
+    struct bh_inflaters inflaters;
+    struct bh_ws_limits all = *limits;
+    struct bh_inflater *own = how == TAKEOVER ? bh_inflater_new(15, true) : NULL;
+    bh_inflaters_init(&inflaters, never_woken);
+    all.inflaters = &inflaters;
+    bh_ws_reader_init(&r, how != PLAIN, own);
     while (stream.n) {
         size_t n = test_cut(cut, stream.n);
-        feed(&r, limits, bh_slice(stream.p, n), transcript);
+        feed(&r, &all, bh_slice(stream.p, n), transcript);
         stream = bh_slice(stream.p + n, stream.n - n);
     }
     bh_ws_reader_deinit(&r);
+    assert_int_equal(inflaters.held, 0);
+    bh_inflaters_deinit(&inflaters);
+    bh_inflater_free(own);
 }
