@@ -87,6 +87,7 @@ return {
         -- better, and keeps up to 300 KiB for each connection that uses it; "off".
         compression = "no_takeover",
         compression_threshold = 1 * KiB, -- smaller messages are sent as they are
+        compression_max = 256 * KiB, -- so are larger ones, which would take long; 0: no limit
         compression_level = 1, -- 1 (fast) to 9 (small)
         compression_window_bits = 15, -- 9 to 15
         -- What happens to a client's message that no on_message hook handles: "refuse" closes the

@@ -40,7 +40,7 @@ struct bh_config {
     char *on_slow, *client_messages;
     struct bh_strings origins;
     char *compression;
-    uint64_t compression_threshold, compression_level, compression_window_bits;
+    uint64_t compression_threshold, compression_max, compression_level, compression_window_bits;
 
     struct bh_strings api_keys, cors_origins;
 

@@ -126,6 +126,8 @@ const struct bh_config_key bh_config_keys[] = {
      "similar messages better, for up to 300 KiB for each connection."},
     {"websocket.compression_threshold", BYTES, AT(compression_threshold), 0, MIB, "1024", NULL,
      "Smaller messages are not compressed."},
+    {"websocket.compression_max", BYTES, AT(compression_max), 0, 1024 * MIB, "262144", NULL,
+     "Larger messages are not compressed either: it takes too long in one piece. 0: no limit."},
     {"websocket.compression_level", COUNT, AT(compression_level), 1, 9, "1", NULL,
      "From 1 (fast) to 9 (small)."},
     {"websocket.compression_window_bits", COUNT, AT(compression_window_bits), 9, 15, "15", NULL,

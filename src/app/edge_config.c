@@ -192,6 +192,14 @@ static void set_deflate(const struct bh_config *c, struct bh_edge_config *e) {
     e->deflate.level = (uint8_t)c->compression_level;
     e->deflate.window_bits = (uint8_t)c->compression_window_bits;
     e->deflate_threshold = c->compression_threshold;
+    e->deflate_max = c->compression_max;
+}
+
+static int check_deflate(const struct bh_config *c, char **error) {
+    if (c->compression_max == 0 || c->compression_max >= c->compression_threshold)
+        return 0;
+    return bh_app_refuse(error, "websocket.compression_max: is below compression_threshold, so "
+                                "nothing would be compressed; that is compression = \"off\"");
 }
 
 static void set_rest(const struct bh_config *c, struct bh_app_edge *out) {
@@ -211,7 +219,9 @@ int bh_app_edge_config(const struct bh_config *c, struct bh_app_edge *out, char 
     set_limits(c, &out->config);
     set_deflate(c, &out->config);
     set_rest(c, out);
-    int rc = read_addresses(c, out, error);
+    int rc = check_deflate(c, error);
+    if (!rc)
+        rc = read_addresses(c, out, error);
     if (!rc)
         rc = read_trusted(c, out, error);
     if (!rc)

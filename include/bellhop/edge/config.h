@@ -54,6 +54,7 @@ struct bh_edge_config {
 
     struct bh_ws_deflate_config deflate;
     size_t deflate_threshold;     /* smaller payloads are not compressed */
+    size_t deflate_max;           /* nor are larger ones; 0: no limit */
     bool client_messages_refused; /* no on_message hook: true closes 1008, false drops */
 
     /* POST /api/reload arrived on this worker. The callee calls bh_edge_reloaded once with the

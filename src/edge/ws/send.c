@@ -90,9 +90,12 @@ static int make_room(struct bh_ws_conn *ws, size_t n) {
 
 /* --- frames --- */
 
-/* The window bits to compress with; 0: not compressed. */
+/* The window bits to compress with; 0: not compressed. Then the client's window does not move, so
+ * the context of an own deflater stays as it is. */
 static unsigned compression_for(const struct bh_ws_conn *ws, struct bh_slice payload) {
-    bool wanted = ws->deflate.agreed && payload.n >= ws->server->config->deflate_threshold;
+    const struct bh_edge_config *config = ws->server->config;
+    bool wanted = ws->deflate.agreed && payload.n >= config->deflate_threshold &&
+                  (config->deflate_max == 0 || payload.n <= config->deflate_max);
     return wanted ? ws->deflate.server_bits : 0;
 }
 

@@ -49,6 +49,7 @@ static void the_defaults(void **state) {
     assert_slice(e->ws_paths[0], "/ws");
     assert_int_equal(e->on_slow, BH_SLOW_CLOSE);
     assert_int_equal(e->deflate.mode, BH_WS_DEFLATE_NO_TAKEOVER);
+    assert_int_equal(e->deflate_max, 256 << 10);
     assert_true(e->client_messages_refused);
 }
 
@@ -63,7 +64,8 @@ static void each_limit_is_the_one_of_its_key(void **state) {
         "    pong_timeout = 13, close_timeout = 14, handshake_timeout = 15, queue_bytes = 2016,\n"
         "    connections_per_user = 17, connections_per_tenant = 18, messages_per_second = 19,\n"
         "    bytes_per_second = 20, control_per_second = 21, compression_threshold = 22,\n"
-        "    compression_level = 3, compression_window_bits = 12, on_slow = 'drop_newest',\n"
+        "    compression_max = 23, compression_level = 3, compression_window_bits = 12, on_slow = "
+        "'drop_newest',\n"
         "    compression = 'takeover', client_messages = 'ignore' },\n"
         "}\n");
     assert_int_equal(e->connections_max, 1);
@@ -88,6 +90,7 @@ static void each_limit_is_the_one_of_its_key(void **state) {
     assert_int_equal(e->bytes_per_second, 20);
     assert_int_equal(e->control_per_second, 21);
     assert_int_equal(e->deflate_threshold, 22);
+    assert_int_equal(e->deflate_max, 23);
     assert_int_equal(e->deflate.level, 3);
     assert_int_equal(e->deflate.window_bits, 12);
     assert_int_equal(e->deflate.mode, BH_WS_DEFLATE_TAKEOVER);
@@ -100,6 +103,13 @@ static void the_choices(void **state) {
                      BH_SLOW_DROP_OLDEST);
     assert_int_equal(loaded("return { websocket = { compression = 'off' } }")->deflate.mode,
                      BH_WS_DEFLATE_OFF);
+}
+
+static void sizes_to_compress(void **state) {
+    loaded("return { websocket = { compression_threshold = 2000, compression_max = 2000 } }");
+    loaded("return { websocket = { compression_threshold = 2000, compression_max = 0 } }");
+    refused("return { websocket = { compression_threshold = 2000, compression_max = 1999 } }",
+            "websocket.compression_max: is below compression_threshold");
 }
 
 static void addresses(void **state) {
@@ -225,7 +235,7 @@ int main(void) {
         TEST(bad_addresses),     TEST(dev_is_for_loopback),
         TEST(origins),           TEST(paths_and_proxies),
         TEST(certificates),      TEST(addresses_for_administration),
-        TEST(one_address_twice),
+        TEST(one_address_twice), TEST(sizes_to_compress),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -269,3 +269,22 @@ void open_ws(struct test *t, struct client *c) {
     send_text(c, UPGRADE("/ws") "\r\n");
     expect_101(c);
 }
+
+void upgrade(struct test *t, struct client *c, const char *headers, int receive_buffer) {
+    dial_with(t, c, receive_buffer);
+    send_text(c, UPGRADE("/ws"));
+    send_text(c, headers);
+    send_text(c, "\r\n");
+}
+
+void expect_open(struct client *c, const char *extension) {
+    expect_text(c, "\r\n\r\n");
+    assert_has(c->got.p, "HTTP/1.1 101 ");
+    if (extension)
+        assert_has(c->got.p, extension);
+    else
+        assert_null(strstr(c->got.p, "Sec-WebSocket-Extensions"));
+    bh_bytes_consume(&c->got, (size_t)(strstr(c->got.p, "\r\n\r\n") + 4 - c->got.p));
+    bh_bytes_addc(&c->got, '\0');
+    c->got.len--;
+}

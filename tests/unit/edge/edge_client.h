@@ -53,5 +53,9 @@ void expect_close(struct client *c, unsigned code, const char *reason);
 void send_close(struct client *c, unsigned code);
 void expect_101(struct client *c);
 void open_ws(struct test *t, struct client *c);
+/* The same in two steps: with more headers and a receive buffer (0: the default), and with the
+ * extension that the answer must name (NULL: none). */
+void upgrade(struct test *t, struct client *c, const char *headers, int receive_buffer);
+void expect_open(struct client *c, const char *extension);
 
 #endif
