@@ -9,6 +9,7 @@
 
 static bool faked;
 static uint64_t fake_us;
+static uint64_t fake_run_us;
 static int64_t fake_wall_ms;
 
 static struct timespec now(clockid_t clock) {
@@ -26,9 +27,11 @@ uint64_t bh_clock_ms(void) {
 }
 
 uint64_t bh_clock_us(void) {
-    if (faked)
-        return fake_us;
-    return to_us(now(CLOCK_MONOTONIC));
+    if (!faked)
+        return to_us(now(CLOCK_MONOTONIC));
+    if (fake_run_us)
+        bh_clock_fake_advance_us(fake_run_us);
+    return fake_us;
 }
 
 uint64_t bh_clock_thread_us(void) {
@@ -46,6 +49,7 @@ void bh_clock_fake(uint64_t monotonic_ms, int64_t wall_ms) {
     faked = true;
     fake_us = monotonic_ms * 1000;
     fake_wall_ms = wall_ms;
+    fake_run_us = 0;
 }
 
 void bh_clock_fake_advance(uint64_t ms) {
@@ -57,6 +61,10 @@ void bh_clock_fake_advance_us(uint64_t us) {
     uint64_t before_ms = fake_us / 1000;
     fake_us += us;
     fake_wall_ms += (int64_t)(fake_us / 1000 - before_ms);
+}
+
+void bh_clock_fake_run(uint64_t us) {
+    fake_run_us = us;
 }
 
 void bh_clock_real(void) {

@@ -18,6 +18,18 @@ static void the_fake_moves_only_by_hand(void **state) {
     bh_clock_real();
 }
 
+static void the_fake_runs_when_it_is_read(void **state) {
+    bh_clock_fake(1000, 1700000000000);
+    bh_clock_fake_run(400);
+    assert_int_equal(bh_clock_us(), 1000400);
+    assert_int_equal(bh_clock_ms(), 1000);
+    assert_int_equal(bh_clock_us(), 1001200);
+    assert_int_equal(bh_clock_wall_ms(), 1700000000001);
+    bh_clock_fake_run(0);
+    assert_int_equal(bh_clock_us(), 1001200);
+    bh_clock_real();
+}
+
 static void the_real_clock_agrees_with_the_system(void **state) {
     int64_t before = (int64_t)time(NULL) - 1;
     assert_true(bh_clock_wall_ms() / 1000 >= before);
@@ -36,6 +48,7 @@ static void the_real_clock_agrees_with_the_system(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_fake_moves_only_by_hand),
+        cmocka_unit_test(the_fake_runs_when_it_is_read),
         cmocka_unit_test(the_real_clock_agrees_with_the_system),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
