@@ -30,9 +30,9 @@ static bool follow(struct bh_utf8 *u, unsigned char c) {
 }
 
 static const unsigned char *skip_ascii(const unsigned char *p, const unsigned char *end) {
-    for (uint64_t word; end - p >= (ptrdiff_t)sizeof word; p += sizeof word) {
-        memcpy(&word, p, sizeof word);
-        if (word & HIGH_BITS)
+    for (uint64_t words[2]; end - p >= (ptrdiff_t)sizeof words; p += sizeof words) {
+        memcpy(words, p, sizeof words);
+        if ((words[0] | words[1]) & HIGH_BITS)
             break;
     }
     while (p < end && *p < 0x80)

@@ -16,7 +16,10 @@ static void give_back(struct bh_inflation *x) {
 
 void bh_inflation_begin(struct bh_inflation *x, struct bh_inflaters *all, struct bh_inflater *own,
                         struct bh_ws_reader *reader, bool text) {
-    *x = (struct bh_inflation){.all = all, .own = own, .text = text, .place = {.reader = reader}};
+    x->all = all;
+    x->own = own;
+    x->text = text;
+    x->place.reader = reader;
 }
 
 static void stop(struct bh_inflation *x) {

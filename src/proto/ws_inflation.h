@@ -22,13 +22,14 @@ struct bh_inflation {
     struct bh_inflate_place place;
 };
 
-/* own: of a connection with context takeover, or NULL. The reader is the one to wake. */
+/* *x is zeroed. own: of a connection with context takeover, or NULL. The reader is the one to wake.
+ */
 void bh_inflation_begin(struct bh_inflation *x, struct bh_inflaters *all, struct bh_inflater *own,
                         struct bh_ws_reader *reader, bool text);
 /* Always the same compressed bytes, all frames together; they may be elsewhere in the next step.
  * 0: `out` is complete. Or one of the two above, BH_ETOOBIG, BH_ENOMEM, BH_EPROTO, BH_EUTF8. */
 int bh_inflation_step(struct bh_inflation *x, struct bh_slice compressed, uint64_t limit);
-/* At any time, also when it has not begun (then zeroed). Frees `out`. */
+/* At any time, also when it has not begun. Frees `out`. */
 void bh_inflation_end(struct bh_inflation *x);
 
 #endif

@@ -68,15 +68,20 @@ static bool in_message(const struct bh_ws_reader *r) {
     return r->partial && r->partial->opcode;
 }
 
+/* The bytes at the end are written before they are read. */
 static struct bh_ws_partial *partial(struct bh_ws_reader *r) {
-    if (!r->partial)
-        r->partial = bh_calloc(1, sizeof *r->partial);
+    if (!r->partial) {
+        r->partial = bh_malloc(sizeof *r->partial);
+        memset(r->partial, 0, offsetof(struct bh_ws_partial, head));
+    }
     return r->partial;
 }
 
 static void drop_message(struct bh_ws_partial *p) {
-    bh_inflation_end(&p->inflation);
-    bh_bytes_free(&p->message);
+    if (p->compressed)
+        bh_inflation_end(&p->inflation);
+    if (p->message.p)
+        bh_bytes_free(&p->message);
     p->inflating = false;
 }
 
@@ -218,7 +223,8 @@ static bool inflate(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
     if (result > 0)
         return suspend(r, compressed, result == BH_INFLATION_AGAIN ? BH_WS_EV_AGAIN : BH_WS_EV_WAIT,
                        event);
-    bh_bytes_free(&p->message);
+    if (p->message.p)
+        bh_bytes_free(&p->message);
     p->inflating = false;
     p->delivered = true;
     return deliver(event, p->opcode, bh_bytes_slice(&p->inflation.out));
@@ -360,8 +366,12 @@ void bh_ws_reader_deinit(struct bh_ws_reader *r) {
     drop_partial(r);
 }
 
-static bool is_inflating(const struct bh_ws_reader *r) {
+bool bh_ws_reader_is_inflating(const struct bh_ws_reader *r) {
     return r->partial && r->partial->inflating;
+}
+
+bool bh_ws_reader_waits(const struct bh_ws_reader *r) {
+    return r->partial && r->partial->inflation.place.state == BH_PLACE_WAITS;
 }
 
 void bh_ws_reader_next(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
@@ -372,7 +382,7 @@ void bh_ws_reader_next(struct bh_ws_reader *r, const struct bh_ws_limits *limits
         release_partial(r);
     if (r->ended)
         take(&input, input.n);
-    else if (is_inflating(r))
+    else if (bh_ws_reader_is_inflating(r))
         inflate(r, limits, bh_bytes_slice(&r->partial->message), event);
     else
         while (!step(r, limits, &input, event))

@@ -8,6 +8,7 @@
  * that a path includes its share of the tick. Each path checks that its work was done. */
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
+#include "bellhop/proto/ws_inflaters.h"
 #include "bellhop/proto/ws_message.h"
 #include "counting.h"
 #include "instance.h"
@@ -52,8 +53,10 @@ static void prepare_frame(void *ud) {
     bh_bytes_add(&r->copy, bh_bytes_slice(&r->frame));
 }
 
+static struct bh_inflaters inflaters;
+
 static void read_frame(void *ud) {
-    static const struct bh_ws_limits limits = {1 << 20, 100, NULL};
+    static const struct bh_ws_limits limits = {1 << 20, 100, &inflaters};
     struct reading *r = ud;
     struct bh_ws_event event;
     unsigned char *at = (unsigned char *)r->copy.p;
@@ -64,11 +67,25 @@ static void read_frame(void *ud) {
     } while (event.type != BH_WS_EV_NONE);
 }
 
-static void count_reader(const char *name, struct bh_slice payload) {
+/* As a browser sends it. */
+static void add_compressed(struct bh_bytes *to, struct bh_slice payload) {
+    struct bh_deflater *d = bh_deflater_new(15, 6);
+    struct bh_buf *frame = bh_deflater_frame(d, BH_WS_TEXT, payload, true);
+    size_t start = to->len;
+    client_add_frame(to, bh_slice(frame->data + 2, frame->len - 2));
+    to->p[start] = (char)frame->data[0];
+    bh_buf_unref(frame);
+    bh_deflater_free(d);
+}
+
+static void count_reader(const char *name, struct bh_slice payload, bool compressed) {
     struct path path = {name, 1000, 1, prepare_frame, read_frame};
     struct reading r = {.payload = payload};
-    bh_ws_reader_init(&r.reader, false, NULL);
-    client_add_frame(&r.frame, payload);
+    bh_ws_reader_init(&r.reader, compressed, NULL);
+    if (compressed)
+        add_compressed(&r.frame, payload);
+    else
+        client_add_frame(&r.frame, payload);
     counting_path(&path, &r);
     counting_must(r.messages >= path.rounds, name);
     bh_ws_reader_deinit(&r.reader);
@@ -77,9 +94,13 @@ static void count_reader(const char *name, struct bh_slice payload) {
 }
 
 static void count_readers(void) {
-    count_reader("frame in: reader, 20 B", text_20);
-    count_reader("frame in: reader, 128 B", text_128);
-    count_reader("frame in: reader, 128 B of UTF-8", text_utf8);
+    bh_inflaters_init(&inflaters, NULL);
+    count_reader("frame in: reader, 20 B", text_20, false);
+    count_reader("frame in: reader, 128 B", text_128, false);
+    count_reader("frame in: reader, 128 B of UTF-8", text_utf8, false);
+    count_reader("frame in: reader, 20 B, compressed", text_20, true);
+    count_reader("frame in: reader, 128 B, compressed", text_128, true);
+    bh_inflaters_deinit(&inflaters);
 }
 
 /* --- a connection that receives --- */

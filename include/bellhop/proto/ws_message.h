@@ -70,6 +70,10 @@ void bh_ws_reader_next(struct bh_ws_reader *r, const struct bh_ws_limits *limits
                        unsigned char **in, size_t *n, struct bh_ws_event *event);
 /* Frees what the last event lent: for a caller that stops before BH_WS_EV_NONE. */
 void bh_ws_reader_release(struct bh_ws_reader *r);
+/* The last event was AGAIN or WAIT. */
+bool bh_ws_reader_is_inflating(const struct bh_ws_reader *r);
+/* The last event was WAIT, and the reader has not been woken since. */
+bool bh_ws_reader_waits(const struct bh_ws_reader *r);
 /* From now on data frames are only skipped, and an unfinished message is dropped: for a connection
  * that is being closed and waits for the peer's close frame. What an event lent stays valid. */
 void bh_ws_reader_discard(struct bh_ws_reader *r);
