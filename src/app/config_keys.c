@@ -110,7 +110,8 @@ const struct bh_config_key bh_config_keys[] = {
      "more slowly. 0: no limit."},
     {"websocket.bytes_per_second", BYTES, AT(bytes_per_second), 0, 1e11, "67108864", NULL,
      "Bytes that one connection may send per second, with a burst of one second; above, it "
-     "is read more slowly. 0: no limit."},
+     "is read more slowly. A compressed message counts as what it becomes, a ping or pong as "
+     "16 bytes more than it has. 0: no limit."},
     {"websocket.control_per_second", COUNT, AT(control_per_second), 0, 1e9, "100", NULL,
      "Pings and pongs that one connection may send, with a burst of one second; more close "
      "it with 1008. 0: no limit."},

@@ -34,6 +34,8 @@ struct bh_metric bh_edge_metrics[BH_EDGE_METRIC_COUNT] = {
             "deliveries dropped because the queue was full"),
     COUNTER(BH_EDGE_COMPRESSED, "messages_compressed",
             "messages compressed, for one connection or for many"),
+    COUNTER(BH_EDGE_INFLATE_WAITS, "inflate_waits",
+            "long compressed messages that waited until others were inflated"),
     COUNTER(BH_EDGE_BYTES_IN, "bytes_in", "bytes received on WebSocket connections"),
     COUNTER(BH_EDGE_BYTES_OUT, "bytes_out", "bytes sent on WebSocket connections"),
     COUNTER(BH_EDGE_PROTOCOL_ERRORS, "protocol_errors", "connections closed for a protocol error"),

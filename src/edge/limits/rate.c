@@ -4,7 +4,7 @@
 
 /* A client that has to wait does so until half of the bucket is free, so that it continues in
  * bursts and not message by message. */
-#define BURST_US 1000000u
+#define BURST_US BH_RATE_BURST_US
 #define OWED_MAX (BURST_US + 10000000u) /* one huge message must not silence a client for hours */
 
 static void pay_back(struct bh_rate *r, uint32_t now_ms) {

@@ -6,7 +6,10 @@
 #ifndef BELLHOP_EDGE_RATE_H
 #define BELLHOP_EDGE_RATE_H
 
+#include <stdbool.h>
 #include <stdint.h>
+
+#define BH_RATE_BURST_US 1000000u
 
 enum bh_rate_of { BH_RATE_MESSAGES, BH_RATE_BYTES, BH_RATE_CONTROL, BH_RATE_COUNT };
 
@@ -19,5 +22,9 @@ struct bh_rate {
  * debt is bounded to some seconds. */
 uint32_t bh_rate_charge(struct bh_rate *r, enum bh_rate_of what, uint64_t n, uint64_t per_second,
                         uint64_t now_ms);
+/* The last charge was too much, or an earlier one that was not waited for. */
+static inline bool bh_rate_is_over(const struct bh_rate *r, enum bh_rate_of what) {
+    return r->owed_us[what] > BH_RATE_BURST_US;
+}
 
 #endif

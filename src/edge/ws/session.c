@@ -6,6 +6,10 @@
  *
  * A client above its rate is not read for a while. One that has used its share of a tick waits for
  * the stream's next turn. Either way, received bytes that have not been parsed are held.
+ *
+ * A long compressed message is inflated over many turns. Meanwhile it holds one of the worker's
+ * places, so nothing but the share of the tick may delay it: what it owes to its rate is waited off
+ * when it is complete. When all places are held the connection is not read until it is woken.
  * Thread: the worker's. */
 #include "ws/session.h"
 
@@ -16,7 +20,8 @@
 #include "limits/edge_metrics.h"
 #include "ws/send.h"
 
-#define NOT_ACCEPTED "this server accepts no messages from clients"
+#define CONTROL_BYTES 16 /* what a ping or pong costs besides its bytes */
+#define NOT_ACCEPTED  "this server accepts no messages from clients"
 
 static void arm(struct bh_ws_conn *ws, uint64_t delay);
 
@@ -110,10 +115,13 @@ static void on_event(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
     case BH_WS_EV_ERROR:
         on_violation(ws, event->code, event->why);
         break;
+    case BH_WS_EV_WAIT:
+        bh_edge_count(BH_EDGE_INFLATE_WAITS, 1);
+        bh_ws_conn_update_reading(ws);
+        break;
     case BH_WS_EV_PONG:
     case BH_WS_EV_NONE:
     case BH_WS_EV_AGAIN:
-    case BH_WS_EV_WAIT:
         break;
     }
 }
@@ -125,24 +133,47 @@ static void throttle(struct bh_ws_conn *ws, uint32_t wait_ms) {
     bh_ws_conn_update_reading(ws);
 }
 
-/* Returns after how many milliseconds the client may go on; 0: at once. */
-static uint32_t charge(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
-    const struct bh_edge_config *config = ws->server->config;
-    uint64_t now = bh_loop_now(ws->server->loop);
-    uint32_t wait_ms = 0;
-    if (ws->state != BH_WS_CONN_OPEN)
-        return 0;
-    if (event->type == BH_WS_EV_MESSAGE) {
-        wait_ms = bh_rate_charge(&ws->rate, BH_RATE_MESSAGES, 1,
-                                 BH_WS_CONN_LIMIT(ws, messages_per_second), now);
-        if (wait_ms)
-            bh_edge_count(BH_EDGE_LIMIT_MESSAGE_RATE, 1);
-    } else if (bh_rate_charge(&ws->rate, BH_RATE_CONTROL, 1, config->control_per_second, now)) {
+static uint32_t charge_bytes(struct bh_ws_conn *ws, size_t n) {
+    return bh_rate_charge(&ws->rate, BH_RATE_BYTES, n, BH_WS_CONN_LIMIT(ws, bytes_per_second),
+                          bh_loop_now(ws->server->loop));
+}
+
+static uint32_t limit_bytes(struct bh_ws_conn *ws, size_t n) {
+    uint32_t wait_ms = charge_bytes(ws, n);
+    if (wait_ms)
+        bh_edge_count(BH_EDGE_LIMIT_BYTE_RATE, 1);
+    return wait_ms;
+}
+
+static uint32_t charge_control(struct bh_ws_conn *ws) {
+    if (bh_rate_charge(&ws->rate, BH_RATE_CONTROL, 1, ws->server->config->control_per_second,
+                       bh_loop_now(ws->server->loop))) {
         bh_edge_count(BH_EDGE_LIMIT_CONTROL_RATE, 1);
         bh_ws_conn_log_end(ws, "too many pings or pongs", 1008, bh_slice(NULL, 0));
         bh_ws_conn_close(ws, 1008, BH_SLICE("too many pings or pongs"));
+        return 0;
     }
-    return wait_ms;
+    return limit_bytes(ws, CONTROL_BYTES);
+}
+
+/* Returns after how many milliseconds the client may go on; 0: at once. */
+static uint32_t charge(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
+    if (ws->state != BH_WS_CONN_OPEN)
+        return 0;
+    if (event->type == BH_WS_EV_AGAIN)
+        charge_bytes(ws, event->inflated);
+    if (event->type != BH_WS_EV_MESSAGE)
+        return event->type == BH_WS_EV_AGAIN ? 0 : charge_control(ws);
+    uint32_t wait_ms =
+        bh_rate_charge(&ws->rate, BH_RATE_MESSAGES, 1, BH_WS_CONN_LIMIT(ws, messages_per_second),
+                       bh_loop_now(ws->server->loop));
+    if (wait_ms)
+        bh_edge_count(BH_EDGE_LIMIT_MESSAGE_RATE, 1);
+    /* The earlier steps of a long message were charged and not waited for. */
+    if (event->inflated == 0 && !bh_rate_is_over(&ws->rate, BH_RATE_BYTES))
+        return wait_ms;
+    uint32_t bytes_ms = limit_bytes(ws, event->inflated);
+    return wait_ms > bytes_ms ? wait_ms : bytes_ms;
 }
 
 static void touch(struct bh_ws_conn *ws) {
@@ -155,8 +186,8 @@ static unsigned frames_till_check(const struct bh_ws_conn *ws) {
     return bh_hooks_has(ws->server->worker->hooks, BH_HOOK_MESSAGE) ? 1 : 16;
 }
 
-/* Returns how many bytes at the end are left: what the rate, the share of the tick or the end of the
- * connection did not allow. */
+/* Returns how many bytes at the end are left: what the rate, the share of the tick or the end of
+ * the connection did not allow. */
 static size_t read_frames(struct bh_ws_conn *ws, unsigned char *data, size_t n) {
     struct bh_ws_event event;
     unsigned till_check = frames_till_check(ws);
@@ -164,21 +195,22 @@ static size_t read_frames(struct bh_ws_conn *ws, unsigned char *data, size_t n) 
     for (;;) { /* until NONE, so that the reader frees the finished message */
         bh_ws_reader_next(&ws->reader, &ws->server->limits, &data, &n, &event);
         on_event(ws, &event);
-        if (event.type == BH_WS_EV_NONE)
+        if (event.type == BH_WS_EV_NONE || event.type == BH_WS_EV_WAIT)
             break;
-        if (event.type == BH_WS_EV_AGAIN)
-            continue;
         wait_ms = charge(ws, &event);
         if (wait_ms || ws->state >= BH_WS_CONN_LEAVING)
             break;
-        if (--till_check || !n)
+        if (--till_check && !ws->reader.partial) /* one that was inflated or collected is costly */
             continue;
-        if (bh_loop_share_used(ws->server->loop)) {
+        till_check = frames_till_check(ws);
+        bool has_more = n || event.type == BH_WS_EV_AGAIN;
+        if (has_more && bh_loop_share_used(ws->server->loop)) {
             bh_stream_put_off(&ws->stream);
             break;
         }
-        till_check = frames_till_check(ws);
     }
+    if (event.type != BH_WS_EV_NONE)
+        bh_ws_reader_release(&ws->reader);
     if (wait_ms && ws->state == BH_WS_CONN_OPEN)
         throttle(ws, wait_ms);
     return ws->state < BH_WS_CONN_LEAVING ? n : 0;
@@ -192,6 +224,10 @@ static void hold(struct bh_ws_conn *ws, const unsigned char *data, size_t n) {
 
 static void read_held(struct bh_ws_conn *ws) {
     struct bh_ws_rest *held = ws->open.held;
+    if (!held) { /* a message is being inflated, and nothing came behind it */
+        read_frames(ws, NULL, 0);
+        return;
+    }
     size_t left = read_frames(ws, held->data + held->at, held->len - held->at);
     held->at = held->len - left;
     if (left)
@@ -200,11 +236,10 @@ static void read_held(struct bh_ws_conn *ws) {
     ws->open.held = NULL;
 }
 
-static void charge_bytes(struct bh_ws_conn *ws, size_t n) {
-    uint32_t wait_ms =
-        bh_rate_charge(&ws->rate, BH_RATE_BYTES, n, BH_WS_CONN_LIMIT(ws, bytes_per_second),
-                       bh_loop_now(ws->server->loop));
-    if (!wait_ms || ws->state != BH_WS_CONN_OPEN || ws->open.resume_ms)
+static void charge_received(struct bh_ws_conn *ws, size_t n) {
+    uint32_t wait_ms = charge_bytes(ws, n);
+    if (!wait_ms || ws->state != BH_WS_CONN_OPEN || ws->open.resume_ms ||
+        bh_ws_reader_is_inflating(&ws->reader))
         return;
     bh_edge_count(BH_EDGE_LIMIT_BYTE_RATE, 1);
     throttle(ws, wait_ms);
@@ -219,13 +254,17 @@ static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     size_t left = read_frames(ws, data, n);
     if (left)
         hold(ws, data + n - left, left);
-    charge_bytes(ws, n);
+    charge_received(ws, n);
     if (ws->state == BH_WS_CONN_OPEN && bh_ws_conn_above_high_water(ws))
         bh_ws_conn_flush(ws); /* before the next buffer of this tick */
 }
 
 /* While the connection is open, the rate or the hooks may forbid what the share allows. */
 static bool may_read(const struct bh_ws_conn *ws) {
+    if (bh_ws_reader_is_inflating(&ws->reader))
+        return !bh_ws_reader_waits(&ws->reader);
+    if (!ws->open.held)
+        return false;
     if (ws->state == BH_WS_CONN_OPEN)
         return !ws->open.resume_ms && !ws->hook_paused;
     return ws->state == BH_WS_CONN_CLOSING;
@@ -233,7 +272,7 @@ static bool may_read(const struct bh_ws_conn *ws) {
 
 static void on_turn(struct bh_stream *s) {
     struct bh_ws_conn *ws = BH_CONTAINER_OF(s, struct bh_ws_conn, stream);
-    if (!ws->open.held || !may_read(ws))
+    if (!may_read(ws))
         return;
     read_held(ws);
     if (ws->state == BH_WS_CONN_OPEN && bh_ws_conn_above_high_water(ws))
@@ -287,7 +326,8 @@ static uint64_t check_heartbeat(struct bh_ws_conn *ws) {
     uint64_t now = bh_loop_now(ws->server->loop);
     if (config->ping_interval_ms == 0)
         return UINT64_MAX;
-    if (ws->hook_paused || ws->open.resume_ms || bh_stream_is_put_off(&ws->stream))
+    if (ws->hook_paused || ws->open.resume_ms || bh_stream_is_put_off(&ws->stream) ||
+        bh_ws_reader_waits(&ws->reader))
         touch(ws); /* not read, so silence proves nothing */
     if (ws->pinged)
         return left(now, ws->since_ms + config->pong_timeout_ms);
@@ -400,6 +440,12 @@ void bh_ws_session_set_deflate(struct bh_ws_conn *ws, const struct bh_ws_deflate
     struct bh_inflater *own = takeover ? bh_inflater_new(deflate->client_bits, true) : NULL;
     ws->deflate = *deflate;
     bh_ws_reader_init(&ws->reader, own || !takeover, own);
+}
+
+void bh_ws_session_wake(struct bh_ws_reader *r) {
+    struct bh_ws_conn *ws = BH_CONTAINER_OF(r, struct bh_ws_conn, reader);
+    bh_stream_put_off(&ws->stream);
+    bh_ws_conn_update_reading(ws);
 }
 
 void bh_ws_session_start(struct bh_ws_conn *ws, struct bh_stream *from, struct bh_buf *answer,

@@ -10,6 +10,8 @@ struct bh_ws_conn *bh_ws_session_new(struct bh_ws_server *s, const struct bh_ip 
                                      struct bh_slice protocol, struct bh_defer *opener);
 /* While opening: the compression that the 101 announces. */
 void bh_ws_session_set_deflate(struct bh_ws_conn *ws, const struct bh_ws_deflate *deflate);
+/* Its long message may be inflated now. */
+void bh_ws_session_wake(struct bh_ws_reader *r);
 /* Takes the descriptor of `from`, sends answer (a reference) before anything else, and reads `held`
  * as the first bytes from the client. */
 void bh_ws_session_start(struct bh_ws_conn *ws, struct bh_stream *from, struct bh_buf *answer,

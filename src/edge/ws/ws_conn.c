@@ -99,7 +99,8 @@ bool bh_ws_conn_above_high_water(const struct bh_ws_conn *ws) {
 }
 
 void bh_ws_conn_update_reading(struct bh_ws_conn *ws) {
-    bool unwanted = ws->hook_paused || ws->open.resume_ms || bh_ws_conn_above_high_water(ws);
+    bool unwanted = ws->hook_paused || ws->open.resume_ms || bh_ws_conn_above_high_water(ws) ||
+                    bh_ws_reader_waits(&ws->reader);
     bh_stream_read(&ws->stream, ws->state != BH_WS_CONN_OPEN || !unwanted);
 }
 
@@ -128,6 +129,7 @@ static void begin_close(struct bh_ws_conn *ws, enum bh_ws_conn_state next, unsig
     if (ws->state != BH_WS_CONN_OPEN)
         return; /* the hooks' on_close may have dropped it */
     ws->state = (unsigned char)next;
+    bh_ws_reader_discard(&ws->reader);
     bh_ws_conn_enqueue(ws, bh_ws_close_frame_new(code, reason));
     bh_timer_set(&ws->timer, ws->server->config->close_timeout_ms);
 }

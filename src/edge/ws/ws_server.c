@@ -5,7 +5,7 @@
  * when it is freed in the reap phase. */
 #include "ws/ws_server.h"
 
-#include "ws/ws_conn.h"
+#include "ws/session.h"
 
 #define DRAIN_SLICE   256 /* connections closed at once */
 #define DRAIN_STEP_MS 4
@@ -45,7 +45,7 @@ void bh_ws_server_init(struct bh_ws_server *s, const struct bh_edge_config *conf
                                .limits = {config->message_bytes, config->fragments, &s->inflaters}};
     bh_list_init(&s->conns);
     bh_frames_init(&s->frames, s->loop, config->deflate.level);
-    bh_inflaters_init(&s->inflaters, NULL);
+    bh_inflaters_init(&s->inflaters, bh_ws_session_wake);
     bh_timer_init(&s->drain_step, s->loop, on_drain_step);
 }
 
