@@ -33,18 +33,18 @@ void bh_inflaters_give_back(struct bh_inflaters *all, struct bh_inflater *i) {
 }
 
 static void seat(struct bh_inflaters *all, struct bh_inflate_place *place) {
-    place->state = BH_PLACE_HELD;
+    place->state = BH_INFLATER_HELD;
     all->held++;
 }
 
 bool bh_inflaters_hold(struct bh_inflaters *all, struct bh_inflate_place *place) {
-    if (place->state != BH_PLACE_NONE)
-        return place->state == BH_PLACE_HELD;
+    if (place->state != BH_INFLATER_NONE)
+        return place->state == BH_INFLATER_HELD;
     if (all->held < BH_INFLATERS_PLACES) {
         seat(all, place);
         return true;
     }
-    place->state = BH_PLACE_WAITS;
+    place->state = BH_INFLATER_WAITS;
     bh_list_append(&all->line, &place->node);
     return false;
 }
@@ -59,10 +59,10 @@ static void seat_next(struct bh_inflaters *all) {
 }
 
 void bh_inflaters_leave(struct bh_inflaters *all, struct bh_inflate_place *place) {
-    bool held = place->state == BH_PLACE_HELD;
-    if (place->state == BH_PLACE_WAITS)
+    bool held = place->state == BH_INFLATER_HELD;
+    if (place->state == BH_INFLATER_WAITS)
         bh_list_unlink(&place->node);
-    place->state = BH_PLACE_NONE;
+    place->state = BH_INFLATER_NONE;
     if (!held)
         return;
     all->held--;

@@ -24,7 +24,7 @@ void bh_inflation_begin(struct bh_inflation *x, struct bh_inflaters *all, struct
 
 static void stop(struct bh_inflation *x) {
     give_back(x);
-    if (x->place.state != BH_PLACE_NONE)
+    if (x->place.state != BH_INFLATER_NONE)
         bh_inflaters_leave(x->all, &x->place);
 }
 
@@ -83,7 +83,7 @@ static int hold_place(struct bh_inflation *x) {
 
 int bh_inflation_step(struct bh_inflation *x, struct bh_slice compressed, uint64_t limit) {
     x->gains = 0;
-    if (x->place.state == BH_PLACE_WAITS)
+    if (x->place.state == BH_INFLATER_WAITS)
         return BH_INFLATION_WAIT;
     if (!x->inflater && !take_inflater(x))
         return BH_ENOMEM;

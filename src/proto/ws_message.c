@@ -371,7 +371,7 @@ bool bh_ws_reader_is_inflating(const struct bh_ws_reader *r) {
 }
 
 bool bh_ws_reader_waits(const struct bh_ws_reader *r) {
-    return r->partial && r->partial->inflation.place.state == BH_PLACE_WAITS;
+    return r->partial && r->partial->inflation.place.state == BH_INFLATER_WAITS;
 }
 
 void bh_ws_reader_next(struct bh_ws_reader *r, const struct bh_ws_limits *limits,

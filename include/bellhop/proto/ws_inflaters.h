@@ -31,7 +31,7 @@ struct bh_inflaters {
 struct bh_inflate_place {
     struct bh_ws_reader *reader;
     struct bh_list node; /* while it waits */
-    enum { BH_PLACE_NONE, BH_PLACE_WAITS, BH_PLACE_HELD } state;
+    enum { BH_INFLATER_NONE, BH_INFLATER_WAITS, BH_INFLATER_HELD } state;
 };
 
 /* wake: this reader's message has come to its turn; continue it with bh_ws_reader_next, but later:
