@@ -11,8 +11,9 @@
  * One client must not delay the others. A connection works for its share of a tick and puts the
  * rest off: that work is runnable and has a budget of its own, so that the next poll for fresh
  * events is never far away, however many connections are busy. An event that comes late in its tick
- * gets a smaller share. The clock is read by those who work,
- * at the end of a step; the limits here use that reading.
+ * gets a smaller share, and so does a turn when not all of them fit into a tick: a round of all
+ * must not take long either. The clock is read by those who work, at the end of a step; the limits
+ * here use that reading.
  *
  * Mail is served once per tick, between the callbacks and the phases. Mail that those mails post to
  * their own loop is served in the next tick, which then does not wait.
@@ -35,12 +36,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#define SLOW_TICK_US  20000
-#define CALLBACKS_US  4000
-#define LATE_US       250
-#define SHARE_US      250
-#define SHARE_LATE_US 50
-#define RUNNABLE_US   500
+#define SLOW_TICK_US     20000
+#define CALLBACKS_US     4000
+#define LATE_US          250
+#define SHARE_US         250
+#define SHARE_LATE_US    50
+#define SHARE_CROWDED_US 100
+#define RUNNABLE_US      500
 
 static _Thread_local struct bh_loop *current;
 
@@ -126,8 +128,10 @@ static void serve_mail(struct bh_loop *loop) {
  * runs twice in one. */
 static void run_runnable(struct bh_loop *loop) {
     struct bh_list mark;
-    if (bh_list_empty(&loop->runnable))
+    if (bh_list_empty(&loop->runnable)) {
+        loop->crowded = false;
         return;
+    }
     uint64_t end_us = bh_loop_read_clock(loop) + RUNNABLE_US;
     bh_list_append(&loop->runnable, &mark);
     loop->in_turn = true;
@@ -136,6 +140,7 @@ static void run_runnable(struct bh_loop *loop) {
         run(bh_list_shift(&loop->runnable));
     } while (bh_loop_read_clock(loop) < end_us && loop->runnable.next != &mark);
     loop->in_turn = false;
+    loop->crowded = loop->runnable.next != &mark;
     bh_list_unlink(&mark);
 }
 
@@ -287,10 +292,14 @@ static bool is_late(const struct bh_loop *loop, uint64_t now_us) {
     return now_us - loop->tick_began_us > LATE_US || !bh_list_empty(&loop->runnable);
 }
 
+static uint64_t share_us(const struct bh_loop *loop) {
+    if (loop->in_turn)
+        return loop->crowded ? SHARE_CROWDED_US : SHARE_US;
+    return is_late(loop, loop->share_began_us) ? SHARE_LATE_US : SHARE_US;
+}
+
 bool bh_loop_share_used(struct bh_loop *loop) {
-    bool late = !loop->in_turn && is_late(loop, loop->share_began_us);
-    uint64_t share_us = late ? SHARE_LATE_US : SHARE_US;
-    return bh_loop_read_clock(loop) - loop->share_began_us >= share_us;
+    return bh_loop_read_clock(loop) - loop->share_began_us >= share_us(loop);
 }
 
 bool bh_loop_is_late(const struct bh_loop *loop) {

@@ -24,6 +24,7 @@ struct bh_loop {
     bool in_tick;            /* callbacks and phases are running */
     bool stopped;
     bool in_turn;  /* runnable work is being served */
+    bool crowded;  /* some of it had to wait for another tick */
     bool draining; /* bh_loop_free: nothing is put off any more */
     uint64_t now_ms;
     uint64_t tick_began_us;

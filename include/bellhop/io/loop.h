@@ -42,7 +42,7 @@ struct bh_defer {
 uint64_t bh_loop_read_clock(struct bh_loop *loop);
 /* At the last reading of the clock. Done for each event of a stream and each entry put off. */
 void bh_loop_share_begin(struct bh_loop *loop);
-/* The step has lasted 0.25 ms; 0.05 ms when others have been waiting as long. Reads the clock. */
+/* The step has lasted 0.25 ms; less while many wait. Reads the clock. */
 bool bh_loop_share_used(struct bh_loop *loop);
 /* Queues work for which there was no time. Each tick serves these entries in order, after fresh
  * events and mail: one at least, then further ones for 0.5 ms, each once. While one waits the loop

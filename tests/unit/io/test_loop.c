@@ -272,17 +272,59 @@ static void fresh_events_and_mail_come_first(void **state) {
     close(fd);
 }
 
-static void a_share_is_a_part_of_a_tick(void **state) {
-    struct bh_loop *loop = *state;
+/* Uses up its share and notes how long that was. */
+struct user {
+    struct bh_defer defer;
+    struct bh_loop *loop;
+    unsigned us;
+};
+
+static void use_share(struct user *u) {
+    bh_loop_share_begin(u->loop);
+    for (u->us = 0; !bh_loop_share_used(u->loop); u->us += 10)
+        bh_clock_fake_advance_us(10);
+}
+
+static void on_user(struct bh_defer *d) {
+    use_share(BH_CONTAINER_OF(d, struct user, defer));
+}
+
+static struct user fresh_users[2];
+
+static void on_fresh(void *ud, int fd, unsigned ready) {
+    for (int i = 0; i < 2; i++)
+        use_share(&fresh_users[i]);
+    bh_watch_set(*(struct bh_watch **)ud, 0);
+}
+
+static void shares_get_smaller_when_many_wait(void **state) {
+    struct user users[6];
+    int fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
+    struct bh_watch *watch = bh_watch_new(*state, fd, on_fresh, &watch);
     bh_clock_fake(1000, 0);
-    bh_loop_read_clock(loop);
-    bh_loop_share_begin(loop);
-    bh_clock_fake_advance_us(249);
-    assert_false(bh_loop_share_used(loop));
-    bh_clock_fake_advance_us(1);
-    assert_true(bh_loop_share_used(loop));
-    bh_loop_share_begin(loop); /* the next step begins where this one ended */
-    assert_false(bh_loop_share_used(loop));
+    for (int i = 0; i < 2; i++)
+        fresh_users[i] = (struct user){.loop = *state};
+    bh_watch_set(watch, BH_WATCH_READ);
+    bh_loop_tick(*state, true);
+    assert_int_equal(fresh_users[0].us, 250);
+    assert_int_equal(fresh_users[1].us, 250);
+    bh_watch_set(watch, BH_WATCH_READ);
+    for (int i = 0; i < 6; i++) {
+        users[i] = (struct user){.loop = *state};
+        bh_defer_init(&users[i].defer, on_user);
+        bh_loop_put_off(*state, &users[i].defer);
+    }
+    bh_loop_tick(*state, true);
+    assert_int_equal(fresh_users[0].us, 50); /* others wait in the list */
+    assert_int_equal(users[0].us, 250);
+    assert_int_equal(users[1].us, 250);
+    assert_int_equal(users[2].us, 0);
+    bh_loop_tick(*state, true);
+    for (int i = 2; i < 6; i++)
+        assert_int_equal(users[i].us, 100); /* there were too many for one tick */
+    bh_watch_close(watch);
+    bh_loop_tick(*state, false);
+    close(fd);
 }
 
 static void free_runs_what_was_put_off_once(void **state) {
@@ -466,7 +508,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(what_puts_itself_off_goes_to_the_end, setup, teardown),
         cmocka_unit_test_setup_teardown(runnable_work_may_cancel_other, setup, teardown),
         cmocka_unit_test_setup_teardown(fresh_events_and_mail_come_first, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_share_is_a_part_of_a_tick, setup, teardown),
+        cmocka_unit_test_setup_teardown(shares_get_smaller_when_many_wait, setup, teardown),
         cmocka_unit_test_setup_teardown(free_runs_what_was_put_off_once, setup, teardown),
         cmocka_unit_test_setup_teardown(time_stands_still_within_a_tick, setup, teardown),
         cmocka_unit_test_setup_teardown(slow_ticks_are_counted, setup, teardown),
