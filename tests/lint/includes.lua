@@ -48,7 +48,7 @@ local rooms_of = {
 local libraries = {
     { "^event2/", "^io/" },
     { "^openssl/ssl%.h$", "^io/" },
-    { "^openssl/", "^base/", "^io/tls" },
+    { "^openssl/", "^base/", "^io/tls", "^io/test_tls" },
     { "^zlib%.h$", "^proto/" },
     { "^hiredis/", "^backend/redis/" },
     { "^curl/", "^backend/http/" },
