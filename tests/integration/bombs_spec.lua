@@ -83,8 +83,8 @@ describe("bombs", function()
     it("end with their clients", function()
         local d = start()
         local frame = ws.frame(ws.BINARY, zeros(16 * MIB), {rsv = 4})
-        for _ = 1, 3 do
-            local all = attackers(d, 40)
+        for _ = 1, 2 do
+            local all = attackers(d, 24)
             for _, client in ipairs(all) do client:raw(frame) end
             be_served(connect(d, "honest"), 5)
             ws.drop_all()
@@ -96,9 +96,9 @@ describe("bombs", function()
     it("end with a close, also when the server closes", function()
         local d = start()
         local frame = ws.frame(ws.BINARY, zeros(16 * MIB), {rsv = 4})
-        local all = attackers(d, 40)
+        local all = attackers(d, 24)
         for _, client in ipairs(all) do client:raw(frame:rep(2) .. ws.frame(ws.CLOSE, "\3\xe8")) end
-        for i = 1, 40 do d:request("DELETE", "/api/users/attacker" .. i .. "/connections") end
+        for i = 1, 24 do d:request("DELETE", "/api/users/attacker" .. i .. "/connections") end
         for _, client in ipairs(all) do
             wait.till(function() return client:recv_frame(30).opcode == ws.CLOSE end, 30, "no close frame")
         end
@@ -108,7 +108,7 @@ describe("bombs", function()
     it("survive a reload", function()
         local d = start()
         local frame = ws.frame(ws.BINARY, zeros(8 * MIB), {rsv = 4})
-        local all = attackers(d, 40)
+        local all = attackers(d, 24)
         for _, client in ipairs(all) do client:raw(frame) end
         assert.are.equal(200, d:request("POST", "/api/reload").status)
         for _, client in ipairs(all) do assert.are.equal("got " .. 8 * MIB, client:recv_frame(60).payload) end
