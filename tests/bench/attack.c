@@ -26,7 +26,7 @@
 #define TIMEOUT_S 2
 #define MESSAGE                                                                                    \
     "\x81\x94\0\0\0\0"                                                                             \
-    "01234567890123456789" /* text, masked with zeros */
+    "{\"n\":12345678901234}" /* text, masked with zeros */
 #define REQUEST(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
 #define UPGRADE                                                                                    \
     "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"                 \

@@ -25,6 +25,11 @@ usage: tests/bench/run.sh [NAME [ARGUMENT...]]
                            users, instances
       --quick              one run, fewer connections, one or two seconds each
       --csv FILE           one row for each run (default build/bench/results/scale.csv)
+  fairness [OPTION...]     honest clients beside attackers: about five minutes
+      --runs N             of each (default 3)
+      --only A,B           of messages, requests, metrics, inflating, json, keys, handshakes
+      --quick              one run, one second each
+      --csv FILE           one row for each run (default build/bench/results/fairness.csv)
   tracker [CONNECTIONS]    presence over Redis: register, open and close, heartbeat, lookups, clean-up
                            after a crash
   script [CONNECTIONS]     hooks that reply, wait, filter; JSON; a reload with CONNECTIONS open
@@ -41,9 +46,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$root"
 
 # Each benchmark and the function that runs it. run_program runs bench_<name> (CMakeLists.txt).
-order=(compare scale tracker script counts)
-declare -A runner=([compare]=run_compare [scale]=run_lua [tracker]=run_program [script]=run_program
-    [counts]=run_counts)
+order=(compare scale fairness tracker script counts)
+declare -A runner=([compare]=run_compare [scale]=run_lua [fairness]=run_lua [tracker]=run_program
+    [script]=run_program [counts]=run_counts)
 
 work=
 lua_pid= # also the process group of the servers and the load generator
@@ -64,7 +69,7 @@ counts_packages=(valgrind:valgrind lua5.4:lua5.4)
 
 install_all() { # name...
     local wanted=("${build_packages[@]}" libcmocka-dev redis-server:redis-server) peers_wanted=() entry
-    [[ " $* " != *" compare "* && " $* " != *" scale "* ]] || wanted+=("${lua_packages[@]}")
+    [[ ! " $* " =~ " "(compare|scale|fairness)" " ]] || wanted+=("${lua_packages[@]}")
     if [[ " $* " == *" compare "* ]]; then
         peers_wanted=("${peer_packages[@]}")
         [ -z "${UWEBSOCKETS:-}" ] || peers_wanted+=("${peer_builders[@]}")
