@@ -328,9 +328,10 @@ function req:header(name) end
 function req:cookie(name) end
 
 ---The body, decoded from JSON, in endpoints: see [bh.json.decode](json.md).
+---@param options? bellhop.JsonOptions
 ---@return any value or nil and why it is not JSON (JSON's `null` is `bh.json.null`)
 ---@return string? why
-function req:json() end
+function req:json(options) end
 
 ---@class bellhop.Tls
 ---@field version? string `"TLSv1.3"`
@@ -818,28 +819,34 @@ function store:cas(key, expected, value, ttl) end
 ---@field null lightuserdata JSON's `null`, for tables that cannot hold nil. It counts as true in a condition: compare it with `==`.
 bh.json = {}
 
----Encodes a value. A table is a list (without holes) or has string keys only. Integers beyond 2^53 are refused, because JSON
----numbers are not exact there: send them as strings.
+---Encodes a value. A table is a list (without holes) or has string keys only. Integers are written with all their digits;
+---JavaScript reads those beyond 2^53 inexactly, so send such ids as strings.
 ---@param value any
 ---@return string? json or nil and why, with the path to the value: `a.b[3]: a function cannot be encoded as JSON`
 ---@return string? why
 function bh.json.encode(value) end
 
----Decodes a text. Integers beyond 2^53 are refused, as in encoding (`peek` reads them up to 2^63). Of several members with
----one name, the last one counts.
+---@class bellhop.JsonOptions
+---@field big_integers? "error"|"float"|"string" What becomes of an integer beyond 64 bits: `nil, why` (the default), the nearest float, or a string of its digits.
+
+---Decodes a text. Integers of 64 bits are exact. Of several members with one name, the last one counts. Texts of more than
+---16 MiB and those nested deeper than 64 levels are refused. A text whose values take too long or too much memory raises an
+---error, as its limits (`script.cpu_limit`, `script.memory_limit`) do elsewhere.
 ---@param text string
+---@param options? bellhop.JsonOptions
 ---@return any value or nil and why, with the position. JSON's `null` is `bh.json.null`
 ---@return string? why
-function bh.json.decode(text) end
+function bh.json.decode(text, options) end
 
 ---Reads one value of a text without building tables for the rest. A path has names and indexes (from 0), separated by dots.
 ---Lists and objects are returned as text. The whole text is checked, so an invalid one is found. Texts of more than 16 MiB
 ---are refused.
 ---@param text string
 ---@param path string `""` is the whole text
+---@param options? bellhop.JsonOptions
 ---@return any value nil when it is missing; nil and why when the text is not JSON; JSON's `null` is `bh.json.null`
 ---@return string? what why; or `"array"`, `"object"`
-function bh.json.peek(text, path) end
+function bh.json.peek(text, path, options) end
 
 ---Marks a table (or a new one) as a list, and returns it: it is encoded as `[]` when it is empty.
 ---@param list? table

@@ -1,4 +1,4 @@
-/* json.c - readers of accepted text, cJSON trees, and writing strings.
+/* json.c - readers of accepted text, scalars, cJSON trees, and writing strings.
  *
  * The readers (root, next, member, ...) work on text that the scanner has accepted; they skip
  * values by counting brackets, and stay inside their slice for any content.
@@ -16,6 +16,7 @@
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdlib.h>
 
 int bh_json_check(struct bh_slice text, struct bh_json_error *error) {
     return bh_json_scan(text, false, error);
@@ -109,90 +110,55 @@ bool bh_json_next(struct bh_json_value container, size_t *cursor, struct bh_json
     return true;
 }
 
-static struct bh_slice without_quotes(struct bh_slice raw) {
-    return raw.n >= 2 ? bh_slice(raw.p + 1, raw.n - 2) : bh_slice(raw.p, 0);
-}
-
-/* `scratch` is for names with escapes. */
-static bool is_named(struct bh_json_value key, struct bh_slice name, struct bh_bytes *scratch) {
-    struct bh_slice plain = without_quotes(key.raw);
-    if (plain.n < name.n)
-        return false; /* an escape is longer than what it stands for */
-    if (plain.n == 0 || !memchr(plain.p, '\\', plain.n))
-        return bh_slice_eq(plain, name);
-    bh_bytes_clear(scratch);
-    bh_json_string(key, scratch);
-    return bh_slice_eq(bh_bytes_slice(scratch), name);
-}
-
 bool bh_json_member(struct bh_json_value object, struct bh_slice name,
                     struct bh_json_value *value) {
     if (object.type != BH_JSON_OBJECT)
         return false;
-    struct bh_bytes scratch = {0};
     struct bh_json_value key, each;
     bool found = false;
     for (size_t cursor = 0; bh_json_next(object, &cursor, &key, &each);) {
-        if (is_named(key, name, &scratch)) {
+        if (bh_json_equals(key, name)) {
             *value = each;
             found = true;
         }
     }
-    bh_bytes_free(&scratch);
     return found;
 }
 
-static bool element(struct bh_json_value array, struct bh_slice index,
-                    struct bh_json_value *value) {
-    uint64_t left;
-    if (bh_slice_u64(index, SIZE_MAX, &left) != 0)
-        return false;
-    for (size_t cursor = 0; bh_json_next(array, &cursor, NULL, value); left--)
-        if (left == 0)
-            return true;
-    return false;
+/* --- strings --- */
+
+static struct bh_slice without_quotes(struct bh_slice raw) {
+    return raw.n >= 2 ? bh_slice(raw.p + 1, raw.n - 2) : bh_slice(raw.p, 0);
 }
 
-bool bh_json_path(struct bh_json_value root, struct bh_slice path, struct bh_json_value *value) {
-    struct bh_slice step;
-    struct bh_json_value here = root;
-    if (path.n == 0)
-        path.p = NULL; /* no step, rather than one step with an empty name */
-    while (bh_slice_split(&path, '.', &step)) {
-        struct bh_json_value next;
-        bool found = here.type == BH_JSON_ARRAY ? element(here, step, &next)
-                                                : bh_json_member(here, step, &next);
-        if (!found)
-            return false;
-        here = next;
-    }
-    *value = here;
-    return true;
-}
-
-static void add_code_point(struct bh_bytes *out, uint32_t code) {
+/* Writes at most 4 bytes; returns how many. */
+static size_t put_code_point(uint32_t code, char *out) {
     if (code < 0x80) {
-        bh_bytes_addc(out, (char)code);
-        return;
+        *out = (char)code;
+        return 1;
     }
-    int more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+    size_t more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
     static const unsigned char leads[] = {0, 0xc0, 0xe0, 0xf0};
-    bh_bytes_addc(out, (char)(leads[more] | code >> (6 * more)));
-    while (more-- > 0)
-        bh_bytes_addc(out, (char)(0x80 | (code >> (6 * more) & 0x3f)));
+    *out++ = (char)(leads[more] | code >> (6 * more));
+    for (size_t left = more; left-- > 0;)
+        *out++ = (char)(0x80 | (code >> (6 * left) & 0x3f));
+    return more + 1;
 }
 
-/* Decodes what follows a backslash; returns where the text continues. */
-static const char *decode_escape(const char *p, const char *end, struct bh_bytes *out) {
+/* Decodes what follows a backslash, into fewer bytes than it has; returns where the text continues.
+ */
+static const char *decode_escape(const char *p, const char *end, char *out, size_t *n) {
     static const char plain[256] = {
         ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'};
     char c = *p++;
+    *n = 1;
     if (c != 'u') {
         char special = plain[(unsigned char)c];
-        bh_bytes_addc(out, special ? special : c);
+        *out = special ? special : c;
         return p;
     }
     int code = bh_json_hex4(p, end);
+    *n = 0;
     if (code < 0)
         return end;
     p += 4;
@@ -201,22 +167,58 @@ static const char *decode_escape(const char *p, const char *end, struct bh_bytes
         code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
         p += 6;
     }
-    add_code_point(out, (uint32_t)code);
+    *n = put_code_point((uint32_t)code, out);
     return p;
+}
+
+size_t bh_json_unescape(struct bh_json_value string, char *out) {
+    struct bh_slice raw = without_quotes(string.raw);
+    const char *p = raw.p, *end = raw.p + raw.n;
+    char *start = out;
+    while (p < end) {
+        const char *escape = memchr(p, '\\', (size_t)(end - p));
+        size_t n = (size_t)((escape ? escape : end) - p);
+        memcpy(out, p, n);
+        out += n;
+        p += n;
+        if (end - p < 2)
+            break;
+        p = decode_escape(p + 1, end, out, &n);
+        out += n;
+    }
+    return (size_t)(out - start);
 }
 
 void bh_json_string(struct bh_json_value string, struct bh_bytes *out) {
     if (string.type != BH_JSON_STRING)
         return;
-    struct bh_slice raw = without_quotes(string.raw);
+    bh_bytes_reserve(out, string.raw.n);
+    out->len += bh_json_unescape(string, out->p + out->len);
+}
+
+static bool equals_escaped(struct bh_slice raw, struct bh_slice text) {
     const char *p = raw.p, *end = raw.p + raw.n;
     while (p < end) {
-        const char *escape = memchr(p, '\\', (size_t)(end - p));
-        const char *stop = escape ? escape : end;
-        bh_bytes_add(out, bh_slice(p, (size_t)(stop - p)));
-        p = stop < end - 1 ? decode_escape(stop + 1, end, out) : end;
+        char bytes[4] = {*p};
+        size_t n = 1;
+        p = *p == '\\' && end - p >= 2 ? decode_escape(p + 1, end, bytes, &n) : p + 1;
+        if (!bh_slice_starts(text, bh_slice(bytes, n)))
+            return false;
+        text = bh_slice(text.p + n, text.n - n);
     }
+    return text.n == 0;
 }
+
+bool bh_json_equals(struct bh_json_value string, struct bh_slice text) {
+    struct bh_slice raw = without_quotes(string.raw);
+    if (string.type != BH_JSON_STRING || raw.n < text.n)
+        return false; /* an escape is longer than what it stands for */
+    if (raw.n == 0 || !memchr(raw.p, '\\', raw.n))
+        return bh_slice_eq(raw, text);
+    return equals_escaped(raw, text);
+}
+
+/* --- numbers --- */
 
 int bh_json_int64(struct bh_json_value number, int64_t *out) {
     if (number.type != BH_JSON_NUMBER)
@@ -231,6 +233,51 @@ int bh_json_int64(struct bh_json_value number, int64_t *out) {
         return rc;
     *out = (int64_t)(negative ? -magnitude : magnitude);
     return 0;
+}
+
+/* Digits below 2^53 and a power of ten below 10^16 are exact, so that one division rounds once and
+ * gives the nearest double. */
+static bool read_short_decimal(struct bh_slice literal, double *out) {
+    static const double powers[] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                    1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+    const char *p = literal.p, *end = p + literal.n, *point = end - 1;
+    uint64_t digits = 0;
+    bool negative = *p == '-';
+    if (literal.n > sizeof powers / sizeof *powers)
+        return false;
+    for (p += negative; p < end; p++) {
+        if (*p == '.')
+            point = p;
+        else if (*p >= '0' && *p <= '9')
+            digits = digits * 10 + (uint64_t)(*p - '0');
+        else
+            return false; /* an exponent */
+    }
+    double value = (double)digits / powers[end - 1 - point];
+    *out = negative ? -value : value;
+    return digits <= BH_JSON_INT_MAX;
+}
+
+int bh_json_double(struct bh_json_value number, double *out) {
+    char text[BH_JSON_NUMBER_MAX + 1];
+    struct bh_slice literal = number.raw;
+    if (number.type != BH_JSON_NUMBER)
+        return BH_EINVAL;
+    if (read_short_decimal(literal, out))
+        return 0;
+    if (literal.n > BH_JSON_NUMBER_MAX)
+        return BH_ETOOBIG;
+    memcpy(text, literal.p, literal.n);
+    text[literal.n] = '\0'; /* for strtod */
+    *out = strtod(text, NULL);
+    return isfinite(*out) ? 0 : BH_ETOOBIG;
+}
+
+bool bh_json_whole(double number, int64_t *out) {
+    if (trunc(number) != number || fabs(number) > BH_JSON_INT_MAX)
+        return false;
+    *out = (int64_t)number;
+    return true;
 }
 
 /* --- trees --- */
@@ -315,13 +362,7 @@ double bh_json_num(const struct bh_json *number) {
 }
 
 bool bh_json_is_int(const struct bh_json *number, int64_t *out) {
-    if (bh_json_type(number) != BH_JSON_NUMBER)
-        return false;
-    double value = bh_json_num(number);
-    if (trunc(value) != value || fabs(value) > BH_JSON_INT_MAX)
-        return false;
-    *out = (int64_t)value;
-    return true;
+    return bh_json_type(number) == BH_JSON_NUMBER && bh_json_whole(bh_json_num(number), out);
 }
 
 /* --- writing --- */

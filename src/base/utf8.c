@@ -44,8 +44,9 @@ static bool is_tail(unsigned char c) {
     return (c & 0xc0) == 0x80;
 }
 
-/* The length of the valid sequence that lies whole at p; 0: check byte by byte. */
-static size_t whole_sequence(const unsigned char *p, const unsigned char *end) {
+/* The length of the valid sequence that lies whole at p, where a byte is not ASCII; 0: it is cut
+ * off or invalid. */
+static inline size_t whole_sequence(const unsigned char *p, const unsigned char *end) {
     ptrdiff_t left = end - p;
     if (p[0] < 0xe0)
         return left >= 2 && p[0] >= 0xc2 && is_tail(p[1]) ? 2 : 0;
@@ -108,16 +109,5 @@ bool bh_utf8_valid(struct bh_slice s) {
 
 size_t bh_utf8_sequence(struct bh_slice s) {
     const unsigned char *p = (const unsigned char *)s.p;
-    if (p[0] < 0x80)
-        return 1;
-    struct bh_utf8 u = {0};
-    if (!lead(&u, p[0]))
-        return 0;
-    size_t n = 1;
-    while (u.need) {
-        if (n == s.n || !follow(&u, p[n]))
-            return 0;
-        n++;
-    }
-    return n;
+    return p[0] < 0x80 ? 1 : whole_sequence(p, p + s.n);
 }

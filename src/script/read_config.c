@@ -79,7 +79,7 @@ static int evaluate(lua_State *L) {
     if (!lua_istable(L, -1))
         return luaL_error(L, "%s:1: a configuration must return a table; this one returned a %s",
                           r->file, luaL_typename(L, -1));
-    if (bh_json_encode(L, -1, &r->text, why))
+    if (bh_json_encode_for_tree(L, -1, &r->text, why))
         return luaL_error(L, "%s: %s", r->file, why);
     return 0;
 }

@@ -21,16 +21,7 @@ static int core_encode(lua_State *L) {
 
 /* core.decode(json) -> value; or nil and the reason */
 static int core_decode(lua_State *L) {
-    struct bh_json_error error;
-    struct bh_json *tree;
-    if (bh_json_parse(bh_spec_check_slice(L, 1), &tree, &error)) {
-        lua_pushnil(L);
-        lua_pushliteral(L, "not JSON");
-        return 2;
-    }
-    bh_json_push(L, tree);
-    bh_json_free(tree);
-    return 1;
+    return bh_json_decode(L, bh_spec_check_slice(L, 1), BH_JSON_BIG_ERROR);
 }
 
 /* core.jwt(claims, secret) -> a token signed with HS256; claims are JSON */

@@ -31,13 +31,17 @@ static const char *sign_name(size_t i) {
     return bh_jwt_sign_options[i];
 }
 
+static const char *decode_name(size_t i) {
+    return bh_json_decode_options[i];
+}
+
 static const struct {
     const char *name;
     const char *(*at)(size_t i); /* NULL at the end */
 } lists[] = {
-    {"hooks", hook_name},    {"identity", identity_name}, {"publish", bh_publish_field},
-    {"timer", timer_name},   {"fetch", bh_fetch_option},  {"jwt_verify", verify_name},
-    {"jwt_sign", sign_name},
+    {"hooks", hook_name},    {"identity", identity_name},  {"publish", bh_publish_field},
+    {"timer", timer_name},   {"fetch", bh_fetch_option},   {"jwt_verify", verify_name},
+    {"jwt_sign", sign_name}, {"json_decode", decode_name},
 };
 
 int bh_spec_names(lua_State *L) {

@@ -426,6 +426,8 @@ static void count_hooks(void) {
     static const struct path waits = {"hook: on_message that waits, then replies", ROUNDS, BATCH,
                                       NULL, call_message_and_wait};
     static const struct path peeks = {"hook: bh.json.peek in 230 B", 20, 100, NULL, call_message};
+    static const struct path decodes = {"hook: bh.json.decode of 230 B", 20, 100, NULL,
+                                        call_message};
     static const struct bh_slice json = BH_SLICE(
         "{\"type\":\"say\",\"room\":\"lobby\",\"id\":1234567,\"text\":\"some forty bytes of text, "
         "as people write\",\"tags\":[\"a\",\"b\",\"c\"],\"user\":{\"id\":42,\"name\":\"Jane Doe\","
@@ -434,6 +436,7 @@ static void count_hooks(void) {
     count_calls(&replies, BELLHOP_ROOT "/examples/echo.lua", text_20, BATCH);
     count_calls(&waits, BELLHOP_ROOT "/tests/bench/hooks/waits.lua", text_20, BATCH);
     count_calls(&peeks, BELLHOP_ROOT "/tests/bench/hooks/peeks.lua", json, 1);
+    count_calls(&decodes, BELLHOP_ROOT "/tests/bench/hooks/decodes.lua", json, 1);
     count_on_deliver();
 }
 

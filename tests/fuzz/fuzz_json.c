@@ -1,5 +1,5 @@
-/* The scanner, its readers and cJSON's tree see the same values in a text; text survives quoting
- * and decoding. */
+/* The scanner's events, its readers, its search and cJSON's tree see the same values in a text;
+ * text survives quoting and decoding. */
 #include "bellhop/base/error.h"
 #include "bellhop/base/json.h"
 #include "bellhop/base/utf8.h"
@@ -9,14 +9,17 @@ static void string_of(struct bh_json_value value, struct bh_bytes *out) {
     bh_bytes_clear(out);
     bh_json_string(value, out);
     CHECK(bh_utf8_valid(bh_bytes_slice(out)));
+    CHECK(bh_json_equals(value, bh_bytes_slice(out)));
 }
 
 static void compare_number(struct bh_json_value value, const struct bh_json *node) {
     int64_t scanned, built;
+    double number;
     struct bh_bytes text = {0};
     bh_bytes_add(&text, value.raw);
     bh_bytes_addc(&text, '\0');
     CHECK(bh_json_num(node) == strtod(text.p, NULL));
+    CHECK(bh_json_double(value, &number) == 0 && number == bh_json_num(node));
     bh_bytes_free(&text);
     if (bh_json_int64(value, &scanned) == 0)
         CHECK(bh_json_is_int(node, &built) && scanned == built);
@@ -83,21 +86,88 @@ static void check_quote(struct bh_slice in) {
     bh_bytes_free(&again);
 }
 
+/* --- the path, step by step --- */
+
+static bool element(struct bh_json_value array, struct bh_slice index,
+                    struct bh_json_value *value) {
+    uint64_t left;
+    if (bh_slice_u64(index, SIZE_MAX, &left) != 0)
+        return false;
+    for (size_t cursor = 0; bh_json_next(array, &cursor, NULL, value); left--)
+        if (left == 0)
+            return true;
+    return false;
+}
+
+static bool walk_path(struct bh_json_value here, struct bh_slice path,
+                      struct bh_json_value *value) {
+    struct bh_slice step;
+    path.p = path.n ? path.p : NULL;
+    while (bh_slice_split(&path, '.', &step)) {
+        struct bh_json_value next;
+        bool found = here.type == BH_JSON_ARRAY ? element(here, step, &next)
+                                                : bh_json_member(here, step, &next);
+        if (!found)
+            return false;
+        here = next;
+    }
+    *value = here;
+    return true;
+}
+
+static void check_find(struct bh_slice text, struct bh_slice path, struct bh_json_value root) {
+    struct bh_json_value found, expected;
+    int rc = bh_json_find(text, path, NULL, NULL, &found, NULL);
+    if (!walk_path(root, path, &expected)) {
+        CHECK(rc == BH_ENOTFOUND);
+        return;
+    }
+    CHECK(rc == 0 && found.type == expected.type);
+    CHECK(found.raw.p == expected.raw.p && found.raw.n == expected.raw.n);
+}
+
+/* --- events: a decoder that believes them sees a well-formed text --- */
+
+static void check_scalar(const struct bh_json_reader *r) {
+    CHECK(bh_json_check(r->value.raw, NULL) == 0);
+    CHECK(r->value.type == BH_JSON_STRING || r->value.type == bh_json_root(r->value.raw).type);
+    if (r->value.type == BH_JSON_STRING) {
+        bool escaped = memchr(r->value.raw.p, '\\', r->value.raw.n) != NULL;
+        CHECK(escaped == !r->plain);
+    }
+}
+
+static void check_events(struct bh_slice text, int expected) {
+    struct bh_json_reader r;
+    enum bh_json_event event;
+    unsigned depth = 0;
+    bh_json_reader_init(&r, text);
+    while ((event = bh_json_read(&r)) > BH_JSON_END) {
+        depth += event == BH_JSON_OPEN;
+        depth -= event == BH_JSON_CLOSE;
+        CHECK(depth == r.depth && depth <= BH_JSON_DEPTH_MAX);
+        if (event == BH_JSON_NAME || event == BH_JSON_VALUE)
+            check_scalar(&r);
+    }
+    CHECK((event == BH_JSON_END) == (expected == 0));
+    CHECK(event == BH_JSON_INVALID || depth == 0);
+}
+
 static void check_text(struct bh_slice text, struct bh_slice path) {
     struct bh_json_error error = {0};
     struct bh_json *tree = NULL;
     int r = bh_json_check(text, &error);
     int built = bh_json_parse(text, &tree, NULL);
+    check_events(text, r);
     if (r) {
         CHECK(r == BH_ESYNTAX && error.why && error.offset <= text.n);
         CHECK(built == BH_ESYNTAX && !tree);
         return;
     }
     CHECK(built == 0 ? tree != NULL : built == BH_ESYNTAX && !tree);
-    struct bh_json_value root = bh_json_root(text), found;
+    struct bh_json_value root = bh_json_root(text);
     walk(root, tree);
-    if (bh_json_path(root, path, &found))
-        CHECK(bh_json_check(found.raw, NULL) == 0);
+    check_find(text, path, root);
     bh_json_free(tree);
 }
 

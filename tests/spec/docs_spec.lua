@@ -147,6 +147,7 @@ describe("meta.lua", function()
         fetch = "FetchOptions",
         jwt_verify = "JwtVerify",
         jwt_sign = "JwtSign",
+        json_decode = "JsonOptions",
     }
 
     for name, list in pairs(core.names()) do

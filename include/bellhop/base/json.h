@@ -4,8 +4,8 @@
  * surrogates, bounded depth) without allocating, and gives the raw extent of each value: a payload
  * inside a batch reaches its clients byte for byte, and a 19-digit integer keeps its digits. cJSON,
  * which keeps numbers as doubles and strings NUL-terminated, builds trees only after the scanner
- * has rejected what cJSON would corrupt (bh_json_parse). json.c is the only file that includes
- * cJSON. Thread: any; nothing is shared. */
+ * has rejected what cJSON would corrupt (bh_json_parse); trees are for configuration. json.c is the
+ * only file that includes cJSON. Thread: any; nothing is shared. */
 #ifndef BELLHOP_BASE_JSON_H
 #define BELLHOP_BASE_JSON_H
 
@@ -34,15 +34,48 @@ struct bh_json_error {
     const char *why;
 };
 
-/* Scans exactly one value, with optional blanks around it, that fills the slice. 0 or BH_ESYNTAX.
- */
-int bh_json_check(struct bh_slice text, struct bh_json_error *error);
-
-/* A value in a text that bh_json_check has accepted: its type and its bytes. */
+/* A value in a text: its type and its bytes. */
 struct bh_json_value {
     enum bh_json_type type;
     struct bh_slice raw;
 };
+
+enum bh_json_event {
+    BH_JSON_INVALID, /* `error` says why; final */
+    BH_JSON_END,     /* the text was one valid value, with optional blanks around it; final */
+    BH_JSON_VALUE,   /* null, false, true, a number or a string */
+    BH_JSON_NAME,    /* of the member whose value comes next */
+    BH_JSON_OPEN,    /* an array or an object begins; its entries follow */
+    BH_JSON_CLOSE,
+};
+
+/* Reads a text event by event. It owns nothing, so it may be abandoned at any time. Nothing is
+ * known about the rest of the text before BH_JSON_END. */
+struct bh_json_reader {
+    struct bh_json_value value;  /* of the event; a container has the bracket as its bytes */
+    bool plain;                  /* a string or name without escapes; a number without fraction and
+                                    exponent */
+    uint8_t expects;             /* the scanner's */
+    unsigned depth;              /* of the containers that are open after the event */
+    uint64_t objects;            /* one bit each, the innermost lowest: it is an object */
+    const char *start, *p, *end; /* p: where the next event begins */
+    struct bh_json_error error;
+};
+
+void bh_json_reader_init(struct bh_json_reader *r, struct bh_slice text);
+enum bh_json_event bh_json_read(struct bh_json_reader *r);
+
+/* Reads a text to its end: 0 or BH_ESYNTAX. error may be NULL. */
+int bh_json_check(struct bh_slice text, struct bh_json_error *error);
+
+#define BH_JSON_TICK 1024 /* events */
+/* The same, and finds the value at a path of member names and decimal array indexes, "a.b.0.c"; the
+ * empty path is the root. 0, BH_ENOTFOUND, or BH_ESYNTAX. tick (or NULL) is called every
+ * BH_JSON_TICK events; it may leave by longjmp. */
+int bh_json_find(struct bh_slice text, struct bh_slice path, void (*tick)(void *ud), void *ud,
+                 struct bh_json_value *value, struct bh_json_error *error);
+
+/* --- readers of a text that bh_json_check has accepted --- */
 
 /* The root value of an accepted text, blanks removed. */
 struct bh_json_value bh_json_root(struct bh_slice text);
@@ -52,12 +85,23 @@ bool bh_json_next(struct bh_json_value container, size_t *cursor, struct bh_json
                   struct bh_json_value *value);
 /* The last member with this name (the last wins, as in JavaScript and bh_json_get), or false. */
 bool bh_json_member(struct bh_json_value object, struct bh_slice name, struct bh_json_value *value);
-/* Walks a path of member names and decimal array indexes, "a.b.0.c"; the empty path is the root. */
-bool bh_json_path(struct bh_json_value root, struct bh_slice path, struct bh_json_value *value);
-/* Decodes a string value (escapes resolved) and appends it to out. */
+
+/* --- scalars: of accepted texts, and of a reader's events --- */
+
+/* Decodes a string (escapes resolved) into out, which has room for the raw bytes; returns the
+ * length. */
+size_t bh_json_unescape(struct bh_json_value string, char *out);
+/* The same, appended to out; nothing for other types. */
 void bh_json_string(struct bh_json_value string, struct bh_bytes *out);
+/* Whether the string's text, decoded, is this one. */
+bool bh_json_equals(struct bh_json_value string, struct bh_slice text);
 /* An integer literal (no fraction, no exponent) in int64 range: 0, BH_EINVAL, BH_ETOOBIG. */
 int bh_json_int64(struct bh_json_value number, int64_t *out);
+#define BH_JSON_NUMBER_MAX 1000 /* bytes of a number; the scanner has no limit */
+/* The nearest double: 0, BH_EINVAL, or BH_ETOOBIG (out of range, or too long). */
+int bh_json_double(struct bh_json_value number, double *out);
+/* Whether the double is an integer within +-2^53; beyond, doubles do not tell neighbours apart. */
+bool bh_json_whole(double number, int64_t *out);
 
 /* --- trees (cJSON), read-only --- */
 

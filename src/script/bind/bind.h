@@ -5,7 +5,7 @@
 #ifndef BELLHOP_SCRIPT_BIND_H
 #define BELLHOP_SCRIPT_BIND_H
 
-#include "bellhop/base/slice.h"
+#include "lua/json_value.h"
 
 #include <lua.h>
 #include <stddef.h>
@@ -28,11 +28,12 @@ void bh_bind_shared(lua_State *L);
 void bh_bind_time(lua_State *L);
 void bh_bind_tracker(lua_State *L);
 
-/* bind_json.c: pushes the value of a JSON text, or nil and the error; returns how many values. */
-int bh_json_decode(lua_State *L, struct bh_slice text);
+/* The options of bh.json.decode at that argument, which may be absent. */
+enum bh_json_big bh_check_json_options(lua_State *L, int arg);
 
-/* The options of bh.jwt.verify and bh.jwt.sign (NULL at the end), and of bh.http.fetch (from 0;
- * NULL: no more). */
+/* The options of bh.json.decode, bh.jwt.verify and bh.jwt.sign (NULL at the end), and of
+ * bh.http.fetch (from 0; NULL: no more). */
+extern const char *const bh_json_decode_options[];
 extern const char *const bh_jwt_verify_options[], *const bh_jwt_sign_options[];
 const char *bh_fetch_option(size_t i);
 

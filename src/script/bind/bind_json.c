@@ -4,8 +4,6 @@
 #include "lua/json_value.h"
 #include "run/state.h"
 
-#include "bellhop/base/error.h"
-
 static int json_encode(lua_State *L) {
     struct bh_script *s = bh_script_of(L);
     char why[BH_JSON_WHY_MAX];
@@ -17,84 +15,31 @@ static int json_encode(lua_State *L) {
     return 1;
 }
 
-static int syntax_error(lua_State *L, const struct bh_json_error *error) {
-    lua_pushnil(L);
-    lua_pushfstring(L, "%s (at byte %d)", error->why, (int)error->offset + 1);
-    return 2;
-}
+const char *const bh_json_decode_options[] = {"big_integers", NULL};
 
-/* Builds the Lua value in protected mode, so that the tree is freed also after an error. */
-static int push_tree(lua_State *L) {
-    bh_json_push(L, lua_touserdata(L, 1));
-    return 1;
-}
-
-int bh_json_decode(lua_State *L, struct bh_slice text) {
-    struct bh_json_error error;
-    struct bh_json *root;
-    if (text.n > BH_JSON_TEXT_MAX)
-        return bh_push_error(L, "the text is larger than 16 MiB");
-    if (bh_json_parse(text, &root, &error))
-        return syntax_error(L, &error);
-    lua_pushcfunction(L, push_tree);
-    lua_pushlightuserdata(L, root);
-    int status = lua_pcall(L, 1, 1, 0);
-    bh_json_free(root);
-    return status == LUA_OK ? 1 : lua_error(L);
+enum bh_json_big bh_check_json_options(lua_State *L, int arg) {
+    static const char *const names[] = {[BH_JSON_BIG_ERROR] = "error",
+                                        [BH_JSON_BIG_FLOAT] = "float",
+                                        [BH_JSON_BIG_STRING] = "string"};
+    if (lua_isnoneornil(L, arg))
+        return BH_JSON_BIG_ERROR;
+    bh_check_option_names(L, arg, bh_json_decode_options);
+    int type = lua_getfield(L, arg, "big_integers");
+    const char *name = type == LUA_TSTRING ? lua_tostring(L, -1) : type == LUA_TNIL ? names[0] : "";
+    for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
+        if (strcmp(names[i], name) == 0)
+            return (enum bh_json_big)i;
+    return luaL_error(L, "option big_integers must be \"error\", \"float\" or \"string\"");
 }
 
 static int json_decode(lua_State *L) {
-    return bh_json_decode(L, bh_check_slice(L, 1));
+    struct bh_slice text = bh_check_slice(L, 1);
+    return bh_json_decode(L, text, bh_check_json_options(L, 2));
 }
 
-static void push_number(lua_State *L, struct bh_json_value v) {
-    int64_t integer;
-    if (!bh_json_int64(v, &integer)) {
-        lua_pushinteger(L, integer);
-        return;
-    }
-    lua_pushlstring(L, v.raw.p, v.raw.n); /* a copy that ends with NUL */
-    lua_pushnumber(L, lua_tonumber(L, -1));
-    lua_remove(L, -2);
-}
-
-static void push_string(lua_State *L, struct bh_json_value v) {
-    struct bh_script *s = bh_script_of(L);
-    bh_bytes_clear(&s->scratch);
-    bh_json_string(v, &s->scratch);
-    bh_push_slice(L, bh_bytes_slice(&s->scratch));
-}
-
-/* Reads a value without building tables: scalars as values, containers as their text and type. */
 static int json_peek(lua_State *L) {
     struct bh_slice text = bh_check_slice(L, 1), path = bh_check_slice(L, 2);
-    struct bh_json_error error;
-    struct bh_json_value v;
-    if (bh_json_check(text, &error))
-        return syntax_error(L, &error);
-    if (!bh_json_path(bh_json_root(text), path, &v))
-        return 0;
-    switch (v.type) {
-    case BH_JSON_NULL:
-        lua_pushlightuserdata(L, NULL);
-        return 1;
-    case BH_JSON_FALSE:
-        lua_pushboolean(L, 0);
-        return 1;
-    case BH_JSON_TRUE:
-        lua_pushboolean(L, 1);
-        return 1;
-    case BH_JSON_NUMBER:
-        push_number(L, v);
-        return 1;
-    case BH_JSON_STRING:
-        push_string(L, v);
-        return 1;
-    default:
-        bh_push_slice(L, v.raw);
-        lua_pushstring(L, v.type == BH_JSON_ARRAY ? "array" : "object");
-        return 2;
-    }
+    return bh_json_peek(L, text, path, bh_check_json_options(L, 3));
 }
 
 static int mark(lua_State *L, const void *key) {

@@ -17,7 +17,6 @@
 #include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/jwt.h"
-#include "bellhop/base/suggest.h"
 
 #define KEY_MT     "bellhop.jwtkey"
 #define FILE_MT    "bellhop.jwksfile"
@@ -55,20 +54,6 @@ static int file_gc(lua_State *L) {
 const char *const bh_jwt_verify_options[] = {"alg",      "key",    "jwks",        "issuer",
                                              "audience", "leeway", "require_exp", NULL};
 const char *const bh_jwt_sign_options[] = {"alg", "key", NULL};
-
-static void check_option_names(lua_State *L, const char *const *names) {
-    char hint[64];
-    luaL_checktype(L, 2, LUA_TTABLE);
-    for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
-        const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
-        bool known = false;
-        for (const char *const *n = names; *n && !known; n++)
-            known = strcmp(*n, name) == 0;
-        if (!known)
-            luaL_error(L, "unknown option \"%s\"%s", name,
-                       bh_suggest_phrase(name, names, hint, sizeof hint));
-    }
-}
 
 static unsigned one_alg(lua_State *L, int index) {
     struct bh_slice name = {NULL, 0};
@@ -230,7 +215,7 @@ static int jwt_verify(lua_State *L) {
     struct bh_slice token = bh_check_slice(L, 1);
     struct bh_jwt_rules rules = {0};
     const char *why = "";
-    check_option_names(L, bh_jwt_verify_options);
+    bh_check_option_names(L, 2, bh_jwt_verify_options);
     rules.algs = check_algs(L);
     rules.issuer = optional_string(L, "issuer");
     rules.audience = optional_string(L, "audience");
@@ -242,15 +227,15 @@ static int jwt_verify(lua_State *L) {
     bh_bytes_clear(&s->scratch);
     if (bh_jwt_verify(token, &rules, &s->scratch, &why))
         return bh_push_error(L, why);
-    bh_push_slice(L, bh_bytes_slice(&s->scratch)); /* decoding may use the scratch buffer */
-    return bh_json_decode(L, bh_check_slice(L, -1));
+    bh_push_slice(L, bh_bytes_slice(&s->scratch)); /* which decoding may free */
+    return bh_json_decode(L, bh_check_slice(L, -1), BH_JSON_BIG_ERROR);
 }
 
 static int jwt_sign(lua_State *L) {
     struct bh_script *s = bh_script_of(L);
     char why[BH_JSON_WHY_MAX];
     luaL_checktype(L, 1, LUA_TTABLE);
-    check_option_names(L, bh_jwt_sign_options);
+    bh_check_option_names(L, 2, bh_jwt_sign_options);
     unsigned algs = check_algs(L);
     luaL_argcheck(L, (algs & HMAC_ALGS) && !(algs & (algs - 1)), 2,
                   "alg must be one of HS256, HS384, HS512");

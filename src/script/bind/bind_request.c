@@ -333,9 +333,10 @@ static int request_cookie(lua_State *L) {
 
 static int request_json(lua_State *L) {
     check(L);
+    enum bh_json_big big = bh_check_json_options(L, 2);
     if (lua_getiuservalue(L, 1, BODY_VALUE) != LUA_TSTRING)
         return bh_push_error(L, "this request has no body here");
-    return bh_json_decode(L, bh_check_slice(L, -1));
+    return bh_json_decode(L, bh_check_slice(L, -1), big);
 }
 
 static const luaL_Reg methods[] = {

@@ -2,6 +2,7 @@
 #include "lua/args.h"
 
 #include "bellhop/base/error.h"
+#include "bellhop/base/suggest.h"
 #include "bellhop/core/message.h"
 
 struct bh_slice bh_check_slice(lua_State *L, int arg) {
@@ -27,6 +28,20 @@ bool bh_text_from_lua(lua_State *L, struct bh_slice *out) {
         return false;
     out->p = lua_tolstring(L, -1, &out->n);
     return true;
+}
+
+void bh_check_option_names(lua_State *L, int arg, const char *const *names) {
+    char hint[64];
+    luaL_checktype(L, arg, LUA_TTABLE);
+    for (lua_pushnil(L); lua_next(L, arg); lua_pop(L, 1)) {
+        const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+        bool known = false;
+        for (const char *const *n = names; *n && !known; n++)
+            known = strcmp(*n, name) == 0;
+        if (!known)
+            luaL_error(L, "unknown option \"%s\"%s", name,
+                       bh_suggest_phrase(name, names, hint, sizeof hint));
+    }
 }
 
 bool bh_close_code_ok(lua_Integer code) {

@@ -19,6 +19,8 @@ bool bh_id_from_lua(lua_State *L, struct bh_slice *out);
 /* The value on top as the text of a tag or header: a string, a number, or a boolean as "true" and
  * "false". */
 bool bh_text_from_lua(lua_State *L, struct bh_slice *out);
+/* Raises unless the argument is a table whose keys are all among the names (NULL at the end). */
+void bh_check_option_names(lua_State *L, int arg, const char *const *names);
 /* Whether a close frame may carry the code. */
 bool bh_close_code_ok(lua_Integer code);
 

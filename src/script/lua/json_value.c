@@ -1,21 +1,6 @@
-/* json_value.c - JSON to Lua values and back, with rules for where the two differ.
- *
- * Lua has one empty table, JSON has two empty containers: {} is an object unless it carries the
- * array mark, and decoding marks empty arrays so that they stay arrays. Integers beyond 2^53 are
- * refused, because other JSON readers lose their digits; a script can send them as text.
- *
- * An error is reported with the path to the value: on the way out, each level adds its key in
- * front. Cycles are found by comparing with the chain of tables that are being written, which the
- * depth limit bounds. */
+/* json_value.c - the marks of arrays and objects, and the trees of the configuration as Lua values.
+ */
 #include "lua/json_value.h"
-
-#include "bellhop/base/error.h"
-
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#define EXACT_MAX 9007199254740992 /* 2^53 */
 
 const char bh_json_array_key, bh_json_object_key;
 
@@ -31,7 +16,12 @@ void bh_json_make_marks(lua_State *L) {
     new_mark(L, &bh_json_object_key);
 }
 
-/* --- to Lua --- */
+void bh_json_mark_array(lua_State *L) {
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &bh_json_array_key) == LUA_TTABLE)
+        lua_setmetatable(L, -2);
+    else
+        lua_pop(L, 1);
+}
 
 static void push_container(lua_State *L, const struct bh_json *node, bool array) {
     lua_Integer n = 0;
@@ -46,240 +36,36 @@ static void push_container(lua_State *L, const struct bh_json *node, bool array)
         else
             lua_rawset(L, -3);
     }
-    if (array && n == 0 && lua_rawgetp(L, LUA_REGISTRYINDEX, &bh_json_array_key) == LUA_TTABLE)
-        lua_setmetatable(L, -2);
+    if (array && n == 0)
+        bh_json_mark_array(L);
+}
+
+static void push_number(lua_State *L, const struct bh_json *node) {
+    int64_t integer;
+    if (bh_json_is_int(node, &integer))
+        lua_pushinteger(L, integer);
+    else
+        lua_pushnumber(L, bh_json_num(node));
 }
 
 void bh_json_push(lua_State *L, const struct bh_json *node) {
-    int64_t integer;
     switch (bh_json_type(node)) {
     case BH_JSON_FALSE:
-        lua_pushboolean(L, 0);
-        return;
     case BH_JSON_TRUE:
-        lua_pushboolean(L, 1);
+        lua_pushboolean(L, bh_json_type(node) == BH_JSON_TRUE);
         return;
     case BH_JSON_STRING:
         lua_pushstring(L, bh_json_str(node));
         return;
     case BH_JSON_ARRAY:
-        push_container(L, node, true);
-        return;
     case BH_JSON_OBJECT:
-        push_container(L, node, false);
+        push_container(L, node, bh_json_type(node) == BH_JSON_ARRAY);
         return;
     case BH_JSON_NUMBER:
-        if (bh_json_is_int(node, &integer))
-            lua_pushinteger(L, integer);
-        else
-            lua_pushnumber(L, bh_json_num(node));
+        push_number(L, node);
         return;
     default:
         lua_pushlightuserdata(L, NULL);
         return;
     }
-}
-
-/* --- from Lua --- */
-
-struct encoder {
-    lua_State *L;
-    struct bh_bytes *out;
-    char *why;
-    size_t max; /* bytes of out: a small table that is used many times gives a long text */
-    unsigned depth;
-    const void *chain[BH_JSON_DEPTH_MAX];
-};
-
-static int encode(struct encoder *e, int index);
-
-static int fail(struct encoder *e, const char *why) {
-    snprintf(e->why, BH_JSON_WHY_MAX, ": %s", why);
-    return BH_EINVAL;
-}
-
-static int fail_type(struct encoder *e, int type) {
-    char why[80];
-    snprintf(why, sizeof why, "a %s cannot be encoded as JSON", lua_typename(e->L, type));
-    return fail(e, why);
-}
-
-/* A path that is too long loses its beginning; the reason always stays. */
-static void prefix_path(struct encoder *e, const char *segment) {
-    char rest[BH_JSON_WHY_MAX];
-    if (strncmp(e->why, "...", 3) == 0)
-        return;
-    snprintf(rest, sizeof rest, "%s", e->why);
-    if (strlen(rest) + strlen(segment) > BH_JSON_WHY_MAX - 60)
-        segment = "...";
-    snprintf(e->why, BH_JSON_WHY_MAX, "%.50s%.200s", segment, rest);
-}
-
-static int encode_integer(struct encoder *e, lua_Integer n) {
-    if (n > EXACT_MAX || n < -EXACT_MAX)
-        return fail(e, "an integer beyond 2^53 would lose digits; encode it as a string");
-    bh_bytes_addf(e->out, "%lld", (long long)n);
-    return 0;
-}
-
-/* The shortest text that reads back as the same number. */
-static int encode_float(struct encoder *e, double n) {
-    char text[40];
-    if (!isfinite(n))
-        return fail(e, "NaN and infinity cannot be encoded as JSON");
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, n);
-        if (strtod(text, NULL) == n)
-            break;
-    }
-    bh_bytes_adds(e->out, text);
-    return 0;
-}
-
-static bool is_marked(struct encoder *e, int index, const void *key) {
-    if (!lua_getmetatable(e->L, index))
-        return false;
-    lua_rawgetp(e->L, LUA_REGISTRYINDEX, key);
-    bool same = lua_rawequal(e->L, -1, -2);
-    lua_pop(e->L, 2);
-    return same;
-}
-
-/* Whether the keys are exactly 1 to n. */
-static bool is_list(struct encoder *e, int index, size_t n) {
-    size_t count = 0;
-    for (lua_pushnil(e->L); lua_next(e->L, index); count++) {
-        lua_pop(e->L, 1);
-        lua_Integer key = lua_isinteger(e->L, -1) ? lua_tointeger(e->L, -1) : 0;
-        if (key < 1 || (size_t)key > n) {
-            lua_pop(e->L, 1);
-            return false;
-        }
-    }
-    return count == n;
-}
-
-static int encode_array(struct encoder *e, int index) {
-    size_t n = lua_rawlen(e->L, index);
-    if (!is_list(e, index, n))
-        return fail(e, "a table must be a list without holes, or have string keys only");
-    bh_bytes_addc(e->out, '[');
-    for (size_t i = 1; i <= n; i++) {
-        char segment[32];
-        if (i > 1)
-            bh_bytes_addc(e->out, ',');
-        lua_rawgeti(e->L, index, (lua_Integer)i);
-        int error = encode(e, lua_gettop(e->L));
-        lua_pop(e->L, 1);
-        if (error) {
-            snprintf(segment, sizeof segment, "[%zu]", i);
-            prefix_path(e, segment);
-            return error;
-        }
-    }
-    bh_bytes_addc(e->out, ']');
-    return 0;
-}
-
-/* Strings, and in a table marked as an object integers as text. */
-static int encode_key(struct encoder *e, bool marked, char segment[48]) {
-    struct bh_slice name;
-    if (lua_type(e->L, -2) == LUA_TSTRING) {
-        name.p = lua_tolstring(e->L, -2, &name.n);
-        snprintf(segment, 48, ".%.40s", name.p);
-        bh_json_quote(e->out, name);
-        return 0;
-    }
-    if (marked && lua_isinteger(e->L, -2)) {
-        long long n = (long long)lua_tointeger(e->L, -2);
-        snprintf(segment, 48, "[%lld]", n);
-        bh_bytes_addf(e->out, "\"%lld\"", n);
-        return 0;
-    }
-    return fail(e, "keys must be strings (bh.json.object(t) writes integer keys as text)");
-}
-
-static int encode_object(struct encoder *e, int index, bool marked) {
-    char segment[48] = "";
-    bool first = true;
-    bh_bytes_addc(e->out, '{');
-    for (lua_pushnil(e->L); lua_next(e->L, index); lua_pop(e->L, 1)) {
-        if (!first)
-            bh_bytes_addc(e->out, ',');
-        first = false;
-        int error = encode_key(e, marked, segment);
-        if (error)
-            return error;
-        bh_bytes_addc(e->out, ':');
-        error = encode(e, lua_gettop(e->L));
-        if (error) {
-            prefix_path(e, segment);
-            return error;
-        }
-    }
-    bh_bytes_addc(e->out, '}');
-    return 0;
-}
-
-static int encode_table(struct encoder *e, int index) {
-    const void *self = lua_topointer(e->L, index);
-    for (unsigned i = 0; i < e->depth; i++)
-        if (e->chain[i] == self)
-            return fail(e, "the table contains itself");
-    if (e->depth == BH_JSON_DEPTH_MAX || !lua_checkstack(e->L, 8))
-        return fail(e, "tables are nested too deep");
-    e->chain[e->depth++] = self;
-    int error;
-    if (is_marked(e, index, &bh_json_array_key))
-        error = encode_array(e, index);
-    else if (is_marked(e, index, &bh_json_object_key))
-        error = encode_object(e, index, true);
-    else if (lua_rawlen(e->L, index) > 0)
-        error = encode_array(e, index);
-    else
-        error = encode_object(e, index, false);
-    e->depth--;
-    return error;
-}
-
-static int encode(struct encoder *e, int index) {
-    struct bh_slice s;
-    if (e->out->len > e->max)
-        return fail(e, "the text would be larger than 16 MiB");
-    int type = lua_type(e->L, index);
-    switch (type) {
-    case LUA_TNIL:
-        bh_bytes_adds(e->out, "null");
-        return 0;
-    case LUA_TBOOLEAN:
-        bh_bytes_adds(e->out, lua_toboolean(e->L, index) ? "true" : "false");
-        return 0;
-    case LUA_TNUMBER:
-        return lua_isinteger(e->L, index) ? encode_integer(e, lua_tointeger(e->L, index))
-                                          : encode_float(e, lua_tonumber(e->L, index));
-    case LUA_TSTRING:
-        s.p = lua_tolstring(e->L, index, &s.n);
-        bh_json_quote(e->out, s);
-        return 0;
-    case LUA_TTABLE:
-        return encode_table(e, index);
-    case LUA_TLIGHTUSERDATA:
-        if (lua_touserdata(e->L, index) == NULL) {
-            bh_bytes_adds(e->out, "null");
-            return 0;
-        }
-        return fail_type(e, type);
-    default:
-        return fail_type(e, type);
-    }
-}
-
-int bh_json_encode(lua_State *L, int index, struct bh_bytes *out, char why[BH_JSON_WHY_MAX]) {
-    struct encoder e = {.L = L, .out = out, .why = why, .max = out->len + BH_JSON_TEXT_MAX};
-    int top = lua_gettop(L);
-    int error = encode(&e, lua_absindex(L, index));
-    lua_settop(L, top);
-    size_t skip = !error || strncmp(why, "...", 3) == 0 ? 0 : why[0] == ':' ? 2 : why[0] == '.';
-    memmove(why, why + skip, error ? strlen(why + skip) + 1 : 0); /* no separator before the path */
-    return error;
 }

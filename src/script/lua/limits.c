@@ -41,6 +41,11 @@ static struct bh_memory *memory_of(lua_State *L) {
     return ud;
 }
 
+/* The runner of specs has a state without limits. */
+static bool has_limits(lua_State *L) {
+    return lua_getallocf(L, NULL) == bh_memory_allocate;
+}
+
 struct bh_limits *bh_limits_of(lua_State *L) {
     return memory_of(L)->limits;
 }
@@ -77,13 +82,15 @@ static void set_threshold(struct bh_memory *m) {
         m->threshold = m->limit;
 }
 
-static void collect(lua_State *L, lua_Debug *ar) {
+#define MEMORY_TEXT "not enough memory: the limit is reached (script.memory_limit)"
+
+/* False: hardly anything was garbage. */
+static bool collect(lua_State *L) {
     struct bh_memory *m = memory_of(L);
     m->wanted = false;
     lua_gc(L, LUA_GCCOLLECT);
     set_threshold(m);
-    if (m->limit && m->used > m->limit - m->limit / 16)
-        raise_at(L, ar, "not enough memory: the limit is reached (script.memory_limit)");
+    return !m->limit || m->used <= m->limit - m->limit / 16;
 }
 
 static void on_hook(lua_State *L, lua_Debug *ar) {
@@ -92,8 +99,8 @@ static void on_hook(lua_State *L, lua_Debug *ar) {
         return;
     }
     lua_sethook(L, NULL, 0, 0);
-    if (memory_of(L)->wanted)
-        collect(L, ar);
+    if (memory_of(L)->wanted && !collect(L))
+        raise_at(L, ar, MEMORY_TEXT);
 }
 
 static void arm(const struct bh_level *level) {
@@ -181,12 +188,21 @@ bool bh_limits_leave(struct bh_limits *l, struct bh_level *level) {
     return tripped;
 }
 
+bool bh_limits_reached(lua_State *L) {
+    return has_limits(L) && bh_limits_of(L)->tripped;
+}
+
 void bh_limits_check(lua_State *L) {
     char text[BH_LIMITS_TEXT_MAX];
-    if (!bh_limits_of(L)->tripped)
+    if (!bh_limits_reached(L))
         return;
     bh_limits_text(bh_limits_of(L), text);
     luaL_error(L, "%s", text);
+}
+
+void bh_memory_check(lua_State *L) {
+    if (has_limits(L) && memory_of(L)->wanted && !collect(L))
+        luaL_error(L, "%s", MEMORY_TEXT);
 }
 
 /* --- memory --- */
@@ -221,7 +237,7 @@ void *bh_memory_allocate(void *ud, void *p, size_t old_size, size_t size) {
     }
     if (size > old && !may_grow(m, size, size - old))
         return NULL;
-    void *q = bh_try_realloc(p, size);
+    void *q = p ? bh_try_realloc(p, size) : bh_try_malloc(size);
     if (q)
         m->used = m->used - old + size;
     return q;

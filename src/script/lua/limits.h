@@ -55,9 +55,13 @@ struct bh_limits *bh_limits_of(lua_State *L);
 /* The error message for a script that has reached the limit. */
 void bh_limits_text(const struct bh_limits *l, char text[BH_LIMITS_TEXT_MAX]);
 
-/* Raises a Lua error when the limit has been reached. For loops in C, which execute no bytecode:
- * call it every few thousand steps. */
+/* For loops in C, which execute no bytecode: whether the limit has been reached. */
+bool bh_limits_reached(lua_State *L);
+/* Raises a Lua error when it has. Call it every few thousand steps. */
 void bh_limits_check(lua_State *L);
+/* For loops in C that allocate many small objects: collects garbage when it is due, and raises a
+ * Lua error when the state stays near its limit. Everything must be on the stack. */
+void bh_memory_check(lua_State *L);
 
 struct bh_memory {
     size_t used, limit, threshold;

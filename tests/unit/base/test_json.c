@@ -7,6 +7,9 @@
 #include "bellhop/base/utf8.h"
 #include "unit_test.h"
 
+#include <math.h>
+#include <stdlib.h>
+
 static int check(const char *text) {
     struct bh_slice s = test_exact(bh_slice_cstr(text));
     struct bh_json_error error = {SIZE_MAX, NULL};
@@ -286,28 +289,159 @@ static void finds_members_and_the_last_wins(void **state) {
     assert_slice(value.raw, "2");
 }
 
-static void walks_paths(void **state) {
+static int find(const char *text, struct bh_slice path, struct bh_json_value *value) {
+    return bh_json_find(bh_slice_cstr(text), path, NULL, NULL, value, NULL);
+}
+
+static void finds_by_path(void **state) {
     struct bh_json_value value;
-    struct bh_json_value root = root_of("{\"a\":{\"b\":[{\"c\":1},{\"c\":2}]},\"0\":\"zero\"}");
-    assert_true(bh_json_path(root, BH_SLICE("a.b.1.c"), &value));
-    assert_slice(value.raw, "2");
-    assert_true(bh_json_path(root, BH_SLICE("0"), &value));
-    assert_slice(value.raw, "\"zero\"");
-    assert_true(bh_json_path(root, BH_SLICE(""), &value));
+    static const char text[] =
+        " {\"a\":{\"b\":[{\"c\":1},{ \"c\" : [2, [3]] }]},\"0\":\"zero\",\"\":{\"\":7},"
+        "\"x\\ty\":8} ";
+    static const struct {
+        const char *path, *raw;
+    } cases[] = {
+        {"a.b.0.c", "1"},     {"a.b.1.c", "[2, [3]]"}, {"a.b.1", "{ \"c\" : [2, [3]] }"},
+        {"a.b.1.c.1.0", "3"}, {"0", "\"zero\""},       {".", "7"},
+        {"x\ty", "8"},        {"a.b.0", "{\"c\":1}"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        assert_int_equal(find(text, bh_slice_cstr(cases[i].path), &value), 0);
+        assert_slice(value.raw, cases[i].raw);
+    }
+    assert_int_equal(find(text, bh_slice(NULL, 0), &value), 0);
     assert_int_equal(value.type, BH_JSON_OBJECT);
-    static const char *const missing[] = {"x",
-                                          "a.x",
-                                          "a.b.2",
-                                          "a.b.-1",
-                                          "a.b.x",
-                                          "a.b.",
-                                          "a.b.0.c.d",
-                                          "a..b",
-                                          ".a",
-                                          "a.b.1.c.",
-                                          "a.b.99999999999999999999"};
+    assert_int_equal(value.raw.n, sizeof text - 3);
+    assert_int_equal(find(" 1 ", BH_SLICE(""), &value), 0);
+    assert_slice(value.raw, "1");
+    static const char *const missing[] = {
+        "x",     "a.x", "a.b.2", "a.b.-1",   "a.b.x",   "a.b.", "a.b.0.c.d",
+        "a..b",  ".a",  "0.0",   "a.b.1.c.", "a.b.01x", "c",    "a.b.99999999999999999999",
+        "a.b.c",
+    };
     for (size_t i = 0; i < COUNT(missing); i++)
-        assert_false(bh_json_path(root, bh_slice_cstr(missing[i]), &value));
+        assert_int_equal(find(text, bh_slice_cstr(missing[i]), &value), BH_ENOTFOUND);
+}
+
+static void the_last_one_is_found(void **state) {
+    struct bh_json_value value;
+    assert_int_equal(find("{\"a\":{\"b\":1},\"a\":{\"b\":[2]}}", BH_SLICE("a.b"), &value), 0);
+    assert_slice(value.raw, "[2]");
+    assert_int_equal(find("{\"a\":{\"b\":1},\"\\u0061\":{}}", BH_SLICE("a.b"), &value),
+                     BH_ENOTFOUND);
+    assert_int_equal(find("{\"a\":{\"b\":1},\"a\":2}", BH_SLICE("a.b"), &value), BH_ENOTFOUND);
+    assert_int_equal(find("{\"a\":2,\"a\":{\"b\":1}}", BH_SLICE("a.b"), &value), 0);
+    assert_int_equal(find("{\"a\":[1],\"a\":{\"b\":{\"a\":3}}}", BH_SLICE("a"), &value), 0);
+    assert_slice(value.raw, "{\"b\":{\"a\":3}}");
+}
+
+static void finding_checks_the_whole_text(void **state) {
+    struct bh_json_value value;
+    struct bh_json_error error;
+    assert_int_equal(
+        bh_json_find(BH_SLICE("{\"a\":1,}"), BH_SLICE("a"), NULL, NULL, &value, &error),
+        BH_ESYNTAX);
+    assert_int_equal(error.offset, 7);
+    assert_int_equal(find("[1] 2", BH_SLICE("0"), &value), BH_ESYNTAX);
+}
+
+static void paths_may_be_as_deep_as_texts(void **state) {
+    struct bh_bytes text = {0}, path = {0};
+    struct bh_json_value value;
+    nest(&text, BH_JSON_DEPTH_MAX, "[", "]");
+    bh_bytes_addc(&text, '\0');
+    for (int i = 0; i < BH_JSON_DEPTH_MAX; i++)
+        bh_bytes_adds(&path, i ? ".0" : "0");
+    assert_int_equal(find(text.p, bh_bytes_slice(&path), &value), 0);
+    assert_slice(value.raw, "1");
+    bh_bytes_adds(&path, ".0");
+    assert_int_equal(find(text.p, bh_bytes_slice(&path), &value), BH_ENOTFOUND);
+    for (int i = 0; i < 1000; i++)
+        bh_bytes_adds(&path, ".0");
+    assert_int_equal(find(text.p, bh_bytes_slice(&path), &value), BH_ENOTFOUND);
+    bh_bytes_free(&text);
+    bh_bytes_free(&path);
+}
+
+static void count_tick(void *ud) {
+    ++*(unsigned *)ud;
+}
+
+static void finding_ticks(void **state) {
+    struct bh_bytes text = {0};
+    struct bh_json_value value;
+    unsigned ticks = 0;
+    bh_bytes_addc(&text, '[');
+    for (int i = 0; i < 10 * BH_JSON_TICK; i++)
+        bh_bytes_adds(&text, "1,");
+    bh_bytes_adds(&text, "7]");
+    struct bh_slice path = BH_SLICE("10240");
+    assert_int_equal(bh_json_find(bh_bytes_slice(&text), path, count_tick, &ticks, &value, NULL),
+                     0);
+    assert_slice(value.raw, "7");
+    assert_int_equal(ticks, 10);
+    bh_bytes_free(&text);
+}
+
+/* --- events --- */
+
+static void describe(struct bh_bytes *out, const struct bh_json_reader *r,
+                     enum bh_json_event event) {
+    static const char *const names[] = {"!", ".", "v", "n", "+", "-"};
+    bh_bytes_addf(out, "%s%u", names[event], r->depth);
+    if (event > BH_JSON_END)
+        bh_bytes_addf(out, "%.*s%s", BH_SLICE_ARG(r->value.raw), r->plain ? " " : "~ ");
+}
+
+static void reads_events(void **state) {
+    struct bh_bytes out = {0};
+    struct bh_json_reader r;
+    enum bh_json_event event;
+    struct bh_slice text =
+        test_exact(BH_SLICE(" { \"a\" : [ 1 , 2.5, {} ] ,\"b\\n\":null , \"c\":\"\\t\"} "));
+    bh_json_reader_init(&r, text);
+    do {
+        event = bh_json_read(&r);
+        r.plain = r.plain || r.value.type < BH_JSON_NUMBER || r.value.type > BH_JSON_STRING;
+        describe(&out, &r, event);
+    } while (event > BH_JSON_END);
+    assert_slice(bh_bytes_slice(&out), "+1{ n1\"a\" +2[ v21 v22.5~ +3{ -2} -1] n1\"b\\n\"~ v1null "
+                                       "n1\"c\" v1\"\\t\"~ -0} .0");
+    assert_int_equal(bh_json_read(&r), BH_JSON_END);
+    test_exact_free(text);
+    bh_bytes_free(&out);
+}
+
+static void an_invalid_text_stays_invalid(void **state) {
+    struct bh_json_reader r;
+    bh_json_reader_init(&r, BH_SLICE("[1,]]"));
+    assert_int_equal(bh_json_read(&r), BH_JSON_OPEN);
+    assert_int_equal(bh_json_read(&r), BH_JSON_VALUE);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(bh_json_read(&r), BH_JSON_INVALID);
+        assert_int_equal(r.error.offset, 3);
+    }
+}
+
+/* The strings are checked by words: a special byte at each position, of strings of each length. */
+static void special_bytes_are_seen_anywhere(void **state) {
+    static const unsigned char bytes[] = {0x00, 0x01, 0x1f, 0x80, 0xc3, 0xff, '"', '\\'};
+    for (size_t n = 1; n < 40; n++)
+        for (size_t i = 0; i < n; i++)
+            for (size_t b = 0; b < COUNT(bytes); b++) {
+                char text[48] = "\"";
+                memset(text + 1, i % 2 ? '!' : 0x7f, n);
+                text[n + 1] = '"';
+                text[i + 1] = (char)bytes[b];
+                struct bh_json_error error;
+                struct bh_slice s = test_exact(bh_slice(text, n + 2));
+                assert_int_equal(bh_json_check(s, &error), BH_ESYNTAX);
+                size_t offset = i + 1 + (bytes[b] == '"' || bytes[b] == '\\');
+                if (bytes[b] == '\\' && i == n - 1) /* it escapes the closing quote */
+                    offset = n + 2;
+                assert_int_equal(error.offset, offset);
+                test_exact_free(s);
+            }
 }
 
 static void decodes_strings(void **state) {
@@ -371,6 +505,73 @@ static void reads_64_bit_integers(void **state) {
         assert_int_equal(bh_json_int64(root_of(cases[i].text), &n), cases[i].rc);
         assert_true(n == cases[i].value);
     }
+}
+
+static void reads_doubles(void **state) {
+    static const char *const texts[] = {
+        "0",
+        "-0",
+        "1",
+        "-1.5",
+        "0.1",
+        "19.99",
+        "1700000000.25",
+        "1e5",
+        "1E-5",
+        "1e308",
+        "5e-324",
+        "1e-400",
+        "0.000001",
+        "123456789012345678901234567890",
+        "9007199254740993",
+        "9007199254740993.0",
+        "0.3000000000000004",
+        "123456789012.345",
+        "99999999999999.9",
+        "-0.00000000000001",
+        "1234567890123456",
+        "2.2250738585072014e-308",
+        "-0.000000000000000000000000000000000000000000000000000000000000000000000000000000000001",
+    };
+    double n;
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        assert_int_equal(bh_json_double(root_of(texts[i]), &n), 0);
+        if (n != strtod(texts[i], NULL) || signbit(n) != signbit(strtod(texts[i], NULL)))
+            fail_msg("%s is %.17g", texts[i], n);
+    }
+    for (int round = 0; round < 20000; round++) {
+        char text[40];
+        snprintf(text, sizeof text, "%s%.*f", test_random() % 2 ? "-" : "",
+                 (int)(test_random() % 10), (double)(test_random() % 10000000) / 997);
+        assert_int_equal(bh_json_double(root_of(text), &n), 0);
+        assert_true(n == strtod(text, NULL));
+    }
+    assert_int_equal(bh_json_double(root_of("1e400"), &n), BH_ETOOBIG);
+    assert_int_equal(bh_json_double(root_of("-1e400"), &n), BH_ETOOBIG);
+    assert_int_equal(bh_json_double(root_of("\"1\""), &n), BH_EINVAL);
+    struct bh_bytes text = {0};
+    bh_bytes_adds(&text, "0.");
+    for (int i = 0; i < BH_JSON_NUMBER_MAX - 2; i++)
+        bh_bytes_addc(&text, '1');
+    assert_int_equal(bh_json_double(bh_json_root(bh_bytes_slice(&text)), &n), 0);
+    assert_true(n == 1.0 / 9);
+    bh_bytes_addc(&text, '1');
+    assert_int_equal(bh_json_double(bh_json_root(bh_bytes_slice(&text)), &n), BH_ETOOBIG);
+    bh_bytes_free(&text);
+}
+
+static void compares_strings(void **state) {
+    static const char e[] = "a\xc3\xa9\n\xf0\x9f\x94\x94";
+    struct bh_slice text = bh_slice_cstr(e);
+    assert_true(bh_json_equals(root_of("\"a\xc3\xa9\\n\xf0\x9f\x94\x94\""), text));
+    assert_true(bh_json_equals(root_of("\"\\u0061\\u00e9\\u000a\\ud83d\\udd14\""), text));
+    assert_false(bh_json_equals(root_of("\"\\u0061\\u00e9\\u000a\\ud83d\\udd14!\""), text));
+    assert_false(bh_json_equals(root_of("\"\\u0061\\u00e9\\u000a\""), text));
+    assert_false(bh_json_equals(root_of("\"\\u0000\""), bh_slice(NULL, 0)));
+    assert_true(bh_json_equals(root_of("\"\\u0000\""), bh_slice("", 1)));
+    assert_true(bh_json_equals(root_of("\"\""), bh_slice(NULL, 0)));
+    assert_false(bh_json_equals(root_of("11"), BH_SLICE("")));
+    assert_false(bh_json_equals(root_of("[]"), BH_SLICE("")));
 }
 
 static int parse(const char *text, struct bh_json **root) {
@@ -555,7 +756,7 @@ static void read_all(struct bh_json_value value, bool accepted, int depth) {
     bh_json_string(value, &text);
     bh_json_int64(value, &n);
     bh_json_member(value, BH_SLICE("a"), &found);
-    bh_json_path(value, BH_SLICE("a.0"), &found);
+    bh_json_equals(value, BH_SLICE("a"));
     while (depth < 70 && bh_json_next(value, &cursor, &key, &each))
         read_all(each, accepted, depth + 1);
     bh_bytes_free(&text);
@@ -611,10 +812,19 @@ int main(void) {
         cmocka_unit_test(iterates_members),
         cmocka_unit_test(empty_and_scalar_values_have_no_elements),
         cmocka_unit_test(finds_members_and_the_last_wins),
-        cmocka_unit_test(walks_paths),
+        cmocka_unit_test(finds_by_path),
+        cmocka_unit_test(the_last_one_is_found),
+        cmocka_unit_test(finding_checks_the_whole_text),
+        cmocka_unit_test(paths_may_be_as_deep_as_texts),
+        cmocka_unit_test(finding_ticks),
+        cmocka_unit_test(reads_events),
+        cmocka_unit_test(an_invalid_text_stays_invalid),
+        cmocka_unit_test(special_bytes_are_seen_anywhere),
         cmocka_unit_test(decodes_strings),
         cmocka_unit_test(every_code_point_survives_its_escape),
         cmocka_unit_test(reads_64_bit_integers),
+        cmocka_unit_test(reads_doubles),
+        cmocka_unit_test(compares_strings),
         cmocka_unit_test(builds_trees),
         cmocka_unit_test(trees_and_scanner_agree_on_twins),
         cmocka_unit_test(trees_refuse_what_they_would_corrupt),

@@ -116,6 +116,14 @@ ENDS(test_gsub,
 ENDS(test_move, "function run() table.move({}, 1, 1 << 40, 1) end")
 ENDS(test_sort, "function run() local t = {} for i = 1, 400000 do t[i] = i * 7919 % 400009 end\n"
                 "for _ = 1, 1000 do table.sort(t) end end")
+#define ONES "local text = '[' .. ('1,'):rep(1 << 20) .. '1]'\n"
+ENDS(test_decoding, ONES "function run() while true do bh.json.decode(text) end end")
+ENDS(test_decoding_caught, ONES "function run() while true do pcall(bh.json.decode, text) end end")
+ENDS(test_peeking, ONES "function run() while true do bh.json.peek(text, '1048575') end end")
+ENDS(test_encoding, "local t = {} for _ = 1, 20 do t = { t, t } end\n"
+                    "function run() while true do bh.json.encode(t) end end")
+ENDS(test_encoding_what_is_no_list, "local t = {} for i = 1, 100000 do t[i] = i end t.x = 1\n"
+                                    "function run() while true do bh.json.encode(t) end end")
 ENDS(test_a_reader, "function run() load(function() while true do end end) end")
 ENDS(test_pieces, "function run() load(function() return ' ' end) while true do end end")
 
@@ -218,6 +226,44 @@ GROWS(test_many_coroutines,
       "function run() local t = {} while true do t[#t + 1] = coroutine.create(print) end end")
 GROWS(test_caught_refusals, "function run() local t = {} while true do pcall(function()\n"
                             "while true do t[#t + 1] = {} end end) end end")
+
+/* Many small objects, which the allocator cannot refuse one by one. */
+GROWS(test_decoding_objects,
+      "function run() return #bh.json.decode('[' .. ('{},'):rep(4 << 20) .. '1]') end")
+GROWS(test_decoding_ones,
+      "function run() return #bh.json.decode('[' .. ('1,'):rep((8 << 20) - 1) .. '1]') end")
+/* 16 MiB of values end by one of the limits, and memory stays within its limit. The CPU limit
+ * cannot be caught. */
+static void ends_bounded(struct env *env, const char *unit) {
+    char run[512];
+    struct client p;
+    env->config.memory_limit = 256u << 20; /* the default */
+    snprintf(run, sizeof run,
+             "local text = '[' .. ('%s,'):rep((16 << 20) // %zu - 2) .. '1]'\n"
+             "function run() local ok, why = pcall(bh.json.decode, text)\n"
+             "return tostring(why) .. ' ' .. collectgarbage 'count' // 1024 end",
+             unit, strlen(unit) + 1);
+    attack(env, &p, run);
+    client_sends(&p, "go");
+    bool by_cpu = env->config.cpu_limit_ms && p.sent_count == 0;
+    if (!by_cpu) {
+        assert_non_null(strstr(client_last(&p), "not enough memory"));
+        assert_true(atoi(strrchr(client_last(&p), ' ')) <= 256);
+    }
+    still_serves(&p);
+    env_close_script(env);
+}
+
+static void test_hostile_lists(void **state) {
+    static const char *const units[] = {"1", "{}", "\"\"", "[[]]", "{\"a\":{}}"};
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        struct env *env = *state;
+        env->config.cpu_limit_ms = 0;
+        ends_bounded(env, units[i]);
+        env->config.cpu_limit_ms = CPU_LIMIT_MS;
+        ends_bounded(env, units[i]);
+    }
+}
 
 static void test_garbage_does_not_count(void **state) {
     struct env *env = *state;
@@ -354,6 +400,11 @@ int main(void) {
         T(test_gsub),
         T(test_move),
         T(test_sort),
+        T(test_decoding),
+        T(test_decoding_caught),
+        T(test_peeking),
+        T(test_encoding),
+        T(test_encoding_what_is_no_list),
         T(test_a_reader),
         T(test_pieces),
         T(test_finalizers_are_refused),
@@ -368,6 +419,9 @@ int main(void) {
         T(test_what_is_kept),
         T(test_many_coroutines),
         T(test_caught_refusals),
+        T(test_decoding_objects),
+        T(test_decoding_ones),
+        T(test_hostile_lists),
         T(test_garbage_does_not_count),
         T(test_garbage_of_many_hooks_is_collected),
         T(test_hook_timeout),

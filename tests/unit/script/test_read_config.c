@@ -67,7 +67,7 @@ static void test_refuses(void **state) {
     refused(*state, "return { a = { b = pairs } }", ": a.b: a function");
     refused(*state, "return { a = { b = ipairs } }", ": a.b: a function");
     refused(*state, "local x = nil\nreturn { x = x.y }", ":2:");
-    refused(*state, "return { a = 1 << 60 }", "2^53");
+    refused(*state, "return { a = { 1 << 60 } }", "a[1]: an integer beyond 2^53");
     refused(*state, "return { a = '\\0' }", "\\u0000");
     refused(*state, "error {}", "");
 }
