@@ -125,8 +125,10 @@ static void destroy(struct bh_script *s) {
         bh_task_pool_free(s);
     }
     bh_defer_cancel(&s->gc_step); /* the last task may have set these */
-    if (s->worker)
+    if (s->worker) {
+        bh_timer_cancel(&s->gc_timer);
         bh_timer_cancel(&s->destroy_timer);
+    }
     if (s->L)
         lua_close(s->L);
     if (s->worker && s->worker->hooks == &s->hooks)
@@ -164,9 +166,19 @@ static void on_grace(struct bh_timer *t) {
     bh_task_cancel_background(BH_CONTAINER_OF(t, struct bh_script, grace));
 }
 
+static void step(struct bh_script *s) {
+    if (bh_memory_step(&s->memory, s->L))
+        bh_timer_set(&s->gc_timer, 1);
+    if (s->scratch.cap > BH_SCRATCH_KEPT)
+        bh_bytes_free(&s->scratch);
+}
+
 static void on_gc_step(struct bh_defer *d) {
-    struct bh_script *s = BH_CONTAINER_OF(d, struct bh_script, gc_step);
-    bh_memory_step(&s->memory, s->L);
+    step(BH_CONTAINER_OF(d, struct bh_script, gc_step));
+}
+
+static void on_gc_timer(struct bh_timer *t) {
+    step(BH_CONTAINER_OF(t, struct bh_script, gc_timer));
 }
 
 static void retire(struct bh_script *s) {
@@ -242,6 +254,7 @@ static struct bh_script *create(const struct bh_script_config *config, struct bh
     s->cache = bh_cache_new();
     bh_defer_init(&s->gc_step, on_gc_step);
     if (worker) {
+        bh_timer_init(&s->gc_timer, worker->loop, on_gc_timer);
         bh_timer_init(&s->grace, worker->loop, on_grace);
         bh_timer_init(&s->destroy_timer, worker->loop, on_destroy_timer);
     }
@@ -282,7 +295,7 @@ int bh_script_new(const struct bh_script_config *config, struct bh_worker *worke
         return BH_ESCRIPT;
     }
     lua_settop(s->L, 0);
-    lua_gc(s->L, LUA_GCSTOP); /* it runs between hooks: on_gc_step */
+    bh_memory_stop_collector(s->L); /* it runs between hooks: on_gc_step */
     *out = s;
     return 0;
 }

@@ -33,6 +33,13 @@
 #define RESERVE       (16u * 1024 * 1024)
 #define THRESHOLD_MIN (32u * 1024 * 1024)
 #define KIB           1024
+#define BURST         (1024u * 1024) /* allocated between two steps: collected in slices */
+#define BURST_CYCLES  2              /* the first may have begun before the garbage was there */
+#define SLICE_LOG2    11 /* of a slice's size in bytes, as Lua counts work; about half a millisecond \
+                          */
+#define SLICE_BYTES   (256u * 1024) /* one slice for that much, so that a busy state keeps up */
+#define SLICES_MAX    8
+#define LARGE_REQUEST 4096
 
 /* The allocator's ud is what every state has, also one without a struct bh_script. */
 static struct bh_memory *memory_of(lua_State *L) {
@@ -84,13 +91,17 @@ static void set_threshold(struct bh_memory *m) {
 
 #define MEMORY_TEXT "not enough memory: the limit is reached (script.memory_limit)"
 
+static bool is_near_limit(const struct bh_memory *m) {
+    return m->limit && m->used > m->limit - m->limit / 16;
+}
+
 /* False: hardly anything was garbage. */
 static bool collect(lua_State *L) {
     struct bh_memory *m = memory_of(L);
     m->wanted = false;
     lua_gc(L, LUA_GCCOLLECT);
     set_threshold(m);
-    return !m->limit || m->used <= m->limit - m->limit / 16;
+    return !is_near_limit(m);
 }
 
 static void on_hook(lua_State *L, lua_Debug *ar) {
@@ -201,7 +212,7 @@ void bh_limits_check(lua_State *L) {
 }
 
 void bh_memory_check(lua_State *L) {
-    if (has_limits(L) && memory_of(L)->wanted && !collect(L))
+    if (has_limits(L) && is_near_limit(memory_of(L)) && !collect(L))
         luaL_error(L, "%s", MEMORY_TEXT);
 }
 
@@ -220,7 +231,8 @@ static bool may_grow(struct bh_memory *m, size_t size, size_t growth) {
     if (m->limit && growth >= LARGE && m->used + growth > m->limit + RESERVE)
         return false;
     m->grown += growth;
-    if (m->used + growth > m->threshold && !m->wanted && m->limits->level) {
+    size_t threshold = m->cycles && m->limit ? m->limit : m->threshold;
+    if (m->used + growth > threshold && !m->wanted && m->limits->level) {
         m->wanted = true;
         arm(m->limits->level);
     }
@@ -243,9 +255,59 @@ void *bh_memory_allocate(void *ud, void *p, size_t old_size, size_t size) {
     return q;
 }
 
-void bh_memory_step(struct bh_memory *m, lua_State *L) {
-    int kib = (int)(m->grown / KIB);
+void bh_memory_stop_collector(lua_State *L) {
+    lua_gc(L, LUA_GCSTOP);
+    lua_gc(L, LUA_GCINC, 0, 0, SLICE_LOG2);
+}
+
+/* A cycle frees all garbage that is newer than the newest live object at once, before it begins to
+ * sweep in slices. So there is a live object that is newer than the garbage of a burst. */
+static int renew_fence(lua_State *L) {
+    static const char fence_key;
+    lua_newtable(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &fence_key);
+    return 0;
+}
+
+static void begin_burst(struct bh_memory *m, lua_State *L) {
+    m->cycles = BURST_CYCLES;
+    lua_checkstack(L, 2);
+    lua_pushcfunction(L, renew_fence);
+    if (lua_pcall(L, 0, 0, 0) != LUA_OK)
+        lua_pop(L, 1); /* no memory: it takes longer */
+}
+
+/* With a size, Lua does all that is due for what was allocated since the last step; without, one
+ * slice. */
+static bool collect_slice(lua_State *L, size_t size) {
+    return lua_gc(L, LUA_GCSTEP, (int)(size / KIB)) != 0;
+}
+
+/* glibc joins small free blocks at the next large request, all at once: it gets one after each
+ * slice. */
+static void join_free_blocks(void) {
+    bh_free(bh_try_malloc(LARGE_REQUEST));
+}
+
+static size_t slices_of(size_t grown) {
+    size_t n = grown / SLICE_BYTES + 1;
+    return n < SLICES_MAX ? n : SLICES_MAX;
+}
+
+bool bh_memory_step(struct bh_memory *m, lua_State *L) {
+    size_t grown = m->grown;
+    bool ended = false;
+    if (grown >= BURST)
+        begin_burst(m, L);
     m->grown = 0;
-    if (lua_gc(L, LUA_GCSTEP, kib))
+    if (m->cycles == 0)
+        ended = collect_slice(L, grown);
+    for (size_t n = slices_of(grown); n > 0 && m->cycles > 0; n--) {
+        if (collect_slice(L, 0) && --m->cycles == 0)
+            ended = true;
+        join_free_blocks();
+    }
+    if (ended)
         m->cycle = m->used * 2;
+    return m->cycles > 0;
 }

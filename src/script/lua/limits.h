@@ -59,8 +59,8 @@ void bh_limits_text(const struct bh_limits *l, char text[BH_LIMITS_TEXT_MAX]);
 bool bh_limits_reached(lua_State *L);
 /* Raises a Lua error when it has. Call it every few thousand steps. */
 void bh_limits_check(lua_State *L);
-/* For loops in C that allocate many small objects: collects garbage when it is due, and raises a
- * Lua error when the state stays near its limit. Everything must be on the stack. */
+/* For loops in C that allocate many small objects: collects garbage when the state is near its
+ * limit, and raises a Lua error when it stays there. Everything must be on the stack. */
 void bh_memory_check(lua_State *L);
 
 struct bh_memory {
@@ -68,6 +68,7 @@ struct bh_memory {
     size_t grown;             /* since the last step */
     size_t cycle;             /* no step while less is used: the collector's pause */
     bool wanted;              /* a collection at the next instruction */
+    uint8_t cycles;           /* of the collector, to be run in slices after a burst */
     struct bh_limits *limits; /* that the state runs under now */
 };
 
@@ -76,11 +77,13 @@ void bh_memory_init(struct bh_memory *m, size_t limit, struct bh_limits *limits)
 /* The allocator for lua_newstate; ud is the struct. */
 void *bh_memory_allocate(void *ud, void *p, size_t old_size, size_t size);
 /* The collector is stopped inside hooks; `step` runs it between entries, in proportion to what was
- * allocated, when it is due. */
+ * allocated, when it is due. After a burst it would stop the worker for long, so it returns true:
+ * step again in the next tick. */
+void bh_memory_stop_collector(lua_State *L);
 #define BH_MEMORY_STEP ((size_t)32 * 1024)
 static inline bool bh_memory_due(const struct bh_memory *m) {
     return m->grown >= BH_MEMORY_STEP && m->used >= m->cycle;
 }
-void bh_memory_step(struct bh_memory *m, lua_State *L);
+bool bh_memory_step(struct bh_memory *m, lua_State *L);
 
 #endif

@@ -126,7 +126,7 @@ static void leave(struct bh_task *t, struct bh_level *level, struct bh_task *out
         bh_script_count_cpu_limit();
     t->running = false;
     s->script_worker->current = outer;
-    if (!outer && bh_memory_due(&s->memory))
+    if (!outer && (bh_memory_due(&s->memory) || s->scratch.cap > BH_SCRATCH_KEPT))
         bh_defer(s->worker->loop, BH_PHASE_REAP, &s->gc_step);
 }
 

@@ -20,6 +20,8 @@
 
 struct bh_cache;
 
+#define BH_SCRATCH_KEPT ((size_t)64 * 1024) /* bytes; a larger one is freed after its hook */
+
 /* A hook's functions, in the order of the scripts that have one. */
 struct bh_chain {
     unsigned count;
@@ -47,7 +49,8 @@ struct bh_script {
     void (*on_idle)(struct bh_script *s); /* after each task that has finished */
     struct bh_list pool;                  /* tasks to use again */
     unsigned pooled;
-    struct bh_defer gc_step; /* of the collector, at the end of the tick */
+    struct bh_defer gc_step;  /* of the collector, at the end of the tick */
+    struct bh_timer gc_timer; /* the next step after a burst */
 
     struct bh_timer grace;         /* retired: background tasks are cancelled after it */
     struct bh_timer destroy_timer; /* retired and idle: collected in slices, then destroyed */

@@ -293,6 +293,38 @@ static void test_garbage_of_many_hooks_is_collected(void **state) {
     client_free(&p);
 }
 
+static double kib_used(struct client *p) {
+    client_forget(p);
+    client_sends(p, "count");
+    return atof(client_last(p));
+}
+
+/* What a hook left behind is collected in slices, so that no tick stops the worker for long. */
+static void test_a_burst_is_collected_in_slices(void **state) {
+    struct env *env = *state;
+    struct client p;
+    unsigned ticks = 0;
+    env->config.cpu_limit_ms = 0;
+    attack(env, &p,
+           "function run(conn, data)\n"
+           "if data == 'count' then return tostring(collectgarbage 'count') end\n"
+           "return #bh.json.decode('[' .. ('{},'):rep(200000) .. '1]') .. '' end");
+    double before = kib_used(&p);
+    client_sends(&p, "go");
+    assert_string_equal(client_last(&p), "200001");
+    double burst = kib_used(&p);
+    assert_true(burst > before + 10 * 1024);
+    bh_loop_tick(env->loop, false);
+    assert_true(kib_used(&p) > burst / 2);
+    for (; kib_used(&p) > before + 512; ticks++) {
+        bh_clock_fake_advance(1);
+        bh_loop_tick(env->loop, false);
+        assert_true(ticks < 1000);
+    }
+    assert_true(ticks > 3);
+    client_free(&p);
+}
+
 static void test_growth_outside_of_the_state(void **state) {
     struct env *env = *state;
     env->config.cpu_limit_ms = 0;
@@ -424,6 +456,7 @@ int main(void) {
         T(test_hostile_lists),
         T(test_garbage_does_not_count),
         T(test_garbage_of_many_hooks_is_collected),
+        T(test_a_burst_is_collected_in_slices),
         T(test_hook_timeout),
         T(test_too_many_tasks),
         T(test_too_many_hooks),
