@@ -159,6 +159,7 @@ return {
         lua_dir = "", -- where the bellhop Lua library is; "": relative to the program
         -- Limits, as in docs/lua/README.md; 0: no limit (not for shared_memory).
         cpu_limit = 0.05, -- of one hook, between two waits
+        deliver_limit = 0.005, -- of one on_deliver or on_slow
         memory_limit = 256 * MiB, -- of the scripts of one worker
         hook_timeout = 10, -- of one hook, its waits included
         max_tasks = 10000, -- hooks and tasks of one worker that wait at the same time

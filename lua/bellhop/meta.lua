@@ -105,7 +105,9 @@ local bh = {}
 ---`msg` is read only, and the same object for all connections.
 ---
 ---**Returns** nil or true to deliver, false to skip this connection, or a string: this connection gets it instead, with the
----opcode of the message. **On failure** the connection is skipped.
+---opcode of the message. **On failure** the connection is skipped. A run may take `script.deliver_limit` (5 ms) of CPU time.
+---A connection whose runs exceed it three times within a minute is closed with 1011. After three such runs on a worker, for
+---whichever connections, the limit of that worker is 1 ms, until none exceeded it for a minute.
 ---@field on_deliver? fun(conn: bellhop.Conn, msg: bellhop.Msg): boolean|string|nil
 ---A connection joins a topic: one of its identity, or by `conn:subscribe`. Does not run for its user, its tenant and
 ---broadcasts.
@@ -127,8 +129,8 @@ local bh = {}
 ---@field on_expire? async fun(conn: bellhop.Conn): number|false|nil
 ---The send queue of a connection would exceed `websocket.queue_bytes`, because the client does not read.
 ---
----**Returns** `"drop_oldest"`, `"drop_newest"`, `"close"` (1008), or nil: `websocket.on_slow` decides. **On failure** the
----connection is closed.
+---**Returns** `"drop_oldest"`, `"drop_newest"`, `"close"` (1008), or nil: `websocket.on_slow` decides. **On failure**, also
+---when it exceeds `script.deliver_limit`, the connection is closed.
 ---@field on_slow? fun(conn: bellhop.Conn, queued: integer): "drop_oldest"|"drop_newest"|"close"|nil
 ---A user has come online, or has been offline on all instances for `tracking.debounce` seconds. Runs on one instance of
 ---the cluster. **On failure** the error is logged.

@@ -63,7 +63,7 @@ struct bh_config {
     struct bh_strings script_files;
     bool trusted;
     char *lua_dir;
-    uint64_t cpu_limit, memory_limit, shared_memory, hook_timeout, max_tasks;
+    uint64_t cpu_limit, deliver_limit, memory_limit, shared_memory, hook_timeout, max_tasks;
 
     struct bh_strings jwt_algorithms;
     char *jwt_secret, *jwt_public_key, *jwt_jwks, *jwt_issuer, *jwt_audience, *jwt_cookie;

@@ -212,6 +212,9 @@ const struct bh_config_key bh_config_keys[] = {
      "program."},
     {"script.cpu_limit", SECONDS, AT(cpu_limit), 0, 60, "0.05", NULL,
      "CPU time of a hook between two waits; 0: no limit."},
+    {"script.deliver_limit", SECONDS, AT(deliver_limit), 0, 60, "0.005", NULL,
+     "CPU time of an `on_deliver` or `on_slow`, which run for each receiver of a message; 0: only "
+     "`script.cpu_limit`."},
     {"script.memory_limit", BYTES, AT(memory_limit), 0, 1024.0 * 1024 * MIB, "268435456", NULL,
      "Memory of the scripts of one worker; 0: no limit."},
     {"script.hook_timeout", SECONDS, AT(hook_timeout), 0, 3600, "10", NULL,

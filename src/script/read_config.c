@@ -114,6 +114,7 @@ static int check_readable(const char *file, char **error) {
 }
 
 int bh_read_config_within(const char *file, unsigned cpu_ms, struct bh_json **out, char **error) {
+    static const struct bh_limit_text text = {"the configuration", "; it must finish"};
     struct bh_limits limits;
     struct bh_level level;
     struct bh_memory memory;
@@ -122,7 +123,7 @@ int bh_read_config_within(const char *file, unsigned cpu_ms, struct bh_json **ou
     if (rc)
         return rc;
     bh_memory_init(&memory, MEMORY_MAX, &limits);
-    bh_limits_start(&limits, cpu_ms, "the configuration", "; it must finish");
+    bh_limits_start(&limits, (int)cpu_ms, &text, 0, NULL);
     lua_State *L = lua_newstate(bh_memory_allocate, &memory);
     if (!L) {
         bh_limits_stop(&limits);
@@ -131,7 +132,7 @@ int bh_read_config_within(const char *file, unsigned cpu_ms, struct bh_json **ou
     }
     lua_pushcfunction(L, evaluate);
     lua_pushlightuserdata(L, &r);
-    bh_limits_enter(&limits, &level, L);
+    bh_limits_enter(&limits, &level, L, 0);
     int status = lua_pcall(L, 1, 0, 0);
     bh_limits_leave(&limits, &level);
     bh_limits_stop(&limits);

@@ -101,7 +101,7 @@ static struct bh_limits no_limits; /* of a state that runs nothing */
 static void join_worker(struct bh_script *s) {
     struct bh_script_worker *sw = bh_script_worker_of(s->worker);
     if (!sw)
-        sw = bh_script_worker_new(s->worker, s->config->cpu_limit_ms);
+        sw = bh_script_worker_new(s->worker, s->config->cpu_limit_ms, s->config->deliver_limit_ms);
     bh_list_append(&sw->states, &s->in_worker);
     s->script_worker = sw;
     s->memory.limits = &sw->limits;
@@ -263,10 +263,10 @@ static struct bh_script *create(const struct bh_script_config *config, struct bh
 
 /* Builds with a watchdog of its own, on whatever thread this is. */
 static int build_limited(struct bh_script *s) {
+    static const struct bh_limit_text text = {"loading the script", "; it must finish"};
     struct bh_limits limits;
     struct bh_level level;
-    bh_limits_start(&limits, s->config->cpu_limit_ms ? LOAD_CPU_MS : 0, "loading the script",
-                    "; it must finish");
+    bh_limits_start(&limits, s->config->cpu_limit_ms ? LOAD_CPU_MS : 0, &text, 0, NULL);
     bh_memory_init(&s->memory, s->config->memory_limit, &limits);
     s->L = lua_newstate(bh_memory_allocate, &s->memory);
     if (!s->L) {
@@ -277,7 +277,7 @@ static int build_limited(struct bh_script *s) {
     *(struct bh_script **)lua_getextraspace(s->L) = s;
     lua_pushcfunction(s->L, with_traceback);
     lua_pushcfunction(s->L, build);
-    bh_limits_enter(&limits, &level, s->L);
+    bh_limits_enter(&limits, &level, s->L, 0);
     int status = lua_pcall(s->L, 0, 0, 1);
     bh_limits_leave(&limits, &level);
     bh_limits_stop(&limits);

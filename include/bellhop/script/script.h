@@ -26,6 +26,7 @@ struct bh_script_config {     /* immutable, shared, outlives the scripts */
     const char *key_prefix; /* of keys in Redis; NULL: "ws:" */
     uint64_t redis_timeout_ms;
     int cpu_limit_ms;         /* of one hook between two waits; 0: no limit, as below */
+    int deliver_limit_ms;     /* of one on_deliver or on_slow; the first script's counts */
     size_t memory_limit;      /* bytes of one state */
     uint64_t hook_timeout_ms; /* of one hook, including its waits */
     size_t max_tasks;         /* hooks and tasks of one state that may wait at the same time */

@@ -9,6 +9,7 @@
 #include "run/lua_conn.h"
 
 #include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
 
 /* --- on_publish --- */
 
@@ -89,6 +90,7 @@ void bh_hook_publish(struct bh_hooks *h, struct bh_publish *p,
 /* --- on_deliver --- */
 
 struct bh_deliver_call {
+    struct bh_subscriber *sub;
     enum bh_verdict verdict;
     struct bh_slice replacement;
 };
@@ -111,17 +113,52 @@ static void deliver_decided(struct bh_task *t) {
     }
 }
 
+static void turn_off(const struct bh_script *s, struct bh_subscriber *sub, struct bh_lua_conn *c) {
+    char id[BH_CONNECTION_ID_LEN + 1];
+    bh_connection_id(sub->number, id);
+    c->deliver_off = true;
+    bh_script_count_deliver_off();
+    bh_warn_limited("connection closed: on_deliver is too slow", bh_kv_str("hook", "on_deliver"),
+                    bh_kv_slice("user", sub->identity->user), bh_kv_str("connection", id),
+                    bh_kv_int("generation", s->generation),
+                    bh_kv_str("why", "script.deliver_limit exceeded three times in a minute"));
+    sub->vt->close(sub, 1011, BH_SLICE("on_deliver failed"));
+}
+
+__attribute__((cold, noinline)) static void on_overrun(struct bh_script *s,
+                                                       struct bh_subscriber *sub) {
+    struct bh_lua_conn *c = sub->script;
+    bool third = bh_script_worker_overran(s->script_worker, c ? &c->overruns : NULL);
+    if (!c)
+        return;
+    bh_lua_conn_pin(c);
+    if (third)
+        turn_off(s, sub, c);
+}
+
 static void deliver_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+    if (t->overran)
+        on_overrun(t->script, t->u.deliver->sub);
     if (outcome == BH_DECIDED)
         deliver_decided(t);
     else
         t->u.deliver->verdict = outcome == BH_UNDECIDED ? BH_DELIVER_PASS : BH_DELIVER_SKIP;
 }
 
+/* While connections are turned off, the limit is strict. */
+__attribute__((cold, noinline)) static bool is_off(struct bh_script *s,
+                                                   const struct bh_subscriber *sub) {
+    const struct bh_lua_conn *c = sub->script;
+    bh_script_worker_relax(s->script_worker);
+    return c && c->deliver_off;
+}
+
 enum bh_verdict bh_hook_deliver(struct bh_hooks *h, struct bh_subscriber *sub, struct bh_message *m,
                                 struct bh_slice *replacement) {
     struct bh_script *s = (struct bh_script *)h;
-    struct bh_deliver_call call = {.verdict = BH_DELIVER_SKIP};
+    struct bh_deliver_call call = {.sub = sub, .verdict = BH_DELIVER_SKIP};
+    if (s->script_worker->strict_until_ms && is_off(s, sub))
+        return BH_DELIVER_SKIP;
     struct bh_task *t = bh_task_new(s, HOOK_DELIVER, deliver_done);
     t->u.deliver = &call;
     bh_lua_conn_push(t->co, s, sub);
@@ -141,6 +178,8 @@ static void slow_done(struct bh_task *t, enum bh_outcome outcome, const char *er
     static const char *const names[] = {[BH_SLOW_CLOSE] = "close",
                                         [BH_SLOW_DROP_OLDEST] = "drop_oldest",
                                         [BH_SLOW_DROP_NEWEST] = "drop_newest"};
+    if (t->overran)
+        bh_script_worker_overran(t->script->script_worker, NULL);
     if (outcome == BH_UNDECIDED)
         return;
     *t->u.slow = BH_SLOW_CLOSE;
@@ -159,6 +198,8 @@ static void slow_done(struct bh_task *t, enum bh_outcome outcome, const char *er
 enum bh_slow bh_hook_slow(struct bh_hooks *h, struct bh_subscriber *sub, size_t queued,
                           enum bh_slow otherwise) {
     struct bh_script *s = (struct bh_script *)h;
+    if (s->script_worker->strict_until_ms)
+        bh_script_worker_relax(s->script_worker);
     struct bh_task *t = bh_task_new(s, HOOK_SLOW, slow_done);
     t->u.slow = &otherwise;
     bh_lua_conn_push(t->co, s, sub);

@@ -83,7 +83,7 @@ static bool is_over_limit(struct encoder *e) {
 
 static int fail_over_limit(struct encoder *e) {
     char text[BH_LIMITS_TEXT_MAX];
-    bh_limits_text(bh_limits_of(e->L), text);
+    bh_limits_text(bh_limits_reached_watch(bh_limits_of(e->L)), text);
     return fail(e, text);
 }
 

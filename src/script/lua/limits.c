@@ -1,8 +1,12 @@
 /* limits.c - the watchdog of CPU time and the accounting of memory.
  *
  * The timer uses the thread's own CPU clock, so a stalled machine blames no script, and an idle
- * worker is not woken. The signal handler runs on the thread that runs Lua, may interrupt it
- * anywhere, and does what lua.c's own handler does: lua_sethook, which is safe there.
+ * worker is not woken. The kernel looks at such timers only in its own ticks, every 4 ms or so.
+ * That is too coarse for brief entries: while a tick finds one, a second timer on the monotonic
+ * clock ticks every half millisecond, until a tick finds none. Nothing is measured outside of the
+ * handler. It runs on the thread that runs Lua, may interrupt it anywhere, calls only functions
+ * that are safe in a handler, and does what lua.c's own handler does: lua_sethook, which is safe
+ * there.
  *
  * The hook yields out of the whole task. Inside a metamethod or the like, where yielding is not
  * possible, it raises an error at every instruction, so code that catches one meets the next.
@@ -28,15 +32,17 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define TICK_MS       5
+#define TICK_US       2000
+#define FINE_TICK_US  500
 #define LARGE         (1024u * 1024) /* blocks of this size are refused beyond the limit */
 #define RESERVE       (16u * 1024 * 1024)
 #define THRESHOLD_MIN (32u * 1024 * 1024)
 #define KIB           1024
 #define BURST         (1024u * 1024) /* allocated between two steps: collected in slices */
 #define BURST_CYCLES  2              /* the first may have begun before the garbage was there */
-#define SLICE_LOG2    11 /* of a slice's size in bytes, as Lua counts work; about half a millisecond \
-                          */
+#define SLICE_LOG2                                                                                 \
+    11 /* of a slice's size in bytes, as Lua counts work; about half a millisecond                 \
+        */
 #define SLICE_BYTES   (256u * 1024) /* one slice for that much, so that a busy state keeps up */
 #define SLICES_MAX    8
 #define LARGE_REQUEST 4096
@@ -65,8 +71,17 @@ static int raise_at(lua_State *L, lua_Debug *ar, const char *what) {
     return lua_error(L);
 }
 
-void bh_limits_text(const struct bh_limits *l, char text[BH_LIMITS_TEXT_MAX]) {
-    snprintf(text, BH_LIMITS_TEXT_MAX, "%s ran for more than %d ms%s", l->what, l->cpu_ms, l->hint);
+void bh_limits_text(const struct bh_watch *w, char text[BH_LIMITS_TEXT_MAX]) {
+    snprintf(text, BH_LIMITS_TEXT_MAX, "%s ran for more than %d ms%s", w->text.what,
+             (int)w->limit_ms, w->text.hint);
+}
+
+bool bh_limits_over(const struct bh_limits *l) {
+    return l->whole.tripped || l->brief.tripped;
+}
+
+const struct bh_watch *bh_limits_reached_watch(const struct bh_limits *l) {
+    return l->brief.tripped ? &l->brief : &l->whole;
 }
 
 /* A yield leaves the whole task and cannot be caught. Where it is not possible, an error is raised,
@@ -77,7 +92,7 @@ static void stop(lua_State *L, lua_Debug *ar) {
         lua_yield(L, 0);
         return;
     }
-    bh_limits_text(bh_limits_of(L), text);
+    bh_limits_text(bh_limits_reached_watch(bh_limits_of(L)), text);
     raise_at(L, ar, text);
 }
 
@@ -105,7 +120,7 @@ static bool collect(lua_State *L) {
 }
 
 static void on_hook(lua_State *L, lua_Debug *ar) {
-    if (bh_limits_of(L)->tripped) {
+    if (bh_limits_over(bh_limits_of(L))) {
         stop(L, ar);
         return;
     }
@@ -114,100 +129,173 @@ static void on_hook(lua_State *L, lua_Debug *ar) {
         raise_at(L, ar, MEMORY_TEXT);
 }
 
-static void arm(const struct bh_level *level) {
-    for (; level; level = level->outer)
+/* From this level outwards, `until` excluded. */
+static void arm(const struct bh_level *level, const struct bh_level *until) {
+    for (; level != until; level = level->outer)
         lua_sethook(level->L, on_hook, LUA_MASKCOUNT, 1);
 }
 
 /* --- the watchdog --- */
 
+static int64_t thread_cpu_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static void set_ticks(timer_t timer, int us) {
+    struct timespec every = {0, us * 1000L};
+    timer_settime(timer, 0, &(struct itimerspec){every, every}, NULL);
+}
+
+/* Timers tick a little early at times. */
+#define EARLY_US 100
+
+static void watch(const struct bh_limits *l, struct bh_watch *w, int64_t now_us) {
+    const struct bh_level *level = w->level;
+    if (!level || w->limit_ms == 0)
+        return;
+    if (w->seen != w->entries) {
+        w->seen = w->entries;
+        w->since_us = now_us;
+    } else if (now_us - w->since_us >= w->limit_ms * 1000 - EARLY_US) {
+        w->tripped = 1;
+        arm(l->level, level->outer);
+    }
+}
+
 static void on_tick(int signo, siginfo_t *info, void *context) {
     struct bh_limits *l = info->si_value.sival_ptr;
-    if (info->si_code != SI_TIMER || !l->level)
+    int error = errno;
+    if (info->si_code != SI_TIMER)
         return;
-    if (l->seen != l->entries) {
-        l->seen = l->entries;
-        l->ticks = 0;
-    } else if (++l->ticks * TICK_MS >= l->cpu_ms) {
-        l->tripped = 1;
-        arm(l->level);
+    bool fine = l->brief.level != NULL;
+    if (l->is_fine != fine)
+        set_ticks(l->fine_timer, fine ? FINE_TICK_US : 0);
+    l->is_fine = fine;
+    if (l->level) {
+        int64_t now_us = thread_cpu_us();
+        watch(l, &l->whole, now_us);
+        watch(l, &l->brief, now_us);
     }
+    errno = error;
 }
 
 static int watchdog_signal(void) {
     return SIGRTMIN + 1;
 }
 
-static void mask_signal(int how) {
+static sigset_t signal_set(void) {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, watchdog_signal());
-    pthread_sigmask(how, &set, NULL);
+    return set;
 }
 
-void bh_limits_start(struct bh_limits *l, int cpu_ms, const char *what, const char *hint) {
-    struct sigaction action = {.sa_sigaction = on_tick, .sa_flags = SA_SIGINFO | SA_RESTART};
+static bool make_timer(struct bh_limits *l, clockid_t clock, timer_t *timer) {
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = watchdog_signal()};
-    struct itimerspec every = {{0, TICK_MS * 1000000}, {0, TICK_MS * 1000000}};
-    *l = (struct bh_limits){.cpu_ms = cpu_ms, .what = what, .hint = hint};
-    if (cpu_ms == 0)
-        return;
     event.sigev_value.sival_ptr = l;
     event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+    return timer_create(clock, &event, timer) == 0;
+}
+
+static bool make_timers(struct bh_limits *l) {
+    if (!make_timer(l, CLOCK_THREAD_CPUTIME_ID, &l->timer))
+        return false;
+    if (make_timer(l, CLOCK_MONOTONIC, &l->fine_timer))
+        return true;
+    timer_delete(l->timer);
+    return false;
+}
+
+void bh_limits_start(struct bh_limits *l, int cpu_ms, const struct bh_limit_text *whole,
+                     int brief_ms, const struct bh_limit_text *brief) {
+    struct sigaction action = {.sa_sigaction = on_tick, .sa_flags = SA_SIGINFO | SA_RESTART};
+    *l = (struct bh_limits){.whole = {.limit_ms = cpu_ms, .text = *whole}};
+    if (brief)
+        l->brief = (struct bh_watch){.limit_ms = brief_ms, .text = *brief};
+    if (cpu_ms == 0 && brief_ms == 0)
+        return;
     sigaction(watchdog_signal(), &action, NULL);
-    mask_signal(SIG_UNBLOCK);
-    l->timed = timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &l->timer) == 0;
-    if (!l->timed || timer_settime(l->timer, 0, &every, NULL))
+    sigset_t set = signal_set();
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    l->timed = make_timers(l);
+    if (l->timed)
+        set_ticks(l->timer, TICK_US);
+    else
         bh_warn("no CPU limit for scripts: the system has no CPU timers",
                 bh_kv_str("error", strerror(errno)));
 }
 
-/* A signal that is still pending points to the struct, so it is consumed here. */
+/* A signal that is still pending points to the struct, so it is consumed here. The thread may have
+ * another watchdog, whose signals must arrive afterwards. */
 void bh_limits_stop(struct bh_limits *l) {
     static const struct timespec now;
-    sigset_t set;
+    sigset_t set = signal_set(), before;
     if (!l->timed)
         return;
-    mask_signal(SIG_BLOCK);
+    pthread_sigmask(SIG_BLOCK, &set, &before);
     timer_delete(l->timer);
-    sigemptyset(&set);
-    sigaddset(&set, watchdog_signal());
+    timer_delete(l->fine_timer);
     while (sigtimedwait(&set, NULL, &now) > 0) {
     }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     l->timed = false;
 }
 
-void bh_limits_enter_again(struct bh_limits *l, struct bh_level *level, lua_State *L) {
-    level->L = L;
-    level->outer = l->level;
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    l->level = level;
+static void begin(struct bh_watch *w, struct bh_level *level, bool again) {
+    if (!again)
+        w->entries = (sig_atomic_t)((unsigned)w->entries + 1);
+    level->watch = w;
+    w->level = level;
 }
 
-void bh_limits_enter(struct bh_limits *l, struct bh_level *level, lua_State *L) {
-    if (!l->level)
-        l->entries = (l->entries + 1) & 0xffffff;
-    bh_limits_enter_again(l, level, L);
+/* True when its limit was reached. The handler sets `tripped` only while there is a level. */
+static bool end(struct bh_watch *w) {
+    w->level = NULL;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (!w->tripped)
+        return false;
+    w->tripped = 0;
+    return true;
+}
+
+/* An entry inside one that has reached its limit has no hook yet; it is to stop at once. */
+__attribute__((cold, noinline)) static void arm_if_over(const struct bh_limits *l,
+                                                        const struct bh_level *level) {
+    if (bh_limits_over(l))
+        arm(level, level->outer);
+}
+
+void bh_limits_enter(struct bh_limits *l, struct bh_level *level, lua_State *L, unsigned how) {
+    struct bh_watch *w = how & BH_ENTER_BRIEF ? &l->brief : &l->whole;
+    level->L = L;
+    level->outer = l->level;
+    level->watch = NULL;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    l->level = level;
+    if (!level->outer || (how & BH_ENTER_BRIEF && !w->level))
+        begin(w, level, how & BH_ENTER_AGAIN);
+    if (level->outer)
+        arm_if_over(l, level);
 }
 
 bool bh_limits_leave(struct bh_limits *l, struct bh_level *level) {
+    bool tripped = level->watch && end(level->watch);
     l->level = level->outer;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    bool tripped = !level->outer && l->tripped;
-    if (tripped)
-        l->tripped = 0;
     return tripped;
 }
 
 bool bh_limits_reached(lua_State *L) {
-    return has_limits(L) && bh_limits_of(L)->tripped;
+    return has_limits(L) && bh_limits_over(bh_limits_of(L));
 }
 
 void bh_limits_check(lua_State *L) {
     char text[BH_LIMITS_TEXT_MAX];
     if (!bh_limits_reached(L))
         return;
-    bh_limits_text(bh_limits_of(L), text);
+    bh_limits_text(bh_limits_reached_watch(bh_limits_of(L)), text);
     luaL_error(L, "%s", text);
 }
 
@@ -234,7 +322,7 @@ static bool may_grow(struct bh_memory *m, size_t size, size_t growth) {
     size_t threshold = m->cycles && m->limit ? m->limit : m->threshold;
     if (m->used + growth > threshold && !m->wanted && m->limits->level) {
         m->wanted = true;
-        arm(m->limits->level);
+        arm(m->limits->level, NULL);
     }
     return true;
 }

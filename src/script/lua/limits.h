@@ -1,10 +1,14 @@
 /* limits.h - CPU and memory limits of scripts.
  *
  * struct bh_limits belongs to the thread that enters Lua. A timer on that thread's CPU time sends
- * it a signal. When the handler finds that the same entry has run for `cpu_ms`, it sets a hook on
- * every coroutine of the resume chain, which stops the script at its next instruction, again and
- * again until the entry is left: neither pcall nor coroutine.wrap can continue. A script that stays
- * within its limit costs nothing.
+ * it a signal. When the handler finds that the same entry has run for longer than its limit, it
+ * sets a hook on every coroutine of the resume chain, which stops the script at its next
+ * instruction, again and again until the entry is left: neither pcall nor coroutine.wrap can
+ * continue. A script that stays within its limit costs nothing.
+ *
+ * An entry may be brief: it has a lower limit of its own, also inside another entry, which goes on
+ * when the brief one is stopped. Time is measured from the first tick that finds the entry running,
+ * so an entry always gets its limit, and at most one tick more.
  *
  * struct bh_memory belongs to a Lua state. Above a threshold the next instruction runs a full
  * collection; when the state is still near its limit after it, the script gets an error. Large
@@ -19,41 +23,63 @@
 #include <stdint.h>
 #include <time.h>
 
+/* What is limited, and what to do about it; constants. */
+struct bh_limit_text {
+    const char *what, *hint;
+};
+
 /* A coroutine that runs, and the one that resumed it. */
 struct bh_level {
     lua_State *L;
     struct bh_level *outer;
+    struct bh_watch *watch; /* the entry's own limit; NULL: it shares the one around it */
+};
+
+/* One limit, and the entry that runs under it now. */
+struct bh_watch {
+    struct bh_level *volatile level; /* NULL: none */
+    volatile sig_atomic_t entries;   /* counts them; may wrap */
+    volatile sig_atomic_t tripped;
+    volatile sig_atomic_t limit_ms; /* 0: no limit */
+    sig_atomic_t seen;              /* the handler's: the entry at the last tick */
+    int64_t since_us;               /* and the thread's CPU time when it was first seen */
+    struct bh_limit_text text;
 };
 
 struct bh_limits {
     struct bh_level *volatile level; /* the innermost; NULL: not in Lua */
-    volatile sig_atomic_t entries;   /* counts the outermost ones; may wrap */
-    volatile sig_atomic_t tripped;
-    sig_atomic_t seen, ticks; /* the handler's */
-    int cpu_ms;               /* 0: without limit */
-    const char *what, *hint;  /* constants: what is limited, and what to do about it */
-    timer_t timer;
-    bool timed;
+    struct bh_watch whole;           /* of the outermost entry, unless it is brief */
+    struct bh_watch brief;           /* of the outermost brief entry */
+    timer_t timer, fine_timer;
+    bool timed, is_fine; /* is_fine: the fine timer runs; the handler's */
 };
 
-/* For the calling thread. When the system has no such timer, logs a warning: no limit then. */
-void bh_limits_start(struct bh_limits *l, int cpu_ms, const char *what, const char *hint);
+/* For the calling thread. brief NULL: without brief entries. When the system
+ * has no such timer, logs a warning: no limit then. */
+void bh_limits_start(struct bh_limits *l, int cpu_ms, const struct bh_limit_text *whole,
+                     int brief_ms, const struct bh_limit_text *brief);
 /* On the same thread. */
 void bh_limits_stop(struct bh_limits *l);
 
-/* Around each call that runs Lua; level is on the caller's stack. `again`: continues with the time
- * that the previous entry has left. `leave` returns true when it leaves the outermost entry and the
- * limit was reached in it. */
-void bh_limits_enter(struct bh_limits *l, struct bh_level *level, lua_State *L);
-void bh_limits_enter_again(struct bh_limits *l, struct bh_level *level, lua_State *L);
+/* Around each call that runs Lua; level is on the caller's stack. BRIEF only if brief entries have
+ * a limit. `leave` returns true when the entry has a limit of its own and reached it. */
+enum {
+    BH_ENTER_AGAIN = 1, /* continues with the time that the previous entry has left */
+    BH_ENTER_BRIEF = 2,
+};
+void bh_limits_enter(struct bh_limits *l, struct bh_level *level, lua_State *L, unsigned how);
 bool bh_limits_leave(struct bh_limits *l, struct bh_level *level);
+/* Whether what runs now has reached a limit. */
+bool bh_limits_over(const struct bh_limits *l);
 
 /* The limits that the state runs under now; its allocator is bh_memory_allocate. */
 struct bh_limits *bh_limits_of(lua_State *L);
 
 #define BH_LIMITS_TEXT_MAX 192
-/* The error message for a script that has reached the limit. */
-void bh_limits_text(const struct bh_limits *l, char text[BH_LIMITS_TEXT_MAX]);
+/* The error message for what has reached the limit. */
+void bh_limits_text(const struct bh_watch *w, char text[BH_LIMITS_TEXT_MAX]);
+/* The one that was reached, while bh_limits_over. */
+const struct bh_watch *bh_limits_reached_watch(const struct bh_limits *l);
 
 /* For loops in C, which execute no bytecode: whether the limit has been reached. */
 bool bh_limits_reached(lua_State *L);

@@ -59,7 +59,13 @@ static struct bh_metric errors[HOOK_COUNT + 1] = {
 
 static struct bh_metric cpu_limit = {
     .name = "bellhop_script_cpu_limit_total",
-    .help = "hooks and tasks aborted because they exceeded script.cpu_limit",
+    .help = "hooks and tasks aborted because they exceeded script.cpu_limit or deliver_limit",
+    .type = BH_COUNTER,
+};
+
+static struct bh_metric deliver_off = {
+    .name = "bellhop_script_deliver_off_total",
+    .help = "connections closed because on_deliver exceeded script.deliver_limit repeatedly",
     .type = BH_COUNTER,
 };
 
@@ -67,8 +73,13 @@ void bh_script_count_cpu_limit(void) {
     bh_metric_inc(&cpu_limit);
 }
 
+void bh_script_count_deliver_off(void) {
+    bh_metric_inc(&deliver_off);
+}
+
 void bh_script_metrics_register(void) {
     bh_metrics_register(&cpu_limit, 1);
+    bh_metrics_register(&deliver_off, 1);
     bh_metrics_register(errors, sizeof errors / sizeof *errors);
 }
 

@@ -32,5 +32,6 @@ unsigned bh_script_hook_bit(enum bh_script_hook hook); /* of enum bh_hook; 0: no
 
 void bh_script_count_error(enum bh_script_hook hook);
 void bh_script_count_cpu_limit(void);
+void bh_script_count_deliver_off(void); /* on_deliver, for a connection */
 
 #endif

@@ -92,7 +92,7 @@ void bh_lua_conn_push_pinned(lua_State *L, struct bh_lua_conn *c) {
 void bh_lua_conn_unpin_if_idle(struct bh_lua_conn *c) {
     if (c->newer && !c->running && !c->draining)
         c->script->script_worker->handover.adopt(c);
-    if ((c->vars || c->buckets) && !c->closed)
+    if ((c->vars || c->buckets || c->overruns.known) && !c->closed)
         return;
     bool idle = !c->running && !c->draining && !c->older && bh_list_empty(&c->jobs) &&
                 bh_list_empty(&c->nested);

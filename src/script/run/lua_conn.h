@@ -44,7 +44,9 @@ struct bh_lua_conn { /* lives in the userdata; user value 1 is `vars` */
     uint32_t messages; /* among the jobs, and their bytes */
     size_t bytes;
     bool pinned, vars, paused;
-    bool draining; /* jobs are being started: no second loop inside */
+    bool draining;               /* jobs are being started: no second loop inside */
+    bool deliver_off;            /* on_deliver is not called any more */
+    struct bh_overruns overruns; /* of on_deliver; with one the conn stays pinned */
 
     /* After a reload: the conn of the same connection in the earlier state, whose hook has not
      * finished (this one's jobs wait for it), and the other way round. */

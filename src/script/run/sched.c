@@ -20,6 +20,7 @@
 
 #define POOL_MAX    64
 #define PLACE_MAX   (LUA_IDSIZE + 16)
+#define SYNC_HOOKS  (1u << HOOK_TENANT | 1u << HOOK_DELIVER | 1u << HOOK_SLOW)
 #define STACK_SPARE 32 /* more than any hook's arguments, twice */
 
 static bool has_chain(const struct bh_task *t) {
@@ -64,11 +65,14 @@ static const char *place_of(const struct bh_task *t, char place[PLACE_MAX]) {
 }
 
 void bh_task_log_error(struct bh_task *t, const char *error) {
+    /* Hooks that run for each receiver must not suppress the lines of other hooks. */
+    static struct bh_log_limit limits[2];
     char place[PLACE_MAX];
     bh_script_count_error(t->hook);
-    BH_LOG_LIMITED(BH_LOG_ERROR, "script failed", bh_kv_str("hook", bh_script_hook_name(t->hook)),
-                   bh_kv_str("script", file_of(t)), bh_kv_str("function", place_of(t, place)),
-                   bh_kv_int("generation", t->script->generation), bh_kv_str("error", error));
+    BH_LOG(BH_LOG_ERROR, &limits[t->brief], "script failed",
+           bh_kv_str("hook", bh_script_hook_name(t->hook)), bh_kv_str("script", file_of(t)),
+           bh_kv_str("function", place_of(t, place)),
+           bh_kv_int("generation", t->script->generation), bh_kv_str("error", error));
 }
 
 /* --- pool --- */
@@ -106,7 +110,8 @@ struct bh_task *bh_task_new(struct bh_script *s, enum bh_script_hook hook,
     t->hook = (uint8_t)hook;
     t->on_done = on_done;
     t->chain_index = 0;
-    t->sync = hook == HOOK_TENANT || hook == HOOK_DELIVER || hook == HOOK_SLOW;
+    t->brief = (1u << hook & s->script_worker->brief_hooks) != 0;
+    t->sync = (1u << hook & SYNC_HOOKS) != 0;
     return t;
 }
 
@@ -120,14 +125,21 @@ static void begin(struct bh_task *t) {
     t->running = true;
 }
 
-static void leave(struct bh_task *t, struct bh_level *level, struct bh_task *outer) {
+/* True when it has reached its CPU limit. */
+static bool leave(struct bh_task *t, struct bh_level *level, struct bh_task *outer) {
     struct bh_script *s = t->script;
-    if (bh_limits_leave(&s->script_worker->limits, level))
+    bool overran = bh_limits_leave(&s->script_worker->limits, level);
+    if (overran)
         bh_script_count_cpu_limit();
     t->running = false;
     s->script_worker->current = outer;
     if (!outer && (bh_memory_due(&s->memory) || s->scratch.cap > BH_SCRATCH_KEPT))
         bh_defer(s->worker->loop, BH_PHASE_REAP, &s->gc_step);
+    return overran;
+}
+
+static unsigned how_to_enter(const struct bh_task *t, bool again) {
+    return (t->brief ? BH_ENTER_BRIEF : 0) | (again ? BH_ENTER_AGAIN : 0);
 }
 
 /* again: the time of to-be-closed variables counts as that of the task. */
@@ -137,10 +149,7 @@ static void reset(struct bh_task *t, bool again) {
     struct bh_level level;
     begin(t);
     t->sync = true;
-    if (again)
-        bh_limits_enter_again(limits, &level, t->co);
-    else
-        bh_limits_enter(limits, &level, t->co);
+    bh_limits_enter(limits, &level, t->co, how_to_enter(t, again));
 #if LUA_VERSION_RELEASE_NUM >= 50406
     lua_closethread(t->co, outer ? outer->co : NULL);
 #else
@@ -209,16 +218,15 @@ static void finish(struct bh_task *t, enum bh_outcome outcome, const char *error
         ops->on_finished(c, nested);
 }
 
-static int enter(struct bh_task *t, int nargs, bool *over) {
+static int enter(struct bh_task *t, int nargs) {
     struct bh_script_worker *sw = t->script->script_worker;
     struct bh_task *outer = sw->current;
     struct bh_level level;
     int nresults;
     begin(t);
-    bh_limits_enter(&sw->limits, &level, t->co);
+    bh_limits_enter(&sw->limits, &level, t->co, how_to_enter(t, false));
     int status = lua_resume(t->co, outer ? outer->co : NULL, nargs, &nresults);
-    *over = sw->limits.tripped;
-    leave(t, &level, outer);
+    t->overran = leave(t, &level, outer);
     return status;
 }
 
@@ -244,9 +252,16 @@ static void fail_with(struct bh_task *t, const char *message) {
     lua_settop(L, top);
 }
 
+/* Its own limit, or that of what it runs in. */
+static bool is_over_limit(const struct bh_task *t) {
+    return t->overran || bh_limits_over(&t->script->script_worker->limits);
+}
+
 static void fail_cpu_limit(struct bh_task *t) {
+    const struct bh_limits *limits = &t->script->script_worker->limits;
+    bool brief = t->overran ? t->brief : bh_limits_reached_watch(limits) == &limits->brief;
     char text[BH_LIMITS_TEXT_MAX];
-    bh_limits_text(&t->script->script_worker->limits, text);
+    bh_limits_text(brief ? &limits->brief : &limits->whole, text);
     fail_with(t, text);
 }
 
@@ -282,9 +297,8 @@ static void arm_hook_timeout(struct bh_task *t) {
 
 static void run(struct bh_task *t, int nargs) {
     for (;;) {
-        bool over;
-        int status = enter(t, nargs, &over);
-        if (status == LUA_YIELD && over && !t->cancel_requested) {
+        int status = enter(t, nargs);
+        if (status == LUA_YIELD && !t->cancel_requested && is_over_limit(t)) {
             fail_cpu_limit(t);
             return;
         }

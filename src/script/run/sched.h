@@ -44,6 +44,8 @@ struct bh_task {
     uint8_t chain_index;   /* which function of the chain */
     uint8_t argc;          /* the base and the arguments; what the hook returns lies above */
     bool sync;             /* must not wait */
+    bool brief;            /* under script.deliver_limit */
+    bool overran;          /* its CPU limit, since it last waited; on_done may ask */
     bool running;          /* on the C stack */
     bool cancel_requested; /* while it was running */
     bool answered;         /* its wait was answered before it could yield */

@@ -9,6 +9,7 @@
 
 #include "lua/limits.h"
 #include "run/handover.h"
+#include "run/overruns.h"
 
 #include "bellhop/base/list.h"
 #include "bellhop/core/node.h"
@@ -29,6 +30,11 @@ struct bh_script_worker {
     struct bh_publish_call *publish_calls; /* bh.publish calls on the C stack, innermost first */
     uint64_t publish_serial;
     bh_handle publisher; /* the subscriber whose on_message is publishing now */
+
+    unsigned brief_hooks;        /* one bit each: they have deliver_limit_ms */
+    int deliver_limit_ms;        /* of an on_deliver or on_slow; 0: no limit of their own */
+    struct bh_overruns overruns; /* of that limit */
+    uint64_t strict_until_ms;    /* 0: it is the configured one */
 };
 
 /* NULL before the first state has started, and after the last has been freed. */
@@ -36,8 +42,17 @@ static inline struct bh_script_worker *bh_script_worker_of(const struct bh_worke
     return worker->script;
 }
 
-/* cpu_limit_ms: of each hook without a wait; 0: none. */
-struct bh_script_worker *bh_script_worker_new(struct bh_worker *worker, int cpu_limit_ms);
+/* cpu_limit_ms: of each hook without a wait; deliver_limit_ms: of the hooks that run for each
+ * receiver of a message; 0: none. */
+struct bh_script_worker *bh_script_worker_new(struct bh_worker *worker, int cpu_limit_ms,
+                                              int deliver_limit_ms);
 void bh_script_worker_free(struct bh_script_worker *sw);
+
+/* A hook exceeded deliver_limit_ms. A message may have many receivers, so after the third time
+ * within a minute the limit is one millisecond, until there was none for a minute. True when it is
+ * the third time within a minute of `own`, too (or NULL). */
+bool bh_script_worker_overran(struct bh_script_worker *sw, struct bh_overruns *own);
+/* Ends that. To be called when strict_until_ms is not 0, before such a hook. */
+void bh_script_worker_relax(struct bh_script_worker *sw);
 
 #endif

@@ -19,7 +19,7 @@
 static void call_on_chain(lua_State *L, lua_State *co, int nargs) {
     struct bh_limits *l = bh_limits_of(L);
     struct bh_level level;
-    bh_limits_enter(l, &level, co);
+    bh_limits_enter(l, &level, co, 0);
     int status = lua_pcall(L, nargs, LUA_MULTRET, 0);
     l->level = level.outer;
     if (status != LUA_OK)
@@ -100,7 +100,7 @@ static void open_coroutines(lua_State *L) {
 
 static int message_handler(lua_State *L) {
     lua_settop(L, 1);
-    if (bh_limits_of(L)->tripped)
+    if (bh_limits_reached(L))
         return 1;
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);

@@ -18,6 +18,7 @@ static void the_defaults(void **state) {
     assert_false(script.client_messages);
     assert_string_equal(script.key_prefix, "ws:");
     assert_int_equal(script.cpu_limit_ms, 50);
+    assert_int_equal(script.deliver_limit_ms, 5);
     assert_true(script.path_is_taken(BH_SLICE("/healthz")));
     assert_false(script.path_is_taken(BH_SLICE("/mine")));
     bh_strings_free(&files);
@@ -28,6 +29,7 @@ static void each_setting_is_the_one_of_its_key(void **state) {
     struct bh_strings files;
     app_load("return {\n"
              "  script = { files = { 'a.lua', 'b.lua' }, trusted = true, cpu_limit = 0.25,\n"
+             "    deliver_limit = 0.02,\n"
              "    memory_limit = 3, hook_timeout = 4, max_tasks = 5 },\n"
              "  websocket = { client_messages = 'ignore' }, tracking = { key_prefix = 'k:' },\n"
              "  redis = { command_timeout = 6 },\n"
@@ -39,6 +41,7 @@ static void each_setting_is_the_one_of_its_key(void **state) {
     assert_true(script.trusted);
     assert_true(script.client_messages);
     assert_int_equal(script.cpu_limit_ms, 250);
+    assert_int_equal(script.deliver_limit_ms, 20);
     assert_int_equal(script.memory_limit, 3);
     assert_int_equal(script.hook_timeout_ms, 4000);
     assert_int_equal(script.max_tasks, 5);
