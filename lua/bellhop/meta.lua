@@ -438,7 +438,8 @@ function req:json(options) end
 
 ---A timer of the table `timers`. Its name (the key) has the characters of topics and must be unique among all policies. It
 ---runs for the first time one period after the start or the reload. When a run is still in progress as the next one is due,
----the next one is skipped.
+---the next one is skipped. A run that exceeds `script.cpu_limit` is stopped, and doubles the period of this worker's timer (up
+---to an hour); the first run that stays within the limit restores the period. Each change is logged.
 ---@class bellhop.Timer
 ---@field every number The period in seconds, 0.05 to 30 days.
 ---@field scope? "worker"|"instance"|"cluster" Where it runs: in each worker (the default), in one worker of the instance, or in one of the cluster, which is chosen by a lease in Redis. While Redis is unavailable, cluster timers do not run. Without Redis, the instance is the cluster.

@@ -1,7 +1,8 @@
 /* timers.c - a script's timers: read when it is loaded, run while it serves.
  *
  * The period is from one start to the next. A run that is due while the previous one has not
- * finished is skipped.
+ * finished is skipped. A run that exceeds the CPU limit stops the worker for that long, so it
+ * doubles the period; the first run that stays within the limit restores it.
  *
  * Scope "cluster": every instance tries, at its own time, to set a key in Redis that expires after
  * the period; the instance that succeeds runs the timer. So there is one run in each period as long
@@ -18,17 +19,53 @@
 #include <math.h>
 #include <stdio.h>
 
-#define EVERY_MIN 0.05
-#define EVERY_MAX (30 * 86400.0)
-#define LEASE_CUT 50 /* ms that the lease is shorter than the period: timers are not exact */
+#define EVERY_MIN     0.05
+#define EVERY_MAX     (30 * 86400.0)
+#define PERIOD_MAX_MS 3600000 /* of a doubled period, unless the configured one is longer */
+#define LEASE_CUT     50 /* ms that the lease is shorter than the period: timers are not exact */
 
 const char *const bh_timer_keys[] = {"every", "scope", "fn", NULL};
 static const char *const scopes[] = {"worker", "instance", "cluster", NULL};
 
 /* --- running --- */
 
+/* The next run is due one period after the start of the last one. */
+static void reschedule(struct bh_script_timer *timer) {
+    uint64_t now = bh_loop_now(timer->script->worker->loop);
+    uint64_t due = timer->began_ms + timer->period_ms;
+    if (bh_timer_pending(&timer->timer)) /* else it has been stopped */
+        bh_timer_set(&timer->timer, due > now ? due - now : 0);
+}
+
+static void log_period(const struct bh_script_timer *timer) {
+    bool longer = timer->period_ms > timer->every_ms;
+    BH_LOG(longer ? BH_LOG_WARN : BH_LOG_INFO, NULL,
+           longer ? "timer exceeded script.cpu_limit: its period was doubled"
+                  : "timer stayed within script.cpu_limit: its period was restored",
+           bh_kv_str("timer", timer->name), bh_kv_str("script", timer->file),
+           bh_kv_int("generation", timer->script->generation),
+           bh_kv_double("period", (double)timer->period_ms / 1000));
+}
+
+static void set_period(struct bh_script_timer *timer, uint64_t ms) {
+    if (ms == timer->period_ms)
+        return;
+    timer->period_ms = ms;
+    reschedule(timer);
+    log_period(timer);
+}
+
+static uint64_t doubled(const struct bh_script_timer *timer) {
+    uint64_t most = timer->every_ms > PERIOD_MAX_MS ? timer->every_ms : PERIOD_MAX_MS;
+    return timer->period_ms * 2 < most ? timer->period_ms * 2 : most;
+}
+
 static void run_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
-    t->u.timer->running = NULL;
+    struct bh_script_timer *timer = t->u.timer;
+    timer->running = NULL;
+    if (outcome == BH_CANCELLED)
+        return;
+    set_period(timer, t->overran ? doubled(timer) : timer->every_ms);
 }
 
 static void run(struct bh_script_timer *timer) {
@@ -63,7 +100,7 @@ static void request_lease(struct bh_script_timer *timer, size_t index) {
     struct bh_worker *w = s->worker;
     struct bh_bytes key = {0};
     char ttl[24];
-    uint64_t ttl_ms = timer->every_ms - (timer->every_ms > 2 * LEASE_CUT ? LEASE_CUT : 1);
+    uint64_t ttl_ms = timer->period_ms - (timer->period_ms > 2 * LEASE_CUT ? LEASE_CUT : 1);
     struct attempt *a = bh_malloc(sizeof *a);
     *a = (struct attempt){w, s->generation, index};
     bh_bytes_adds(&key, s->config->key_prefix ? s->config->key_prefix : "ws:");
@@ -85,7 +122,8 @@ static size_t index_of(const struct bh_script_timer *timer) {
 
 static void on_due(struct bh_timer *t) {
     struct bh_script_timer *timer = BH_CONTAINER_OF(t, struct bh_script_timer, timer);
-    bh_timer_set(t, timer->every_ms);
+    timer->began_ms = bh_loop_now(timer->script->worker->loop);
+    bh_timer_set(t, timer->period_ms);
     if (timer->scope == BH_SCOPE_CLUSTER && timer->script->worker->redis)
         request_lease(timer, index_of(timer));
     else
@@ -97,7 +135,7 @@ void bh_script_timers_start(struct bh_script *s) {
         struct bh_script_timer *timer = s->timers.list[i];
         bh_timer_init(&timer->timer, s->worker->loop, on_due);
         if (timer->scope == BH_SCOPE_WORKER || s->worker->index == 0)
-            bh_timer_set(&timer->timer, timer->every_ms);
+            bh_timer_set(&timer->timer, timer->period_ms);
     }
 }
 
@@ -160,7 +198,7 @@ static void read_timer(lua_State *L, struct bh_script_timer *timer, const char *
     lua_pop(L, 2);
     if (lua_getfield(L, -1, "fn") != LUA_TFUNCTION)
         timer_error(L, file, name, "`fn` must be a function");
-    timer->every_ms = (uint64_t)(every * 1000);
+    timer->every_ms = timer->period_ms = (uint64_t)(every * 1000);
     timer->scope = (enum bh_timer_scope)scope;
     timer->ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }

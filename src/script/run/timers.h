@@ -25,7 +25,9 @@ struct bh_script_timer {
     const char *file;
     char *name;
     int ref;
-    uint64_t every_ms;
+    uint64_t every_ms;  /* the configured period */
+    uint64_t period_ms; /* the present one */
+    uint64_t began_ms;  /* when the last run was due */
     enum bh_timer_scope scope;
     struct bh_task *running;
 };

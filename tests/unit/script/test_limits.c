@@ -1,5 +1,5 @@
 /* test_limits.c - scripts that do not finish, or use ever more memory, in all known ways. Each is
- * stopped, and the next hook runs. */
+ * stopped, and the next hook runs. Of timers, the next run is later. */
 #include "script_cmocka.h"
 
 #include <time.h>
@@ -400,6 +400,81 @@ static void test_too_many_hooks(void **state) {
         client_free(&clients[i]);
 }
 
+/* --- timers --- */
+
+static void runs_by(struct env *env, struct client *p, uint64_t ms, const char *runs) {
+    env_advance(env, ms);
+    client_forget(p);
+    client_sends(p, "runs");
+    assert_string_equal(client_last(p), runs);
+}
+
+/* From one start to the next: 100 ms, then 200, 400, and 100 again. */
+static void test_a_timer_that_overruns_runs_less_often(void **state) {
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, "local runs = 0\n"
+                 "return { timers = { t = { every = 0.1, fn = function() runs = runs + 1\n"
+                 "  while runs < 3 do end end } },\n"
+                 "on_message = function() return tostring(runs) end }");
+    client_open(env, &p, "42");
+    runs_by(env, &p, 105, "1");
+    runs_by(env, &p, 180, "1");
+    runs_by(env, &p, 20, "2");
+    runs_by(env, &p, 380, "2");
+    runs_by(env, &p, 20, "3");
+    runs_by(env, &p, 100, "4");
+    runs_by(env, &p, 100, "5");
+    client_free(&p);
+}
+
+/* A run that fails for another reason is on time. */
+static void test_a_timer_that_fails_keeps_its_period(void **state) {
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, "local runs = 0\n"
+                 "return { timers = { t = { every = 0.1, fn = function() runs = runs + 1\n"
+                 "  error 'boom' end } },\n"
+                 "on_message = function() return tostring(runs) end }");
+    client_open(env, &p, "42");
+    runs_by(env, &p, 305, "3");
+    client_free(&p);
+}
+
+/* With waits in between, each part has the whole limit. */
+static void test_a_timer_that_overruns_after_a_wait(void **state) {
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, "local bh, runs = require 'bellhop', 0\n"
+                 "return { timers = { t = { every = 0.1, fn = function() runs = runs + 1\n"
+                 "  bh.sleep(0.05) while true do end end } },\n"
+                 "on_message = function() return tostring(runs) end }");
+    client_open(env, &p, "42");
+    runs_by(env, &p, 105, "1");
+    runs_by(env, &p, 180, "1");
+    runs_by(env, &p, 20, "2");
+    client_free(&p);
+}
+
+static void test_a_slow_timer_of_a_retired_script_stays_off(void **state) {
+    struct env *env = *state;
+    struct bh_script *next;
+    struct client p;
+    LOAD_OK(env, "local bh = require 'bellhop'\n"
+                 "return { timers = { t = { every = 0.1, fn = function()\n"
+                 "  bh.sleep(0.05) while true do end end } } }");
+    client_open(env, &p, "42");
+    env_advance(env, 120);
+    env_write(env, "a.lua", "return {}");
+    assert_int_equal(bh_script_new(&env->config, env->worker, 2, &next, &env->error), 0);
+    bh_script_start(next, env_on_init, env);
+    bh_script_activate(next);
+    env->script = next;
+    env_advance(env, 500);
+    assert_int_equal(bh_script_state_count(env->worker), 1);
+    client_free(&p);
+}
+
 static void test_load_is_stopped(void **state) {
     LOAD_FAILS(*state, "while true do end", "a.lua:1: loading the script ran for more than");
 }
@@ -460,6 +535,10 @@ int main(void) {
         T(test_hook_timeout),
         T(test_too_many_tasks),
         T(test_too_many_hooks),
+        T(test_a_timer_that_overruns_runs_less_often),
+        T(test_a_timer_that_fails_keeps_its_period),
+        T(test_a_timer_that_overruns_after_a_wait),
+        T(test_a_slow_timer_of_a_retired_script_stays_off),
         T(test_load_is_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
