@@ -38,7 +38,8 @@ static bool add_size(struct bh_bytes *out, double bytes) {
 }
 
 static void add_bound(struct bh_bytes *out, const struct bh_config_key *key, double n) {
-    if (key->type != BH_CONFIG_BYTES || !add_size(out, n))
+    bool bytes = key->type == BH_CONFIG_BYTES || key->type == BH_CONFIG_AUTO_BYTES;
+    if (!bytes || !add_size(out, n))
         add_number(out, n);
 }
 
@@ -80,6 +81,9 @@ static void add_type(struct bh_bytes *out, const struct bh_config_key *key) {
         return;
     case BH_CONFIG_BYTES:
         add_range(out, key, "bytes");
+        return;
+    case BH_CONFIG_AUTO_BYTES:
+        add_range(out, key, "`\"auto\"`, or bytes");
         return;
     case BH_CONFIG_SECONDS:
         add_range(out, key, "seconds");

@@ -34,6 +34,9 @@ return {
         -- X-Forwarded-For: { "10.0.0.0/8", "2001:db8::/32", "unix" }
         trusted_proxies = {},
         backlog = 1024,
+        -- Bytes that unfinished and unsent data of clients may take in all; "auto": half of the memory of
+        -- the machine, or of the cgroup; 0: no limit.
+        memory_budget = "auto",
     },
 
     -- For the "tls:" addresses of server.listen. SIGHUP reads all these files again.
@@ -64,6 +67,7 @@ return {
         -- Where clients connect: "/app/:key" has a parameter (req.params.key), "/app/*rest" matches all below.
         paths = { "/ws" },
         message_bytes = 16 * MiB, -- largest message from a client
+        message_timeout = 30, -- in which an unfinished one must get on by 10 KiB for each second; 0: no limit
         fragments = 100000, -- most fragments of one message
         ping_interval = 25,
         pong_timeout = 8, -- a connection that does not answer a ping within this time is dropped

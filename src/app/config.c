@@ -108,6 +108,8 @@ static const char *type_name(const struct bh_config_key *k) {
                                         [BH_CONFIG_BOOL] = "true or false",
                                         [BH_CONFIG_COUNT] = "a whole number",
                                         [BH_CONFIG_BYTES] = "a whole number of bytes",
+                                        [BH_CONFIG_AUTO_BYTES] =
+                                            "a whole number of bytes, or \"auto\"",
                                         [BH_CONFIG_SECONDS] = "a number of seconds"};
     return names[k->type];
 }
@@ -131,6 +133,10 @@ static bool is_strings(const struct bh_json *node) {
     return true;
 }
 
+static bool is_auto(const struct bh_json *node) {
+    return bh_json_str(node) && strcmp(bh_json_str(node), "auto") == 0;
+}
+
 static bool fits(const struct bh_config_key *k, const struct bh_json *node) {
     int64_t integer;
     enum bh_json_type type = bh_json_type(node);
@@ -145,6 +151,8 @@ static bool fits(const struct bh_config_key *k, const struct bh_json *node) {
     case BH_CONFIG_COUNT:
     case BH_CONFIG_BYTES:
         return type == BH_JSON_NUMBER && bh_json_is_int(node, &integer);
+    case BH_CONFIG_AUTO_BYTES:
+        return is_auto(node) || (type == BH_JSON_NUMBER && bh_json_is_int(node, &integer));
     case BH_CONFIG_SECONDS:
         return type == BH_JSON_NUMBER;
     }
@@ -296,7 +304,8 @@ static bool next_part(const struct bh_config_key *k, struct bh_slice *rest, stru
 }
 
 static char *text_to_json(const struct bh_config_key *k, const char *text) {
-    if (k->type == BH_CONFIG_STRING)
+    if (k->type == BH_CONFIG_STRING ||
+        (k->type == BH_CONFIG_AUTO_BYTES && strcmp(text, "auto") == 0))
         return quoted(text);
     if (!is_list(k))
         return bh_strdup(text);
@@ -377,6 +386,9 @@ static void store(struct bh_config *c, const struct bh_config_key *k, const char
     case BH_CONFIG_COUNT:
     case BH_CONFIG_BYTES:
         *(uint64_t *)to = (uint64_t)bh_json_num(node);
+        break;
+    case BH_CONFIG_AUTO_BYTES:
+        *(uint64_t *)to = is_auto(node) ? BH_CONFIG_AUTO : (uint64_t)bh_json_num(node);
         break;
     case BH_CONFIG_SECONDS:
         *(uint64_t *)to = (uint64_t)llround(bh_json_num(node) * 1000);

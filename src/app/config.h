@@ -16,6 +16,8 @@ struct bh_strings {
 };
 void bh_strings_free(struct bh_strings *s);
 
+#define BH_CONFIG_AUTO UINT64_MAX
+
 struct bh_config {
     struct bh_strings listen, admin_listen;
     uint64_t workers; /* 0: one for each core */
@@ -24,6 +26,7 @@ struct bh_config {
     uint64_t drain_timeout;
     uint64_t connections_max, connections_per_ip, accepts_per_second;
     uint64_t backlog;
+    uint64_t memory_budget; /* may be BH_CONFIG_AUTO */
     struct bh_strings trusted_proxies;
 
     struct bh_strings tls_certificates, tls_keys, tls_ticket_keys;
@@ -33,7 +36,8 @@ struct bh_config {
     uint64_t head_bytes, body_bytes, idle_timeout, request_timeout;
 
     struct bh_strings ws_paths;
-    uint64_t message_bytes, fragments, ping_interval, pong_timeout, close_timeout;
+    uint64_t message_bytes, message_timeout, fragments;
+    uint64_t ping_interval, pong_timeout, close_timeout;
     uint64_t handshake_timeout, queue_bytes;
     uint64_t connections_per_user, connections_per_tenant;
     uint64_t messages_per_second, bytes_per_second, control_per_second;

@@ -13,6 +13,7 @@
 #define COUNT   BH_CONFIG_COUNT
 #define BYTES   BH_CONFIG_BYTES
 #define SECONDS BH_CONFIG_SECONDS
+#define AUTO    BH_CONFIG_AUTO_BYTES
 
 #define AT(field) offsetof(struct bh_config, field)
 #define MIB       (1024.0 * 1024.0)
@@ -48,6 +49,11 @@ const struct bh_config_key bh_config_keys[] = {
      "`X-Forwarded-For`: `10.0.0.0/8`, `2001:db8::/32`, `unix`."},
     {"server.backlog", COUNT, AT(backlog), 1, 65535, "1024", NULL,
      "Connections that may wait to be accepted, for each address."},
+    {"server.memory_budget", AUTO, AT(memory_budget), 0, 1024.0 * 1024 * MIB, "\"auto\"", NULL,
+     "Memory for unfinished bodies and messages, for what is not sent yet, and for what is held "
+     "back, of all clients together. Beyond it, requests with a body get 503, and the connections "
+     "of the user or address that holds most are closed with 1013. `\"auto\"`: half of the memory "
+     "of the machine, or of the cgroup; 0: no limit."},
     {"tls.certificates", STRINGS, AT(tls_certificates), 0, 0, "[]", NULL,
      "PEM files, each with a certificate and its chain. A client gets the first one that "
      "fits the host it asks for, else the first of all. SIGHUP reads all files of this "
@@ -85,6 +91,9 @@ const struct bh_config_key bh_config_keys[] = {
      "`/app/*rest` matches everything below."},
     {"websocket.message_bytes", BYTES, AT(message_bytes), 1, 1024 * MIB, "16777216", NULL,
      "Maximum of a message from a client, also once decompressed; more closes with 1009."},
+    {"websocket.message_timeout", SECONDS, AT(message_timeout), 0, DAY, "30", NULL,
+     "Time in which an unfinished message must get on by 10 KiB for each second; else its "
+     "connection is closed with 1008. 0: no limit."},
     {"websocket.fragments", COUNT, AT(fragments), 1, 1e9, "100000", NULL,
      "Maximum of fragments of one message; more closes with 1008."},
     {"websocket.ping_interval", SECONDS, AT(ping_interval), 0.05, DAY, "25", NULL,

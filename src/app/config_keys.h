@@ -14,7 +14,8 @@ enum bh_config_type {
     BH_CONFIG_BOOL,
     BH_CONFIG_COUNT,
     BH_CONFIG_BYTES,
-    BH_CONFIG_SECONDS, /* stored as milliseconds */
+    BH_CONFIG_AUTO_BYTES, /* "auto" is stored as BH_CONFIG_AUTO */
+    BH_CONFIG_SECONDS,    /* stored as milliseconds */
 };
 
 struct bh_config_key {

@@ -165,6 +165,7 @@ static void set_limits(const struct bh_config *c, struct bh_edge_config *e) {
     e->tls_handshake_ms = c->tls_handshake_timeout;
     e->handshake_ms = c->handshake_timeout;
     e->message_bytes = c->message_bytes;
+    e->message_timeout_ms = c->message_timeout;
     e->fragments = (uint32_t)c->fragments;
     e->ping_interval_ms = c->ping_interval;
     e->pong_timeout_ms = c->pong_timeout;

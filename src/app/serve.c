@@ -13,12 +13,14 @@
 
 #include "bellhop/backend/memory.h"
 #include "bellhop/backend/redis.h"
+#include "bellhop/base/budget.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/id.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/io/descriptors.h"
 #include "bellhop/io/listener.h"
 #include "bellhop/io/signal.h"
+#include "memory.h"
 #include "server.h"
 
 #include <sched.h>
@@ -492,10 +494,17 @@ static void set_up_process(struct bh_server *s) {
     bh_script_metrics_register();
 }
 
+static void set_up_memory(const struct bh_config *c) {
+    bh_budget_set_limit(bh_app_memory_budget(c, ""));
+    bh_info("memory", bh_kv_int("budget", (int64_t)bh_budget_limit()),
+            bh_kv_int("available", (int64_t)bh_app_memory_available("")));
+}
+
 int bh_app_serve(const struct bh_config *config) {
     static const int signals[3] = {SIGTERM, SIGINT, SIGHUP};
     struct bh_server s = {.config = config, .generation = 1};
     set_up_process(&s);
+    set_up_memory(config);
     s.loop = bh_loop_new();
     s.mailbox = bh_mailbox_new(s.loop);
     bh_timer_init(&s.drain_timer, s.loop, on_drain_timeout);

@@ -14,6 +14,8 @@ static void the_defaults(void **state) {
     assert_false(config.dev);
     assert_int_equal(config.drain_timeout, 10000);
     assert_int_equal(config.message_bytes, 16 * 1024 * 1024);
+    assert_int_equal(config.message_timeout, 30000);
+    assert_true(config.memory_budget == BH_CONFIG_AUTO);
     assert_int_equal(config.redis_urls.count, 0);
     assert_string_equal(config.strategy, "local_first");
     assert_int_equal(config.cpu_limit, 50);
@@ -51,6 +53,23 @@ static void one_url_or_a_list(void **state) {
     assert_int_equal(config.redis_urls.count, 2);
     assert_string_equal(config.redis_urls.items[0], sentinels);
     assert_string_equal(config.redis_urls.items[1], "rediss://c");
+}
+
+static void bytes_or_auto(void **state) {
+    app_load("return { server = { memory_budget = 64 * 1024 } }");
+    assert_int_equal(config.memory_budget, 65536);
+    app_load("return { server = { memory_budget = 'auto' } }");
+    assert_true(config.memory_budget == BH_CONFIG_AUTO);
+    app_environment("server.memory_budget", "0");
+    app_load("return { server = { memory_budget = 'auto' } }");
+    assert_int_equal(config.memory_budget, 0);
+    app_environment("server.memory_budget", "auto");
+    app_load("return { server = { memory_budget = 1 } }");
+    assert_true(config.memory_budget == BH_CONFIG_AUTO);
+    app_environment("server.memory_budget", "1g");
+    app_refused(NULL, "BELLHOP_SERVER_MEMORY_BUDGET: server.memory_budget must be a whole number",
+                "of bytes, or \"auto\"");
+    app_refused_option("server.memory_budget", "half", "or \"auto\"");
 }
 
 static void lists_in_the_environment(void **state) {
@@ -206,6 +225,7 @@ static const char *good_value(const struct bh_config_key *k) {
         return "true";
     case BH_CONFIG_COUNT:
     case BH_CONFIG_BYTES:
+    case BH_CONFIG_AUTO_BYTES:
     case BH_CONFIG_SECONDS:
         snprintf(number, sizeof number, "%.0f", k->max);
         return number;
@@ -235,7 +255,7 @@ static void largest_values_are_stored_whole(void **state) {
     for (size_t i = 0; i < bh_config_key_count; i++) {
         const struct bh_config_key *k = &bh_config_keys[i];
         if (k->type != BH_CONFIG_COUNT && k->type != BH_CONFIG_BYTES &&
-            k->type != BH_CONFIG_SECONDS)
+            k->type != BH_CONFIG_AUTO_BYTES && k->type != BH_CONFIG_SECONDS)
             continue;
         app_load_option(NULL, k->path, good_value(k));
         double unit = k->type == BH_CONFIG_SECONDS ? 1000 : 1;
@@ -267,6 +287,7 @@ int main(void) {
         TEST(the_defaults),
         TEST(a_file_of_all_types),
         TEST(one_url_or_a_list),
+        TEST(bytes_or_auto),
         TEST(lists_in_the_environment),
         TEST(the_last_source_wins),
         TEST(scripts_see_all_keys),

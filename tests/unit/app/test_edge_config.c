@@ -60,7 +60,8 @@ static void each_limit_is_the_one_of_its_key(void **state) {
         "    backlog = 4 },\n"
         "  tls = { handshake_timeout = 5 },\n"
         "  http = { head_bytes = 1006, body_bytes = 7, idle_timeout = 8, request_timeout = 9 },\n"
-        "  websocket = { message_bytes = 10, fragments = 11, ping_interval = 12,\n"
+        "  websocket = { message_bytes = 10, message_timeout = 10.5, fragments = 11, ping_interval "
+        "= 12,\n"
         "    pong_timeout = 13, close_timeout = 14, handshake_timeout = 15, queue_bytes = 2016,\n"
         "    connections_per_user = 17, connections_per_tenant = 18, messages_per_second = 19,\n"
         "    bytes_per_second = 20, control_per_second = 21, compression_threshold = 22,\n"
@@ -78,6 +79,7 @@ static void each_limit_is_the_one_of_its_key(void **state) {
     assert_int_equal(e->http_idle_ms, 8000);
     assert_int_equal(e->http_request_ms, 9000);
     assert_int_equal(e->message_bytes, 10);
+    assert_int_equal(e->message_timeout_ms, 10500);
     assert_int_equal(e->fragments, 11);
     assert_int_equal(e->ping_interval_ms, 12000);
     assert_int_equal(e->pong_timeout_ms, 13000);
