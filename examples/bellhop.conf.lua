@@ -66,7 +66,7 @@ return {
     websocket = {
         -- Where clients connect: "/app/:key" has a parameter (req.params.key), "/app/*rest" matches all below.
         paths = { "/ws" },
-        message_bytes = 16 * MiB, -- largest message from a client
+        message_bytes = 1 * MiB, -- largest message from a client
         message_timeout = 30, -- in which an unfinished one must get on by 10 KiB for each second; 0: no limit
         fragments = 100000, -- most fragments of one message
         ping_interval = 25,

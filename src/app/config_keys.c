@@ -89,7 +89,7 @@ const struct bh_config_key bh_config_keys[] = {
     {"websocket.paths", STRINGS, AT(ws_paths), 0, 0, "[\"/ws\"]", NULL,
      "Paths where clients connect. `/app/:key` has a parameter (`req.params.key`), "
      "`/app/*rest` matches everything below."},
-    {"websocket.message_bytes", BYTES, AT(message_bytes), 1, 1024 * MIB, "16777216", NULL,
+    {"websocket.message_bytes", BYTES, AT(message_bytes), 1, 1024 * MIB, "1048576", NULL,
      "Maximum of a message from a client, also once decompressed; more closes with 1009."},
     {"websocket.message_timeout", SECONDS, AT(message_timeout), 0, DAY, "30", NULL,
      "Time in which an unfinished message must get on by 10 KiB for each second; else its "

@@ -1,4 +1,4 @@
--- Runs cases, each on a connection of its own, against the daemon that serves examples/echo.lua.
+-- Runs cases, each on a connection of its own, against a daemon with examples/echo.conf.lua.
 --
 -- A group is the body of an `it`: it runs all its cases, and then reports which failed and why. Each case
 -- must end with a closing handshake, without another byte, and with the end of the TCP connection.
@@ -19,23 +19,11 @@ suite.scale = tonumber(os.getenv "BELLHOP_CONFORMANCE_SCALE" or 1)
 -- A number of messages or cases, at least `least`.
 function suite.count(n, least) return math.max(math.floor(n * suite.scale), least or 1) end
 
--- No heartbeat, whose pings would mix with the expected frames, and no rate limits.
-local SETTINGS = {
-    BELLHOP_WEBSOCKET_PING_INTERVAL = "3600",
-    BELLHOP_WEBSOCKET_MESSAGES_PER_SECOND = "0",
-    BELLHOP_WEBSOCKET_BYTES_PER_SECOND = "0",
-    BELLHOP_WEBSOCKET_CONTROL_PER_SECOND = "0",
-}
-
--- For setup and teardown. settings: more environment variables.
+-- For setup and teardown. settings: variables that override the configuration.
 function suite.start(settings)
     port = tonumber(os.getenv "BELLHOP_CONFORMANCE_PORT")
     if port then return end
-    local all = {}
-    for _, some in ipairs {SETTINGS, settings or {}} do
-        for name, value in pairs(some) do all[name] = value end
-    end
-    server = daemon.start {args = {"--policy", "examples/echo.lua"}, env = all}
+    server = daemon.start {args = {"-c", "examples/echo.conf.lua"}, env = settings}
     port = server.port
 end
 

@@ -13,7 +13,7 @@ static void the_defaults(void **state) {
     assert_string_equal(config.instance, "");
     assert_false(config.dev);
     assert_int_equal(config.drain_timeout, 10000);
-    assert_int_equal(config.message_bytes, 16 * 1024 * 1024);
+    assert_int_equal(config.message_bytes, 1024 * 1024);
     assert_int_equal(config.message_timeout, 30000);
     assert_true(config.memory_budget == BH_CONFIG_AUTO);
     assert_int_equal(config.redis_urls.count, 0);
