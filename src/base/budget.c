@@ -42,8 +42,13 @@ void bh_budget_settle(void) {
             add((enum bh_budget_kind)kind);
 }
 
+bool bh_budget_has_room(uint64_t bytes) {
+    uint64_t used = (uint64_t)load(&total);
+    return !limit || (used <= limit && bytes <= limit - used);
+}
+
 bool bh_budget_exceeded(void) {
-    return limit && (uint64_t)load(&total) > limit;
+    return !bh_budget_has_room(0);
 }
 
 int64_t bh_budget_used(void) {

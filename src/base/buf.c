@@ -8,6 +8,7 @@
  * because many came before: see bh_regrow. */
 #include "bellhop/base/buf.h"
 
+#include "bellhop/base/budget.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 
@@ -19,6 +20,7 @@
 
 static struct bh_buf *buf_setup(struct bh_buf *b, size_t len) {
     atomic_init(&b->refs, 1);
+    atomic_init(&b->counted, false);
     b->len = len;
     return b;
 }
@@ -48,11 +50,28 @@ struct bh_buf *bh_buf_ref(struct bh_buf *b) {
     return b;
 }
 
+/* With what malloc takes for itself: small ones may be many. */
+static int64_t charge_of(const struct bh_buf *b) {
+    return (int64_t)(sizeof *b + 2 * sizeof(size_t) + b->len);
+}
+
+void bh_buf_count(struct bh_buf *b) {
+    if (!atomic_exchange_explicit(&b->counted, true, memory_order_relaxed))
+        bh_budget_charge(BH_BUDGET_QUEUES, charge_of(b));
+}
+
+/* Not inlined, so that dropping a reference which is not the last one is. */
+static __attribute__((noinline)) void buf_free(struct bh_buf *b) {
+    if (atomic_load_explicit(&b->counted, memory_order_relaxed))
+        bh_budget_charge(BH_BUDGET_QUEUES, -charge_of(b));
+    bh_free(b);
+}
+
 /* The holder of the only reference need not lock the count. */
 void bh_buf_unref(struct bh_buf *b) {
     if (b && (atomic_load_explicit(&b->refs, memory_order_acquire) == 1 ||
               atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) == 1))
-        bh_free(b);
+        buf_free(b);
 }
 
 /* The capacity for len + extra bytes, or 0 when no address space has that much. */

@@ -60,6 +60,10 @@ void bh_http1_reset(struct bh_http1 *h) {
     *h = (struct bh_http1){.limits = h->limits};
 }
 
+size_t bh_http1_held(const struct bh_http1 *h) {
+    return h->head.cap + h->body.cap;
+}
+
 bool bh_http1_idle(const struct bh_http1 *h) {
     return h->state == IN_HEAD && h->head.len == 0;
 }

@@ -374,6 +374,23 @@ bool bh_ws_reader_waits(const struct bh_ws_reader *r) {
     return r->partial && r->partial->inflation.place.state == BH_INFLATER_WAITS;
 }
 
+size_t bh_ws_reader_held(const struct bh_ws_reader *r) {
+    const struct bh_ws_partial *p = r->partial;
+    return p ? sizeof *p + p->message.cap + p->inflation.out.cap : 0;
+}
+
+bool bh_ws_reader_awaits(const struct bh_ws_reader *r) {
+    return r->partial && !r->partial->inflating;
+}
+
+bool bh_ws_reader_in_message(const struct bh_ws_reader *r) {
+    return in_message(r) && !r->partial->delivered;
+}
+
+size_t bh_ws_reader_received(const struct bh_ws_reader *r) {
+    return r->partial ? r->partial->message.len : 0;
+}
+
 void bh_ws_reader_next(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
                        unsigned char **in, size_t *n, struct bh_ws_event *event) {
     struct input input = {*in, *n};

@@ -31,6 +31,8 @@ void bh_budget_charge(enum bh_budget_kind kind, int64_t bytes);
 void bh_budget_settle(void);
 
 bool bh_budget_exceeded(void);
+/* It would not be exceeded with so many bytes more. */
+bool bh_budget_has_room(uint64_t bytes);
 int64_t bh_budget_used(void); /* the total */
 int64_t bh_budget_used_by(enum bh_budget_kind kind);
 

@@ -15,6 +15,7 @@
 
 struct bh_buf {
     atomic_uint refs;
+    atomic_bool counted; /* charged to the budget, until it is freed */
     size_t len;
     unsigned char data[];
 };
@@ -27,6 +28,8 @@ struct bh_buf *bh_buf_copy(struct bh_slice s);
 struct bh_buf *bh_buf_ref(struct bh_buf *b);
 /* NULL is allowed. Frees with the last reference. */
 void bh_buf_unref(struct bh_buf *b);
+/* It waits in a queue: charges it to the budget (BH_BUDGET_QUEUES), once, until it is freed. */
+void bh_buf_count(struct bh_buf *b);
 
 static inline struct bh_slice bh_buf_slice(const struct bh_buf *b) {
     return b ? bh_slice(b->data, b->len) : bh_slice(NULL, 0);

@@ -63,6 +63,8 @@ void bh_http1_reset(struct bh_http1 *h);
 /* After HEAD: frees the request. Its body is dropped as it comes, up to `max` bytes of the wire:
  * more is an ERROR. */
 void bh_http1_discard(struct bh_http1 *h, size_t max);
+/* Bytes of memory of the request. */
+size_t bh_http1_held(const struct bh_http1 *h);
 /* True while no byte of a next request has arrived. */
 bool bh_http1_idle(const struct bh_http1 *h);
 

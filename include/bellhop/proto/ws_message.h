@@ -74,6 +74,14 @@ void bh_ws_reader_release(struct bh_ws_reader *r);
 bool bh_ws_reader_is_inflating(const struct bh_ws_reader *r);
 /* The last event was WAIT, and the reader has not been woken since. */
 bool bh_ws_reader_waits(const struct bh_ws_reader *r);
+/* Bytes of memory of what is unfinished, or lent. */
+size_t bh_ws_reader_held(const struct bh_ws_reader *r);
+/* More bytes are needed: a header, a frame or a message is unfinished. */
+bool bh_ws_reader_awaits(const struct bh_ws_reader *r);
+/* A message has begun and is not complete. */
+bool bh_ws_reader_in_message(const struct bh_ws_reader *r);
+/* The payload of it that has come, as sent. */
+size_t bh_ws_reader_received(const struct bh_ws_reader *r);
 /* From now on data frames are only skipped, and an unfinished message is dropped: for a connection
  * that is being closed and waits for the peer's close frame. What an event lent stays valid. */
 void bh_ws_reader_discard(struct bh_ws_reader *r);

@@ -71,6 +71,20 @@ static void the_limit_is_included(void **state) {
     bh_budget_charge(BH_BUDGET_QUEUES, -STEP);
 }
 
+static void room(void **state) {
+    bh_budget_set_limit(4 * STEP);
+    bh_budget_charge(BH_BUDGET_BODIES, STEP);
+    assert_true(bh_budget_has_room(0));
+    assert_true(bh_budget_has_room(3 * STEP));
+    assert_false(bh_budget_has_room(3 * STEP + 1));
+    assert_false(bh_budget_has_room(UINT64_MAX));
+    bh_budget_charge(BH_BUDGET_BODIES, 4 * STEP);
+    assert_false(bh_budget_has_room(0));
+    bh_budget_set_limit(0);
+    assert_true(bh_budget_has_room(UINT64_MAX));
+    bh_budget_charge(BH_BUDGET_BODIES, -5 * STEP);
+}
+
 static void without_a_limit_it_only_counts(void **state) {
     bh_budget_charge(BH_BUDGET_MESSAGES, INT64_MAX / 2);
     assert_false(bh_budget_exceeded());
@@ -130,10 +144,11 @@ static void threads_lose_nothing(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(steps_reach_the_total),      TEST(small_changes_add_up),
-        TEST(settling_makes_it_exact),    TEST(kinds_are_apart),
-        TEST(the_limit_is_included),      TEST(without_a_limit_it_only_counts),
-        TEST(another_thread_may_release), TEST(threads_lose_nothing),
+        TEST(steps_reach_the_total),          TEST(small_changes_add_up),
+        TEST(settling_makes_it_exact),        TEST(kinds_are_apart),
+        TEST(the_limit_is_included),          TEST(room),
+        TEST(without_a_limit_it_only_counts), TEST(another_thread_may_release),
+        TEST(threads_lose_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -377,6 +377,7 @@ static void a_request_waits_for_its_reset(void **state) {
     assert_true(bh_http1_idle(h));
     assert_int_equal(bh_http1_feed(h, BH_SLICE("G"), &used), BH_HTTP1_MORE);
     assert_false(bh_http1_idle(h));
+    assert_true(bh_http1_held(h) > 0);
     struct bh_slice rest = BH_SLICE("ET / HTTP/1.0\r\n\r\nGET");
     assert_int_equal(bh_http1_feed(h, rest, &used), BH_HTTP1_REQUEST);
     assert_int_equal(used, rest.n - 3);
@@ -385,6 +386,7 @@ static void a_request_waits_for_its_reset(void **state) {
     assert_int_equal(used, 0);
     bh_http1_reset(h);
     assert_true(bh_http1_idle(h));
+    assert_int_equal(bh_http1_held(h), 0);
     bh_http1_free(h);
 }
 

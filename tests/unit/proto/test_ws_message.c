@@ -338,6 +338,42 @@ static void fragments_at_the_limit(void **state) {
 
 /* --- memory --- */
 
+static void expect_unfinished(const struct bh_ws_reader *r, size_t received, bool in_message) {
+    assert_true(bh_ws_reader_awaits(r));
+    assert_int_equal(bh_ws_reader_received(r), received);
+    assert_int_equal(bh_ws_reader_in_message(r), in_message);
+    assert_in_range(bh_ws_reader_held(r), received + 1, 2 * received + 1000);
+}
+
+static void what_an_unfinished_message_holds(void **state) {
+    struct bh_ws_reader r;
+    struct bh_bytes stream = {0}, transcript = {0};
+    static char payload[5000];
+    bh_ws_reader_init(&r, false, NULL);
+    assert_int_equal(bh_ws_reader_held(&r), 0);
+    assert_false(bh_ws_reader_awaits(&r));
+    add_frame(&stream, BH_WS_BINARY, bh_slice(payload, sizeof payload));
+    feed(&r, &roomy, bh_slice(stream.p, 1), &transcript); /* a part of the header */
+    expect_unfinished(&r, 0, false);
+    feed(&r, &roomy, bh_slice(stream.p + 1, 1007), &transcript);
+    expect_unfinished(&r, 1000, true);
+    feed(&r, &roomy, bh_slice(stream.p + 1008, stream.len - 1008), &transcript);
+    expect_unfinished(&r, 5000, true); /* between two fragments */
+    bh_bytes_clear(&stream);
+    add_frame(&stream, FIN | BH_WS_PING, BH_SLICE("ping"));
+    feed(&r, &roomy, bh_slice(stream.p, stream.len - 1), &transcript);
+    expect_unfinished(&r, 5000, true);
+    feed(&r, &roomy, bh_slice(stream.p + stream.len - 1, 1), &transcript);
+    bh_bytes_clear(&stream);
+    add_frame(&stream, FIN | BH_WS_CONTINUATION, BH_SLICE(""));
+    feed(&r, &roomy, bh_bytes_slice(&stream), &transcript);
+    assert_int_equal(bh_ws_reader_held(&r), 0);
+    assert_false(bh_ws_reader_awaits(&r) || bh_ws_reader_in_message(&r));
+    bh_ws_reader_deinit(&r);
+    bh_bytes_free(&stream);
+    bh_bytes_free(&transcript);
+}
+
 static void an_idle_reader_owns_nothing(void **state) {
     struct bh_bytes s = {0}, transcript = {0};
     struct bh_ws_reader r;
@@ -494,6 +530,7 @@ int main(void) {
         cmocka_unit_test(lengths_are_refused_at_the_header),
         cmocka_unit_test(limits_that_shrink_inside_a_message),
         cmocka_unit_test(fragments_at_the_limit),
+        cmocka_unit_test(what_an_unfinished_message_holds),
         cmocka_unit_test(an_idle_reader_owns_nothing),
         cmocka_unit_test(an_ended_reader_owns_nothing),
         cmocka_unit_test(without_memory),
