@@ -67,7 +67,7 @@ return {
         -- Where clients connect: "/app/:key" has a parameter (req.params.key), "/app/*rest" matches all below.
         paths = { "/ws" },
         message_bytes = 1 * MiB, -- largest message from a client
-        message_timeout = 30, -- in which an unfinished one must get on by 10 KiB for each second; 0: no limit
+        message_timeout = 30, -- that an unfinished one may stand still; 10 KiB give a second back; 0: no limit
         fragments = 100000, -- most fragments of one message
         ping_interval = 25,
         pong_timeout = 8, -- a connection that does not answer a ping within this time is dropped

@@ -92,8 +92,8 @@ const struct bh_config_key bh_config_keys[] = {
     {"websocket.message_bytes", BYTES, AT(message_bytes), 1, 1024 * MIB, "1048576", NULL,
      "Maximum of a message from a client, also once decompressed; more closes with 1009."},
     {"websocket.message_timeout", SECONDS, AT(message_timeout), 0, DAY, "30", NULL,
-     "Time in which an unfinished message must get on by 10 KiB for each second; else its "
-     "connection is closed with 1008. 0: no limit."},
+     "Time that an unfinished message may stand still; each 10 KiB that arrive give a second back. "
+     "Then its connection is closed with 1008. 0: no limit."},
     {"websocket.fragments", COUNT, AT(fragments), 1, 1e9, "100000", NULL,
      "Maximum of fragments of one message; more closes with 1008."},
     {"websocket.ping_interval", SECONDS, AT(ping_interval), 0.05, DAY, "25", NULL,

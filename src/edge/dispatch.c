@@ -13,6 +13,7 @@
 #include "bellhop/base/log.h"
 #include "cors.h"
 #include "edge_private.h"
+#include "http/http_excess.h"
 #include "http/preface.h"
 #include "limits/edge_metrics.h"
 #include "router.h"
@@ -56,6 +57,12 @@ static void refuse_length(struct bh_http_conn *c) {
     bh_http_conn_fail(c, 413, "too_large", "body too large");
 }
 
+/* Of a chunked body the length is not known. */
+static bool has_room(const struct bh_http_conn *c) {
+    const struct bh_http_request *r = bh_http_conn_request(c);
+    return !c->takes_body || !r->has_body || bh_budget_has_room(r->length);
+}
+
 static void run(struct bh_http_conn *c, const struct bh_route_match *match) {
     c->endpoint = match->route->endpoint;
     c->takes_body = match->route->flags & BH_ROUTE_BODY;
@@ -63,6 +70,8 @@ static void run(struct bh_http_conn *c, const struct bh_route_match *match) {
         decode_param(c, match->param);
     if (bh_http_conn_request(c)->length > c->server->limits.body_bytes)
         refuse_length(c);
+    else if (!has_room(c))
+        bh_http_refuse_body(c);
     else if (match->route->flags & BH_ROUTE_GUARDED)
         bh_auth_begin(c);
     else

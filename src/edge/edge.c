@@ -14,6 +14,7 @@
 struct bh_edge *bh_edge_new(const struct bh_edge_config *config, struct bh_worker *worker) {
     struct bh_edge *e = bh_calloc(1, sizeof *e);
     e->admission.config = config;
+    bh_holds_init(&e->admission.holds, worker->loop, config->message_timeout_ms);
     bh_http_server_init(&e->http, config, worker, &e->admission, &bh_dispatch_ops);
     bh_ws_server_init(&e->ws, config, worker, &e->admission);
     bh_batches_init(&e->batches);
@@ -29,6 +30,7 @@ void bh_edge_free(struct bh_edge *e) {
     bh_http_server_deinit(&e->http);
     bh_ws_server_deinit(&e->ws);
     bh_batches_deinit(&e->batches);
+    bh_holds_deinit(&e->admission.holds);
     bh_free(e);
 }
 

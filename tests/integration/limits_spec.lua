@@ -65,6 +65,7 @@ describe("a limit", function()
             "connections", "descriptors", "connections_per_ip", "connections_per_user", "connections_per_tenant", "head_bytes",
             "body_bytes", "request_timeout", "handshake_timeout", "tls_handshake_timeout", "message_bytes", "fragments",
             "messages_per_second", "bytes_per_second", "control_per_second", "queue_bytes", "origins", "proxy",
+            "memory_budget", "message_timeout",
         } do
             assert.is_truthy(text:find(('bellhop_edge_limited_total{limit="%s"} 0'):format(limit), 1, true), limit)
         end

@@ -28,7 +28,7 @@ struct bh_edge_config {
     uint64_t http_request_ms; /* from the first byte of a request to its last: slow-loris */
     uint64_t handshake_ms;    /* from the upgrade request to the 101: hooks and broker */
     uint64_t message_bytes;   /* WebSocket, from clients */
-    /* An unfinished message must get on by 10 KiB for each second of this time; 0: no limit. */
+    /* That an unfinished message may stand still; each 10 KiB give a second back. 0: no limit. */
     uint64_t message_timeout_ms;
     uint32_t fragments;
     uint64_t ping_interval_ms; /* 25000 */

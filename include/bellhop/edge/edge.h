@@ -41,6 +41,9 @@ void bh_edge_abort(struct bh_edge *e);
  * node is freed. */
 void bh_edge_free(struct bh_edge *e);
 
+/* Open sockets of the process, HTTP and WebSocket. Any thread. */
+size_t bh_edge_socket_count(void);
+
 void bh_edge_metrics_register(void);
 
 #endif

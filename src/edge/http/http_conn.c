@@ -26,6 +26,7 @@
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 #include "http/error_body.h"
+#include "http/http_hold.h"
 #include "limits/edge_metrics.h"
 
 #define HELD_MAX     (16 * 1024)  /* above it a busy connection is not read */
@@ -157,6 +158,7 @@ void bh_http_conn_free(struct bh_http_conn *c) {
     bh_defer_cancel(&c->flush);
     bh_defer_cancel(&c->reap);
     bh_list_unlink(&c->node);
+    bh_hold_end(&c->hold);
     bh_http1_free(c->parser);
     bh_bytes_free(&c->in);
     bh_bytes_free(&c->out);
@@ -241,10 +243,13 @@ void bh_http_conn_answer_json(struct bh_http_conn *c, int status, struct bh_slic
 
 void bh_http_conn_reject_early(struct bh_http_conn *c, int status, const char *code,
                                const char *why) {
+    struct bh_header retry = {BH_SLICE("Retry-After"), BH_SLICE("1")};
     struct bh_bytes body = {0};
     bh_http_error_body(&body, code, bh_slice_cstr(why));
-    respond(c, status, "application/json", NULL, 0, bh_bytes_slice(&body), false, false);
+    respond(c, status, "application/json", &retry, status == 503, bh_bytes_slice(&body), false,
+            false);
     release_request(c);
+    bh_http1_reset(c->parser);
     bh_bytes_free(&body);
 }
 
@@ -393,6 +398,7 @@ static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
         bh_bytes_add(&c->in, bh_slice(data + used, n - used));
     feed_later(c);
     update_reading(c);
+    bh_http_hold_update(c);
 }
 
 static void on_turn(struct bh_stream *s) {
@@ -451,6 +457,7 @@ static void on_flush(struct bh_defer *d) {
     }
     if (c->state != BH_HTTP_CONN_CLOSED)
         update_reading(c);
+    bh_http_hold_update(c);
 }
 
 static void on_writable(struct bh_stream *s) {
@@ -531,6 +538,7 @@ struct bh_http_conn *bh_http_conn_new(const struct bh_http_listener *l, int fd,
     bh_defer_init(&c->flush, on_flush);
     bh_defer_init(&c->reap, on_reap);
     bh_list_append(&s->conns, &c->node);
+    bh_hold_init(&c->hold, &s->admission->holds, s->hold_ops, 0);
     set_place(c, place);
     bh_admission_enter(s->admission);
     set_state(c, BH_HTTP_CONN_PREFACE);

@@ -52,6 +52,7 @@ struct bh_http_conn {
     const struct bh_http_request *parsed; /* the parser's; valid while a request is under way */
     struct bh_bytes in; /* came while a request was under way, or beyond the share of a tick */
     struct bh_bytes out;
+    struct bh_hold hold;
     size_t sent;         /* of out */
     struct bh_ip remote; /* the other end, or the source in its PROXY header */
     uint16_t remote_port;

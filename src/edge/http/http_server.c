@@ -5,6 +5,7 @@
 
 #include "bellhop/base/mem.h"
 #include "http/http_conn.h"
+#include "http/http_excess.h"
 #include "http/preface.h"
 
 void bh_http_server_init(struct bh_http_server *s, const struct bh_edge_config *config,
@@ -14,6 +15,7 @@ void bh_http_server_init(struct bh_http_server *s, const struct bh_edge_config *
                                  .worker = worker,
                                  .loop = worker->loop,
                                  .admission = admission,
+                                 .hold_ops = &bh_http_excess_ops,
                                  .ops = ops,
                                  .limits = {.head_bytes = config->http_head_bytes,
                                             .header_count = BH_HTTP_HEADERS_MAX,

@@ -27,6 +27,7 @@ struct bh_http_server {
     struct bh_worker *worker;
     struct bh_loop *loop;
     struct bh_admission *admission;
+    const struct bh_hold_ops *hold_ops;
     const struct bh_http_conn_ops *ops;
     struct bh_batches *batches; /* of the API (api/batch.h) */
     struct bh_tls *tls;         /* NULL: no listener needs it */

@@ -5,6 +5,7 @@
 #include "limits/admission.h"
 
 #include "bellhop/base/log.h"
+#include "bellhop/edge/edge.h"
 #include "limits/edge_metrics.h"
 #include "limits/quota.h"
 
@@ -51,8 +52,12 @@ void bh_admission_release(struct bh_admission *a, enum bh_place place) {
         bh_edge_count(BH_EDGE_RESERVE, -1);
 }
 
+size_t bh_edge_socket_count(void) {
+    return atomic_load_explicit(&sockets, memory_order_relaxed);
+}
+
 /* A client with IPv6 has a whole network of addresses, so only the first 64 bits are the key. */
-static struct bh_slice address_key(const struct bh_ip *ip) {
+struct bh_slice bh_admission_address_key(const struct bh_ip *ip) {
     return bh_slice((const char *)ip->bytes, ip->family == 4 ? 4 : ip->family == 6 ? 8 : 0);
 }
 
@@ -68,7 +73,7 @@ static size_t address_limit(const struct bh_admission *a, const struct bh_ip *ip
 }
 
 bool bh_admission_acquire_address(const struct bh_admission *a, const struct bh_ip *ip) {
-    if (bh_quota_acquire(BH_QUOTA_IP, address_key(ip), address_limit(a, ip)))
+    if (bh_quota_acquire(BH_QUOTA_IP, bh_admission_address_key(ip), address_limit(a, ip)))
         return true;
     char text[BH_ADDR_TEXT_MAX];
     bh_ip_format(ip, text);
@@ -78,7 +83,7 @@ bool bh_admission_acquire_address(const struct bh_admission *a, const struct bh_
 }
 
 void bh_admission_release_address(const struct bh_admission *a, const struct bh_ip *ip) {
-    bh_quota_release(BH_QUOTA_IP, address_key(ip), address_limit(a, ip));
+    bh_quota_release(BH_QUOTA_IP, bh_admission_address_key(ip), address_limit(a, ip));
 }
 
 /* --- draining --- */

@@ -8,6 +8,7 @@
 #define BELLHOP_EDGE_ADMISSION_H
 
 #include "bellhop/edge/config.h"
+#include "limits/holds.h"
 
 enum bh_place {
     BH_PLACE_NONE,    /* holds none, or not any more */
@@ -20,6 +21,7 @@ enum bh_place {
 
 struct bh_admission {
     const struct bh_edge_config *config;
+    struct bh_holds holds;
     size_t connections;            /* HTTP and WebSocket, until their memory is freed */
     size_t places[BH_PLACE_COUNT]; /* in use; SOCKET is not counted here */
     bool draining;
@@ -32,6 +34,8 @@ struct bh_admission {
 bool bh_admission_acquire(struct bh_admission *a, enum bh_place place);
 void bh_admission_release(struct bh_admission *a, enum bh_place place);
 void bh_admission_release_socket(void);
+/* What an address counts as: one of IPv4, or a /64 of IPv6. Points into ip. */
+struct bh_slice bh_admission_address_key(const struct bh_ip *ip);
 /* One more connection from this address: false over connections_per_ip. */
 bool bh_admission_acquire_address(const struct bh_admission *a, const struct bh_ip *ip);
 void bh_admission_release_address(const struct bh_admission *a, const struct bh_ip *ip);

@@ -1,6 +1,8 @@
 /* edge_metrics.c - the table of the metrics: names and help texts. */
 #include "limits/edge_metrics.h"
 
+#include "bellhop/base/budget.h"
+#include "bellhop/base/prometheus.h"
 #include "bellhop/edge/edge.h"
 
 #define COUNTER(metric, what, text)                                                                \
@@ -58,6 +60,7 @@ struct bh_metric bh_edge_metrics[BH_EDGE_METRIC_COUNT] = {
     LIMIT(BH_EDGE_LIMIT_HANDSHAKE_TIME, "handshake_timeout"),
     LIMIT(BH_EDGE_LIMIT_TRANSPORT_TIME, "tls_handshake_timeout"),
     LIMIT(BH_EDGE_LIMIT_MESSAGE_BYTES, "message_bytes"),
+    LIMIT(BH_EDGE_LIMIT_MESSAGE_TIME, "message_timeout"),
     LIMIT(BH_EDGE_LIMIT_FRAGMENTS, "fragments"),
     LIMIT(BH_EDGE_LIMIT_MESSAGE_RATE, "messages_per_second"),
     LIMIT(BH_EDGE_LIMIT_BYTE_RATE, "bytes_per_second"),
@@ -65,8 +68,30 @@ struct bh_metric bh_edge_metrics[BH_EDGE_METRIC_COUNT] = {
     LIMIT(BH_EDGE_LIMIT_QUEUE, "queue_bytes"),
     LIMIT(BH_EDGE_LIMIT_ORIGIN, "origins"),
     LIMIT(BH_EDGE_LIMIT_PROXY, "proxy"),
+    LIMIT(BH_EDGE_LIMIT_MEMORY, "memory_budget"),
 };
 
+static void render_memory(struct bh_bytes *out) {
+    static const char *const labels[BH_BUDGET_KINDS] = {
+        [BH_BUDGET_BODIES] = "kind=\"bodies\"",
+        [BH_BUDGET_MESSAGES] = "kind=\"messages\"",
+        [BH_BUDGET_QUEUES] = "kind=\"queues\"",
+        [BH_BUDGET_HELD] = "kind=\"held\"",
+    };
+    static const char memory[] = "bellhop_memory_bytes";
+    static const char budget[] = "bellhop_memory_budget_bytes";
+    bh_prometheus_describe(out, memory, "gauge", "bytes charged to server.memory_budget, by kind");
+    for (int kind = 0; kind < BH_BUDGET_KINDS; kind++)
+        bh_prometheus_int(out, memory, bh_slice_cstr(labels[kind]),
+                          bh_budget_used_by((enum bh_budget_kind)kind));
+    bh_prometheus_describe(out, budget, "gauge", "server.memory_budget in bytes; 0: no limit");
+    bh_prometheus_int(out, budget, bh_slice(NULL, 0), (int64_t)bh_budget_limit());
+}
+
 void bh_edge_metrics_register(void) {
+    static bool has_source;
+    if (!has_source)
+        bh_metrics_add_source(render_memory);
+    has_source = true;
     bh_metrics_register(bh_edge_metrics, BH_EDGE_METRIC_COUNT);
 }

@@ -10,9 +10,14 @@
 
 #define RING_MIN         16
 #define FRAMES_PER_WRITE 64
+#define FRAMES_ESTIMATED 16
 
 static struct bh_buf **at(struct bh_outq *q, uint32_t i) {
     return q->cap ? &q->ring[(q->head + i) & (q->cap - 1)] : &q->one;
+}
+
+static struct bh_buf *frame_at(const struct bh_outq *q, uint32_t i) {
+    return q->cap ? q->ring[(q->head + i) & (q->cap - 1)] : q->one;
 }
 
 static void make_room(struct bh_outq *q) {
@@ -132,4 +137,19 @@ void bh_outq_clear(struct bh_outq *q) {
     while (q->count)
         bh_buf_unref(*at(q, --q->count));
     release_ring(q);
+}
+
+void bh_outq_count(struct bh_outq *q) {
+    for (uint32_t i = 0; i < q->count; i++)
+        bh_buf_count(frame_at(q, i));
+}
+
+size_t bh_outq_share(const struct bh_outq *q) {
+    size_t all = 0, share = 0;
+    for (uint32_t i = 0; i < q->count && i < FRAMES_ESTIMATED; i++) {
+        struct bh_buf *frame = frame_at(q, i);
+        all += frame->len;
+        share += frame->len / atomic_load_explicit(&frame->refs, memory_order_relaxed);
+    }
+    return all ? (size_t)((double)q->bytes * (double)share / (double)all) : 0;
 }

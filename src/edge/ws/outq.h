@@ -32,5 +32,10 @@ bool bh_outq_drop_oldest(struct bh_outq *q);
 /* Drops the frames that have not begun to be sent: one that has begun must be finished. */
 void bh_outq_drop_unsent(struct bh_outq *q);
 void bh_outq_clear(struct bh_outq *q);
+/* The frames have to wait: each is charged to the budget, once for all queues that it is in. */
+void bh_outq_count(struct bh_outq *q);
+/* How many of the bytes dropping this queue would free: a frame in several queues counts for each
+ * with its part. An estimate by the first frames. */
+size_t bh_outq_share(const struct bh_outq *q);
 
 #endif

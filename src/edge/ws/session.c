@@ -19,6 +19,7 @@
 #include "bellhop/base/mem.h"
 #include "limits/edge_metrics.h"
 #include "ws/send.h"
+#include "ws/ws_hold.h"
 
 #define CONTROL_BYTES 16 /* what a ping or pong costs besides its bytes */
 #define NOT_ACCEPTED  "this server accepts no messages from clients"
@@ -99,7 +100,25 @@ static void on_violation(struct bh_ws_conn *ws, unsigned code, const char *why) 
     bh_ws_conn_leave(ws, code, bh_slice_cstr(why));
 }
 
+static void touch(struct bh_ws_conn *ws) {
+    ws->since_ms = bh_loop_now(ws->server->loop);
+    ws->pinged = false;
+}
+
+/* The peer is alive. A part of an unfinished message proves that, too, but a ping is sent all the
+ * same: an answer to it may have to wait until the message is complete. */
+static void note_input(struct bh_ws_conn *ws) {
+    if (!ws->reader.partial)
+        touch(ws);
+    else if (ws->pinged)
+        ws->since_ms = bh_loop_now(ws->server->loop);
+}
+
 static void on_event(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
+    if (ws->hold && event->type != BH_WS_EV_NONE) {
+        touch(ws);
+        bh_ws_hold_event(ws);
+    }
     switch (event->type) {
     case BH_WS_EV_MESSAGE:
         if (ws->state == BH_WS_CONN_OPEN)
@@ -176,11 +195,6 @@ static uint32_t charge(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
     return wait_ms > bytes_ms ? wait_ms : bytes_ms;
 }
 
-static void touch(struct bh_ws_conn *ws) {
-    ws->since_ms = bh_loop_now(ws->server->loop);
-    ws->pinged = false;
-}
-
 /* Reading the clock costs little beside a hook, and much beside a frame that nobody wants. */
 static unsigned frames_till_check(const struct bh_ws_conn *ws) {
     return bh_hooks_has(ws->server->worker->hooks, BH_HOOK_MESSAGE) ? 1 : 16;
@@ -247,13 +261,14 @@ static void charge_received(struct bh_ws_conn *ws, size_t n) {
 
 static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     struct bh_ws_conn *ws = BH_CONTAINER_OF(s, struct bh_ws_conn, stream);
-    touch(ws);
+    note_input(ws);
     bh_edge_count(BH_EDGE_BYTES_IN, (int64_t)n);
     if (ws->state >= BH_WS_CONN_LEAVING)
         return;
     size_t left = read_frames(ws, data, n);
     if (left)
         hold(ws, data + n - left, left);
+    bh_ws_hold_update(ws);
     charge_received(ws, n);
     if (ws->state == BH_WS_CONN_OPEN && bh_ws_conn_above_high_water(ws))
         bh_ws_conn_flush(ws); /* before the next buffer of this tick */
@@ -275,6 +290,7 @@ static void on_turn(struct bh_stream *s) {
     if (!may_read(ws))
         return;
     read_held(ws);
+    bh_ws_hold_update(ws);
     if (ws->state == BH_WS_CONN_OPEN && bh_ws_conn_above_high_water(ws))
         bh_ws_conn_flush(ws);
 }

@@ -16,6 +16,7 @@
 #include "bellhop/base/mem.h"
 #include "limits/edge_metrics.h"
 #include "limits/quota.h"
+#include "ws/ws_hold.h"
 
 /* --- the end --- */
 
@@ -52,6 +53,7 @@ void bh_ws_conn_free(struct bh_ws_conn *ws) {
     bh_timer_cancel(&ws->timer);
     bh_defer_cancel(&ws->flush);
     bh_list_unlink(&ws->node);
+    bh_ws_hold_end(ws);
     bh_ws_reader_deinit(&ws->reader);
     bh_outq_clear(&ws->out);
     if (ws->has_socket)
@@ -82,6 +84,7 @@ static void finish(struct bh_ws_conn *ws) {
         bh_stream_close(&ws->stream);
     bh_timer_cancel(&ws->timer);
     bh_outq_clear(&ws->out);
+    bh_ws_hold_end(ws);
     bh_defer_cancel(&ws->flush);
     bh_defer_init(&ws->flush, on_reap);
     bh_defer(ws->server->loop, BH_PHASE_REAP, &ws->flush);
@@ -102,6 +105,16 @@ void bh_ws_conn_update_reading(struct bh_ws_conn *ws) {
     bool unwanted = ws->hook_paused || ws->open.resume_ms || bh_ws_conn_above_high_water(ws) ||
                     bh_ws_reader_waits(&ws->reader);
     bh_stream_read(&ws->stream, ws->state != BH_WS_CONN_OPEN || !unwanted);
+    if (ws->hold)
+        bh_ws_hold_note_reading(ws);
+}
+
+/* What the kernel does not take stays in memory. */
+static BH_WS_HOLD_COLD void note_stuck(struct bh_ws_conn *ws, bool stuck) {
+    if (stuck && !ws->stuck)
+        bh_outq_count(&ws->out);
+    ws->stuck = stuck;
+    bh_ws_hold_change(ws);
 }
 
 void bh_ws_conn_flush(struct bh_ws_conn *ws) {
@@ -118,6 +131,8 @@ void bh_ws_conn_flush(struct bh_ws_conn *ws) {
         ws->fin_sent = true;
         bh_stream_shutdown(&ws->stream);
     }
+    if (error || ws->stuck)
+        note_stuck(ws, error);
     bh_ws_conn_update_reading(ws);
 }
 
@@ -130,6 +145,7 @@ static void begin_close(struct bh_ws_conn *ws, enum bh_ws_conn_state next, unsig
         return; /* the hooks' on_close may have dropped it */
     ws->state = (unsigned char)next;
     bh_ws_reader_discard(&ws->reader);
+    bh_ws_hold_update(ws);
     bh_ws_conn_enqueue(ws, bh_ws_close_frame_new(code, reason));
     bh_timer_set(&ws->timer, ws->server->config->close_timeout_ms);
 }

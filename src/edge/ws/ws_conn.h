@@ -48,9 +48,11 @@ struct bh_ws_conn {
     bool counted_ip : 1; /* in the quota of its address */
     bool limited : 1;    /* the identity has limits of its own */
     bool pinged : 1;     /* a ping was sent that is not answered yet */
+    bool stuck : 1;      /* the kernel is full: the queue is charged to the memory budget */
     uint64_t since_ms;   /* when bytes last came; pinged: when the ping was sent */
     struct bh_rate rate;
     struct bh_ws_reader reader;
+    struct bh_ws_hold *hold; /* NULL: nothing is unfinished or waits */
     union {
         struct {                        /* until the session starts */
             struct bh_defer *opener;    /* queued when the connection is to be closed */
@@ -98,6 +100,8 @@ struct bh_ws_conn *bh_ws_conn_new(struct bh_ws_server *s, const struct bh_ip *ip
 bool bh_ws_conn_wants_close(const struct bh_ws_conn *ws);
 /* Takes over the reference, even if the queue is full. Written at the end of the tick. */
 static inline void bh_ws_conn_enqueue(struct bh_ws_conn *ws, struct bh_buf *frame) {
+    if (ws->stuck)
+        bh_buf_count(frame);
     bh_outq_push(&ws->out, frame);
     if (ws->state != BH_WS_CONN_OPENING)
         bh_defer(ws->server->loop, BH_PHASE_FLUSH, &ws->flush);

@@ -6,6 +6,8 @@
 #include "ws/ws_server.h"
 
 #include "ws/session.h"
+#include "ws/ws_conn.h"
+#include "ws/ws_excess.h"
 
 #define DRAIN_SLICE   256 /* connections closed at once */
 #define DRAIN_STEP_MS 4
@@ -42,6 +44,7 @@ void bh_ws_server_init(struct bh_ws_server *s, const struct bh_edge_config *conf
                                .worker = worker,
                                .loop = worker->loop,
                                .admission = admission,
+                               .hold_ops = &bh_ws_excess_ops,
                                .limits = {config->message_bytes, config->fragments, &s->inflaters}};
     bh_list_init(&s->conns);
     bh_frames_init(&s->frames, s->loop, config->deflate.level);

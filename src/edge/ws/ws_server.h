@@ -15,6 +15,7 @@ struct bh_ws_server {
     struct bh_worker *worker;
     struct bh_loop *loop;
     struct bh_admission *admission;
+    const struct bh_hold_ops *hold_ops;
     struct bh_ws_limits limits;
     struct bh_inflaters inflaters;
     struct bh_list conns; /* struct bh_ws_conn */

@@ -1,6 +1,7 @@
 /* test_outq.c - the out-queue with real socket pairs. */
 #include "edge_test.h"
 
+#include "bellhop/base/budget.h"
 #include "ws/outq.h"
 
 #include <sys/socket.h>
@@ -158,6 +159,30 @@ static void test_drop_keeps_a_frame_that_has_begun(void **state) {
     pair_close(&p);
 }
 
+/* Two queues share the first frame; each frame is charged once, until it is freed. */
+static void test_what_waits_is_charged_once(void **state) {
+    struct bh_outq one = {0}, two = {0};
+    struct bh_buf *shared = numbered(1, 90000);
+    bh_outq_push(&one, bh_buf_ref(shared));
+    bh_outq_push(&two, shared);
+    bh_outq_push(&two, numbered(2, 10000));
+    assert_int_equal(bh_outq_share(&one), 45000);
+    assert_int_equal(bh_outq_share(&two), 55000);
+    bh_outq_count(&one);
+    bh_outq_count(&two);
+    bh_outq_count(&two);
+    bh_budget_settle();
+    assert_in_range(bh_budget_used_by(BH_BUDGET_QUEUES), 100000, 100200);
+    bh_outq_clear(&one);
+    bh_budget_settle();
+    assert_in_range(bh_budget_used_by(BH_BUDGET_QUEUES), 100000, 100200);
+    assert_int_equal(bh_outq_share(&two), 100000);
+    bh_outq_clear(&two);
+    bh_budget_settle();
+    assert_int_equal(bh_budget_used_by(BH_BUDGET_QUEUES), 0);
+    assert_int_equal(bh_outq_share(&two), 0);
+}
+
 static void test_broken_peer(void **state) {
     struct pair p;
     struct bh_outq q = {0};
@@ -177,6 +202,7 @@ int main(void) {
         cmocka_unit_test(test_partial_writes),
         cmocka_unit_test(test_front),
         cmocka_unit_test(test_drop_keeps_a_frame_that_has_begun),
+        cmocka_unit_test(test_what_waits_is_charged_once),
         cmocka_unit_test(test_broken_peer),
     };
     return cmocka_run_group_tests(tests, register_metrics, NULL);
