@@ -453,6 +453,7 @@ static void take_down(struct bh_server *s) {
         if (s->signals[i])
             bh_signal_free(s->signals[i]);
     bh_timer_cancel(&s->ready_timer);
+    bh_give_back_stop(s);
     bh_mailbox_free(s->mailbox);
     if (s->node)
         bh_node_free(s->node);
@@ -495,6 +496,7 @@ static void set_up_process(struct bh_server *s) {
 }
 
 static void set_up_memory(const struct bh_config *c) {
+    bh_heap_set_up();
     bh_budget_set_limit(bh_app_memory_budget(c, ""));
     bh_info("memory", bh_kv_int("budget", (int64_t)bh_budget_limit()),
             bh_kv_int("available", (int64_t)bh_app_memory_available("")));
@@ -515,6 +517,7 @@ int bh_app_serve(const struct bh_config *config) {
         for (size_t i = 0; i < 3; i++)
             s.signals[i] = bh_signal_new(s.loop, signals[i], on_signal, &s);
         bh_timer_set(&s.ready_timer, 0);
+        bh_give_back_start(&s);
         start_next(&s);
         bh_loop_run(s.loop);
     }

@@ -6,6 +6,7 @@
 
 #include "app.h"
 #include "app_mail.h"
+#include "give_back.h"
 
 #include "bellhop/core/node.h"
 #include "bellhop/edge/edge.h"
@@ -31,6 +32,7 @@ struct bh_server_worker { /* a worker with everything that belongs to its thread
     struct bh_script *script;
     struct bh_script *next; /* prepared by a reload */
     struct bh_edge *edge;
+    struct bh_give_back give_back; /* the worker's own */
     bool started, drained;
     bool aborted; /* the worker's own: its edge is closed, its thread stops */
 };
@@ -57,6 +59,7 @@ struct bh_server {
     struct bh_timer drain_timer;
     struct bh_timer ready_timer;
     bool was_ready;
+    struct bh_give_back_watch give_back;
     struct bh_signal *signals[3];
 
     unsigned generation; /* of the current scripts */
