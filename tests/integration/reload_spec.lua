@@ -172,9 +172,13 @@ describe("a script that exceeds a limit", function()
             bad:text(act)
             good:text "ping"
             check.next(good, "pong")
-            if act ~= "plain" then assert.are.equal(failed + 1, d:metric "bellhop_script_errors_total") end
+            -- The debt of the one before may have to be waited off first.
+            if act == "plain" then
+                check.next(bad, "done")
+            else
+                d:wait_metric("bellhop_script_errors_total", failed + 1)
+            end
             d:publish("users/bad", "still here")
-            if act == "plain" then check.next(bad, "done") end
             check.next(bad, "still here")
         end)
     end
