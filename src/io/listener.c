@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #define ACCEPT_BUDGET   64
+#define CHECKED_EACH    8 /* whether the share of the tick is used up */
 #define PAUSE_MS        100
 #define LOG_INTERVAL_MS 1000
 
@@ -146,6 +147,24 @@ static bool handle_error(struct bh_listener *l, int error) {
     return false;
 }
 
+static void accept_some(struct bh_listener *l) {
+    for (; l->budget > 0; l->budget--) {
+        struct bh_addr peer;
+        peer.len = sizeof peer.storage;
+        int fd = accept4(l->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            if (handle_error(l, errno))
+                continue;
+            return;
+        }
+        l->left -= l->rate != 0;
+        bh_metric_inc(&metrics[ACCEPTED]);
+        l->on_accept(l->ud, fd, &peer);
+        if (l->budget % CHECKED_EACH == 0 && bh_loop_share_used(l->loop))
+            return;
+    }
+}
+
 static void on_event(evutil_socket_t listening, short what, void *arg) {
     struct bh_listener *l = arg;
     bh_loop_enter(l->loop);
@@ -156,19 +175,9 @@ static void on_event(evutil_socket_t listening, short what, void *arg) {
         pause_for(l, l->rate < 1000 ? 1000 / l->rate : 1);
         return;
     }
-    for (; l->budget > 0; l->budget--) {
-        struct bh_addr peer;
-        peer.len = sizeof peer.storage;
-        int fd = accept4(l->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
-            l->left -= l->rate != 0;
-            bh_metric_inc(&metrics[ACCEPTED]);
-            l->on_accept(l->ud, fd, &peer);
-            continue;
-        }
-        if (!handle_error(l, errno))
-            return;
-    }
+    bh_loop_share_begin(l->loop);
+    accept_some(l);
+    bh_loop_read_clock(l->loop);
 }
 
 /* --- opening --- */

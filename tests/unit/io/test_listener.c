@@ -17,11 +17,14 @@ static char peer_text[BH_ADDR_TEXT_MAX];
 static char directory[] = "/tmp/bellhop-listener-XXXXXX";
 static char path[64], path_text[80];
 
+static unsigned accept_us; /* an accept takes */
+
 static void on_accept(void *ud, int fd, const struct bh_addr *peer) {
     assert_ptr_equal(ud, &count);
     assert_true(count < 512);
     accepted[count++] = fd;
     bh_addr_format_ip(peer, peer_text);
+    bh_clock_fake_advance_us(accept_us);
 }
 
 static int setup(void **state) {
@@ -158,6 +161,23 @@ static void a_budget_for_each_tick(void **state) {
     assert_int_equal(count, 64);
     tick();
     assert_int_equal(count, N);
+    for (int i = 0; i < N; i++)
+        close(clients[i]);
+    bh_listener_close(l);
+}
+
+static void a_share_of_the_tick(void **state) {
+    enum { N = 60 };
+    struct bh_listener *l = open_at("127.0.0.1:0");
+    int clients[N];
+    for (int i = 0; i < N; i++)
+        clients[i] = dial(bh_listener_addr(l));
+    accept_us = 20; /* 13 are 0.25 ms */
+    for (unsigned before = 0; count < N; before = count) {
+        tick();
+        assert_in_range(count - before, 4, 16);
+    }
+    accept_us = 0;
     for (int i = 0; i < N; i++)
         close(clients[i]);
     bh_listener_close(l);
@@ -350,6 +370,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_probe_sees_who_shares, setup, teardown),
         cmocka_unit_test_setup_teardown(open_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(a_budget_for_each_tick, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_share_of_the_tick, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_stops_accepting, setup, teardown),
         cmocka_unit_test_setup_teardown(pauses_without_descriptors, setup, teardown),
         cmocka_unit_test_setup_teardown(does_not_spin_while_paused, setup, teardown),
