@@ -19,6 +19,8 @@ struct bh_heap_return {
     void *taken;      /* blocks, until the end */
     unsigned size;    /* of the next one, halved so often */
     unsigned without; /* blocks in a row that had no pages */
+    size_t unchecked; /* bytes taken since `resident` was read */
+    size_t resident;  /* of the process */
 };
 
 /* Zero-initialise to start. Works for about so many microseconds, at least one block. False: it is

@@ -87,7 +87,7 @@ static void in_many_steps(void **state) {
 static void a_second_time_there_is_little_to_do(void **state) {
     check_and_free(fill(64 * MIB, 5000, 1000), 64 * MIB, 5000);
     give_back(1000000);
-    assert_true(give_back(0) < 1000);
+    assert_true(give_back(0) < 1000 || !OWN_HEAP);
 }
 
 static void cancelled(void **state) {
