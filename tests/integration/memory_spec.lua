@@ -108,6 +108,28 @@ describe("the memory budget", function()
     end)
 end)
 
+describe("the memory budget of several workers", function()
+    teardown(daemon.stop_all)
+    after_each(ws.drop_all)
+
+    it("is one, and the user that holds most is found on all of them", function()
+        local d = daemon.start {policy = POLICY, workers = 3, env = {BELLHOP_SERVER_MEMORY_BUDGET = tostring(BUDGET)}}
+        local honest, attackers = {}, {}
+        for i = 1, 12 do
+            honest[i] = ws.connect(d.port, "/ws?user=honest" .. i)
+            begin_message(honest[i], 500 * KIB, 400 * KIB)
+        end
+        for i = 1, ATTACKERS do
+            attackers[i] = ws.connect(d.port, "/ws?user=evil")
+            begin_message(attackers[i], LENGTH, PART)
+        end
+        wait.till(function()
+            return d:limited "memory_budget" > ATTACKERS - BUDGET // PART and d:metric "bellhop_memory_bytes" <= BUDGET
+        end, 20, "an end of the excess")
+        for i = 1, 12 do end_message(honest[i], 500 * KIB, 400 * KIB) end
+    end)
+end)
+
 describe("an unfinished message", function()
     local d
 
