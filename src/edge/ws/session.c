@@ -21,6 +21,7 @@
 #include "ws/send.h"
 #include "ws/ws_hold.h"
 
+#define CHEAP_US      50 /* a step of a client that needs no watching */
 #define CONTROL_BYTES 16 /* what a ping or pong costs besides its bytes */
 #define NOT_ACCEPTED  "this server accepts no messages from clients"
 
@@ -195,16 +196,19 @@ static uint32_t charge(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
     return wait_ms > bytes_ms ? wait_ms : bytes_ms;
 }
 
-/* Reading the clock costs little beside a hook, and much beside a frame that nobody wants. */
-static unsigned frames_till_check(const struct bh_ws_conn *ws) {
-    return bh_hooks_has(ws->server->worker->hooks, BH_HOOK_MESSAGE) ? 1 : 16;
+/* Reading the clock costs little beside a hook of a millisecond, and much beside one that replies
+ * at once or a frame that nobody wants: the first message tells which it is. */
+static unsigned frames_till_check(const struct bh_ws_conn *ws, bool first) {
+    if (!bh_hooks_has(ws->server->worker->hooks, BH_HOOK_MESSAGE))
+        return 16;
+    return first || ws->stream.cost > CHEAP_US ? 1 : 4;
 }
 
 /* Returns how many bytes at the end are left: what the rate, the share of the tick or the end of
  * the connection did not allow. */
 static size_t read_frames(struct bh_ws_conn *ws, unsigned char *data, size_t n) {
     struct bh_ws_event event;
-    unsigned till_check = frames_till_check(ws);
+    unsigned till_check = frames_till_check(ws, true);
     uint32_t wait_ms = 0;
     for (;;) { /* until NONE, so that the reader frees the finished message */
         bh_ws_reader_next(&ws->reader, &ws->server->limits, &data, &n, &event);
@@ -216,7 +220,7 @@ static size_t read_frames(struct bh_ws_conn *ws, unsigned char *data, size_t n) 
             break;
         if (--till_check && !ws->reader.partial) /* one that was inflated or collected is costly */
             continue;
-        till_check = frames_till_check(ws);
+        till_check = frames_till_check(ws, false);
         bool has_more = n || event.type == BH_WS_EV_AGAIN;
         if (has_more && bh_loop_share_used(ws->server->loop)) {
             bh_stream_put_off(&ws->stream);
