@@ -357,8 +357,14 @@ static int renew_fence(lua_State *L) {
     return 0;
 }
 
-static void begin_burst(struct bh_memory *m, lua_State *L) {
+void bh_memory_left(struct bh_memory *m) {
+    if (m->grown < BURST)
+        return;
     m->cycles = BURST_CYCLES;
+    m->wanted = false; /* else the next entry, maybe of another client, would collect it all */
+}
+
+static void push_fence(lua_State *L) {
     lua_checkstack(L, 2);
     lua_pushcfunction(L, renew_fence);
     if (lua_pcall(L, 0, 0, 0) != LUA_OK)
@@ -386,7 +392,7 @@ bool bh_memory_step(struct bh_memory *m, lua_State *L) {
     size_t grown = m->grown;
     bool ended = false;
     if (grown >= BURST)
-        begin_burst(m, L);
+        push_fence(L);
     m->grown = 0;
     if (m->cycles == 0)
         ended = collect_slice(L, grown);

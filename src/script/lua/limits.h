@@ -106,6 +106,8 @@ void *bh_memory_allocate(void *ud, void *p, size_t old_size, size_t size);
  * allocated, when it is due. After a burst it would stop the worker for long, so it returns true:
  * step again in the next tick. */
 void bh_memory_stop_collector(lua_State *L);
+/* Between the last entry and the step that is due. */
+void bh_memory_left(struct bh_memory *m);
 #define BH_MEMORY_STEP ((size_t)32 * 1024)
 static inline bool bh_memory_due(const struct bh_memory *m) {
     return m->grown >= BH_MEMORY_STEP && m->used >= m->cycle;

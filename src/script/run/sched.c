@@ -133,8 +133,10 @@ static bool leave(struct bh_task *t, struct bh_level *level, struct bh_task *out
         bh_script_count_cpu_limit();
     t->running = false;
     s->script_worker->current = outer;
-    if (!outer && (bh_memory_due(&s->memory) || s->scratch.cap > BH_SCRATCH_KEPT))
+    if (!outer && (bh_memory_due(&s->memory) || s->scratch.cap > BH_SCRATCH_KEPT)) {
+        bh_memory_left(&s->memory);
         bh_defer(s->worker->loop, BH_PHASE_REAP, &s->gc_step);
+    }
     return overran;
 }
 
