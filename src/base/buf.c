@@ -4,8 +4,7 @@
  * the bytes never change once the buffer is shared; the decrement is acquire-release so that the
  * thread that frees has seen the last read of every other thread.
  *
- * A bh_bytes doubles, so appending n bytes one at a time costs O(n), and no single byte costs more
- * because many came before: see bh_regrow. */
+ * A bh_bytes doubles, so appending n bytes one at a time costs O(n). */
 #include "bellhop/base/buf.h"
 
 #include "bellhop/base/budget.h"
@@ -89,7 +88,7 @@ void bh_bytes_reserve(struct bh_bytes *b, size_t extra) {
     size_t cap = grown(b, extra);
     if (!cap)
         abort();
-    b->p = bh_regrow(b->p, b->cap, cap);
+    b->p = bh_realloc(b->p, cap);
     b->cap = cap;
 }
 
@@ -97,7 +96,7 @@ int bh_bytes_try_reserve(struct bh_bytes *b, size_t extra) {
     if (extra <= b->cap - b->len)
         return 0;
     size_t cap = grown(b, extra);
-    char *p = cap ? bh_try_regrow(b->p, b->cap, cap) : NULL;
+    char *p = cap ? bh_try_realloc(b->p, cap) : NULL;
     if (!p)
         return BH_ENOMEM;
     b->p = p;
@@ -117,7 +116,7 @@ static int grow_within(struct bh_bytes *b, size_t want, size_t most) {
     size_t cap = b->cap > most / 2 ? most : b->cap * 2;
     if (cap < want)
         cap = want;
-    char *p = bh_try_regrow(b->p, b->cap, cap);
+    char *p = bh_try_realloc(b->p, cap);
     if (!p)
         return BH_ENOMEM;
     b->p = p;
@@ -177,6 +176,6 @@ void bh_bytes_clear(struct bh_bytes *b) {
 }
 
 void bh_bytes_free(struct bh_bytes *b) {
-    bh_free_grown(b->p, b->cap);
+    bh_free(b->p);
     *b = (struct bh_bytes){0};
 }

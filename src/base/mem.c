@@ -1,17 +1,11 @@
 /* mem.c - allocation that aborts or, for sizes from a peer, returns NULL.
  *
  * A request for 0 bytes gets 1, so that NULL always means failure. The switch that makes a test's
- * nth bh_try_ call fail is one per thread, so it needs no lock and affects no other thread.
- *
- * Growing areas: malloc keeps large blocks in its heap once one was freed, and from then on may
- * copy them when they grow. mremap never does: it moves 8 MiB in 30 us, a copy takes 3 ms. Its
- * price is new pages for each area, so smaller ones stay with malloc. */
+ * nth bh_try_ call fail is one per thread, so it needs no lock and affects no other thread. */
 #include "bellhop/base/mem.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 static _Thread_local unsigned calls_until_failure;
@@ -68,47 +62,6 @@ void *bh_try_malloc(size_t size) {
 
 void *bh_try_realloc(void *p, size_t size) {
     return must_fail() ? NULL : realloc(p, at_least_one(size));
-}
-
-static bool is_large(size_t size) {
-    return size > BH_MEM_LARGE;
-}
-
-static void *or_null(void *p) {
-    return p == MAP_FAILED ? NULL : p;
-}
-
-static void *to_pages(void *p, size_t from, size_t to) {
-    void *pages =
-        or_null(mmap(NULL, to, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    if (pages && from)
-        memcpy(pages, p, from);
-    if (pages)
-        free(p);
-    return pages;
-}
-
-static void *regrow(void *p, size_t from, size_t to) {
-    if (!is_large(to))
-        return realloc(p, at_least_one(to));
-    if (!is_large(from))
-        return to_pages(p, from, to);
-    return or_null(mremap(p, from, to, MREMAP_MAYMOVE));
-}
-
-void *bh_regrow(void *p, size_t from, size_t to) {
-    return or_abort(regrow(p, from, to));
-}
-
-void *bh_try_regrow(void *p, size_t from, size_t to) {
-    return must_fail() ? NULL : regrow(p, from, to);
-}
-
-void bh_free_grown(void *p, size_t size) {
-    if (is_large(size))
-        munmap(p, size);
-    else
-        free(p);
 }
 
 void bh_mem_fail_nth(unsigned nth) {

@@ -3,8 +3,7 @@
  * struct bh_buf: immutable once published, atomically ref-counted, may cross threads. Every holder
  * of a reference may read. Only the creator writes, and only before a second reference exists.
  *
- * struct bh_bytes: a growable, owned byte array for one thread; embed it, zero-initialise it. A
- * large one (BH_MEM_LARGE) grows without a copy and goes back to the system when it is freed. */
+ * struct bh_bytes: a growable, owned byte array for one thread; embed it, zero-initialise it. */
 #ifndef BELLHOP_BASE_BUF_H
 #define BELLHOP_BASE_BUF_H
 

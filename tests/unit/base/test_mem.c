@@ -53,35 +53,6 @@ static void the_nth_try_fails_once(void **state) {
     bh_free(c);
 }
 
-/* Through both kinds of memory; what is in it stays. */
-static void an_area_grows(void **state) {
-    unsigned char *p = NULL;
-    size_t n = 0;
-    for (size_t to = 1; to <= 64 * BH_MEM_LARGE; to = to * 2 + (to > 1000)) {
-        p = to & 8 ? bh_regrow(p, n, to) : bh_try_regrow(p, n, to);
-        assert_non_null(p);
-        assert_true(n == 0 || (p[0] == 'a' && p[n - 1] == (n == 1 ? 'a' : 'z')));
-        p[to - 1] = 'z';
-        p[0] = 'a';
-        n = to;
-    }
-    bh_free_grown(p, n);
-    bh_free_grown(NULL, 0);
-}
-
-static void an_area_stays_when_it_cannot_grow(void **state) {
-    static const size_t sizes[] = {10, BH_MEM_LARGE, BH_MEM_LARGE + 1, 3 * BH_MEM_LARGE};
-    for (size_t i = 0; i < COUNT(sizes); i++) {
-        unsigned char *p = bh_try_regrow(NULL, 0, sizes[i]);
-        p[sizes[i] - 1] = 'z';
-        bh_mem_fail_nth(1);
-        assert_null(bh_try_regrow(p, sizes[i], 2 * sizes[i]));
-        assert_null(bh_try_regrow(p, sizes[i], SIZE_MAX / 2));
-        assert_int_equal(p[sizes[i] - 1], 'z');
-        bh_free_grown(p, sizes[i]);
-    }
-}
-
 static void house_allocations_never_fail_by_the_switch(void **state) {
     bh_mem_fail_nth(1);
     bh_free(bh_malloc(1));
@@ -139,8 +110,6 @@ int main(void) {
         cmocka_unit_test(calloc_clears),
         cmocka_unit_test(copies_strings),
         cmocka_unit_test(the_nth_try_fails_once),
-        cmocka_unit_test(an_area_grows),
-        cmocka_unit_test(an_area_stays_when_it_cannot_grow),
         cmocka_unit_test(house_allocations_never_fail_by_the_switch),
         cmocka_unit_test(zero_switches_it_off),
         cmocka_unit_test(the_switch_belongs_to_its_thread),
