@@ -10,23 +10,15 @@
 --   a configuration   a table, or entries of one, without functions: `bellhop check` must accept it
 local here = debug.getinfo(1, "S").source:match "^@(.-)[^/]*$"
 local root = here .. "../../"
+package.path = here .. "?.lua;" .. package.path
+local temporary = require "temporary"
 local test = require "bellhop.test"
 
-local paths = {}
-
-local function write(text, path)
-    path = path or os.tmpname()
-    paths[#paths + 1] = path
-    local file = assert(io.open(path, "w"))
-    file:write(text)
-    file:close()
-    return path
-end
+local write = temporary.write
 
 local function remove_all()
     test.close()
-    for _, path in ipairs(paths) do os.remove(path) end
-    paths = {}
+    temporary.remove_all()
 end
 
 -- --- blocks ---

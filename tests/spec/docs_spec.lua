@@ -2,35 +2,20 @@
 -- added must be documented, and what is documented must exist. Run by `bellhop test`.
 local here = debug.getinfo(1, "S").source:match "^@(.-)[^/]*$"
 local root = here .. "../../"
-package.path = root .. "docs/?.lua;" .. package.path
+package.path = root .. "docs/?.lua;" .. here .. "?.lua;" .. package.path
 local annotations = require "annotations"
 local core = require "bellhop.test.core"
+local temporary = require "temporary"
 local test = require "bellhop.test"
+
+local read, write = temporary.read, temporary.write
 
 local pages = annotations.read(root)
 local index = annotations.index(pages)
 
-local function read(path)
-    local file = assert(io.open(path))
-    local text = file:read "a"
-    file:close()
-    return text
-end
-
-local paths = {}
-local function write(text, path)
-    path = path or os.tmpname()
-    paths[#paths + 1] = path
-    local file = assert(io.open(path, "w"))
-    file:write(text)
-    file:close()
-    return path
-end
-
 local function remove_all()
     test.close()
-    for _, path in ipairs(paths) do os.remove(path) end
-    paths = {}
+    temporary.remove_all()
 end
 
 -- --- the documentation ---

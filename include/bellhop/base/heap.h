@@ -11,8 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Before other threads start: blocks above 1 MiB are pages of their own and go back when they are
- * freed, also after such blocks have been freed before. */
+/* Before other threads start: blocks above 1 MiB are pages of their own, also after such blocks
+ * have been freed before. They go back when they are freed, and grow without a copy. */
 void bh_heap_set_up(void);
 
 struct bh_heap_return {

@@ -56,6 +56,23 @@ static bool parse_id(struct bh_http_conn *c, enum bh_id_kind kind, struct bh_sli
     return false;
 }
 
+/* NULL when nobody waits any more, or the lookup failed, which is then answered. */
+static struct bh_http_conn *waiting_conn(void *ud, bh_handle handle, bool failed, int error) {
+    struct bh_http_conn *c = bh_http_conn_find(ud, handle);
+    if (!c || !failed)
+        return c;
+    fail_lookup(c, error);
+    return NULL;
+}
+
+/* Ends the object that body has begun, behind "as_of":, and frees it. */
+static void answer_as_of(struct bh_http_conn *c, struct bh_bytes *body, int64_t as_of) {
+    add_time(body, as_of);
+    bh_bytes_adds(body, "}\n");
+    bh_http_conn_answer_json(c, 200, bh_bytes_slice(body));
+    bh_bytes_free(body);
+}
+
 /* --- one user --- */
 
 static void add_connection(struct bh_bytes *out, const struct bh_connection_info *info) {
@@ -75,13 +92,9 @@ static void add_connection(struct bh_bytes *out, const struct bh_connection_info
 
 static void on_user(void *ud, bh_handle handle, int error, const struct bh_presence *users,
                     size_t count, int64_t as_of) {
-    struct bh_http_conn *c = bh_http_conn_find(ud, handle);
+    struct bh_http_conn *c = waiting_conn(ud, handle, error || count != 1, error);
     if (!c)
         return;
-    if (error || count != 1) {
-        fail_lookup(c, error);
-        return;
-    }
     struct bh_bytes body = {0};
     bh_bytes_addf(&body, "{\"online\":%s,\"connections\":[", boolean(users->count > 0));
     for (size_t i = 0; users->connections && i < users->count; i++) {
@@ -90,10 +103,7 @@ static void on_user(void *ud, bh_handle handle, int error, const struct bh_prese
         add_connection(&body, &users->connections[i]);
     }
     bh_bytes_adds(&body, "],\"as_of\":");
-    add_time(&body, as_of);
-    bh_bytes_adds(&body, "}\n");
-    bh_http_conn_answer_json(c, 200, bh_bytes_slice(&body));
-    bh_bytes_free(&body);
+    answer_as_of(c, &body, as_of);
 }
 
 void bh_api_user(struct bh_http_conn *c) {
@@ -107,19 +117,12 @@ void bh_api_user(struct bh_http_conn *c) {
 
 static void on_tenant(void *ud, bh_handle handle, int error, const struct bh_presence *tenants,
                       size_t count, int64_t as_of) {
-    struct bh_http_conn *c = bh_http_conn_find(ud, handle);
+    struct bh_http_conn *c = waiting_conn(ud, handle, error || count != 1, error);
     if (!c)
         return;
-    if (error || count != 1) {
-        fail_lookup(c, error);
-        return;
-    }
     struct bh_bytes body = {0};
     bh_bytes_addf(&body, "{\"connections\":%zu,\"as_of\":", tenants->count);
-    add_time(&body, as_of);
-    bh_bytes_adds(&body, "}\n");
-    bh_http_conn_answer_json(c, 200, bh_bytes_slice(&body));
-    bh_bytes_free(&body);
+    answer_as_of(c, &body, as_of);
 }
 
 void bh_api_tenant(struct bh_http_conn *c) {
@@ -135,13 +138,9 @@ void bh_api_tenant(struct bh_http_conn *c) {
  * contain; the result has their order. */
 static void on_users(void *ud, bh_handle handle, int error, const struct bh_presence *users,
                      size_t count, int64_t as_of) {
-    struct bh_http_conn *c = bh_http_conn_find(ud, handle);
+    struct bh_http_conn *c = waiting_conn(ud, handle, error, error);
     if (!c)
         return;
-    if (error) {
-        fail_lookup(c, error);
-        return;
-    }
     struct bh_bytes body = {0};
     struct bh_slice rest = bh_bytes_slice(&c->scratch), user;
     bh_bytes_adds(&body, "{\"online\":{");
@@ -152,10 +151,7 @@ static void on_users(void *ud, bh_handle handle, int error, const struct bh_pres
         bh_bytes_addf(&body, ":%s", boolean(users[i].count > 0));
     }
     bh_bytes_adds(&body, "},\"as_of\":");
-    add_time(&body, as_of);
-    bh_bytes_adds(&body, "}\n");
-    bh_http_conn_answer_json(c, 200, bh_bytes_slice(&body));
-    bh_bytes_free(&body);
+    answer_as_of(c, &body, as_of);
 }
 
 static int add_user(struct bh_json_value value, struct bh_bytes *out, const char **why) {

@@ -22,15 +22,20 @@ static void push_connection(lua_State *L, const struct bh_connection_info *c) {
     lua_setfield(L, -2, "opened_at");
 }
 
+/* NULL when nobody waits any more, or the lookup failed, which is then answered. */
+static struct bh_task *waiting_task(void *ud, bh_handle wait, int error, size_t count) {
+    struct bh_task *t = bh_task_waiting(ud, wait);
+    if (!t || (!error && count >= 1))
+        return t;
+    bh_task_answer_error(t, bh_strerror(error ? error : BH_ENOTFOUND));
+    return NULL;
+}
+
 static void on_connections(void *ud, bh_handle wait, int error, const struct bh_presence *users,
                            size_t count, int64_t as_of) {
-    struct bh_task *t = bh_task_waiting(ud, wait);
+    struct bh_task *t = waiting_task(ud, wait, error, count);
     if (!t)
         return;
-    if (error || count < 1) {
-        bh_task_answer_error(t, bh_strerror(error ? error : BH_ENOTFOUND));
-        return;
-    }
     lua_checkstack(t->co, 8);
     lua_newtable(t->co);
     for (size_t i = 0; users->connections && i < users->count; i++) {
@@ -42,13 +47,9 @@ static void on_connections(void *ud, bh_handle wait, int error, const struct bh_
 
 static void on_online(void *ud, bh_handle wait, int error, const struct bh_presence *users,
                       size_t count, int64_t as_of) {
-    struct bh_task *t = bh_task_waiting(ud, wait);
+    struct bh_task *t = waiting_task(ud, wait, error, count);
     if (!t)
         return;
-    if (error || count < 1) {
-        bh_task_answer_error(t, bh_strerror(error ? error : BH_ENOTFOUND));
-        return;
-    }
     lua_checkstack(t->co, 2);
     lua_pushboolean(t->co, users->count > 0);
     bh_task_answer(t, 1);
@@ -56,13 +57,9 @@ static void on_online(void *ud, bh_handle wait, int error, const struct bh_prese
 
 static void on_count(void *ud, bh_handle wait, int error, const struct bh_presence *tenants,
                      size_t count, int64_t as_of) {
-    struct bh_task *t = bh_task_waiting(ud, wait);
+    struct bh_task *t = waiting_task(ud, wait, error, count);
     if (!t)
         return;
-    if (error || count < 1) {
-        bh_task_answer_error(t, bh_strerror(error ? error : BH_ENOTFOUND));
-        return;
-    }
     lua_checkstack(t->co, 2);
     lua_pushinteger(t->co, (lua_Integer)tenants->count);
     bh_task_answer(t, 1);

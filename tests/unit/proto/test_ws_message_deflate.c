@@ -5,30 +5,10 @@
 #include "bellhop/proto/ws_deflate.h"
 #include "ws_message_test.h"
 
-#define RSV1 0x40
-
 /* The examples of RFC 7692: "Hello", and the same with reference to the message before. */
 #define HELLO       "\xf2\x48\xcd\xc9\xc9\x07"
 #define HELLO_BYTES bh_slice(HELLO, 7)
 #define AGAIN_BYTES bh_slice("\xf2\x00\x11\x00\x00", 5)
-
-/* What a client sends for this message. */
-static void compress(struct bh_bytes *to, struct bh_slice data) {
-    struct bh_deflater *d = bh_deflater_new(15, 6);
-    struct bh_buf *frame = bh_deflater_frame(d, BH_WS_BINARY, data, true);
-    unsigned length = frame->data[1];
-    size_t head = length < 126 ? 2 : length == 126 ? 4 : 10;
-    bh_bytes_add(to, bh_slice(frame->data + head, frame->len - head));
-    bh_buf_unref(frame);
-    bh_deflater_free(d);
-}
-
-static void add_compressed(struct bh_bytes *to, uint8_t opcode, struct bh_slice data) {
-    struct bh_bytes payload = {0};
-    compress(&payload, data);
-    add_frame(to, (uint8_t)(FIN | RSV1 | opcode), bh_bytes_slice(&payload));
-    bh_bytes_free(&payload);
-}
 
 /* In steps as they are, and suspended after each byte, and after some. */
 static void expect_with(struct bh_bytes *stream, const struct bh_ws_limits *limits,

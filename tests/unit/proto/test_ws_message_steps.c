@@ -3,29 +3,10 @@
 #include "bellhop/base/mem.h"
 #include "ws_message_test.h"
 
-#define RSV1    0x40
 #define READERS 100
 #define MIB     (1u << 20)
 
 /* --- messages --- */
-
-/* What a client sends for this message. */
-static void compress(struct bh_bytes *to, struct bh_slice data) {
-    struct bh_deflater *d = bh_deflater_new(15, 1);
-    struct bh_buf *frame = bh_deflater_frame(d, BH_WS_BINARY, data, true);
-    unsigned length = frame->data[1];
-    size_t head = length < 126 ? 2 : length == 126 ? 4 : 10;
-    bh_bytes_add(to, bh_slice(frame->data + head, frame->len - head));
-    bh_buf_unref(frame);
-    bh_deflater_free(d);
-}
-
-static void add_compressed(struct bh_bytes *to, uint8_t opcode, struct bh_slice data) {
-    struct bh_bytes payload = {0};
-    compress(&payload, data);
-    add_frame(to, (uint8_t)(FIN | RSV1 | opcode), bh_bytes_slice(&payload));
-    bh_bytes_free(&payload);
-}
 
 static void add_bomb(struct bh_bytes *to, uint8_t opcode, char c, size_t n) {
     struct bh_bytes data = {0};

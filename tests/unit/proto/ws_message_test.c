@@ -23,6 +23,23 @@ void add_frame(struct bh_bytes *to, uint8_t first, struct bh_slice data) {
     add_claim(to, first, data.n, data);
 }
 
+void compress(struct bh_bytes *to, struct bh_slice data) {
+    struct bh_deflater *d = bh_deflater_new(15, 6);
+    struct bh_buf *frame = bh_deflater_frame(d, BH_WS_BINARY, data, true);
+    unsigned length = frame->data[1];
+    size_t head = length < 126 ? 2 : length == 126 ? 4 : 10;
+    bh_bytes_add(to, bh_slice(frame->data + head, frame->len - head));
+    bh_buf_unref(frame);
+    bh_deflater_free(d);
+}
+
+void add_compressed(struct bh_bytes *to, uint8_t opcode, struct bh_slice data) {
+    struct bh_bytes payload = {0};
+    compress(&payload, data);
+    add_frame(to, (uint8_t)(FIN | RSV1 | opcode), bh_bytes_slice(&payload));
+    bh_bytes_free(&payload);
+}
+
 void add_close(struct bh_bytes *to, unsigned code, const char *reason) {
     char payload[125] = {(char)(code >> 8), (char)code};
     memcpy(payload + 2, reason, strlen(reason));

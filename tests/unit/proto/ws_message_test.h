@@ -7,7 +7,8 @@
 #include "bellhop/proto/ws_message.h"
 #include "proto_test.h"
 
-#define FIN 0x80
+#define FIN  0x80
+#define RSV1 0x40
 
 extern const struct bh_ws_limits roomy;
 
@@ -19,6 +20,9 @@ enum compression { PLAIN, NO_TAKEOVER, TAKEOVER };
 /* A header that claims `length` bytes, and a payload that may be shorter. */
 void add_claim(struct bh_bytes *to, uint8_t first, uint64_t length, struct bh_slice data);
 void add_frame(struct bh_bytes *to, uint8_t first, struct bh_slice data);
+/* What a client sends for this message: its payload, and a frame of it. */
+void compress(struct bh_bytes *to, struct bh_slice data);
+void add_compressed(struct bh_bytes *to, uint8_t opcode, struct bh_slice data);
 void add_close(struct bh_bytes *to, unsigned code, const char *reason);
 
 /* --- transcripts --- */
