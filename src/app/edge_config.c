@@ -1,6 +1,5 @@
 /* edge_config.c - from configuration keys to the edge's settings: addresses, lists, limits, TLS. */
 #include "app.h"
-#include "refuse.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
@@ -23,20 +22,20 @@ static int read_address(const struct bh_config *c, const char *item, struct bh_e
     out->proxy = take_prefix(&text, BH_SLICE("proxy:"));
     out->tls = take_prefix(&text, BH_SLICE("tls:"));
     if (bh_addr_parse(text, &out->address, &why))
-        return bh_app_refuse(error, "%s: %s: %s", key, item, why);
+        return bh_error_set(error, "%s: %s: %s", key, item, why);
     if (c->dev && !bh_addr_is_loopback(&out->address))
-        return bh_app_refuse(error,
-                             "%s: %s: with --dev only loopback addresses are allowed, because it "
-                             "needs no keys; use 127.0.0.1 or [::1]",
-                             key, item);
+        return bh_error_set(error,
+                            "%s: %s: with --dev only loopback addresses are allowed, because it "
+                            "needs no keys; use 127.0.0.1 or [::1]",
+                            key, item);
     if (out->tls && c->tls_certificates.count == 0)
-        return bh_app_refuse(
-            error, "%s: %s: needs a certificate: set tls.certificates and tls.keys", key, item);
+        return bh_error_set(error, "%s: %s: needs a certificate: set tls.certificates and tls.keys",
+                            key, item);
     if (out->proxy && c->trusted_proxies.count == 0)
-        return bh_app_refuse(error,
-                             "%s: %s: accepts connections from proxies only: list them in "
-                             "server.trusted_proxies",
-                             key, item);
+        return bh_error_set(error,
+                            "%s: %s: accepts connections from proxies only: list them in "
+                            "server.trusted_proxies",
+                            key, item);
     return 0;
 }
 
@@ -56,9 +55,9 @@ static int check_unique(const struct bh_app_edge *e, const struct bh_edge_listen
         if (!is_same(&e->listen[i].address, &last->address))
             continue;
         bh_addr_format(&last->address, address);
-        return bh_app_refuse(error, "%s: %s: the address is already in %s",
-                             last->admin ? ADMIN_LISTEN : LISTEN, address,
-                             e->listen[i].admin ? ADMIN_LISTEN : LISTEN);
+        return bh_error_set(error, "%s: %s: the address is already in %s",
+                            last->admin ? ADMIN_LISTEN : LISTEN, address,
+                            e->listen[i].admin ? ADMIN_LISTEN : LISTEN);
     }
     return 0;
 }
@@ -77,7 +76,7 @@ static int add_addresses(const struct bh_config *c, const struct bh_strings *lis
 
 static int read_addresses(const struct bh_config *c, struct bh_app_edge *out, char **error) {
     if (c->listen.count == 0)
-        return bh_app_refuse(error, "server.listen: no address");
+        return bh_error_set(error, "server.listen: no address");
     out->listen = bh_calloc(c->listen.count + c->admin_listen.count, sizeof *out->listen);
     int rc = add_addresses(c, &c->listen, false, out, error);
     return rc ? rc : add_addresses(c, &c->admin_listen, true, out, error);
@@ -89,7 +88,7 @@ static int read_trusted(const struct bh_config *c, struct bh_app_edge *out, char
     out->trusted = bh_calloc(list->count + 1, sizeof *out->trusted);
     for (size_t i = 0; i < list->count; i++)
         if (bh_cidr_parse(bh_slice_cstr(list->items[i]), &out->trusted[i], &why))
-            return bh_app_refuse(error, "server.trusted_proxies: %s: %s", list->items[i], why);
+            return bh_error_set(error, "server.trusted_proxies: %s: %s", list->items[i], why);
     out->config.trusted = out->trusted;
     out->config.trusted_count = list->count;
     return 0;
@@ -103,7 +102,7 @@ static int read_patterns(const char *key, const struct bh_strings *list,
     for (; *count < list->count; (*count)++) {
         (*out)[*count] = bh_slice_cstr(list->items[*count]);
         if (bh_edge_check_origin((*out)[*count], &why))
-            return bh_app_refuse(error, "%s: %s: %s", key, list->items[*count], why);
+            return bh_error_set(error, "%s: %s: %s", key, list->items[*count], why);
     }
     for (size_t i = 0; i < more_count; i++)
         (*out)[(*count)++] = more[i];
@@ -132,12 +131,12 @@ static int read_paths(const struct bh_config *c, struct bh_app_edge *out, char *
     const struct bh_strings *list = &c->ws_paths;
     const char *why = NULL;
     if (list->count == 0)
-        return bh_app_refuse(error, "websocket.paths: no path; the default is {\"/ws\"}");
+        return bh_error_set(error, "websocket.paths: no path; the default is {\"/ws\"}");
     out->ws_paths = bh_calloc(list->count, sizeof *out->ws_paths);
     for (size_t i = 0; i < list->count; i++) {
         out->ws_paths[i] = bh_slice_cstr(list->items[i]);
         if (bh_path_check(out->ws_paths[i], &why))
-            return bh_app_refuse(error, "websocket.paths: %s: %s", list->items[i], why);
+            return bh_error_set(error, "websocket.paths: %s: %s", list->items[i], why);
     }
     out->config.ws_paths = out->ws_paths;
     out->config.ws_path_count = list->count;
@@ -199,8 +198,8 @@ static void set_deflate(const struct bh_config *c, struct bh_edge_config *e) {
 static int check_deflate(const struct bh_config *c, char **error) {
     if (c->compression_max == 0 || c->compression_max >= c->compression_threshold)
         return 0;
-    return bh_app_refuse(error, "websocket.compression_max: is below compression_threshold, so "
-                                "nothing would be compressed; that is compression = \"off\"");
+    return bh_error_set(error, "websocket.compression_max: is below compression_threshold, so "
+                               "nothing would be compressed; that is compression = \"off\"");
 }
 
 static void set_rest(const struct bh_config *c, struct bh_app_edge *out) {

@@ -1,6 +1,5 @@
 /* fetch_config.c - from configuration keys to the settings of the scripts' HTTP client. */
 #include "app.h"
-#include "refuse.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
@@ -11,7 +10,7 @@ static int read_list(const char *key, const struct bh_strings *list, struct bh_c
     *out = bh_calloc(list->count + 1, sizeof **out);
     for (size_t i = 0; i < list->count; i++)
         if (bh_cidr_parse(bh_slice_cstr(list->items[i]), &(*out)[i], &why))
-            return bh_app_refuse(error, "%s: %s: %s", key, list->items[i], why);
+            return bh_error_set(error, "%s: %s: %s", key, list->items[i], why);
     return 0;
 }
 

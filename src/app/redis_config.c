@@ -1,7 +1,6 @@
 /* redis_config.c - the Redis nodes of the configuration: one for each URL, with the settings that
  * all share. */
 #include "app.h"
-#include "refuse.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
@@ -10,8 +9,8 @@
 
 static int refuse_node(size_t which, size_t count, const char *why, char **error) {
     if (count == 1)
-        return bh_app_refuse(error, "redis.url: %s", why);
-    return bh_app_refuse(error, "redis.url, URL %zu of %zu: %s", which + 1, count, why);
+        return bh_error_set(error, "redis.url: %s", why);
+    return bh_error_set(error, "redis.url, URL %zu of %zu: %s", which + 1, count, why);
 }
 
 static int read_node(const struct bh_config *c, const char *instance, size_t which,
@@ -41,14 +40,14 @@ int bh_app_redis_config(const struct bh_config *c, const char *instance, struct 
                                               .lease_ms = c->tracking_lease,
                                               .debounce_ms = c->tracking_debounce}};
     if (strlen(c->channel_prefix) > PREFIX_MAX)
-        return bh_app_refuse(error, "redis.channel_prefix must not be longer than %d bytes",
-                             PREFIX_MAX);
+        return bh_error_set(error, "redis.channel_prefix must not be longer than %d bytes",
+                            PREFIX_MAX);
     if (strlen(c->tracking_key_prefix) > PREFIX_MAX)
-        return bh_app_refuse(error, "tracking.key_prefix must not be longer than %d bytes",
-                             PREFIX_MAX);
+        return bh_error_set(error, "tracking.key_prefix must not be longer than %d bytes",
+                            PREFIX_MAX);
     if (c->redis_urls.count > BH_SHARDS_MAX)
-        return bh_app_refuse(error, "redis.url has %zu URLs; the maximum is %d",
-                             c->redis_urls.count, BH_SHARDS_MAX);
+        return bh_error_set(error, "redis.url has %zu URLs; the maximum is %d", c->redis_urls.count,
+                            BH_SHARDS_MAX);
     int result = 0;
     while (!result && out->count < c->redis_urls.count) {
         result = read_node(c, instance, out->count, &out->nodes[out->count], error);
@@ -56,7 +55,7 @@ int bh_app_redis_config(const struct bh_config *c, const char *instance, struct 
     }
     size_t a, b;
     if (!result && bh_redis_shards_twins(out->nodes, out->count, &a, &b))
-        return bh_app_refuse(error, "redis.url: URLs %zu and %zu are the same node", a + 1, b + 1);
+        return bh_error_set(error, "redis.url: URLs %zu and %zu are the same node", a + 1, b + 1);
     return result;
 }
 

@@ -71,8 +71,8 @@ static int read_client_settings(const struct bh_tls_config *config, struct clien
     *out = (struct client_settings){.mode = modes[config->client], .ca = config->client_ca};
     if (config->client != BH_TLS_CLIENT_NONE) {
         if (!config->client_ca || !*config->client_ca)
-            return bh_tls_fail(error,
-                               "client certificates are requested, but client_ca is not set");
+            return bh_error_set(error,
+                                "client certificates are requested, but client_ca is not set");
         if (bh_tls_read_file(config->client_ca, BH_TLS_CA_MAX, &identity, error) != 0) {
             bh_bytes_free(&identity);
             return BH_EINVAL;
@@ -82,7 +82,7 @@ static int read_client_settings(const struct bh_tls_config *config, struct clien
     int n = bh_digest("sha256", bh_bytes_slice(&identity), out->session_id);
     bh_bytes_free(&identity);
     if (n < 0 || n > SSL_MAX_SID_CTX_LENGTH)
-        return bh_tls_fail(error, "OpenSSL has no SHA-256");
+        return bh_error_set(error, "OpenSSL has no SHA-256");
     out->session_id_len = (unsigned)n;
     return 0;
 }
@@ -95,8 +95,8 @@ static int set_client_verify(SSL_CTX *ctx, const struct client_settings *clients
     STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(clients->ca);
     if (!names || SSL_CTX_load_verify_file(ctx, clients->ca) != 1) {
         sk_X509_NAME_pop_free(names, X509_NAME_free);
-        return bh_tls_fail(error, "%s: no certificate of a client CA in it: %s", clients->ca,
-                           bh_tls_reason());
+        return bh_error_set(error, "%s: no certificate of a client CA in it: %s", clients->ca,
+                            bh_tls_reason());
     }
     SSL_CTX_set_client_CA_list(ctx, names);
     return 0;
@@ -107,9 +107,9 @@ static int choose_algorithms(SSL_CTX *ctx, const struct bh_tls_config *config, c
     SSL_CTX_set_min_proto_version(ctx, config->only_tls13 ? TLS1_3_VERSION : TLS1_2_VERSION);
     SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION);
     if (SSL_CTX_set_cipher_list(ctx, ciphers) != 1)
-        return bh_tls_fail(error, "ciphers \"%s\": %s", ciphers, bh_tls_reason());
+        return bh_error_set(error, "ciphers \"%s\": %s", ciphers, bh_tls_reason());
     if (SSL_CTX_set1_groups_list(ctx, BH_TLS_GROUPS) != 1)
-        return bh_tls_fail(error, "groups " BH_TLS_GROUPS ": %s", bh_tls_reason());
+        return bh_error_set(error, "groups " BH_TLS_GROUPS ": %s", bh_tls_reason());
     return 0;
 }
 
@@ -159,10 +159,10 @@ static int add_context(struct bh_tls *tls, const struct bh_tls_config *config,
 
 static int check_counts(const struct bh_tls_config *config, char **error) {
     if (config->certificate_count == 0)
-        return bh_tls_fail(error, "no certificate is configured");
+        return bh_error_set(error, "no certificate is configured");
     if (config->key_count && config->key_count != config->certificate_count)
-        return bh_tls_fail(error, "%zu certificates need as many keys, not %zu",
-                           config->certificate_count, config->key_count);
+        return bh_error_set(error, "%zu certificates need as many keys, not %zu",
+                            config->certificate_count, config->key_count);
     return 0;
 }
 

@@ -42,7 +42,7 @@ static SSL_CTX *new_context(void) {
 static int choose_algorithms(SSL_CTX *ctx, char **error) {
     if (SSL_CTX_set_cipher_list(ctx, BH_TLS_CIPHERS) != 1 ||
         SSL_CTX_set1_groups_list(ctx, BH_TLS_GROUPS) != 1)
-        return bh_tls_fail(error, "OpenSSL lacks algorithms: %s", bh_tls_reason());
+        return bh_error_set(error, "OpenSSL lacks algorithms: %s", bh_tls_reason());
     return 0;
 }
 
@@ -51,7 +51,7 @@ static int load_cas(SSL_CTX *ctx, const char *ca_file, char **error) {
     if (!is_set(ca_file)) {
         if (SSL_CTX_set_default_verify_paths(ctx) == 1)
             return 0;
-        return bh_tls_fail(error, "the CAs of the system cannot be read: %s", bh_tls_reason());
+        return bh_error_set(error, "the CAs of the system cannot be read: %s", bh_tls_reason());
     }
     /* Only for a clear error when the file is missing or cannot be read. */
     int result = bh_tls_read_file(ca_file, BH_TLS_CA_MAX, &bytes, error);
@@ -59,7 +59,8 @@ static int load_cas(SSL_CTX *ctx, const char *ca_file, char **error) {
     if (result != 0)
         return result;
     if (SSL_CTX_load_verify_file(ctx, ca_file) != 1)
-        return bh_tls_fail(error, "%s: no certificate of a CA in it: %s", ca_file, bh_tls_reason());
+        return bh_error_set(error, "%s: no certificate of a CA in it: %s", ca_file,
+                            bh_tls_reason());
     return 0;
 }
 

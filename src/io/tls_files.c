@@ -20,9 +20,9 @@ static FILE *open_file(const char *path, char **error) {
     FILE *file = fopen(path, "re");
     struct stat st;
     if (!file) {
-        bh_tls_fail(error, "%s: %s", path, strerror(errno));
+        bh_error_set(error, "%s: %s", path, strerror(errno));
     } else if (fstat(fileno(file), &st) == 0 && S_ISDIR(st.st_mode)) {
-        bh_tls_fail(error, "%s: is a directory", path);
+        bh_error_set(error, "%s: is a directory", path);
         fclose(file);
         file = NULL;
     }
@@ -40,9 +40,9 @@ int bh_tls_read_file(const char *path, size_t max, struct bh_bytes *out, char **
     bool failed = ferror(file);
     fclose(file);
     if (failed)
-        return bh_tls_fail(error, "%s: cannot be read", path);
+        return bh_error_set(error, "%s: cannot be read", path);
     if (out->len > max)
-        return bh_tls_fail(error, "%s: more than %zu bytes", path, max);
+        return bh_error_set(error, "%s: more than %zu bytes", path, max);
     return 0;
 }
 
@@ -74,8 +74,8 @@ static int load_certificates(SSL_CTX *ctx, const char *path, char **error) {
         return 0;
     unsigned long code = ERR_peek_error();
     if (ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE)
-        return bh_tls_fail(error, "%s: no certificate in it", path);
-    return bh_tls_fail(error, "%s: not a usable certificate: %s", path, bh_tls_reason());
+        return bh_error_set(error, "%s: no certificate in it", path);
+    return bh_error_set(error, "%s: not a usable certificate: %s", path, bh_tls_reason());
 }
 
 static int read_key(const char *path, EVP_PKEY **out, char **error) {
@@ -89,8 +89,8 @@ static int read_key(const char *path, EVP_PKEY **out, char **error) {
     if (*out)
         return 0;
     if (encrypted)
-        return bh_tls_fail(error, "%s: the private key is encrypted; it must not be", path);
-    return bh_tls_fail(error, "%s: no private key in it", path);
+        return bh_error_set(error, "%s: the private key is encrypted; it must not be", path);
+    return bh_error_set(error, "%s: no private key in it", path);
 }
 
 int bh_tls_load_pair(SSL_CTX *ctx, const char *certificate, const char *key, char **error) {
@@ -100,10 +100,10 @@ int bh_tls_load_pair(SSL_CTX *ctx, const char *certificate, const char *key, cha
         return BH_EINVAL;
     int result = 0;
     if (X509_check_private_key(SSL_CTX_get0_certificate(ctx), pkey) != 1)
-        result = bh_tls_fail(error, "%s: the key does not belong to the certificate %s", key,
-                             certificate);
+        result = bh_error_set(error, "%s: the key does not belong to the certificate %s", key,
+                              certificate);
     else if (SSL_CTX_use_PrivateKey(ctx, pkey) != 1)
-        result = bh_tls_fail(error, "%s: not a usable key: %s", key, bh_tls_reason());
+        result = bh_error_set(error, "%s: not a usable key: %s", key, bh_tls_reason());
     else
         bh_tls_warn_if_exposed(key);
     ERR_clear_error();

@@ -60,8 +60,6 @@ struct bh_tls_conn {
 
 /* OpenSSL's text for the first error in its queue, which is empty afterwards. */
 const char *bh_tls_reason(void);
-/* *error (bh_free) gets the text; BH_EINVAL. */
-int bh_tls_fail(char **error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* --- tls_stream.c --- */
 

@@ -65,8 +65,8 @@ static int read_key_file(const char *path, struct key *out, char **error) {
     struct bh_bytes bytes = {0};
     int result = bh_tls_read_file(path, LONG_FILE, &bytes, error);
     if (result == 0 && bytes.len != SHORT_FILE && bytes.len != LONG_FILE)
-        result = bh_tls_fail(error, "%s: a ticket key file has 48 or 80 bytes, not %zu", path,
-                             bytes.len);
+        result = bh_error_set(error, "%s: a ticket key file has 48 or 80 bytes, not %zu", path,
+                              bytes.len);
     if (result == 0) {
         bool is_long = bytes.len == LONG_FILE;
         out->length = is_long ? 32 : 16;

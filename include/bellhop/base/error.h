@@ -33,5 +33,7 @@ enum bh_error {
 
 /* The text of an error number; never NULL. */
 const char *bh_strerror(int error);
+/* For what an operator has to mend: stores the text in *error (bh_free). Returns BH_EINVAL. */
+int bh_error_set(char **error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -1,5 +1,6 @@
 /* Error numbers: distinct, negative, each with a text. */
 #include "bellhop/base/error.h"
+#include "bellhop/base/mem.h"
 
 #include "unit_test.h"
 
@@ -30,8 +31,16 @@ static void strangers_have_a_text_too(void **state) {
     assert_string_equal(bh_strerror(-1000), "unknown error");
 }
 
+static void an_error_is_set_as_text(void **state) {
+    char *error = NULL;
+    assert_int_equal(bh_error_set(&error, "%s: %d", "tls.keys", 2), BH_EINVAL);
+    assert_string_equal(error, "tls.keys: 2");
+    bh_free(error);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_error_is_set_as_text),
         cmocka_unit_test(each_number_is_negative_and_unique),
         cmocka_unit_test(each_number_has_its_text),
         cmocka_unit_test(strangers_have_a_text_too),
