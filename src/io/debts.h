@@ -15,9 +15,10 @@ struct bh_stream;
 
 /* A turn that a stream waits for. */
 struct bh_turn {
-    struct bh_defer defer; /* in the loop's list of runnable work, or of debtors */
+    struct bh_defer defer; /* in the loop's list of runnable work, of debtors, or of long steps */
     struct bh_stream *stream;
     uint64_t due_ms;
+    bool overdue; /* has waited too long for a long step */
 };
 
 /* The turn is put off until the debt for spent_us > BH_DEBT_FROM_US is waited off. It may be queued

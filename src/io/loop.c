@@ -103,6 +103,7 @@ struct bh_loop *bh_loop_new(void) {
     bh_list_init(&loop->mail);
     bh_list_init(&loop->runnable);
     bh_list_init(&loop->debtors);
+    bh_list_init(&loop->long_steps.line);
     bh_wheel_init(&loop->wheel);
     evtimer_assign(&loop->wake_timer, loop->base, on_wake_timer, loop);
     return loop;
@@ -156,7 +157,7 @@ static void run_phases(struct bh_loop *loop) {
 static void drain_runnable(struct bh_loop *loop) {
     struct bh_list *node;
     loop->draining = true;
-    while (bh_list_shift(&loop->debtors))
+    while (bh_list_shift(&loop->debtors) || bh_list_shift(&loop->long_steps.line))
         ;
     while ((node = bh_list_shift(&loop->runnable)))
         run(node);

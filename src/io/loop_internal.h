@@ -14,6 +14,17 @@ struct bh_resolver;
 #define BH_LOOP_TLS_BUFFER   (48 * 1024)
 #define BH_LOOP_WRITE_BUFFER (16 * 1024)
 
+struct bh_stream;
+
+/* long_steps.c */
+struct bh_long_steps {
+    struct bh_list line;      /* struct bh_turn */
+    struct bh_stream *holder; /* has begun one, or may; else NULL */
+    uint64_t cpu_us;          /* the thread's CPU time when it began */
+    uint64_t free_ms;         /* when the last one is waited off */
+    struct bh_timer timer;
+};
+
 struct bh_loop {
     struct event_base *base;
     struct event wake_timer;
@@ -34,6 +45,7 @@ struct bh_loop {
     struct bh_list debtors; /* struct bh_turn; debts.c */
     uint64_t debts_end_us;  /* when the debts so far are waited off */
     struct bh_timer debt_timer;
+    struct bh_long_steps long_steps;
     unsigned char *tls_buffer;    /* BH_LOOP_TLS_BUFFER bytes of ciphertext; NULL until needed */
     struct bh_resolver *resolver; /* NULL until the first bh_resolve */
     void (*free_resolver)(struct bh_resolver *);

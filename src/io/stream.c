@@ -16,6 +16,7 @@
 #include "bellhop/base/metrics.h"
 #include "bellhop/base/prefetch.h"
 #include "debts.h"
+#include "long_steps.h"
 #include "loop_internal.h"
 #include "stream_ops.h"
 
@@ -42,7 +43,11 @@ static struct bh_metric metrics[] = {
     {"bellhop_io_debts_total", NULL,
      "times that a connection was not read for a while after a step of more than 1 ms", BH_COUNTER,
      0},
+    {"bellhop_io_long_waits_total", NULL,
+     "times that a message or body of more than 256 KiB had to wait for those of others",
+     BH_COUNTER, 0},
 };
+enum { DEBTS, LONG_WAITS };
 
 void bh_stream_metrics_register(void) {
     bh_metrics_register(metrics, sizeof metrics / sizeof *metrics);
@@ -193,6 +198,22 @@ void bh_stream_put_off(struct bh_stream *s) {
         bh_loop_put_off(s->loop, &turn_of(s)->defer);
 }
 
+int bh_stream_begin_long(struct bh_stream *s) {
+    if (s->overdue) {
+        s->overdue = 0;
+        return BH_ETIMEDOUT;
+    }
+    if (bh_long_steps_begin(s->loop, s))
+        return 0;
+    bh_metric_inc(&metrics[LONG_WAITS]);
+    bh_long_steps_wait(s->loop, turn_of(s));
+    return BH_EAGAIN;
+}
+
+void bh_stream_end_long(struct bh_stream *s) {
+    bh_long_steps_end(s->loop, s);
+}
+
 void bh_stream_indebt(struct bh_stream *s) {
     s->indebts = 1;
 }
@@ -210,7 +231,7 @@ static void check_debt(struct bh_stream *s) {
     s->suspect = 1;
     if (spent_us <= BH_DEBT_FROM_US || !bh_stream_is_open(s))
         return;
-    bh_metric_inc(&metrics[0]);
+    bh_metric_inc(&metrics[DEBTS]);
     bh_debts_add(s->loop, turn_of(s), spent_us);
     s->muted = 1;
 }
@@ -227,7 +248,9 @@ static inline void end_step(struct bh_stream *s) {
 }
 
 static void on_turn(struct bh_defer *d) {
-    struct bh_stream *s = BH_CONTAINER_OF(d, struct bh_turn, defer)->stream;
+    struct bh_turn *turn = BH_CONTAINER_OF(d, struct bh_turn, defer);
+    struct bh_stream *s = turn->stream;
+    s->overdue |= turn->overdue;
     drop_turn(s);
     on_event(s->fd, TURN, s);
 }
@@ -359,6 +382,7 @@ static void close_stream(struct bh_stream *s, bool abrupt) {
         return;
     event_del(&s->event);
     drop_turn(s);
+    bh_long_steps_end(s->loop, s);
     s->ops->close(s, abrupt);
     s->fd = -1;
     s->reading = s->writing = s->connecting = 0;

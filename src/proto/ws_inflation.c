@@ -81,6 +81,13 @@ static int hold_place(struct bh_inflation *x) {
     return BH_INFLATION_WAIT;
 }
 
+void bh_inflation_postpone(struct bh_inflation *x) {
+    if (x->place.state != BH_INFLATER_NONE)
+        bh_inflaters_leave(x->all, &x->place);
+    if (!x->own)
+        begin_again(x);
+}
+
 int bh_inflation_step(struct bh_inflation *x, struct bh_slice compressed, uint64_t limit) {
     x->gains = 0;
     if (x->place.state == BH_INFLATER_WAITS)

@@ -29,6 +29,9 @@ void bh_inflation_begin(struct bh_inflation *x, struct bh_inflaters *all, struct
 /* Always the same compressed bytes, all frames together; they may be elsewhere in the next step.
  * 0: `out` is complete. Or one of the two above, BH_ETOOBIG, BH_ENOMEM, BH_EPROTO, BH_EUTF8. */
 int bh_inflation_step(struct bh_inflation *x, struct bh_slice compressed, uint64_t limit);
+/* After BH_INFLATION_AGAIN, when the next step has to wait for something else: leaves the place.
+ * Without context takeover the message will begin again. */
+void bh_inflation_postpone(struct bh_inflation *x);
 /* At any time, also when it has not begun. Frees `out`. */
 void bh_inflation_end(struct bh_inflation *x);
 

@@ -43,6 +43,7 @@ struct bh_ws_partial {
     bool in_frame;
     bool inflating; /* the message is collected and waits for the next step */
     bool delivered; /* the caller has the message, until the next call */
+    bool postponed; /* it did not take it: it gets it again */
     uint8_t head_len;
     uint8_t head[BH_WS_HEADER_MAX]; /* an unfinished header */
     uint8_t control[CONTROL_MAX];
@@ -82,7 +83,7 @@ static void drop_message(struct bh_ws_partial *p) {
         bh_inflation_end(&p->inflation);
     if (p->message.p)
         bh_bytes_free(&p->message);
-    p->inflating = false;
+    p->inflating = p->postponed = false;
 }
 
 static void drop_partial(struct bh_ws_reader *r) {
@@ -230,6 +231,20 @@ static bool inflate(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
     return deliver(event, p->opcode, bh_bytes_slice(&p->inflation.out));
 }
 
+static bool deliver_again(struct bh_ws_partial *p, struct bh_ws_event *event) {
+    p->postponed = false;
+    p->delivered = true;
+    return deliver(event, p->opcode,
+                   bh_bytes_slice(p->compressed ? &p->inflation.out : &p->message));
+}
+
+static bool go_on(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
+                  struct bh_ws_event *event) {
+    struct bh_ws_partial *p = r->partial;
+    return p->postponed ? deliver_again(p, event)
+                        : inflate(r, limits, bh_bytes_slice(&p->message), event);
+}
+
 static bool begin_inflating(struct bh_ws_reader *r, const struct bh_ws_limits *limits,
                             struct bh_slice compressed, struct bh_ws_event *event) {
     struct bh_ws_partial *p = r->partial;
@@ -367,7 +382,21 @@ void bh_ws_reader_deinit(struct bh_ws_reader *r) {
 }
 
 bool bh_ws_reader_is_inflating(const struct bh_ws_reader *r) {
-    return r->partial && r->partial->inflating;
+    return r->partial && (r->partial->inflating || r->partial->postponed);
+}
+
+void bh_ws_reader_postpone(struct bh_ws_reader *r) {
+    struct bh_ws_partial *p = r->partial;
+    if (p->inflating) {
+        bh_inflation_postpone(&p->inflation);
+        return;
+    }
+    p->delivered = false;
+    p->postponed = true;
+}
+
+size_t bh_ws_reader_inflated(const struct bh_ws_reader *r) {
+    return r->partial->inflation.out.len;
 }
 
 bool bh_ws_reader_waits(const struct bh_ws_reader *r) {
@@ -380,11 +409,11 @@ size_t bh_ws_reader_held(const struct bh_ws_reader *r) {
 }
 
 bool bh_ws_reader_awaits(const struct bh_ws_reader *r) {
-    return r->partial && !r->partial->inflating;
+    return r->partial && !bh_ws_reader_is_inflating(r);
 }
 
 bool bh_ws_reader_in_message(const struct bh_ws_reader *r) {
-    return in_message(r) && !r->partial->delivered;
+    return in_message(r) && !r->partial->delivered && !r->partial->postponed;
 }
 
 size_t bh_ws_reader_received(const struct bh_ws_reader *r) {
@@ -400,7 +429,7 @@ void bh_ws_reader_next(struct bh_ws_reader *r, const struct bh_ws_limits *limits
     if (r->ended)
         take(&input, input.n);
     else if (bh_ws_reader_is_inflating(r))
-        inflate(r, limits, bh_bytes_slice(&r->partial->message), event);
+        go_on(r, limits, event);
     else
         while (!step(r, limits, &input, event))
             ;
@@ -418,7 +447,7 @@ void bh_ws_reader_discard(struct bh_ws_reader *r) {
     r->discarding = true;
     if (!p || p->delivered)
         return;
-    if (p->inflating)
+    if (bh_ws_reader_is_inflating(r))
         end_discarded(p);
     drop_message(p);
 }

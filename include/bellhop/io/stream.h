@@ -63,6 +63,7 @@ struct bh_stream {
     unsigned muted : 1;   /* put off, and ready: not watched */
     unsigned indebts : 1; /* a costly step makes a debt */
     unsigned suspect : 1; /* has had a costly step: CPU time is measured */
+    unsigned overdue : 1; /* has waited too long for a long step */
     unsigned handshaking : 1, unsent : 1, has_input : 1; /* the transport's: stream_ops.h */
 };
 
@@ -101,6 +102,15 @@ static inline bool bh_stream_is_put_off(const struct bh_stream *s) {
 /* What the stream's steps take is caused by its peer alone: a step of more than 1 ms of CPU time is
  * waited off, ten times as long (at most 1 s), before the next turn. */
 void bh_stream_indebt(struct bh_stream *s);
+/* What a script gets of this size usually takes more than a millisecond. */
+#define BH_STREAM_LONG_BYTES ((size_t)256 * 1024)
+/* For a step that is known to be long before it begins: one stream of the loop at a time, and after
+ * a wait that grows with what the last one took. 0: go on, until bh_stream_end_long or the close;
+ * it may be called again in between, at the beginning of what takes long. BH_EAGAIN: not now: the
+ * stream is put off, and has its long step from the on_turn that follows. BH_ETIMEDOUT: that took
+ * more than 30 s; from now on the stream does not wait. Needs on_turn. */
+int bh_stream_begin_long(struct bh_stream *s);
+void bh_stream_end_long(struct bh_stream *s); /* also where none has begun */
 /* Moves the connection of `from` to `to` (uninitialised) under another owner; `from` is closed
  * afterwards, and the peer notices nothing. Reading stays on or off. */
 void bh_stream_move(struct bh_stream *to, struct bh_stream *from,

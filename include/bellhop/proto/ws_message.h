@@ -70,12 +70,17 @@ void bh_ws_reader_next(struct bh_ws_reader *r, const struct bh_ws_limits *limits
                        unsigned char **in, size_t *n, struct bh_ws_event *event);
 /* Frees what the last event lent: for a caller that stops before BH_WS_EV_NONE. */
 void bh_ws_reader_release(struct bh_ws_reader *r);
-/* The last event was AGAIN or WAIT. */
+/* The last event, AGAIN or a MESSAGE longer than the caller's bytes, was too early: the next call
+ * returns it again. Meanwhile a message that is being inflated has no place. */
+void bh_ws_reader_postpone(struct bh_ws_reader *r);
+/* The last event was AGAIN or WAIT, or was postponed: the next call takes no bytes. */
 bool bh_ws_reader_is_inflating(const struct bh_ws_reader *r);
 /* The last event was WAIT, and the reader has not been woken since. */
 bool bh_ws_reader_waits(const struct bh_ws_reader *r);
 /* Bytes of memory of what is unfinished, or lent. */
 size_t bh_ws_reader_held(const struct bh_ws_reader *r);
+/* Bytes of the message that is being inflated, so far. */
+size_t bh_ws_reader_inflated(const struct bh_ws_reader *r);
 /* More bytes are needed: a header, a frame or a message is unfinished. */
 bool bh_ws_reader_awaits(const struct bh_ws_reader *r);
 /* A message has begun and is not complete. */

@@ -8,6 +8,7 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "http/hook_request.h"
+#include "limits/edge_metrics.h"
 
 #include <stdio.h>
 
@@ -34,7 +35,19 @@ static void on_response(void *ud, bh_handle handle, const struct bh_response *r)
     bh_http_conn_answer(c, r->status, NULL, r->headers, r->header_count, r->body);
 }
 
-static void begin(struct bh_http_conn *c) {
+/* Otherwise the request has to wait for long ones of others, or has waited too long. */
+static bool begin_long(struct bh_http_conn *c) {
+    int r = bh_stream_begin_long(&c->stream);
+    c->in_line = r == BH_EAGAIN;
+    if (r == BH_ETIMEDOUT) {
+        static const struct bh_header retry = {BH_SLICE("Retry-After"), BH_SLICE("30")};
+        bh_edge_count(BH_EDGE_LIMIT_LONG, 1);
+        bh_http_conn_fail_with(c, 503, &retry, "overloaded", "too many long requests wait");
+    }
+    return r == 0;
+}
+
+static void call_hook(struct bh_http_conn *c) {
     struct bh_hooks *hooks = c->server->worker->hooks;
     struct bh_hook_request h;
     bh_handle request = c->request;
@@ -46,6 +59,15 @@ static void begin(struct bh_http_conn *c) {
     bh_hook_request_deinit(&h);
     if (c->request == request)
         c->ticket = ticket;
+}
+
+static void begin(struct bh_http_conn *c) {
+    bool is_long = bh_http_conn_request(c)->body.n > BH_STREAM_LONG_BYTES;
+    if (is_long && !begin_long(c))
+        return;
+    call_hook(c);
+    if (is_long)
+        bh_stream_end_long(&c->stream);
 }
 
 const struct bh_route bh_script_route = {.endpoint = begin, .flags = BH_ROUTE_BODY};

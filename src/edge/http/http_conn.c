@@ -108,7 +108,7 @@ static void release_request(struct bh_http_conn *c) {
     c->request = 0;
     c->ticket = 0;
     c->cancel_on_end = false;
-    c->takes_body = false;
+    c->takes_body = c->in_line = false;
     c->common_count = 0;
     bh_bytes_free(&c->scratch);
 }
@@ -403,6 +403,12 @@ static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
 
 static void on_turn(struct bh_stream *s) {
     struct bh_http_conn *c = BH_CONTAINER_OF(s, struct bh_http_conn, stream);
+    if (c->in_line) {
+        c->in_line = false;
+        c->endpoint(c);
+    }
+    if (!c->in_line)
+        bh_stream_end_long(&c->stream); /* of a request that was cancelled */
     if (!c->in.len)
         return;
     feed_held(c);

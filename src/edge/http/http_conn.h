@@ -70,6 +70,7 @@ struct bh_http_conn {
     struct bh_peer peer; /* the client, behind proxies, too */
     void (*endpoint)(struct bh_http_conn *c);
     bool takes_body;       /* the endpoint is called when the body has come, else at once */
+    bool in_line;          /* the endpoint is called again in the stream's next turn */
     struct bh_slice param; /* of the path, decoded */
     char param_bytes[BH_HTTP_PARAM_MAX];
     struct bh_bytes scratch;                     /* the endpoint's own */

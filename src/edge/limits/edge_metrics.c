@@ -69,6 +69,7 @@ struct bh_metric bh_edge_metrics[BH_EDGE_METRIC_COUNT] = {
     LIMIT(BH_EDGE_LIMIT_ORIGIN, "origins"),
     LIMIT(BH_EDGE_LIMIT_PROXY, "proxy"),
     LIMIT(BH_EDGE_LIMIT_MEMORY, "memory_budget"),
+    LIMIT(BH_EDGE_LIMIT_LONG, "long_steps"),
 };
 
 static void render_memory(struct bh_bytes *out) {

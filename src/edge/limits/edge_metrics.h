@@ -50,6 +50,7 @@ enum bh_edge_metric {
     BH_EDGE_LIMIT_ORIGIN,
     BH_EDGE_LIMIT_PROXY,
     BH_EDGE_LIMIT_MEMORY,
+    BH_EDGE_LIMIT_LONG,
     BH_EDGE_METRIC_COUNT,
 };
 

@@ -146,6 +146,33 @@ static void on_event(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
     }
 }
 
+/* One hook with a message of 16 MiB takes tens of milliseconds, with JSON in it more. */
+static bool is_long(const struct bh_ws_conn *ws, const struct bh_ws_event *event) {
+    if (event->type == BH_WS_EV_MESSAGE)
+        return event->data.n > BH_STREAM_LONG_BYTES && ws->state == BH_WS_CONN_OPEN;
+    return event->type == BH_WS_EV_AGAIN && ws->state == BH_WS_CONN_OPEN &&
+           bh_ws_reader_inflated(&ws->reader) > BH_STREAM_LONG_BYTES;
+}
+
+/* Otherwise the message has to wait for long ones of others, or has waited too long. */
+static bool begin_long(struct bh_ws_conn *ws) {
+    int r = bh_stream_begin_long(&ws->stream);
+    if (r == 0)
+        return true;
+    bh_ws_reader_postpone(&ws->reader);
+    if (r == BH_ETIMEDOUT) {
+        bh_edge_count(BH_EDGE_LIMIT_LONG, 1);
+        bh_ws_conn_log_end(ws, "too many long messages", 1013, bh_slice(NULL, 0));
+        bh_ws_conn_close(ws, 1013, BH_SLICE("too many long messages, try again later"));
+    }
+    return false;
+}
+
+static void end_long(struct bh_ws_conn *ws) {
+    if (!bh_ws_reader_is_inflating(&ws->reader))
+        bh_stream_end_long(&ws->stream);
+}
+
 /* Leaves the socket and what is held unread until the bucket has filled up again. */
 static void throttle(struct bh_ws_conn *ws, uint32_t wait_ms) {
     ws->open.resume_ms = bh_loop_now(ws->server->loop) + wait_ms;
@@ -212,7 +239,12 @@ static size_t read_frames(struct bh_ws_conn *ws, unsigned char *data, size_t n) 
     uint32_t wait_ms = 0;
     for (;;) { /* until NONE, so that the reader frees the finished message */
         bh_ws_reader_next(&ws->reader, &ws->server->limits, &data, &n, &event);
+        bool long_step = is_long(ws, &event);
+        if (long_step && !begin_long(ws))
+            break;
         on_event(ws, &event);
+        if (long_step)
+            end_long(ws);
         if (event.type == BH_WS_EV_NONE || event.type == BH_WS_EV_WAIT)
             break;
         wait_ms = charge(ws, &event);
@@ -291,9 +323,9 @@ static bool may_read(const struct bh_ws_conn *ws) {
 
 static void on_turn(struct bh_stream *s) {
     struct bh_ws_conn *ws = BH_CONTAINER_OF(s, struct bh_ws_conn, stream);
-    if (!may_read(ws))
-        return;
-    read_held(ws);
+    if (may_read(ws))
+        read_held(ws);
+    end_long(ws); /* of a message that was not delivered */
     bh_ws_hold_update(ws);
     if (ws->state == BH_WS_CONN_OPEN && bh_ws_conn_above_high_water(ws))
         bh_ws_conn_flush(ws);

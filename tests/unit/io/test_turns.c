@@ -1,6 +1,7 @@
-/* Streams that take turns: put off, read again, moved, closed, indebted. */
+/* Streams that take turns: put off, read again, moved, closed, indebted, with long steps. */
 #include "io_test.h"
 
+#include "bellhop/base/error.h"
 #include "bellhop/io/stream.h"
 
 #include <string.h>
@@ -289,6 +290,112 @@ static void debtors_wait_in_line(void **state) {
     }
 }
 
+/* --- long steps --- */
+
+#define TRIO 3
+
+static struct owner trio[TRIO];
+static int trio_peers[TRIO], begun[TRIO];
+
+static void open_trio(void) {
+    for (int i = 0; i < TRIO; i++) {
+        open_pair(&trio[i], &trio_peers[i]);
+        begun[i] = 1;
+    }
+}
+
+static void close_trio(void) {
+    for (int i = 0; i < TRIO; i++)
+        close_pair(&trio[i], trio_peers[i]);
+}
+
+static void begin_in_turn(struct owner *o) {
+    begun[o - trio] = bh_stream_begin_long(&o->stream);
+}
+
+static void wait_in_line(int i) {
+    trio[i].in_turn = begin_in_turn;
+    assert_int_equal(bh_stream_begin_long(&trio[i].stream), BH_EAGAIN);
+    assert_true(bh_stream_is_put_off(&trio[i].stream));
+}
+
+static void pass(unsigned ms) {
+    for (unsigned i = 0; i < ms; i++) {
+        bh_clock_fake_advance(1);
+        tick();
+        tick();
+    }
+}
+
+static void long_steps_take_turns(void **state) {
+    open_trio();
+    assert_int_equal(bh_stream_begin_long(&trio[0].stream), 0);
+    assert_int_equal(bh_stream_begin_long(&trio[0].stream), 0); /* again */
+    wait_in_line(1);
+    wait_in_line(2);
+    put(trio_peers[1], 1);
+    pass(10);
+    assert_int_equal(trio[1].turns + trio[1].datas, 0);
+    bh_stream_end_long(&trio[1].stream); /* has none: nothing happens */
+    pass(1);
+    assert_int_equal(trio[1].turns, 0);
+    assert_int_equal(bh_stream_begin_long(&trio[0].stream), 0); /* what it takes counts from here */
+    bh_stream_end_long(&trio[0].stream);
+    pass(2);
+    assert_int_equal(begun[1], 0);
+    assert_int_equal(trio[1].datas, 1);
+    assert_int_equal(trio[2].turns, 0);
+    bh_stream_close(&trio[1].stream);
+    pass(2);
+    assert_int_equal(begun[2], 0);
+    close_trio();
+    open_trio();
+    assert_int_equal(bh_stream_begin_long(&trio[0].stream), 0); /* nothing is left of them */
+    close_trio();
+}
+
+static void long_steps_are_waited_off(void **state) {
+    static const struct {
+        unsigned took_us, wait_ms;
+    } cases[] = {{900, 0}, {3000, 20}, {5000, 40}, {15000, 2040}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        open_trio();
+        assert_int_equal(bh_stream_begin_long(&trio[0].stream), 0);
+        bh_clock_fake_advance_us(cases[i].took_us);
+        bh_stream_end_long(&trio[0].stream);
+        if (cases[i].wait_ms > 0) {
+            wait_in_line(0);
+            wait_in_line(1);
+            pass(cases[i].wait_ms - 2);
+            assert_int_equal(trio[0].turns, 0);
+        }
+        pass(3);
+        assert_int_equal(cases[i].wait_ms ? begun[0] : bh_stream_begin_long(&trio[0].stream), 0);
+        assert_int_equal(trio[1].turns, 0);
+        close_trio();
+    }
+}
+
+/* Who has waited too long is refused once, and may then begin as others. */
+static void the_line_is_bounded(void **state) {
+    open_trio();
+    assert_int_equal(bh_stream_begin_long(&trio[0].stream), 0);
+    wait_in_line(1);
+    pass(20000);
+    wait_in_line(2);
+    bh_stream_close(&trio[2].stream);
+    pass(9990);
+    assert_int_equal(trio[1].turns, 0);
+    pass(20);
+    assert_int_equal(begun[1], BH_ETIMEDOUT);
+    assert_int_equal(bh_stream_begin_long(&trio[1].stream), BH_EAGAIN);
+    assert_int_equal(bh_stream_begin_long(&trio[0].stream), 0);
+    bh_stream_end_long(&trio[0].stream);
+    pass(2);
+    assert_int_equal(begun[1], 0);
+    close_trio();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(data_comes_with_the_turn, setup, teardown),
@@ -300,6 +407,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(costly_streams_wait_behind_others, setup, teardown),
         cmocka_unit_test_setup_teardown(debts_are_waited_off, setup, teardown),
         cmocka_unit_test_setup_teardown(debtors_wait_in_line, setup, teardown),
+        cmocka_unit_test_setup_teardown(long_steps_take_turns, setup, teardown),
+        cmocka_unit_test_setup_teardown(long_steps_are_waited_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_line_is_bounded, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
