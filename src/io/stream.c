@@ -39,6 +39,10 @@
 #define COST_MAX 160
 #define COST_NEW 70
 
+/* How long CPU time is measured after a costly step, which is a system call for each step. */
+#define SUSPECT_SHIFT 20 /* microseconds to about seconds */
+#define SUSPECT_TIME  10
+
 static struct bh_metric metrics[] = {
     {"bellhop_io_debts_total", NULL,
      "times that a connection was not read for a while after a step of more than 1 ms", BH_COUNTER,
@@ -218,10 +222,19 @@ void bh_stream_indebt(struct bh_stream *s) {
     s->indebts = 1;
 }
 
+static uint16_t suspect_time(const struct bh_stream *s) {
+    return (uint16_t)(s->loop->clock_us >> SUSPECT_SHIFT);
+}
+
+static void watch_suspect(struct bh_stream *s) {
+    s->suspect = (uint16_t)(suspect_time(s) - s->suspected) <= SUSPECT_TIME;
+    s->loop->share_cpu_us = bh_clock_thread_us();
+}
+
 static inline void begin_step(struct bh_stream *s) {
     s->loop->share_began_us = s->loop->clock_us; /* bh_loop_share_begin, inline */
     if (s->suspect)
-        s->loop->share_cpu_us = bh_clock_thread_us();
+        watch_suspect(s);
 }
 
 /* The kernel may have run another thread meanwhile, so time alone makes no debt: it makes a suspect
@@ -229,6 +242,7 @@ static inline void begin_step(struct bh_stream *s) {
 static void check_debt(struct bh_stream *s) {
     uint64_t spent_us = s->suspect ? bh_clock_thread_us() - s->loop->share_cpu_us : 0;
     s->suspect = 1;
+    s->suspected = suspect_time(s);
     if (spent_us <= BH_DEBT_FROM_US || !bh_stream_is_open(s))
         return;
     bh_metric_inc(&metrics[DEBTS]);
@@ -417,6 +431,7 @@ void bh_stream_move(struct bh_stream *to, struct bh_stream *from,
     to->muted = from->muted;
     to->cost = from->cost;
     to->suspect = from->suspect;
+    to->suspected = from->suspected;
     if (to->turn)
         to->turn->stream = to;
     update_interest(to);

@@ -59,10 +59,11 @@ struct bh_stream {
     int fd;                /* -1 when closed */
     unsigned char watched; /* what `event` is registered for: EV_READ, EV_WRITE, both or 0 */
     unsigned char cost;    /* of recent steps, in microseconds: a moving average */
+    uint16_t suspected;    /* when, as the loop's clock in 2^20 us */
     unsigned reading : 1, writing : 1, connecting : 1, ended : 1;
     unsigned muted : 1;   /* put off, and ready: not watched */
     unsigned indebts : 1; /* a costly step makes a debt */
-    unsigned suspect : 1; /* has had a costly step: CPU time is measured */
+    unsigned suspect : 1; /* had a costly step lately: CPU time is measured */
     unsigned overdue : 1; /* has waited too long for a long step */
     unsigned handshaking : 1, unsent : 1, has_input : 1; /* the transport's: stream_ops.h */
 };

@@ -116,7 +116,7 @@ static void note_input(struct bh_ws_conn *ws) {
 }
 
 static void on_event(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
-    if (ws->hold && event->type != BH_WS_EV_NONE) {
+    if (ws->hold) {
         touch(ws);
         bh_ws_hold_event(ws);
     }
@@ -224,37 +224,40 @@ static uint32_t charge(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
 }
 
 /* Reading the clock costs little beside a hook of a millisecond, and much beside one that replies
- * at once or a frame that nobody wants: the first message tells which it is. */
-static unsigned frames_till_check(const struct bh_ws_conn *ws, bool first) {
+ * at once or a frame that nobody wants. */
+static unsigned frames_till_check(const struct bh_ws_conn *ws) {
     if (!bh_hooks_has(ws->server->worker->hooks, BH_HOOK_MESSAGE))
         return 16;
-    return first || ws->stream.cost > CHEAP_US ? 1 : 4;
+    return ws->stream.cost > CHEAP_US ? 1 : 4;
 }
 
 /* Returns how many bytes at the end are left: what the rate, the share of the tick or the end of
  * the connection did not allow. */
 static size_t read_frames(struct bh_ws_conn *ws, unsigned char *data, size_t n) {
     struct bh_ws_event event;
-    unsigned till_check = frames_till_check(ws, true);
+    unsigned till_check = 1;
     uint32_t wait_ms = 0;
     for (;;) { /* until NONE, so that the reader frees the finished message */
         bh_ws_reader_next(&ws->reader, &ws->server->limits, &data, &n, &event);
-        bool long_step = is_long(ws, &event);
+        if (event.type == BH_WS_EV_NONE)
+            break;
+        bool long_step = ws->reader.partial && is_long(ws, &event);
         if (long_step && !begin_long(ws))
             break;
         on_event(ws, &event);
         if (long_step)
             end_long(ws);
-        if (event.type == BH_WS_EV_NONE || event.type == BH_WS_EV_WAIT)
+        if (event.type == BH_WS_EV_WAIT)
             break;
         wait_ms = charge(ws, &event);
         if (wait_ms || ws->state >= BH_WS_CONN_LEAVING)
             break;
         if (--till_check && !ws->reader.partial) /* one that was inflated or collected is costly */
             continue;
-        till_check = frames_till_check(ws, false);
-        bool has_more = n || event.type == BH_WS_EV_AGAIN;
-        if (has_more && bh_loop_share_used(ws->server->loop)) {
+        if (n == 0 && event.type != BH_WS_EV_AGAIN)
+            continue;
+        till_check = frames_till_check(ws);
+        if (bh_loop_share_used(ws->server->loop)) {
             bh_stream_put_off(&ws->stream);
             break;
         }

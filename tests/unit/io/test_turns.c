@@ -260,6 +260,30 @@ static void debts_are_waited_off(void **state) {
     close_pair(&o, peer);
 }
 
+/* Measuring CPU time costs a system call, so it ends when a stream has long been light. */
+static void suspicion_ends(void **state) {
+    struct owner o;
+    int peer;
+    open_pair(&o, &peer);
+    bh_stream_indebt(&o.stream);
+    o.takes_us = 3000;
+    one_step(&o, peer);
+    o.takes_us = 0;
+    bh_clock_fake_advance(9000);
+    one_step(&o, peer);
+    o.takes_us = 3000;
+    one_step(&o, peer);
+    assert_true(bh_stream_is_put_off(&o.stream));
+    bh_clock_fake_advance(12000);
+    tick();
+    o.takes_us = 0;
+    one_step(&o, peer);
+    o.takes_us = 3000;
+    one_step(&o, peer);
+    assert_false(bh_stream_is_put_off(&o.stream));
+    close_pair(&o, peer);
+}
+
 /* Debtors come back in order, and none waits longer than a second. */
 static void debtors_wait_in_line(void **state) {
     enum { MANY = 8 };
@@ -406,6 +430,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(freeing_the_loop_while_put_off, setup, teardown),
         cmocka_unit_test_setup_teardown(costly_streams_wait_behind_others, setup, teardown),
         cmocka_unit_test_setup_teardown(debts_are_waited_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(suspicion_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(debtors_wait_in_line, setup, teardown),
         cmocka_unit_test_setup_teardown(long_steps_take_turns, setup, teardown),
         cmocka_unit_test_setup_teardown(long_steps_are_waited_off, setup, teardown),
