@@ -11,6 +11,7 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
+#include "bellhop/base/spawn.h"
 
 /* --- request and answer --- */
 
@@ -193,7 +194,7 @@ void bh_server_reload(struct bh_server *s, struct bh_server_worker *requester, b
     s->reload.error = 0;
     s->reload.requester = requester;
     s->reload.handle = handle;
-    if (pthread_create(&s->reload.loader, NULL, load, s) == 0)
+    if (bh_spawn(&s->reload.loader, load, s) == 0)
         return;
     s->reload.loading = false;
     finish(s, BH_EIO, "cannot start a thread");

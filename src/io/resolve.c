@@ -15,9 +15,9 @@
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
+#include "bellhop/base/spawn.h"
 #include "bellhop/io/mailbox.h"
 #include "loop_internal.h"
-#include "thread_internal.h"
 
 #include <netdb.h>
 #include <netinet/in.h>
@@ -144,7 +144,7 @@ static int start_helper(struct bh_resolver *resolver) {
     pthread_t helper;
     if (resolver->helpers == HELPERS_MAX)
         return 0;
-    if (bh_thread_spawn(&helper, run_helper, resolver) != 0)
+    if (bh_spawn(&helper, run_helper, resolver) != 0)
         return resolver->helpers ? 0 : BH_EUNAVAIL;
     pthread_detach(helper);
     resolver->helpers++;

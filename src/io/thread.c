@@ -3,13 +3,12 @@
  * The creator makes the loop and the mailbox and may use both before the start; from then until the
  * join they belong to the new thread, and other threads only post to the mailbox. The request to
  * stop is a mail, so it is served after what the same thread posted before. */
-#include "thread_internal.h"
+#include "bellhop/io/thread.h"
 
-#include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
+#include "bellhop/base/spawn.h"
 #include "mailbox_internal.h"
 
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -46,19 +45,6 @@ struct bh_mailbox *bh_thread_mailbox(struct bh_thread *t) {
     return t->mailbox;
 }
 
-int bh_thread_spawn(pthread_t *out, void *(*run)(void *), void *ud) {
-    /* A fault must still reach its handler (of a sanitizer or a crash reporter). */
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
-    sigset_t all, before;
-    sigfillset(&all);
-    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
-        sigdelset(&all, faults[i]);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(out, NULL, run, ud);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error ? BH_EIO : 0;
-}
-
 static void *run(void *arg) {
     struct bh_thread *t = arg;
     pthread_setname_np(pthread_self(), t->name);
@@ -71,7 +57,7 @@ static void *run(void *arg) {
 int bh_thread_start(struct bh_thread *t, void (*on_start)(void *ud), void *ud) {
     t->on_start = on_start;
     t->ud = ud;
-    int error = bh_thread_spawn(&t->pthread, run, t);
+    int error = bh_spawn(&t->pthread, run, t);
     t->started = error == 0;
     return error;
 }
