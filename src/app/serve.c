@@ -16,16 +16,19 @@
 #include "bellhop/base/budget.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/id.h"
+#include "bellhop/base/log_output.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/io/descriptors.h"
 #include "bellhop/io/listener.h"
 #include "bellhop/io/signal.h"
+#include "crash.h"
 #include "memory.h"
 #include "server.h"
 
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #define JOIN_SECONDS      5
@@ -411,9 +414,8 @@ static void run_last_mails(struct bh_server *s) {
 
 /* A worker that hangs in its script cannot be joined. */
 static void on_stuck(int signo) {
-    static const char line[] = "bellhop: a worker hangs in its script and does not stop; exiting\n";
-    ssize_t written = write(STDERR_FILENO, line, sizeof line - 1);
-    _exit(written < 0 ? 2 : 1);
+    bh_log_output_last_words("bellhop: a worker hangs in its script and does not stop; exiting\n");
+    _exit(1);
 }
 
 static void join_all(struct bh_server *s) {
@@ -477,13 +479,14 @@ static void set_up_process(struct bh_server *s) {
     const struct bh_config *c = s->config;
     enum bh_log_level level = BH_LOG_INFO;
     char unique[BH_UNIQUE_ID_LEN + 1];
-    signal(SIGPIPE, SIG_IGN);
+    bh_crash_set_up();
     bh_id_unique(unique);
     snprintf(s->instance, sizeof s->instance, "%.128s", *c->instance ? c->instance : unique);
     bh_log_parse_level(c->log_level, &level);
     bh_log_init(level, strcmp(c->log_format, "json") == 0 ? BH_LOG_JSON : BH_LOG_LOGFMT,
                 strcmp(c->log_target, "syslog") == 0, s->instance);
     bh_descriptors_init((size_t)count_workers(c) * BH_EDGE_RESERVE_DESCRIPTORS + OTHER_DESCRIPTORS);
+    bh_log_metrics_register();
     bh_core_metrics_register();
     bh_loop_metrics_register();
     bh_stream_metrics_register();
@@ -502,6 +505,12 @@ static void set_up_memory(const struct bh_config *c) {
             bh_kv_int("available", (int64_t)bh_app_memory_available("")));
 }
 
+/* It goes on until the exit, which may also be one of a library. */
+static int start_log(void) {
+    atexit(bh_log_output_stop);
+    return bh_log_output_start() ? fail("log", "cannot start a thread") : 0;
+}
+
 int bh_app_serve(const struct bh_config *config) {
     static const int signals[3] = {SIGTERM, SIGINT, SIGHUP};
     struct bh_server s = {.config = config, .generation = 1};
@@ -512,7 +521,7 @@ int bh_app_serve(const struct bh_config *config) {
     bh_timer_init(&s.drain_timer, s.loop, on_drain_timeout);
     bh_timer_init(&s.ready_timer, s.loop, on_ready_timer);
     s.status = 1;
-    if (build(&s) == 0 && bh_node_start(s.node) == 0) {
+    if (build(&s) == 0 && bh_node_start(s.node) == 0 && start_log() == 0) {
         s.status = 0;
         for (size_t i = 0; i < 3; i++)
             s.signals[i] = bh_signal_new(s.loop, signals[i], on_signal, &s);

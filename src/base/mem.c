@@ -4,19 +4,21 @@
  * nth bh_try_ call fail is one per thread, so it needs no lock and affects no other thread. */
 #include "bellhop/base/mem.h"
 
+#include "stderr.h"
+
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#define STDERR_WAIT_MS 100
 
 static _Thread_local unsigned calls_until_failure;
 
 static void *or_abort(void *p) {
     if (p)
         return p;
-    /* The logger allocates; only a plain write is sure to work here. */
+    /* The logger allocates; only a plain write is sure to work here, if stderr is read. */
     static const char text[] = "bellhop: out of memory\n";
-    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
-    (void)ignored;
+    bh_stderr_write(text, sizeof text - 1, STDERR_WAIT_MS);
     abort();
 }
 

@@ -3,7 +3,8 @@
  *     bh_info("connection open", bh_kv_slice("user", user), bh_kv_int("code", 1000));
  *
  * The message is a constant; every variable part is a field. Values are quoted and escaped by the
- * writer, so a peer cannot forge a line. A line is written by one write(2). Fields named like
+ * writer, so a peer cannot forge a line. Lines of different threads do not mix; log_output.h
+ * says where they go, and what happens when nobody reads them. Fields named like
  * secrets (password, token, authorization, secret, key, cookie) are masked. Lines that a peer can
  * cause use the _limited form: a token bucket per call site (20 a second, burst 50); the next line
  * counts the suppressed ones in `suppressed`. Thread: any, after bh_log_init. */

@@ -157,6 +157,15 @@ static void cuts_long_values(void **state) {
     free(text);
 }
 
+static void cuts_long_keys(void **state) {
+    char *key = malloc(5001);
+    memset(key, 'k', 5000);
+    key[5000] = '\0';
+    const char *line = line_with(BH_LOG_LOGFMT, bh_kv_int(key, 1));
+    assert_int_equal(strlen(line), strlen(LOGFMT_HEAD " =1") + 128);
+    free(key);
+}
+
 static void cuts_between_characters(void **state) {
     char text[4096];
     for (size_t shift = 0; shift < 4; shift++) {
@@ -305,6 +314,7 @@ int main(void) {
         cmocka_unit_test(nobody_forges_a_line),
         cmocka_unit_test(json_lines_are_json_whatever_the_bytes),
         cmocka_unit_test(cuts_long_values),
+        cmocka_unit_test(cuts_long_keys),
         cmocka_unit_test(cuts_between_characters),
         cmocka_unit_test(masks_secrets),
         cmocka_unit_test(threshold_and_levels),
