@@ -74,7 +74,7 @@ describe("a reload", function()
         check.error(reload(d), 500, "reload_failed", "policy.lua:1: not here")
         client:text "a"
         check.next(client, "one a 1")
-        assert.truthy(d:log():find("keeping the current scripts", 1, true))
+        d:wait_log "keeping the current scripts"
         write(d, (POLICY:gsub("NAME", "two")))
         assert.are.equal(2, generation(d))
     end)

@@ -68,6 +68,7 @@ describe("a policy that computes for too long", function()
         check.next(witness, "afterwards")
         assert.are.equal(MANY, d:metric "bellhop_script_deliver_off_total")
         assert.is_true(d:metric "bellhop_script_cpu_limit_total" >= 3 * MANY)
+        d:wait_log "on_deliver is too slow"
         local log = d:log()
         assert.matches("connection closed: on_deliver is too slow\" .*hook=on_deliver user=bad%d+ ", log)
         assert.is_true(lines_with(log, "on_deliver is too slow") < MANY)

@@ -30,8 +30,8 @@ local function sanitizer_report(log)
 end
 
 -- options: args (more arguments), env, dev (default true), redis (URL), policy (Lua text), workers,
--- listen (default one plain address; the first one must be plain), descriptors (the limit), wait
--- (false: do not wait until it is ready; "alive": until it listens).
+-- listen (default one plain address; the first one must be plain), descriptors (the limit), reader (true:
+-- the log is a pipe, see daemon:signal_reader), wait (false: do not wait until it is ready; "alive": until it listens).
 function daemon.start(options)
     options = options or {}
     local self = setmetatable({listen = options.listen or {"127.0.0.1:0"}}, daemon)
@@ -40,6 +40,7 @@ function daemon.start(options)
         for _, word in ipairs {...} do argv[#argv + 1] = word end
     end
     if options.descriptors then add("sh", "-c", 'ulimit -n "$0"; exec "$@"', tostring(options.descriptors)) end
+    if options.reader then add("bash", "-c", 'exec "$0" "$@" 2> >(echo "reader=$BASHPID"; exec cat)') end
     add(daemon.BIN, "serve", "--listen", table.concat(self.listen, ","), "--workers", tostring(options.workers or 2))
     if options.dev ~= false then add "--dev" end
     if options.redis then add("--redis", options.redis) end
@@ -56,6 +57,11 @@ function daemon.start(options)
 end
 
 function daemon:log() return self.process:log() end
+
+-- Signals what reads the log; see the option `reader`.
+function daemon:signal_reader(name)
+    os.execute(("kill -%s %s 2>/dev/null"):format(name, self:log():match "reader=(%d+)"))
+end
 
 function daemon:fail_if_dead(doing)
     if self.process:status() then
