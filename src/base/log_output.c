@@ -8,7 +8,9 @@
  * At the end of the process the caller takes over, maybe in a signal handler and maybe while
  * another thread holds the lock. So lines are taken from the ring without the lock: the right to
  * write is the flag `writing`, which is held for one write that does not block. syslog() blocks and
- * is not async-signal-safe, so the writer takes a copy of the line there, and holds nothing. */
+ * is not async-signal-safe, so the writer takes the line out of the ring there, and holds nothing.
+ * With syslog a line in the ring begins with its priority, "<4>", as sd-daemon(3) has it: the
+ * caller writes the rest to stderr. */
 #include "bellhop/base/log_output.h"
 
 #include "bellhop/base/buf.h"
@@ -19,6 +21,7 @@
 #include "stderr.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <syslog.h>
@@ -26,6 +29,7 @@
 #define RING_BYTES ((size_t)1 << 20)
 #define WAIT_MS    100
 #define WAITS_MAX  10
+#define PREFIX     3 /* <4> */
 
 static struct bh_metric lost_metric = {"bellhop_base_log_lost_total", NULL,
                                        "log lines lost because the log was not read or failed",
@@ -39,11 +43,10 @@ static bool has_writer;
 static bool is_dropping; /* until the ring is empty */
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 
-static _Alignas(BH_LOG_RING_ALIGN) char ring_bytes[RING_BYTES];
+static char ring_bytes[RING_BYTES];
 static struct bh_log_ring ring = {.bytes = ring_bytes, .size = RING_BYTES};
 
-static atomic_flag writing = ATOMIC_FLAG_INIT; /* the next one; taking from the ring */
-static size_t written;                         /* bytes of the first line */
+static atomic_flag writing = ATOMIC_FLAG_INIT; /* taking from the ring */
 static atomic_bool in_syslog;
 
 static atomic_uint_fast64_t lost; /* lines, that no line has told yet */
@@ -59,33 +62,34 @@ void bh_log_output_init(bool use_syslog) {
         openlog("bellhop", LOG_PID, LOG_DAEMON);
 }
 
-static void count_lost(void) {
-    atomic_fetch_add(&lost, 1);
-    bh_metric_inc(&lost_metric);
-}
-
-static void send_to_syslog(int level, struct bh_slice line) {
-    static const int priorities[] = {LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERR};
-    line.n--; /* the line feed */
-    syslog(priorities[level], "%.*s", BH_SLICE_ARG(line));
+static void count_lost(unsigned lines) {
+    atomic_fetch_add(&lost, lines);
+    bh_metric_add(&lost_metric, lines);
 }
 
 /* --- threads that log --- */
 
+static int priority_of(enum bh_log_level level) {
+    static const int priorities[] = {LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERR};
+    return priorities[level];
+}
+
 /* The caller holds the lock, and wakes the writer also for a lost line, which it has to tell. */
-static void put(int level, struct bh_slice line) {
-    if (is_dropping || !bh_log_ring_put(&ring, level, line)) {
+static void put(enum bh_log_level level, struct bh_slice line) {
+    char priority[PREFIX] = {'<', (char)('0' + priority_of(level)), '>'};
+    struct bh_slice head = bh_slice(priority, to_syslog ? PREFIX : 0);
+    if (is_dropping || !bh_log_ring_put(&ring, head, line)) {
         is_dropping = true;
-        count_lost();
+        count_lost(1);
     }
     pthread_cond_signal(&wake);
 }
 
-static void write_directly(int level, struct bh_slice line) {
+static void write_directly(enum bh_log_level level, struct bh_slice line) {
     if (to_syslog && mode == DIRECT)
-        send_to_syslog(level, line);
+        syslog(priority_of(level), "%.*s", (int)line.n - 1, line.p);
     else if (!bh_stderr_write(line.p, line.n, mode == DIRECT ? -1 : WAIT_MS))
-        count_lost();
+        count_lost(1);
 }
 
 void bh_log_output_put(enum bh_log_level level, struct bh_slice line) {
@@ -111,21 +115,28 @@ static void pause_ms(int ms) {
     poll(NULL, 0, ms);
 }
 
-/* One write of the first line, whose rest follows. False: an error, the line is dropped. */
-static bool write_some(void) {
-    int level;
-    struct bh_slice line;
-    if (!bh_log_ring_first(&ring, &level, &line))
-        return true;
-    ssize_t n = bh_stderr_write_some(line.p + written, line.n - written);
-    if (n < 0 && (errno == EINTR || errno == EAGAIN))
-        return true;
-    written = n < 0 ? line.n : written + (size_t)n;
-    if (written == line.n) {
-        bh_log_ring_drop(&ring);
-        written = 0;
-    }
-    return n >= 0;
+/* Whole lines, unless the first one is longer. */
+static size_t peek_lines(char part[PIPE_BUF]) {
+    size_t n = bh_log_ring_peek(&ring, part, PIPE_BUF);
+    const char *end = memrchr(part, '\n', n);
+    return end ? (size_t)(end - part) + 1 : n;
+}
+
+static unsigned count_lines(const char *p, size_t n) {
+    unsigned lines = 0;
+    for (size_t i = 0; i < n; i++)
+        lines += p[i] == '\n';
+    return lines;
+}
+
+/* One write. Returns the number of lines that were dropped because it failed. */
+static unsigned write_some(void) {
+    char part[PIPE_BUF];
+    size_t n = peek_lines(part);
+    ssize_t written = n ? bh_stderr_write_some(part, n) : 0;
+    bool failed = written < 0 && errno != EINTR && errno != EAGAIN;
+    bh_log_ring_take(&ring, failed ? n : written > 0 ? (size_t)written : 0);
+    return failed ? count_lines(part, n) : 0;
 }
 
 static void write_next(void) {
@@ -135,39 +146,39 @@ static void write_next(void) {
         pause_ms(1);
         return;
     }
-    bool ok = write_some();
+    unsigned dropped = write_some();
     end_write();
-    if (!ok)
-        count_lost();
-    atomic_store(&is_failing, !ok);
+    if (dropped)
+        count_lost(dropped);
+    atomic_store(&is_failing, dropped > 0);
 }
 
-static bool take_line(int *level, struct bh_bytes *copy) {
-    struct bh_slice line;
+/* The first line, without its line feed. False when the end has come, and another thread writes. */
+static bool take_line(struct bh_bytes *out) {
+    char part[PIPE_BUF];
+    bh_bytes_clear(out);
     if (!may_write())
         return false;
-    bool taken = bh_log_ring_first(&ring, level, &line);
-    if (taken) {
-        atomic_store(&in_syslog, true);
-        bh_bytes_clear(copy);
-        bh_bytes_add(copy, line);
-        bh_log_ring_drop(&ring);
+    atomic_store(&in_syslog, true);
+    for (const char *end = NULL; !end && !bh_log_ring_is_empty(&ring);) {
+        size_t n = bh_log_ring_peek(&ring, part, sizeof part);
+        end = memchr(part, '\n', n);
+        bh_bytes_add(out, bh_slice(part, end ? (size_t)(end - part) : n));
+        bh_log_ring_take(&ring, end ? (size_t)(end - part) + 1 : n);
     }
     end_write();
-    return taken;
+    return out->len > PREFIX;
 }
 
-static void send_next(struct bh_bytes *copy) {
-    int level;
-    if (!take_line(&level, copy)) {
+static void send_next(struct bh_bytes *line) {
+    if (take_line(line))
+        syslog(line->p[1] - '0', "%.*s", (int)line->len - PREFIX, line->p + PREFIX);
+    else
         pause_ms(1);
-        return;
-    }
-    send_to_syslog(level, bh_bytes_slice(copy));
     atomic_store(&in_syslog, false);
 }
 
-static void tell_loss(void (*to)(int level, struct bh_slice line)) {
+static void tell_loss(void (*to)(enum bh_log_level level, struct bh_slice line)) {
     uint64_t count = atomic_exchange(&lost, 0);
     struct bh_kv fields[] = {bh_kv_int("lines", (int64_t)count), {0}};
     struct bh_bytes line = {0};
@@ -198,15 +209,15 @@ static bool wait_for_lines(void) {
 
 static void *write_lines(void *ud) {
     (void)ud;
-    struct bh_bytes copy = {0};
+    struct bh_bytes line = {0};
     pthread_setname_np(pthread_self(), "bellhop-log");
     while (wait_for_lines()) {
         if (to_syslog)
-            send_next(&copy);
+            send_next(&line);
         else
             write_next();
     }
-    bh_bytes_free(&copy);
+    bh_bytes_free(&line);
     return NULL;
 }
 

@@ -1,7 +1,7 @@
 /* log_ring.h - complete lines in a ring of bytes, in the order in which they were put.
  *
- * One thread at a time puts, one at a time takes; both may do so at once, without a lock. Taking is
- * async-signal-safe, and also sees a consistent ring when a thread died in a put. */
+ * One thread at a time puts, one at a time takes; both may do so at once, without a lock. Looking
+ * and taking are async-signal-safe, and see complete lines also when a thread died in a put. */
 #ifndef BELLHOP_SRC_BASE_LOG_RING_H
 #define BELLHOP_SRC_BASE_LOG_RING_H
 
@@ -9,19 +9,18 @@
 
 #include <stdatomic.h>
 
-#define BH_LOG_RING_ALIGN 8
-
 struct bh_log_ring {
-    char *bytes; /* borrowed; aligned, and size a multiple of BH_LOG_RING_ALIGN */
+    char *bytes; /* borrowed */
     size_t size;
-    atomic_size_t put, taken; /* bytes, ever */
+    atomic_size_t put, taken; /* bytes, ever; they lie at the number modulo size */
 };
 
-/* Copies the line. False when there is no room. An empty ring has room for half of its size. */
-bool bh_log_ring_put(struct bh_log_ring *r, int level, struct bh_slice line);
+/* Copies a line of two parts, all of it; false when there is no room. */
+bool bh_log_ring_put(struct bh_log_ring *r, struct bh_slice head, struct bh_slice rest);
 bool bh_log_ring_is_empty(struct bh_log_ring *r);
-/* The oldest line; false when there is none. It stays, and is valid, until it is dropped. */
-bool bh_log_ring_first(struct bh_log_ring *r, int *level, struct bh_slice *line);
-void bh_log_ring_drop(struct bh_log_ring *r);
+/* Copies the oldest bytes, at most so many, and leaves them. Returns how many. */
+size_t bh_log_ring_peek(struct bh_log_ring *r, char *out, size_t most);
+/* Removes the oldest bytes, which must be there. */
+void bh_log_ring_take(struct bh_log_ring *r, size_t n);
 
 #endif
