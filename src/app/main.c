@@ -5,7 +5,9 @@
 
 #include "bellhop/base/mem.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static int run(const struct bh_command_line *c, const struct bh_config *config) {
     switch (c->command) {
@@ -21,11 +23,22 @@ static int run(const struct bh_command_line *c, const struct bh_config *config) 
     return BH_EXIT_USAGE;
 }
 
+/* The number of a closed one would be given to a socket, which would then get the log. */
+static void open_standard_streams(void) {
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
 int main(int argc, char **argv) {
     struct bh_command_line c;
     struct bh_config config;
     char *error = NULL;
     int status;
+    open_standard_streams();
     if (!bh_command_line_parse(&c, argc, argv, &status))
         return status;
     if (bh_config_load(&config, c.file, c.options, c.option_count, &error)) {

@@ -3,6 +3,7 @@ package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
 local http = require "http"
+local process = require "process"
 local wait = require "wait"
 local ws = require "ws"
 
@@ -60,6 +61,21 @@ local function account(log)
     end
     return number, lost
 end
+
+describe("a closed stderr", function()
+    it("is not given to a socket", function()
+        local child = process.spawn {
+            "bash", "-c", [[exec "$0" serve --dev --listen 127.0.0.1:0 2>&-]], daemon.BIN,
+        }
+        wait.till(function()
+            local pipe = assert(io.popen("readlink /proc/" .. child.pid .. "/fd/2"))
+            local target = pipe:read "l"
+            pipe:close()
+            return target == "/dev/null"
+        end, 10, "/dev/null as stderr")
+        child:stop "KILL"
+    end)
+end)
 
 describe("a log that nobody reads", function()
     after_each(function()
