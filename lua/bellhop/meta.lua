@@ -531,7 +531,8 @@ function bh.publish_wait(message) end
 -- if not bh.tracker.online "42" then bh.log.info "user 42 is offline" end
 -- ```
 --
--- `bh.hub` answers at once. `bh.tracker` asks Redis, and waits.
+-- `bh.hub` answers at once. `bh.tracker` asks Redis, and waits. When Redis rejects writes, or was away a moment ago,
+-- only the connections of this instance are sure: then the second result is `"partial"`.
 
 ---@class bellhop.Hub
 bh.hub = {}

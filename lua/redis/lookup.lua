@@ -1,14 +1,19 @@
 -- lookup.lua - the connections of users, or of tenants, that are under a lease.
 --
 -- KEYS     instances, pulse, then connections:<user> for each user, or tenant:<tenant> for each tenant
--- ARGV     what: "online", "connections" or "tenants"; gap in ms, as for heartbeat.lua
--- Returns  { now, 1 or 0 when some may be missing, a count for each... }; for "connections":
+-- ARGV     what: "online", "connections" or "tenants"; gap in ms, as for heartbeat.lua; id of the
+--          instance that asks; "1" when its own connections are all registered or ""
+-- Returns  { now, 1 or 0 when the answer is uncertain, a count for each... }; for "connections":
 --          { now, 1 or 0, { instance, connection, "<opened_at> <tenant>", ... } for each... }
+--
+-- In an uncertain answer some may be missing, or have gone, because Redis was away or rejects writes.
+-- The connections of the instance that asks are left out of it: it knows them better.
 --
 -- While an instance registers again, its connections are there under two marks: each counts once. Of
 -- a user with very many only a part is read: the rest is counted unseen, and not listed. A key of
 -- another type, which another client has written, holds no connection.
 local instances, pulse, what, gap = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
+local asking, complete = ARGV[3], ARGV[4] == "1"
 local CONNECTION_LEN, EACH_MAX, ALL_MAX, SMALL = 11, 1000, 100000, 100
 
 local time = redis.call("TIME")
@@ -22,6 +27,7 @@ if not beat[1] or now - beat[1] > gap then
 elseif beat[2] == "1" then
     alive_after, certain = tonumber(beat[3]), 0
 end
+if not complete then certain = 0 end
 
 -- name of a registration -> the instance's id while the lease runs, else false
 local ids = {}
@@ -30,6 +36,7 @@ local function id_of(name)
     if id == nil then
         local ends = redis.call("ZSCORE", instances, name)
         id = ends and tonumber(ends) > alive_after and (name:match("^(.*)~") or name) or false
+        if id == asking and certain == 0 then id = false end
         ids[name] = id
     end
     return id

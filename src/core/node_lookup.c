@@ -1,8 +1,11 @@
 /* node_lookup.c - which connections users and tenants have.
  *
  * A local lookup is one object that is mailed from worker to worker, each adding what its hub
- * holds, and back to the first. Nothing is cached between lookups, so nothing can be stale. Thread:
- * each step on its worker's. */
+ * holds, and back to the first. Nothing is cached between lookups, so nothing can be stale.
+ *
+ * A lookup that asks the tracker waits for it as an operation of its worker. An uncertain answer
+ * leaves out the connections of this instance, so it is copied, and a local lookup adds them.
+ * Thread: each step on its worker's. */
 #include "node_internal.h"
 
 #include "bellhop/base/clock.h"
@@ -12,10 +15,12 @@
 #include <assert.h>
 
 struct lookup {
+    struct bh_op op; /* while it waits for the tracker */
     struct bh_mail mail;
     struct bh_worker *home;
     unsigned next; /* worker to visit */
     enum bh_lookup what;
+    bool uncertain; /* `found` began with an uncertain answer of the tracker */
     bh_tracker_cb done;
     void *ud;
     bh_handle handle;
@@ -25,35 +30,57 @@ struct lookup {
     struct bh_presence *found;
 };
 
-struct info { /* a connection with room for its tenant */
+struct info { /* a connection with room for its names */
     struct bh_connection_info info;
-    char tenant[BH_ID_MAX];
+    char tenant[BH_ID_MAX], instance[BH_ID_MAX];
 };
 
 static void count_connection(struct bh_subscriber *s, void *ud) {
     ((struct bh_presence *)ud)->count++;
 }
 
-static void add_connection(struct bh_subscriber *s, void *ud) {
-    struct bh_presence *p = ud;
+/* What a tracker counts. */
+static void count_of_user(struct bh_subscriber *s, void *ud) {
+    if (s->identity->user.n)
+        count_connection(s, ud);
+}
+
+static struct bh_slice copy_name(struct bh_slice name, char room[BH_ID_MAX]) {
+    if (name.n)
+        memcpy(room, name.p, name.n);
+    return bh_slice(NULL, name.n);
+}
+
+/* The copies of the names are pointed to in the end: the array moves as it grows. */
+static void add_info(struct bh_presence *p, struct bh_connection_info info) {
     struct info *all = (struct info *)p->connections;
     if ((p->count & (p->count - 1)) == 0) /* 0, 1, 2, 4, ...: full */
         all = bh_realloc(all, (p->count ? p->count * 2 : 1) * sizeof *all);
     p->connections = (struct bh_connection_info *)all;
     struct info *i = &all[p->count++];
-    *i = (struct info){.info = {.instance = bh_slice_cstr(s->worker->node->instance),
-                                .number = s->number,
-                                .opened_at = s->opened_at}};
-    i->info.tenant.n = s->identity->tenant.n;
-    if (s->identity->tenant.n)
-        memcpy(i->tenant, s->identity->tenant.p, s->identity->tenant.n);
+    i->info = info;
+    i->info.tenant = copy_name(info.tenant, i->tenant);
+    i->info.instance = copy_name(info.instance, i->instance);
+}
+
+static void add_connection(struct bh_subscriber *s, void *ud) {
+    add_info(ud, (struct bh_connection_info){.instance = bh_slice_cstr(s->worker->node->instance),
+                                             .tenant = s->identity->tenant,
+                                             .number = s->number,
+                                             .opened_at = s->opened_at});
+}
+
+typedef void (*visitor)(struct bh_subscriber *s, void *ud);
+
+static visitor visitor_of(const struct lookup *l) {
+    if (l->what == BH_LOOKUP_CONNECTIONS)
+        return add_connection;
+    return l->uncertain ? count_of_user : count_connection;
 }
 
 static void visit(struct bh_worker *w, struct lookup *l) {
     for (size_t u = 0; u < l->count; u++)
-        bh_hub_foreach(&w->hub, bh_topic_name(&l->users[u]),
-                       l->what == BH_LOOKUP_CONNECTIONS ? add_connection : count_connection,
-                       &l->found[u]);
+        bh_hub_foreach(&w->hub, bh_topic_name(&l->users[u]), visitor_of(l), &l->found[u]);
 }
 
 static void lookup_free(struct lookup *l) {
@@ -64,13 +91,14 @@ static void lookup_free(struct lookup *l) {
     bh_free(l);
 }
 
-/* The array that callers see; its tenants stay in the found entries. */
+/* The array that callers see; its names stay in the found entries. */
 static struct bh_connection_info *public_infos(struct bh_presence *p) {
     const struct info *all = (const struct info *)p->connections;
     struct bh_connection_info *out = bh_malloc((p->count + 1) * sizeof *out);
     for (size_t i = 0; i < p->count; i++) {
         out[i] = all[i].info;
         out[i].tenant.p = all[i].tenant;
+        out[i].instance.p = all[i].instance;
     }
     return out;
 }
@@ -84,6 +112,7 @@ static void finish(struct bh_mail *mail) {
     struct bh_presence *answer = bh_calloc(l->count + 1, sizeof *answer);
     for (size_t u = 0; u < l->count; u++) {
         answer[u].count = l->found[u].count;
+        answer[u].uncertain = l->uncertain;
         if (l->what == BH_LOOKUP_CONNECTIONS)
             answer[u].connections = public_infos(&l->found[u]);
     }
@@ -116,8 +145,10 @@ static void advance(struct lookup *l) {
         lookup_free(l); /* shutting down: the caller's worker ends, too */
 }
 
-void bh_node_lookup_local(struct bh_worker *w, enum bh_lookup what, const struct bh_slice *names,
-                          size_t count, bh_tracker_cb done, void *ud, bh_handle handle) {
+/* NULL: a name is no id. */
+static struct lookup *lookup_new(struct bh_worker *w, enum bh_lookup what,
+                                 const struct bh_slice *names, size_t count, bh_tracker_cb done,
+                                 void *ud, bh_handle handle) {
     assert(count <= BH_LOOKUP_MAX);
     enum bh_topic_kind kind = what == BH_LOOKUP_TENANTS ? BH_TOPIC_TENANT : BH_TOPIC_USER;
     struct lookup *l = bh_calloc(1, sizeof *l);
@@ -133,15 +164,69 @@ void bh_node_lookup_local(struct bh_worker *w, enum bh_lookup what, const struct
     for (size_t u = 0; u < count; u++) {
         if (bh_topic_make(kind, names[u], &l->users[u], NULL)) {
             lookup_free(l);
-            done(ud, handle, BH_EINVAL, NULL, 0, 0);
-            return;
+            return NULL;
         }
     }
+    return l;
+}
+
+void bh_node_lookup_local(struct bh_worker *w, enum bh_lookup what, const struct bh_slice *names,
+                          size_t count, bh_tracker_cb done, void *ud, bh_handle handle) {
+    struct lookup *l = lookup_new(w, what, names, count, done, ud, handle);
+    if (l)
+        advance(l);
+    else
+        done(ud, handle, BH_EINVAL, NULL, 0, 0);
+}
+
+/* --- asking the tracker --- */
+
+static void discard(struct bh_op *op) {
+    lookup_free(BH_CONTAINER_OF(op, struct lookup, op));
+}
+
+static bool is_uncertain(const struct bh_presence *found, size_t count) {
+    for (size_t u = 0; u < count; u++)
+        if (found[u].uncertain)
+            return true;
+    return false;
+}
+
+static void copy_found(struct lookup *l, const struct bh_presence *found) {
+    for (size_t u = 0; u < l->count; u++) {
+        if (!found[u].connections)
+            l->found[u].count = found[u].count;
+        for (size_t i = 0; found[u].connections && i < found[u].count; i++)
+            add_info(&l->found[u], found[u].connections[i]);
+    }
+}
+
+static void on_tracked(void *ud, bh_handle handle, int error, const struct bh_presence *found,
+                       size_t count, int64_t as_of) {
+    struct bh_worker *w = ud;
+    struct lookup *l = bh_slots_get(&w->ops, handle);
+    if (!l)
+        return;
+    bh_slots_remove(&w->ops, handle);
+    if (error || count != l->count || !is_uncertain(found, count)) {
+        l->done(l->ud, l->handle, error, found, count, as_of);
+        lookup_free(l);
+        return;
+    }
+    l->uncertain = true;
+    l->as_of = as_of;
+    copy_found(l, found);
     advance(l);
 }
 
 void bh_node_lookup(struct bh_worker *w, enum bh_lookup what, const struct bh_slice *names,
                     size_t count, bh_tracker_cb done, void *ud, bh_handle handle) {
     struct bh_tracker *tracker = w->node->tracker;
-    tracker->vt->lookup(tracker, w, what, names, count, done, ud, handle);
+    struct lookup *l = lookup_new(w, what, names, count, done, ud, handle);
+    if (!l) {
+        done(ud, handle, BH_EINVAL, NULL, 0, 0);
+        return;
+    }
+    l->op = (struct bh_op){bh_slots_add(&w->ops, l), discard};
+    tracker->vt->lookup(tracker, w, what, names, count, on_tracked, w, l->op.self);
 }

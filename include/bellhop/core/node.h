@@ -118,7 +118,8 @@ void bh_node_disconnect(struct bh_worker *w, struct bh_slice user, unsigned code
 
 /* --- questions --- */
 
-/* Asks the tracker; at most BH_LOOKUP_MAX users or tenants, checked ids. */
+/* Asks the tracker; at most BH_LOOKUP_MAX users or tenants, checked ids. When its answer is
+ * uncertain, the connections of this instance are counted here, so only others may be missing. */
 #define BH_LOOKUP_MAX 1000
 void bh_node_lookup(struct bh_worker *w, enum bh_lookup what, const struct bh_slice *names,
                     size_t count, bh_tracker_cb done, void *ud, bh_handle handle);

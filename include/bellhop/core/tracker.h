@@ -39,7 +39,9 @@ struct bh_connection_info {
 struct bh_presence {
     size_t count;                                 /* connections of the user, or of the tenant */
     const struct bh_connection_info *connections; /* NULL for lookups that only count */
-    bool uncertain; /* some may be missing: instances register again after an outage */
+    /* Some may be missing, or have gone: instances register again after an outage, or the store
+     * rejects their writes. From a tracker: and those of this instance are left out. */
+    bool uncertain;
 };
 
 enum bh_lookup { BH_LOOKUP_ONLINE, BH_LOOKUP_CONNECTIONS, BH_LOOKUP_TENANTS };

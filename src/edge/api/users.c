@@ -5,7 +5,8 @@
  *     POST   /api/users/online              {"users":["42",43]} -> {"online":{"42":true,...},...}
  *     DELETE /api/users/{user}/connections  ?code=&reason=
  *
- * Times are RFC 3339, UTC, with milliseconds. A disconnect closes with 4000 "disconnected" unless
+ * "partial":true in an answer: connections of other instances may be missing, or have gone. Times
+ * are RFC 3339, UTC, with milliseconds. A disconnect closes with 4000 "disconnected" unless
  * the query says otherwise: a private code, so that a client can tell it from a shutdown (1001) and
  * from an error. */
 #include "api/endpoints.h"
@@ -65,8 +66,12 @@ static struct bh_http_conn *waiting_conn(void *ud, bh_handle handle, bool failed
     return NULL;
 }
 
-/* Ends the object that body has begun, behind "as_of":, and frees it. */
-static void answer_as_of(struct bh_http_conn *c, struct bh_bytes *body, int64_t as_of) {
+/* Ends the object that body has begun, and frees it. */
+static void answer_as_of(struct bh_http_conn *c, struct bh_bytes *body, bool partial,
+                         int64_t as_of) {
+    if (partial)
+        bh_bytes_adds(body, ",\"partial\":true");
+    bh_bytes_adds(body, ",\"as_of\":");
     add_time(body, as_of);
     bh_bytes_adds(body, "}\n");
     bh_http_conn_answer_json(c, 200, bh_bytes_slice(body));
@@ -102,8 +107,8 @@ static void on_user(void *ud, bh_handle handle, int error, const struct bh_prese
             bh_bytes_addc(&body, ',');
         add_connection(&body, &users->connections[i]);
     }
-    bh_bytes_adds(&body, "],\"as_of\":");
-    answer_as_of(c, &body, as_of);
+    bh_bytes_addc(&body, ']');
+    answer_as_of(c, &body, users->uncertain, as_of);
 }
 
 void bh_api_user(struct bh_http_conn *c) {
@@ -121,8 +126,8 @@ static void on_tenant(void *ud, bh_handle handle, int error, const struct bh_pre
     if (!c)
         return;
     struct bh_bytes body = {0};
-    bh_bytes_addf(&body, "{\"connections\":%zu,\"as_of\":", tenants->count);
-    answer_as_of(c, &body, as_of);
+    bh_bytes_addf(&body, "{\"connections\":%zu", tenants->count);
+    answer_as_of(c, &body, tenants->uncertain, as_of);
 }
 
 void bh_api_tenant(struct bh_http_conn *c) {
@@ -150,8 +155,8 @@ static void on_users(void *ud, bh_handle handle, int error, const struct bh_pres
         bh_json_quote(&body, user);
         bh_bytes_addf(&body, ":%s", boolean(users[i].count > 0));
     }
-    bh_bytes_adds(&body, "},\"as_of\":");
-    answer_as_of(c, &body, as_of);
+    bh_bytes_addc(&body, '}');
+    answer_as_of(c, &body, count > 0 && users->uncertain, as_of);
 }
 
 static int add_user(struct bh_json_value value, struct bh_bytes *out, const char **why) {

@@ -1,5 +1,5 @@
 /* bind_tracker.c - bh.tracker: online users and the connections of users and tenants, across
- * instances. All functions wait. */
+ * instances. All functions wait. An uncertain answer has the second value "partial". */
 #include "bind/bind.h"
 #include "bind/bind_publish.h"
 #include "lua/args.h"
@@ -31,6 +31,13 @@ static struct bh_task *waiting_task(void *ud, bh_handle wait, int error, size_t 
     return NULL;
 }
 
+/* The value is on the stack of the task, which has room for one more. */
+static void answer(struct bh_task *t, const struct bh_presence *found) {
+    if (found->uncertain)
+        lua_pushliteral(t->co, "partial");
+    bh_task_answer(t, found->uncertain ? 2 : 1);
+}
+
 static void on_connections(void *ud, bh_handle wait, int error, const struct bh_presence *users,
                            size_t count, int64_t as_of) {
     struct bh_task *t = waiting_task(ud, wait, error, count);
@@ -42,7 +49,7 @@ static void on_connections(void *ud, bh_handle wait, int error, const struct bh_
         push_connection(t->co, &users->connections[i]);
         lua_rawseti(t->co, -2, (lua_Integer)i + 1);
     }
-    bh_task_answer(t, 1);
+    answer(t, users);
 }
 
 static void on_online(void *ud, bh_handle wait, int error, const struct bh_presence *users,
@@ -52,7 +59,7 @@ static void on_online(void *ud, bh_handle wait, int error, const struct bh_prese
         return;
     lua_checkstack(t->co, 2);
     lua_pushboolean(t->co, users->count > 0);
-    bh_task_answer(t, 1);
+    answer(t, users);
 }
 
 static void on_count(void *ud, bh_handle wait, int error, const struct bh_presence *tenants,
@@ -62,7 +69,7 @@ static void on_count(void *ud, bh_handle wait, int error, const struct bh_presen
         return;
     lua_checkstack(t->co, 2);
     lua_pushinteger(t->co, (lua_Integer)tenants->count);
-    bh_task_answer(t, 1);
+    answer(t, tenants);
 }
 
 static int lookup(lua_State *L, const char *name, enum bh_lookup what, bh_tracker_cb done) {

@@ -8,6 +8,7 @@ struct found {
     size_t connections[8];
     char text[512]; /* "instance/tenant/index " for each connection of the first user */
     int64_t as_of;
+    bool uncertain;
 };
 
 static void describe(struct found *f, const struct bh_connection_info *c) {
@@ -29,6 +30,7 @@ static void on_found(void *ud, bh_handle handle, int error, const struct bh_pres
     f->handle = handle;
     f->users = count;
     f->as_of = as_of;
+    f->uncertain = count && users[0].uncertain;
     for (size_t u = 0; u < count && u < COUNT(f->connections); u++)
         f->connections[u] = users[u].count;
     for (size_t i = 0; count && users[0].connections && i < users[0].count; i++)
@@ -149,6 +151,83 @@ static void the_tracker_is_asked(void **state) {
     node_down();
 }
 
+/* The tracker does not know the connections of this instance for sure, and leaves them out. */
+static void uncertain_lookup(struct bh_tracker *t, struct bh_worker *w, enum bh_lookup what,
+                             const struct bh_slice *names, size_t count, bh_tracker_cb done,
+                             void *ud, bh_handle handle) {
+    struct bh_presence found[8] = {{0}};
+    struct bh_slice instance = test_exact(BH_SLICE("far")), tenant = test_exact(BH_SLICE("9"));
+    struct bh_connection_info infos[3];
+    for (size_t i = 0; i < COUNT(infos); i++)
+        infos[i] = (struct bh_connection_info){instance, tenant, subs[4].s.number,
+                                               subs[4].s.opened_at};
+    for (size_t u = 0; u < count; u++)
+        found[u] = (struct bh_presence){
+            u ? 0 : COUNT(infos), what == BH_LOOKUP_CONNECTIONS ? infos : NULL, .uncertain = true};
+    done(ud, handle, 0, found, count, 123);
+    test_exact_free(instance);
+    test_exact_free(tenant);
+}
+
+static struct bh_tracker_vt uncertain_vt;
+static struct local_tracker uncertain = {.base = {.vt = &uncertain_vt}};
+
+static void uncertain_up(unsigned workers) {
+    uncertain_vt = local_tracker_vt;
+    uncertain_vt.lookup = uncertain_lookup;
+    node_up_with(workers, true, BH_STRATEGY_LOCAL_FIRST, &uncertain.base);
+    opened(0, &subs[0], "1");
+    opened(workers - 1, &subs[1], "1");
+    opened(0, &subs[2], "2");
+    opened(0, &subs[4], "4");
+}
+
+static struct found ask(enum bh_lookup what, const struct bh_slice *names, size_t count) {
+    struct found f = {0};
+    bh_node_lookup(worker[0], what, names, count, on_found, &f, 6);
+    settle();
+    assert_int_equal(f.count, 1);
+    assert_int_equal(f.handle, 6);
+    assert_int_equal(f.error, 0);
+    assert_int_equal(f.users, count);
+    assert_int_equal(f.as_of, 123);
+    assert_true(f.uncertain);
+    return f;
+}
+
+static void own_connections_are_added_to_an_uncertain_answer(void **state) {
+    struct bh_slice users[] = {BH_SLICE("1"), BH_SLICE("2"), BH_SLICE("nobody")};
+    uncertain_up(3);
+    struct found f = ask(BH_LOOKUP_ONLINE, users, 3);
+    assert_int_equal(f.connections[0], 5);
+    assert_int_equal(f.connections[1], 1);
+    assert_int_equal(f.connections[2], 0);
+    f = ask(BH_LOOKUP_CONNECTIONS, users, 3);
+    assert_int_equal(f.connections[0], 5);
+    assert_int_equal(f.connections[1], 1);
+    assert_string_equal(f.text, "far/9/4 far/9/4 far/9/4 i1/7/0 i1/7/1 ");
+    node_down();
+}
+
+/* As in Redis, which does not know connections without a user. */
+static void of_tenants_only_connections_of_users_are_added(void **state) {
+    struct bh_slice tenant = BH_SLICE("7");
+    uncertain_up(1);
+    opened(0, &subs[3], "");
+    struct found f = ask(BH_LOOKUP_TENANTS, &tenant, 1);
+    assert_int_equal(f.connections[0], 3 + 4);
+    node_down();
+}
+
+static void an_uncertain_answer_in_flight_is_freed_by_the_stop(void **state) {
+    struct bh_slice user = BH_SLICE("1");
+    struct found f = {0};
+    uncertain_up(3);
+    bh_node_lookup(worker[0], BH_LOOKUP_ONLINE, &user, 1, on_found, &f, 6);
+    node_down();
+    assert_int_equal(f.count, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(counts_over_all_workers, up_3, node_teardown),
@@ -157,6 +236,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_bad_id_is_refused, up_1, node_teardown),
         cmocka_unit_test_setup_teardown(as_many_as_one_may_ask_for, up_1, node_teardown),
         cmocka_unit_test(the_tracker_is_asked),
+        cmocka_unit_test(own_connections_are_added_to_an_uncertain_answer),
+        cmocka_unit_test(of_tenants_only_connections_of_users_are_added),
+        cmocka_unit_test(an_uncertain_answer_in_flight_is_freed_by_the_stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

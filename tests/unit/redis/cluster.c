@@ -183,6 +183,7 @@ void on_found(void *ud, bh_handle handle, int error, const struct bh_presence *f
     for (size_t i = 0; i < count && i < 8; i++)
         a->counts[i] = found[i].count;
     a->count = count ? found[0].count : 0;
+    a->uncertain = count && found[0].uncertain;
     for (size_t i = 0; count && found[0].connections && i < found[0].count && i < 8; i++) {
         const struct bh_connection_info *c = &found[0].connections[i];
         snprintf(a->first[i].instance, sizeof a->first[i].instance, "%.*s",

@@ -94,7 +94,7 @@ void mend(struct instance *in);
 /* --- lookups --- */
 
 struct answer {
-    bool done;
+    bool done, uncertain; /* uncertain: the first name */
     int error;
     size_t names, count; /* count: of the first name */
     size_t counts[8];

@@ -26,6 +26,8 @@ static void test_classes(void **state) {
         {"WRONGPASS invalid username-password pair or user is disabled.", false, false},
         {"NOPERM this user has no permissions to access one of the channels", false, false},
         {"OOM command not allowed when used memory > 'maxmemory'.", false, false},
+        {"MISCONF Redis is configured to save RDB snapshots, but", true, false},
+        {"NOREPLICAS Not enough good replicas to write.", true, false},
         {"ERR max number of clients reached", false, false},
         {"DENIED Redis is running in protected mode", false, false},
         {"ERR unknown command", false, false},

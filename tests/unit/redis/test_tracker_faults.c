@@ -48,19 +48,19 @@ static void nothing_else_is_left(size_t live) {
 static void test_dead_instances_do_not_hold_back(void **state) {
     cl->tracking.lease_ms = SHORT_LEASE;
     struct instance *a = open_live(0, "a");
-    open_live(1, "b"); /* may send heartbeats, but not clean up */
+    struct instance *b = open_live(1, "b"); /* may send heartbeats, but not clean up */
     populate(a, "u", 3);
     come(a, "both", "acme");
     TICK_UNTIL(cl->loop, is_idle(a));
     assert_int_equal(in_tenant(a, "acme"), 4);
     struct bh_slice name = bh_tracker_name(&registration(a)->name);
     test_redis_do(&cl->redis, "SET ws:reaper:%b another", name.p, name.n);
-    registration(a)->name.len = 0; /* a's lookup link stays up, its registration dies */
+    registration(a)->name.len = 0; /* so it does not end its lease */
     a->tracker->vt->stop(a->tracker);
-    assert_int_equal(online(a, "u0"), 1);
-    TICK_UNTIL(cl->loop, online(a, "u0") == 0);
-    assert_int_equal(ask(a, BH_LOOKUP_CONNECTIONS, "both").count, 0);
-    assert_int_equal(in_tenant(a, "acme"), 0);
+    assert_int_equal(online(b, "u0"), 1);
+    TICK_UNTIL(cl->loop, online(b, "u0") == 0);
+    assert_int_equal(ask(b, BH_LOOKUP_CONNECTIONS, "both").count, 0);
+    assert_int_equal(in_tenant(b, "acme"), 0);
     assert_int_equal(keys("ws:connections:*"), 4);
 }
 
@@ -171,15 +171,15 @@ static void test_a_short_cut_raises_nothing(void **state) {
 
 /* The connections are in Redis under the old name and under the new one. */
 static void test_no_connection_counts_twice_in_a_restore(void **state) {
-    struct instance *a = open_live(0, "a");
+    struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
     populate(a, "u", 10);
     TICK_UNTIL(cl->loop, is_idle(a));
     cut(a);
     registration(a)->config.port = cl->redis.port;
     while (!is_live(a)) {
-        assert_int_equal(ask(a, BH_LOOKUP_CONNECTIONS, "u3").count, 1);
-        assert_int_equal(online(a, "u3"), 1);
-        assert_int_equal(in_tenant(a, "acme"), 10);
+        assert_int_equal(ask(b, BH_LOOKUP_CONNECTIONS, "u3").count, 1);
+        assert_int_equal(online(b, "u3"), 1);
+        assert_int_equal(in_tenant(b, "acme"), 10);
         bh_loop_tick(cl->loop, false);
     }
     TICK_UNTIL(cl->loop, is_idle(a) && keys("ws:tenants:*") == 1);
@@ -372,25 +372,55 @@ static void test_keys_of_users_are_removed(void **state) {
     each_has("u", 1200, false, 0);
 }
 
-static void test_a_full_redis(void **state) {
-    struct instance *a = open_live(0, "a");
+/* The instance that cannot register leaves its own connections to the node; what others registered
+ * before is answered. */
+static void check_partial(struct instance *in, const char *own, const char *of_other) {
+    struct answer a = ask(in, BH_LOOKUP_CONNECTIONS, own);
+    assert_true(a.uncertain);
+    assert_int_equal(a.count, 0);
+    a = ask(in, BH_LOOKUP_ONLINE, of_other);
+    assert_true(a.uncertain);
+    assert_int_equal(a.count, 1);
+    a = ask(in, BH_LOOKUP_TENANTS, "acme");
+    assert_true(a.uncertain);
+    assert_int_equal(a.count, 1);
+}
+
+static void reject_writes_and_go_on(const char *reject, const char *accept) {
+    struct instance *a = open_live(0, "a"), *b = open_live(1, "b");
+    const char *why;
     populate(a, "u", 10);
-    TICK_UNTIL(cl->loop, is_idle(a));
+    come(b, "other", "acme");
+    TICK_UNTIL(cl->loop, is_idle(a) && is_idle(b));
+    assert_false(ask(a, BH_LOOKUP_ONLINE, "u0").uncertain);
     int64_t errors = bh_metric_read(&bh_redis_metrics[BH_REDIS_TRACK_ERRORS]);
-    test_redis_do(&cl->redis, "CONFIG SET maxmemory 1");
+    test_redis_do(&cl->redis, reject);
     come(a, "new", "");
-    TICK_UNTIL(cl->loop, bh_metric_read(&bh_redis_metrics[BH_REDIS_TRACK_ERRORS]) >= errors + 3);
-    assert_true(inside(a)->failures >= 3);
-    assert_int_equal(online(a, "u0"), 1);
-    test_redis_do(&cl->redis, "CONFIG SET maxmemory 0");
-    TICK_UNTIL(cl->loop, is_idle(a));
+    TICK_UNTIL(cl->loop, inside(a)->failures >= 3);
+    assert_true(bh_metric_read(&bh_redis_metrics[BH_REDIS_TRACK_ERRORS]) >= errors + 3);
+    assert_int_equal(a->tracker->vt->ready(a->tracker, &why), 0);
+    check_partial(a, "u0", "other");
+    test_redis_do(&cl->redis, accept);
+    TICK_UNTIL(cl->loop, is_idle(a) && is_idle(b));
     settle(a);
+    assert_false(ask(a, BH_LOOKUP_ONLINE, "u0").uncertain);
+    assert_int_equal(online(a, "u0"), 1);
+}
+
+static void test_a_full_redis(void **state) {
+    reject_writes_and_go_on("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0");
+    struct instance *a = &cl->instances[0];
     assert_int_equal(inside(a)->failures, 0);
     assert_int_equal(online(a, "new"), 1);
     each_has("u", 10, true, 1);
     assert_int_equal(events("new", true), 1);
-    assert_int_equal(cl->event_count, 13);
-    nothing_else_is_left(1);
+    assert_int_equal(cl->event_count, 14);
+    nothing_else_is_left(2);
+}
+
+static void test_a_redis_without_its_replicas(void **state) {
+    reject_writes_and_go_on("CONFIG SET min-replicas-to-write 1",
+                            "CONFIG SET min-replicas-to-write 0");
 }
 
 static void test_a_forbidden_key(void **state) {
@@ -500,6 +530,7 @@ int main(void) {
         TEST(test_lost_in_part),
         TEST(test_keys_of_users_are_removed),
         TEST(test_a_full_redis),
+        TEST(test_a_redis_without_its_replicas),
         TEST(test_a_forbidden_key),
         TEST(test_a_key_of_another_type),
         TEST(test_twenty_thousand),

@@ -106,7 +106,7 @@ static void on_answer(void *ud, bh_handle handle, int error, const struct bh_rep
 }
 
 void bh_redis_lookup(const struct bh_redis_registration *r, struct bh_redis_link *link,
-                     enum bh_lookup what, const struct bh_slice *names, size_t count,
+                     bool complete, enum bh_lookup what, const struct bh_slice *names, size_t count,
                      bh_tracker_cb done, void *ud, bh_handle handle) {
     static const char *const words[] = {[BH_LOOKUP_ONLINE] = "online",
                                         [BH_LOOKUP_CONNECTIONS] = "connections",
@@ -124,5 +124,7 @@ void bh_redis_lookup(const struct bh_redis_registration *r, struct bh_redis_link
         bh_redis_call_key(call, what == BH_LOOKUP_TENANTS ? "tenant:" : "connections:", names[i]);
     bh_redis_call_arg(call, bh_slice_cstr(words[what]));
     bh_redis_call_int(call, (int64_t)bh_redis_gap_ms(r));
+    bh_redis_call_arg(call, bh_slice_cstr(r->config.instance));
+    bh_redis_call_arg(call, complete ? BH_SLICE("1") : BH_SLICE(""));
     bh_redis_call_send(call, link, on_answer, q, 0);
 }

@@ -26,6 +26,7 @@
 #include "bellhop/base/mem.h"
 #include "bellhop/core/node.h"
 #include "broker/shards.h"
+#include "link/errors.h"
 #include "link/metrics.h"
 #include "tracker/heartbeat.h"
 #include "tracker/lookup.h"
@@ -94,7 +95,9 @@ static void set_state(struct bh_redis_tracker *t, enum bh_redis_tracker_state st
         break;
     }
     bool rejected = t->failures > 0 && state != BH_TRACKER_DOWN;
-    atomic_store(&t->settled, state == BH_TRACKER_LIVE || rejected);
+    atomic_store(&t->standing, state == BH_TRACKER_LIVE ? BH_STANDING_COMPLETE
+                               : rejected               ? BH_STANDING_REJECTED
+                                                        : BH_STANDING_REGISTERING);
 }
 
 /* Redis has lost the registration: begin another one. */
@@ -116,7 +119,8 @@ static void on_failed(struct bh_redis_registration *r, const char *script, struc
     set_state(t, BH_TRACKER_WAITING);
     bh_warn_limited(
         "cannot track connections in Redis; registering them again", bh_kv_str("script", script),
-        bh_kv_slice("reason", why), bh_kv_int("attempt", t->failures),
+        bh_kv_slice("reason", why), bh_kv_str("hint", bh_redis_classify_error(why)->hint),
+        bh_kv_int("attempt", t->failures),
         bh_kv_int("next_attempt_ms", (int64_t)(t->pause.due_ms - bh_loop_now(r->link.loop))));
 }
 
@@ -305,7 +309,8 @@ static void lookup(struct bh_tracker *base, struct bh_worker *worker, enum bh_lo
                    bh_handle handle) {
     struct bh_redis_tracker *t = of(base);
     struct bh_redis_link *link = bh_redis_broker_link(t->broker, worker->index);
-    bh_redis_lookup(&t->registration, link, what, names, count, done, ud, handle);
+    bool complete = atomic_load(&t->standing) == BH_STANDING_COMPLETE;
+    bh_redis_lookup(&t->registration, link, complete, what, names, count, done, ud, handle);
 }
 
 static void on_ended(void *ud, bh_handle handle, int error, const struct bh_reply *reply) {}
@@ -326,7 +331,7 @@ static void stop(struct bh_tracker *base) {
 /* A Redis that rejects writes still delivers messages: no reason to send clients elsewhere. */
 static int ready(const struct bh_tracker *base, const char **why) {
     struct bh_redis_tracker *t = of((struct bh_tracker *)base);
-    if (atomic_load(&t->settled))
+    if (atomic_load(&t->standing) != BH_STANDING_REGISTERING)
         return 0;
     *why = "connections are being registered in Redis";
     return BH_EUNAVAIL;

@@ -6,6 +6,13 @@
 #include "tracker/changes.h"
 #include "tracker/reap.h"
 
+/* What Redis has of the connections of this instance. */
+enum bh_redis_standing {
+    BH_STANDING_REGISTERING, /* some may be missing */
+    BH_STANDING_REJECTED,    /* some are missing, because Redis rejects the writes */
+    BH_STANDING_COMPLETE,    /* all, but for what is being written */
+};
+
 struct bh_redis_tracker {
     struct bh_tracker base;
     struct bh_tracker_sink sink;
@@ -18,7 +25,7 @@ struct bh_redis_tracker {
     struct bh_redis_reap reap;
     struct bh_redis_audit audit;
 
-    atomic_bool settled; /* LIVE, or Redis rejects the writes: for any thread */
+    atomic_int standing; /* enum bh_redis_standing: for any thread */
     unsigned failures;   /* registrations in a row that ended before they became LIVE */
     struct bh_timer pause;
     struct bh_defer restore; /* calls sink.on_restore, which no verb may do */
