@@ -6,6 +6,6 @@
 
 extern const struct bh_redis_script bh_redis_script_heartbeat, bh_redis_script_track,
     bh_redis_script_presence, bh_redis_script_tenants, bh_redis_script_reap, bh_redis_script_lookup,
-    bh_redis_script_audit;
+    bh_redis_script_audit, bh_redis_script_namesakes;
 
 #endif

@@ -59,6 +59,7 @@ static void end_registration(struct bh_redis_tracker *t) {
     bh_redis_tenants_clear(&t->tenants);
     bh_redis_reap_clear(&t->reap);
     bh_redis_audit_clear(&t->audit);
+    bh_redis_namesakes_clear(&t->namesakes);
 }
 
 static uint64_t pause_ms(const struct bh_redis_tracker *t) {
@@ -187,6 +188,7 @@ static void do_duties(struct bh_redis_tracker *t, const struct bh_redis_heartbea
     if (h->living && !t->more_due)
         bh_redis_departed_trim(&t->departed, t->heartbeat.sent_ms);
     bh_redis_audit_step(&t->audit);
+    bh_redis_namesakes_step(&t->namesakes);
 }
 
 static void on_heartbeat(void *ud, bh_handle handle, int error, const struct bh_reply *reply) {
@@ -359,6 +361,7 @@ static void compose(struct bh_redis_tracker *t) {
     r->on_failed = on_failed;
     t->departed.registration = r;
     t->audit.registration = r;
+    t->namesakes.registration = r;
     bh_redis_reap_init(&t->reap, r);
     t->changes.registration = r;
     t->changes.departed = &t->departed;

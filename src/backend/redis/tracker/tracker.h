@@ -4,6 +4,7 @@
 
 #include "tracker/audit.h"
 #include "tracker/changes.h"
+#include "tracker/namesakes.h"
 #include "tracker/reap.h"
 
 /* What Redis has of the connections of this instance. */
@@ -24,6 +25,7 @@ struct bh_redis_tracker {
     struct bh_redis_departed departed;
     struct bh_redis_reap reap;
     struct bh_redis_audit audit;
+    struct bh_redis_namesakes namesakes;
 
     atomic_int standing; /* enum bh_redis_standing: for any thread */
     unsigned failures;   /* registrations in a row that ended before they became LIVE */
