@@ -43,7 +43,7 @@ local json = bh.json
 
 local pusher = {}
 
-local HEARTBEAT = 5
+local HEARTBEAT = 2
 local PROTOCOL_MIN, PROTOCOL_MAX = 5, 7
 local REFUSALS = {
     unknown_app = { 4001, "Unknown app key" },
@@ -194,7 +194,7 @@ end
 local function membership(conn, state, channel)
     local member = state.channels[channel]
     if type(member) ~= "table" then return nil end
-    return { app = state.app, channel = channel, user = member.user, info = member.info, conn = conn.id }
+    return { app = state.app, channel = channel, user = member.user, info = member.info, conn = conn.id, of = conn }
 end
 
 -- All members, as JSON.
@@ -209,7 +209,10 @@ end
 
 -- The data of subscription_succeeded; nil when the subscription was refused.
 local function join_presence(conn, state, app, channel)
+    local member = state.channels[channel]
+    member.joining = true
     local infos, why = channels.join(membership(conn, state, channel), app.presence_members)
+    member.joining = nil
     if infos then return presence_data(infos) end
     state.channels[channel] = nil
     conn:unsubscribe(wire.topic(app.id, channel))

@@ -278,6 +278,58 @@ describe("Pusher clients of two instances", function()
         wait_answer(b, "/apps/7/channels/presence-f/users", '{"users":[]}')
     end)
 
+    -- Members m1..mN on both instances, who have heard of each other.
+    local function members_of(channel, n)
+        local clients = {}
+        for i = 1, n do
+            clients[i] = connect(i % 2 == 0 and a or b)
+            subscribe(clients[i], channel, "m" .. i)
+            for j = 1, i - 1 do assert.are.equal(member("added", channel, "m" .. i), clients[j]:recv()) end
+        end
+        return clients
+    end
+
+    local function join_whole(d, channel, user, count)
+        local client = connect(d)
+        local answer = subscribe(client, channel, user)
+        assert.truthy(answer:find(('\\"count\\":%d,'):format(count), 1, true), answer)
+        return client
+    end
+
+    local function all_hear(clients, frame)
+        for _, client in ipairs(clients) do
+            assert.are.equal(frame, client:recv())
+            hears_nothing(client)
+        end
+    end
+
+    it("hear of nobody whom they know, and get whole lists, after Redis lost all data", function()
+        local N = 12
+        local clients = members_of("presence-w", N)
+        for i, how in ipairs {"flush", "restart"} do
+            if how == "flush" then
+                server:call "FLUSHALL"
+                table.remove(clients):close()
+            else
+                server:kill()
+                table.remove(clients):close()
+                server:restart()
+                for _, d in ipairs {a, b} do d:wait_ready() end
+            end
+            all_hear(clients, member("removed", "presence-w", "m" .. N + 1 - i))
+            server:call "FLUSHALL"
+            for _, d in ipairs {a, b} do
+                local new = join_whole(d, "presence-w", "new", N + 1 - i)
+                all_hear(clients, member("added", "presence-w", "new"))
+                new:close()
+                all_hear(clients, member("removed", "presence-w", "new"))
+            end
+        end
+        for _, d in ipairs {a, b} do assert.is_nil(d:log():find("level=error", 1, true)) end
+        for _, client in ipairs(clients) do client:close() end
+        wait_answer(a, "/apps/7/channels/presence-w/users", '{"users":[]}')
+    end)
+
     it("see members leave when an instance stops or is killed", function()
         local alice = connect(a)
         subscribe(alice, "presence-k", "alice")

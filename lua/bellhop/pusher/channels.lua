@@ -1,8 +1,12 @@
 -- bellhop.pusher.channels - presence members and subscription counts of channels, over all workers and instances.
 --
 -- The channels of a connection are in conn.vars.pusher.channels, {name = true or {user =, info =}}. This is the source
--- of truth; the store (Redis, or bh.shared without Redis) follows it. After a failed write, a reload, or data loss in
--- Redis, the next heartbeat writes everything again.
+-- of truth; the store (Redis, or bh.shared without Redis) follows it. After a failed write or a reload, the next heartbeat
+-- writes everything again.
+--
+-- When Redis has lost data, each worker restores its members at once and without announcements, because clients know
+-- them. Until all workers have done so, the store returns "lost": joins and lists wait, so that they are whole; a leave
+-- is noted, its member is restored with the others, and leaves afterwards, so that it is announced.
 --
 -- When two instances announce at the same time that a user joins and leaves, either event may arrive last. So after an
 -- announcement the store is read again, and the announcement is corrected if it is no longer true: the last event that
@@ -18,6 +22,7 @@ local channels = {}
 local FLUSH_AFTER = 0.1
 local RETRY_AFTER = 0.2
 local CORRECTIONS = 5
+local WAIT, POLL = 9, 0.2 -- for a store that has lost data; script.hook_timeout is 10
 
 local url = bh.config "redis.url"
 local has_redis = type(url) == "table" and #url > 0 or type(url) == "string" and url ~= ""
@@ -27,11 +32,40 @@ local app_ids = {}
 local retired = false
 local out_of_sync = true -- the store may differ from the connections
 local touched, flushing = {}, false
+local recovering = false
+local departed = {} -- by key_of: members who have left, and may still be in the store
 
-channels.users = store.users
-channels.user_counts = store.user_counts
-channels.subscriptions = store.channels
 channels.put_cache, channels.get_cache = store.put_cache, store.get_cache
+
+local function key_of(m) return table.concat({ m.app, m.channel, m.user, m.conn }, "\0") end
+
+-- --- a store that has lost data ---
+
+local recover
+
+local function start_recovery()
+    if recovering or retired then return end
+    recovering = true
+    if bh.spawn(recover) then return end
+    recovering, out_of_sync = false, true
+end
+
+-- Calls fn until the store has all members again; nil and why when that takes too long.
+local function when_whole(fn, ...)
+    for _ = 0, WAIT, POLL do
+        if not recovering then
+            local result, more = fn(...)
+            if result ~= "lost" then return result, more end
+            start_recovery()
+        end
+        bh.sleep(POLL)
+    end
+    return nil, "try again later"
+end
+
+function channels.users(...) return when_whole(store.users, ...) end
+function channels.user_counts(...) return when_whole(store.user_counts, ...) end
+function channels.subscriptions(...) return when_whole(store.channels, ...) end
 
 -- --- events of members ---
 
@@ -53,7 +87,7 @@ local function announce(m, info, except)
     for _ = 1, CORRECTIONS do
         local ok, why = publish(m, info, except)
         local now
-        if ok then now, why = store.info(m.app, m.channel, m.user) end
+        if ok then now, why = when_whole(store.info, m.app, m.channel, m.user) end
         if now == nil then
             bh.log.warn("cannot announce a member of a presence channel", { channel = m.channel, why = why })
             return
@@ -65,9 +99,9 @@ end
 
 -- --- joining and leaving ---
 
--- m: app, channel, user, info, conn. Returns the infos of all users in the channel, or nil and why ("full").
+-- m: app, channel, user, info, conn, of (the connection). Returns the infos of all users in the channel, or nil and why ("full").
 function channels.join(m, max)
-    local result, infos = store.join(m, max)
+    local result, infos = when_whole(store.join, m, max)
     if not result then
         out_of_sync = true -- Redis may have executed it
         return nil, infos
@@ -79,12 +113,18 @@ end
 
 function channels.leave(m)
     if retired then return end
+    local key = key_of(m)
+    departed[key] = m
+    if recovering then return end
     local left, why = store.leave(m)
-    if left == nil then
+    if left == "lost" then
+        start_recovery()
+    elseif left == nil then
         out_of_sync = true
         bh.log.warn("cannot remove a member of a presence channel; trying again", { channel = m.channel, why = why })
-    elseif left then
-        announce(m, false)
+    else
+        departed[key] = nil
+        if left then announce(m, false) end
     end
 end
 
@@ -136,6 +176,7 @@ local function collect(app_id, members)
                 if type(member) ~= "table" then return end
                 members[#members + 1] = {
                     app = app_id, channel = channel, user = member.user, info = member.info, conn = conn.id, of = conn,
+                    joining = member.joining,
                 }
             end)
         end
@@ -143,53 +184,98 @@ local function collect(app_id, members)
     return counts
 end
 
+-- Collects the members of all apps, and writes the counts.
+local function collect_all()
+    local members = {}
+    for _, app_id in ipairs(app_ids) do
+        local ok, why = store.put_counts(app_id, collect(app_id, members), true)
+        if not ok then return nil, why end
+    end
+    return members
+end
+
 local function is_member(m)
-    local mine = not m.of.closed and m.of.vars.pusher
+    local mine = m.of and not m.of.closed and m.of.vars.pusher
     return mine and mine.channels[m.channel] ~= nil
 end
 
 -- Writes the state of this worker to the store. The store is read first, and connections change before the store: an
--- entry that no connection has by now is removed.
+-- entry that no connection has by now is removed. Returns true, "lost", or nil and why.
 local function sync()
     local registered, why = store.registered()
     if not registered then return nil, why end
-    local members = {}
-    for _, app_id in ipairs(app_ids) do
-        local ok
-        ok, why = store.put_counts(app_id, collect(app_id, members), true)
-        if not ok then return nil, why end
-    end
+    local members
+    members, why = collect_all()
+    if not members then return nil, why end
     if not has_redis then return true end
+    for key in pairs(departed) do
+        if not registered[key] then departed[key] = nil end
+    end
     for _, m in ipairs(members) do
-        local entry = store.entry(m)
-        if not registered[entry] and is_member(m) then
+        local key = key_of(m)
+        if not registered[key] and is_member(m) then
             local result
             result, why = store.join(m, math.maxinteger)
-            if not result then return nil, why end
+            if not result or result == "lost" then return result, why end
             if not is_member(m) then
                 channels.leave(m)
             elseif result == "first" then
                 announce(m, m.info)
             end
         end
-        registered[entry] = nil
+        registered[key] = nil
     end
     for _, m in pairs(registered) do channels.leave(m) end
     return true
 end
 
+-- Writes all members that clients know of to a store that has lost data, those who have left included. One who is joining
+-- has not been announced.
+local function restore()
+    local members, why = collect_all()
+    if not members then return nil, why end
+    local known = {}
+    for _, m in ipairs(members) do
+        if not m.joining then known[#known + 1] = m end
+    end
+    for _, m in pairs(departed) do
+        if m.info then known[#known + 1] = m end
+    end
+    return store.restore(known)
+end
+
+-- Restores the members of this worker, and waits for the other workers.
+function recover()
+    local state = "lost"
+    while not retired and (state == "lost" or state == "waiting") do
+        local next_state, why = (state == "lost" and restore or store.heartbeat)(app_ids)
+        if next_state == nil then
+            bh.log.warn("cannot restore the members of presence channels; trying again", { why = why })
+        end
+        state = next_state or "lost"
+        if state ~= "ok" then bh.sleep(RETRY_AFTER) end
+    end
+    recovering = false
+    out_of_sync = out_of_sync or state == "new"
+    local leaving = departed
+    departed = {}
+    for _, m in pairs(leaving) do
+        if not is_member(m) then channels.leave(m) end
+    end
+end
+
 -- Runs periodically in each worker.
 function channels.heartbeat()
-    if retired then return end
-    local unknown, why = store.heartbeat(app_ids)
-    if unknown == nil then
+    if retired or recovering then return end
+    local state, why = store.heartbeat(app_ids)
+    if state == nil then
         out_of_sync = true
-    elseif unknown or out_of_sync then
+    elseif state == "ok" and out_of_sync or state == "new" then
         out_of_sync = false
-        local ok
-        ok, why = sync()
-        out_of_sync = out_of_sync or not ok
+        state, why = sync()
+        out_of_sync = out_of_sync or state ~= true
     end
+    if state == "lost" then return start_recovery() end
     if not why then why = select(2, store.remove_dead(function(m) announce(m, false) end)) end
     if why then bh.log.warn("presence channels are not up to date", { why = why }) end
 end

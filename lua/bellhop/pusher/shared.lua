@@ -11,7 +11,7 @@ local worker, workers = 1, 1
 
 function store.start(ctx) worker, workers = ctx.worker, ctx.workers end
 
-function store.heartbeat() return false end
+function store.heartbeat() return "ok" end
 function store.registered() return {} end
 function store.remove_dead() end
 function store.retire() end
