@@ -330,6 +330,44 @@ describe("Pusher clients of two instances", function()
         wait_answer(a, "/apps/7/channels/presence-w/users", '{"users":[]}')
     end)
 
+    it("keep the truth when Redis restarts from an older snapshot", function()
+        local clients = members_of("presence-s", 6)
+        local gone = table.remove(clients)
+        assert(server:call "SAVE")
+        gone:close()
+        for _, client in ipairs(clients) do
+            assert.are.equal(member("removed", "presence-s", "m6"), client:recv())
+        end
+        local later = join_whole(b, "presence-s", "later", 6)
+        for _, client in ipairs(clients) do assert.are.equal(member("added", "presence-s", "later"), client:recv()) end
+        server:kill()
+        clients[5]:close()
+        server:restart()
+        for _, d in ipairs {a, b} do d:wait_ready() end
+        table.remove(clients)
+        clients[5] = later
+        all_hear(clients, member("removed", "presence-s", "m5"))
+        local new = join_whole(a, "presence-s", "new", 6)
+        all_hear(clients, member("added", "presence-s", "new"))
+        wait_answer(b, "/apps/7/channels/presence-s/users",
+            '{"users":[{"id":"later"},{"id":"m1"},{"id":"m2"},{"id":"m3"},{"id":"m4"},{"id":"new"}]}')
+        os.remove(server.dir .. "/dump.rdb")
+        for _, client in ipairs(clients) do client:close() end
+        new:close()
+        wait_answer(a, "/apps/7/channels/presence-s/users", '{"users":[]}')
+    end)
+
+    it("do not leave because Redis was away for longer than the lease", function()
+        local clients = members_of("presence-p", 4)
+        server:call("CLIENT", "PAUSE", tostring((LEASE + 1) * 1000))
+        server:call "PING" -- answered after the pause
+        local new = join_whole(a, "presence-p", "new", 5)
+        all_hear(clients, member("added", "presence-p", "new"))
+        clients[5] = new
+        for _, client in ipairs(clients) do client:close() end
+        wait_answer(a, "/apps/7/channels/presence-p/users", '{"users":[]}')
+    end)
+
     it("see members leave when an instance stops or is killed", function()
         local alice = connect(a)
         subscribe(alice, "presence-k", "alice")

@@ -102,10 +102,14 @@ local HEAD_KEYS = { key "leases", key "known", key "dead", key "loss" }
 
 local function append(list, more) return table.move(more or {}, 1, #(more or {}), #list + 1, list) end
 
+local function eval(script, keys, args)
+    return redis.eval(script, append({ table.unpack(HEAD_KEYS) }, keys),
+        append({ holder, lease, writes, loss, holders, HOLD_MS }, args))
+end
+
 -- Returns a status and what the script returns; nil and why.
 local function run(script, keys, args)
-    local answer, why = redis.eval(script, append({ table.unpack(HEAD_KEYS) }, keys),
-        append({ holder, lease, writes, loss, holders, HOLD_MS }, args))
+    local answer, why = eval(script, keys, args)
     if not answer then return nil, why end
     local status, known_writes, all, id = table.unpack(answer, 1, 4)
     if status ~= LOST then -- answers of concurrent calls may come in another order
@@ -145,7 +149,7 @@ return answer(OK, { new and 1 or 0, redis.call('HGETALL', infos) })
 -- KEYS: connections and infos of the channel, entries of the holder.
 -- ARGV: user, connection, entry, and another holder to remove its entry only if it is dead.
 -- Returns -1 when that holder is alive, 1 when the user has left the channel, else 0.
-local LEAVE = GUARD .. [[
+local REMOVE = [[
 local conns, infos, entries = KEYS[5], KEYS[6], KEYS[7]
 local user, conn, entry, other = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 local ends = other and redis.call('ZSCORE', leases, other)
@@ -157,6 +161,7 @@ if redis.call('ZLEXCOUNT', conns, '[' .. user .. '\0', '(' .. user .. '\1') > 0 
 redis.call('HDEL', infos, user)
 return answer(OK, 1)
 ]]
+local LEAVE, REMOVE_OLD = GUARD .. REMOVE, HEAD .. REMOVE
 
 -- KEYS: infos of the channel.
 local USERS = GUARD .. "return answer(OK, redis.call('HGETALL', KEYS[5]))"
@@ -293,33 +298,6 @@ function store.heartbeat(app_ids)
     return STATES[status]
 end
 
-local function write_members(members, from, to)
-    local commands = {}
-    for i = from, to do
-        local m = members[i]
-        local keys = keys_of(m, holder)
-        commands[#commands + 1] = { "ZADD", keys[1], 0, m.user .. "\0" .. m.conn }
-        commands[#commands + 1] = { "HSETNX", keys[2], m.user, m.info }
-        commands[#commands + 1] = { "SADD", keys[3], entry_of(m) }
-    end
-    local results, why = redis.pipeline(commands)
-    return failure(results, why)
-end
-
--- Writes all members of this worker after a loss. Returns "lost" (there was another one), "waiting" or "ok"; nil and why.
-function store.restore(members)
-    local status, why, id = run(STATE)
-    if not status then return nil, why end
-    if status ~= LOST then return STATES[status] end
-    for from = 1, #members, CHUNK do
-        why = write_members(members, from, math.min(from + CHUNK - 1, #members))
-        if why then return nil, why end
-    end
-    status, why = run(RETURNED, nil, { id })
-    if not status then return nil, why end
-    return STATES[status]
-end
-
 -- Marks this worker as dead, before it stops.
 function store.retire(app_ids)
     local commands = { { "ZADD", key "leases", 0, holder }, { "HDEL", key "known", holder } }
@@ -334,6 +312,46 @@ function store.registered()
     local entries = {}
     for _, entry in ipairs(list) do entries[entry] = member_of(entry) end
     return entries
+end
+
+local function write_members(members, from, to)
+    local commands = {}
+    for i = from, to do
+        local m = members[i]
+        local keys = keys_of(m, holder)
+        commands[#commands + 1] = { "ZADD", keys[1], 0, m.user .. "\0" .. m.conn }
+        commands[#commands + 1] = { "HSETNX", keys[2], m.user, m.info }
+        commands[#commands + 1] = { "SADD", keys[3], entry_of(m) }
+    end
+    local results, why = redis.pipeline(commands)
+    return failure(results, why)
+end
+
+-- Members that have left since the snapshot that Redis has loaded.
+local function remove_old(members)
+    local old, why = store.registered()
+    if not old then return why end
+    for _, m in ipairs(members) do old[entry_of(m)] = nil end
+    for entry, m in pairs(old) do
+        local ok
+        ok, why = eval(REMOVE_OLD, keys_of(m, holder), { m.user, m.conn, entry })
+        if not ok then return why end
+    end
+end
+
+-- Writes all members of this worker after a loss. Returns "lost" (there was another one), "waiting" or "ok"; nil and why.
+function store.restore(members)
+    local status, why, id = run(STATE)
+    if not status then return nil, why end
+    if status ~= LOST then return STATES[status] end
+    why = remove_old(members)
+    for from = 1, #members, CHUNK do
+        why = why or write_members(members, from, math.min(from + CHUNK - 1, #members))
+    end
+    if why then return nil, why end
+    status, why = run(RETURNED, nil, { id })
+    if not status then return nil, why end
+    return STATES[status]
 end
 
 local function remove_one(dead, on_left)
