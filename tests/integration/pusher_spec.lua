@@ -303,7 +303,7 @@ describe("Pusher clients of two instances", function()
         end
     end
 
-    it("hear of nobody whom they know, and get whole lists, after Redis lost all data", function()
+    it("get whole lists, and hear of no member they know, after Redis lost all data", function()
         local N = 12
         local clients = members_of("presence-w", N)
         for i, how in ipairs {"flush", "restart"} do

@@ -159,8 +159,8 @@ static void uncertain_lookup(struct bh_tracker *t, struct bh_worker *w, enum bh_
     struct bh_slice instance = test_exact(BH_SLICE("far")), tenant = test_exact(BH_SLICE("9"));
     struct bh_connection_info infos[3];
     for (size_t i = 0; i < COUNT(infos); i++)
-        infos[i] = (struct bh_connection_info){instance, tenant, subs[4].s.number,
-                                               subs[4].s.opened_at};
+        infos[i] =
+            (struct bh_connection_info){instance, tenant, subs[4].s.number, subs[4].s.opened_at};
     for (size_t u = 0; u < count; u++)
         found[u] = (struct bh_presence){
             u ? 0 : COUNT(infos), what == BH_LOOKUP_CONNECTIONS ? infos : NULL, .uncertain = true};

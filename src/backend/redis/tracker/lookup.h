@@ -6,8 +6,8 @@
 #include "bellhop/core/tracker.h"
 #include "tracker/registration.h"
 
-/* As bh_tracker_vt.lookup, over the link of the worker that asks; NULL: it has none. complete: Redis
- * has all connections of this instance. Of r only what does not change is used. Thread: the
+/* As bh_tracker_vt.lookup, over the link of the worker that asks; NULL: it has none. complete:
+ * Redis has all connections of this instance. Of r only what does not change is used. Thread: the
  * worker's. */
 void bh_redis_lookup(const struct bh_redis_registration *r, struct bh_redis_link *link,
                      bool complete, enum bh_lookup what, const struct bh_slice *names, size_t count,
