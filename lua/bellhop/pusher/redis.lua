@@ -33,6 +33,7 @@ local CHUNK = 200
 local HOLD_MS = 8000 -- what a holder needs to return: the back-off of its link, and a heartbeat
 local DEAD_S = 86400
 local holder, lease
+local retired = false
 local writes, holders, loss = 0, 1, 0 -- writes of this holder, holders when all were there, the last loss; as known here
 
 local function key(...) return PREFIX .. table.concat({ ... }, ":") end
@@ -112,7 +113,7 @@ local function run(script, keys, args)
     local answer, why = eval(script, keys, args)
     if not answer then return nil, why end
     local status, known_writes, all, id = table.unpack(answer, 1, 4)
-    if status ~= LOST then -- answers of concurrent calls may come in another order
+    if status ~= LOST and not retired then -- answers of concurrent calls may come in another order
         local counts_on = status ~= NEW and id == loss
         writes = counts_on and math.max(writes, known_writes) or known_writes
         holders, loss = all, math.max(loss, id)
@@ -298,8 +299,9 @@ function store.heartbeat(app_ids)
     return STATES[status]
 end
 
--- Marks this worker as dead, before it stops.
+-- Marks this worker as dead, before it stops. Then it no longer finds a loss.
 function store.retire(app_ids)
+    retired, writes = true, 0
     local commands = { { "ZADD", key "leases", 0, holder }, { "HDEL", key "known", holder } }
     for _, id in ipairs(app_ids) do commands[#commands + 1] = { "DEL", key("n", id, holder) } end
     return redis.pipeline(commands)
