@@ -5,6 +5,7 @@
 #include "node_internal.h"
 
 #include "bellhop/base/crypto.h"
+#include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 #include "metrics.h"
 
@@ -73,6 +74,7 @@ struct bh_worker *bh_node_add_worker(struct bh_node *n, struct bh_loop *loop,
     bh_slots_init(&w->subscribers);
     bh_slots_init(&w->ops);
     bh_node_track_init(w);
+    bh_node_settle_init(w);
     n->workers[n->worker_count++] = w;
     return w;
 }
@@ -89,8 +91,10 @@ void bh_node_stop(struct bh_node *n) {
     n->tracker->vt->stop(n->tracker);
     n->broker->vt->stop(n->broker);
     atomic_store(&n->stopped, true);
-    for (unsigned i = 0; i < n->worker_count; i++)
+    for (unsigned i = 0; i < n->worker_count; i++) {
         bh_node_track_stop(n->workers[i]);
+        bh_node_settle_stop(n->workers[i]);
+    }
     bh_interest_map_stop(&n->interest);
 }
 
@@ -132,10 +136,22 @@ struct bh_mailbox *bh_node_bus(struct bh_node *n) {
 }
 
 int bh_node_ready(const struct bh_node *n, const char **why) {
+    if (bh_node_is_stopping(n)) {
+        *why = "the instance is shutting down";
+        return BH_EUNAVAIL;
+    }
     int error = n->broker->vt->ready(n->broker, why);
     if (!error && n->tracker->vt->ready)
         error = n->tracker->vt->ready(n->tracker, why);
     return error;
+}
+
+void bh_node_set_stopping(struct bh_node *n) {
+    atomic_store_explicit(&n->stopping, true, memory_order_relaxed);
+}
+
+bool bh_node_is_stopping(const struct bh_node *n) {
+    return atomic_load_explicit(&n->stopping, memory_order_relaxed);
 }
 
 int64_t bh_node_connection_count(const struct bh_node *n) {

@@ -1,5 +1,6 @@
 /* node_internal.h - the node's insides, shared by the node_*.c files. Calls go one way: node ->
- * offline -> publish -> {deliver, lookup}, and {node, open} -> track. */
+ * offline -> publish -> {deliver, lookup}, settle -> publish, node -> settle, and {node, open} ->
+ * track. */
 #ifndef BELLHOP_SRC_CORE_NODE_INTERNAL_H
 #define BELLHOP_SRC_CORE_NODE_INTERNAL_H
 
@@ -26,7 +27,9 @@ struct bh_node {
     unsigned worker_count;
     /* Worker thread: a message that reached no socket on any instance; `attempt` as published. */
     void (*on_unreached)(struct bh_worker *w, struct bh_message *m, unsigned attempt);
+    unsigned settled; /* workers that have told so; bus only */
     atomic_llong connections;
+    atomic_bool stopping;
     atomic_bool stopped; /* mails in flight are only freed, nothing completes any more */
 };
 
@@ -64,6 +67,18 @@ void bh_node_track_init(struct bh_worker *w);
 void bh_node_track_stop(struct bh_worker *w);
 /* Bus thread: starts the tracker. */
 int bh_node_track_start(struct bh_node *n);
+
+/* node_publish.c, for bh_node_settle. The results of publishes that wait for their echo are held
+ * back; and released: proven, as usual, else with BH_EIO. */
+void bh_node_hold_echoes(struct bh_worker *w);
+void bh_node_release_echoes(struct bh_worker *w, bool proven);
+/* Whether the broker has not confirmed one of those that are held. */
+bool bh_node_holds_echo(const struct bh_worker *w);
+
+/* node_settle.c */
+void bh_node_settle_init(struct bh_worker *w);
+/* No thread runs any more, but the loops exist. */
+void bh_node_settle_stop(struct bh_worker *w);
 
 /* node_offline.c, as on_unreached. */
 void bh_node_offline(struct bh_worker *w, struct bh_message *m, unsigned attempt);

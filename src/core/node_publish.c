@@ -3,8 +3,11 @@
  * Each publish is an operation in the worker's slots until its result is reported. One with an
  * idempotency id goes to the bus first: only the bus knows the seen ids, and it delivers to all
  * local workers itself. If the broker then fails, the id stays "delivered but not published", so
- * that a repetition reaches the other instances and does not reach the local sockets twice. Thread:
- * the worker's, except on_bus_msg_at_bus and what it calls. */
+ * that a repetition reaches the other instances and does not reach the local sockets twice.
+ *
+ * When the instance stops (node_settle.c), a result that counts on an echo waits for one more
+ * report: that the echo has come back. Thread: the worker's, except on_bus_msg_at_bus and what it
+ * calls. */
 #include "node_internal.h"
 
 #include "bellhop/base/error.h"
@@ -32,6 +35,8 @@ struct op {
     int64_t local, receivers;      /* sockets of this instance; instances that the broker reached */
     bool rechecked;                /* the tracker is asked a second time */
     struct bh_timer recheck_timer; /* until then */
+    bool held;                     /* until its echo has come back; counted in `expected` */
+    struct bh_list parked;         /* in the worker's list before it starts; else not initialized */
 };
 
 static void discard(struct bh_op *head) {
@@ -215,10 +220,14 @@ static void ask_tracker(struct op *op) {
     bh_node_lookup(op->worker, BH_LOOKUP_ONLINE, &user, 1, on_lookup, op->worker, op->op.self);
 }
 
+static bool is_waiting(const struct op *op) {
+    return !op->fan_out_known || !op->brokered || op->reported < op->expected;
+}
+
 static void maybe_finish(struct op *op) {
     struct bh_worker *w = op->worker;
     const struct bh_topic *topic = &op->publish.topic;
-    if (!op->fan_out_known || !op->brokered || op->reported < op->expected)
+    if (is_waiting(op))
         return;
     if (op->local == 0 && op->receivers > 0 && topic->kind == BH_TOPIC_USER &&
         bh_hooks_has(w->hooks, BH_HOOK_OFFLINE)) {
@@ -314,10 +323,23 @@ static struct bh_message *make_message(struct op *op, enum bh_message_kind kind)
     return m;
 }
 
+/* While the instance stops. True: it starts later. */
+static bool avoid_echo(struct op *op) {
+    struct bh_settle *settle = &op->worker->settle;
+    if (settle->state == BH_SETTLE_WAITING) {
+        bh_list_append(&settle->parked, &op->parked);
+        return true;
+    }
+    op->plan = bh_strategy_plan(BH_STRATEGY_LOCAL_FIRST, op->worker->node->broker->vt->shared);
+    return false;
+}
+
 static void start(struct op *op, enum bh_message_kind kind) {
     struct bh_node *n = op->worker->node;
     enum bh_strategy strategy = (enum bh_strategy)op->publish.strategy;
     op->plan = bh_strategy_plan(strategy ? strategy : n->config.strategy, n->broker->vt->shared);
+    if (counts_only(op->plan) && op->worker->settle.state != BH_SETTLE_NOT && avoid_echo(op))
+        return;
     if (op->publish.id_len == 0) {
         bh_id_unique(op->publish.id);
         op->publish.id_len = BH_UNIQUE_ID_LEN;
@@ -393,4 +415,67 @@ void bh_node_disconnect(struct bh_worker *w, struct bh_slice user, unsigned code
     op->publish.strategy = BH_STRATEGY_LOCAL_FIRST; /* the default may be `local` */
     bh_bytes_free(&payload);
     start(op, BH_MESSAGE_DISCONNECT);
+}
+
+/* --- while the instance stops --- */
+
+/* NULL for an operation that is no publish, or has not started. */
+static struct op *next_started(const struct bh_worker *w, uint32_t *cursor) {
+    struct bh_op *head;
+    while ((head = bh_slots_next(&w->ops, cursor))) {
+        struct op *op = BH_CONTAINER_OF(head, struct op, op);
+        if (head->discard == discard && op->message)
+            return op;
+    }
+    return NULL;
+}
+
+void bh_node_hold_echoes(struct bh_worker *w) {
+    uint32_t cursor = 0;
+    struct op *op;
+    while ((op = next_started(w, &cursor))) {
+        if (!counts_only(op->plan) || !is_waiting(op))
+            continue;
+        op->held = true;
+        op->expected++;
+    }
+}
+
+bool bh_node_holds_echo(const struct bh_worker *w) {
+    uint32_t cursor = 0;
+    struct op *op;
+    while ((op = next_started(w, &cursor)))
+        if (op->held && !op->brokered)
+            return true;
+    return false;
+}
+
+static void release_held(struct op *op, bool proven) {
+    op->held = false;
+    if (!proven) {
+        fail(op, BH_EIO, "this instance stops, and the message has not come back from Redis");
+        return;
+    }
+    op->reported++;
+    maybe_finish(op);
+}
+
+void bh_node_release_echoes(struct bh_worker *w, bool proven) {
+    uint32_t cursor = 0;
+    struct bh_list *node;
+    struct op *op;
+    while ((op = next_started(w, &cursor)))
+        if (op->held)
+            release_held(op, proven);
+    while ((node = bh_list_shift(&w->settle.parked)))
+        start(BH_CONTAINER_OF(node, struct op, parked), BH_MESSAGE_DATA);
+}
+
+bool bh_node_is_publishing(const struct bh_worker *w) {
+    uint32_t cursor = 0;
+    struct op *op;
+    while ((op = next_started(w, &cursor)))
+        if (!op->brokered)
+            return true;
+    return false;
 }

@@ -47,6 +47,11 @@ struct bh_broker_vt {
     /* Bus thread. True when the topic is live at once; else on_subscribed follows. */
     bool (*subscribe)(struct bh_broker *b, struct bh_slice topic);
     void (*unsubscribe)(struct bh_broker *b, struct bh_slice topic);
+    /* Bus thread; one at a time. done(true), maybe before it returns: all messages that this
+     * instance has published and the broker has confirmed have been given to on_message before.
+     * done(false): that cannot be known. It is not called when a link is lost at the wrong moment:
+     * the caller has a time-out. NULL: always true at once. */
+    void (*fence)(struct bh_broker *b, void (*done)(void *ud, bool proven), void *ud);
     void (*stop)(struct bh_broker *b); /* no callback afterwards */
     /* Worker thread (worker < workers of the process). */
     int (*worker_start)(struct bh_broker *b, unsigned worker, struct bh_loop *loop);

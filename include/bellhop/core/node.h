@@ -35,6 +35,19 @@ struct bh_node_config {
     uint64_t seen_ms;          /* and for how long */
 };
 
+/* Of a worker, when the instance stops: see bh_node_settle. */
+enum bh_settle_state { BH_SETTLE_NOT, BH_SETTLE_WAITING, BH_SETTLE_DONE };
+
+struct bh_settle {
+    enum bh_settle_state state;
+    struct bh_list parked; /* publishes that start when it is done */
+    struct bh_timer timer;
+    uint64_t until_ms;
+    bool told; /* the bus: this worker has no echo to wait for that Redis has not confirmed */
+    void (*done)(void *ud);
+    void *ud;
+};
+
 struct bh_worker {
     struct bh_node *node;
     unsigned index;
@@ -54,6 +67,7 @@ struct bh_worker {
     uint32_t restore_cursor;
     unsigned restore_number;
     size_t retries; /* messages that wait for a retry (on_offline) */
+    struct bh_settle settle;
 };
 
 /* broker and tracker are borrowed. bus_loop and bus_mailbox are those of the bus thread, which may
@@ -79,6 +93,22 @@ struct bh_broker *bh_node_broker(struct bh_node *n);
 struct bh_mailbox *bh_node_bus(struct bh_node *n);
 /* Any thread: 0, or BH_EUNAVAIL and *why, a constant string. */
 int bh_node_ready(const struct bh_node *n, const char **why);
+
+/* --- stopping --- */
+
+/* Any thread: from now on the node is not ready. Everything works as before. */
+void bh_node_set_stopping(struct bh_node *n);
+bool bh_node_is_stopping(const struct bh_node *n);
+/* Worker thread, once on every worker, while its subscribers are still open. done is called on this
+ * thread, maybe before it returns, when on all workers each publish that waited for its echo
+ * (strategy redis) has been confirmed, and all echoes until then have been delivered; or after
+ * timeout_ms. The results of such publishes are reported just before: as usual, or with BH_EIO if
+ * the echo was not seen to come back. Others that begin in between wait, and from then on they
+ * deliver to the local sockets at once, because an echo could come back when the sockets are
+ * closed. */
+void bh_node_settle(struct bh_worker *w, uint64_t timeout_ms, void (*done)(void *ud), void *ud);
+/* Worker thread: whether a publish of this worker waits for the broker. */
+bool bh_node_is_publishing(const struct bh_worker *w);
 
 /* --- connections --- */
 

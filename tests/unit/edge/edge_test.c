@@ -40,8 +40,9 @@ static void broker_free(struct bh_broker *b) {}
 
 #define TEST_BROKER(is_shared)                                                                     \
     {                                                                                              \
-        "test", is_shared, broker_start, NULL, broker_subscribe, broker_unsubscribe, broker_stop,  \
-            broker_worker_start, broker_worker_stop, broker_publish, broker_ready, broker_free     \
+        "test", is_shared, broker_start, NULL, broker_subscribe, broker_unsubscribe, NULL,         \
+            broker_stop, broker_worker_start, broker_worker_stop, broker_publish, broker_ready,    \
+            broker_free                                                                            \
     }
 static const struct bh_broker_vt alone_vt = TEST_BROKER(false);
 static const struct bh_broker_vt shared_vt = TEST_BROKER(true);

@@ -337,6 +337,62 @@ static void test_threads(void **state) {
     bh_thread_free(threads.worker);
 }
 
+/* --- fences --- */
+
+static struct {
+    struct gateway *g;
+    unsigned count, proven;
+    unsigned messages; /* that had arrived when the last one came back */
+} fences;
+
+static void on_fence(void *ud, bool proven) {
+    assert_ptr_equal(ud, &fences);
+    fences.count++;
+    fences.proven += proven;
+    fences.messages = fences.g->messages;
+}
+
+static void fence(struct gateway *g) {
+    memset(&fences, 0, sizeof fences);
+    fences.g = g;
+    g->vt->fence(g->broker, on_fence, &fences);
+}
+
+static void test_a_fence_comes_back_behind_the_messages(void **state) {
+    struct gateway *g = &fx->g;
+    struct done d = {0};
+    open_ready(g);
+    subscribe(g, "user:42");
+    for (unsigned i = 0; i < 1000; i++)
+        publish(g, "user:42", BH_SLICE("x"), &d);
+    TICK_UNTIL(g->loop, d.count == 1000);
+    fence(g);
+    TICK_UNTIL(g->loop, fences.count == 1);
+    assert_int_equal(fences.proven, 1);
+    assert_int_equal(fences.messages, 1000);
+    TICK_UNTIL(g->loop, is_ready(g)); /* probes still come back */
+    fence(g);
+    TICK_UNTIL(g->loop, fences.proven == 1);
+}
+
+static void test_no_fence_without_redis(void **state) {
+    struct gateway *g = &fx->g;
+    open_ready(g);
+    test_redis_kill(&fx->redis);
+    TICK_UNTIL(g->loop, !is_ready(g));
+    fence(g);
+    TICK_UNTIL(g->loop, fences.count == 1);
+    assert_int_equal(fences.proven, 0);
+}
+
+static void test_a_fence_that_is_stopped(void **state) {
+    struct gateway *g = &fx->g;
+    open_ready(g);
+    fence(g);
+    close_gateway(g);
+    assert_int_equal(fences.count, 0);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_gateway, teardown_gateway)
     const struct CMUnitTest tests[] = {
@@ -354,6 +410,9 @@ int main(void) {
         T(test_many_subscriptions_survive_a_restart),
         T(test_unsubscribed_while_coming_up),
         T(test_threads),
+        T(test_a_fence_comes_back_behind_the_messages),
+        T(test_no_fence_without_redis),
+        T(test_a_fence_that_is_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

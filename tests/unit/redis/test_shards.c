@@ -284,6 +284,32 @@ static void test_each_topic_is_on_its_node_alone(void **state) {
     publish_all(NODES); /* a second copy would arrive within its round trip */
 }
 
+struct fence {
+    unsigned count;
+    bool proven;
+};
+
+static void on_fence(void *ud, bool proven) {
+    struct fence *f = ud;
+    f->count++;
+    f->proven = proven;
+}
+
+static void fence(bool proven) {
+    struct fence f = {0};
+    fx.broker->vt->fence(fx.broker, on_fence, &f);
+    TICK_UNTIL(fx.loop, f.count == 1);
+    assert_int_equal(f.proven, proven);
+}
+
+static void test_a_fence_needs_all_nodes(void **state) {
+    start_ready();
+    fence(true);
+    test_redis_kill(&fx.redis[1]);
+    TICK_UNTIL(fx.loop, !is_ready());
+    fence(false);
+}
+
 static size_t channels_at(unsigned n) {
     redisReply *r = at_node(n, "PUBSUB CHANNELS");
     size_t count = r->elements;
@@ -552,6 +578,7 @@ int main(void) {
         T(test_the_log_names_the_node_and_no_secret),
         T(test_commands_go_to_the_first_node),
         T(test_threads),
+        T(test_a_fence_needs_all_nodes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,7 @@
 #include "bellhop/base/mem.h"
 #include "bellhop/core/envelope.h"
 #include "broker/broker.h"
+#include "broker/fence.h"
 #include "broker/probe.h"
 #include "broker/publish_queue.h"
 #include "broker/subscriptions.h"
@@ -36,6 +37,7 @@ struct broker {
     struct bh_redis_config config;
     struct bh_redis_subscriptions subscriptions;
     struct bh_redis_probe probe;
+    struct bh_redis_fence fence;
     struct bh_redis_failover failover;
     atomic_int workers_down;
     unsigned worker_count;
@@ -49,7 +51,9 @@ static struct broker *of(const struct bh_broker *b) {
 /* --- the bus side --- */
 
 static void on_probe(struct bh_redis_subscriptions *s, struct bh_slice token) {
-    bh_redis_probe_arrived(&BH_CONTAINER_OF(s, struct broker, subscriptions)->probe, token);
+    struct broker *b = BH_CONTAINER_OF(s, struct broker, subscriptions);
+    if (!bh_redis_fence_arrived(&b->fence, token))
+        bh_redis_probe_arrived(&b->probe, token);
 }
 
 static void on_probing(struct bh_redis_subscriptions *s) {
@@ -75,8 +79,16 @@ static void unsubscribe(struct bh_broker *base, struct bh_slice topic) {
     bh_redis_subscriptions_remove(&of(base)->subscriptions, topic);
 }
 
+/* Over the link and the channel of the probe. */
+static void fence(struct bh_broker *base, void (*done)(void *ud, bool proven), void *ud) {
+    struct broker *b = of(base);
+    bh_redis_fence_begin(&b->fence, &b->probe.link, bh_slice_cstr(b->subscriptions.probe_channel),
+                         done, ud);
+}
+
 static void stop(struct bh_broker *base) {
     struct broker *b = of(base);
+    bh_redis_fence_stop(&b->fence);
     bh_redis_failover_stop(&b->failover);
     bh_redis_subscriptions_stop(&b->subscriptions);
     bh_redis_probe_stop(&b->probe);
@@ -260,6 +272,7 @@ static const struct bh_broker_vt broker_vt = {
     .start = start,
     .subscribe = subscribe,
     .unsubscribe = unsubscribe,
+    .fence = fence,
     .stop = stop,
     .worker_start = worker_start,
     .worker_stop = worker_stop,

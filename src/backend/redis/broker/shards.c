@@ -42,6 +42,12 @@ struct shards {
     struct bh_timer timer;
     uint64_t check_ms;
     bool started;
+    struct { /* while `waiting` */
+        unsigned waiting;
+        bool proven;
+        void (*done)(void *ud, bool proven);
+        void *ud;
+    } fence;
     struct bh_broker *first; /* in the list */
     unsigned count;
     struct shard shard[];
@@ -184,6 +190,23 @@ static void unsubscribe(struct bh_broker *base, struct bh_slice topic) {
     b->vt->unsubscribe(b, topic);
 }
 
+static void on_fence(void *ud, bool proven) {
+    struct shards *s = ud;
+    s->fence.proven = s->fence.proven && proven;
+    if (--s->fence.waiting == 0)
+        s->fence.done(s->fence.ud, s->fence.proven);
+}
+
+static void fence(struct bh_broker *base, void (*done)(void *ud, bool proven), void *ud) {
+    struct shards *s = of(base);
+    s->fence.waiting = s->count;
+    s->fence.proven = true;
+    s->fence.done = done;
+    s->fence.ud = ud;
+    for (unsigned i = 0; i < s->count; i++)
+        s->shard[i].broker->vt->fence(s->shard[i].broker, on_fence, s);
+}
+
 static int ready(const struct bh_broker *base, const char **why) {
     const struct shards *s = of(base);
     *why = NULL;
@@ -263,6 +286,7 @@ static const struct bh_broker_vt shards_vt = {
     .shard_of = shard_of,
     .subscribe = subscribe,
     .unsubscribe = unsubscribe,
+    .fence = fence,
     .stop = stop,
     .worker_start = worker_start,
     .worker_stop = worker_stop,
