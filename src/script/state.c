@@ -383,6 +383,14 @@ size_t bh_script_state_count(const struct bh_worker *worker) {
     return n;
 }
 
+bool bh_script_is_busy(const struct bh_worker *worker) {
+    const struct bh_script_worker *sw = bh_script_worker_of(worker);
+    for (struct bh_list *at = sw ? sw->states.next : NULL; sw && at != &sw->states; at = at->next)
+        if (bh_task_has_hooks(BH_CONTAINER_OF(at, struct bh_script, in_worker)))
+            return true;
+    return false;
+}
+
 /* The retired ones are destroyed first: what waits for the hooks of their connections is in the one
  * that serves. */
 void bh_script_free(struct bh_script *s) {

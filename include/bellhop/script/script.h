@@ -57,6 +57,8 @@ void bh_script_shutdown(struct bh_script *s, const char *reason, uint64_t grace_
                         void (*done)(void *ud), void *ud);
 struct bh_hooks *bh_script_hooks(struct bh_script *s);
 unsigned bh_script_generation(const struct bh_script *s);
+/* Whether a hook waits on this worker; background tasks and timers do not count. */
+bool bh_script_is_busy(const struct bh_worker *worker);
 /* The states of the worker that are not freed yet. */
 size_t bh_script_state_count(const struct bh_worker *worker);
 /* On the worker's thread (or after it has stopped), while the worker exists: cancels every task

@@ -379,6 +379,13 @@ void bh_task_cancel_background(struct bh_script *s) {
     }
 }
 
+bool bh_task_has_hooks(const struct bh_script *s) {
+    for (struct bh_list *node = s->live.next; node != &s->live; node = node->next)
+        if (!is_background(BH_CONTAINER_OF(node, struct bh_task, node)))
+            return true;
+    return false;
+}
+
 void bh_task_cancel(struct bh_task *t) {
     if (t->running)
         t->cancel_requested = true;

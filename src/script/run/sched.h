@@ -146,6 +146,8 @@ bool bh_task_has_room(const struct bh_script *s);
 void bh_task_cancel_all(struct bh_script *s);
 /* Cancels the background tasks (bh.spawn, bh.after, timers). No task is running. */
 void bh_task_cancel_background(struct bh_script *s);
+/* Is there a hook that has not finished? */
+bool bh_task_has_hooks(const struct bh_script *s);
 /* Every task has finished. */
 void bh_task_pool_free(struct bh_script *s);
 

@@ -229,6 +229,21 @@ static void test_no_on_shutdown(void **state) {
     assert_int_equal(done, 1);
 }
 
+/* What an instance that stops waits for: hooks, but no background task. */
+static void test_busy(void **state) {
+    struct env *env = *state;
+    struct client p;
+    LOAD_OK(env, BH "return { on_open = function() bh.spawn(function() bh.sleep(60) end) end,\n"
+                    "  on_close = function() bh.sleep(0.1) end }");
+    client_open(env, &p, "42");
+    assert_false(bh_script_is_busy(env->worker));
+    client_closed(&p, 1001, "stop");
+    assert_true(bh_script_is_busy(env->worker));
+    env_advance(env, 200);
+    assert_false(bh_script_is_busy(env->worker));
+    client_free(&p);
+}
+
 /* --- conn:allow --- */
 
 static void test_allow(void **state) {
@@ -315,6 +330,7 @@ int main(void) {
         SCRIPT_TEST(test_on_expire),
         SCRIPT_TEST(test_on_shutdown),
         SCRIPT_TEST(test_no_on_shutdown),
+        SCRIPT_TEST(test_busy),
         SCRIPT_TEST(test_allow),
         SCRIPT_TEST(test_allow_stays_over_a_reload),
         SCRIPT_TEST(test_allow_misuse),
