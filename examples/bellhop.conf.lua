@@ -23,7 +23,8 @@ return {
         workers = 0, -- threads with an event loop each; 0: one for each core
         instance = "", -- this instance's name in the cluster; "": a random one at each start
         dev = false, -- loopback only: no keys, ?user= on the WebSocket, the demo page at /
-        drain_timeout = 10, -- on SIGTERM: how long connections may take to close
+        drain_delay = 0, -- on SIGTERM: how long /readyz is red before anything else happens
+        drain_timeout = 10, -- then: how long connections may take to close
         -- Of the process; 0: as many as file descriptors allow. More get 503, except for health,
         -- metrics, and the API with a key.
         connections_max = 0,

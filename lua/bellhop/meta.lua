@@ -142,8 +142,9 @@ local bh = {}
 ---message is delivered again after this time, without `on_publish`. There are at most ten attempts, all within the `ttl` of
 ---the message. **On failure** it is retried after as many seconds as there were attempts.
 ---@field on_offline? async fun(msg: bellhop.Msg, attempt: integer): true|"drop"|bellhop.Retry|nil
----The server stops; the connections are still open. `reason` is `"stop"`, `grace` is the time for the whole shutdown in seconds
----(`server.drain_timeout`). Timers have stopped. **On failure** the error is logged.
+---The server stops; the connections are still open, and new ones are refused. What it publishes is delivered before they close.
+---`reason` is `"stop"`, `grace` is the time for the whole shutdown in seconds (`server.drain_timeout`). Timers have stopped.
+---**On failure** the error is logged.
 ---@field on_shutdown? async fun(reason: string, grace: number)
 ---HTTP endpoints of the policy: see [endpoints](endpoints.md).
 ---@field http? table<string, bellhop.Endpoint>

@@ -23,7 +23,7 @@ struct bh_config {
     uint64_t workers; /* 0: one for each core */
     char *instance;   /* "": random */
     bool dev;
-    uint64_t drain_timeout;
+    uint64_t drain_delay, drain_timeout;
     uint64_t connections_max, connections_per_ip, accepts_per_second;
     uint64_t backlog;
     uint64_t memory_budget; /* may be BH_CONFIG_AUTO */

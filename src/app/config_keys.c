@@ -34,8 +34,12 @@ const struct bh_config_key bh_config_keys[] = {
     {"server.dev", BOOL, AT(dev), 0, 0, "false", NULL,
      "Development mode: loopback addresses only, no keys, `?user=` on the WebSocket, the "
      "demo page at `/`."},
+    {"server.drain_delay", SECONDS, AT(drain_delay), 0, 3600, "0", NULL,
+     "On SIGTERM: how long `/readyz` is red before anything else happens, so that load balancers "
+     "stop sending new clients. Make it longer than their health check takes to notice."},
     {"server.drain_timeout", SECONDS, AT(drain_timeout), 0, 3600, "10", NULL,
-     "On SIGTERM: the time that connections have to close."},
+     "On SIGTERM, after `server.drain_delay`: the time that connections have to close. More than "
+     "200 close evenly over half of it."},
     {"server.connections_max", COUNT, AT(connections_max), 0, 1e8, "0", NULL,
      "Maximum of connections of the process; 0: the limit of file descriptors. More get 503, "
      "except for health, metrics, and the API with a key."},

@@ -130,6 +130,10 @@ static void on_worker_prepared(struct bh_mail *mail) {
     bh_free(m.why);
     if (--s->reload.waiting > 0)
         return;
+    if (s->state == BH_SERVER_DRAINING && !s->reload.error) {
+        s->reload.error = BH_EUNAVAIL; /* on_shutdown has run, or does */
+        s->reload.why = bh_strdup("the server is stopping");
+    }
     post_to_all(s, s->reload.error ? on_discard : on_activate);
 }
 

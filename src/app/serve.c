@@ -6,9 +6,8 @@
  *
  * Start: one worker after the other - links, script, on_init, and then its listeners, so that no
  * connection is accepted before the policy is ready. A failure in any step ends the process with a
- * message. Stop: the first SIGTERM or SIGINT drains (workers close their connections, for at most
- * server.drain_timeout), the second one stops at once; then the workers' threads end, and
- * everything is freed here, when no other thread runs. */
+ * message. Stop: see stop.h; at the end the workers' threads end, and everything is freed here,
+ * when no other thread runs. */
 #include "app.h"
 
 #include "bellhop/backend/memory.h"
@@ -24,6 +23,7 @@
 #include "crash.h"
 #include "memory.h"
 #include "server.h"
+#include "stop.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -37,7 +37,6 @@
 /* --- start --- */
 
 static void on_worker_up(struct bh_mail *mail);
-static void stop(struct bh_server *s);
 
 static const char *explain_listen(int error) {
     switch (error) {
@@ -142,7 +141,7 @@ static void on_worker_up(struct bh_mail *mail) {
     if (s->state == BH_SERVER_STARTING && m.error) {
         bh_error("start failed", bh_kv_str("why", m.why ? m.why : bh_strerror(m.error)));
         s->status = 1;
-        stop(s);
+        bh_server_stop(s);
     } else if (s->state == BH_SERVER_STARTING) {
         if (s->started == 0)
             fix_ports(s, m.worker->edge);
@@ -164,70 +163,6 @@ static void on_ready_timer(struct bh_timer *t) {
         bh_warn("not ready", bh_kv_str("why", why));
     s->was_ready = ready;
     bh_timer_set(t, 100);
-}
-
-/* --- stop --- */
-
-static void on_abort(struct bh_mail *mail) {
-    struct bh_app_mail m = bh_app_mail_open(mail);
-    m.worker->aborted = true;
-    bh_edge_abort(m.worker->edge);
-    bh_thread_stop(m.worker->thread);
-}
-
-static void stop(struct bh_server *s) {
-    if (s->state == BH_SERVER_STOPPING)
-        return;
-    s->state = BH_SERVER_STOPPING;
-    bh_timer_cancel(&s->drain_timer);
-    for (unsigned i = 0; i < s->worker_count; i++)
-        if (s->workers[i].started)
-            bh_app_mail_post(bh_thread_mailbox(s->workers[i].thread), &s->workers[i], on_abort, 0,
-                             NULL);
-    bh_loop_stop(s->loop);
-}
-
-static void on_worker_drained(struct bh_mail *mail) {
-    struct bh_app_mail m = bh_app_mail_open(mail);
-    struct bh_server *s = m.worker->server;
-    m.worker->drained = true;
-    for (unsigned i = 0; i < s->worker_count; i++)
-        if (!s->workers[i].drained)
-            return;
-    bh_info("drained");
-    stop(s);
-}
-
-static void on_drained(void *ud) {
-    struct bh_server_worker *w = ud;
-    bh_app_mail_post(w->server->mailbox, w, on_worker_drained, 0, NULL);
-}
-
-static void on_scripts_stopped(void *ud) {
-    struct bh_server_worker *w = ud;
-    if (!w->aborted)
-        bh_edge_drain(w->edge, on_drained, w);
-}
-
-static void on_drain(struct bh_mail *mail) {
-    struct bh_server_worker *w = bh_app_mail_open(mail).worker;
-    bh_script_shutdown(w->script, "stop", w->server->config->drain_timeout, on_scripts_stopped, w);
-}
-
-static void on_drain_timeout(struct bh_timer *t) {
-    struct bh_server *s = BH_CONTAINER_OF(t, struct bh_server, drain_timer);
-    bh_warn("drain timeout, dropping the remaining connections",
-            bh_kv_int("connections", bh_node_connection_count(s->node)));
-    stop(s);
-}
-
-static void drain(struct bh_server *s) {
-    s->state = BH_SERVER_DRAINING;
-    bh_info("draining", bh_kv_int("connections", bh_node_connection_count(s->node)));
-    bh_timer_set(&s->drain_timer, s->config->drain_timeout);
-    for (unsigned i = 0; i < s->worker_count; i++)
-        bh_app_mail_post(bh_thread_mailbox(s->workers[i].thread), &s->workers[i], on_drain, 0,
-                         NULL);
 }
 
 /* --- new certificates --- */
@@ -277,9 +212,9 @@ static void on_signal(int signo, void *ud) {
         reload_tls(s);
         bh_server_reload(s, NULL, 0);
     } else if (s->state == BH_SERVER_SERVING)
-        drain(s);
+        bh_server_drain(s);
     else
-        stop(s);
+        bh_server_stop(s);
 }
 
 /* --- building and taking down --- */
@@ -390,6 +325,7 @@ static int build(struct bh_server *s) {
     };
     bh_strategy_parse(bh_slice_cstr(c->strategy), &node.strategy, NULL);
     make_threads(s, workers);
+    bh_server_stop_init(s);
     if (workers == 1)
         s->node = bh_node_new(&node, s->broker, s->tracker, bh_thread_loop(s->workers[0].thread),
                               bh_thread_mailbox(s->workers[0].thread));
@@ -518,7 +454,6 @@ int bh_app_serve(const struct bh_config *config) {
     set_up_memory(config);
     s.loop = bh_loop_new();
     s.mailbox = bh_mailbox_new(s.loop);
-    bh_timer_init(&s.drain_timer, s.loop, on_drain_timeout);
     bh_timer_init(&s.ready_timer, s.loop, on_ready_timer);
     s.status = 1;
     if (build(&s) == 0 && bh_node_start(s.node) == 0 && start_log() == 0) {

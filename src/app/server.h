@@ -19,6 +19,7 @@
 enum bh_server_state {
     BH_SERVER_STARTING,
     BH_SERVER_SERVING,
+    BH_SERVER_DELAYING, /* the stop has begun: see stop.h */
     BH_SERVER_DRAINING,
     BH_SERVER_STOPPING,
 };
@@ -33,7 +34,8 @@ struct bh_server_worker { /* a worker with everything that belongs to its thread
     struct bh_script *next; /* prepared by a reload */
     struct bh_edge *edge;
     struct bh_give_back give_back; /* the worker's own */
-    bool started, drained;
+    struct bh_timer finish_timer;  /* likewise */
+    bool started;
     bool aborted; /* the worker's own: its edge is closed, its thread stops */
 };
 
@@ -56,7 +58,14 @@ struct bh_server {
     char instance[BH_ID_MAX + 1];
     struct bh_server_worker *workers;
     unsigned worker_count, started;
-    struct bh_timer drain_timer;
+    struct { /* workers read all but the timer and `waiting` */
+        struct bh_timer timer;
+        uint64_t until_ms;
+        unsigned waiting; /* workers that have not finished the step */
+        size_t step;
+        uint64_t left_ms;  /* of server.drain_timeout, when the step began */
+        size_t websockets; /* then */
+    } stop;
     struct bh_timer ready_timer;
     bool was_ready;
     struct bh_give_back_watch give_back;

@@ -63,12 +63,19 @@ static bool has_room(const struct bh_http_conn *c) {
     return !c->takes_body || !r->has_body || bh_budget_has_room(r->length);
 }
 
+/* Its sockets close soon; another instance takes the message. */
+static bool is_too_late(const struct bh_http_conn *c, const struct bh_route *route) {
+    return route->flags & BH_ROUTE_PUBLISH && c->server->admission->draining;
+}
+
 static void run(struct bh_http_conn *c, const struct bh_route_match *match) {
     c->endpoint = match->route->endpoint;
     c->takes_body = match->route->flags & BH_ROUTE_BODY;
     if (match->param.p)
         decode_param(c, match->param);
-    if (bh_http_conn_request(c)->length > c->server->limits.body_bytes)
+    if (is_too_late(c, match->route))
+        bh_http_conn_fail(c, 503, BH_HTTP_STOPPING);
+    else if (bh_http_conn_request(c)->length > c->server->limits.body_bytes)
         refuse_length(c);
     else if (!has_room(c))
         bh_http_refuse_body(c);

@@ -53,10 +53,16 @@ void bh_edge_reloaded(struct bh_edge *e, bh_handle handle, int error, unsigned g
     bh_api_reloaded(&e->http, handle, error, generation, why);
 }
 
-void bh_edge_drain(struct bh_edge *e, void (*on_drained)(void *ud), void *ud) {
-    bh_admission_drain(&e->admission, on_drained, ud);
+void bh_edge_refuse(struct bh_edge *e) {
+    e->admission.draining = true;
+    bh_http_server_refuse(&e->http);
+}
+
+void bh_edge_drain(struct bh_edge *e, const struct bh_edge_drain *drain) {
+    bh_edge_refuse(e);
+    bh_admission_drain(&e->admission, drain->on_drained, drain->ud);
     bh_http_server_drain(&e->http);
-    bh_ws_server_drain(&e->ws);
+    bh_ws_server_drain(&e->ws, drain->websockets, drain->spread_ms);
     bh_admission_check_drained(&e->admission);
 }
 

@@ -256,57 +256,6 @@ describe("one instance with --dev", function()
     end)
 end)
 
-describe("the end of an instance", function()
-    after_each(function()
-        ws.drop_all()
-        daemon.stop_all()
-    end)
-
-    it("drains: 1001, no new connections, exit 0", function()
-        local d = daemon.start()
-        local one, two = ws.connect(d.port, "/ws?user=1"), ws.connect(d.port)
-        d.process:signal "TERM"
-        check.closed(one, 1001)
-        check.closed(two, 1001)
-        assert.are.equal(0, d.process:wait())
-        assert.is_nil((http.get(d.port, "/healthz")))
-        assert.matches("drained", d:stop())
-    end)
-
-    it("finishes a pending request", function()
-        local d = daemon.start()
-        local s = http.open(d.port)
-        s:send "POST /api/broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nha"
-        assert.are.equal(200, http.get(d.port, "/healthz").status)
-        d.process:signal "TERM"
-        d:wait_log "draining"
-        s:send "lf"
-        assert.are.equal(200, s:response().status)
-        assert.are.equal("", s.conn:read_all())
-        s:close()
-        assert.are.equal(0, d.process:wait())
-    end)
-
-    it("stops at once with the second signal", function()
-        local d = daemon.start {env = {BELLHOP_WEBSOCKET_CLOSE_TIMEOUT = "100", BELLHOP_SERVER_DRAIN_TIMEOUT = "100"}}
-        local mute = ws.connect(d.port)
-        d.process:signal "TERM"
-        assert.are.equal(ws.CLOSE, mute:recv_frame().opcode)
-        d:wait_log "draining"
-        d.process:signal "TERM"
-        assert.are.equal(0, d.process:wait())
-    end)
-
-    it("stops when the drain takes too long", function()
-        local d = daemon.start {env = {BELLHOP_WEBSOCKET_CLOSE_TIMEOUT = "100", BELLHOP_SERVER_DRAIN_TIMEOUT = "0.2"}}
-        local mute = ws.connect(d.port)
-        d.process:signal "INT"
-        assert.are.equal(ws.CLOSE, mute:recv_frame().opcode)
-        assert.are.equal(0, d.process:wait())
-        assert.matches("drain timeout", d:log())
-    end)
-end)
-
 describe("the limits", function()
     after_each(daemon.stop_all)
 

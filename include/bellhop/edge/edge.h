@@ -30,11 +30,26 @@ const struct bh_addr *bh_edge_address(const struct bh_edge *e, size_t i);
  * is in progress, or another error and why (borrowed). Ignored when the client has disconnected. */
 void bh_edge_reloaded(struct bh_edge *e, bh_handle handle, int error, unsigned generation,
                       struct bh_slice why);
-/* Worker's thread. Stops accepting, finishes the HTTP requests in progress, closes WebSockets with
- * 1001; on_drained fires once when no connection is left (maybe at once). */
-void bh_edge_drain(struct bh_edge *e, void (*on_drained)(void *ud), void *ud);
+/* Worker's thread. Stops accepting. From now on handshakes and publishes get 503, and each answer
+ * ends its connection; open WebSockets and requests in progress go on. */
+void bh_edge_refuse(struct bh_edge *e);
+
+struct bh_edge_drain {
+    size_t websockets;  /* of all workers, when their drains begin */
+    uint64_t spread_ms; /* more than BH_EDGE_DRAIN_AT_ONCE of them close over this time */
+    void (*on_drained)(void *ud);
+    void *ud;
+};
+
+#define BH_EDGE_DRAIN_AT_ONCE 200
+
+/* Worker's thread. Refuses as above, finishes the HTTP requests in progress, closes WebSockets with
+ * 1001: this worker's share of BH_EDGE_DRAIN_AT_ONCE at once, the others evenly over the time.
+ * on_drained fires once when no connection is left (maybe at once). */
+void bh_edge_drain(struct bh_edge *e, const struct bh_edge_drain *drain);
 /* Worker's thread, or after it has ended: closes the listeners and drops every connection now;
- * on_close hooks are started. Harmless a second time. */
+ * requests in progress are answered with 503, on_close hooks are started. Harmless a second time.
+ */
 void bh_edge_abort(struct bh_edge *e);
 /* After bh_edge_abort, and after the broker's worker side, the script and the worker's thread
  * (mailbox, loop) have been stopped and freed: their operations complete into the edge. Before the

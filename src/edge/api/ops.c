@@ -9,10 +9,8 @@ void bh_ops_healthz(struct bh_http_conn *c) {
 }
 
 void bh_ops_readyz(struct bh_http_conn *c) {
-    const char *why = "the instance is shutting down";
-    bool ready =
-        !c->server->admission->draining && bh_node_ready(c->server->worker->node, &why) == 0;
-    if (ready) {
+    const char *why = "";
+    if (bh_node_ready(c->server->worker->node, &why) == 0) {
         bh_http_conn_answer_json(c, 200, BH_SLICE("{\"ready\":true}\n"));
         return;
     }

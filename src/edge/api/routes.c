@@ -4,22 +4,23 @@
 #include "api/endpoints.h"
 
 #define WITH_BODY (BH_ROUTE_GUARDED | BH_ROUTE_BODY)
+#define PUBLISH   (WITH_BODY | BH_ROUTE_PUBLISH)
 
 const struct bh_route bh_api_routes[] = {
     {"GET", "/healthz", NULL, bh_ops_healthz, BH_ROUTE_OPS},
     {"GET", "/readyz", NULL, bh_ops_readyz, BH_ROUTE_OPS},
     {"GET", "/metrics", NULL, bh_ops_metrics, BH_ROUTE_OPS},
     {"GET", "/", NULL, bh_asset_get, BH_ROUTE_DEV},
-    {"POST", "/api/publish", NULL, bh_api_batch, WITH_BODY},
+    {"POST", "/api/publish", NULL, bh_api_batch, PUBLISH},
     {"POST", "/api/reload", NULL, bh_api_reload, BH_ROUTE_GUARDED},
-    {"POST", "/api/broadcast", NULL, bh_api_broadcast, WITH_BODY},
+    {"POST", "/api/broadcast", NULL, bh_api_broadcast, PUBLISH},
     {"POST", "/api/users/online", NULL, bh_api_users_online, WITH_BODY},
-    {"POST", "/api/users/", "/messages", bh_api_user_message, WITH_BODY},
+    {"POST", "/api/users/", "/messages", bh_api_user_message, PUBLISH},
     {"DELETE", "/api/users/", "/connections", bh_api_disconnect, BH_ROUTE_GUARDED},
     {"GET", "/api/users/", "", bh_api_user, BH_ROUTE_GUARDED},
-    {"POST", "/api/tenants/", "/messages", bh_api_tenant_message, WITH_BODY},
+    {"POST", "/api/tenants/", "/messages", bh_api_tenant_message, PUBLISH},
     {"GET", "/api/tenants/", "", bh_api_tenant, BH_ROUTE_GUARDED},
-    {"POST", "/api/topics/", "/messages", bh_api_topic_message, WITH_BODY | BH_ROUTE_SLASHES},
+    {"POST", "/api/topics/", "/messages", bh_api_topic_message, PUBLISH | BH_ROUTE_SLASHES},
 };
 
 const size_t bh_api_route_count = sizeof bh_api_routes / sizeof *bh_api_routes;

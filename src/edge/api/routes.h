@@ -12,6 +12,7 @@ enum bh_route_flag {
     BH_ROUTE_SLASHES = 1 << 2, /* the parameter may contain '/' */
     BH_ROUTE_BODY = 1 << 3,    /* the endpoint reads the body; others do not wait for it */
     BH_ROUTE_OPS = 1 << 4,     /* health and metrics, which addresses for administration have */
+    BH_ROUTE_PUBLISH = 1 << 5, /* refused while the instance drains */
 };
 
 struct bh_route {

@@ -198,7 +198,8 @@ static bool may_keep(const struct bh_http_conn *c) {
     if (c->place == BH_PLACE_RESERVE)
         return false;
     /* After a refused upgrade the client may send frames, which are no request. */
-    return r->keep_alive && !r->upgrade && !c->server->admission->draining;
+    return r->keep_alive && !r->upgrade && !c->server->admission->draining &&
+           !bh_node_is_stopping(c->server->worker->node);
 }
 
 /* Answered: makes the parser ready for what follows. */
@@ -513,13 +514,22 @@ static void on_deadline(struct bh_timer *t) {
     }
 }
 
-void bh_http_conn_drain(struct bh_http_conn *c) {
+void bh_http_conn_refuse_upgrade(struct bh_http_conn *c) {
     if (c->upgrade)
         c->server->ops->on_drain(c);
-    else if (c->state == BH_HTTP_CONN_PREFACE || (c->state == BH_HTTP_CONN_IDLE && unsent(c) == 0))
+}
+
+void bh_http_conn_drain(struct bh_http_conn *c) {
+    if (c->state == BH_HTTP_CONN_PREFACE || (c->state == BH_HTTP_CONN_IDLE && unsent(c) == 0))
         bh_http_conn_drop(c);
     else if (c->state == BH_HTTP_CONN_IDLE || c->state == BH_HTTP_CONN_DISCARDING)
         end_quietly(c);
+}
+
+void bh_http_conn_end(struct bh_http_conn *c) {
+    if (c->state != BH_HTTP_CONN_CLOSED)
+        write_out(c);
+    bh_http_conn_drop(c);
 }
 
 /* --- the beginning --- */

@@ -91,8 +91,12 @@ bool bh_http_conn_is_waiting(const struct bh_http_conn *c);
 void bh_http_conn_begin(struct bh_http_conn *c);
 /* Closes at once; the request under way is cancelled. */
 void bh_http_conn_drop(struct bh_http_conn *c);
-/* Closes it unless a request is under way; on_drain decides about an upgrade. */
+/* The server stops: an upgrade that is under way is refused by on_drain. */
+void bh_http_conn_refuse_upgrade(struct bh_http_conn *c);
+/* Closes it unless a request is under way. */
 void bh_http_conn_drain(struct bh_http_conn *c);
+/* Closes at once, but what is answered is written as far as the socket takes it. */
+void bh_http_conn_end(struct bh_http_conn *c);
 /* Frees it at once: for the end of the server, when no tick will do it. */
 void bh_http_conn_free(struct bh_http_conn *c);
 
@@ -115,6 +119,7 @@ void bh_http_conn_answer(struct bh_http_conn *c, int status, const char *content
                          struct bh_slice body);
 void bh_http_conn_answer_json(struct bh_http_conn *c, int status, struct bh_slice body);
 /* {"error":{"code":...,"message":...}} */
+#define BH_HTTP_STOPPING "shutting_down", "the instance is shutting down"
 void bh_http_conn_fail(struct bh_http_conn *c, int status, const char *code, const char *format,
                        ...) __attribute__((format(printf, 4, 5)));
 /* The same with one more header; header NULL: none. */

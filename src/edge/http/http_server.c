@@ -72,14 +72,26 @@ static void stop_accepting(struct bh_http_server *s) {
     }
 }
 
-void bh_http_server_drain(struct bh_http_server *s) {
+void bh_http_server_refuse(struct bh_http_server *s) {
     stop_accepting(s);
     for (struct bh_list *n = s->conns.next; n != &s->conns; n = n->next)
+        bh_http_conn_refuse_upgrade(BH_CONTAINER_OF(n, struct bh_http_conn, node));
+}
+
+void bh_http_server_drain(struct bh_http_server *s) {
+    for (struct bh_list *n = s->conns.next; n != &s->conns; n = n->next)
         bh_http_conn_drain(BH_CONTAINER_OF(n, struct bh_http_conn, node));
+}
+
+static void abort_conn(struct bh_http_conn *c) {
+    bh_http_conn_refuse_upgrade(c);
+    if (c->request)
+        bh_http_conn_fail(c, 503, BH_HTTP_STOPPING);
+    bh_http_conn_end(c);
 }
 
 void bh_http_server_abort(struct bh_http_server *s) {
     stop_accepting(s);
     for (struct bh_list *n = s->conns.next; n != &s->conns; n = n->next)
-        bh_http_conn_drop(BH_CONTAINER_OF(n, struct bh_http_conn, node));
+        abort_conn(BH_CONTAINER_OF(n, struct bh_http_conn, node));
 }

@@ -48,9 +48,11 @@ void bh_http_server_deinit(struct bh_http_server *s);
 /* 0, or the error of listener *which. */
 int bh_http_server_listen(struct bh_http_server *s, const struct bh_edge_listen *listen,
                           size_t count, size_t *which);
-/* Closes the listeners; connections end when their request is answered. */
+/* Closes the listeners, and refuses upgrades in progress. */
+void bh_http_server_refuse(struct bh_http_server *s);
+/* Connections end, those with a request when it is answered. */
 void bh_http_server_drain(struct bh_http_server *s);
-/* Closes the listeners and every connection. */
+/* Closes the listeners and every connection; a request in progress is answered with 503. */
 void bh_http_server_abort(struct bh_http_server *s);
 
 #endif

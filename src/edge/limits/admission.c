@@ -98,7 +98,6 @@ void bh_admission_leave(struct bh_admission *a) {
 }
 
 void bh_admission_drain(struct bh_admission *a, void (*on_drained)(void *ud), void *ud) {
-    a->draining = true;
     a->on_drained = on_drained;
     a->drained_ud = ud;
 }

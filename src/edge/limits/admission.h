@@ -24,7 +24,7 @@ struct bh_admission {
     struct bh_holds holds;
     size_t connections;            /* HTTP and WebSocket, until their memory is freed */
     size_t places[BH_PLACE_COUNT]; /* in use; SOCKET is not counted here */
-    bool draining;
+    bool draining;                 /* set by the edge: no handshakes and publishes any more */
     void (*on_drained)(void *ud);
     void *drained_ud;
 };

@@ -12,6 +12,7 @@ static void the_defaults(void **state) {
     assert_int_equal(config.workers, 0);
     assert_string_equal(config.instance, "");
     assert_false(config.dev);
+    assert_int_equal(config.drain_delay, 0);
     assert_int_equal(config.drain_timeout, 10000);
     assert_int_equal(config.message_bytes, 1024 * 1024);
     assert_int_equal(config.message_timeout, 30000);

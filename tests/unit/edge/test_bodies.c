@@ -299,7 +299,7 @@ static void test_a_drain_does_not_wait_for_a_rest(void **state) {
     begin(&t, &c);
     send_text(&c, POST("/api/broadcast", "Content-Length: 10\r\n") "12345");
     assert_int_equal(take_response(&c, &body), 401);
-    bh_edge_drain(t.edge, on_drained, &t);
+    bh_edge_drain(t.edge, &(struct bh_edge_drain){.on_drained = on_drained, .ud = &t});
     expect_end(&c);
     hang_up(&c);
     WAIT_FOR(&t, t.drained);

@@ -344,7 +344,7 @@ static void test_a_drain(void **state) {
     connect_only(&f.t, &admin, 1);
     WAIT_FOR(&f.t, count_of(BH_EDGE_RESERVE) == 1);
     run_idle(&f.t);
-    bh_edge_drain(f.t.edge, on_drained, &f.t);
+    bh_edge_drain(f.t.edge, &(struct bh_edge_drain){.on_drained = on_drained, .ud = &f.t});
     expect_end(&f.c);
     expect_end(&admin);
     let_go(&f.c);

@@ -296,7 +296,7 @@ static void test_drain(void **state) {
     send_text(&busy, "POST /api/users/1/messages?strategy=redis HTTP/1.1\r\nHost: x\r\n"
                      "Authorization: Bearer first-key\r\nContent-Length: 2\r\n\r\nhi");
     WAIT_FOR(&t, t.publishes == 1);
-    bh_edge_drain(t.edge, on_drained, &t);
+    bh_edge_drain(t.edge, &(struct bh_edge_drain){.on_drained = on_drained, .ud = &t});
     expect_end(&idle);
     assert_true(idle.ended);
     expect_close(&ws, 1001, NULL);
@@ -320,7 +320,7 @@ static void test_drain(void **state) {
 static void test_drain_without_connections(void **state) {
     struct test t;
     test_begin(&t);
-    bh_edge_drain(t.edge, on_drained, &t);
+    bh_edge_drain(t.edge, &(struct bh_edge_drain){.on_drained = on_drained, .ud = &t});
     WAIT_FOR(&t, t.drained);
     test_end(&t);
 }

@@ -202,7 +202,7 @@ static void test_draining_lets_it_finish(void **state) {
     t.http = LATER;
     send_text(&c, GET("/mine"));
     WAIT_FOR(&t, t.respond);
-    bh_edge_drain(t.edge, on_drained, &t);
+    bh_edge_drain(t.edge, &(struct bh_edge_drain){.on_drained = on_drained, .ud = &t});
     run_idle(&t);
     assert_false(t.drained);
     assert_int_equal(t.cancelled, 0);

@@ -356,7 +356,7 @@ static void test_a_drain(void **state) {
     setup(&t, BH_WS_DEFLATE_NO_TAKEOVER);
     add_bomb(&bomb, BH_WS_BINARY, 4 * MIB);
     begin_all(&t, c, &bomb);
-    bh_edge_drain(t.edge, drained, &t.drained);
+    bh_edge_drain(t.edge, &(struct bh_edge_drain){.on_drained = drained, .ud = &t.drained});
     for (int i = 0; i < ATTACKERS; i++) {
         expect_close(&c[i], 1001, NULL);
         leave(&c[i]);
