@@ -11,7 +11,7 @@ static struct {
     struct fake_redis fake;
     struct bh_redis_config config;
     struct bh_redis_subscriptions s;
-    unsigned ups, downs, messages, subscribed, probes, probings;
+    unsigned ups, downs, messages, subscribed, probes, probings, losts;
     char topic[64];
 } fx;
 
@@ -38,6 +38,10 @@ static void on_probing(struct bh_redis_subscriptions *s) {
     fx.probings++;
 }
 
+static void on_lost(struct bh_redis_subscriptions *s) {
+    fx.losts++;
+}
+
 static int setup(void **state) {
     memset(&fx, 0, sizeof fx);
     fx.loop = bh_loop_new();
@@ -55,6 +59,7 @@ static int setup(void **state) {
     bh_redis_subscriptions_init(&fx.s, &fx.config);
     fx.s.on_probe = on_probe;
     fx.s.on_probing = on_probing;
+    fx.s.on_lost = on_lost;
     return 0;
 }
 
@@ -68,7 +73,7 @@ static int teardown(void **state) {
 
 static void start(void) {
     struct bh_broker_sink sink = {on_message, on_subscribed, on_state, NULL};
-    bh_redis_subscriptions_start(&fx.s, fx.loop, &sink, NULL);
+    bh_redis_subscriptions_start(&fx.s, fx.loop, "bus", &sink, NULL);
 }
 
 static void confirm(const char *kind, const char *channel) {

@@ -12,10 +12,10 @@
 #include "bellhop/base/mem.h"
 #include "bellhop/core/envelope.h"
 #include "broker/broker.h"
+#include "broker/feed.h"
 #include "broker/fence.h"
 #include "broker/probe.h"
 #include "broker/publish_queue.h"
-#include "broker/subscriptions.h"
 #include "link/commands.h"
 #include "link/config.h"
 #include "link/errors.h"
@@ -35,7 +35,8 @@ struct broker {
     struct bh_broker base;
     struct bh_redis commands;
     struct bh_redis_config config;
-    struct bh_redis_subscriptions subscriptions;
+    struct bh_slice prefix; /* of the channels; in config */
+    struct bh_redis_feed feed;
     struct bh_redis_probe probe;
     struct bh_redis_fence fence;
     struct bh_redis_failover failover;
@@ -50,47 +51,52 @@ static struct broker *of(const struct bh_broker *b) {
 
 /* --- the bus side --- */
 
-static void on_probe(struct bh_redis_subscriptions *s, struct bh_slice token) {
-    struct broker *b = BH_CONTAINER_OF(s, struct broker, subscriptions);
-    if (!bh_redis_fence_arrived(&b->fence, token))
-        bh_redis_probe_arrived(&b->probe, token);
+static struct bh_redis_probe *probe_of(struct bh_redis_feed *f) {
+    return &BH_CONTAINER_OF(f, struct broker, feed)->probe;
 }
 
-static void on_probing(struct bh_redis_subscriptions *s) {
-    bh_redis_probe_restart(&BH_CONTAINER_OF(s, struct broker, subscriptions)->probe);
+static void on_probe(struct bh_redis_feed *f, struct bh_slice token) {
+    if (!bh_redis_fence_arrived(&BH_CONTAINER_OF(f, struct broker, feed)->fence, token))
+        bh_redis_probe_arrived(probe_of(f), token);
+}
+
+static void on_probing(struct bh_redis_feed *f) {
+    bh_redis_probe_restart(probe_of(f));
+}
+
+static void on_second(struct bh_redis_feed *f) {
+    bh_redis_probe_again(probe_of(f));
 }
 
 static int start(struct bh_broker *base, struct bh_loop *bus, struct bh_mailbox *mailbox,
                  const struct bh_broker_sink *sink) {
     struct broker *b = of(base);
-    bh_redis_probe_start(&b->probe, bus, &b->config, &b->subscriptions,
-                         bh_redis_failover_locator(&b->failover, bus));
-    bh_redis_subscriptions_start(&b->subscriptions, bus, sink,
-                                 bh_redis_failover_locator(&b->failover, bus));
+    bh_redis_probe_start(&b->probe, bus, bh_redis_failover_locator(&b->failover, bus));
+    bh_redis_feed_start(&b->feed, bus, sink);
     bh_redis_failover_start(&b->failover, bus);
     return 0;
 }
 
 static bool subscribe(struct bh_broker *base, struct bh_slice topic) {
-    return bh_redis_subscriptions_add(&of(base)->subscriptions, topic);
+    return bh_redis_feed_add(&of(base)->feed, topic);
 }
 
 static void unsubscribe(struct bh_broker *base, struct bh_slice topic) {
-    bh_redis_subscriptions_remove(&of(base)->subscriptions, topic);
+    bh_redis_feed_remove(&of(base)->feed, topic);
 }
 
 /* Over the link and the channel of the probe. */
 static void fence(struct bh_broker *base, void (*done)(void *ud, bool proven), void *ud) {
     struct broker *b = of(base);
-    bh_redis_fence_begin(&b->fence, &b->probe.link, bh_slice_cstr(b->subscriptions.probe_channel),
-                         done, ud);
+    bh_redis_fence_begin(&b->fence, &b->probe.link,
+                         bh_slice_cstr(bh_redis_feed_active(&b->feed)->probe_channel), done, ud);
 }
 
 static void stop(struct bh_broker *base) {
     struct broker *b = of(base);
     bh_redis_fence_stop(&b->fence);
     bh_redis_failover_stop(&b->failover);
-    bh_redis_subscriptions_stop(&b->subscriptions);
+    bh_redis_feed_stop(&b->feed);
     bh_redis_probe_stop(&b->probe);
 }
 
@@ -102,12 +108,18 @@ static const char *down_reason(const struct bh_redis_link *link, const char *oth
     return reason ? reason : otherwise;
 }
 
+/* Any thread: NULL, or why nothing arrives from Redis. */
+static const char *unsubscribed(const struct broker *b) {
+    const struct bh_redis_subscriptions *active = bh_redis_feed_active(&b->feed);
+    return atomic_load(&active->up) ? NULL : down_reason(&active->link, unconfirmed);
+}
+
 static int ready(const struct bh_broker *base, const char **why) {
     struct broker *b = of(base);
-    *why = NULL;
-    if (!atomic_load(&b->subscriptions.up))
-        *why = down_reason(&b->subscriptions.link, unconfirmed);
-    else if (atomic_load(&b->workers_down) > 0)
+    *why = unsubscribed(b);
+    if (*why)
+        return BH_EUNAVAIL;
+    if (atomic_load(&b->workers_down) > 0)
         *why = "not every worker is connected to Redis";
     return *why ? BH_EUNAVAIL : bh_redis_probe_ready(&b->probe, why);
 }
@@ -176,7 +188,7 @@ static void on_published(const struct bh_redis_completion *c, int error,
 static char *write_publish(char *p, const struct broker *b, const struct bh_message *m,
                            uint64_t now_ms) {
     char channel[BH_CHANNEL_MAX + 1];
-    size_t channel_len = bh_topic_to_channel(&m->topic, b->subscriptions.prefix, channel);
+    size_t channel_len = bh_topic_to_channel(&m->topic, b->prefix, channel);
     p = bh_resp_bytes(p, BH_SLICE("*3\r\n$7\r\nPUBLISH\r\n"));
     p = bh_resp_bulk(p, bh_slice(channel, channel_len));
     p = bh_resp_head(p, '$', bh_envelope_head_len(m) + m->payload.n);
@@ -214,12 +226,11 @@ static void send_publish(struct worker_side *side, struct bh_message *m,
  * caller would wait for an echo that never comes, and other instances are as likely not to receive
  * the message. */
 static const char *blocked_by(const struct worker_side *side) {
-    const char *why = NULL;
     if (!bh_redis_link_is_ready(&side->link))
         return down_reason(&side->link, "not connected to Redis");
-    if (!atomic_load(&side->broker->subscriptions.up))
-        return down_reason(&side->broker->subscriptions.link, unconfirmed);
-    bh_redis_probe_ready(&side->broker->probe, &why);
+    const char *why = unsubscribed(side->broker);
+    if (!why)
+        bh_redis_probe_recent(&side->broker->probe, &why);
     return why;
 }
 
@@ -257,7 +268,7 @@ static void call(struct bh_redis *r, unsigned worker, size_t argc, const struct 
 
 static void free_broker(struct bh_broker *base) {
     struct broker *b = of(base);
-    bh_redis_subscriptions_deinit(&b->subscriptions);
+    bh_redis_feed_deinit(&b->feed);
     for (unsigned i = 0; i < b->worker_count; i++)
         bh_free(b->workers[i]);
     bh_free(b->workers);
@@ -288,10 +299,13 @@ struct bh_broker *bh_redis_broker_new(const struct bh_redis_config *config, unsi
     b->base.vt = &broker_vt;
     b->commands.vt = &commands_vt;
     bh_redis_config_copy(&b->config, config);
+    b->prefix = bh_slice_cstr(b->config.channel_prefix);
     bh_redis_failover_init(&b->failover, &b->config);
-    bh_redis_subscriptions_init(&b->subscriptions, &b->config);
-    b->subscriptions.on_probe = on_probe;
-    b->subscriptions.on_probing = on_probing;
+    bh_redis_feed_init(&b->feed, &b->config, &b->failover);
+    b->feed.on_probe = on_probe;
+    b->feed.on_probing = on_probing;
+    b->feed.on_second = on_second;
+    bh_redis_probe_init(&b->probe, &b->config, &b->feed);
     b->worker_count = workers;
     atomic_init(&b->workers_down, (int)workers);
     b->workers = bh_calloc(workers, sizeof *b->workers);

@@ -86,6 +86,7 @@ static void one_restored(struct bh_redis_subscriptions *s) {
     if (--s->restoring > 0)
         return;
     atomic_store(&s->up, true);
+    bh_redis_link_settle(&s->link);
     bh_info("subscribed to Redis", bh_kv_int("channels", (int64_t)s->channels.count));
     s->sink.on_state(s->sink.ud, 0, true);
 }
@@ -153,6 +154,12 @@ static void on_flush(struct bh_defer *d) {
 
 /* --- in --- */
 
+static void report(struct bh_redis_subscriptions *s, const struct subscription *e) {
+    struct bh_topic topic;
+    if (bh_topic_from_channel(key_of(e), s->prefix, &topic) == 0)
+        s->sink.on_subscribed(s->sink.ud, bh_topic_name(&topic));
+}
+
 static void on_confirmed(struct bh_redis_subscriptions *s, bool subscribed,
                          struct bh_slice channel) {
     struct subscription *e = bh_map_get(&s->channels, channel);
@@ -168,12 +175,11 @@ static void on_confirmed(struct bh_redis_subscriptions *s, bool subscribed,
                            "protocol error from Redis: a confirmation out of order");
         return;
     }
-    struct bh_topic topic;
     bool live = is_live(e);
     if (is_probe(s, channel))
         s->on_probing(s);
-    else if (live && bh_topic_from_channel(channel, s->prefix, &topic) == 0)
-        s->sink.on_subscribed(s->sink.ud, bh_topic_name(&topic));
+    else if (live)
+        report(s, e);
     /* The sink only queues, so e is still valid. */
     if (e->restoring && (live || !e->wanted)) {
         e->restoring = false;
@@ -280,6 +286,7 @@ static void on_down(struct bh_redis_link *link) {
         e->outstanding = 0;
         enqueue(s, e); /* also those no longer wanted: the next flush discards them */
     }
+    s->on_lost(s);
     if (atomic_exchange(&s->up, false))
         s->sink.on_state(s->sink.ud, 0, false);
 }
@@ -317,6 +324,7 @@ void bh_redis_subscriptions_init(struct bh_redis_subscriptions *s,
                                  const struct bh_redis_config *config) {
     s->config = config;
     s->prefix = bh_slice_cstr(config->channel_prefix);
+    s->unconfirmed = s->restoring = 0;
     bh_map_init(&s->channels, key_of);
     bh_list_init(&s->queue);
     bh_defer_init(&s->flush, on_flush);
@@ -334,10 +342,10 @@ void bh_redis_subscriptions_deinit(struct bh_redis_subscriptions *s) {
 }
 
 void bh_redis_subscriptions_start(struct bh_redis_subscriptions *s, struct bh_loop *loop,
-                                  const struct bh_broker_sink *sink,
+                                  const char *name, const struct bh_broker_sink *sink,
                                   struct bh_redis_locator *locator) {
     s->sink = *sink;
-    bh_redis_link_start(&s->link, loop, s->config, "bus", &link_callbacks, locator);
+    bh_redis_link_start(&s->link, loop, s->config, name, &link_callbacks, locator);
 }
 
 void bh_redis_subscriptions_stop(struct bh_redis_subscriptions *s) {
@@ -371,4 +379,22 @@ void bh_redis_subscriptions_remove(struct bh_redis_subscriptions *s, struct bh_s
         discard(s, e);
     else
         enqueue(s, e);
+}
+
+void bh_redis_subscriptions_copy(struct bh_redis_subscriptions *s,
+                                 const struct bh_redis_subscriptions *other) {
+    const struct subscription *e;
+    size_t cursor = 0;
+    while ((e = bh_map_next(&other->channels, &cursor)))
+        if (e->wanted)
+            want(s, key_of(e));
+}
+
+void bh_redis_subscriptions_report_live(struct bh_redis_subscriptions *s,
+                                        const struct bh_redis_subscriptions *there) {
+    const struct subscription *e, *here;
+    size_t cursor = 0;
+    while ((e = bh_map_next(&there->channels, &cursor)))
+        if (!is_live(e) && (here = bh_map_get(&s->channels, key_of(e))) && is_live(here))
+            report(s, here);
 }

@@ -1,4 +1,4 @@
-/* subscriptions.h - the subscriber link and its channels. Private to the broker.
+/* subscriptions.h - a subscriber link and its channels. Private to the broker.
  *
  * Thread: the bus; `up` may be read from any. */
 #ifndef BELLHOP_BACKEND_REDIS_SUBSCRIPTIONS_H
@@ -17,6 +17,9 @@ struct bh_redis_subscriptions {
     void (*on_probe)(struct bh_redis_subscriptions *s, struct bh_slice token);
     /* A new link has subscribed to the probe's channel, always the first one. */
     void (*on_probing)(struct bh_redis_subscriptions *s);
+    /* The link is down; the sink is told after that. */
+    void (*on_lost)(struct bh_redis_subscriptions *s);
+    void *ud; /* the owner's */
     struct bh_map channels; /* struct subscription by channel */
     struct bh_list queue;   /* subscriptions whose next command is to be sent */
     struct bh_defer flush;
@@ -30,12 +33,14 @@ struct bh_redis_subscriptions {
     atomic_bool up;
 };
 
-/* Empty and not connected; subscribing is allowed from here on. config is borrowed. */
+/* Empty and not connected; subscribing is allowed from here on. config is borrowed. *s is zeroed, or
+ * deinitialised. */
 void bh_redis_subscriptions_init(struct bh_redis_subscriptions *s,
                                  const struct bh_redis_config *config);
 void bh_redis_subscriptions_deinit(struct bh_redis_subscriptions *s);
+/* name: of the link. */
 void bh_redis_subscriptions_start(struct bh_redis_subscriptions *s, struct bh_loop *loop,
-                                  const struct bh_broker_sink *sink,
+                                  const char *name, const struct bh_broker_sink *sink,
                                   struct bh_redis_locator *locator);
 void bh_redis_subscriptions_stop(struct bh_redis_subscriptions *s);
 /* To be called at an interval: sends a PING on a link that was silent, and drops one that has not
@@ -44,5 +49,11 @@ void bh_redis_subscriptions_check_liveness(struct bh_redis_subscriptions *s);
 /* As the broker's; an invalid topic is never live. */
 bool bh_redis_subscriptions_add(struct bh_redis_subscriptions *s, struct bh_slice topic);
 void bh_redis_subscriptions_remove(struct bh_redis_subscriptions *s, struct bh_slice topic);
+/* Also subscribes to what the other one wants. */
+void bh_redis_subscriptions_copy(struct bh_redis_subscriptions *s,
+                                 const struct bh_redis_subscriptions *other);
+/* Calls the sink's on_subscribed for each topic that is live here and not there. */
+void bh_redis_subscriptions_report_live(struct bh_redis_subscriptions *s,
+                                        const struct bh_redis_subscriptions *there);
 
 #endif

@@ -63,6 +63,7 @@ static void set_state(struct bh_redis_link *link, enum bh_redis_link_state state
         break; /* the deadline of the whole attempt stays */
     case BH_REDIS_READY:
         link->ready_ms = bh_loop_now(link->loop);
+        link->settled = !link->callbacks->on_push;
         atomic_store(&link->down_reason, NULL);
         bh_metric_inc(&bh_redis_metrics[BH_REDIS_LINKS_UP]);
         bh_metric_inc(&bh_redis_metrics[BH_REDIS_CONNECTS]);
@@ -144,16 +145,28 @@ static const char *server(const struct bh_redis_link *link, char out[SERVER_TEXT
     return out;
 }
 
+/* The back-off grows with attempts that failed. One that settled has not, unless the server has then
+ * rejected what the link is for: it would do so again at once. */
+static unsigned count_failed(const struct bh_redis_link *link, int error) {
+    bool ready = link->state == BH_REDIS_READY;
+    bool lost = error == BH_EIO || error == BH_ECLOSED || error == BH_ETIMEDOUT;
+    bool stable =
+        ready && bh_loop_now(link->loop) - link->ready_ms >= link->config->backoff_max_ms;
+    return stable || (ready && link->settled && lost) ? 1 : link->attempts + 1;
+}
+
+void bh_redis_link_settle(struct bh_redis_link *link) {
+    link->settled = true;
+}
+
 void bh_redis_link_drop(struct bh_redis_link *link, int error, const char *why) {
     if (link->state == BH_REDIS_IDLE || link->state == BH_REDIS_BACKOFF)
         return;
     char text[SERVER_TEXT_MAX];
     bool was_ready = link->state == BH_REDIS_READY;
-    uint64_t up_ms = was_ready ? bh_loop_now(link->loop) - link->ready_ms : 0;
+    link->attempts = count_failed(link, error);
     disconnect(link);
     atomic_store(&link->down_reason, why);
-    /* A server that accepts a connection only to close it soon does not reset the back-off. */
-    link->attempts = up_ms >= link->config->backoff_max_ms ? 1 : link->attempts + 1;
     set_state(link, BH_REDIS_BACKOFF);
     if (was_ready)
         bh_metric_inc(&bh_redis_metrics[BH_REDIS_DROPS]);
@@ -513,11 +526,13 @@ void bh_redis_link_start(struct bh_redis_link *link, struct bh_loop *loop,
                          const struct bh_redis_config *config, const char *name,
                          const struct bh_redis_link_callbacks *callbacks,
                          struct bh_redis_locator *locator) {
-    *link = (struct bh_redis_link){.config = config,
-                                   .callbacks = callbacks,
-                                   .locator = locator,
-                                   .loop = loop,
-                                   .stream = {.fd = -1}};
+    link->config = config;
+    link->callbacks = callbacks;
+    link->locator = locator;
+    link->loop = loop;
+    link->stream = (struct bh_stream){.fd = -1};
+    link->attempts = 0;
+    atomic_store(&link->down_reason, NULL);
     snprintf(link->name, sizeof link->name, "%s", name);
     bh_timer_init(&link->timer, loop, on_timer);
     bh_defer_init(&link->flush, on_flush);

@@ -72,7 +72,8 @@ struct bh_redis_link {
     struct bh_loop *loop;
     char name[24]; /* "bus", "probe", "worker-3": in the log and in CLIENT LIST */
     enum bh_redis_link_state state;
-    unsigned attempts;    /* failed ones since the link last proved stable */
+    unsigned attempts;    /* failed ones in a row */
+    bool settled;         /* this connection does what it is for: the attempt has not failed */
     unsigned connections; /* also counts drops, so a caller sees that a callback has dropped it */
     uint64_t ready_ms;    /* when it became READY */
     _Atomic(const char *) down_reason; /* a constant sentence; NULL: READY, or new */
@@ -96,8 +97,9 @@ struct bh_redis_link {
     } pending;
 };
 
-/* Starts to connect at once. config and callbacks are borrowed; the locator (or NULL) is the link's
- * from now on. */
+/* Starts to connect at once. The link is zeroed, or has been stopped; other threads may already read
+ * its down_reason. config and callbacks are borrowed; the locator (or NULL) is the link's from now
+ * on. */
 void bh_redis_link_start(struct bh_redis_link *link, struct bh_loop *loop,
                          const struct bh_redis_config *config, const char *name,
                          const struct bh_redis_link_callbacks *callbacks,
@@ -107,6 +109,10 @@ void bh_redis_link_start(struct bh_redis_link *link, struct bh_loop *loop,
 void bh_redis_link_stop(struct bh_redis_link *link);
 /* Closes the connection and begins again after a pause. why: a constant sentence. */
 void bh_redis_link_drop(struct bh_redis_link *link, int error, const char *why);
+
+/* For the owner of a link with on_push: the server has accepted what the link is for, so that the
+ * next attempt comes soon when the link is lost. Other links are settled once they are READY. */
+void bh_redis_link_settle(struct bh_redis_link *link);
 
 /* For the locator. The result of `ask`; host is borrowed until the next `ask` or `note`. */
 void bh_redis_link_found(struct bh_redis_link *link, const char *host, uint16_t port);

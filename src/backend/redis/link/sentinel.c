@@ -52,6 +52,8 @@ static void report(struct bh_redis_sentinel *s, struct bh_slice host, struct bh_
     snprintf(text, sizeof text, "%.*s", BH_SLICE_ARG(host));
     if (s->owner)
         bh_redis_link_stop(&s->link);
+    else
+        bh_redis_link_settle(&s->link);
     s->on_master(s, text, (uint16_t)number);
 }
 
