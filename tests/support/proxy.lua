@@ -8,6 +8,8 @@
 --   pause      stop forwarding in both directions; connections stay, new ones hang
 --   cut        reset all connections, refuse new ones
 --   drop       reset all connections, accept new ones
+--   swallow    discard everything on the connections that there are; they stay open, new ones work
+--   mute       the same for connections that have sent SUBSCRIBE
 --   resume     end pause or cut
 --   count      reply with the number of pairs
 package.path = "tests/support/?.lua;" .. package.path
@@ -71,7 +73,8 @@ end
 function program.receive(self, pair, from, to)
     local data, why, partial = from.sock:receive(CHUNK)
     data = data or partial
-    if #data > 0 then
+    pair.subscriber = pair.subscriber or data:find("SUBSCRIBE", 1, true)
+    if #data > 0 and not pair.swallowed then
         to.out[#to.out + 1] = {due = socket.gettime() + self.delay, data = data}
         to.bytes = to.bytes + #data
     end
@@ -142,6 +145,14 @@ function commands.cut(self)
 end
 
 function commands.drop(self) self:drop_all() end
+
+function commands.swallow(self)
+    for pair in pairs(self.pairs) do pair.swallowed = true end
+end
+
+function commands.mute(self)
+    for pair in pairs(self.pairs) do pair.swallowed = pair.swallowed or pair.subscriber end
+end
 
 function commands.resume(self)
     self.paused = false
@@ -243,6 +254,10 @@ function proxy:cut() self:command "cut" end
 function proxy:drop() self:command "drop" end
 
 function proxy:delay(ms) self:command("delay " .. ms) end
+
+function proxy:swallow() self:command "swallow" end
+
+function proxy:mute() self:command "mute" end
 
 function proxy:resume() self:command "resume" end
 

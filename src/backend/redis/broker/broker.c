@@ -114,6 +114,15 @@ static const char *unsubscribed(const struct broker *b) {
     return atomic_load(&active->up) ? NULL : down_reason(&active->link, unconfirmed);
 }
 
+/* Any thread. What kept Redis from answering a probe may have cut off the links of workers, too. */
+static bool all_workers_heard(const struct broker *b) {
+    uint64_t since_ms = atomic_load(&b->probe.unanswered_ms);
+    for (unsigned i = 0; i < b->worker_count; i++)
+        if (atomic_load_explicit(&b->workers[i]->link.heard_ms, memory_order_relaxed) < since_ms)
+            return false;
+    return true;
+}
+
 static int ready(const struct bh_broker *base, const char **why) {
     struct broker *b = of(base);
     *why = unsubscribed(b);
@@ -121,6 +130,8 @@ static int ready(const struct bh_broker *base, const char **why) {
         return BH_EUNAVAIL;
     if (atomic_load(&b->workers_down) > 0)
         *why = "not every worker is connected to Redis";
+    else if (!all_workers_heard(b))
+        *why = "not every worker has had an answer from Redis since a probe was missing";
     return *why ? BH_EUNAVAIL : bh_redis_probe_ready(&b->probe, why);
 }
 

@@ -92,10 +92,12 @@ static void on_missing(struct bh_timer *t) {
         atomic_store(&p->missing, true);
     if (silent)
         bh_redis_feed_doubt(p->feed);
-    if (p->unanswered)
-        bh_redis_link_drop(&p->link, BH_ETIMEDOUT, "timeout: no answer from Redis to a probe");
-    else
+    if (!p->unanswered) {
         count_lost(p, silent);
+        return;
+    }
+    atomic_store(&p->unanswered_ms, bh_clock_ms());
+    bh_redis_link_drop(&p->link, BH_ETIMEDOUT, "timeout: no answer from Redis to a probe");
 }
 
 static void probe(struct bh_redis_probe *p) {

@@ -192,6 +192,11 @@ static void restart_deadline(struct bh_redis_link *link) {
     link->awaiting_ms = bh_clock_ms();
 }
 
+static void note_answer(struct bh_redis_link *link) {
+    restart_deadline(link);
+    atomic_store_explicit(&link->heard_ms, link->awaiting_ms, memory_order_relaxed);
+}
+
 static void sent_everything(struct bh_redis_link *link) {
     link->out_head = 0;
     if (link->out.cap > KEEP_MAX)
@@ -319,7 +324,7 @@ static void on_data(struct bh_stream *s, unsigned char *data, size_t n) {
     if (got < 0)
         drop_malformed(link, got);
     else if (answered)
-        restart_deadline(link);
+        note_answer(link);
 }
 
 /* The next attempt reads the files again: they may have been corrected. */

@@ -77,6 +77,7 @@ struct bh_redis_link {
     unsigned connections; /* also counts drops, so a caller sees that a callback has dropped it */
     uint64_t ready_ms;    /* when it became READY */
     _Atomic(const char *) down_reason; /* a constant sentence; NULL: READY, or new */
+    atomic_uint_fast64_t heard_ms; /* bh_clock_ms of the last reply */
     const char *host; /* where to, or NULL: not known yet, or a unix socket; of the locator */
     uint16_t port;
     struct bh_tls_connector *tls; /* NULL: plain, or to be made from the files */
