@@ -22,7 +22,6 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #define HELPERS_MAX 4
 #define HOST_MAX    253
@@ -40,39 +39,23 @@ struct bh_resolve {
     struct bh_list node;
     enum { QUEUED, RUNNING, DONE } state;
     struct bh_resolver *resolver;
-    void (*on_done)(void *ud, int error, const struct bh_addr *a); /* NULL: cancelled */
+    bh_resolved_cb on_done; /* NULL: cancelled */
     void *ud;
     int error;
-    struct bh_addr addr;
+    struct bh_addr *list; /* owned; NULL with an error */
+    size_t count;
     uint16_t port;
     char host[HOST_MAX + 1];
 };
 
 /* --- looking up, on a helper --- */
 
-static bool has_route(const struct addrinfo *info) {
-    int fd = socket(info->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return false;
-    bool reachable = connect(fd, info->ai_addr, info->ai_addrlen) == 0;
-    close(fd);
-    return reachable;
-}
-
-static const struct addrinfo *first_with_route(const struct addrinfo *list, int family) {
-    for (; list; list = list->ai_next)
-        if (list->ai_family == family && has_route(list))
-            return list;
-    return NULL;
-}
-
-/* The caller tries one address only. A service on "localhost" may listen on 127.0.0.1 and not on
- * ::1, but hardly the other way round, so IPv4 comes first. */
-static const struct addrinfo *pick(const struct addrinfo *list) {
-    const struct addrinfo *best = first_with_route(list, AF_INET);
-    if (!best)
-        best = first_with_route(list, AF_INET6);
-    return best ? best : list;
+static void add(struct bh_resolve *r, const struct sockaddr *address, socklen_t len) {
+    struct bh_addr *one;
+    r->list = bh_realloc(r->list, (r->count + 1) * sizeof *r->list);
+    one = &r->list[r->count++];
+    *one = (struct bh_addr){.len = len};
+    memcpy(&one->storage, address, len);
 }
 
 static int lookup_error(int error) {
@@ -96,9 +79,8 @@ static void look_up(struct bh_resolve *r) {
         r->error = lookup_error(error);
         return;
     }
-    const struct addrinfo *best = pick(list);
-    memcpy(&r->addr.storage, best->ai_addr, best->ai_addrlen);
-    r->addr.len = best->ai_addrlen;
+    for (const struct addrinfo *at = list; at; at = at->ai_next)
+        add(r, at->ai_addr, at->ai_addrlen);
     freeaddrinfo(list);
 }
 
@@ -114,11 +96,16 @@ static void release_and_unlock(struct bh_resolver *resolver) {
     bh_free(resolver);
 }
 
+static void free_request(struct bh_resolve *r) {
+    bh_free(r->list);
+    bh_free(r);
+}
+
 /* Called with the lock held. */
 static void finish(struct bh_resolver *resolver, struct bh_resolve *r) {
     r->state = DONE;
     if (!resolver->mailbox || bh_mailbox_post(resolver->mailbox, &r->mail) != 0)
-        bh_free(r);
+        free_request(r);
 }
 
 static void *run_helper(void *arg) {
@@ -159,7 +146,7 @@ static void free_resolver(struct bh_resolver *resolver) {
     struct bh_mailbox *mailbox = resolver->mailbox;
     resolver->mailbox = NULL;
     while ((node = bh_list_shift(&resolver->queued)))
-        bh_free(BH_CONTAINER_OF(node, struct bh_resolve, node));
+        free_request(BH_CONTAINER_OF(node, struct bh_resolve, node));
     pthread_mutex_unlock(&resolver->lock);
     bh_mailbox_free(mailbox); /* no helper posts any more */
     pthread_mutex_lock(&resolver->lock);
@@ -185,13 +172,14 @@ static void on_arrival(struct bh_mail *mail) {
     struct bh_resolve *r = BH_CONTAINER_OF(mail, struct bh_resolve, mail);
     bool loop_lives = r->resolver->mailbox; /* changed by this thread only */
     if (r->on_done && loop_lives)
-        r->on_done(r->ud, r->error, r->error ? NULL : &r->addr);
-    bh_free(r);
+        r->on_done(r->ud, r->error, r->list, r->count);
+    free_request(r);
 }
 
-/* True when no lookup is needed: r->addr or r->error is set. */
+/* True when no lookup is needed: r->list or r->error is set. */
 static bool resolve_at_once(struct bh_resolve *r, const char *host) {
     char text[HOST_MAX + 16];
+    struct bh_addr addr;
     const char *why;
     size_t n = strlen(host);
     if (n == 0 || n > HOST_MAX) {
@@ -200,12 +188,14 @@ static bool resolve_at_once(struct bh_resolve *r, const char *host) {
     }
     memcpy(r->host, host, n + 1);
     snprintf(text, sizeof text, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, r->port);
-    return host[0] != '/' && bh_addr_parse(bh_slice_cstr(text), &r->addr, &why) == 0;
+    if (host[0] == '/' || bh_addr_parse(bh_slice_cstr(text), &addr, &why) != 0)
+        return false;
+    add(r, &addr.sa, addr.len);
+    return true;
 }
 
 struct bh_resolve *bh_resolve(struct bh_loop *loop, const char *host, uint16_t port,
-                              void (*on_done)(void *ud, int error, const struct bh_addr *a),
-                              void *ud) {
+                              bh_resolved_cb on_done, void *ud) {
     struct bh_resolver *resolver = resolver_of(loop);
     struct bh_resolve *r = bh_malloc(sizeof *r);
     *r = (struct bh_resolve){
@@ -234,5 +224,5 @@ void bh_resolve_cancel(struct bh_resolve *r) {
     r->on_done = NULL;
     pthread_mutex_unlock(&resolver->lock);
     if (queued)
-        bh_free(r);
+        free_request(r);
 }

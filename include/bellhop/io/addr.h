@@ -32,14 +32,15 @@ uint16_t bh_addr_port(const struct bh_addr *a);
 bool bh_addr_is_loopback(const struct bh_addr *a); /* unix sockets count as loopback */
 
 /* Resolves a host name or a numeric host without blocking the loop, as the system does: /etc/hosts,
- * nsswitch.conf, resolv.conf. Of several addresses, the first that has a route, IPv4 before IPv6.
- * on_done fires exactly once, never before bh_resolve returns, unless cancelled before or the loop
- * is freed; `a` is valid during the call and NULL with an error: BH_EINVAL (empty or too long),
- * BH_ENOTFOUND, BH_EUNAVAIL (no answer; may be retried). */
+ * nsswitch.conf, resolv.conf. on_done gets all addresses, at least one, in the order in which they
+ * are to be tried (RFC 6724, as getaddrinfo gives them). It fires exactly once, never before
+ * bh_resolve returns, unless cancelled before or the loop is freed; the list is valid during the
+ * call and NULL with an error: BH_EINVAL (empty or too long), BH_ENOTFOUND, BH_EUNAVAIL (no answer;
+ * may be retried). */
 struct bh_resolve;
+typedef void (*bh_resolved_cb)(void *ud, int error, const struct bh_addr *list, size_t count);
 struct bh_resolve *bh_resolve(struct bh_loop *loop, const char *host, uint16_t port,
-                              void (*on_done)(void *ud, int error, const struct bh_addr *a),
-                              void *ud);
+                              bh_resolved_cb on_done, void *ud);
 /* Only before on_done has fired. */
 void bh_resolve_cancel(struct bh_resolve *r);
 

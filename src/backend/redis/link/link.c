@@ -1,11 +1,11 @@
 /* link.c - the life of one connection: states, output, replies, deadlines.
  *
- * One timer serves the current state. From RESOLVING to AUTH it is the connect deadline (ASKING has
- * none: the locator tries until it succeeds). In READY it checks the age of the oldest command, and
- * sends a PING when there is none, so that a dead peer is noticed on an idle link too. In BACKOFF
- * it ends the pause. There is one way down, `drop`: it closes, completes what was pending, calls
- * the owner and arms the pause. Completions may queue new commands or stop the link; after calling
- * one, compare `connections` before going on.
+ * One timer serves the current state. From RESOLVING to AUTH it is the connect deadline, of which
+ * each address gets an equal share (ASKING has none: the locator tries until it succeeds). In READY
+ * it checks the age of the oldest command, and sends a PING when there is none, so that a dead peer
+ * is noticed on an idle link too. In BACKOFF it ends the pause. There is one way down, `drop`: it
+ * closes, completes what was pending, calls the owner and arms the pause. Completions may queue new
+ * commands or stop the link; after calling one, compare `connections` before going on.
  *
  * Pending commands are a ring in the order of sending. Each remembers the offset of its first byte,
  * so that a drop can tell commands that surely were not sent from those that may have been
@@ -30,7 +30,7 @@
 #define RING_MIN 64
 /* A larger buffer is freed when it is empty. */
 #define KEEP_MAX        (1024 * 1024)
-#define SERVER_TEXT_MAX 300
+#define SERVER_TEXT_MAX (300 + BH_ADDR_TEXT_MAX)
 
 static uint64_t backoff(const struct bh_redis_link *link) {
     uint64_t cap = link->config->backoff_max_ms, delay = link->config->backoff_min_ms;
@@ -57,10 +57,11 @@ static void set_state(struct bh_redis_link *link, enum bh_redis_link_state state
         break;
     case BH_REDIS_RESOLVING:
         bh_timer_set(&link->timer, link->config->connect_timeout_ms);
+        link->deadline_ms = link->timer.due_ms;
         break;
     case BH_REDIS_CONNECTING:
     case BH_REDIS_AUTH:
-        break; /* the deadline of the whole attempt stays */
+        break; /* the deadline stays */
     case BH_REDIS_READY:
         link->ready_ms = bh_loop_now(link->loop);
         link->settled = !link->callbacks->on_push;
@@ -142,36 +143,60 @@ static const char *server(const struct bh_redis_link *link, char out[SERVER_TEXT
     else
         snprintf(out, SERVER_TEXT_MAX, strchr(link->host, ':') ? "[%s]:%u" : "%s:%u", link->host,
                  link->port);
+    const struct bh_addr *addr = bh_redis_addresses_current(&link->addresses);
+    char text[BH_ADDR_TEXT_MAX];
+    size_t n = strlen(out);
+    if (addr) {
+        bh_addr_format(addr, text);
+        snprintf(out + n, SERVER_TEXT_MAX - n, " at %s", text);
+    }
     return out;
 }
 
-/* The back-off grows with attempts that failed. One that settled has not, unless the server has then
- * rejected what the link is for: it would do so again at once. */
+/* The back-off grows with attempts that failed. One that settled has not, unless the server has
+ * then rejected what the link is for: it would do so again at once. */
 static unsigned count_failed(const struct bh_redis_link *link, int error) {
     bool ready = link->state == BH_REDIS_READY;
     bool lost = error == BH_EIO || error == BH_ECLOSED || error == BH_ETIMEDOUT;
-    bool stable =
-        ready && bh_loop_now(link->loop) - link->ready_ms >= link->config->backoff_max_ms;
+    bool stable = ready && bh_loop_now(link->loop) - link->ready_ms >= link->config->backoff_max_ms;
     return stable || (ready && link->settled && lost) ? 1 : link->attempts + 1;
 }
 
-void bh_redis_link_settle(struct bh_redis_link *link) {
-    link->settled = true;
+/* Not at once: a drop may happen inside a callback of the connection. */
+static bool try_next_address(struct bh_redis_link *link, int error, const char *why) {
+    bool connecting = link->state == BH_REDIS_CONNECTING || link->state == BH_REDIS_AUTH;
+    char text[SERVER_TEXT_MAX];
+    if (!connecting || bh_redis_addresses_left(&link->addresses) == 0)
+        return false;
+    bh_debug("trying the next address of Redis", bh_kv_str("link", link->name),
+             bh_kv_str("server", server(link, text)), bh_kv_str("error", bh_strerror(error)),
+             bh_kv_str("reason", why));
+    disconnect(link);
+    atomic_store(&link->down_reason, why);
+    set_state(link, BH_REDIS_BACKOFF);
+    bh_timer_set(&link->timer, 0);
+    complete_all(link, link->sent, BH_EIO);
+    return true;
 }
 
 void bh_redis_link_drop(struct bh_redis_link *link, int error, const char *why) {
-    if (link->state == BH_REDIS_IDLE || link->state == BH_REDIS_BACKOFF)
+    if (link->state == BH_REDIS_IDLE || link->state == BH_REDIS_BACKOFF ||
+        try_next_address(link, error, why))
         return;
     char text[SERVER_TEXT_MAX];
+    const char *where = server(link, text);
     bool was_ready = link->state == BH_REDIS_READY;
     link->attempts = count_failed(link, error);
+    /* Where a server has closed the connection, one is still likely to be. */
+    bh_redis_addresses_end(&link->addresses,
+                           !was_ready || (error != BH_EIO && error != BH_ECLOSED));
     disconnect(link);
     atomic_store(&link->down_reason, why);
     set_state(link, BH_REDIS_BACKOFF);
     if (was_ready)
         bh_metric_inc(&bh_redis_metrics[BH_REDIS_DROPS]);
     bh_warn_limited(was_ready ? "Redis link lost" : "no link to Redis",
-                    bh_kv_str("link", link->name), bh_kv_str("server", server(link, text)),
+                    bh_kv_str("link", link->name), bh_kv_str("server", where),
                     bh_kv_str("error", bh_strerror(error)), bh_kv_str("reason", why),
                     bh_kv_int("attempt", link->attempts),
                     bh_kv_int("next_attempt_ms", (int64_t)time_left(link)));
@@ -408,15 +433,17 @@ static int read_tls_files(struct bh_redis_link *link) {
     return BH_EINVAL;
 }
 
-static void connect_to(struct bh_redis_link *link, const struct bh_addr *addr) {
+static void connect_to_next(struct bh_redis_link *link) {
+    uint64_t now = bh_loop_now(link->loop);
+    uint64_t left_ms = link->deadline_ms > now ? link->deadline_ms - now : 0;
+    set_state(link, BH_REDIS_CONNECTING);
+    bh_timer_set(&link->timer, left_ms / bh_redis_addresses_left(&link->addresses));
     link->sent = 0;
     bh_redis_reader_reset(&link->reader);
+    const struct bh_addr *addr = bh_redis_addresses_next(&link->addresses);
     if (link->config->tls && read_tls_files(link) != 0) {
         bh_redis_link_drop(link, BH_EINVAL, "TLS files for Redis are unusable; see the log");
-        return;
-    }
-    set_state(link, BH_REDIS_CONNECTING);
-    if (bh_stream_connect(&link->stream, link->loop, addr, &stream_callbacks) != 0) {
+    } else if (bh_stream_connect(&link->stream, link->loop, addr, &stream_callbacks) != 0) {
         bh_redis_link_drop(link, BH_EUNAVAIL, "connection to Redis refused");
     } else if (link->config->tls) {
         bh_tls_connect(&link->stream, link->tls, link->host);
@@ -424,13 +451,18 @@ static void connect_to(struct bh_redis_link *link, const struct bh_addr *addr) {
     }
 }
 
-static void on_resolved(void *ud, int error, const struct bh_addr *addr) {
+static void connect_to(struct bh_redis_link *link, const struct bh_addr *list, size_t count) {
+    bh_redis_addresses_begin(&link->addresses, list, count);
+    connect_to_next(link);
+}
+
+static void on_resolved(void *ud, int error, const struct bh_addr *list, size_t count) {
     struct bh_redis_link *link = ud;
     link->resolve = NULL;
     if (error)
         bh_redis_link_drop(link, error, "cannot resolve the host name of Redis");
     else
-        connect_to(link, addr);
+        connect_to(link, list, count);
 }
 
 static void connect_to_path(struct bh_redis_link *link) {
@@ -440,7 +472,7 @@ static void connect_to_path(struct bh_redis_link *link) {
     if (bh_addr_parse(bh_slice_cstr(link->config->unix_path), &addr, &why) != 0)
         bh_redis_link_drop(link, BH_EINVAL, why);
     else
-        connect_to(link, &addr);
+        connect_to(link, &addr, 1);
 }
 
 static void go_to(struct bh_redis_link *link, const char *host, uint16_t port) {
@@ -462,7 +494,9 @@ static void ask_locator(struct bh_redis_link *link) {
 
 static void try_connect(struct bh_redis_link *link) {
     const struct bh_redis_config *c = link->config;
-    if (link->locator)
+    if (bh_redis_addresses_left(&link->addresses) > 0)
+        connect_to_next(link);
+    else if (link->locator)
         ask_locator(link);
     else if (c->unix_path)
         connect_to_path(link);
@@ -481,6 +515,7 @@ void bh_redis_link_move(struct bh_redis_link *link, const char *host, uint16_t p
     if (!paused && link->host && link->port == port && strcmp(link->host, host) == 0)
         return; /* it is there, or on its way */
     link->attempts = 0;
+    bh_redis_addresses_reset(&link->addresses);
     if (paused)
         bh_timer_set(&link->timer, backoff(link));
     else
@@ -554,6 +589,7 @@ void bh_redis_link_stop(struct bh_redis_link *link) {
     set_state(link, BH_REDIS_IDLE);
     complete_all(link, link->sent, BH_EIO);
     bh_redis_reader_deinit(&link->reader);
+    bh_redis_addresses_reset(&link->addresses);
     bh_tls_connector_unref(link->tls);
     if (link->locator)
         link->locator->vt->free(link->locator);

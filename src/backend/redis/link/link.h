@@ -1,10 +1,11 @@
 /* link.h - one connection to Redis that reconnects by itself. Private to the backend.
  *
  * A link locates its server, resolves, connects and does the handshake (handshake.h); then it is
- * READY. When a step fails, the connection breaks, or the server answers that it is the wrong one
- * (READONLY and the like), the link completes every pending command exactly once and tries again
- * after a capped, jittered back-off, until it is stopped. Commands are gathered and written once at
- * the end of the tick; replies complete them in order.
+ * READY. An attempt tries all addresses of the server in turn. When the last one fails, the
+ * connection breaks, or the server answers that it is the wrong one (READONLY and the like), the
+ * link completes every pending command exactly once and tries again after a capped, jittered
+ * back-off, until it is stopped. Commands are gathered and written once at the end of the tick;
+ * replies complete them in order.
  *
  * Embed it in an owner that lives until the tick after bh_redis_link_stop. Thread: the loop's. */
 #ifndef BELLHOP_BACKEND_REDIS_LINK_H
@@ -14,6 +15,7 @@
 #include "bellhop/base/buf.h"
 #include "bellhop/io/stream.h"
 #include "bellhop/io/timer.h"
+#include "link/addresses.h"
 #include "link/locator.h"
 #include "link/reply.h"
 
@@ -77,11 +79,13 @@ struct bh_redis_link {
     unsigned connections; /* also counts drops, so a caller sees that a callback has dropped it */
     uint64_t ready_ms;    /* when it became READY */
     _Atomic(const char *) down_reason; /* a constant sentence; NULL: READY, or new */
-    atomic_uint_fast64_t heard_ms; /* bh_clock_ms of the last reply */
+    atomic_uint_fast64_t heard_ms;     /* bh_clock_ms of the last reply */
     const char *host; /* where to, or NULL: not known yet, or a unix socket; of the locator */
     uint16_t port;
     struct bh_tls_connector *tls; /* NULL: plain, or to be made from the files */
     struct bh_resolve *resolve;
+    struct bh_redis_addresses addresses; /* of host */
+    uint64_t deadline_ms;                /* of the attempt */
     struct bh_stream stream;
     struct bh_timer timer; /* the deadline, check or pause of the current state */
     struct bh_defer flush;
@@ -98,9 +102,9 @@ struct bh_redis_link {
     } pending;
 };
 
-/* Starts to connect at once. The link is zeroed, or has been stopped; other threads may already read
- * its down_reason. config and callbacks are borrowed; the locator (or NULL) is the link's from now
- * on. */
+/* Starts to connect at once. The link is zeroed, or has been stopped; other threads may already
+ * read its down_reason. config and callbacks are borrowed; the locator (or NULL) is the link's from
+ * now on. */
 void bh_redis_link_start(struct bh_redis_link *link, struct bh_loop *loop,
                          const struct bh_redis_config *config, const char *name,
                          const struct bh_redis_link_callbacks *callbacks,
@@ -113,7 +117,9 @@ void bh_redis_link_drop(struct bh_redis_link *link, int error, const char *why);
 
 /* For the owner of a link with on_push: the server has accepted what the link is for, so that the
  * next attempt comes soon when the link is lost. Other links are settled once they are READY. */
-void bh_redis_link_settle(struct bh_redis_link *link);
+static inline void bh_redis_link_settle(struct bh_redis_link *link) {
+    link->settled = true;
+}
 
 /* For the locator. The result of `ask`; host is borrowed until the next `ask` or `note`. */
 void bh_redis_link_found(struct bh_redis_link *link, const char *host, uint16_t port);
