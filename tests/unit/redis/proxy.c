@@ -45,6 +45,7 @@ static void proxy_link(struct proxy *p, size_t i) {
     }
     p->links[i].deaf |= p->deafen && p->links[i].subscriber;
     n = recv(p->links[i].server, bytes, sizeof bytes, MSG_DONTWAIT);
+    p->withheld += n > 0 && p->links[i].deaf ? (size_t)n : 0;
     if (n > 0 && !p->links[i].deaf)
         assert_int_equal(send(p->links[i].client, bytes, (size_t)n, MSG_NOSIGNAL), n);
     else if (n == 0)

@@ -16,6 +16,7 @@ struct proxy {
         bool subscriber, deaf;
     } links[PROXY_MAX];
     size_t count;
+    size_t withheld; /* bytes */
 };
 
 void proxy_start(struct proxy *p, uint16_t target);

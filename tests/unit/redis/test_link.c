@@ -1,6 +1,7 @@
 /* test_link.c - one link against servers that misbehave. */
 #include "fake_redis.h"
 
+#include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
@@ -48,6 +49,7 @@ static int setup(void **state) {
 static int teardown(void **state) {
     bh_redis_link_stop(&fx->link);
     fake_stop(&fx->fake);
+    bh_clock_real();
     bh_loop_free(fx->loop);
     bh_free(fx);
     return 0;
@@ -62,6 +64,17 @@ static void start_well(void) {
     start();
     TICK_UNTIL(fx->loop, fake_pump(&fx->fake) && bh_redis_link_is_ready(&fx->link));
 }
+
+/* On the fake clock, which the test moves. */
+#define TICK(condition)                                                                            \
+    do {                                                                                           \
+        uint64_t until = test_now_ms() + TEST_DEADLINE_MS;                                         \
+        while (fake_pump(&fx->fake) && !(condition)) {                                             \
+            if (test_now_ms() > until)                                                             \
+                fail_msg("not within %d ms: %s", TEST_DEADLINE_MS, #condition);                    \
+            bh_loop_tick(fx->loop, false);                                                         \
+        }                                                                                          \
+    } while (0)
 
 /* --- completions --- */
 
@@ -166,6 +179,50 @@ static void test_backoff_is_capped_and_jittered(void **state) {
         differs |= n > 3 && due - now != first;
     }
     assert_true(differs);
+}
+
+/* On the fake clock. A recovery ends the back-off, even if the next fault follows soon. */
+static void test_a_fault_soon_after_a_recovery(void **state) {
+    fx->config.backoff_min_ms = 50;
+    fx->config.backoff_max_ms = 5000;
+    fx->fake.greeting = "-ERR max number of clients reached\r\n";
+    bh_clock_fake(100000, 0);
+    start();
+    for (unsigned n = 1; n <= 8; n++) {
+        TICK(fx->link.state == BH_REDIS_BACKOFF && fx->link.attempts == n);
+        bh_clock_fake_advance(5000);
+    }
+    fx->fake.greeting = NULL;
+    fx->fake.handshake = FAKE_GOOD;
+    TICK(fx->ups == 1);
+    for (unsigned n = 1; n <= 3; n++) {
+        bh_clock_fake_advance(1000);
+        fake_hang_up(&fx->fake);
+        TICK(fx->downs == n);
+        assert_int_equal(fx->link.attempts, 1);
+        assert_true(fx->link.timer.due_ms <= bh_clock_ms() + 50);
+        bh_clock_fake_advance(50);
+        TICK(fx->ups == n + 1);
+    }
+}
+
+/* As a replica does: it answers the handshake, and then rejects what the link is for. */
+static void test_rejections_back_off(void **state) {
+    struct done d = {0};
+    fx->config.backoff_min_ms = 50;
+    fx->config.backoff_max_ms = 5000;
+    bh_clock_fake(100000, 0);
+    fx->fake.handshake = FAKE_GOOD;
+    start();
+    for (unsigned n = 1; n <= 4; n++) {
+        TICK(fx->ups == n);
+        command(&d, "GET");
+        TICK(fake_heard(&fx->fake, "GET"));
+        fake_say(&fx->fake, BH_SLICE("-READONLY You can't write against a read only replica.\r\n"));
+        TICK(fx->downs == n);
+        assert_int_equal(fx->link.attempts, n);
+        bh_clock_fake_advance(5000);
+    }
 }
 
 static void test_loading_is_not_up(void **state) {
@@ -468,6 +525,8 @@ int main(void) {
         T(test_no_such_socket),
         T(test_stop_while_resolving),
         T(test_backoff_is_capped_and_jittered),
+        T(test_a_fault_soon_after_a_recovery),
+        T(test_rejections_back_off),
         T(test_loading_is_not_up),
         T(test_unasked_answer),
         T(test_closed_within_a_reply),
