@@ -11,7 +11,7 @@ build_packages=(gcc:gcc libc6-dev cmake:cmake ninja:ninja-build liblua5.4-dev li
 # shellcheck disable=SC2034
 test_packages=(libcmocka-dev lua5.4:lua5.4 busted:lua-busted lua-socket lua-sec lua-zlib
     luacheck:lua-check openssl:openssl shellcheck:shellcheck
-    clang-format:clang-format redis-server:redis-server chromium:chromium)
+    clang-format:clang-format redis-server:redis-server libnss-wrapper chromium:chromium)
 # shellcheck disable=SC2034 # clang's libFuzzer comes by version: tests/support/fuzz.sh
 fuzz_packages=(libcmocka-dev clang:clang llvm-symbolizer:llvm)
 # shellcheck disable=SC2034

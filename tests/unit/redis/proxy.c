@@ -43,10 +43,15 @@ static void proxy_link(struct proxy *p, size_t i) {
         proxy_close(p, i);
         return;
     }
-    p->links[i].deaf |= p->deafen && p->links[i].subscriber;
-    n = recv(p->links[i].server, bytes, sizeof bytes, MSG_DONTWAIT);
-    p->withheld += n > 0 && p->links[i].deaf ? (size_t)n : 0;
-    if (n > 0 && !p->links[i].deaf)
+    if (p->deafen && p->links[i].subscriber)
+        *(p->hold ? &p->links[i].late : &p->links[i].deaf) = true;
+    bool held = p->hold && p->links[i].late, deaf = p->links[i].deaf;
+    n = recv(p->links[i].server, bytes, sizeof bytes, MSG_DONTWAIT | (held ? MSG_PEEK : 0));
+    if (held)
+        p->withheld = n > 0 ? (size_t)n : p->withheld;
+    else if (n > 0 && deaf)
+        p->withheld += (size_t)n;
+    else if (n > 0)
         assert_int_equal(send(p->links[i].client, bytes, (size_t)n, MSG_NOSIGNAL), n);
     else if (n == 0)
         proxy_close(p, i);

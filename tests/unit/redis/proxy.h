@@ -11,9 +11,10 @@ struct proxy {
     int listener;
     uint16_t port, target;
     bool deafen; /* connections that have subscribed receive nothing any more */
+    bool hold;   /* it waits instead, until this is unset */
     struct {
         int client, server; /* -1: closed */
-        bool subscriber, deaf;
+        bool subscriber, deaf, late;
     } links[PROXY_MAX];
     size_t count;
     size_t withheld; /* bytes */

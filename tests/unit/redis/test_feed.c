@@ -77,6 +77,13 @@ static void pass_time(void) {
 static void take_over(void) {
     int64_t before = takeovers();
     UNTIL((pass_time(), takeovers() == before + 1));
+    UNTIL(is_ready(&fx->g));
+}
+
+/* Until the first link is closed, and nothing is marked any more. */
+static void end_marking(void) {
+    bh_clock_fake_advance(MARKED_MS);
+    UNTIL(subscribers("notification:1") == 1);
 }
 
 static void publish_envelope(void) {
@@ -94,10 +101,8 @@ static void test_the_second_one_takes_over(void **state) {
     struct done d = {0};
     open_second();
     take_over();
-    UNTIL(is_ready(g));
     assert_int_equal(g->downs, 0);
     assert_int_equal(g->ups, 1);
-    UNTIL(subscribers("notification:1") == 1);
     test_redis_do(&fx->redis, "PUBLISH notification:1 raw");
     UNTIL(g->messages == 1);
     assert_int_equal(g->last->flags, BH_MESSAGE_RAW);
@@ -110,8 +115,8 @@ static void test_and_again(void **state) {
     for (int i = 1; i <= 3; i++) {
         open_second();
         take_over();
+        end_marking();
         UNTIL(is_ready(&fx->g));
-        UNTIL(subscribers("notification:1") == 1);
         assert_int_equal(takeovers(), i);
     }
     test_redis_do(&fx->redis, "PUBLISH notification:1 raw");
@@ -126,12 +131,10 @@ static void test_what_the_second_one_brings(void **state) {
     UNTIL(g->messages == 1);
     assert_int_equal(g->last->flags, BH_MESSAGE_DEDUP); /* it might come twice */
     take_over();
-    UNTIL(is_ready(g));
     publish_envelope();
     UNTIL(g->messages == 2);
     assert_int_equal(g->last->flags, BH_MESSAGE_DEDUP);
-    bh_clock_fake_advance(MARKED_MS);
-    bh_loop_tick(g->loop, false);
+    end_marking();
     publish_envelope();
     UNTIL(g->messages == 3);
     assert_int_equal(g->last->flags, 0);
@@ -149,7 +152,6 @@ static void test_topics_that_come_and_go_meanwhile(void **state) {
     take_over();
     assert_int_equal(g->subscribed, before + 1); /* and not user:1, which was live all the time */
     assert_string_equal(g->last_subscribed, "user:3");
-    UNTIL(is_ready(g));
     test_redis_do(&fx->redis, "PUBLISH notification:3 raw");
     UNTIL(g->messages == 1);
     assert_int_equal(subscribers("notification:2"), 0);
@@ -189,6 +191,24 @@ static void test_the_first_one_is_lost_meanwhile(void **state) {
     UNTIL(g->messages == 1);
 }
 
+static void test_what_the_first_one_brings_late(void **state) {
+    struct gateway *g = &fx->g;
+    proxy.hold = true; /* nothing is lost, it only takes time */
+    open_second();
+    take_over();
+    publish_envelope();
+    UNTIL(g->messages == 1);
+    proxy.hold = false;
+    UNTIL(g->messages == 2); /* the node drops it */
+    assert_int_equal(g->last->flags, BH_MESSAGE_DEDUP);
+    test_redis_do(&fx->redis, "PUBLISH notification:1 raw");
+    UNTIL(g->messages == 3);
+    publish_envelope();
+    UNTIL(g->messages == 5);
+    end_marking();
+    assert_int_equal(g->messages, 5);
+}
+
 static void test_stop_while_there_are_two(void **state) {
     open_second();
     close_gateway(&fx->g);
@@ -197,10 +217,10 @@ static void test_stop_while_there_are_two(void **state) {
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_the_second_one_takes_over),   T(test_and_again),
-        T(test_what_the_second_one_brings),  T(test_topics_that_come_and_go_meanwhile),
-        T(test_a_busy_redis_keeps_its_link), T(test_the_first_one_is_lost_meanwhile),
-        T(test_stop_while_there_are_two),
+        T(test_the_second_one_takes_over),      T(test_and_again),
+        T(test_what_the_second_one_brings),     T(test_topics_that_come_and_go_meanwhile),
+        T(test_a_busy_redis_keeps_its_link),    T(test_the_first_one_is_lost_meanwhile),
+        T(test_what_the_first_one_brings_late), T(test_stop_while_there_are_two),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* feed.c - one subscriber link, and a second one while the first is in doubt.
  *
- * In the state ONE the active link calls the node's sink itself, so a message costs nothing here. In
- * the other states its sink is `marked`. The second link has a sink of its own, which passes on
+ * In the state ONE the active link calls the node's sink itself, so a message costs nothing here.
+ * In the other states its sink is `marked`. The other link has a sink of its own, which passes on
  * nothing but messages with an id: what is subscribed there becomes live with the takeover.
  *
  * That the first link was silent all the time is the count of what it has heard, compared when it
@@ -16,7 +16,7 @@ static struct bh_redis_feed *feed_of(const struct bh_redis_subscriptions *s) {
     return s->ud;
 }
 
-static struct bh_redis_subscriptions *second_of(struct bh_redis_feed *f) {
+static struct bh_redis_subscriptions *other_of(struct bh_redis_feed *f) {
     return &f->links[bh_redis_feed_active(f) == f->links];
 }
 
@@ -50,65 +50,76 @@ static struct bh_broker_sink marked(struct bh_redis_feed *f) {
     return (struct bh_broker_sink){on_message, on_subscribed, on_state, f};
 }
 
-static void on_second_message(void *ud, struct bh_message *m) {
+static void on_other_message(void *ud, struct bh_message *m) {
     if (m->id.n > 0)
         pass_marked(ud, m);
 }
 
-static void on_second_subscribed(void *ud, struct bh_slice topic) {}
+static void on_other_subscribed(void *ud, struct bh_slice topic) {}
 
-static void on_second_state(void *ud, unsigned shard, bool up) {
+static void on_other_state(void *ud, unsigned shard, bool up) {
     struct bh_redis_feed *f = ud;
+    if (f->state != BH_REDIS_FEED_BOTH)
+        return;
     if (up)
         f->on_second(f);
     else
         bh_timer_cancel(&f->timer);
 }
 
-/* --- the second link --- */
-
-static void close_link(struct bh_redis_subscriptions *s) {
-    bh_redis_subscriptions_stop(s);
-    bh_redis_subscriptions_deinit(s);
+static struct bh_broker_sink ids_only(struct bh_redis_feed *f) {
+    return (struct bh_broker_sink){on_other_message, on_other_subscribed, on_other_state, f};
 }
 
-/* What one link has brought may still arrive on the other one. */
-static void start_marking(struct bh_redis_feed *f) {
-    f->state = BH_REDIS_FEED_MARKED;
+/* --- the other link --- */
+
+static void close_other(struct bh_redis_feed *f) {
+    struct bh_redis_subscriptions *other = other_of(f);
+    if (!f->open[other - f->links])
+        return;
+    f->open[other - f->links] = false;
+    bh_redis_subscriptions_stop(other);
+    bh_redis_subscriptions_deinit(other);
+}
+
+static void set_after(struct bh_redis_feed *f) {
+    f->state = BH_REDIS_FEED_AFTER;
     bh_timer_set(&f->timer, f->config->command_timeout_ms);
 }
 
-static void close_second(struct bh_redis_feed *f) {
+/* The active link stays. */
+static void give_up_second(struct bh_redis_feed *f) {
     if (f->state != BH_REDIS_FEED_BOTH)
         return;
-    close_link(second_of(f));
-    start_marking(f);
+    close_other(f);
+    set_after(f);
 }
 
 static void take_over(struct bh_redis_feed *f) {
-    struct bh_redis_subscriptions *first = bh_redis_feed_active(f), *second = second_of(f);
+    struct bh_redis_subscriptions *first = bh_redis_feed_active(f), *second = other_of(f);
     bool was_up = atomic_load(&first->up);
     bh_warn("subscriber link to Redis delivers nothing, replaced",
             bh_kv_str("link", first->link.name), bh_kv_str("by", second->link.name));
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_TAKEOVERS]);
+    first->sink = ids_only(f);
     second->sink = marked(f);
     atomic_store(&f->active, second);
     bh_redis_subscriptions_report_live(second, first);
     if (!was_up)
         f->sink.on_state(f->sink.ud, 0, true);
-    close_link(first);
-    start_marking(f);
+    set_after(f);
     f->on_probing(f);
 }
 
 static void on_timer(struct bh_timer *t) {
     struct bh_redis_feed *f = BH_CONTAINER_OF(t, struct bh_redis_feed, timer);
     struct bh_redis_subscriptions *active = bh_redis_feed_active(f);
-    if (f->state == BH_REDIS_FEED_MARKED) {
+    if (f->state == BH_REDIS_FEED_AFTER) {
+        close_other(f);
         f->state = BH_REDIS_FEED_ONE;
         active->sink = f->sink;
     } else if (active->heard != f->heard) {
-        close_second(f);
+        give_up_second(f);
     } else {
         take_over(f);
     }
@@ -125,9 +136,10 @@ static void start_link(struct bh_redis_feed *f, struct bh_redis_subscriptions *s
 static void on_probe(struct bh_redis_subscriptions *s, struct bh_slice token) {
     struct bh_redis_feed *f = feed_of(s);
     if (is_active(s)) {
-        close_second(f);
+        give_up_second(f);
         f->on_probe(f, token);
-    } else if (atomic_load(&s->up) && !bh_timer_pending(&f->timer)) {
+    } else if (f->state == BH_REDIS_FEED_BOTH && atomic_load(&s->up) &&
+               !bh_timer_pending(&f->timer)) {
         bh_timer_set(&f->timer, BH_REDIS_FEED_GRACE_MS);
     }
 }
@@ -137,10 +149,14 @@ static void on_probing(struct bh_redis_subscriptions *s) {
         feed_of(s)->on_probing(feed_of(s));
 }
 
-/* An active link that is down connects again by itself, and sooner than the second one is proven. */
+/* An active link that is down connects again by itself, and sooner than the second one is proven.
+ */
 static void on_lost(struct bh_redis_subscriptions *s) {
+    struct bh_redis_feed *f = feed_of(s);
     if (is_active(s))
-        close_second(feed_of(s));
+        give_up_second(f);
+    else if (f->state == BH_REDIS_FEED_AFTER)
+        bh_timer_set(&f->timer, 0); /* it has nothing more to bring */
 }
 
 static void init_link(struct bh_redis_feed *f, struct bh_redis_subscriptions *s) {
@@ -149,18 +165,20 @@ static void init_link(struct bh_redis_feed *f, struct bh_redis_subscriptions *s)
     s->on_probe = on_probe;
     s->on_probing = on_probing;
     s->on_lost = on_lost;
+    f->open[s - f->links] = true;
 }
 
 /* --- verbs --- */
 
 void bh_redis_feed_doubt(struct bh_redis_feed *f) {
-    struct bh_redis_subscriptions *active = bh_redis_feed_active(f), *second = second_of(f);
-    struct bh_broker_sink sink = {on_second_message, on_second_subscribed, on_second_state, f};
+    struct bh_redis_subscriptions *active = bh_redis_feed_active(f), *second = other_of(f);
+    struct bh_broker_sink sink = ids_only(f);
     if (f->state == BH_REDIS_FEED_BOTH)
         return;
     bh_warn_limited("no probe from Redis, opening a second subscriber link",
                     bh_kv_str("link", active->link.name));
     bh_timer_cancel(&f->timer);
+    close_other(f);
     f->state = BH_REDIS_FEED_BOTH;
     f->heard = active->heard;
     active->sink = marked(f);
@@ -172,19 +190,19 @@ void bh_redis_feed_doubt(struct bh_redis_feed *f) {
 void bh_redis_feed_check(struct bh_redis_feed *f) {
     struct bh_redis_subscriptions *active = bh_redis_feed_active(f);
     if (active->heard != f->heard)
-        close_second(f);
+        give_up_second(f);
     bh_redis_subscriptions_check_liveness(active);
 }
 
 bool bh_redis_feed_add(struct bh_redis_feed *f, struct bh_slice topic) {
     if (f->state == BH_REDIS_FEED_BOTH)
-        bh_redis_subscriptions_add(second_of(f), topic);
+        bh_redis_subscriptions_add(other_of(f), topic);
     return bh_redis_subscriptions_add(bh_redis_feed_active(f), topic);
 }
 
 void bh_redis_feed_remove(struct bh_redis_feed *f, struct bh_slice topic) {
     if (f->state == BH_REDIS_FEED_BOTH)
-        bh_redis_subscriptions_remove(second_of(f), topic);
+        bh_redis_subscriptions_remove(other_of(f), topic);
     bh_redis_subscriptions_remove(bh_redis_feed_active(f), topic);
 }
 
@@ -213,7 +231,7 @@ void bh_redis_feed_start(struct bh_redis_feed *f, struct bh_loop *loop,
 void bh_redis_feed_stop(struct bh_redis_feed *f) {
     if (!f->loop)
         return;
-    close_second(f);
+    close_other(f);
     bh_timer_cancel(&f->timer);
     f->state = BH_REDIS_FEED_ONE;
     bh_redis_subscriptions_stop(bh_redis_feed_active(f));

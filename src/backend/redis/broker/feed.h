@@ -1,15 +1,16 @@
 /* feed.h - what a broker receives from Redis: over one subscriber link, or over two while the first
  * is in doubt. Private to the broker.
  *
- * A link that swallows bytes looks like one on which nothing is published, until a probe is missing.
- * Then the probe casts doubt on it, and the feed opens a second link beside it, with the same
- * channels. When the second one has subscribed and a probe has come back on it, while the first one
- * was still silent, it takes over and the first one is closed; what the sink has been told does not
- * change. A first link that is heard again (Redis was only busy) stays, and the second one is closed.
+ * A link that swallows bytes looks like one on which nothing is published, until a probe is
+ * missing. Then the probe casts doubt on it, and the feed opens a second link beside it, with the
+ * same channels. When the second one has subscribed and a probe has come back on it, while the
+ * first one was still silent, it takes over: it is the active one, and the sink hears of no outage.
+ * The first one is read for a while longer, in case it was only late, and then closed. A first link
+ * that is heard again before that (Redis was only busy) stays, and the second one is closed.
  *
- * While both are read, and for a while after, messages are marked BH_MESSAGE_DEDUP, so that the node
- * drops those that arrive twice. Messages without an id (a raw PUBLISH) are taken from the first link
- * until the takeover, then from the second.
+ * While both are read, and for a while after, messages are marked BH_MESSAGE_DEDUP, so that the
+ * node drops those that arrive twice. Messages without an id (a raw PUBLISH) are taken from the
+ * active link only.
  *
  * Thread: the bus, except as noted. */
 #ifndef BELLHOP_BACKEND_REDIS_FEED_H
@@ -17,18 +18,20 @@
 
 #include "broker/subscriptions.h"
 
-/* Between the proof of the second link and the takeover: what Redis has sent on both at once is read
- * from the first one before. */
+/* Between the proof of the second link and the takeover: what Redis has sent on both at once is
+ * read from the first one before. */
 #define BH_REDIS_FEED_GRACE_MS 50
 
 enum bh_redis_feed_state {
     BH_REDIS_FEED_ONE,
-    BH_REDIS_FEED_BOTH,   /* a second link is open, or connecting */
-    BH_REDIS_FEED_MARKED, /* one again, but messages may still arrive that the other one brought */
+    BH_REDIS_FEED_BOTH,  /* a second link is open, or connecting */
+    BH_REDIS_FEED_AFTER, /* messages may still arrive that the other link has brought, or only
+                            there: after a takeover it is still open */
 };
 
 struct bh_redis_feed {
-    struct bh_redis_subscriptions links[2]; /* links[1] is in use only while it is open */
+    struct bh_redis_subscriptions links[2];
+    bool open[2];
     _Atomic(struct bh_redis_subscriptions *) active;
     const struct bh_redis_config *config;
     struct bh_redis_failover *failover;
@@ -36,7 +39,7 @@ struct bh_redis_feed {
     struct bh_broker_sink sink;
     enum bh_redis_feed_state state;
     uint64_t heard;        /* of the active link, when the second one was opened */
-    struct bh_timer timer; /* BOTH: the takeover; MARKED: the end of marking */
+    struct bh_timer timer; /* BOTH: the takeover; AFTER: its end */
     /* Set by the owner before _start. A message on the probe's channel of the active link: */
     void (*on_probe)(struct bh_redis_feed *f, struct bh_slice token);
     /* There is a new active link, and no probe of it yet. */

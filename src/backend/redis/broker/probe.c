@@ -5,11 +5,11 @@
  * the subscriber link. Readiness is the age of the last arrival, which any thread compares with the
  * clock: it turns red by itself, also if the bus thread hangs.
  *
- * A probe is missing after a second. Readiness is red then, and links that were silent all the while
- * are in doubt. If Redis has not confirmed the PUBLISH, the probe's own link is opened again: it
- * holds nothing that could be lost. If the subscriber link was silent, the feed opens a second one
- * beside it. Should that not help, the subscriber link is dropped after a few probes that Redis has
- * confirmed. A subscriber link that was not silent is only late. */
+ * A probe is missing after a second. Readiness is red then, and links that were silent all the
+ * while are in doubt. If Redis has not confirmed the PUBLISH, the probe's own link is opened again:
+ * it holds nothing that could be lost. If the subscriber link was silent, the feed opens a second
+ * one beside it. Should that not help, the subscriber link is dropped after a few probes that Redis
+ * has confirmed. A subscriber link that was not silent is only late. */
 #include "broker/probe.h"
 
 #include "bellhop/base/clock.h"

@@ -25,7 +25,7 @@ struct bh_redis_probe {
     unsigned lost;                    /* probes in a row that were accepted and did not come back */
     _Atomic(const char *) rejection;  /* why Redis did not execute the last one; NULL: it did */
     atomic_bool up;
-    atomic_bool missing; /* a probe is, and none has come back since */
+    atomic_bool missing;                /* a probe is, and none has come back since */
     atomic_uint_fast64_t unanswered_ms; /* bh_clock_ms when Redis last did not answer one in time */
     atomic_uint_fast64_t
         proven_ms; /* bh_clock_ms when a probe last came back; 0: none on this link */

@@ -19,7 +19,7 @@ struct bh_redis_subscriptions {
     void (*on_probing)(struct bh_redis_subscriptions *s);
     /* The link is down; the sink is told after that. */
     void (*on_lost)(struct bh_redis_subscriptions *s);
-    void *ud; /* the owner's */
+    void *ud;               /* the owner's */
     struct bh_map channels; /* struct subscription by channel */
     struct bh_list queue;   /* subscriptions whose next command is to be sent */
     struct bh_defer flush;
@@ -33,8 +33,8 @@ struct bh_redis_subscriptions {
     atomic_bool up;
 };
 
-/* Empty and not connected; subscribing is allowed from here on. config is borrowed. *s is zeroed, or
- * deinitialised. */
+/* Empty and not connected; subscribing is allowed from here on. config is borrowed. *s is zeroed,
+ * or deinitialised. */
 void bh_redis_subscriptions_init(struct bh_redis_subscriptions *s,
                                  const struct bh_redis_config *config);
 void bh_redis_subscriptions_deinit(struct bh_redis_subscriptions *s);
