@@ -43,7 +43,7 @@ static void proxy_link(struct proxy *p, size_t i) {
         proxy_close(p, i);
         return;
     }
-    if (p->deafen && p->links[i].subscriber)
+    if (p->deafen && (p->all || p->links[i].subscriber))
         *(p->hold ? &p->links[i].late : &p->links[i].deaf) = true;
     bool held = p->hold && p->links[i].late, deaf = p->links[i].deaf;
     n = recv(p->links[i].server, bytes, sizeof bytes, MSG_DONTWAIT | (held ? MSG_PEEK : 0));

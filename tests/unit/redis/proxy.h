@@ -11,6 +11,7 @@ struct proxy {
     int listener;
     uint16_t port, target;
     bool deafen; /* connections that have subscribed receive nothing any more */
+    bool all;    /* not only those */
     bool hold;   /* it waits instead, until this is unset */
     struct {
         int client, server; /* -1: closed */

@@ -160,6 +160,7 @@ static void test_topics_that_come_and_go_meanwhile(void **state) {
 /* Redis executes nothing for a while; on both links arrives what was published meanwhile. */
 static void test_a_busy_redis_keeps_its_link(void **state) {
     struct gateway *g = &fx->g;
+    struct done d = {0};
     redisContext *c = test_redis_client(&fx->redis);
     test_redis_do(&fx->redis, "CLIENT PAUSE 1000000 WRITE"); /* PUBLISH, and not SUBSCRIBE */
     bh_clock_fake_advance(PROBE_MS);
@@ -167,6 +168,7 @@ static void test_a_busy_redis_keeps_its_link(void **state) {
     redisAppendCommand(c, "PUBLISH notification:1 raw");
     for (int sent = 0; !sent;)
         redisBufferWrite(c, &sent);
+    publish(g, "user:2", BH_SLICE("x"), &d);
     bh_clock_fake_advance(MISSING_MS);
     UNTIL(!is_ready(g));
     UNTIL(subscribers("notification:1") == 2);
@@ -175,6 +177,8 @@ static void test_a_busy_redis_keeps_its_link(void **state) {
     UNTIL((pass_time(), is_ready(g)));
     UNTIL(subscribers("notification:1") == 1);
     assert_int_equal(g->messages, 1); /* once, though raw */
+    UNTIL(d.count == 1);
+    assert_int_equal(d.error, 0);
     assert_int_equal(takeovers(), 0);
     assert_int_equal(g->downs, 0);
     redisFree(c);
@@ -209,6 +213,44 @@ static void test_what_the_first_one_brings_late(void **state) {
     assert_int_equal(g->messages, 5);
 }
 
+/* Until the subscriptions and the worker have new links. */
+static void replace_all(void) {
+    proxy.all = true;
+    open_second();
+    UNTIL((pass_time(), takeovers() == 2));
+    UNTIL(is_ready(&fx->g));
+}
+
+static void test_the_link_of_a_worker(void **state) {
+    struct gateway *g = &fx->g;
+    struct done before = {0}, after = {0};
+    proxy.all = true;
+    swallow();
+    publish(g, "user:1", BH_SLICE("executed, and not confirmed"), &before);
+    replace_all();
+    publish(g, "user:1", BH_SLICE("x"), &after);
+    UNTIL(after.count == 1 && g->messages == 1);
+    assert_int_equal(after.error, 0);
+    assert_int_equal(before.count, 0);
+    UNTIL((pass_time(), before.count == 1)); /* the command timeout */
+    assert_int_equal(before.error, BH_EIO);
+    end_marking();
+    UNTIL((pass_time(), is_ready(g)));
+    assert_int_equal(g->downs, 0);
+}
+
+static void test_stop_while_a_worker_has_two(void **state) {
+    struct gateway *g = &fx->g;
+    struct done d = {0};
+    proxy.all = true;
+    swallow();
+    publish(g, "user:1", BH_SLICE("x"), &d);
+    replace_all();
+    close_gateway(g);
+    assert_int_equal(d.count, 1);
+    assert_int_equal(d.error, BH_EIO);
+}
+
 static void test_stop_while_there_are_two(void **state) {
     open_second();
     close_gateway(&fx->g);
@@ -220,7 +262,8 @@ int main(void) {
         T(test_the_second_one_takes_over),      T(test_and_again),
         T(test_what_the_second_one_brings),     T(test_topics_that_come_and_go_meanwhile),
         T(test_a_busy_redis_keeps_its_link),    T(test_the_first_one_is_lost_meanwhile),
-        T(test_what_the_first_one_brings_late), T(test_stop_while_there_are_two),
+        T(test_what_the_first_one_brings_late), T(test_the_link_of_a_worker),
+        T(test_stop_while_a_worker_has_two),    T(test_stop_while_there_are_two),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,7 @@
 #include "bellhop/base/mem.h"
 #include "bellhop/core/envelope.h"
 #include "broker/broker.h"
+#include "broker/command_link.h"
 #include "broker/feed.h"
 #include "broker/fence.h"
 #include "broker/probe.h"
@@ -23,10 +24,8 @@
 #include "link/metrics.h"
 #include "link/resp.h"
 
-#include <stdio.h>
-
 struct worker_side {
-    struct bh_redis_link link;
+    struct bh_redis_command_link link;
     struct broker *broker;
     struct bh_redis_publish_queue queue;
 };
@@ -115,10 +114,15 @@ static const char *unsubscribed(const struct broker *b) {
 }
 
 /* Any thread. What kept Redis from answering a probe may have cut off the links of workers, too. */
+static bool was_heard(const struct worker_side *side) {
+    const struct bh_redis_link *link = bh_redis_command_link_active(&side->link);
+    return atomic_load_explicit(&link->heard_ms, memory_order_relaxed) >=
+           atomic_load_explicit(&side->broker->probe.unanswered_ms, memory_order_relaxed);
+}
+
 static bool all_workers_heard(const struct broker *b) {
-    uint64_t since_ms = atomic_load(&b->probe.unanswered_ms);
     for (unsigned i = 0; i < b->worker_count; i++)
-        if (atomic_load_explicit(&b->workers[i]->link.heard_ms, memory_order_relaxed) < since_ms)
+        if (!was_heard(b->workers[i]))
             return false;
     return true;
 }
@@ -137,38 +141,37 @@ static int ready(const struct bh_broker *base, const char **why) {
 
 /* --- the worker side --- */
 
-static void on_worker_up(struct bh_redis_link *link) {
-    struct worker_side *side = BH_CONTAINER_OF(link, struct worker_side, link);
+static void on_worker_up(struct bh_redis_command_link *c) {
+    struct worker_side *side = BH_CONTAINER_OF(c, struct worker_side, link);
     atomic_fetch_sub(&side->broker->workers_down, 1);
 }
 
-static void on_worker_down(struct bh_redis_link *link) {
-    struct worker_side *side = BH_CONTAINER_OF(link, struct worker_side, link);
+static void on_worker_down(struct bh_redis_command_link *c) {
+    struct worker_side *side = BH_CONTAINER_OF(c, struct worker_side, link);
     atomic_fetch_add(&side->broker->workers_down, 1);
 }
 
-static const struct bh_redis_link_callbacks worker_callbacks = {.on_up = on_worker_up,
-                                                                .on_down = on_worker_down};
+static void on_worker_check(struct bh_redis_command_link *c) {
+    if (!was_heard(BH_CONTAINER_OF(c, struct worker_side, link)))
+        bh_redis_command_link_doubt(c);
+}
 
 static int worker_start(struct bh_broker *base, unsigned worker, struct bh_loop *loop) {
     struct broker *b = of(base);
-    char name[24];
     if (worker >= b->worker_count)
         return BH_EINVAL;
-    snprintf(name, sizeof name, "worker-%u", worker);
     bh_redis_publish_queue_start(&b->workers[worker]->queue, loop, &b->config);
-    bh_redis_link_start(&b->workers[worker]->link, loop, &b->config, name, &worker_callbacks,
-                        bh_redis_failover_locator(&b->failover, loop));
+    bh_redis_command_link_start(&b->workers[worker]->link, loop);
     return 0;
 }
 
 static void worker_stop(struct bh_broker *base, unsigned worker) {
     struct broker *b = of(base);
-    struct bh_redis_link *link = &b->workers[worker]->link;
+    struct bh_redis_command_link *c = &b->workers[worker]->link;
     bh_redis_publish_queue_stop(&b->workers[worker]->queue);
-    if (bh_redis_link_is_ready(link))
+    if (bh_redis_link_is_ready(bh_redis_command_link_active(c)))
         atomic_fetch_add(&b->workers_down, 1);
-    bh_redis_link_stop(link);
+    bh_redis_command_link_stop(c);
 }
 
 static void on_published(const struct bh_redis_completion *c, int error,
@@ -219,7 +222,7 @@ static void reject(bh_broker_published_cb done, void *ud, bh_handle handle, cons
 
 static void send_publish(struct worker_side *side, struct bh_message *m,
                          bh_broker_published_cb done, void *ud, bh_handle handle) {
-    struct bh_redis_link *link = &side->link;
+    struct bh_redis_link *link = bh_redis_command_link_active(&side->link);
     const char *why;
     char *p = bh_redis_link_begin(link, publish_bound(m), &why);
     if (!p) {
@@ -237,8 +240,9 @@ static void send_publish(struct worker_side *side, struct bh_message *m,
  * caller would wait for an echo that never comes, and other instances are as likely not to receive
  * the message. */
 static const char *blocked_by(const struct worker_side *side) {
-    if (!bh_redis_link_is_ready(&side->link))
-        return down_reason(&side->link, "not connected to Redis");
+    const struct bh_redis_link *link = bh_redis_command_link_active(&side->link);
+    if (!bh_redis_link_is_ready(link))
+        return down_reason(link, "not connected to Redis");
     const char *why = unsubscribed(side->broker);
     if (!why)
         bh_redis_probe_recent(&side->broker->probe, &why);
@@ -248,6 +252,8 @@ static const char *blocked_by(const struct worker_side *side) {
 static void publish(struct bh_broker *base, unsigned worker, struct bh_message *m,
                     bh_broker_published_cb done, void *ud, bh_handle handle) {
     struct worker_side *side = of(base)->workers[worker];
+    if (!was_heard(side))
+        bh_redis_command_link_doubt(&side->link);
     const char *blocked = blocked_by(side);
     if (!blocked && side->queue.count == 0)
         send_publish(side, m, done, ud, handle);
@@ -272,7 +278,8 @@ static void send_queued(struct bh_redis_publish_queue *q, struct bh_message *m,
 static void call(struct bh_redis *r, unsigned worker, size_t argc, const struct bh_slice *argv,
                  bh_reply_cb done, void *ud, bh_handle handle) {
     struct broker *b = BH_CONTAINER_OF(r, struct broker, commands);
-    bh_redis_command(&b->workers[worker]->link, argc, argv, done, ud, handle);
+    bh_redis_command(bh_redis_command_link_active(&b->workers[worker]->link), argc, argv, done, ud,
+                     handle);
 }
 
 /* --- life --- */
@@ -321,10 +328,14 @@ struct bh_broker *bh_redis_broker_new(const struct bh_redis_config *config, unsi
     atomic_init(&b->workers_down, (int)workers);
     b->workers = bh_calloc(workers, sizeof *b->workers);
     for (unsigned i = 0; i < workers; i++) {
-        b->workers[i] = bh_calloc(1, sizeof **b->workers);
-        b->workers[i]->broker = b;
-        b->workers[i]->queue.can_send = can_send;
-        b->workers[i]->queue.send = send_queued;
+        struct worker_side *side = b->workers[i] = bh_calloc(1, sizeof *side);
+        side->broker = b;
+        side->queue.can_send = can_send;
+        side->queue.send = send_queued;
+        bh_redis_command_link_init(&side->link, &b->config, &b->failover, i);
+        side->link.on_up = on_worker_up;
+        side->link.on_down = on_worker_down;
+        side->link.on_check = on_worker_check;
     }
     return &b->base;
 }
@@ -335,7 +346,8 @@ struct bh_redis *bh_redis_node_commands(struct bh_broker *node) {
 
 struct bh_redis_link *bh_redis_node_link(struct bh_broker *node, unsigned worker) {
     struct broker *b = of(node);
-    return worker < b->worker_count ? &b->workers[worker]->link : NULL;
+    return worker < b->worker_count ? bh_redis_command_link_active(&b->workers[worker]->link)
+                                    : NULL;
 }
 
 struct bh_redis_locator *bh_redis_node_locator(struct bh_broker *node, struct bh_loop *loop) {

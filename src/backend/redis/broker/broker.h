@@ -7,8 +7,8 @@
 
 /* As bh_redis_broker_commands. */
 struct bh_redis *bh_redis_node_commands(struct bh_broker *node);
-/* The command link of that worker, for its thread; NULL for a worker that the broker does not know.
- * It is IDLE before worker_start and after worker_stop. */
+/* The command link of that worker, for its thread, as of now (command_link.h); NULL for a worker
+ * that the broker does not know. It is IDLE before worker_start and after worker_stop. */
 struct bh_redis_link *bh_redis_node_link(struct bh_broker *node, unsigned worker);
 /* A locator for a link on that loop and thread, which must stop before the broker is freed; NULL
  * when the configuration names the server. */

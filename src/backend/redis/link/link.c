@@ -528,13 +528,11 @@ void bh_redis_link_move(struct bh_redis_link *link, const char *host, uint16_t p
 
 static void on_pong(const struct bh_redis_completion *c, int error, const struct bh_reply *reply) {}
 
-static void send_ping(struct bh_redis_link *link) {
-    static const struct bh_slice ping = BH_SLICE("*1\r\n$4\r\nPING\r\n");
+void bh_redis_link_ping(struct bh_redis_link *link) {
+    static const struct bh_slice ping = BH_SLICE("PING");
     static const struct bh_redis_completion completion = {.fire = on_pong};
-    const char *why;
-    char *p = bh_redis_link_begin(link, ping.n, &why);
-    if (p)
-        bh_redis_link_commit(link, bh_resp_bytes(p, ping), &completion);
+    if (link->pending.count == 0)
+        bh_redis_link_send(link, 1, &ping, &completion);
 }
 
 static void check_deadline(struct bh_redis_link *link) {
@@ -545,9 +543,10 @@ static void check_deadline(struct bh_redis_link *link) {
         bh_redis_link_drop(link, BH_ETIMEDOUT, "timeout: no answer from Redis");
         return;
     }
-    if (link->pending.count == 0)
-        send_ping(link);
+    bh_redis_link_ping(link);
     bh_timer_set(&link->timer, limit - waited < pause ? limit - waited : pause);
+    if (link->callbacks->on_check)
+        link->callbacks->on_check(link);
 }
 
 static void on_timer(struct bh_timer *t) {

@@ -59,6 +59,8 @@ struct bh_redis_link_callbacks {
     void (*on_push)(struct bh_redis_link *link, const struct bh_reply *reply);
     /* An attempt to come up has failed; may be NULL. */
     void (*on_failed)(struct bh_redis_link *link);
+    /* At an interval while READY, without on_push; may be NULL. */
+    void (*on_check)(struct bh_redis_link *link);
     bool quiet; /* coming up is logged at level debug only */
 };
 
@@ -115,6 +117,8 @@ void bh_redis_link_stop(struct bh_redis_link *link);
 /* Closes the connection and begins again after a pause. why: a constant sentence. */
 void bh_redis_link_drop(struct bh_redis_link *link, int error, const char *why);
 
+/* Sends a PING on a READY link without pending commands, so that it is heard. */
+void bh_redis_link_ping(struct bh_redis_link *link);
 /* For the owner of a link with on_push: the server has accepted what the link is for, so that the
  * next attempt comes soon when the link is lost. Other links are settled once they are READY. */
 static inline void bh_redis_link_settle(struct bh_redis_link *link) {

@@ -22,7 +22,7 @@ struct bh_metric bh_redis_metrics[BH_REDIS_METRIC_COUNT] = {
     [BH_REDIS_PROBES_LOST] = {"bellhop_redis_probes_lost_total", NULL,
                               "Probes that Redis accepted and did not deliver"},
     [BH_REDIS_TAKEOVERS] = {"bellhop_redis_takeovers_total", NULL,
-                            "Subscriber links that delivered nothing and were replaced"},
+                            "Links that swallowed what was sent, and were replaced"},
     [BH_REDIS_FAILOVERS] = {"bellhop_redis_failovers_total", NULL,
                             "Failovers announced by Sentinel"},
     [BH_REDIS_TRACKED] = {"bellhop_redis_tracked", NULL,
