@@ -4,13 +4,15 @@
  * and a link for probes; each worker owns a pipelined command link. Every link reconnects by itself
  * with capped, jittered back-off, authenticates and selects its database again; the subscriber link
  * then subscribes to all channels again. A probe on a channel of this instance proves that
- * published messages come back; readiness is red until it does, and a link that does not answer is
- * dropped.
+ * published messages come back; readiness is red until it does. A link that does not answer is
+ * dropped, and sooner, when a probe is missing, a second one is opened beside it, which takes over
+ * if it does better.
  *
  * A URL names the server:
  *
  *   redis://[user:password@]host[:6379][/db]
  *       One Redis. `:password@` is the old AUTH without a user. An IPv6 address is put in brackets.
+ *       All addresses of a host name are tried in turn.
  *   unix://[user:password@]/path/to/socket[?db=N]
  *       The same over a unix socket.
  *   rediss://[user:password@]host[:6379][/db][?ca=FILE][&cert=FILE&key=FILE]

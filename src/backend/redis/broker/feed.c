@@ -149,8 +149,7 @@ static void on_probing(struct bh_redis_subscriptions *s) {
         feed_of(s)->on_probing(feed_of(s));
 }
 
-/* An active link that is down connects again by itself, and sooner than the second one is proven.
- */
+/* An active link that is down connects again by itself. */
 static void on_lost(struct bh_redis_subscriptions *s) {
     struct bh_redis_feed *f = feed_of(s);
     if (is_active(s))
