@@ -75,20 +75,19 @@ describe("a policy that computes for too long", function()
         assert.is_true(lines_with(log, "the hook ran for more than") < MANY)
     end)
 
-    it("on one message stops with an error, and the connection stays open", function()
-        local client = connect("json", { headers = { ["Sec-WebSocket-Extensions"] = "permessage-deflate" } })
-        local witness = connect "witness"
-        for _, unit in ipairs { "1,", "{},", "[[]]," } do
+    for _, unit in ipairs { "1,", "{},", "[[]]," } do
+        it("on one message of " .. unit .. " stops with an error, and the connection stays open", function()
+            local client = connect("json", { headers = { ["Sec-WebSocket-Extensions"] = "permessage-deflate" } })
+            local witness = connect "witness"
             local bytes = deflate.deflate("[" .. unit:rep((16 << 20) // #unit - 2) .. "1]")
-            local failed = d:metric(FAILED)
             client:send(ws.TEXT, bytes, { rsv = 4 })
             witness:text(unit)
             check.next(witness, unit)
-            d:wait_metric(FAILED, failed + 1)
+            d:wait_metric(FAILED, 1)
             client:text "[]"
             check.next(client, "table")
-        end
-    end)
+        end)
+    end
 
     it("in a timer runs it less often, until it is fast again", function()
         d:wait_log "its period was restored"
