@@ -93,7 +93,7 @@ describe("the memory budget", function()
             held[i] = http.open(d.port)
             held[i]:send(head:format(4 * MIB) .. ("x"):rep(4 * MIB - 100))
         end
-        wait.till(function() return d:metric 'bellhop_memory_bytes{kind="bodies"}' > 19 * MIB end, 10, "the bodies")
+        wait.till(function() return d:metric 'bellhop_memory_bytes{kind="bodies"}' > 20 * MIB end, 10, "the bodies")
         local answer = http.post(d.port, "/api/topics/t/messages", ("x"):rep(4 * MIB))
         check.error(answer, 503, "overloaded")
         assert.are.equal("1", answer.headers["retry-after"])
