@@ -171,6 +171,7 @@ local bh = {}
 ---@field headers? table<string, string|string[]> Further headers of the handshake's answer, at most 32. A list sends a header several times.
 ---@field protocol? string The subprotocol, one of `req.subprotocols`.
 ---@field limits? bellhop.Limits Limits of this connection.
+---@field compression? "off"|"no_takeover"|"takeover" Replaces `websocket.compression` for this connection, for [clients that break it](../api.md#clients-that-break-compression).
 
 ---Limits that replace the configured ones for one connection.
 ---@class bellhop.Limits

@@ -137,7 +137,9 @@ const struct bh_config_key bh_config_keys[] = {
      "Compression (permessage-deflate). `no_takeover` compresses each message by itself, a "
      "broadcast once "
      "for all, and holds no memory for an idle connection. `takeover` compresses small "
-     "similar messages better, for up to 300 KiB for each connection."},
+     "similar messages better, for up to 300 KiB for each connection. `on_handshake` may choose "
+     "for a "
+     "connection: `compression` in the [identity](lua/hooks.md#identity)."},
     {"websocket.compression_threshold", BYTES, AT(compression_threshold), 0, MIB, "1024", NULL,
      "Smaller messages are not compressed."},
     {"websocket.compression_max", BYTES, AT(compression_max), 0, 1024 * MIB, "262144", NULL,

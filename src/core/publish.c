@@ -1,11 +1,17 @@
-/* publish.c - what HTTP and Lua agree on: the words for the result of a publish, and the headers
- * that an answer may carry. */
+/* publish.c - what HTTP and Lua agree on: the words for the result of a publish and for
+ * compression, and the headers that an answer may carry. */
 #include "bellhop/core/hooks.h"
 
 static const char *const names[] = {
     [BH_PUBLISH_DELIVERED] = "delivered",
     [BH_PUBLISH_PUBLISHED] = "published",
     [BH_PUBLISH_OFFLINE] = "offline",
+};
+
+const char *const bh_compression_names[BH_COMPRESSION_COUNT] = {
+    [BH_COMPRESSION_OFF] = "off",
+    [BH_COMPRESSION_NO_TAKEOVER] = "no_takeover",
+    [BH_COMPRESSION_TAKEOVER] = "takeover",
 };
 
 void bh_publish_release(struct bh_publish *p) {

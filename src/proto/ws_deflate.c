@@ -176,6 +176,12 @@ void bh_inflater_begin(struct bh_inflater *i) {
     i->z.avail_out = CHUNK; /* nothing is pending */
 }
 
+/* zlib tells errors in the data apart only by their texts. */
+static int data_error(const z_stream *z) {
+    return z->msg && strcmp(z->msg, "invalid distance too far back") == 0 ? BH_ENOTFOUND
+                                                                          : BH_EPROTO;
+}
+
 /* One call to zlib, up to a chunk of output or the end of a stream. */
 static int inflate_chunk(z_stream *z, size_t most, struct bh_bytes *out) {
     unsigned char chunk[CHUNK];
@@ -185,7 +191,7 @@ static int inflate_chunk(z_stream *z, size_t most, struct bh_bytes *out) {
     if (r == Z_MEM_ERROR)
         return BH_ENOMEM;
     if (r != Z_OK && r != Z_BUF_ERROR && r != Z_STREAM_END)
-        return BH_EPROTO;
+        return data_error(z);
     size_t n = sizeof chunk - z->avail_out;
     if (n > most - out->len)
         return BH_ETOOBIG;
@@ -222,7 +228,7 @@ static int inflate_tail(z_stream *z, size_t most, struct bh_bytes *out) {
     z->avail_in = (uInt)TAIL.n;
     int r = inflate_piece(z, most, out);
     if (r)
-        return r;
+        return r == BH_ENOTFOUND ? BH_EPROTO : r; /* a distance that was cut off */
     return out->len == before && z->data_type == BETWEEN_BLOCKS ? 0 : BH_EPROTO;
 }
 

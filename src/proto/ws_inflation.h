@@ -27,7 +27,7 @@ struct bh_inflation {
 void bh_inflation_begin(struct bh_inflation *x, struct bh_inflaters *all, struct bh_inflater *own,
                         struct bh_ws_reader *reader, bool text);
 /* Always the same compressed bytes, all frames together; they may be elsewhere in the next step.
- * 0: `out` is complete. Or one of the two above, BH_ETOOBIG, BH_ENOMEM, BH_EPROTO, BH_EUTF8. */
+ * 0: `out` is complete. Or one of the two above, or an error of bh_inflater_step, or BH_EUTF8. */
 int bh_inflation_step(struct bh_inflation *x, struct bh_slice compressed, uint64_t limit);
 /* After BH_INFLATION_AGAIN, when the next step has to wait for something else: leaves the place.
  * Without context takeover the message will begin again. */

@@ -189,7 +189,17 @@ static bool handle_control(struct bh_ws_reader *r, uint8_t opcode, struct bh_sli
     return true;
 }
 
+/* The shared inflaters have the largest window, so the reference leads out of the message. */
+static bool fail_kept_context(struct bh_ws_reader *r, struct bh_ws_event *event) {
+    fail(r, event, INVALID_DATA,
+         "message refers to earlier ones, but client_no_context_takeover was agreed");
+    event->keeps_context = true;
+    return true;
+}
+
 static bool fail_inflating(struct bh_ws_reader *r, struct bh_ws_event *event, int error) {
+    if (error == BH_ENOTFOUND && !r->inflater)
+        return fail_kept_context(r, event);
     switch (error) {
     case BH_ETOOBIG:
         return fail(r, event, TOO_BIG, "inflated message too big");

@@ -128,6 +128,8 @@ static void on_handshake(void *ud, bh_handle handle, const struct bh_handshake_r
     push_answer(a, result->status, result->body);
     set_headers(a->L, result->headers, result->header_count);
     bh_spec_set_slice(a->L, "protocol", result->protocol);
+    bh_spec_set_slice(a->L, "compression",
+                      bh_slice_cstr(bh_compression_names[result->compression]));
     if (result->identity)
         set_identity(a->L, result->identity);
 }

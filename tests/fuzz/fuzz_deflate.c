@@ -42,7 +42,7 @@ static int inflate_exactly(struct bh_inflater *i, struct bh_slice payload, uint6
         CHECK(out->len - before <= BH_INFLATE_STEP);
     } while (r == BH_INFLATE_AGAIN);
     free(copy);
-    CHECK(r == 0 || r == BH_ETOOBIG || r == BH_EPROTO);
+    CHECK(r == 0 || r == BH_ETOOBIG || r == BH_EPROTO || r == BH_ENOTFOUND);
     CHECK(out->len <= limit && out->cap <= limit + SLACK);
     return r;
 }
@@ -73,6 +73,8 @@ static void check_steps(struct bh_slice payload, const struct plan *plan, int re
                         const struct bh_bytes *stepped) {
     struct bh_bytes out = {0};
     int r = inflate_at_once(payload, plan, &out);
+    if (result == BH_ENOTFOUND)
+        result = BH_EPROTO;
     /* zlib accepts a distance beyond the window while that is in its output buffer, and a message
      * may be invalid behind the limit. */
     bool stricter = (r == 0 && result == BH_EPROTO) || (r == BH_EPROTO && result == BH_ETOOBIG);

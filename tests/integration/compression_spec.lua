@@ -9,7 +9,7 @@ local zlib = require "zlib"
 local BROWSER = "permessage-deflate; client_max_window_bits"
 
 local POLICY = [[return {
-    on_handshake = function(req) return { user = req:arg "user" } end,
+    on_handshake = function(req) return { user = req:arg "user", compression = req:arg "compression" } end,
     on_message = function(conn, data) return data end,
 }]]
 
@@ -274,6 +274,48 @@ describe("compression with context takeover", function()
         local client = connect(d, BROWSER)
         client:send(ws.BINARY, deflate.deflate(("\0"):rep(20 << 20), 9), {rsv = 4})
         check.closed(client, 1009)
+    end)
+end)
+
+-- iOS 15: agrees to client_no_context_takeover and refers to earlier messages all the same.
+describe("clients that keep their context", function()
+    local d
+
+    setup(function() d = start() end)
+    teardown(daemon.stop_all)
+    after_each(ws.drop_all)
+
+    local function send(client, stream, payload)
+        client:send(ws.TEXT, stream(payload, "sync"):sub(1, -5), {rsv = 4})
+    end
+
+    it("are closed, logged and counted", function()
+        local client, stream = connect(d, BROWSER), zlib.deflate(6, -15)
+        assert.is_truthy(client.headers["sec-websocket-extensions"]:find "client_no_context_takeover")
+        send(client, stream, hex(1, 300))
+        check.next(client, hex(1, 300))
+        send(client, stream, hex(1, 300))
+        check.closed(client, 1007)
+        d:wait_log 'cause="protocol error" code=1007 reason="message refers to earlier ones, but client_no_context_takeover'
+        assert.are.equal(1, d:metric "bellhop_edge_contexts_kept_total")
+        send(connect(d, BROWSER), function() return "\xff\xff\xff\xff1234" end)
+        d:wait_log "not valid DEFLATE"
+        assert.are.equal(1, d:metric "bellhop_edge_contexts_kept_total")
+    end)
+
+    it("are served when the policy lets them take over, or turns compression off", function()
+        local client, stream = connect(d, BROWSER, "42&compression=takeover"), zlib.deflate(6, -15)
+        assert.are.equal("permessage-deflate", client.headers["sec-websocket-extensions"])
+        for i = 1, 5 do
+            send(client, stream, hex(1, 300) .. i)
+            check.next(client, hex(1, 300) .. i)
+        end
+        local plain = connect(d, BROWSER, "42&compression=off")
+        assert.is_nil(plain.headers["sec-websocket-extensions"])
+        plain:text(hex(1, 3000))
+        assert.is_nil(frame_of(plain, hex(1, 3000)).deflated)
+        local _, refused = ws.try(d.port, "/ws?user=42&compression=on")
+        assert.are.equal(503, refused.status)
     end)
 end)
 

@@ -151,7 +151,8 @@ describe("meta.lua", function()
         end
         local t = test.load(write [[return { on_handshake = function(req)
             if req.query == "" then return false, 403, "{}" end
-            return { user = "u", tenant = "t", device = "d", expires = os.time() + 60, protocol = "p" } end }]])
+            return { user = "u", tenant = "t", device = "d", expires = os.time() + 60, protocol = "p",
+                compression = "off" } end }]])
         same("bellhop.test", kinds(test), documented "test")
         same("what load gives", kinds(t), documented "test.Env")
         local client = t.connect { query = "x", headers = { ["Sec-WebSocket-Protocol"] = "p" } }

@@ -53,6 +53,16 @@ struct bh_request {
     size_t param_count;
 };
 
+/* permessage-deflate of one connection. DEFAULT: as configured. */
+enum bh_compression {
+    BH_COMPRESSION_DEFAULT,
+    BH_COMPRESSION_OFF,
+    BH_COMPRESSION_NO_TAKEOVER,
+    BH_COMPRESSION_TAKEOVER,
+    BH_COMPRESSION_COUNT
+};
+extern const char *const bh_compression_names[BH_COMPRESSION_COUNT]; /* of DEFAULT: NULL */
+
 /* status 0: accepted; the callee takes over identity. Else the handshake is refused with this HTTP
  * status and body, and identity is NULL. headers are added to either answer. Borrowed for the call.
  */
@@ -61,6 +71,7 @@ struct bh_handshake_result {
     struct bh_slice body;
     struct bh_identity *identity;
     struct bh_slice protocol; /* chosen subprotocol; empty: none */
+    enum bh_compression compression;
     const struct bh_header *headers;
     size_t header_count;
 };

@@ -68,7 +68,8 @@ void bh_inflater_begin(struct bh_inflater *i);
 /* Takes bytes of the payload (all frames together) from *in, and appends at most BH_INFLATE_STEP
  * bytes to `out`, which the caller does not change between steps. The limit applies while
  * inflating, before memory is allocated: 0 when the message is complete, BH_INFLATE_AGAIN,
- * BH_ETOOBIG over `limit` bytes in `out`, BH_EPROTO for invalid or truncated DEFLATE, BH_ENOMEM.
+ * BH_ETOOBIG over `limit` bytes in `out`, BH_EPROTO for invalid or truncated DEFLATE, BH_ENOTFOUND
+ * for a reference to bytes before the window (without takeover: before the message), BH_ENOMEM.
  * Output before an error stays in `out`. After an error the inflater must not be used for that
  * connection again; without takeover it may serve others, also when a message was not completed. */
 int bh_inflater_step(struct bh_inflater *i, struct bh_slice *in, uint64_t limit,

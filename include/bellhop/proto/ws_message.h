@@ -52,6 +52,7 @@ enum bh_ws_event_type {
 struct bh_ws_event {
     enum bh_ws_event_type type;
     uint8_t opcode;
+    bool keeps_context; /* ERROR: the peer does not keep to client_no_context_takeover */
     uint16_t code;
     const char *why;
     size_t inflated; /* MESSAGE, AGAIN: bytes that this call has made out of fewer */

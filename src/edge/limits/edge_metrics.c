@@ -41,6 +41,9 @@ struct bh_metric bh_edge_metrics[BH_EDGE_METRIC_COUNT] = {
     COUNTER(BH_EDGE_BYTES_IN, "bytes_in", "bytes received on WebSocket connections"),
     COUNTER(BH_EDGE_BYTES_OUT, "bytes_out", "bytes sent on WebSocket connections"),
     COUNTER(BH_EDGE_PROTOCOL_ERRORS, "protocol_errors", "connections closed for a protocol error"),
+    COUNTER(BH_EDGE_CONTEXTS_KEPT, "contexts_kept",
+            "connections closed because the client kept its compression context, though it agreed "
+            "not to"),
     COUNTER(BH_EDGE_SLOW_CONSUMERS, "slow_consumers",
             "connections closed because the queue was full"),
     COUNTER(BH_EDGE_HALF_OPEN, "half_open", "connections dropped for an unanswered ping"),

@@ -91,9 +91,13 @@ static void on_message(struct bh_ws_conn *ws, uint8_t opcode, struct bh_slice da
         bh_ws_conn_close(ws, 1008, BH_SLICE(NOT_ACCEPTED));
 }
 
-static void on_violation(struct bh_ws_conn *ws, unsigned code, const char *why) {
+static void on_violation(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
+    unsigned code = event->code;
+    const char *why = event->why;
     if (ws->state == BH_WS_CONN_OPEN) {
         bh_edge_count(BH_EDGE_PROTOCOL_ERRORS, 1);
+        if (event->keeps_context)
+            bh_edge_count(BH_EDGE_CONTEXTS_KEPT, 1);
         if (code == 1009 || code == 1008) /* the reader's limits */
             bh_edge_count(code == 1009 ? BH_EDGE_LIMIT_MESSAGE_BYTES : BH_EDGE_LIMIT_FRAGMENTS, 1);
         bh_ws_conn_log_end(ws, "protocol error", code, bh_slice_cstr(why));
@@ -133,7 +137,7 @@ static void on_event(struct bh_ws_conn *ws, const struct bh_ws_event *event) {
         bh_ws_conn_leave(ws, event->code, event->data);
         break;
     case BH_WS_EV_ERROR:
-        on_violation(ws, event->code, event->why);
+        on_violation(ws, event);
         break;
     case BH_WS_EV_WAIT:
         bh_edge_count(BH_EDGE_INFLATE_WAITS, 1);

@@ -83,11 +83,20 @@ static void on_live(void *ud, bh_handle handle, int error) {
     bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush);
 }
 
-static void negotiate_deflate(struct bh_http_conn *c, struct bh_bytes *extensions) {
+/* What the hook says about the client comes before the configuration. */
+static void negotiate_deflate(struct bh_http_conn *c, enum bh_compression compression,
+                              struct bh_bytes *extensions) {
+    static const enum bh_ws_deflate_mode modes[BH_COMPRESSION_COUNT] = {
+        [BH_COMPRESSION_OFF] = BH_WS_DEFLATE_OFF,
+        [BH_COMPRESSION_NO_TAKEOVER] = BH_WS_DEFLATE_NO_TAKEOVER,
+        [BH_COMPRESSION_TAKEOVER] = BH_WS_DEFLATE_TAKEOVER,
+    };
     const struct bh_http_request *r = bh_http_conn_request(c);
+    struct bh_ws_deflate_config config = c->server->config->deflate;
     struct bh_ws_deflate deflate;
-    if (bh_ws_deflate_negotiate(r->headers, r->header_count, &c->server->config->deflate, &deflate,
-                                extensions))
+    if (compression != BH_COMPRESSION_DEFAULT)
+        config.mode = modes[compression];
+    if (bh_ws_deflate_negotiate(r->headers, r->header_count, &config, &deflate, extensions))
         bh_ws_session_set_deflate(c->upgrade->ws, &deflate);
 }
 
@@ -102,7 +111,7 @@ static struct bh_buf *switching_protocols(struct bh_http_conn *c,
     size_t n = 1;
     for (size_t i = 0; i < result->header_count && n < BH_HTTP_HEADERS_MAX; i++)
         headers[n++] = result->headers[i];
-    negotiate_deflate(c, &extensions);
+    negotiate_deflate(c, result->compression, &extensions);
     struct bh_slice agreed = bh_bytes_slice(&extensions);
     if (bh_ws_handshake_answer(&answer, bh_http_conn_request(c), protocol, agreed, headers, n) !=
         0) {

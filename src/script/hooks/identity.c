@@ -1,4 +1,5 @@
-/* identity.c - reads {tenant, user, device, expires, topics, tags, limits, headers, protocol}.
+/* identity.c - reads {tenant, user, device, expires, topics, tags, limits, headers, protocol,
+ * compression}.
  *
  * A wrong type or an unknown key is a bug of the script, and a dangerous one (`tennant` would
  * admit a user without a tenant), so nothing is ignored. Strings stay alive on the coroutine's
@@ -18,10 +19,11 @@
 #define LIMIT_MAX  1000000000
 #define STACK_NEED (3 * TAGS_MAX + 64)
 
-enum key { TENANT, USER, DEVICE, EXPIRES, TOPICS, TAGS, HEADERS, PROTOCOL, LIMITS };
+enum key { TENANT, USER, DEVICE, EXPIRES, TOPICS, TAGS, HEADERS, PROTOCOL, LIMITS, COMPRESSION };
 
-const char *const bh_identity_keys[] = {"tenant", "user",    "device",   "expires", "topics",
-                                        "tags",   "headers", "protocol", "limits",  NULL};
+const char *const bh_identity_keys[] = {"tenant", "user",        "device",  "expires",
+                                        "topics", "tags",        "headers", "protocol",
+                                        "limits", "compression", NULL};
 
 struct reader {
     lua_State *L;
@@ -257,6 +259,21 @@ static int read_protocol(struct reader *r, const struct bh_request *request, str
     return BH_ESCRIPT;
 }
 
+/* --- compression --- */
+
+static int read_compression(struct reader *r, enum bh_compression *out) {
+    int type = field(r, COMPRESSION);
+    if (type == LUA_TNIL)
+        return 0;
+    const char *name = type == LUA_TSTRING ? lua_tostring(r->L, -1) : "";
+    for (*out = BH_COMPRESSION_OFF; *out < BH_COMPRESSION_COUNT; ++*out)
+        if (strcmp(name, bh_compression_names[*out]) == 0)
+            return 0;
+    snprintf(r->why, BH_WHY_MAX,
+             "identity.compression must be \"off\", \"no_takeover\" or \"takeover\"");
+    return BH_ESCRIPT;
+}
+
 /* --- the whole table --- */
 
 static int check_keys(struct reader *r) {
@@ -297,6 +314,8 @@ static int read_all(struct reader *r, const struct bh_request *request, struct b
         error = read_limits(r, &id->limits);
     if (!error)
         error = read_protocol(r, request, &out->protocol);
+    if (!error)
+        error = read_compression(r, &out->compression);
     if (!error && field(r, HEADERS) != LUA_TNIL)
         error = bh_response_headers_read(r->L, lua_gettop(r->L), &out->headers, r->why);
     return error;
@@ -312,6 +331,7 @@ int bh_admission_read(lua_State *L, int index, const struct bh_request *request,
     struct bh_identity id = {.expires = 0};
     const char *reason;
     out->protocol = bh_slice(NULL, 0);
+    out->compression = BH_COMPRESSION_DEFAULT;
     out->headers.count = 0;
     if (!lua_checkstack(L, STACK_NEED)) {
         snprintf(why, BH_WHY_MAX, "identity: the Lua stack is full");

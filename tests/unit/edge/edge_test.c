@@ -54,7 +54,8 @@ void complete_handshake(struct test *t, bh_handshake_cb done, void *ud, bh_handl
     struct bh_handshake_result w = {.status = t->refuse_status,
                                     .body = bh_slice_cstr(t->refuse_body)};
     if (yes) {
-        w = (struct bh_handshake_result){.protocol = bh_slice_cstr(t->protocol)};
+        w = (struct bh_handshake_result){.protocol = bh_slice_cstr(t->protocol),
+                                         .compression = t->compression};
         assert_int_equal(bh_identity_new(&t->identity, &w.identity, NULL), 0);
     }
     w.headers = &t->result_header;

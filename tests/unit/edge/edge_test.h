@@ -58,6 +58,7 @@ struct test {
     const char *refuse_body;
     struct bh_identity identity; /* of accepted clients */
     const char *protocol;
+    enum bh_compression compression;
     struct bh_header result_header;
     enum bh_slow slow; /* what on_slow answers, if it is present */
     int asked_slow;

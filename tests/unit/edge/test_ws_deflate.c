@@ -162,6 +162,84 @@ static void test_frames_that_take_over_are_dropped_together(void **state) {
     test_end(&t);
 }
 
+/* The hook's choice for a connection comes before the configuration, both ways. */
+static void test_a_hook_chooses(void **state) {
+    static const struct {
+        enum bh_ws_deflate_mode configured;
+        enum bh_compression chosen;
+        const char *answer;
+    } cases[] = {
+        {BH_WS_DEFLATE_NO_TAKEOVER, BH_COMPRESSION_OFF, NULL},
+        {BH_WS_DEFLATE_TAKEOVER, BH_COMPRESSION_OFF, NULL},
+        {BH_WS_DEFLATE_OFF, BH_COMPRESSION_DEFAULT, NULL},
+        {BH_WS_DEFLATE_OFF, BH_COMPRESSION_TAKEOVER, "permessage-deflate\r\n"},
+        {BH_WS_DEFLATE_NO_TAKEOVER, BH_COMPRESSION_TAKEOVER, "permessage-deflate\r\n"},
+        {BH_WS_DEFLATE_OFF, BH_COMPRESSION_NO_TAKEOVER,
+         "permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n"},
+        {BH_WS_DEFLATE_TAKEOVER, BH_COMPRESSION_NO_TAKEOVER,
+         "permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct test t;
+        struct client c;
+        char text[300];
+        setup_deflate(&t, cases[i].configured);
+        t.compression = cases[i].chosen;
+        test_start(&t);
+        upgrade(&t, &c, DEFLATE, 0);
+        expect_open(&c, cases[i].answer);
+        memset(text, 'e', sizeof text);
+        arrive(&t, "user:42", bh_slice(text, sizeof text));
+        struct bh_inflater *inflater = bh_inflater_new(15, false);
+        if (cases[i].answer)
+            expect_inflated(&c, inflater, bh_slice(text, sizeof text));
+        else
+            expect_frame(&c, 1, bh_slice(text, sizeof text));
+        bh_inflater_free(inflater);
+        hang_up(&c);
+        test_end(&t);
+    }
+}
+
+/* "Hello", and the same with reference to the message before (RFC 7692, 7.2.3.2). */
+#define HELLO       bh_slice("\xf2\x48\xcd\xc9\xc9\x07\x00", 7)
+#define HELLO_AGAIN bh_slice("\xf2\x00\x11\x00\x00", 5)
+
+static void test_a_client_that_keeps_its_context(void **state) {
+    struct test t;
+    struct client c;
+    setup_deflate(&t, BH_WS_DEFLATE_NO_TAKEOVER);
+    t.echo = true;
+    test_start(&t);
+    int64_t kept = count_of(BH_EDGE_CONTEXTS_KEPT), errors = count_of(BH_EDGE_PROTOCOL_ERRORS);
+    upgrade(&t, &c, DEFLATE, 0);
+    expect_open(&c, "client_no_context_takeover");
+    send_frame(&c, 0xc1, HELLO);
+    expect_frame(&c, 1, BH_SLICE("Hello"));
+    send_frame(&c, 0xc1, HELLO_AGAIN);
+    expect_close(&c, 1007,
+                 "message refers to earlier ones, but client_no_context_takeover was agreed");
+    hang_up(&c);
+    assert_int_equal(count_of(BH_EDGE_CONTEXTS_KEPT), kept + 1);
+    assert_int_equal(count_of(BH_EDGE_PROTOCOL_ERRORS), errors + 1);
+    /* Other errors are not this one; with takeover it is none. */
+    upgrade(&t, &c, DEFLATE, 0);
+    expect_open(&c, "client_no_context_takeover");
+    send_frame(&c, 0xc1, BH_SLICE("\xff\xff\xff\xff"));
+    expect_close(&c, 1007, "message is not valid DEFLATE");
+    hang_up(&c);
+    t.compression = BH_COMPRESSION_TAKEOVER;
+    upgrade(&t, &c, DEFLATE, 0);
+    expect_open(&c, "permessage-deflate\r\n");
+    for (int i = 0; i < 3; i++) {
+        send_frame(&c, 0xc1, i ? HELLO_AGAIN : HELLO);
+        expect_frame(&c, 1, BH_SLICE("Hello"));
+    }
+    hang_up(&c);
+    assert_int_equal(count_of(BH_EDGE_CONTEXTS_KEPT), kept + 1);
+    test_end(&t);
+}
+
 /* What is not compressed does not move the client's window, nor ours. */
 static void test_large_messages_are_not_compressed(void **state) {
     for (int takeover = 0; takeover < 2; takeover++) {
@@ -197,6 +275,8 @@ int main(void) {
         cmocka_unit_test(test_takeover_and_broadcasts),
         cmocka_unit_test(test_a_compressed_message_comes_in),
         cmocka_unit_test(test_frames_that_take_over_are_dropped_together),
+        cmocka_unit_test(test_a_hook_chooses),
+        cmocka_unit_test(test_a_client_that_keeps_its_context),
         cmocka_unit_test(test_large_messages_are_not_compressed),
     };
     return cmocka_run_group_tests(tests, register_metrics, NULL);

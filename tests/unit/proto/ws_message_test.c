@@ -63,7 +63,7 @@ void add_event(struct bh_bytes *to, const struct bh_ws_event *e) {
     static const char *const names[] = {"none", "message", "ping", "pong", "close", "error"};
     if (e->type == BH_WS_EV_ERROR) {
         assert_non_null(e->why);
-        bh_bytes_addf(to, "error %d|", e->code);
+        bh_bytes_addf(to, "error %d%s|", e->code, e->keeps_context ? " context" : "");
         return;
     }
     if (e->type == BH_WS_EV_MESSAGE)

@@ -118,6 +118,7 @@ struct answer {
     int status;
     char *body;
     char protocol[64];
+    enum bh_compression compression;
     struct bh_identity *identity;
     unsigned header_count;
     char header[128]; /* the first, "name: value" */

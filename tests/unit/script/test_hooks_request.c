@@ -94,7 +94,8 @@ static void test_identity(void **state) {
         "return { on_handshake = function(req) return {\n"
         "  user = 9223372036854775807, tenant = 't1', device = 'phone', expires = 1800000000.5,\n"
         "  topics = { 'news', 7 }, tags = { platform = 'ios', beta = true },\n"
-        "  headers = { ['Set-Cookie'] = 'a=1' }, protocol = 'news.v1' } end }");
+        "  headers = { ['Set-Cookie'] = 'a=1' }, protocol = 'news.v1',\n"
+        "  compression = 'takeover' } end }");
     shake(env, &a);
     assert_int_equal(a.status, 0);
     IS(a.identity->user, "9223372036854775807");
@@ -106,6 +107,7 @@ static void test_identity(void **state) {
     IS(a.identity->topics[1], "7");
     assert_int_equal(a.identity->tag_count, 2);
     assert_string_equal(a.protocol, "news.v1");
+    assert_int_equal(a.compression, BH_COMPRESSION_TAKEOVER);
     assert_string_equal(a.header, "Set-Cookie: a=1");
     answer_free(&a);
 }
@@ -117,6 +119,7 @@ static void test_empty_identity_is_anonymous(void **state) {
     shake(env, &a);
     assert_int_equal(a.status, 0);
     assert_int_equal(a.identity->user.n, 0);
+    assert_int_equal(a.compression, BH_COMPRESSION_DEFAULT);
     answer_free(&a);
 }
 
@@ -154,6 +157,9 @@ static void test_bad_identities(void **state) {
         "{ headers = 'x' }",
         "{ protocol = 'other' }",
         "{ protocol = 1 }",
+        "{ compression = 'on' }",
+        "{ compression = '' }",
+        "{ compression = false }",
         "true",
         "'u1'",
     };
