@@ -131,7 +131,8 @@ const struct bh_config_key bh_config_keys[] = {
     {"websocket.origins", STRINGS, AT(origins), 0, 0, "[]", NULL,
      "Origins of the web pages that may connect: `https://app.example.com`, `*.example.com`, "
      "`http://localhost:*`. Empty: all. Otherwise other origins, and handshakes without one, "
-     "get 403. With `server.dev`, pages from this machine are always allowed."},
+     "get 403. With `server.dev`, pages from this machine are always allowed, and requests "
+     "[for these hosts](security.md#development-mode)."},
     {"websocket.compression", STRING, AT(compression), 0, 0, "\"no_takeover\"",
      "off|no_takeover|takeover",
      "Compression (permessage-deflate). `no_takeover` compresses each message by itself, a "

@@ -110,10 +110,11 @@ static int read_patterns(const char *key, const struct bh_strings *list,
 }
 
 static int read_origins(const struct bh_config *c, struct bh_app_edge *out, char **error) {
-    /* With --dev: pages from this machine. */
+    /* With --dev: pages from this machine. Not "null", which any page can have in a sandboxed
+     * frame. */
     static const struct bh_slice dev[] = {BH_SLICE("localhost:*"), BH_SLICE("*.localhost:*"),
                                           BH_SLICE("127.0.0.1:*"), BH_SLICE("[::1]:*"),
-                                          BH_SLICE("null"),        BH_SLICE("file://")};
+                                          BH_SLICE("file://")};
     struct bh_edge_config *e = &out->config;
     e->origin_required = c->origins.count > 0;
     int rc =

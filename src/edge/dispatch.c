@@ -1,6 +1,7 @@
 /* dispatch.c - from the head of a request to the code that answers it.
  *
- * In this order: an upgrade, a built-in route, a script's route, with --dev a route for developers.
+ * With --dev a request under a foreign name is refused first (limits/dev_host.h). Then, in this
+ * order: an upgrade, a built-in route, a script's route, with --dev a route for developers.
  * A script is asked only about paths that no built-in route has, so it can override none. CORS
  * comes before the endpoint; between the two the length of the body, then authorization: only then
  * is the body read. The ops of http/ are put together here,
@@ -15,6 +16,7 @@
 #include "edge_private.h"
 #include "http/http_excess.h"
 #include "http/preface.h"
+#include "limits/dev_host.h"
 #include "limits/edge_metrics.h"
 #include "router.h"
 #include "ws/upgrade.h"
@@ -120,12 +122,27 @@ static bool is_served_when_full(const struct bh_http_conn *c) {
            (match.route->flags & BH_ROUTE_GUARDED && bh_auth_has_key(c));
 }
 
+static void refuse_host(struct bh_http_conn *c, struct bh_slice host) {
+    bh_edge_count(BH_EDGE_LIMIT_ORIGIN, 1);
+    bh_info_limited("http request refused", bh_kv_int("status", 403),
+                    bh_kv_str("reason", "a host that --dev does not allow"),
+                    bh_kv_slice("host", host));
+    bh_http_conn_fail(c, 403, "forbidden",
+                      "with --dev a request must use localhost, an IP address or a name without a "
+                      "dot, because a web page can make its own name resolve to this machine (DNS "
+                      "rebinding); to use this name, add it to websocket.origins or "
+                      "api.cors_origins: %.*s",
+                      BH_SLICE_ARG(host));
+}
+
 static void on_head(struct bh_http_conn *c) {
     const struct bh_edge_config *config = c->server->config;
     const struct bh_http_request *r = bh_http_conn_request(c);
     bh_peer_find(&c->remote, r, config->trusted, config->trusted_count, &c->peer);
     if (c->place == BH_PLACE_RESERVE && !is_served_when_full(c))
         bh_http_conn_fail(c, 503, "too_many_connections", "connection limit reached");
+    else if (config->dev && !bh_dev_host_ok(config, r->host))
+        refuse_host(c, r->host);
     else if (r->upgrade && !c->listener->admin)
         begin_upgrade(c);
     else

@@ -111,12 +111,17 @@ static int read_length(struct bh_slice line, uint64_t *length, struct bh_http1_f
 static int split_fields(struct bh_slice lines, struct bh_header *headers,
                         struct bh_http1_framing *framing, struct bh_http1_failure *failure) {
     struct bh_slice line;
-    bool has_length = false;
+    bool has_length = false, has_origin = false;
     for (struct bh_header *h = headers; lines.n; h++) {
         bh_slice_split(&lines, '\n', &line);
         line.n--; /* CR */
         bh_slice_split(&line, ':', &h->name);
         h->value = bh_slice_trim(line);
+        if (bh_slice_caseeq(h->name, BH_SLICE("Origin"))) {
+            if (has_origin)
+                return bh_http1_fail(failure, 400, "more than one Origin");
+            has_origin = true;
+        }
         if (!bh_slice_caseeq(h->name, BH_SLICE("Content-Length")))
             continue;
         if (has_length)

@@ -54,6 +54,15 @@ static bool frames_body(const struct bh_header *headers, size_t count) {
            bh_http_header(headers, count, BH_SLICE("Transfer-Encoding")).p;
 }
 
+/* A 426 must name a protocol to upgrade to (RFC 9110, 15.5.22), and the connection its header. */
+static void write_connection(struct bh_bytes *out, int status, bool keep_alive) {
+    if (status == 426)
+        bh_bytes_adds(out, "Upgrade: websocket\r\nConnection: upgrade, ");
+    else
+        bh_bytes_adds(out, "Connection: ");
+    bh_bytes_adds(out, keep_alive ? "keep-alive\r\n" : "close\r\n");
+}
+
 int bh_http_response(struct bh_bytes *out, int status, const char *content_type,
                      const struct bh_header *headers, size_t header_count, struct bh_slice body,
                      bool keep_alive, bool head_only, int64_t wall_ms) {
@@ -72,8 +81,7 @@ int bh_http_response(struct bh_bytes *out, int status, const char *content_type,
     if (has_length)
         bh_bytes_addf(out, "Content-Length: %zu\r\n", body.n);
     if (!interim)
-        bh_http1_write_header(out, BH_SLICE("Connection"),
-                              keep_alive ? BH_SLICE("keep-alive") : BH_SLICE("close"));
+        write_connection(out, status, keep_alive);
     bh_bytes_add(out, BH_SLICE("\r\n"));
     if (has_length && !head_only)
         bh_bytes_add(out, body);

@@ -98,7 +98,7 @@ describe("the origin of a WebSocket", function()
         for _, second in ipairs {"https://app.example", "https://evil.example"} do
             local bytes = ws.request("/ws", {Origin = "https://evil.example"})
                 :gsub("\r\n\r\n$", "\r\nOrigin: " .. second .. "\r\n\r\n")
-            assert.is_true(raw(d.port, bytes).status >= 400)
+            assert.are.equal(400, raw(d.port, bytes).status)
         end
     end)
 end)
@@ -248,7 +248,7 @@ describe("a development server", function()
         end
         assert.are.equal(200, http.post(d.port, "/api/broadcast", "x").status)
         assert(ws.try(d.port))
-        for _, origin in ipairs {"null", "file://"} do assert(ws.try(d.port, "/ws", {headers = {Origin = origin}})) end
+        assert(ws.try(d.port, "/ws", {headers = {Origin = "file://"}}))
     end)
 
     it("refuses other pages that a developer visits", function()
@@ -261,7 +261,51 @@ describe("a development server", function()
             check.error(refusal, 403, "forbidden")
             assert.are.equal(limited + 4, d:limited "origins")
         end
+    end)
+
+    -- Any page can have it, in a sandboxed frame.
+    it("refuses the origin null", function()
         check.error(http.post(d.port, "/api/broadcast", "x", {Origin = "null"}), 403, "forbidden")
+        local _, refusal = ws.try(d.port, "/ws?user=42", {headers = {Origin = "null"}})
+        check.error(refusal, 403, "forbidden", "websocket.origins")
+    end)
+
+    -- The page's name resolves to 127.0.0.1, so it sends no Origin, or one with that name.
+    it("refuses names that a page can take", function()
+        for _, host in ipairs {"evil.example", "evil.example:" .. d.port, "localhost.evil.example", "127.0.0.1.evil.example"} do
+            for _, request in ipairs {
+                "GET /", "GET /healthz", "GET /metrics", "GET /api/users/42", "POST /api/broadcast", "OPTIONS /api/broadcast",
+                "DELETE /api/users/42/connections", "HEAD /", "PUT /nothing", "GET http://" .. host .. "/healthz",
+            } do
+                local bytes = request .. " HTTP/1.1\r\nHost: " .. host .. "\r\nContent-Length: 0\r\n\r\n"
+                local answer, text = raw(d.port, bytes)
+                assert.are.equal(403, answer.status, text)
+            end
+            local bytes = ws.request("/ws?user=42", {Origin = "http://" .. host}):gsub("Host: test", "Host: " .. host)
+            local s = http.open(d.port)
+            s:send(bytes)
+            check.error(s:response(), 403, "forbidden", "add it to websocket.origins or api.cors_origins: " .. host)
+            s:close()
+        end
+        d:wait_log 'host=evil.example'
+    end)
+
+    it("serves listed names", function()
+        d:stop()
+        d = daemon.start {
+            env = {
+                BELLHOP_WEBSOCKET_ORIGINS = "https://my.example,*.wild.example",
+                BELLHOP_API_CORS_ORIGINS = "http://api.example:1",
+            },
+        }
+        for host, status in pairs {
+            ["my.example"] = 200, ["My.Example:8080"] = 200, ["a.wild.example"] = 200, ["api.example"] = 200, ["[::1]:1"] = 200,
+            devbox = 200, ["wild.example"] = 403, ["sub.my.example"] = 403,
+        } do
+            local answer = raw(d.port, "GET /api/users/42 HTTP/1.1\r\nHost: " .. host .. "\r\n\r\n")
+            assert.are.same({host, status}, {host, answer.status})
+        end
+        assert.are.equal(200, raw(d.port, "GET /api/users/42 HTTP/1.0\r\n\r\n").status)
     end)
 end)
 

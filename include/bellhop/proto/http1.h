@@ -5,8 +5,9 @@
  * body, chunked or with a Content-Length, is delivered whole, up to a limit, or dropped: the caller
  * sees the head first. Requests that could be used for smuggling fail with 400: Content-Length with
  * Transfer-Encoding, two Content-Lengths, a missing or second Host in HTTP/1.1, obsolete line
- * folding, NUL or bare CR or LF in a header. Memory: the size of the head and the body, at most
- * their limits; none between requests. No sockets, no clock. Thread: any, one owner. */
+ * folding, NUL or bare CR or LF in a header; so do those with two Origins. Memory: the size of the
+ * head and the body, at most their limits; none between requests. No sockets, no clock. Thread:
+ * any, one owner. */
 #ifndef BELLHOP_PROTO_HTTP1_H
 #define BELLHOP_PROTO_HTTP1_H
 
@@ -93,7 +94,8 @@ bool bh_http_next_arg(struct bh_slice *rest, struct bh_slice *name, struct bh_sl
 /* --- responses --- */
 
 const char *bh_http_reason(int status);
-/* Appends status line, Date, given headers, Content-Length, Connection, and the body. 1xx, 204 and
+/* Appends status line, Date, given headers, Content-Length, Connection (of 426 with Upgrade:
+ * websocket), and the body. 1xx, 204 and
  * 304 have neither body nor length. BH_EINVAL, and nothing appended, when a name is not a token or
  * is Content-Length or Transfer-Encoding, a value has control characters, or the status is not
  * 100..599. content_type NULL: none. head_only is for HEAD: the length without the body. */

@@ -85,6 +85,14 @@ bool bh_origin_in(const struct bh_slice *patterns, size_t count, struct bh_slice
     return false;
 }
 
+bool bh_origin_names(const struct bh_slice *patterns, size_t count, struct bh_slice host) {
+    struct origin o;
+    for (size_t i = 0; i < count; i++)
+        if (split(patterns[i], &o) && host_matches(o.host, host))
+            return true;
+    return false;
+}
+
 int bh_edge_check_origin(struct bh_slice pattern, const char **why) {
     struct origin o;
     if (bh_slice_eq(pattern, BH_SLICE("*")) || bh_slice_eq(pattern, BH_SLICE("null")) ||

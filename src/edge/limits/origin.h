@@ -11,5 +11,7 @@
 
 bool bh_origin_matches(struct bh_slice pattern, struct bh_slice origin);
 bool bh_origin_in(const struct bh_slice *patterns, size_t count, struct bh_slice origin);
+/* Is this the host of one of the patterns, whatever its scheme and port? "*" names none. */
+bool bh_origin_names(const struct bh_slice *patterns, size_t count, struct bh_slice host);
 
 #endif

@@ -332,13 +332,13 @@ static void test_cors(void **state) {
 }
 
 static void test_pages_and_a_development_server(void **state) {
-    static const struct bh_slice origins[] = {BH_SLICE("localhost:*"), BH_SLICE("null")};
+    static const struct bh_slice origins[] = {BH_SLICE("localhost:*")};
     struct test t;
     struct client c;
     test_setup(&t);
     t.config.dev = true;
     t.config.origins = origins;
-    t.config.origin_count = 2;
+    t.config.origin_count = 1;
     test_start(&t);
     static const struct {
         const char *origin;
@@ -359,9 +359,12 @@ static void test_pages_and_a_development_server(void **state) {
     upgrade(&t, &c, "", 0);
     expect_open(&c, NULL);
     hang_up(&c);
-    upgrade(&t, &c, "Origin: https://evil.example\r\n", 0);
-    expect_text(&c, "HTTP/1.1 403 ");
-    hang_up(&c);
+    static const char *const pages[] = {"Origin: https://evil.example\r\n", "Origin: null\r\n"};
+    for (size_t i = 0; i < 2; i++) {
+        upgrade(&t, &c, pages[i], 0);
+        expect_text(&c, "HTTP/1.1 403 ");
+        hang_up(&c);
+    }
     test_end(&t);
 }
 

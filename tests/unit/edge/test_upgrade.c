@@ -58,10 +58,26 @@ static void test_beside_routes(void **state) {
     test_end(&t);
 }
 
+static void test_upgrade_required(void **state) {
+    static const char version[] =
+        "GET /app/x HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 8\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    struct test t;
+    begin(&t, 3);
+    answers(&t, "GET /app/x HTTP/1.1\r\nHost: x\r\n\r\n",
+            "Upgrade: websocket\r\nConnection: upgrade, keep-alive\r\n");
+    answers(&t, "GET /app/x HTTP/1.0\r\nHost: x\r\n\r\n",
+            "Upgrade: websocket\r\nConnection: upgrade, close\r\n");
+    answers(&t, version, "Upgrade: websocket\r\nConnection: upgrade, close\r\n");
+    answers(&t, version, "Sec-WebSocket-Version: 13\r\n");
+    test_end(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_beside_routes),
+        cmocka_unit_test(test_upgrade_required),
     };
     return cmocka_run_group_tests(tests, register_metrics, NULL);
 }

@@ -137,6 +137,12 @@ static void hosts(void **state) {
            HTTP("GET / HTTP/1.0\r\nHost: a\r\n\r\n", "GET / 1.0 a  {}|"));
 }
 
+static void one_origin(void **state) {
+    EXPECT(HTTP(GET("Origin: http://a\r\nOrigin: http://b\r\n\r\n"), "error 400|"),
+           HTTP(GET("Origin: http://a\r\nX: y\r\norigin: http://a\r\n\r\n"), "error 400|"),
+           HTTP(GET("Origin:\r\nOrigin: null\r\n\r\n"), "error 400|"));
+}
+
 static void keep_alive(void **state) {
     EXPECT(HTTP(GET("Connection: close\r\n\r\n"), "GET / 1.1 h  {}|"),
            HTTP(GET("Connection: foo, CLOSE\r\n\r\n"), "GET / 1.1 h  {}|"),
@@ -444,6 +450,7 @@ int main(void) {
         cmocka_unit_test(connect_is_checked_and_not_served),
         cmocka_unit_test(versions),
         cmocka_unit_test(hosts),
+        cmocka_unit_test(one_origin),
         cmocka_unit_test(keep_alive),
         cmocka_unit_test(upgrades),
         cmocka_unit_test(an_upgrade_takes_just_its_head),

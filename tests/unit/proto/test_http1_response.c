@@ -46,6 +46,15 @@ static void a_head_request_gets_the_length_alone(void **state) {
     bh_bytes_free(&out);
 }
 
+static void an_upgrade_that_is_required_is_named(void **state) {
+    struct bh_bytes out = {0};
+    bh_http_response(&out, 426, NULL, NULL, 0, BH_SLICE(""), true, false, WALL_MS);
+    assert_bytes(&out, "HTTP/1.1 426 Upgrade Required\r\n" DATE
+                       "Content-Length: 0\r\nUpgrade: websocket\r\n"
+                       "Connection: upgrade, keep-alive\r\n\r\n");
+    bh_bytes_free(&out);
+}
+
 static void answers_without_a_body(void **state) {
     struct bh_bytes out = {0};
     bh_http_response(&out, 204, "text/plain", NULL, 0, BH_SLICE("x"), true, false, WALL_MS);
@@ -125,6 +134,7 @@ int main(void) {
         cmocka_unit_test(an_answer_with_everything),
         cmocka_unit_test(an_answer_with_nothing),
         cmocka_unit_test(a_head_request_gets_the_length_alone),
+        cmocka_unit_test(an_upgrade_that_is_required_is_named),
         cmocka_unit_test(answers_without_a_body),
         cmocka_unit_test(dates),
         cmocka_unit_test(headers_that_must_not_be_sent),
