@@ -162,7 +162,7 @@ run_integration() {
         UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1 \
         TSAN_OPTIONS=${TSAN_OPTIONS:-}:log_path=$work/sanitizer \
         BELLHOP_BIN=$root/build/$preset/src/bellhop \
-        "${wrapper[@]}" timeout --kill-after=10 600 lua5.4 "$(command -v busted)" \
+        "${wrapper[@]}" timeout --kill-after=10 1800 lua5.4 "$(command -v busted)" \
         --lpath="./tests/support/?.lua;./lua/?.lua" --output=plainTerminal "${where[@]}" \
         >"$out" 2>&1 </dev/null || status=$?
     cat "$out"

@@ -119,7 +119,7 @@ end
 
 function daemon:wait_metric(name, value, seconds)
     wait.till(function() return self:metric(name) == value end, seconds, function()
-        return ("%s %s instead of %s"):format(name, value, self:metric(name))
+        return ("%s is %s instead of %s"):format(name, self:metric(name), value)
     end)
 end
 
