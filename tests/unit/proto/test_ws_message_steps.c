@@ -107,9 +107,8 @@ static void expect_repeated(const struct connection *c, uint8_t opcode, char wha
     assert_int_equal(c->e.type, BH_WS_EV_MESSAGE);
     assert_int_equal(c->e.opcode, opcode);
     assert_int_equal(c->e.data.n, n);
-    for (size_t i = 0; i < n; i++)
-        if (c->e.data.p[i] != what)
-            fail();
+    if (n) /* as fast with a sanitizer */
+        assert_true(c->e.data.p[0] == what && !memcmp(c->e.data.p, c->e.data.p + 1, n - 1));
 }
 
 /* --- steps --- */
@@ -338,7 +337,7 @@ static void a_hundred_at_once(void **state) {
 
 static void leaving_serves_the_next(void **state) {
     struct bh_bytes s = {0};
-    add_bomb(&s, BH_WS_BINARY, 'x', MIB);
+    add_bomb(&s, BH_WS_BINARY, 'x', 300000);
     for (int way = 0; way < 4; way++) {
         open_group(READERS, way % 2);
         receive_all(bh_bytes_slice(&s));
@@ -354,7 +353,7 @@ static void leaving_serves_the_next(void **state) {
             if (i % 3 == 0)
                 continue;
             finish(c);
-            expect_repeated(c, BH_WS_BINARY, 'x', MIB);
+            expect_repeated(c, BH_WS_BINARY, 'x', 300000);
         }
         assert_int_equal(group.inflaters.held, 0);
         for (int i = 1; i < group.woken; i++) /* nobody was woken who had left, nor twice */
@@ -495,7 +494,7 @@ static void discarding_keeps_what_is_lent(void **state) {
 /* Each allocation fails in turn: also one in line, and one that begins again. */
 static void without_memory(void **state) {
     struct bh_bytes s = {0};
-    add_bomb(&s, BH_WS_TEXT, 'x', 3 * MIB);
+    add_bomb(&s, BH_WS_TEXT, 'x', 300000);
     bool refused = true;
     for (unsigned nth = 1; refused; nth++) {
         refused = false;
@@ -514,7 +513,7 @@ static void without_memory(void **state) {
                 assert_false(refused);
                 refused = true;
             } else {
-                expect_repeated(c, BH_WS_TEXT, 'x', 3 * MIB);
+                expect_repeated(c, BH_WS_TEXT, 'x', 300000);
             }
         }
         bh_mem_fail_nth(0);

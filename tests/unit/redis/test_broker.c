@@ -118,14 +118,20 @@ static void test_unix_socket(void **state) {
     TICK_UNTIL(fx->g.loop, d.count && fx->g.messages == 1);
 }
 
+#ifdef __SANITIZE_THREAD__ /* or the loop stands still for longer than a link may be silent */
+#define PIPELINED 10000
+#else
+#define PIPELINED 50000
+#endif
+
 static void test_pipelined_publishes(void **state) {
     struct gateway *g = &fx->g;
     struct done d = {0};
     open_ready(g);
     subscribe(g, "all");
-    for (int i = 0; i < 50000; i++)
+    for (int i = 0; i < PIPELINED; i++)
         publish(g, "all", BH_SLICE("a message of some length"), &d);
-    TICK_UNTIL(g->loop, d.count == 50000 && g->messages == 50000);
+    TICK_UNTIL(g->loop, d.count == PIPELINED && g->messages == PIPELINED);
     assert_int_equal(d.errors, 0);
     assert_int_equal(g->downs, 0);
 }

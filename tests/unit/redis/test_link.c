@@ -321,6 +321,7 @@ static void test_queue_is_bounded(void **state) {
     size_t n = 1024 * 1024, taken = 0;
     char *value = bh_calloc(1, n);
     struct bh_slice argv[] = {BH_SLICE("SET"), BH_SLICE("key"), bh_slice(value, n)};
+    fx->config.command_timeout_ms = 60000; /* more than the test needs on a busy machine */
     start_well();
     fx->fake.deaf = true;
     while (d.count == 0) {

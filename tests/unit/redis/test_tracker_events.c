@@ -4,8 +4,6 @@
 
 #include <signal.h>
 
-#define SHORT_LEASE 1000
-
 static long long command_count(const char *command) {
     return test_redis_do(&cl->redis, command);
 }

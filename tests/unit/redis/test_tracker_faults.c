@@ -1,7 +1,6 @@
 /* test_tracker_faults.c - instances that crash or are cut off, and a Redis that loses its data. */
 #include "cluster.h"
 
-#define SHORT_LEASE 1000
 /* For tests in which no user may become offline, also on a slow machine. */
 #define LONG_DEBOUNCE 3000
 
