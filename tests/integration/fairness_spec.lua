@@ -69,7 +69,7 @@ describe("beside attackers", function()
             listen = {"127.0.0.1:0", "tls:127.0.0.1:0"},
             env = {
                 BELLHOP_TLS_CERTIFICATES = crt, BELLHOP_TLS_KEYS = key, BELLHOP_WEBSOCKET_MESSAGES_PER_SECOND = "0",
-                BELLHOP_WEBSOCKET_BYTES_PER_SECOND = "0",
+                BELLHOP_WEBSOCKET_BYTES_PER_SECOND = "0", BELLHOP_WEBSOCKET_PING_INTERVAL = "600",
             },
         }
     end)
