@@ -100,7 +100,8 @@ void freeaddrinfo(struct addrinfo *list) {
 static struct bh_loop *loop;
 static unsigned answers, expected;
 static int last_error;
-static char last_text[4 * BH_ADDR_TEXT_MAX]; /* all addresses, with blanks between */
+static char
+    last_text[4 * BH_ADDR_TEXT_MAX]; /* all addresses of the last answer, with blanks between */
 
 static int setup(void **state) {
     loop = bh_loop_new();
@@ -122,6 +123,7 @@ static int teardown(void **state) {
 static void on_done(void *ud, int error, const struct bh_addr *list, size_t count) {
     answers++;
     last_error = error;
+    last_text[0] = '\0';
     assert_true((error == 0) == (list != NULL && count > 0));
     for (size_t i = 0; i < count; i++) {
         char text[BH_ADDR_TEXT_MAX];
