@@ -1,14 +1,21 @@
 -- presence.lua - decides on users who are due: which of those in `arriving` are online, and which of
 -- those in `leaving` are offline.
 --
--- KEYS     instances, presence, leaving, events:<name>, arriving, then connections:<user> for each
+-- KEYS     instances, presence, leaving, events:<name>, arriving, departed, pulse, then
+--          connections:<user> for each
 -- ARGV     name of the registration that asks, then the users
--- Returns  status LOST, and nothing is changed, when the registration has ended; else the events
---          decided, which are also in events:<name> (heartbeat.lua)
+-- Returns  status LOST, and nothing is changed, when the registration has ended; else { end of its
+--          lease or 0 when it has not changed, events decided... }
+--          The events are also in events:<name>, and move the end of the lease (heartbeat.lua).
+--
+-- `departed` has users who were announced as online before Redis lost its data, and when they were due
+-- to be offline. If no instance was in contact with Redis after that (pulse, contact), that was their
+-- last event, and they are not announced again.
 --
 -- The first call removes the user from `arriving` and `leaving`, so each event is decided once.
 local instances, presence, leaving, events, arriving = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local KEYS_BEFORE, CONNECTION_LEN = 5, 11
+local departed, pulse = KEYS[6], KEYS[7]
+local KEYS_BEFORE, CONNECTION_LEN = 7, 11
 local name = ARGV[1]
 
 local time = redis.call("TIME")
@@ -30,7 +37,13 @@ local function is_online(members)
     return false
 end
 
-local reply = {}
+local contact = tonumber(redis.call("HGET", pulse, "contact") or 0)
+local function is_online_still(user)
+    local due = redis.call("ZSCORE", departed, user)
+    return due and tonumber(due) > contact
+end
+
+local reply = { 0 }
 local function decide(event)
     redis.call("ZADD", events, now, event)
     reply[#reply + 1] = event
@@ -38,7 +51,8 @@ end
 
 for i = 1, #KEYS - KEYS_BEFORE do
     local user = ARGV[i + 1]
-    if redis.call("ZREM", arriving, user) == 1 then decide(now .. " +" .. user) end
+    if redis.call("ZREM", arriving, user) == 1 and not is_online_still(user) then decide(now .. " +" .. user) end
+    redis.call("ZREM", departed, user)
     local due = redis.call("ZSCORE", leaving, user)
     if due and tonumber(due) <= now then
         redis.call("ZREM", leaving, user)
@@ -47,4 +61,5 @@ for i = 1, #KEYS - KEYS_BEFORE do
         end
     end
 end
+if #reply > 1 then reply[1] = tonumber(redis.call("ZINCRBY", instances, 1, name)) end
 return reply

@@ -92,10 +92,13 @@ void test_redis_start(struct test_redis *r) {
 }
 
 void test_redis_stop(struct test_redis *r) {
-    char log[96];
+    static const char *const files[] = {"redis.log", "dump.rdb"};
+    char path[96];
     test_redis_kill(r);
-    snprintf(log, sizeof log, "%s/redis.log", r->dir);
-    unlink(log);
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", r->dir, files[i]);
+        unlink(path);
+    }
     rmdir(r->dir);
 }
 

@@ -140,15 +140,18 @@ bool bh_redis_shards_twins(const struct bh_redis_config *configs, size_t count, 
  *   instance:<instance>  hash  <connection> -> <user>, for its clean-up
  *   tenant:<tenant>      hash  <instance> -> its connections of this tenant
  *   tenants:<instance>   set   its tenants in tenant:<tenant>
- *   presence             hash  <user> -> 1, announced as online
+ *   presence             hash  <user> -> epoch in which it was certain that the user was announced
+ *                        as online
  *   leaving              zset  <user> -> when the user may be announced as offline
  *   reaper:<instance>    string, expiring: which process cleans up after it
  *   events:<instance>    zset  "<when> +<user>" or "<when> -<user>" -> when; decided, and not yet
  *                        confirmed as raised
  *   reaped               zset  <instance> -> since when others clean up after it; for a day
- *   arriving             zset  <user> -> since when; maybe online before Redis lost its data
+ *   arriving             zset  <user> -> since when; may have been online before an outage
+ *   departed             zset  <user> -> when due to be offline, before Redis lost its data
  *   restoring            zset  <instance> -> when its lease ends; it is registering its connections
- *   pulse                hash  the last heartbeat of any instance, and whether some may be missing
+ *   pulse                hash  the last heartbeat of any instance, whether some may be missing, and
+ *                        the epoch, which begins when Redis has lost data
  *
  * <instance> in these keys is the instance's id, "~" and a mark of its registration. When it is
  * unknown what Redis still holds (after a lost link, a FLUSHALL), all connections are registered

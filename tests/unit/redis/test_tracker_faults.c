@@ -299,7 +299,7 @@ static void test_a_lost_lease(void **state) {
     populate(a, "u", 10);
     TICK_UNTIL(cl->loop, is_idle(a));
     struct bh_slice name = bh_tracker_name(&registration(a)->name);
-    test_redis_do(&cl->redis, "ZADD ws:instances 1 %b", name.p, name.n);
+    test_redis_do(&cl->redis, "ZADD ws:instances 0 %b", name.p, name.n);
     come(a, "new", "");
     TICK_UNTIL(cl->loop, a->restores == 2 && is_idle(a));
     settle(a);
@@ -322,7 +322,7 @@ static void test_nothing_is_written_without_a_lease(void **state) {
     populate(a, "u", 10);
     TICK_UNTIL(cl->loop, is_idle(a));
     struct bh_tracker_name old = registration(a)->name;
-    test_redis_do(&cl->redis, "ZADD ws:instances 1 %b", old.text, old.len);
+    test_redis_do(&cl->redis, "ZADD ws:instances 0 %b", old.text, old.len);
     come(a, "new", "other");
     TICK_UNTIL(cl->loop, a->restores == 2);
     assert_int_equal(test_redis_do(&cl->redis, "HLEN ws:instance:%b", old.text, old.len), 10);

@@ -11,6 +11,7 @@ struct bh_redis_call *bh_redis_track_call(const struct bh_redis_registration *r,
     bh_redis_call_key(call, "events:", name);
     bh_redis_call_key(call, "pulse", BH_SLICE(""));
     bh_redis_call_key(call, "arriving", BH_SLICE(""));
+    bh_redis_call_key(call, "departed", BH_SLICE(""));
     bh_redis_call_arg(call, name);
     bh_redis_call_arg(call, bh_slice_cstr(mode));
     bh_redis_call_int(call, (int64_t)r->debounce_ms);
@@ -18,12 +19,13 @@ struct bh_redis_call *bh_redis_track_call(const struct bh_redis_registration *r,
 }
 
 void bh_redis_track_change(struct bh_redis_call *call, struct bh_slice user,
-                           struct bh_slice connection, struct bh_slice value, bool known) {
+                           struct bh_slice connection, struct bh_slice value,
+                           struct bh_slice announced) {
     bh_redis_call_key(call, "connections:", user);
     bh_redis_call_arg(call, user);
     bh_redis_call_arg(call, connection);
     bh_redis_call_arg(call, value);
-    bh_redis_call_arg(call, known ? BH_SLICE("1") : BH_SLICE(""));
+    bh_redis_call_arg(call, announced);
 }
 
 struct bh_redis_call *bh_redis_tenants_call(const struct bh_redis_registration *r,

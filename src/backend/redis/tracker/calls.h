@@ -8,9 +8,10 @@
 /* mode: "live" or "reap". name: of the registration whose entries change. */
 struct bh_redis_call *bh_redis_track_call(const struct bh_redis_registration *r,
                                           struct bh_slice name, const char *mode);
-/* value: empty when the connection has gone. known: the user has been announced as online. */
+/* value: empty when the connection has gone. announced: as in track.lua. */
 void bh_redis_track_change(struct bh_redis_call *call, struct bh_slice user,
-                           struct bh_slice connection, struct bh_slice value, bool known);
+                           struct bh_slice connection, struct bh_slice value,
+                           struct bh_slice announced);
 
 struct bh_redis_call *bh_redis_tenants_call(const struct bh_redis_registration *r,
                                             struct bh_slice name, const char *mode);

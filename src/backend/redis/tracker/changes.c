@@ -21,14 +21,15 @@
 #define BATCH_MAX     128 /* about 2 ms of Redis' time, in which it serves no other client */
 #define QUEUE_MAX     1000000
 #define PACE_MS       3
-#define REPLY_HEAD    4 /* elements of track.lua's reply before the lists */
+#define REPLY_HEAD    5 /* elements of track.lua's reply before the lists */
 #define CONSUME_BYTES (1024 * 1024)
 
 struct entry {
     uint64_t number;
     int64_t opened_at;
     bool here;
-    bool known; /* it has gone, and its user was announced before Redis lost its data */
+    bool remembered; /* it has gone, and is among the departed already */
+    int64_t due;     /* it had gone before Redis lost its data: when its user was due; else 0 */
     uint8_t user_len, tenant_len;
 };
 
@@ -62,26 +63,29 @@ static void drop_head(struct bh_redis_changes *c, size_t at, size_t count) {
 
 /* --- to Redis --- */
 
-/* Redis has announced the user already, unless another instance has reaped this one's predecessor:
- * then its users were announced as offline. */
-static bool is_known(const struct bh_redis_changes *c, const struct change *one) {
-    return c->registration->state == BH_TRACKER_RESTORING &&
-           c->registration->previous != BH_PREVIOUS_REAPED &&
+/* Redis has announced the user already, unless others have reaped this one's predecessor, or went
+ * on without it after data loss: then its users may have been announced as offline. */
+static bool is_announced(const struct bh_redis_changes *c, const struct change *one) {
+    const struct bh_redis_registration *r = c->registration;
+    return r->state == BH_TRACKER_RESTORING &&
+           (r->previous == BH_PREVIOUS_STANDS || r->previous == BH_PREVIOUS_FORGOTTEN) &&
            bh_redis_was_announced(c->departed, one->e.number, one->e.opened_at);
 }
 
 static void add_change(const struct bh_redis_changes *c, struct bh_redis_call *call,
                        const struct change *one) {
-    char id[BH_CONNECTION_ID_LEN + 1], value[24 + BH_ID_MAX];
+    char id[BH_CONNECTION_ID_LEN + 1], value[24 + BH_ID_MAX], announced[24] = "";
     size_t n = 0;
-    bool known = one->e.known;
     bh_connection_id(one->e.number, id);
+    if (one->e.due)
+        snprintf(announced, sizeof announced, "%lld", (long long)one->e.due);
     if (one->e.here) {
         n = (size_t)snprintf(value, sizeof value, "%lld %.*s", (long long)one->e.opened_at,
                              BH_SLICE_ARG(one->tenant));
-        known = is_known(c, one);
+        snprintf(announced, sizeof announced, is_announced(c, one) ? "yes" : "");
     }
-    bh_redis_track_change(call, one->user, bh_slice_cstr(id), bh_slice(value, n), known);
+    bh_redis_track_change(call, one->user, bh_slice_cstr(id), bh_slice(value, n),
+                          bh_slice_cstr(announced));
 }
 
 static void on_written(void *ud, bh_handle handle, int error, const struct bh_reply *reply);
@@ -134,9 +138,10 @@ void bh_redis_changes_pump(struct bh_redis_changes *c) {
 static bool is_written(const struct bh_redis_changes *c, const struct bh_reply *reply) {
     const struct bh_reply *e = reply->elements;
     if (reply->count < REPLY_HEAD || !bh_redis_is_int(&e[0]) || !bh_redis_is_int(&e[1]) ||
-        !bh_redis_is_int(&e[2]) || !bh_redis_is_count(&e[3], reply->count - REPLY_HEAD))
+        !bh_redis_is_int(&e[2]) || !bh_redis_is_int(&e[3]) ||
+        !bh_redis_is_count(&e[4], reply->count - REPLY_HEAD))
         return false;
-    size_t none = (size_t)e[3].integer;
+    size_t none = (size_t)e[4].integer;
     int64_t last = 0;
     for (size_t i = 0; i < none; i++) {
         const struct bh_reply *n = &e[REPLY_HEAD + i];
@@ -145,6 +150,13 @@ static bool is_written(const struct bh_redis_changes *c, const struct bh_reply *
         last = n->integer;
     }
     return bh_redis_all_strings(e + REPLY_HEAD + none, reply->count - REPLY_HEAD - none);
+}
+
+static void remember_gone(struct bh_redis_changes *c, const struct change *one) {
+    struct bh_track gone = {
+        .number = one->e.number, .opened_at = one->e.opened_at, .user = one->user};
+    if (!one->e.remembered)
+        bh_redis_departed_add(c->departed, &gone, true);
 }
 
 /* Removes the batch from the queue; returns by how many connections there are more now. `none`: the
@@ -156,6 +168,8 @@ static int64_t take_batch(struct bh_redis_changes *c, const struct bh_reply *non
         struct change one = next_change(c, &at);
         if (one.e.here)
             bh_redis_departed_confirmed(c->departed, one.e.opened_at);
+        else
+            remember_gone(c, &one);
         if (skipped < count && none[skipped].integer == (int64_t)i + 1) {
             skipped++;
             continue;
@@ -180,11 +194,13 @@ static void on_written(void *ud, bh_handle handle, int error, const struct bh_re
         r->on_failed(r, "track", BH_SLICE("unexpected answer"));
         return;
     }
+    bh_redis_registration_renewed(r, e[0].integer);
     bh_redis_count_skipped("connections:", e[2].integer);
-    size_t none = (size_t)e[3].integer;
+    size_t none = (size_t)e[4].integer;
     int64_t more = take_batch(c, e + REPLY_HEAD, none);
     c->held += more;
     bh_metric_add(&bh_redis_metrics[BH_REDIS_TRACKED], more);
+    c->departed->calm = e[3].integer != 0;
     bh_redis_departed_confirmed_all(c->departed);
     bh_redis_events_raise_all(c->events, e + REPLY_HEAD + none, reply->count - REPLY_HEAD - none);
     if (e[1].integer != c->held)
@@ -195,11 +211,13 @@ static void on_written(void *ud, bh_handle handle, int error, const struct bh_re
 
 /* --- the queue --- */
 
-static void add(struct bh_redis_changes *c, const struct bh_track *change, bool known) {
+static void add(struct bh_redis_changes *c, const struct bh_track *change, bool remembered,
+                int64_t due) {
     struct entry e = {.number = change->number,
                       .opened_at = change->opened_at,
                       .here = change->here,
-                      .known = known,
+                      .remembered = remembered,
+                      .due = due,
                       .user_len = (uint8_t)change->user.n,
                       .tenant_len = (uint8_t)change->tenant.n};
     bh_bytes_add(&c->queue, bh_slice(&e, sizeof e));
@@ -208,10 +226,11 @@ static void add(struct bh_redis_changes *c, const struct bh_track *change, bool 
     c->count++;
 }
 
+/* Of a LIVE registration, departures are remembered when they are written. */
 static void remember(struct bh_redis_changes *c, const struct bh_track *change) {
-    if (!change->here)
-        bh_redis_departed_add(c->departed, change);
-    else if (!bh_redis_is_writable(c->registration))
+    if (!change->here && c->registration->state != BH_TRACKER_LIVE)
+        bh_redis_departed_add(c->departed, change, false);
+    else if (change->here && !bh_redis_is_writable(c->registration))
         bh_redis_departed_unconfirmed(c->departed, change->number, change->opened_at);
 }
 
@@ -224,7 +243,7 @@ void bh_redis_changes_add(struct bh_redis_changes *c, const struct bh_track *cha
     if (!bh_redis_is_writable(r))
         return;
     for (size_t i = 0; i < count; i++)
-        add(c, &changes[i], false);
+        add(c, &changes[i], r->state != BH_TRACKER_LIVE, 0);
     if (c->count > QUEUE_MAX)
         r->on_failed(r, "track", BH_SLICE("the queue to Redis is full"));
     else
@@ -234,16 +253,17 @@ void bh_redis_changes_add(struct bh_redis_changes *c, const struct bh_track *cha
 /* Redis has lost its data: it learns of those who were announced and have departed since. */
 static void add_departed(struct bh_redis_changes *c) {
     struct bh_track gone = {0};
+    int64_t due;
     size_t cursor = 0;
-    while (bh_redis_departed_next(c->departed, &cursor, &gone.number, &gone.user))
-        add(c, &gone, true);
+    while (bh_redis_departed_next(c->departed, &cursor, &gone, &due))
+        add(c, &gone, true, due);
 }
 
 void bh_redis_changes_restored(struct bh_redis_changes *c) {
     if (c->registration->state != BH_TRACKER_RESTORING)
         return;
     c->restored = true;
-    if (c->registration->previous == BH_PREVIOUS_FORGOTTEN)
+    if (c->registration->previous >= BH_PREVIOUS_FORGOTTEN)
         add_departed(c);
     c->restore_left = c->count;
     bh_redis_changes_pump(c);
@@ -251,13 +271,15 @@ void bh_redis_changes_restored(struct bh_redis_changes *c) {
 
 /* --- life --- */
 
-/* Connections that came and are not confirmed may or may not be in Redis, and be announced. */
+/* Changes that are not confirmed may or may not be in Redis. */
 void bh_redis_changes_clear(struct bh_redis_changes *c) {
     size_t at = c->head;
     for (size_t i = 0; i < c->count; i++) {
         struct change one = next_change(c, &at);
         if (one.e.here)
             bh_redis_departed_unconfirmed(c->departed, one.e.number, one.e.opened_at);
+        else
+            remember_gone(c, &one);
     }
     bh_bytes_free(&c->queue);
     c->head = c->count = c->in_flight = c->restore_left = 0;

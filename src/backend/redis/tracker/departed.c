@@ -2,44 +2,51 @@
  *
  * Connections are announced roughly in the order in which they were opened, so one time stands for
  * all of them, and the few exceptions are listed. Departed users are kept until Redis must have
- * decided on them: their debounce is over, and a later heartbeat has asked who is due. */
+ * decided on them: their debounce is over, and a later heartbeat has asked who is due. Until then
+ * others may have raised their event already. Whether they have is not known here when Redis loses
+ * its data, so it is told when the user was due: if no instance had a reply from Redis after that,
+ * nobody has (presence.lua). */
 #include "tracker/departed.h"
 
 #include "bellhop/base/mem.h"
 
 #define BYTES_MAX     (64u * 1024 * 1024)
 #define CONSUME_BYTES (64 * 1024)
+#define LONG_AGO      1
+#define REPLY_MS      100 /* a departure was written so long before the reply, or less */
 
 struct departure {
     uint64_t number;
     int64_t opened_at;
-    uint64_t at_ms;
+    uint64_t at_ms; /* reported, or known to be written */
+    int64_t due;    /* when others could decide on the user, ms of Redis' clock */
     uint8_t user_len;
 };
 
 /* --- who has been announced --- */
 
-bool bh_redis_was_announced(const struct bh_redis_departed *d, uint64_t number, int64_t opened_at) {
-    if (opened_at > d->announced_until)
-        return false;
-    const char *p = d->unconfirmed.p;
+static bool is_unconfirmed(const struct bh_redis_departed *d, uint64_t number) {
     uint64_t listed;
     for (size_t at = 0; at < d->unconfirmed.len; at += sizeof listed) {
-        memcpy(&listed, p + at, sizeof listed);
+        memcpy(&listed, d->unconfirmed.p + at, sizeof listed);
         if (listed == number)
-            return false;
+            return true;
     }
-    return true;
+    return false;
+}
+
+bool bh_redis_was_announced(const struct bh_redis_departed *d, uint64_t number, int64_t opened_at) {
+    return opened_at <= d->announced_until && !is_unconfirmed(d, number);
 }
 
 void bh_redis_departed_confirmed(struct bh_redis_departed *d, int64_t opened_at) {
-    if (opened_at > d->announced_next)
-        d->announced_next = opened_at;
+    if (opened_at > d->confirmed_until)
+        d->confirmed_until = opened_at;
 }
 
 void bh_redis_departed_confirmed_all(struct bh_redis_departed *d) {
-    if (d->registration->state == BH_TRACKER_LIVE)
-        d->announced_until = d->announced_next;
+    if (d->registration->state == BH_TRACKER_LIVE && !d->calm)
+        d->announced_until = d->confirmed_until;
 }
 
 /* Under an incomplete registration, what was announced was announced by an earlier one. */
@@ -59,14 +66,19 @@ static struct departure departure_at(const struct bh_redis_departed *d, size_t a
     return one;
 }
 
+/* When who departs now is due, by Redis' clock. */
+static int64_t redis_due(const struct bh_redis_departed *d) {
+    return bh_redis_registration_now(d->registration) + (int64_t)d->registration->debounce_ms;
+}
+
 /* Under a registration a connection that is not announced yet may still turn out to be. */
-void bh_redis_departed_add(struct bh_redis_departed *d, const struct bh_track *gone) {
+void bh_redis_departed_add(struct bh_redis_departed *d, const struct bh_track *gone, bool written) {
     struct departure one = {.number = gone->number,
                             .opened_at = gone->opened_at,
                             .at_ms = bh_loop_now(d->registration->link.loop),
+                            .due = written ? redis_due(d) - REPLY_MS : INT64_MAX,
                             .user_len = (uint8_t)gone->user.n};
-    bool useless = !bh_redis_is_writable(d->registration) &&
-                   !bh_redis_was_announced(d, gone->number, gone->opened_at);
+    bool useless = !bh_redis_is_writable(d->registration) && gone->opened_at > d->confirmed_until;
     if (useless || d->queue.len > BYTES_MAX)
         return;
     bh_bytes_add(&d->queue, bh_slice(&one, sizeof one));
@@ -75,13 +87,11 @@ void bh_redis_departed_add(struct bh_redis_departed *d, const struct bh_track *g
 
 /* Redis decides on those who departed before this registration when its predecessor is reaped. */
 static uint64_t due_ms(const struct bh_redis_departed *d, const struct departure *one) {
-    uint64_t heartbeat_ms = bh_redis_heartbeat_ms(d->registration);
-    uint64_t debounce_ms = d->registration->debounce_ms;
-    return one->at_ms >= d->live_ms ? one->at_ms + debounce_ms + heartbeat_ms
-                                    : d->live_ms + debounce_ms + 3 * heartbeat_ms;
+    uint64_t since = d->live_ms + 3 * bh_redis_heartbeat_ms(d->registration);
+    return (one->at_ms > d->live_ms ? one->at_ms : since) + d->registration->debounce_ms;
 }
 
-void bh_redis_departed_trim(struct bh_redis_departed *d, uint64_t decided_ms) {
+static void trim(struct bh_redis_departed *d, uint64_t decided_ms) {
     struct bh_slice user;
     while (d->head < d->queue.len) {
         struct departure one = departure_at(d, d->head, &user);
@@ -98,14 +108,32 @@ void bh_redis_departed_trim(struct bh_redis_departed *d, uint64_t decided_ms) {
     }
 }
 
-bool bh_redis_departed_next(const struct bh_redis_departed *d, size_t *cursor, uint64_t *number,
-                            struct bh_slice *user) {
+void bh_redis_departed_decided(struct bh_redis_departed *d, uint64_t decided_ms) {
+    if (d->calm)
+        return;
+    d->announced_until = d->confirmed_until;
+    bh_bytes_free(&d->unconfirmed);
+    trim(d, decided_ms);
+}
+
+/* From when on others could announce the user as offline. Without a written departure that was not
+ * before the registration in which the connection was had ended, so not before the next was LIVE.
+ */
+static int64_t since(const struct bh_redis_departed *d, const struct departure *one) {
+    if (d->registration->previous == BH_PREVIOUS_LATE || one->opened_at > d->announced_until)
+        return LONG_AGO;
+    return one->at_ms <= d->live_ms && d->live_due < one->due ? d->live_due : one->due;
+}
+
+bool bh_redis_departed_next(const struct bh_redis_departed *d, size_t *cursor,
+                            struct bh_track *gone, int64_t *due) {
     for (size_t at = *cursor ? *cursor : d->head; at < d->queue.len;) {
-        struct departure one = departure_at(d, at, user);
-        at += sizeof one + user->n;
+        struct departure one = departure_at(d, at, &gone->user);
+        at += sizeof one + gone->user.n;
         *cursor = at;
-        *number = one.number;
-        if (bh_redis_was_announced(d, one.number, one.opened_at))
+        gone->number = one.number;
+        *due = since(d, &one);
+        if (one.opened_at <= d->confirmed_until && !is_unconfirmed(d, one.number))
             return true;
     }
     return false;
@@ -113,14 +141,9 @@ bool bh_redis_departed_next(const struct bh_redis_departed *d, size_t *cursor, u
 
 /* --- life --- */
 
-void bh_redis_departed_restoring(struct bh_redis_departed *d) {
-    d->announced_next = d->announced_until;
-}
-
 void bh_redis_departed_live(struct bh_redis_departed *d) {
-    d->announced_until = d->announced_next;
-    bh_bytes_free(&d->unconfirmed);
     d->live_ms = bh_loop_now(d->registration->link.loop);
+    d->live_due = redis_due(d);
 }
 
 void bh_redis_departed_deinit(struct bh_redis_departed *d) {

@@ -1,7 +1,7 @@
 /* heartbeat.c - calls of heartbeat.lua and what they return. */
 #include "tracker/heartbeat.h"
 
-#define HEAD 5 /* elements of the reply before the lists */
+#define HEAD 6 /* elements of the reply before the lists */
 
 /* An earlier registration of this process; an empty name is none. */
 static void add_earlier(struct bh_redis_call *call, const struct bh_tracker_name *n, bool ended) {
@@ -27,6 +27,7 @@ struct bh_redis_call *bh_redis_heartbeat_call(const struct bh_redis_registration
     bh_redis_call_key(call, "events:", bh_tracker_name(&r->name));
     bh_redis_call_key(call, "arriving", BH_SLICE(""));
     bh_redis_call_key(call, "restoring", BH_SLICE(""));
+    bh_redis_call_key(call, "departed", BH_SLICE(""));
     bh_redis_call_arg(call, bh_slice_cstr(mode));
     bh_redis_call_arg(call, bh_tracker_name(&r->name));
     bh_redis_call_arg(call, r->complete ? BH_SLICE("1") : BH_SLICE(""));
@@ -34,6 +35,9 @@ struct bh_redis_call *bh_redis_heartbeat_call(const struct bh_redis_registration
     bh_redis_call_int(call, (int64_t)bh_redis_gap_ms(r));
     bh_redis_call_int(call, (int64_t)bh_redis_hold_back_ms(r));
     bh_redis_call_arg(call, bh_tracker_name(last));
+    bh_redis_call_int(call, last->ends);
+    bh_redis_call_int(call, r->ended_at);
+    bh_redis_call_int(call, r->epoch);
     bh_redis_call_int(call, living);
     add_earlier(call, &r->predecessor, ends);
     add_earlier(call, &r->abandoned, true);
@@ -45,18 +49,19 @@ bool bh_redis_heartbeat_parse(const struct bh_reply *reply, struct bh_redis_hear
         return false;
     const struct bh_reply *e = reply->elements;
     size_t left = reply->count - HEAD - 1;
-    if (!bh_redis_is_int(&e[0]) || !bh_redis_is_int(&e[1]) ||
-        !bh_redis_is_count(&e[2], BH_PREVIOUS_FORGOTTEN) || !bh_redis_is_int(&e[3]) ||
-        !bh_redis_is_count(&e[4], left))
+    if (!bh_redis_is_int(&e[0]) || !bh_redis_is_int(&e[1]) || !bh_redis_is_int(&e[2]) ||
+        !bh_redis_is_count(&e[3], BH_PREVIOUS_LATE) || !bh_redis_is_int(&e[4]) ||
+        !bh_redis_is_count(&e[5], left))
         return false;
-    size_t dead_count = (size_t)e[4].integer;
+    size_t dead_count = (size_t)e[5].integer;
     const struct bh_reply *count = &e[HEAD + dead_count];
     if (!bh_redis_is_count(count, left - dead_count))
         return false;
-    *out = (struct bh_redis_heartbeat){.runs = e[0].integer == 1,
+    *out = (struct bh_redis_heartbeat){.ends = e[0].integer,
                                        .held = e[1].integer,
-                                       .previous = (enum bh_tracker_previous)e[2].integer,
-                                       .living = e[3].integer,
+                                       .epoch = e[2].integer,
+                                       .previous = (enum bh_tracker_previous)e[3].integer,
+                                       .living = e[4].integer,
                                        .dead = e + HEAD,
                                        .dead_count = dead_count,
                                        .events = count + 1,

@@ -5,8 +5,9 @@
 #include "tracker/registration.h"
 
 struct bh_redis_heartbeat {
-    bool runs;    /* the lease */
+    int64_t ends; /* of the lease; 0: it does not run */
     int64_t held; /* connections of the registration */
+    int64_t epoch;
     enum bh_tracker_previous previous;
     int64_t living; /* registrations; 0: some instances may not have returned yet */
     const struct bh_reply *dead, *events, *due;

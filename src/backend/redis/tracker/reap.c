@@ -51,7 +51,8 @@ static void remove_connections(struct bh_redis_reap *reap, const struct bh_reply
                                size_t count) {
     struct bh_redis_call *call = bh_redis_track_call(reap->registration, current(reap), "reap");
     for (size_t i = 0; i + 1 < count; i += 2)
-        bh_redis_track_change(call, pairs[i + 1].str, pairs[i].str, BH_SLICE(""), true);
+        bh_redis_track_change(call, pairs[i + 1].str, pairs[i].str, BH_SLICE(""),
+                              BH_SLICE("maybe"));
     reap->removed += (int64_t)(count / 2);
     bh_metric_add(&bh_redis_metrics[BH_REDIS_REAPED], (int64_t)(count / 2));
     bh_redis_registration_send(reap->registration, call, on_removed, reap);

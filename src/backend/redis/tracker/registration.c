@@ -42,6 +42,7 @@ void bh_redis_registration_rename(struct bh_redis_registration *r) {
     text[bh_base64url_encode(bh_slice(mark, sizeof mark), text)] = '\0';
     int n = snprintf(r->name.text, sizeof r->name.text, "%s~%s", r->config.instance, text);
     r->name.len = (size_t)n;
+    r->name.ends = 0;
     r->begun = r->complete = false;
 }
 
@@ -82,6 +83,11 @@ bool bh_redis_check_reply(const char *script, int error, const struct bh_reply *
                                               ? reply->str
                                               : BH_SLICE("unexpected answer")));
     return false;
+}
+
+void bh_redis_registration_renewed(struct bh_redis_registration *r, int64_t ends) {
+    if (ends > 0)
+        r->name.ends = ends;
 }
 
 void bh_redis_count_skipped(const char *keys, int64_t count) {

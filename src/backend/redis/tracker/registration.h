@@ -28,10 +28,16 @@ enum bh_redis_tracker_state {
 };
 
 /* What became of the last complete registration, as heartbeat.lua returns it. */
-enum bh_tracker_previous { BH_PREVIOUS_STANDS, BH_PREVIOUS_REAPED, BH_PREVIOUS_FORGOTTEN };
+enum bh_tracker_previous {
+    BH_PREVIOUS_STANDS,
+    BH_PREVIOUS_REAPED,
+    BH_PREVIOUS_FORGOTTEN, /* Redis has lost data */
+    BH_PREVIOUS_LATE,      /* the same, and others may have announced its users as offline */
+};
 
 struct bh_tracker_name {
-    size_t len; /* 0: none */
+    size_t len;   /* 0: none */
+    int64_t ends; /* its lease, as last seen; ms of Redis' clock */
     char text[BH_TRACKER_NAME_MAX + 1];
 };
 
@@ -50,6 +56,9 @@ struct bh_redis_registration {
     struct bh_tracker_name predecessor; /* the last complete one, until this one is complete */
     struct bh_tracker_name abandoned;   /* one that was not completed; its lease is to be ended */
     bool begun, complete;
+    int64_t epoch;    /* of `presence` in Redis, when this one began; 0: none has */
+    int64_t clock_ms; /* from bh_loop_now to Redis' clock, as of the last heartbeat */
+    int64_t ended_at; /* when the last LIVE one ended, by Redis' clock */
     enum bh_tracker_previous previous; /* of the predecessor, when this one began */
     /* Redis has lost the registration. */
     void (*on_lost)(struct bh_redis_registration *r, const char *why);
@@ -100,6 +109,13 @@ bool bh_redis_reply_ok(struct bh_redis_registration *r, bh_handle handle, const 
 /* The same for work on behalf of other instances: a failure is logged and ends no registration, the
  * next heartbeat does the work again. */
 bool bh_redis_check_reply(const char *script, int error, const struct bh_reply *reply);
+/* bh_loop_now by Redis' clock. */
+static inline int64_t bh_redis_registration_now(const struct bh_redis_registration *r) {
+    return (int64_t)bh_loop_now(r->link.loop) + r->clock_ms;
+}
+
+/* The end of the lease in a reply; 0: not changed. */
+void bh_redis_registration_renewed(struct bh_redis_registration *r, int64_t ends);
 /* Counts and logs changes that a script skipped because their key holds another type. */
 void bh_redis_count_skipped(const char *keys, int64_t count);
 

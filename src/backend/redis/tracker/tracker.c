@@ -11,10 +11,11 @@
  * are reaped like those of a crash.
  *
  * Events: the hash `presence` holds who has been announced, so no user is announced twice. Redis
- * may lose that too. It shows by the last complete registration: unless it still stands, or is
- * listed as being reaped by others, Redis has lost its data. Then users that this instance knows as
- * announced are entered without an event, and those who have departed meanwhile are reported again
- * (departed.c). How events are raised once: events.c.
+ * may lose that too, or go back to an older state. It shows by the last complete registration
+ * (heartbeat.lua). Then what Redis has counts as uncertain: users that this instance knows as
+ * announced are entered without an event, those who have departed lately are reported again
+ * (departed.c), and everybody else who is connected is announced, so that the last event of each
+ * user is the truth. How events are raised once: events.c.
  *
  * With its heartbeat each instance asks for ended leases and for users whose debounce is over; the
  * scripts give each of them to only one of those who ask. */
@@ -72,6 +73,8 @@ static uint64_t pause_ms(const struct bh_redis_tracker *t) {
 }
 
 static void set_state(struct bh_redis_tracker *t, enum bh_redis_tracker_state state) {
+    if (t->registration.state == BH_TRACKER_LIVE)
+        t->registration.ended_at = bh_redis_registration_now(&t->registration);
     t->registration.state = state;
     switch (state) {
     case BH_TRACKER_IDLE:
@@ -86,7 +89,6 @@ static void set_state(struct bh_redis_tracker *t, enum bh_redis_tracker_state st
     case BH_TRACKER_BEGINNING:
         break;
     case BH_TRACKER_RESTORING:
-        bh_redis_departed_restoring(&t->departed);
         bh_defer(t->registration.link.loop, BH_PHASE_FLUSH, &t->restore);
         break;
     case BH_TRACKER_LIVE:
@@ -134,28 +136,42 @@ static bool is_lost(int error, const struct bh_reply *reply) {
     return !error && reply->type == BH_REPLY_STATUS;
 }
 
+static void on_all_decided(struct bh_redis_tracker *t) {
+    if (t->more_due)
+        send_heartbeat(t);
+    else
+        bh_redis_departed_decided(&t->departed, t->heartbeat.asked_ms);
+}
+
 static void on_decided(void *ud, bh_handle handle, int error, const struct bh_reply *reply) {
     struct bh_redis_tracker *t = ud;
     if (handle != t->registration.number || is_lost(error, reply) ||
-        !bh_redis_check_reply("presence", error, reply) ||
-        !bh_redis_all_strings(reply->elements, reply->count))
+        !bh_redis_check_reply("presence", error, reply))
         return;
-    bh_redis_events_raise_all(&t->events, reply->elements, reply->count);
-    if (t->more_due)
-        send_heartbeat(t);
+    const struct bh_reply *e = reply->elements;
+    if (reply->count == 0 || !bh_redis_is_int(&e[0]) ||
+        !bh_redis_all_strings(e + 1, reply->count - 1))
+        return;
+    bh_redis_registration_renewed(&t->registration, e[0].integer);
+    bh_redis_events_raise_all(&t->events, e + 1, reply->count - 1);
+    on_all_decided(t);
 }
 
 static void decide(struct bh_redis_tracker *t, const struct bh_reply *users, size_t count) {
     struct bh_redis_registration *r = &t->registration;
     t->more_due = count >= DUE_MAX;
-    if (count == 0)
+    if (count == 0) {
+        on_all_decided(t);
         return;
+    }
     struct bh_redis_call *call = bh_redis_registration_call(r, &bh_redis_script_presence);
     bh_redis_call_key(call, "instances", BH_SLICE(""));
     bh_redis_call_key(call, "presence", BH_SLICE(""));
     bh_redis_call_key(call, "leaving", BH_SLICE(""));
     bh_redis_call_key(call, "events:", bh_tracker_name(&r->name));
     bh_redis_call_key(call, "arriving", BH_SLICE(""));
+    bh_redis_call_key(call, "departed", BH_SLICE(""));
+    bh_redis_call_key(call, "pulse", BH_SLICE(""));
     bh_redis_call_arg(call, bh_tracker_name(&r->name));
     for (size_t i = 0; i < count; i++) {
         bh_redis_call_key(call, "connections:", users[i].str);
@@ -171,10 +187,15 @@ static bool parse(struct bh_redis_tracker *t, bh_handle handle, int error,
     struct bh_redis_registration *r = &t->registration;
     if (!bh_redis_reply_ok(r, handle, "heartbeat", error, reply))
         return false;
-    if (bh_redis_heartbeat_parse(reply, out))
-        return true;
-    r->on_failed(r, "heartbeat", BH_SLICE("unexpected answer"));
-    return false;
+    if (!bh_redis_heartbeat_parse(reply, out)) {
+        r->on_failed(r, "heartbeat", BH_SLICE("unexpected answer"));
+        return false;
+    }
+    t->departed.calm = !out->living;
+    bh_redis_registration_renewed(r, out->ends);
+    if (out->ends)
+        r->clock_ms = out->ends - (int64_t)r->lease_ms - (int64_t)bh_loop_now(r->link.loop);
+    return true;
 }
 
 /* What one instance of the cluster has to do for all. */
@@ -182,11 +203,10 @@ static void do_duties(struct bh_redis_tracker *t, const struct bh_redis_heartbea
     if (t->heartbeat.ends_predecessor)
         t->registration.predecessor.len = 0;
     bh_redis_reap_start(&t->reap, h->dead, h->dead_count);
-    decide(t, h->due, h->due_count);
     if (h->living && t->registration.predecessor.len == 0)
         t->living = h->living;
-    if (h->living && !t->more_due)
-        bh_redis_departed_trim(&t->departed, t->heartbeat.sent_ms);
+    t->heartbeat.asked_ms = t->heartbeat.sent_ms;
+    decide(t, h->due, h->due_count);
     bh_redis_audit_step(&t->audit);
     bh_redis_namesakes_step(&t->namesakes);
 }
@@ -198,8 +218,9 @@ static void on_heartbeat(void *ud, bh_handle handle, int error, const struct bh_
         return;
     t->heartbeat.pending = false;
     bh_redis_events_raise_all(&t->events, h.events, h.event_count);
-    if (!h.runs)
-        on_lost(&t->registration, "the lease has ended");
+    if (!h.ends)
+        on_lost(&t->registration,
+                h.epoch == t->registration.epoch ? "the lease has ended" : "Redis has lost data");
     else if (t->heartbeat.batches == t->changes.sent && h.held != t->changes.held)
         on_lost(&t->registration, "the number of connections differs");
     else if (t->registration.state == BH_TRACKER_LIVE)
@@ -234,6 +255,7 @@ static void on_begun(void *ud, bh_handle handle, int error, const struct bh_repl
     r->abandoned.len = 0;
     r->begun = true;
     r->previous = h.previous;
+    r->epoch = h.epoch;
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_REGISTRATIONS]);
     bh_timer_set(&t->heartbeat_timer, bh_redis_heartbeat_ms(r));
     set_state(t, BH_TRACKER_RESTORING);

@@ -35,11 +35,11 @@ struct bh_redis_tracker {
     struct {
         bool pending;
         bool ends_predecessor;
-        uint64_t batches; /* sent before it; UINT64_MAX: one was in flight */
-        uint64_t sent_ms;
-    } heartbeat;    /* the one in flight */
-    int64_t living; /* registrations of the cluster when all instances were there */
-    bool more_due;  /* more users were due than one heartbeat returns */
+        uint64_t batches;           /* sent before it; UINT64_MAX: one was in flight */
+        uint64_t sent_ms, asked_ms; /* asked_ms: of the one that returned who is due */
+    } heartbeat;                    /* the one in flight */
+    int64_t living;                 /* registrations of the cluster when all instances were there */
+    bool more_due;                  /* more users were due than one heartbeat returns */
 };
 
 #endif
