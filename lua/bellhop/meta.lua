@@ -133,7 +133,8 @@ local bh = {}
 ---when it exceeds `script.deliver_limit`, the connection is closed.
 ---@field on_slow? fun(conn: bellhop.Conn, queued: integer): "drop_oldest"|"drop_newest"|"close"|nil
 ---A user has come online, or has been offline on all instances for `tracking.debounce` seconds. Runs on one instance of
----the cluster. **On failure** the error is logged.
+---the cluster. When Redis has lost data, the last event of a user may be raised a second time: see
+---[presence](../scaling.md#when-redis-loses-data). **On failure** the error is logged.
 ---@field on_presence? async fun(event: bellhop.Presence)
 ---A message was delivered to no connection on any instance, for example to send a push notification instead. Does not
 ---run for broadcasts. The publisher already has its answer (`"offline"`). `msg` is read only; `attempt` counts from 1.
