@@ -20,6 +20,8 @@ struct bh_stream;
 struct bh_long_steps {
     struct bh_list line;      /* struct bh_turn */
     struct bh_stream *holder; /* has begun one, or may; else NULL */
+    struct bh_stream *last;   /* had the last one; only compared */
+    bool others;              /* have had a step since then */
     uint64_t cpu_us;          /* the thread's CPU time when it began */
     uint64_t free_ms;         /* when the last one is waited off */
     struct bh_timer timer;

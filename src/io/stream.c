@@ -125,6 +125,12 @@ static short wanted(const struct bh_stream *s) {
     return (short)((s->reading && !s->ended && !s->muted ? EV_READ : 0) | (write ? EV_WRITE : 0));
 }
 
+/* Nearly all streams nearly always. These bits are compared in one go. */
+static inline bool just_reads(const struct bh_stream *s) {
+    return s->reading && !s->ended && !s->muted && !s->unsent && !s->writing && !s->connecting &&
+           !s->has_input && s->watched == EV_READ;
+}
+
 static void watch(struct bh_stream *s, short want) {
     if (s->watched)
         event_del(&s->event);
@@ -233,6 +239,8 @@ static void watch_suspect(struct bh_stream *s) {
 
 static inline void begin_step(struct bh_stream *s) {
     s->loop->share_began_us = s->loop->clock_us; /* bh_loop_share_begin, inline */
+    if (s != s->loop->long_steps.last)
+        s->loop->long_steps.others = true;
     if (s->suspect)
         watch_suspect(s);
 }
@@ -257,7 +265,7 @@ static inline void end_step(struct bh_stream *s) {
     s->cost = (unsigned char)(s->cost - s->cost / 8 + counted / 8);
     if (took_us > BH_DEBT_FROM_US && s->indebts)
         check_debt(s);
-    if (bh_stream_is_open(s))
+    if (!just_reads(s) && bh_stream_is_open(s))
         update_interest(s); /* also for the transport, which may have changed its bits */
 }
 

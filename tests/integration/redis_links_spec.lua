@@ -39,6 +39,7 @@ describe("a host name with several addresses", function()
             redis = ("redis://several.test:%d"):format(server.port), workers = 1,
             env = daemon.short_timeouts {
                 LD_PRELOAD = "libnss_wrapper.so",
+                NSS_WRAPPER_DISABLE_DEEPBIND = "1",
                 NSS_WRAPPER_HOSTS = process.write_file(dir .. "/hosts", table.concat(lines)),
                 ASAN_OPTIONS = tolerant("ASAN_OPTIONS", "verify_asan_link_order=0"),
                 TSAN_OPTIONS = tolerant("TSAN_OPTIONS", "report_mutex_bugs=0:suppressions=" ..

@@ -387,6 +387,8 @@ static void long_steps_are_waited_off(void **state) {
         assert_int_equal(bh_stream_begin_long(&trio[0].stream), 0);
         bh_clock_fake_advance_us(cases[i].took_us);
         bh_stream_end_long(&trio[0].stream);
+        put(trio_peers[2], 1);
+        tick(); /* somebody else had to wait */
         if (cases[i].wait_ms > 0) {
             wait_in_line(0);
             wait_in_line(1);
@@ -398,6 +400,21 @@ static void long_steps_are_waited_off(void **state) {
         assert_int_equal(trio[1].turns, 0);
         close_trio();
     }
+}
+
+static void long_steps_that_delay_nobody(void **state) {
+    open_trio();
+    for (int i = 0; i < 3; i++) {
+        put(trio_peers[0], 1);
+        tick();
+        assert_int_equal(bh_stream_begin_long(&trio[0].stream), 0);
+        bh_clock_fake_advance_us(50000);
+        bh_stream_end_long(&trio[0].stream);
+    }
+    put(trio_peers[1], 1);
+    tick();
+    assert_int_equal(bh_stream_begin_long(&trio[0].stream), BH_EAGAIN);
+    close_trio();
 }
 
 /* Who has waited too long is refused once, and may then begin as others. */
@@ -434,6 +451,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(debtors_wait_in_line, setup, teardown),
         cmocka_unit_test_setup_teardown(long_steps_take_turns, setup, teardown),
         cmocka_unit_test_setup_teardown(long_steps_are_waited_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(long_steps_that_delay_nobody, setup, teardown),
         cmocka_unit_test_setup_teardown(the_line_is_bounded, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
