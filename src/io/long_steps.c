@@ -19,7 +19,8 @@ static struct bh_turn *first(struct bh_loop *loop) {
 
 static bool is_free(const struct bh_loop *loop) {
     const struct bh_long_steps *l = &loop->long_steps;
-    return !l->holder && (!l->others || l->free_ms <= bh_loop_now(loop));
+    bool is_waited_off = (!l->judging && !l->delayed) || l->free_ms <= bh_loop_now(loop);
+    return !l->holder && is_waited_off;
 }
 
 static void set_timer(struct bh_loop *loop) {
@@ -82,6 +83,7 @@ void bh_long_steps_end(struct bh_loop *loop, struct bh_stream *s) {
     l->holder = NULL;
     l->last = s;
     l->others = false;
+    l->judging = 2;
     l->free_ms = (bh_loop_read_clock(loop) + wait_us(bh_clock_thread_us() - l->cpu_us)) / 1000;
     set_timer(loop);
 }

@@ -4,7 +4,7 @@
  * stall the others a hundred times in a row. Therefore a stream begins such a step only when no
  * other stream of the loop has one, and when the last one is waited off: ten times what it took
  * beyond 1 ms, two hundred times what it took beyond 5 ms, so that most of the others never meet
- * one. Where there are no others, nothing is waited off. The streams wait in line; one that has
+ * one. Where nobody was delayed, nothing is waited off. The streams wait in line; one that has
  * waited for 30 s is refused. Thread: the loop's. Private to src/io. */
 #ifndef BELLHOP_SRC_IO_LONG_STEPS_H
 #define BELLHOP_SRC_IO_LONG_STEPS_H

@@ -43,6 +43,7 @@
 #define SHARE_LATE_US    50
 #define SHARE_CROWDED_US 100
 #define RUNNABLE_US      500
+#define AT_ONCE_US       500
 
 static _Thread_local struct bh_loop *current;
 
@@ -212,6 +213,18 @@ static void count_slow_tick(struct bh_loop *loop) {
         bh_metric_inc(&metrics[SLOW_TICKS]);
 }
 
+/* Who had to wait for a long step has its own in the same tick, or in the next one if that begins
+ * at once. */
+static void judge_long_step(struct bh_loop *loop) {
+    struct bh_long_steps *l = &loop->long_steps;
+    if (--l->judging) {
+        l->delayed = l->others;
+        l->tick_end_us = bh_clock_us();
+    } else if (loop->tick_began_us < l->tick_end_us + AT_ONCE_US) {
+        l->delayed = l->others;
+    }
+}
+
 struct bh_loop *bh_loop_current(void) {
     return current;
 }
@@ -237,6 +250,8 @@ void bh_loop_tick(struct bh_loop *loop, bool may_block) {
     run_runnable(loop);
     run_phases(loop);
     count_slow_tick(loop);
+    if (loop->long_steps.judging)
+        judge_long_step(loop);
     loop->in_tick = false;
     current = outer;
 }

@@ -22,8 +22,11 @@ struct bh_long_steps {
     struct bh_stream *holder; /* has begun one, or may; else NULL */
     struct bh_stream *last;   /* had the last one; only compared */
     bool others;              /* have had a step since then */
+    unsigned char judging;    /* ticks until it is known who had to wait for it */
+    bool delayed;             /* others had */
     uint64_t cpu_us;          /* the thread's CPU time when it began */
-    uint64_t free_ms;         /* when the last one is waited off */
+    uint64_t tick_end_us;     /* of the tick in which the last one ended */
+    uint64_t free_ms;         /* when it is waited off */
     struct bh_timer timer;
 };
 

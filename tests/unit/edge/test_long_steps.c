@@ -16,17 +16,24 @@ enum kind { PLAIN, NO_TAKEOVER, TAKEOVER, BODY, KINDS };
 
 static int done; /* long messages and requests */
 static unsigned work_us;
+static struct client delayed; /* by each of them */
+
+static void work(void) {
+    struct bh_bytes ping = {0};
+    done++;
+    bh_clock_fake_advance_us(work_us);
+    add_frame_raw(&ping, 0x89, BH_SLICE("delayed"));
+    assert_int_equal(send(delayed.fd, ping.p, ping.len, MSG_NOSIGNAL), ping.len);
+    bh_bytes_free(&ping);
+}
 
 static void on_message(struct test *t, struct bh_subscriber *s, struct bh_slice data) {
-    if (data.n == SIZE) {
-        done++;
-        bh_clock_fake_advance_us(work_us);
-    }
+    if (data.n == SIZE)
+        work();
 }
 
 static void on_http(struct test *t) {
-    done++;
-    bh_clock_fake_advance_us(work_us);
+    work();
 }
 
 static void begin(struct test *t, enum kind kind) {
@@ -45,6 +52,7 @@ static void begin(struct test *t, enum kind kind) {
     t->on_message = on_message;
     t->on_http = on_http;
     test_start(t);
+    open_ws(t, &delayed);
     done = 0;
     work_us = WORK_US;
 }
@@ -111,6 +119,7 @@ static void end(struct test *t, struct client *c, int count) {
     for (int i = 0; i < count; i++)
         if (c[i].fd >= 0)
             hang_up(&c[i]);
+    hang_up(&delayed);
     test_end(t);
 }
 
@@ -207,6 +216,8 @@ static void test_the_end_while_waiting(void **state) {
             close(c[i].fd);
             bh_bytes_free(&c[i].got);
         }
+        close(delayed.fd);
+        bh_bytes_free(&delayed.got);
     }
 }
 

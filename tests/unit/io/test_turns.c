@@ -387,8 +387,9 @@ static void long_steps_are_waited_off(void **state) {
         assert_int_equal(bh_stream_begin_long(&trio[0].stream), 0);
         bh_clock_fake_advance_us(cases[i].took_us);
         bh_stream_end_long(&trio[0].stream);
-        put(trio_peers[2], 1);
-        tick(); /* somebody else had to wait */
+        put(trio_peers[2], 1); /* has to wait for it */
+        tick();
+        tick();
         if (cases[i].wait_ms > 0) {
             wait_in_line(0);
             wait_in_line(1);
@@ -404,16 +405,22 @@ static void long_steps_are_waited_off(void **state) {
 
 static void long_steps_that_delay_nobody(void **state) {
     open_trio();
-    for (int i = 0; i < 3; i++) {
-        put(trio_peers[0], 1);
-        tick();
-        assert_int_equal(bh_stream_begin_long(&trio[0].stream), 0);
+    for (int i = 0; i < 4; i++) {
+        struct bh_stream *s = &trio[i % 2].stream;
+        assert_int_equal(bh_stream_begin_long(s), 0);
         bh_clock_fake_advance_us(50000);
-        bh_stream_end_long(&trio[0].stream);
+        bh_stream_end_long(s);
+        put(trio_peers[i % 2], 1);
+        tick();
+        bh_clock_fake_advance(1);
+        put(trio_peers[2], 1); /* later */
+        tick();
+        tick();
     }
-    put(trio_peers[1], 1);
-    tick();
-    assert_int_equal(bh_stream_begin_long(&trio[0].stream), BH_EAGAIN);
+    assert_int_equal(bh_stream_begin_long(&trio[0].stream), 0);
+    bh_clock_fake_advance_us(50000);
+    bh_stream_end_long(&trio[0].stream);
+    assert_int_equal(bh_stream_begin_long(&trio[0].stream), BH_EAGAIN); /* not known yet */
     close_trio();
 }
 
