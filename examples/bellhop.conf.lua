@@ -151,6 +151,12 @@ return {
         key_prefix = "ws:", -- of the keys in Redis
     },
 
+    ids = {
+        -- false: ids of users, tenants and topics have the characters A-Z a-z 0-9 _ . @ - only, as in
+        -- version 0.1. Keep it until every instance has been upgraded.
+        wide = true,
+    },
+
     delivery = {
         strategy = "local_first", -- "local_first", "redis", "both", "local"
         payload_bytes = 4 * MiB, -- larger messages are refused

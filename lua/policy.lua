@@ -85,14 +85,12 @@ local function verify(token)
 end
 
 -- The claim as an id; nil when it is missing; nil and why when it is invalid.
-local function id_claim(claims, name, pattern)
+local function id_claim(claims, name, kind)
     local value = claims[name]
-    if type(value) ~= "string" then
-        if value == nil or value == bh.json.null then return nil end
-        value = math.type(value) == "integer" and tostring(value) or ""
-    end
-    if #value <= 128 and value:find(pattern) then return value end
-    return nil, ("the claim `%s` of the token is not a valid id: 1 to 128 of A-Z a-z 0-9 _ . @ -"):format(name)
+    if value == nil or value == bh.json.null then return nil end
+    local id, why = bh.id.check(kind, value)
+    if id then return id end
+    return nil, ("the claim `%s` of the token is not a valid id: %s"):format(name, why)
 end
 
 local function topics_claim(claims)
@@ -104,20 +102,19 @@ local function topics_claim(claims)
     if #topics == 0 then return nil end
     local list = {}
     for i = 1, #topics do
-        local id = id_claim(topics, i, "^[%w_.@/%-]+$")
-        if not id then return nil, "the claim `topics` of the token has an invalid topic" end
+        local id, why = bh.id.check("topic", topics[i])
+        if not id then return nil, "the claim `topics` of the token has an invalid topic: " .. why end
         list[i] = id
     end
     return list
 end
 
 local function identity_from(claims)
-    local user, bad_user = id_claim(claims, user_claim, "^[%w_.@%-]+$")
-    local tenant, bad_tenant = id_claim(claims, tenant_claim, "^[%w_.@%-]+$")
+    local user, bad_user = id_claim(claims, user_claim, "user")
+    local tenant, bad_tenant = id_claim(claims, tenant_claim, "tenant")
     local topics, bad_topics = topics_claim(claims)
     local bad = bad_user or bad_tenant or bad_topics
     if bad then return nil, bad end
-    if user == "broadcast" then return nil, "`broadcast` is reserved and cannot be a user" end
     if not user then return nil, ("the token has no claim `%s` for the user"):format(user_claim) end
     return { user = user, tenant = tenant, topics = topics, expires = claims.exp }
 end
@@ -128,10 +125,10 @@ local function identity_from_query(req)
     if user == "" then user = nil end
     if tenant == "" then tenant = nil end
     local given = { user = user, tenant = tenant, topics = req:args("topic") }
-    local _, bad_user = id_claim(given, "user", "^[%w_.@%-]+$")
-    local _, bad_tenant = id_claim(given, "tenant", "^[%w_.@%-]+$")
+    local _, bad_user = id_claim(given, "user", "user")
+    local _, bad_tenant = id_claim(given, "tenant", "tenant")
     local _, bad_topic = topics_claim(given)
-    if bad_user or user == "broadcast" then return refuse(400, "bad_request", "?user= is not a valid id") end
+    if bad_user then return refuse(400, "bad_request", "?user= is not a valid id") end
     if bad_tenant then return refuse(400, "bad_request", "?tenant= is not a valid id") end
     if bad_topic then return refuse(400, "bad_request", "?topic= is not a valid topic") end
     return given

@@ -40,19 +40,18 @@ local function find_token(req)
     return req:cookie "token" or req:arg "token"
 end
 
--- The name of a user or topic within its tenant, as a string; nil when it is invalid.
-local function name_of(value)
-    if math.type(value) == "integer" then value = tostring(value) end
-    local fits = type(value) == "string" and #value <= 64 and value:find "^[%w_@.-]+$"
-    return fits and value or nil
+-- The id of a user or topic of this tenant; nil when the name is invalid. A tenant's name has neither "." nor "/", so the
+-- first of them always ends it.
+local function id_in(tenant, kind, name)
+    local text = bh.id.check("topic", name)
+    return text and bh.id.check(kind, tenant .. (kind == "topic" and "/" or ".") .. text)
 end
 
 local function topics_of(claims, tenant)
     local topics = {}
     for i, topic in ipairs(type(claims.topics) == "table" and claims.topics or {}) do
-        local name = name_of(topic)
-        if not name or i > 50 then return nil end
-        topics[i] = tenant .. "/" .. name
+        topics[i] = i <= 50 and id_in(tenant, "topic", topic) or nil
+        if not topics[i] then return nil end
     end
     return topics
 end
@@ -84,10 +83,10 @@ return {
         local claims, why = bh.jwt.verify(token, { alg = "HS256", key = tenants[tenant].secret, require_exp = true })
         if not claims then return refuse(401, "unauthorized", why) end
         if claims.tenant ~= tenant then return refuse(403, "wrong_tenant", "the token is for another tenant") end
-        local user, topics = name_of(claims.sub), topics_of(claims, tenant)
+        local user, topics = id_in(tenant, "user", claims.sub), topics_of(claims, tenant)
         if not user or not topics then
             return refuse(401, "unauthorized", "`sub` or `topics` of the token are invalid")
         end
-        return { tenant = tenant, user = tenant .. "." .. user, topics = topics, expires = claims.exp }
+        return { tenant = tenant, user = user, topics = topics, expires = claims.exp }
     end,
 }

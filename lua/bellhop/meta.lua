@@ -163,8 +163,8 @@ local bh = {}
 ---The result of `on_handshake`: who the connection belongs to. An unknown key or a wrong type is a failure (503), because a
 ---typo such as `{ tennant = "a" }` would admit a client without its tenant.
 ---@class bellhop.Identity
----@field user? bellhop.Id The connection gets what is published to this user. 1 to 128 of `A-Z a-z 0-9 _ . @ -`, not `broadcast`. Omit it for none; `""` is an error.
----@field tenant? bellhop.Id The connection gets what is published to this tenant. Same characters.
+---@field user? bellhop.Id The connection gets what is published to this user. [An id](ids.md), not `broadcast`. Omit it for none; `""` is an error.
+---@field tenant? bellhop.Id The connection gets what is published to this tenant.
 ---@field device? bellhop.Id Up to 128 bytes, for scripts only.
 ---@field expires? number When the identity expires, in Unix seconds (such as the `exp` of a token): see `on_expire`.
 ---@field topics? bellhop.Id[] Topics to join, at most 256. `on_subscribe` runs for each.
@@ -481,9 +481,9 @@ function bh.after(seconds, fn) end
 -- what `on_publish` publishes itself.
 
 ---What to publish: `data`, and exactly one of `user`, `tenant`, `topic`, `all` and `conn`. Unknown fields and wrong types
----raise an error; invalid values, such as an id with other characters, return `nil, why`.
+---raise an error; invalid values, such as an id with a space, return `nil, why`.
 ---@class bellhop.Publish
----@field user? bellhop.Id All connections of this user, on all instances. An id is 1 to 128 of `A-Z a-z 0-9 _ . @ -`; in topics also `/`.
+---@field user? bellhop.Id All connections of this user, on all instances: [an id](ids.md).
 ---@field tenant? bellhop.Id All connections of this tenant.
 ---@field topic? bellhop.Id All connections in this topic.
 ---@field all? true All connections.
@@ -604,6 +604,53 @@ function bh.tracker.count(tenant) end
 ---@field id string
 ---@field tenant? string
 ---@field opened_at number In Unix seconds.
+
+-- # ids.md: Ids and channels
+--
+-- Use `bh.id.check` on an id from outside, such as a claim of a token, before you make a topic or a key of it.
+--
+-- ```lua
+-- on_handshake = function(req)
+--     local room, why = bh.id.check("topic", "rooms/" .. (req:arg "room" or ""))
+--     if not room then return false, 400, why end
+--     return { user = req:arg "user", topics = { room } }
+-- end
+-- ```
+--
+-- An id of a user, tenant or topic is 1 to 128 bytes of valid UTF-8 without white space, control characters and bidi
+-- controls: `42`, `auth0|5f7c`, `us-east-1:0a1b`, `a+b@x.org`. The id `broadcast` is no user. Ids are compared byte by byte
+-- and never normalised. With [`ids.wide = false`](../configuration.md#ids) they have the characters `A-Z a-z 0-9 _ . @ -`
+-- only, and `/` in topics.
+--
+-- Hooks, events and `bh.publish` have ids as they are. Only the names of channels in Redis [encode
+-- them](../scaling.md#ids-in-channels); `bh.channel` does that for scripts that publish with `bh.redis`.
+
+---@class bellhop.Ids
+bh.id = {}
+
+---Whether a value is an id.
+---@param kind "user"|"tenant"|"topic"
+---@param value any a string or an integer; anything else is no id
+---@return string? id the id as a string; or nil and why it is invalid
+---@return string? why
+function bh.id.check(kind, value) end
+
+---Exactly one of them.
+---@class bellhop.Target
+---@field user? bellhop.Id
+---@field tenant? bellhop.Id
+---@field topic? bellhop.Id
+---@field all? true
+
+---The name of the Redis channel that reaches a user, a tenant, a topic, or everybody.
+---
+---```lua
+---bh.channel { user = "us-east-1:0a1b" }    --> "notification:us-east-1%3A0a1b"
+---```
+---@param target bellhop.Target
+---@return string? channel or nil and why the id is invalid
+---@return string? why
+function bh.channel(target) end
 
 -- # redis.md: Redis
 --

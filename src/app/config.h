@@ -61,6 +61,8 @@ struct bh_config {
     uint64_t tracking_lease, tracking_debounce;
     char *tracking_key_prefix;
 
+    bool ids_wide;
+
     char *strategy;
     uint64_t payload_bytes, seen_max, seen_ttl;
 

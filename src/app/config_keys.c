@@ -210,6 +210,10 @@ const struct bh_config_key bh_config_keys[] = {
      "offline."},
     {"tracking.key_prefix", STRING, AT(tracking_key_prefix), 0, 0, "\"ws:\"", NULL,
      "Prefix of the keys in Redis, at most 64 bytes."},
+    {"ids.wide", BOOL, AT(ids_wide), 0, 0, "true", NULL,
+     "Whether ids of users, tenants and topics may be any text without white space and control "
+     "characters. `false` allows `A-Z a-z 0-9 _ . @ -`, and `/` in topics, as version 0.1 did: "
+     "keep it until every instance has been upgraded."},
     {"delivery.strategy", STRING, AT(strategy), 0, 0, "\"local_first\"",
      "local_first|redis|both|local", "The strategy of messages that name none."},
     {"delivery.payload_bytes", BYTES, AT(payload_bytes), 1, 512 * MIB, "4194304", NULL,

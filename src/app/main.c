@@ -3,6 +3,7 @@
 #include "app.h"
 #include "command_line.h"
 
+#include "bellhop/base/id.h"
 #include "bellhop/base/mem.h"
 
 #include <fcntl.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 static int run(const struct bh_command_line *c, const struct bh_config *config) {
+    bh_ids_set_wide(config->ids_wide);
     switch (c->command) {
     case BH_COMMAND_SERVE:
         return bh_app_serve(config);

@@ -87,11 +87,13 @@ int bh_app_token(const struct bh_config *config, const char *user, const char *t
     int64_t now = bh_clock_wall_ms() / 1000;
     bh_bytes_adds(&claims, "{");
     bh_json_quote(&claims, bh_slice_cstr(config->user_claim));
-    bh_bytes_addf(&claims, ":\"%s\"", user);
+    bh_bytes_addc(&claims, ':');
+    bh_json_quote(&claims, bh_slice_cstr(user));
     if (tenant) {
         bh_bytes_adds(&claims, ",");
         bh_json_quote(&claims, bh_slice_cstr(config->tenant_claim));
-        bh_bytes_addf(&claims, ":\"%s\"", tenant);
+        bh_bytes_addc(&claims, ':');
+        bh_json_quote(&claims, bh_slice_cstr(tenant));
     }
     static const char *const standard[] = {"iss", "aud"};
     const char *values[] = {config->jwt_issuer, config->jwt_audience};

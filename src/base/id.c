@@ -1,49 +1,208 @@
-/* id.c - the rules for ids as a table of character classes, one bit for each alphabet. */
+/* id.c - the rules for ids as a table of classes of bytes, one bit for each.
+ *
+ * Most ids consist of letters and digits, so the alphabet is tried first, and code points are
+ * looked at only when it does not fit. */
 #include "bellhop/base/id.h"
 
 #include "bellhop/base/crypto.h"
 #include "bellhop/base/error.h"
+#include "bellhop/base/utf8.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
-enum { PLAIN = 1, TOPIC = 2, MESSAGE = 4, EVERY = PLAIN | TOPIC | MESSAGE };
-
-static const unsigned char alphabets[256] = {
-    ['A' ... 'Z'] = EVERY, ['a' ... 'z'] = EVERY, ['0' ... '9'] = EVERY, ['_'] = EVERY,
-    ['.'] = EVERY,         ['@'] = EVERY,         ['-'] = EVERY,         ['/'] = TOPIC | MESSAGE,
-    [':'] = MESSAGE,       ['+'] = MESSAGE,       ['='] = MESSAGE,
+enum {
+    PLAIN = 1,
+    TOPIC = 2,
+    MESSAGE = 4,
+    EVERY = PLAIN | TOPIC | MESSAGE,
+    IN_NAMES = 8, /* encoded in users and tenants */
+    IN_TOPICS = 16,
+    ENCODED = IN_NAMES | IN_TOPICS,
 };
+
+static const unsigned char classes[256] = {
+    ['A' ... 'Z'] = EVERY,
+    ['a' ... 'z'] = EVERY,
+    ['0' ... '9'] = EVERY,
+    ['_'] = EVERY,
+    ['.'] = EVERY,
+    ['@'] = EVERY,
+    ['-'] = EVERY,
+    ['/'] = TOPIC | MESSAGE | IN_NAMES,
+    [':'] = MESSAGE | ENCODED,
+    ['+'] = MESSAGE,
+    ['='] = MESSAGE,
+    ['%'] = ENCODED,
+    ['{'] = ENCODED,
+    ['}'] = ENCODED,
+};
+
+#define UTF8_RULE "must be valid UTF-8 without white space, control characters and bidi controls"
+#define NOT_WIDE  "; ids.wide is false"
 
 static const struct {
-    unsigned char alphabet;
-    const char *why;
+    unsigned char alphabet, encoded;
+    const char *plain, *wide; /* why an id is refused; wide NULL: only the alphabet is allowed */
 } rules[] = {
-    [BH_ID_USER] = {PLAIN, "a user id may contain only A-Z a-z 0-9 _ . @ -"},
-    [BH_ID_TENANT] = {PLAIN, "a tenant id may contain only A-Z a-z 0-9 _ . @ -"},
-    [BH_ID_TOPIC] = {TOPIC, "a topic may contain only A-Z a-z 0-9 _ . @ - /"},
-    [BH_ID_INSTANCE] = {PLAIN, "an instance id may contain only A-Z a-z 0-9 _ . @ -"},
-    [BH_ID_MESSAGE] = {MESSAGE, "a message id may contain only A-Z a-z 0-9 _ . @ - / : + ="},
+    [BH_ID_USER] = {PLAIN, IN_NAMES, "a user id may contain only A-Z a-z 0-9 _ . @ -" NOT_WIDE,
+                    "a user id " UTF8_RULE},
+    [BH_ID_TENANT] = {PLAIN, IN_NAMES, "a tenant id may contain only A-Z a-z 0-9 _ . @ -" NOT_WIDE,
+                      "a tenant id " UTF8_RULE},
+    [BH_ID_TOPIC] = {TOPIC, IN_TOPICS, "a topic may contain only A-Z a-z 0-9 _ . @ - /" NOT_WIDE,
+                     "a topic " UTF8_RULE},
+    [BH_ID_INSTANCE] = {PLAIN, 0, "an instance id may contain only A-Z a-z 0-9 _ . @ -", NULL},
+    [BH_ID_MESSAGE] = {MESSAGE, 0,
+                       "a message id may contain only A-Z a-z 0-9 _ . @ - / : + =", NULL},
+    [BH_ID_TIMER] = {TOPIC, 0, "the name of a timer may contain only A-Z a-z 0-9 _ . @ - /", NULL},
 };
 
-static const char *error_of(enum bh_id_kind kind, struct bh_slice id) {
-    if (id.n == 0)
-        return "an id must not be empty";
-    if (id.n > BH_ID_MAX)
-        return "an id must not be longer than 128 bytes";
+static bool accepts_wide = true;
+
+void bh_ids_set_wide(bool wide) {
+    accepts_wide = wide;
+}
+
+static bool is(char c, unsigned char class) {
+    return classes[(unsigned char)c] & class;
+}
+
+/* --- checking --- */
+
+/* White space (Unicode 15), controls, and the bidi controls that reorder what follows them. */
+static bool is_forbidden(uint32_t c) {
+    static const struct {
+        uint32_t first, last;
+    } ranges[] = {{0, 0x20},        {0x7f, 0xa0},     {0x1680, 0x1680}, {0x2000, 0x200a},
+                  {0x2028, 0x202f}, {0x205f, 0x205f}, {0x2066, 0x2069}, {0x3000, 0x3000}};
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (c >= ranges[i].first && c <= ranges[i].last)
+            return true;
+    return false;
+}
+
+static uint32_t code_point(const char *p, size_t n) {
+    static const unsigned char lead_bits[] = {0, 0x7f, 0x1f, 0x0f, 0x07};
+    uint32_t c = (unsigned char)p[0] & lead_bits[n];
+    for (size_t i = 1; i < n; i++)
+        c = c << 6 | ((unsigned char)p[i] & 0x3f);
+    return c;
+}
+
+static bool is_clean_utf8(struct bh_slice s) {
+    while (s.n) {
+        size_t n = bh_utf8_sequence(s);
+        if (n == 0 || is_forbidden(code_point(s.p, n)))
+            return false;
+        s = bh_slice(s.p + n, s.n - n);
+    }
+    return true;
+}
+
+static bool fits_alphabet(enum bh_id_kind kind, struct bh_slice id) {
     for (size_t i = 0; i < id.n; i++)
-        if (!(alphabets[(unsigned char)id.p[i]] & rules[kind].alphabet))
-            return rules[kind].why;
+        if (!is(id.p[i], rules[kind].alphabet))
+            return false;
+    return true;
+}
+
+static enum bh_id_form form_of(enum bh_id_kind kind, struct bh_slice id, bool wide,
+                               const char **why) {
+    *why = "an id must not be empty";
+    if (id.n == 0)
+        return BH_ID_INVALID;
+    *why = "an id must not be longer than 128 bytes";
+    if (id.n > BH_ID_MAX)
+        return BH_ID_INVALID;
+    if (!fits_alphabet(kind, id)) {
+        wide = wide && rules[kind].wide;
+        *why = wide ? rules[kind].wide : rules[kind].plain;
+        return wide && is_clean_utf8(id) ? BH_ID_WIDE : BH_ID_INVALID;
+    }
+    *why = "\"broadcast\" is reserved; choose another user id";
     if (kind == BH_ID_USER && bh_slice_eq(id, BH_SLICE("broadcast")))
-        return "\"broadcast\" is reserved; choose another user id";
-    return NULL;
+        return BH_ID_INVALID;
+    return BH_ID_PLAIN;
+}
+
+enum bh_id_form bh_id_given(enum bh_id_kind kind, struct bh_slice id, const char **why) {
+    const char *reason;
+    enum bh_id_form form = form_of(kind, id, accepts_wide, &reason);
+    if (why && form == BH_ID_INVALID)
+        *why = reason;
+    return form;
+}
+
+enum bh_id_form bh_id_stored(enum bh_id_kind kind, struct bh_slice id) {
+    const char *ignored;
+    return form_of(kind, id, true, &ignored);
 }
 
 int bh_id_check(enum bh_id_kind kind, struct bh_slice id, const char **why) {
-    const char *text = error_of(kind, id);
-    if (why && text)
-        *why = text;
-    return text ? BH_EINVAL : 0;
+    return bh_id_given(kind, id, why) == BH_ID_INVALID ? BH_EINVAL : 0;
 }
+
+/* --- in the names of channels and keys --- */
+
+static bool has_encoded(enum bh_id_kind kind, struct bh_slice id) {
+    for (size_t i = 0; i < id.n; i++)
+        if (is(id.p[i], rules[kind].encoded))
+            return true;
+    return false;
+}
+
+struct bh_slice bh_id_encode(enum bh_id_kind kind, struct bh_slice id,
+                             char out[BH_ID_ENCODED_MAX]) {
+    static const char digits[] = "0123456789ABCDEF";
+    size_t n = 0;
+    if (!has_encoded(kind, id))
+        return id;
+    for (size_t i = 0; i < id.n; i++) {
+        unsigned char c = (unsigned char)id.p[i];
+        if (!is((char)c, rules[kind].encoded)) {
+            out[n++] = (char)c;
+            continue;
+        }
+        out[n++] = '%';
+        out[n++] = digits[c >> 4];
+        out[n++] = digits[c & 15];
+    }
+    return bh_slice(out, n);
+}
+
+/* The byte that an escape of three bytes stands for; -1: it is none that bh_id_encode writes. */
+static int escaped(enum bh_id_kind kind, struct bh_slice s) {
+    char again[BH_ID_ENCODED_MAX], c;
+    int high = s.n >= 3 ? bh_hex_digit(s.p[1]) : -1, low = s.n >= 3 ? bh_hex_digit(s.p[2]) : -1;
+    if (high < 0 || low < 0)
+        return -1;
+    c = (char)(high << 4 | low);
+    return bh_slice_eq(bh_id_encode(kind, bh_slice(&c, 1), again), bh_slice(s.p, 3)) ? c : -1;
+}
+
+enum bh_id_form bh_id_decode(enum bh_id_kind kind, struct bh_slice encoded, char out[BH_ID_MAX],
+                             struct bh_slice *id) {
+    size_t n = 0;
+    *id = encoded;
+    if (encoded.n <= BH_ID_MAX && fits_alphabet(kind, encoded))
+        return bh_id_stored(kind, encoded);
+    for (size_t i = 0; i < encoded.n; i++) {
+        int c = (unsigned char)encoded.p[i];
+        if (c == '%') {
+            c = escaped(kind, bh_slice(encoded.p + i, encoded.n - i));
+            i += 2;
+        } else if (is((char)c, rules[kind].encoded)) {
+            c = -1;
+        }
+        if (c < 0 || n == BH_ID_MAX)
+            return BH_ID_INVALID;
+        out[n++] = (char)c;
+    }
+    *id = bh_slice(out, n);
+    return bh_id_stored(kind, *id);
+}
+
+/* --- unique ids --- */
 
 void bh_id_unique(char out[BH_UNIQUE_ID_LEN + 1]) {
     unsigned char bits[16];

@@ -1,13 +1,13 @@
 /* topic.c - names of topics and their channels.
  *
- * A topic and its channel differ in one place: a user's channel has no name space
- * (`notification:42`), the simplest form for a backend that has only a Redis client. Because no id
- * contains ':', the part after the prefix is `broadcast`, or begins with `tenant:` or `topic:`, or
- * is a user id. Any thread. */
+ * A topic and its channel differ in two places: the id is encoded in a channel, and a user's
+ * channel has no name space (`notification:42`), the simplest form for a backend that has only a
+ * Redis client. Because no encoded id contains ':', the part after the prefix is `broadcast`, or
+ * begins with `tenant:` or `topic:`, or is a user id. A topic remembers whether its id has anything
+ * to encode, so that a publish does not look for it again. Any thread. */
 #include "bellhop/core/topic.h"
 
 #include "bellhop/base/error.h"
-#include "bellhop/base/id.h"
 
 #include <assert.h>
 
@@ -24,33 +24,44 @@ static const enum bh_id_kind id_kinds[] = {
     [BH_TOPIC_TOPIC] = BH_ID_TOPIC,
 };
 
-int bh_topic_make(enum bh_topic_kind kind, struct bh_slice id, struct bh_topic *out,
-                  const char **why) {
+static int build(enum bh_topic_kind kind, enum bh_id_form form, struct bh_slice id,
+                 struct bh_topic *out) {
     struct bh_slice space = name_spaces[kind];
-    if (kind == BH_TOPIC_ALL) {
-        id = (struct bh_slice){0};
-    } else {
-        int error = bh_id_check(id_kinds[kind], id, why);
-        if (error)
-            return error;
-    }
+    if (form == BH_ID_INVALID)
+        return BH_EINVAL;
     memcpy(out->name, space.p, space.n);
     if (id.n)
         memcpy(out->name + space.n, id.p, id.n);
     out->len = (uint8_t)(space.n + id.n);
     out->name[out->len] = '\0';
     out->kind = (uint8_t)kind;
+    out->form = (uint8_t)form;
     return 0;
+}
+
+static int build_all(struct bh_topic *out) {
+    return build(BH_TOPIC_ALL, BH_ID_PLAIN, bh_slice(NULL, 0), out);
+}
+
+int bh_topic_make(enum bh_topic_kind kind, struct bh_slice id, struct bh_topic *out,
+                  const char **why) {
+    if (kind == BH_TOPIC_ALL)
+        return build_all(out);
+    return build(kind, bh_id_given(id_kinds[kind], id, why), id, out);
+}
+
+static struct bh_slice after(struct bh_slice s, size_t n) {
+    return bh_slice(s.p + n, s.n - n);
 }
 
 int bh_topic_parse(struct bh_slice name, struct bh_topic *out) {
     if (bh_slice_eq(name, name_spaces[BH_TOPIC_ALL]))
-        return bh_topic_make(BH_TOPIC_ALL, name, out, NULL);
+        return build_all(out);
     for (int kind = BH_TOPIC_USER; kind <= BH_TOPIC_TOPIC; kind++) {
-        struct bh_slice space = name_spaces[kind];
-        if (bh_slice_starts(name, space))
-            return bh_topic_make((enum bh_topic_kind)kind,
-                                 bh_slice(name.p + space.n, name.n - space.n), out, NULL);
+        if (!bh_slice_starts(name, name_spaces[kind]))
+            continue;
+        struct bh_slice id = after(name, name_spaces[kind].n);
+        return build((enum bh_topic_kind)kind, bh_id_stored(id_kinds[kind], id), id, out);
     }
     return BH_EINVAL;
 }
@@ -60,29 +71,38 @@ struct bh_slice bh_topic_id(const struct bh_topic *t) {
     return bh_slice(t->name + skip, t->len - skip);
 }
 
+/* After the prefix, the name space of the channel. */
+static struct bh_slice channel_space(enum bh_topic_kind kind) {
+    if (kind == BH_TOPIC_ALL)
+        return BH_SLICE("broadcast");
+    return kind == BH_TOPIC_USER ? BH_SLICE("") : name_spaces[kind];
+}
+
 size_t bh_topic_to_channel(const struct bh_topic *t, struct bh_slice prefix,
                            char out[BH_CHANNEL_MAX + 1]) {
+    char encoded[BH_ID_ENCODED_MAX], *at = out;
+    struct bh_slice id = bh_topic_id(t);
     assert(prefix.n <= 64);
-    struct bh_slice rest = bh_topic_name(t);
-    if (t->kind == BH_TOPIC_USER)
-        rest = bh_topic_id(t);
-    else if (t->kind == BH_TOPIC_ALL)
-        rest = BH_SLICE("broadcast");
-    if (prefix.n)
-        memcpy(out, prefix.p, prefix.n);
-    memcpy(out + prefix.n, rest.p, rest.n);
-    out[prefix.n + rest.n] = '\0';
-    return prefix.n + rest.n;
+    if (t->form == BH_ID_WIDE)
+        id = bh_id_encode(id_kinds[t->kind], id, encoded);
+    bh_slice_pack(&at, prefix);
+    bh_slice_pack(&at, channel_space(t->kind));
+    bh_slice_pack(&at, id);
+    *at = '\0';
+    return (size_t)(at - out);
 }
 
 int bh_topic_from_channel(struct bh_slice channel, struct bh_slice prefix, struct bh_topic *out) {
+    char decoded[BH_ID_MAX];
     if (!bh_slice_starts(channel, prefix))
         return BH_EINVAL;
-    struct bh_slice rest = bh_slice(channel.p + prefix.n, channel.n - prefix.n);
-    if (bh_slice_eq(rest, BH_SLICE("broadcast")))
-        return bh_topic_make(BH_TOPIC_ALL, rest, out, NULL);
-    if (bh_slice_starts(rest, name_spaces[BH_TOPIC_TENANT]) ||
-        bh_slice_starts(rest, name_spaces[BH_TOPIC_TOPIC]))
-        return bh_topic_parse(rest, out);
-    return bh_topic_make(BH_TOPIC_USER, rest, out, NULL);
+    struct bh_slice rest = after(channel, prefix.n), id;
+    if (bh_slice_eq(rest, channel_space(BH_TOPIC_ALL)))
+        return build_all(out);
+    enum bh_topic_kind kind = bh_slice_starts(rest, name_spaces[BH_TOPIC_TENANT])  ? BH_TOPIC_TENANT
+                              : bh_slice_starts(rest, name_spaces[BH_TOPIC_TOPIC]) ? BH_TOPIC_TOPIC
+                                                                                   : BH_TOPIC_USER;
+    rest = after(rest, channel_space(kind).n);
+    enum bh_id_form form = bh_id_decode(id_kinds[kind], rest, decoded, &id);
+    return build(kind, form, id, out);
 }

@@ -19,6 +19,7 @@ void bh_bind_all(lua_State *L) {
     bh_bind_http(L);
     bh_bind_hub(L);
     bh_bind_tracker(L);
+    bh_bind_id(L);
     bh_bind_redis(L);
     bh_bind_shared(L);
     bh_bind_time(L);

@@ -106,8 +106,9 @@ struct bh_redis *bh_redis_broker_commands(struct bh_broker *broker);
  *           percent-decoding: "localhost" and "127.0.0.1" are two names, so write it the same way
  *           everywhere. Port and database are decimal and always present: redis://cache-a is
  *           "cache-a:6379/0", with or without TLS.
- *   topic   user:ID, tenant:ID, topic:ID or all; published on the channels notification:ID,
- *           notification:tenant:ID, notification:topic:ID and notification:broadcast.
+ *   topic   user:ID, tenant:ID, topic:ID or all, with the ID as it is; published on the channels
+ *           notification:ID, notification:tenant:ID, notification:topic:ID, with the ID encoded
+ *           (base/id.h), and notification:broadcast.
  *   h       FNV-1a, 64 bits, over the bytes of node, one zero byte, the bytes of topic:
  *               h = 0xcbf29ce484222325; for each byte: h = (h ^ byte) * 0x100000001b3 mod 2^64
  *   weight  h after the finaliser of MurmurHash3, mod 2^64:
@@ -153,9 +154,11 @@ bool bh_redis_shards_twins(const struct bh_redis_config *configs, size_t count, 
  *   pulse                hash  the last heartbeat of any instance, whether some may be missing, and
  *                        the epoch, which begins when Redis has lost data
  *
- * <instance> in these keys is the instance's id, "~" and a mark of its registration. When it is
- * unknown what Redis still holds (after a lost link, a FLUSHALL), all connections are registered
- * again under a new mark, and the entries of the old one are reaped. Readers see the id only. */
+ * In the names of keys <user> and <tenant> are encoded (base/id.h); in fields, members and values
+ * they are not. <instance> in these keys is the instance's id, "~" and a mark of its registration.
+ * When it is unknown what Redis still holds (after a lost link, a FLUSHALL), all connections are
+ * registered again under a new mark, and the entries of the old one are reaped. Readers see the id
+ * only. */
 struct bh_redis_tracker_config {
     const char *key_prefix; /* at most 64 bytes */
     uint64_t lease_ms;      /* how long the connections of a dead instance count; at least 1000 */

@@ -2,34 +2,38 @@
  *
  *     topic              channel (with the default prefix)
  *     user:42            notification:42
+ *     user:auth0|5:f     notification:auth0|5%3Af
  *     tenant:7           notification:tenant:7
  *     topic:news/eu      notification:topic:news/eu
  *     all                notification:broadcast
  *
- * Ids cannot contain ':' and `broadcast` is not a valid user id, so the mapping is one to one.
+ * A topic has the id as it is, a channel has it encoded (bh_id_encode), so no id in a channel
+ * contains ':'. `broadcast` is not a valid user id. So the mapping is one to one.
  * Values only; no memory, any thread. */
 #ifndef BELLHOP_CORE_TOPIC_H
 #define BELLHOP_CORE_TOPIC_H
 
-#include "bellhop/base/slice.h"
+#include "bellhop/base/id.h"
 
 enum bh_topic_kind { BH_TOPIC_USER, BH_TOPIC_TENANT, BH_TOPIC_TOPIC, BH_TOPIC_ALL };
 
-#define BH_TOPIC_NAME_MAX (7 + 128) /* "tenant:" and the longest id */
-#define BH_CHANNEL_MAX    (64 + BH_TOPIC_NAME_MAX)
+#define BH_TOPIC_NAME_MAX (7 + BH_ID_MAX) /* "tenant:" and the longest id */
+#define BH_CHANNEL_MAX    (64 + 7 + BH_ID_ENCODED_MAX)
 #define BH_CHANNEL_PREFIX "notification:"
 
 struct bh_topic {
     uint8_t len;
     uint8_t kind;
+    uint8_t form;                     /* of the id; PLAIN for `all` */
     char name[BH_TOPIC_NAME_MAX + 1]; /* NUL-terminated for convenience */
 };
 
-/* Checks the id (bh_id_check) and builds the name; for BH_TOPIC_ALL the id is ignored.
+/* Checks the id (bh_id_given) and builds the name; for BH_TOPIC_ALL the id is ignored.
  * 0 or BH_EINVAL with *why. */
 int bh_topic_make(enum bh_topic_kind kind, struct bh_slice id, struct bh_topic *out,
                   const char **why);
-/* From a canonical name ("user:42"); 0 or BH_EINVAL. */
+/* From the name of a topic ("user:42"), whose id an instance has accepted (bh_id_stored); 0 or
+ * BH_EINVAL. */
 int bh_topic_parse(struct bh_slice name, struct bh_topic *out);
 static inline struct bh_slice bh_topic_name(const struct bh_topic *t) {
     return bh_slice(t->name, t->len);
@@ -40,7 +44,7 @@ struct bh_slice bh_topic_id(const struct bh_topic *t);
 /* Writes prefix + channel, NUL-terminated; returns its length. The prefix has at most 64 bytes. */
 size_t bh_topic_to_channel(const struct bh_topic *t, struct bh_slice prefix,
                            char out[BH_CHANNEL_MAX + 1]);
-/* 0, or BH_EINVAL for any other channel. */
+/* 0, or BH_EINVAL for what bh_topic_to_channel never writes. */
 int bh_topic_from_channel(struct bh_slice channel, struct bh_slice prefix, struct bh_topic *out);
 
 #endif

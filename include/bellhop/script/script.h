@@ -23,7 +23,8 @@ struct bh_script_config {     /* immutable, shared, outlives the scripts */
     bool trusted;                 /* open all libraries */
     bool client_messages; /* when no on_message decides: true: ignored, false: closed with 1008 */
     struct bh_shared *shared;
-    const char *key_prefix; /* of keys in Redis; NULL: "ws:" */
+    const char *key_prefix;     /* of keys in Redis; NULL: "ws:" */
+    const char *channel_prefix; /* of channels in Redis; NULL: BH_CHANNEL_PREFIX */
     uint64_t redis_timeout_ms;
     int cpu_limit_ms;         /* of one hook between two waits; 0: no limit, as below */
     int deliver_limit_ms;     /* of one on_deliver or on_slow; the first script's counts */

@@ -8,11 +8,12 @@
 #ifndef BELLHOP_EDGE_HTTP_CONN_H
 #define BELLHOP_EDGE_HTTP_CONN_H
 
+#include "bellhop/base/id.h"
 #include "bellhop/io/stream.h"
 #include "http/http_server.h"
 #include "http/peer.h"
 
-#define BH_HTTP_PARAM_MAX   256
+#define BH_HTTP_PARAM_MAX   BH_ID_ENCODED_MAX
 #define BH_HTTP_HEADERS_MAX 100
 #define BH_HTTP_COMMON_MAX  2
 

@@ -16,6 +16,7 @@ void bh_bind_conn(lua_State *L);
 void bh_bind_crypto(lua_State *L);
 void bh_bind_http(lua_State *L);
 void bh_bind_hub(lua_State *L);
+void bh_bind_id(lua_State *L);
 void bh_bind_json(lua_State *L);
 void bh_bind_jwt(lua_State *L);
 void bh_bind_log(lua_State *L);

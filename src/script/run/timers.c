@@ -209,7 +209,7 @@ static void check_name(lua_State *L, const struct bh_script *s, const char *file
         luaL_error(L, "%s: timers have names: timers = { cleanup = { every = 60, fn = ... } }",
                    file);
     name = lua_tostring(L, -2);
-    if (bh_id_check(BH_ID_TOPIC, bh_slice_cstr(name), &why))
+    if (bh_id_check(BH_ID_TIMER, bh_slice_cstr(name), &why))
         timer_error(L, file, name, why);
     for (size_t i = 0; i < s->timers.count; i++)
         if (strcmp(s->timers.list[i]->name, name) == 0)

@@ -106,7 +106,7 @@ static void asking_for_nobody(void **state) {
 }
 
 static void a_bad_id_is_refused(void **state) {
-    const char *const names[] = {"1", "a:b"};
+    const char *const names[] = {"1", "a b"};
     struct found f = look_up(0, names, 2, true);
     assert_int_equal(f.error, BH_EINVAL);
     assert_int_equal(f.users, 0);

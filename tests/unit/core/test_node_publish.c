@@ -481,7 +481,7 @@ static void disconnects_all_of_a_user(void **state) {
     assert_int_equal(broker.published, 1);
     assert_int_equal(broker.last->kind, BH_MESSAGE_DISCONNECT);
     assert_slice(broker.last->payload, "4001 log in again");
-    assert_int_equal(disconnect(0, "a:b", 4001, "").error, BH_EINVAL);
+    assert_int_equal(disconnect(0, "a b", 4001, "").error, BH_EINVAL);
     assert_int_equal(disconnect(0, "broadcast", 4001, "").error, BH_EINVAL);
     assert_int_equal(broker.published, 1);
 }

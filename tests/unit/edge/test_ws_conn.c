@@ -176,7 +176,7 @@ static void test_identity_of_a_developer(void **state) {
     expect_close(&c, 1008, "this server accepts no messages from clients");
     hang_up(&c);
     dial(&t, &c);
-    send_text(&c, UPGRADE("/ws?user=a%3Ab") "\r\n");
+    send_text(&c, UPGRADE("/ws?user=a%20b") "\r\n");
     expect_text(&c, "HTTP/1.1 400");
     expect_text(&c, "invalid_identity");
     hang_up(&c);

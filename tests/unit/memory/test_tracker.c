@@ -147,7 +147,7 @@ static void test_lookup_asks_all_workers(void **state) {
 }
 
 static void test_bad_user(void **state) {
-    assert_int_equal(ask(1, &BH_SLICE("no:user"), false).error, BH_EINVAL);
+    assert_int_equal(ask(1, &BH_SLICE("no user"), false).error, BH_EINVAL);
 }
 
 static void on_published(void *ud, bh_handle handle, int error, int64_t receivers,

@@ -169,7 +169,7 @@ static void test_wait_errors(void **state) {
     LUA_OK(*state,
            "local function refused(part, t) local r, why = bh.publish_wait(t) eq(r, nil)\n"
            "  if not why:find(part, 1, true) then error(why) end end\n"
-           "refused('user:', { user = 'a:b', data = '' })\n"
+           "refused('user:', { user = 'a b', data = '' })\n"
            "refused('UTF-8', { all = true, data = '\\xff' })\n"
            "refused('UTF-8', { all = true, data = '\\xff', id = 'by-the-bus' })\n"
            "refused('payload', { all = true, data = ('x'):rep(2 ^ 20 + 1) })\n"

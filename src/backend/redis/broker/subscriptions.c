@@ -33,14 +33,14 @@
 
 /* One for each connected user, so it is small. */
 struct subscription {
-    struct bh_list node; /* in the queue */
-    uint32_t outstanding : 29;
+    struct bh_list node;       /* in the queue */
+    uint32_t outstanding : 20; /* at most WINDOW + CHUNK */
+    uint32_t len : 9;
     bool wanted : 1, sent : 1, restoring : 1;
-    uint8_t len;
     char channel[];
 };
 
-_Static_assert(BH_CHANNEL_MAX <= UINT8_MAX, "the length of a channel fits");
+_Static_assert(BH_CHANNEL_MAX < 1 << 9, "the length of a channel fits");
 
 static struct bh_slice key_of(const void *value) {
     const struct subscription *e = value;
@@ -70,7 +70,7 @@ static struct subscription *want(struct bh_redis_subscriptions *s, struct bh_sli
     struct subscription *e = bh_map_get(&s->channels, channel);
     if (!e) {
         e = bh_malloc(BH_SIZE_WITH(struct subscription, channel, channel.n));
-        *e = (struct subscription){.len = (uint8_t)channel.n};
+        *e = (struct subscription){.len = channel.n & 511};
         memcpy(e->channel, channel.p, channel.n);
         bh_list_init(&e->node);
         bh_map_put(&s->channels, e);
@@ -107,8 +107,9 @@ static void send_chunk(struct bh_redis_subscriptions *s, bool subscribe, struct 
                        size_t count) {
     struct bh_slice verb = subscribe ? BH_SLICE("SUBSCRIBE") : BH_SLICE("UNSUBSCRIBE");
     const char *why;
-    size_t bound = BH_RESP_HEAD_MAX + BH_RESP_BULK_MAX(verb.n) +
-                   count * (size_t)BH_RESP_BULK_MAX(BH_CHANNEL_MAX);
+    size_t bound = BH_RESP_HEAD_MAX + BH_RESP_BULK_MAX(verb.n);
+    for (struct bh_list *at = list->next; at != list; at = at->next)
+        bound += BH_RESP_BULK_MAX((size_t)BH_CONTAINER_OF(at, struct subscription, node)->len);
     char *p = count ? bh_redis_link_begin(&s->link, bound, &why) : NULL;
     if (!p)
         return; /* nothing to send; the window keeps the queue of the link far from full */

@@ -6,6 +6,8 @@
  * of their users. If one is missing, the registration ends, and the next one restores all. */
 #include "tracker/audit.h"
 
+#include "tracker/calls.h"
+
 #include <stdio.h>
 
 #define PAGE 500
@@ -62,7 +64,7 @@ void bh_redis_audit_step(struct bh_redis_audit *audit) {
     const char *p = audit->page.p, *end = p + audit->page.len;
     while (p < end) {
         struct bh_slice connection = next_entry(&p), user = next_entry(&p);
-        bh_redis_call_key(call, "connections:", user);
+        bh_redis_user_key(call, user);
         bh_redis_call_arg(call, connection);
         bh_redis_call_arg(call, user);
     }

@@ -1,5 +1,22 @@
-/* calls.c - calls of track.lua and tenants.lua: their keys and arguments in the scripts' order. */
+/* calls.c - calls of track.lua and tenants.lua: their keys and arguments in the scripts' order.
+ *
+ * Only the names of keys have encoded ids; fields, members and events have the ids as they are. */
 #include "tracker/calls.h"
+
+/* What is longer than an id was written by another client, and has no connections. */
+static void id_key(struct bh_redis_call *call, const char *space, enum bh_id_kind kind,
+                   struct bh_slice id) {
+    char encoded[BH_ID_ENCODED_MAX];
+    bh_redis_call_key(call, space, id.n > BH_ID_MAX ? id : bh_id_encode(kind, id, encoded));
+}
+
+void bh_redis_user_key(struct bh_redis_call *call, struct bh_slice user) {
+    id_key(call, "connections:", BH_ID_USER, user);
+}
+
+void bh_redis_tenant_key(struct bh_redis_call *call, struct bh_slice tenant) {
+    id_key(call, "tenant:", BH_ID_TENANT, tenant);
+}
 
 struct bh_redis_call *bh_redis_track_call(const struct bh_redis_registration *r,
                                           struct bh_slice name, const char *mode) {
@@ -21,7 +38,7 @@ struct bh_redis_call *bh_redis_track_call(const struct bh_redis_registration *r,
 void bh_redis_track_change(struct bh_redis_call *call, struct bh_slice user,
                            struct bh_slice connection, struct bh_slice value,
                            struct bh_slice announced) {
-    bh_redis_call_key(call, "connections:", user);
+    bh_redis_user_key(call, user);
     bh_redis_call_arg(call, user);
     bh_redis_call_arg(call, connection);
     bh_redis_call_arg(call, value);
@@ -40,7 +57,7 @@ struct bh_redis_call *bh_redis_tenants_call(const struct bh_redis_registration *
 
 void bh_redis_tenants_count(struct bh_redis_call *call, struct bh_slice tenant,
                             int64_t connections) {
-    bh_redis_call_key(call, "tenant:", tenant);
+    bh_redis_tenant_key(call, tenant);
     bh_redis_call_arg(call, tenant);
     bh_redis_call_int(call, connections);
 }

@@ -48,7 +48,7 @@ void bh_redis_events_raise(struct bh_redis_events *e, struct bh_slice text) {
         return;
     bool online = user.p[0] == '+';
     user = bh_slice(user.p + 1, user.n - 1);
-    if (bh_id_check(BH_ID_USER, user, NULL) != 0)
+    if (bh_id_stored(BH_ID_USER, user) == BH_ID_INVALID)
         return;
     remember(e, text);
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_PRESENCE_EVENTS]);

@@ -7,6 +7,7 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
+#include "tracker/calls.h"
 
 #define HEAD          2 /* elements of lookup.lua's reply before those of the names */
 #define INFO_ELEMENTS 3 /* instance, connection, "<opened_at> <tenant>" */
@@ -120,8 +121,10 @@ void bh_redis_lookup(const struct bh_redis_registration *r, struct bh_redis_link
     struct bh_redis_call *call = bh_redis_registration_call(r, &bh_redis_script_lookup);
     bh_redis_call_key(call, "instances", BH_SLICE(""));
     bh_redis_call_key(call, "pulse", BH_SLICE(""));
+    void (*add_key)(struct bh_redis_call *, struct bh_slice) =
+        what == BH_LOOKUP_TENANTS ? bh_redis_tenant_key : bh_redis_user_key;
     for (size_t i = 0; i < count; i++)
-        bh_redis_call_key(call, what == BH_LOOKUP_TENANTS ? "tenant:" : "connections:", names[i]);
+        add_key(call, names[i]);
     bh_redis_call_arg(call, bh_slice_cstr(words[what]));
     bh_redis_call_int(call, (int64_t)bh_redis_gap_ms(r));
     bh_redis_call_arg(call, bh_slice_cstr(r->config.instance));

@@ -29,6 +29,7 @@
 #include "broker/shards.h"
 #include "link/errors.h"
 #include "link/metrics.h"
+#include "tracker/calls.h"
 #include "tracker/heartbeat.h"
 #include "tracker/lookup.h"
 
@@ -174,7 +175,7 @@ static void decide(struct bh_redis_tracker *t, const struct bh_reply *users, siz
     bh_redis_call_key(call, "pulse", BH_SLICE(""));
     bh_redis_call_arg(call, bh_tracker_name(&r->name));
     for (size_t i = 0; i < count; i++) {
-        bh_redis_call_key(call, "connections:", users[i].str);
+        bh_redis_user_key(call, users[i].str);
         bh_redis_call_arg(call, users[i].str);
     }
     bh_redis_registration_send(r, call, on_decided, t);
