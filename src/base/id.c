@@ -184,8 +184,8 @@ enum bh_id_form bh_id_decode(enum bh_id_kind kind, struct bh_slice encoded, char
                              struct bh_slice *id) {
     size_t n = 0;
     *id = encoded;
-    if (encoded.n <= BH_ID_MAX && fits_alphabet(kind, encoded))
-        return bh_id_stored(kind, encoded);
+    if (bh_id_stored(kind, encoded) == BH_ID_PLAIN)
+        return BH_ID_PLAIN;
     for (size_t i = 0; i < encoded.n; i++) {
         int c = (unsigned char)encoded.p[i];
         if (c == '%') {

@@ -71,23 +71,28 @@ struct bh_slice bh_topic_id(const struct bh_topic *t) {
     return bh_slice(t->name + skip, t->len - skip);
 }
 
-/* After the prefix, the name space of the channel. */
 static struct bh_slice channel_space(enum bh_topic_kind kind) {
-    if (kind == BH_TOPIC_ALL)
-        return BH_SLICE("broadcast");
     return kind == BH_TOPIC_USER ? BH_SLICE("") : name_spaces[kind];
+}
+
+/* What follows the prefix when nothing of the id is encoded. */
+static struct bh_slice plain_channel(const struct bh_topic *t) {
+    if (t->kind == BH_TOPIC_ALL)
+        return BH_SLICE("broadcast");
+    return t->kind == BH_TOPIC_USER ? bh_topic_id(t) : bh_topic_name(t);
 }
 
 size_t bh_topic_to_channel(const struct bh_topic *t, struct bh_slice prefix,
                            char out[BH_CHANNEL_MAX + 1]) {
     char encoded[BH_ID_ENCODED_MAX], *at = out;
-    struct bh_slice id = bh_topic_id(t);
+    struct bh_slice rest = plain_channel(t);
     assert(prefix.n <= 64);
-    if (t->form == BH_ID_WIDE)
-        id = bh_id_encode(id_kinds[t->kind], id, encoded);
     bh_slice_pack(&at, prefix);
-    bh_slice_pack(&at, channel_space(t->kind));
-    bh_slice_pack(&at, id);
+    if (t->form == BH_ID_WIDE) {
+        bh_slice_pack(&at, channel_space(t->kind));
+        rest = bh_id_encode(id_kinds[t->kind], bh_topic_id(t), encoded);
+    }
+    bh_slice_pack(&at, rest);
     *at = '\0';
     return (size_t)(at - out);
 }
@@ -97,7 +102,7 @@ int bh_topic_from_channel(struct bh_slice channel, struct bh_slice prefix, struc
     if (!bh_slice_starts(channel, prefix))
         return BH_EINVAL;
     struct bh_slice rest = after(channel, prefix.n), id;
-    if (bh_slice_eq(rest, channel_space(BH_TOPIC_ALL)))
+    if (bh_slice_eq(rest, BH_SLICE("broadcast")))
         return build_all(out);
     enum bh_topic_kind kind = bh_slice_starts(rest, name_spaces[BH_TOPIC_TENANT])  ? BH_TOPIC_TENANT
                               : bh_slice_starts(rest, name_spaces[BH_TOPIC_TOPIC]) ? BH_TOPIC_TOPIC

@@ -27,7 +27,7 @@ function hooks.on_handshake(req)
     if as == "error" then error "a bug in the policy" end
     if as == "nonsense" then return 7 end
     if as == "typo" then return { user = "42", tennant = "7" } end
-    if as == "bad" then return { user = "a:b" } end
+    if as == "bad" then return { user = "a b" } end
     if as == "slow" then bh.sleep(0.1) end
     if as == "never" then bh.sleep(1000) end
     local id = {

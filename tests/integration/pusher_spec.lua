@@ -126,6 +126,31 @@ local function event(name, channel) return ('{"event":"%s","channel":"%s","data"
 
 -- Specs for any number of workers and instances; `pick(i)` is the daemon of client i.
 local function share_specs(pick)
+    it("keep members and channels apart, whatever the ids", function()
+        local one, two, users = connect(pick(1)), connect(pick(2)), {"tenant:7", "topic:pusher/7/a", "{7}", "a/%3A"}
+        subscribe(one, "presence-ids", users[1])
+        for i = 2, #users do
+            local other = connect(pick(i))
+            subscribe(other, "presence-ids", users[i])
+            assert.are.equal(member("added", "presence-ids", users[i]), one:recv())
+            other:drop()
+            assert.are.equal(member("removed", "presence-ids", users[i]), one:recv())
+        end
+        subscribe(two, "a")
+        for _, name in ipairs {"tenant:7", "%61", "a%00", "{a}", "../a", "topic:pusher/7/a"} do
+            local body = ('{"name":"x","channel":"%s","data":"1"}'):format(name)
+            assert.are.equal(400, api(pick(1), "POST", "/apps/7/events", body).status)
+            for _, kind in ipairs {"user", "tenant", "topic"} do
+                local batch = ('[{"%s":"%s","data":1}]'):format(kind, name)
+                pick(1):request("POST", "/api/publish", {body = batch, headers = {Authorization = "Bearer api-key"}})
+            end
+        end
+        hears_nothing(one)
+        hears_nothing(two)
+        one:drop()
+        two:drop()
+    end)
+
     it("trigger events for all but one", function()
         local clients = {}
         for i = 1, 12 do

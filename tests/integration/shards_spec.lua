@@ -32,9 +32,10 @@ local function node_of(topic)
 end
 
 -- A user whose topic is on this node.
-local function user_on(node)
+local function user_on(node, prefix)
     for i = 1, 1000 do
-        if node_of("user:u" .. i) == node then return "u" .. i end
+        local user = (prefix or "u") .. i
+        if node_of("user:" .. user) == node then return user end
     end
 end
 
@@ -63,6 +64,18 @@ describe("several Redis", function()
         redis.stop_all()
     end)
     after_each(ws.drop_all)
+
+    it("share topics by their names, not by how channels encode them", function()
+        for _, node in ipairs(nodes) do
+            local user = user_on(node, "us:{%}/")
+            local client = ws.connect(a.port, "/ws?user=" .. user:gsub("%%", "%%25"))
+            local channel = "notification:" .. user:gsub("us:{%%}/", "us%%3A%%7B%%25%%7D%%2F")
+            assert.are.equal(1, node:call("PUBLISH", channel, "by Redis"), channel)
+            check.next(client, "by Redis")
+            b:publish("users/" .. user:gsub("%W", function(c) return ("%%%02X"):format(c:byte()) end), "by the API")
+            check.next(client, "by the API")
+        end
+    end)
 
     it("share the topics as documented", function()
         for i, node in ipairs(nodes) do

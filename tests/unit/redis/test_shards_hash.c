@@ -27,6 +27,8 @@ static const struct {
     {"user:0b9e6f3c-5d1a-4c3e-9a58-1f2e3d4c5b6a",
      {0x486e1dd41717d0c4, 0x29068410db3f1c1d, 0x492bfbb8ef75f3fd},
      2},
+    {"user:us-east-1:0a1b", {0x52b67893d7855569, 0x11773938203a6699, 0xc3328ebde7cd443a}, 2},
+    {"tenant:a/b", {0x6696f69ccf60c09a, 0xb570cad4d3bafe9b, 0x002d383dee8ac36c}, 1},
     {"tenant:7", {0xfb02be084ac8b0de, 0xaa6f70ff022109fe, 0xb1b5d0e1f8aee0cb}, 0},
     {"tenant:acme.example", {0x413dc5fa0bee6f52, 0x51241256481eefbc, 0xfe27a9e22e806809}, 2},
     {"topic:news", {0x02a4a18c991776e3, 0x890d5c832493084b, 0x318fb39b274ce96c}, 1},

@@ -1,4 +1,5 @@
-/* test_bind_services.c - bh.redis, bh.hub, bh.tracker, bh.config, bh.log, and time. */
+/* test_bind_services.c - bh.redis, bh.hub, bh.tracker, bh.id, bh.channel, bh.config, bh.log, and
+ * time. */
 #include "script_cmocka.h"
 
 #include "bellhop/base/log.h"
@@ -168,6 +169,42 @@ static void test_hub(void **state) {
     client_free(&b);
 }
 
+static void test_ids(void **state) {
+    LUA_OK(*state,
+           "local check = bh.id.check\n"
+           "eq(check('user', 42), '42') eq(check('tenant', 'a/b'), 'a/b') eq(check('topic', 'x'), "
+           "'x')\n"
+           "for _, id in ipairs { 'auth0|5f7c', 'us-east-1:0a1b', 'did:plc:x', '\\u{43f}' } do\n"
+           "  for _, kind in ipairs { 'user', 'tenant', 'topic' } do eq(check(kind, id), id) end\n"
+           "end\n"
+           "for _, bad in ipairs { '', 'a b', '\\u{a0}', '\\u{202e}', '\\xff', 'broadcast', 1.5, "
+           "{}, true,\n"
+           "                      ('x'):rep(129) } do\n"
+           "  local id, why = check('user', bad) eq(id, nil) eq(type(why), 'string')\n"
+           "end\n"
+           "eq(check('user', nil), nil) eq(check('user'), nil)\n"
+           "eq(check('tenant', 'broadcast'), 'broadcast')\n"
+           "throws('invalid option', check, 'room', 'x')\n");
+}
+
+static void test_channels(void **state) {
+    LUA_OK(
+        *state,
+        "local channel = bh.channel\n"
+        "eq(channel { user = 42 }, 'notification:42')\n"
+        "eq(channel { user = 'tenant:7' }, 'notification:tenant%3A7')\n"
+        "eq(channel { tenant = 'a/{b}' }, 'notification:tenant:a%2F%7Bb%7D')\n"
+        "eq(channel { topic = 'a/b%' }, 'notification:topic:a/b%25')\n"
+        "eq(channel { all = true }, 'notification:broadcast')\n"
+        "local name, why = channel { user = 'a b' } eq(name, nil) assert(why:find 'white space')\n"
+        "throws('is missing', channel, {}) throws('more than one', channel, { user = 1, topic = 2 "
+        "})\n"
+        "throws('unknown option \"usr\"', channel, { usr = 1 }) throws('must be true', channel, { "
+        "all = 1 })\n"
+        "throws('string or an integer', channel, { user = {} }) throws('table expected', channel, "
+        "'x')\n");
+}
+
 static void test_tracker(void **state) {
     struct env *env = *state;
     struct client a;
@@ -237,6 +274,8 @@ int main(void) {
         SCRIPT_TEST(test_hub),
         SCRIPT_TEST(test_hub_topics),
         SCRIPT_TEST(test_tracker),
+        SCRIPT_TEST(test_ids),
+        SCRIPT_TEST(test_channels),
         SCRIPT_TEST(test_config),
         SCRIPT_TEST(test_config_absent),
         SCRIPT_TEST(test_log),
