@@ -91,51 +91,55 @@ static uint32_t code_point(const char *p, size_t n) {
 
 static bool is_clean_utf8(struct bh_slice s) {
     while (s.n) {
-        size_t n = bh_utf8_sequence(s);
-        if (n == 0 || is_forbidden(code_point(s.p, n)))
+        bool letter = is(*s.p, EVERY);
+        size_t n = letter ? 1 : bh_utf8_sequence(s);
+        if (n == 0 || (!letter && is_forbidden(code_point(s.p, n))))
             return false;
         s = bh_slice(s.p + n, s.n - n);
     }
     return true;
 }
 
-static bool fits_alphabet(enum bh_id_kind kind, struct bh_slice id) {
-    for (size_t i = 0; i < id.n; i++)
-        if (!is(id.p[i], rules[kind].alphabet))
-            return false;
-    return true;
+static bool is_broadcast(enum bh_id_kind kind, struct bh_slice id) {
+    return kind == BH_ID_USER && bh_slice_eq(id, BH_SLICE("broadcast"));
 }
 
-static enum bh_id_form form_of(enum bh_id_kind kind, struct bh_slice id, bool wide,
-                               const char **why) {
-    *why = "an id must not be empty";
+/* Each publish comes here, so the loop has one exit. */
+bool bh_id_is_plain(enum bh_id_kind kind, struct bh_slice id) {
+    unsigned char common = rules[kind].alphabet;
+    if (id.n == 0 || id.n > BH_ID_MAX)
+        return false;
+    for (const char *p = id.p, *end = p + id.n; p < end; p++)
+        common &= classes[(unsigned char)*p];
+    return common && !is_broadcast(kind, id);
+}
+
+/* Of an id that is not plain; NULL: it is wide. */
+static const char *fault_of(enum bh_id_kind kind, struct bh_slice id, bool wide) {
     if (id.n == 0)
-        return BH_ID_INVALID;
-    *why = "an id must not be longer than 128 bytes";
+        return "an id must not be empty";
     if (id.n > BH_ID_MAX)
-        return BH_ID_INVALID;
-    if (!fits_alphabet(kind, id)) {
-        wide = wide && rules[kind].wide;
-        *why = wide ? rules[kind].wide : rules[kind].plain;
-        return wide && is_clean_utf8(id) ? BH_ID_WIDE : BH_ID_INVALID;
-    }
-    *why = "\"broadcast\" is reserved; choose another user id";
-    if (kind == BH_ID_USER && bh_slice_eq(id, BH_SLICE("broadcast")))
-        return BH_ID_INVALID;
-    return BH_ID_PLAIN;
+        return "an id must not be longer than 128 bytes";
+    if (is_broadcast(kind, id))
+        return "\"broadcast\" is reserved; choose another user id";
+    if (!wide || !rules[kind].wide)
+        return rules[kind].plain;
+    return is_clean_utf8(id) ? NULL : rules[kind].wide;
 }
 
 enum bh_id_form bh_id_given(enum bh_id_kind kind, struct bh_slice id, const char **why) {
-    const char *reason;
-    enum bh_id_form form = form_of(kind, id, accepts_wide, &reason);
-    if (why && form == BH_ID_INVALID)
-        *why = reason;
-    return form;
+    if (bh_id_is_plain(kind, id))
+        return BH_ID_PLAIN;
+    const char *fault = fault_of(kind, id, accepts_wide);
+    if (why && fault)
+        *why = fault;
+    return fault ? BH_ID_INVALID : BH_ID_WIDE;
 }
 
 enum bh_id_form bh_id_stored(enum bh_id_kind kind, struct bh_slice id) {
-    const char *ignored;
-    return form_of(kind, id, true, &ignored);
+    if (bh_id_is_plain(kind, id))
+        return BH_ID_PLAIN;
+    return fault_of(kind, id, true) ? BH_ID_INVALID : BH_ID_WIDE;
 }
 
 int bh_id_check(enum bh_id_kind kind, struct bh_slice id, const char **why) {
@@ -184,7 +188,7 @@ enum bh_id_form bh_id_decode(enum bh_id_kind kind, struct bh_slice encoded, char
                              struct bh_slice *id) {
     size_t n = 0;
     *id = encoded;
-    if (bh_id_stored(kind, encoded) == BH_ID_PLAIN)
+    if (bh_id_is_plain(kind, encoded))
         return BH_ID_PLAIN;
     for (size_t i = 0; i < encoded.n; i++) {
         int c = (unsigned char)encoded.p[i];

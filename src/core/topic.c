@@ -71,43 +71,55 @@ struct bh_slice bh_topic_id(const struct bh_topic *t) {
     return bh_slice(t->name + skip, t->len - skip);
 }
 
-static struct bh_slice channel_space(enum bh_topic_kind kind) {
-    return kind == BH_TOPIC_USER ? BH_SLICE("") : name_spaces[kind];
-}
-
-/* What follows the prefix when nothing of the id is encoded. */
-static struct bh_slice plain_channel(const struct bh_topic *t) {
-    if (t->kind == BH_TOPIC_ALL)
-        return BH_SLICE("broadcast");
-    return t->kind == BH_TOPIC_USER ? bh_topic_id(t) : bh_topic_name(t);
-}
-
-size_t bh_topic_to_channel(const struct bh_topic *t, struct bh_slice prefix,
-                           char out[BH_CHANNEL_MAX + 1]) {
+/* The channel of an id that is not plain: kept apart, so that the others need no room for it. */
+static size_t to_encoded_channel(const struct bh_topic *t, struct bh_slice prefix, char *out) {
     char encoded[BH_ID_ENCODED_MAX], *at = out;
-    struct bh_slice rest = plain_channel(t);
-    assert(prefix.n <= 64);
     bh_slice_pack(&at, prefix);
-    if (t->form == BH_ID_WIDE) {
-        bh_slice_pack(&at, channel_space(t->kind));
-        rest = bh_id_encode(id_kinds[t->kind], bh_topic_id(t), encoded);
-    }
-    bh_slice_pack(&at, rest);
+    if (t->kind != BH_TOPIC_USER)
+        bh_slice_pack(&at, name_spaces[t->kind]);
+    bh_slice_pack(&at, bh_id_encode(id_kinds[t->kind], bh_topic_id(t), encoded));
     *at = '\0';
     return (size_t)(at - out);
 }
 
-int bh_topic_from_channel(struct bh_slice channel, struct bh_slice prefix, struct bh_topic *out) {
+size_t bh_topic_to_channel(const struct bh_topic *t, struct bh_slice prefix,
+                           char out[BH_CHANNEL_MAX + 1]) {
+    assert(prefix.n <= 64);
+    if (t->form == BH_ID_WIDE)
+        return to_encoded_channel(t, prefix, out);
+    struct bh_slice rest = bh_topic_name(t);
+    if (t->kind == BH_TOPIC_USER)
+        rest = bh_topic_id(t);
+    else if (t->kind == BH_TOPIC_ALL)
+        rest = BH_SLICE("broadcast");
+    if (prefix.n)
+        memcpy(out, prefix.p, prefix.n);
+    memcpy(out + prefix.n, rest.p, rest.n);
+    out[prefix.n + rest.n] = '\0';
+    return prefix.n + rest.n;
+}
+
+static int from_encoded(enum bh_topic_kind kind, struct bh_slice encoded, struct bh_topic *out) {
     char decoded[BH_ID_MAX];
+    struct bh_slice id;
+    enum bh_id_form form = bh_id_decode(id_kinds[kind], encoded, decoded, &id);
+    return build(kind, form, id, out);
+}
+
+int bh_topic_from_channel(struct bh_slice channel, struct bh_slice prefix, struct bh_topic *out) {
     if (!bh_slice_starts(channel, prefix))
         return BH_EINVAL;
-    struct bh_slice rest = after(channel, prefix.n), id;
+    struct bh_slice rest = after(channel, prefix.n);
     if (bh_slice_eq(rest, BH_SLICE("broadcast")))
         return build_all(out);
-    enum bh_topic_kind kind = bh_slice_starts(rest, name_spaces[BH_TOPIC_TENANT])  ? BH_TOPIC_TENANT
-                              : bh_slice_starts(rest, name_spaces[BH_TOPIC_TOPIC]) ? BH_TOPIC_TOPIC
-                                                                                   : BH_TOPIC_USER;
-    rest = after(rest, channel_space(kind).n);
-    enum bh_id_form form = bh_id_decode(id_kinds[kind], rest, decoded, &id);
-    return build(kind, form, id, out);
+    enum bh_topic_kind kind = BH_TOPIC_USER;
+    if (bh_slice_starts(rest, name_spaces[BH_TOPIC_TENANT]))
+        kind = BH_TOPIC_TENANT;
+    else if (bh_slice_starts(rest, name_spaces[BH_TOPIC_TOPIC]))
+        kind = BH_TOPIC_TOPIC;
+    if (kind != BH_TOPIC_USER)
+        rest = after(rest, name_spaces[kind].n);
+    if (bh_id_is_plain(id_kinds[kind], rest))
+        return build(kind, BH_ID_PLAIN, rest, out);
+    return from_encoded(kind, rest, out);
 }

@@ -38,6 +38,8 @@ enum bh_id_form { BH_ID_INVALID, BH_ID_PLAIN, BH_ID_WIDE };
  * threads. */
 void bh_ids_set_wide(bool wide);
 
+/* Whether the id is PLAIN. */
+bool bh_id_is_plain(enum bh_id_kind kind, struct bh_slice id);
 /* The form of an id that a client, a script or a publisher gives; when INVALID, *why (if not NULL)
  * is a sentence for the caller. */
 enum bh_id_form bh_id_given(enum bh_id_kind kind, struct bh_slice id, const char **why);
