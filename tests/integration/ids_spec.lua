@@ -24,7 +24,7 @@ local function quote(text) return '"' .. text:gsub('["\\]', "\\%0") .. '"' end
 local IDS = {
     "42", "9223372036854775807", "auth0|5f7c", "us-east-1:0a1b", "a+b@x.org", "did:plc:x", "пользователь",
     "100%", "%3A", "{42}", "a/b", 'quote"back\\slash', "github|o'neil", "urn:uuid:f81d4fae", "<b>&amp;", "0",
-    "日本語", ("é"):rep(63),
+    "日本語", ("é"):rep(63), ("%"):rep(127),
 }
 
 -- Ids that would name the channels below, if they were put together without encoding.
