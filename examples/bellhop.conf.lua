@@ -181,12 +181,12 @@ return {
     auth = {
         jwt = {
             algorithms = { "HS256" }, -- which are accepted: HS, RS and ES with 256, 384 and 512, PS256, EdDSA
-            secret = "", -- for HS*: at least as long as the hash, 32 bytes for HS256
+            secret = "", -- for HS*: at least as long as the hash: 32 bytes for HS256, 48 for HS384, 64 for HS512
             public_key = "", -- for all but HS*: the PEM text, or the path of its file
             jwks = "", -- the path of a JSON Web Key Set, beside or instead of these; read again when it changes
             issuer = "", -- required `iss`; "": not checked
             audience = "", -- required `aud`; "": not checked
-            leeway = 0, -- for exp, nbf and iat, in whole seconds
+            leeway = 5, -- seconds that exp, nbf and iat may be off, because clocks differ
             cookie = "token", -- the cookie that may carry the token, since browsers cannot set headers
             user_claim = "sub",
             tenant_claim = "tenant",

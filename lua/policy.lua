@@ -17,6 +17,7 @@ end
 local cookie_name = setting("cookie", "token")
 local user_claim = setting("user_claim", "sub")
 local tenant_claim = setting("tenant_claim", "tenant")
+local leeway = setting("leeway", 0)
 local dev = bh.config("dev") == true
 
 local jwks = setting("jwks")
@@ -37,7 +38,7 @@ local function make_verifiers()
             jwks = key_set,
             issuer = setting("issuer"),
             audience = setting("audience"),
-            leeway = setting("leeway"),
+            leeway = leeway,
         }
     end
     local function add_key(algs, name)
@@ -109,6 +110,12 @@ local function topics_claim(claims)
     return list
 end
 
+-- The connection ends with its token. One that only the leeway admits ends with the leeway.
+local function expiry(exp)
+    if exp and exp <= os.time() then return exp + leeway end
+    return exp
+end
+
 local function identity_from(claims)
     local user, bad_user = id_claim(claims, user_claim, "user")
     local tenant, bad_tenant = id_claim(claims, tenant_claim, "tenant")
@@ -116,7 +123,7 @@ local function identity_from(claims)
     local bad = bad_user or bad_tenant or bad_topics
     if bad then return nil, bad end
     if not user then return nil, ("the token has no claim `%s` for the user"):format(user_claim) end
-    return { user = user, tenant = tenant, topics = topics, expires = claims.exp }
+    return { user = user, tenant = tenant, topics = topics, expires = expiry(claims.exp) }
 end
 
 -- Development mode only: the query names the user.

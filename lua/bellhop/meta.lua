@@ -166,7 +166,7 @@ local bh = {}
 ---@field user? bellhop.Id The connection gets what is published to this user. [An id](ids.md), not `broadcast`. Omit it for none; `""` is an error.
 ---@field tenant? bellhop.Id The connection gets what is published to this tenant.
 ---@field device? bellhop.Id Up to 128 bytes, for scripts only.
----@field expires? number When the identity expires, in Unix seconds (such as the `exp` of a token): see `on_expire`.
+---@field expires? number When the identity expires, in Unix seconds (such as the `exp` of a token), rounded up: see `on_expire`.
 ---@field topics? bellhop.Id[] Topics to join, at most 256. `on_subscribe` runs for each.
 ---@field tags? table<string, bellhop.Scalar> For [filters](publish.md#publish): at most 32, of up to 256 bytes each. Numbers and booleans become text.
 ---@field headers? table<string, string|string[]> Further headers of the handshake's answer, at most 32. A list sends a header several times.
@@ -994,8 +994,11 @@ function bh.crypto.unbase64url(text) end
 -- ```
 --
 -- - The algorithms are HS, RS and ES with 256, 384 and 512, PS256 and EdDSA (Ed25519). `"none"` is not supported.
--- - A secret is used for HS* only and must be at least as long as the hash. A public key (PEM: RSA of 2048 to 8192 bits, EC or
---   Ed25519) is used for all others. To accept both kinds, use a key set, where each key names its algorithm.
+-- - A secret is used for HS* only and must be at least as long as the hash: 32 bytes for HS256, 48 for HS384, 64 for HS512
+--   (RFC 7518, section 3.2). A shorter one raises an error. A public key (PEM: RSA of 2048 to 8192 bits, EC or Ed25519) is used
+--   for all others. To accept both kinds, use a key set, where each key names its algorithm.
+-- - `exp`, `nbf` and `iat` are in Unix seconds, with or without a fraction, and are compared in milliseconds. A time in
+--   milliseconds, 10^12 or more, is refused.
 -- - In a key set, the token's `kid` selects the key. The file is checked once a second and read again when it has changed. A
 --   missing or invalid file raises an error at the first use; later the previous keys are kept, and the error is logged.
 
@@ -1008,12 +1011,12 @@ bh.jwt = {}
 ---@field jwks? string The path of a JSON Web Key Set, instead of `key`.
 ---@field issuer? string The required `iss`.
 ---@field audience? string The required `aud`, or one of them.
----@field leeway? number Tolerance for `exp`, `nbf` and `iat` in seconds, at most a day.
+---@field leeway? number Tolerance for `exp`, `nbf` and `iat` in seconds, at most a day; 0 unless given.
 ---@field require_exp? boolean Refuse tokens without `exp`.
 
 ---@class bellhop.JwtSign
 ---@field alg "HS256"|"HS384"|"HS512"
----@field key string The secret.
+---@field key string The secret, at least as long as the hash.
 
 ---Checks the signature, `exp`, `nbf`, `iat`, and what the options require. An invalid token is `nil, why`; invalid options
 ---raise an error.

@@ -16,7 +16,8 @@ local core = require "bellhop.test.core"
 local redis_server = require "bellhop.test.redis"
 
 ---@class bellhop.test
-local test = { now = core.now, secret = ("k"):rep(32), encode = core.encode, decode = core.decode }
+-- The secret is long enough for HS512.
+local test = { now = core.now, secret = ("k"):rep(64), encode = core.encode, decode = core.decode }
 
 -- --- clients ---
 

@@ -246,7 +246,8 @@ const struct bh_config_key bh_config_keys[] = {
     {"auth.jwt.algorithms", STRINGS, AT(jwt_algorithms), 0, 0, "[\"HS256\"]", NULL,
      "Accepted algorithms: HS, RS and ES with 256, 384 and 512, PS256, EdDSA."},
     {"auth.jwt.secret", STRING, AT(jwt_secret), 0, 0, "\"\"", NULL,
-     "The key of HS*, at least as long as the hash (32 bytes for HS256)."},
+     "The key of HS*, at least as long as the hash: 32 bytes for HS256, 48 for HS384, 64 for "
+     "HS512."},
     {"auth.jwt.public_key", STRING, AT(jwt_public_key), 0, 0, "\"\"", NULL,
      "The public key of RS*, PS*, ES* and EdDSA: PEM text, or the path of a PEM file."},
     {"auth.jwt.jwks", STRING, AT(jwt_jwks), 0, 0, "\"\"", NULL,
@@ -256,8 +257,8 @@ const struct bh_config_key bh_config_keys[] = {
      "The required `iss`; empty: not checked."},
     {"auth.jwt.audience", STRING, AT(jwt_audience), 0, 0, "\"\"", NULL,
      "The required `aud`; empty: not checked."},
-    {"auth.jwt.leeway", COUNT, AT(jwt_leeway), 0, 3600, "0", NULL,
-     "Clock difference allowed for `exp`, `nbf` and `iat`, in whole seconds."},
+    {"auth.jwt.leeway", SECONDS, AT(jwt_leeway), 0, 3600, "5", NULL,
+     "Clock difference allowed for `exp`, `nbf` and `iat`."},
     {"auth.jwt.cookie", STRING, AT(jwt_cookie), 0, 0, "\"token\"", NULL,
      "Name of the cookie that may carry the token, because browsers cannot set headers on a "
      "WebSocket."},

@@ -61,6 +61,20 @@ static BIGNUM *number_member(struct bh_json_value jwk, const char *name) {
     return number;
 }
 
+/* The algorithms that the key's `alg` allows. */
+static unsigned algs_named(struct bh_json_value jwk) {
+    struct bh_json_value alg;
+    if (!bh_json_member(jwk, BH_SLICE("alg"), &alg))
+        return ~0u;
+    if (alg.type != BH_JSON_STRING)
+        return 0;
+    struct bh_bytes name = {0};
+    bh_json_string(alg, &name);
+    unsigned id = bh_jwt_alg_from_name(bh_bytes_slice(&name));
+    bh_bytes_free(&name);
+    return id;
+}
+
 /* --- types of keys: each reader returns the key, or NULL and a reason --- */
 
 static EVP_PKEY *public_from(const char *type, OSSL_PARAM_BLD *build) {
@@ -135,8 +149,8 @@ static struct bh_jwt_key *read_ec(struct bh_json_value jwk, const char **why) {
     EVP_PKEY *pkey = NULL;
     *why = "an EC key's x or y is missing, malformed, or not on its curve";
     bh_bytes_addc(&point, 4); /* uncompressed: both coordinates follow */
-    if (bytes_member(jwk, "x", &point) && point.len == 1 + alg->half &&
-        bytes_member(jwk, "y", &point) && point.len == 1 + 2 * alg->half)
+    if (bytes_member(jwk, "x", &point) && point.len == 1 + alg->bytes &&
+        bytes_member(jwk, "y", &point) && point.len == 1 + 2 * alg->bytes)
         pkey = public_from_point(alg->curve, bh_bytes_slice(&point));
     bh_bytes_free(&point);
     return key_from(pkey, why);
@@ -164,7 +178,12 @@ static struct bh_jwt_key *read_oct(struct bh_json_value jwk, const char **why) {
         key = bh_jwt_key_secret(bh_bytes_slice(&k));
     OPENSSL_cleanse(k.p, k.len);
     bh_bytes_free(&k);
-    return key;
+    unsigned wanted = algs_named(jwk) & BH_JWT_HS_ALGS;
+    if (!key || !wanted || (bh_jwt_key_algs(key) & wanted))
+        return key;
+    *why = "an oct key is shorter than the hash: HS256 needs 32 bytes, HS384 48, HS512 64";
+    bh_jwt_key_free(key);
+    return NULL;
 }
 
 /* --- one key --- */
@@ -181,20 +200,6 @@ static bool is_for_verifying(struct bh_json_value jwk) {
             if (bh_jwt_string_equals(op, BH_SLICE("verify")))
                 return true;
     return false;
-}
-
-/* The algorithms that the key's `alg` allows. */
-static unsigned algs_named(struct bh_json_value jwk) {
-    struct bh_json_value alg;
-    if (!bh_json_member(jwk, BH_SLICE("alg"), &alg))
-        return ~0u;
-    if (alg.type != BH_JSON_STRING)
-        return 0;
-    struct bh_bytes name = {0};
-    bh_json_string(alg, &name);
-    unsigned id = bh_jwt_alg_from_name(bh_bytes_slice(&name));
-    bh_bytes_free(&name);
-    return id;
 }
 
 static struct bh_jwt_key *read_type(struct bh_json_value jwk, const char **why) {

@@ -17,12 +17,16 @@
 /* Anyone can send a token, so a token must not cost a signature check for every key of a set. */
 #define TRIES_MAX 8
 
+/* The year 33658. In milliseconds it is the year 2001, and issuers that write these are common. */
+#define SECONDS_MAX 1e12
+
 /* --- claims --- */
 
-/* A NumericDate: absent, a finite number, or invalid. */
-enum date { DATE_NONE, DATE_GOOD, DATE_BAD };
+/* A NumericDate: absent, a time, not a finite number, or too large for seconds. */
+enum date { DATE_NONE, DATE_GOOD, DATE_BAD, DATE_HUGE };
 
-static enum date read_date(struct bh_json_value claims, const char *name, double *out) {
+/* The claim has seconds, which may have a fraction (RFC 7519 section 2). */
+static enum date read_date(struct bh_json_value claims, const char *name, double *ms) {
     struct bh_json_value value;
     if (!bh_json_member(claims, bh_slice_cstr(name), &value))
         return DATE_NONE;
@@ -31,8 +35,11 @@ static enum date read_date(struct bh_json_value claims, const char *name, double
         return DATE_BAD;
     memcpy(text, value.raw.p, value.raw.n);
     text[value.raw.n] = '\0';
-    *out = strtod(text, NULL);
-    return isfinite(*out) ? DATE_GOOD : DATE_BAD;
+    double seconds = strtod(text, NULL);
+    if (!isfinite(seconds))
+        return DATE_BAD;
+    *ms = seconds * 1000;
+    return seconds < SECONDS_MAX ? DATE_GOOD : DATE_HUGE;
 }
 
 static const char *issuer_error(struct bh_json_value claims, const char *issuer) {
@@ -62,19 +69,24 @@ static const char *audience_error(struct bh_json_value claims, const char *audie
     return meant ? NULL : "the token is for another audience";
 }
 
-/* Expiry is checked last, so BH_ETIMEDOUT means that nothing else is wrong. */
+/* Expiry is checked last, so BH_ETIMEDOUT means that nothing else is wrong. The clock here has no
+ * fractions of a millisecond, so those of nbf and iat are cut off: they may be of this one. */
 static int check_times(struct bh_json_value claims, const struct bh_jwt_rules *rules,
                        const char **why) {
-    double exp = 0, nbf = 0, iat = 0, now = (double)rules->now_s, leeway = (double)rules->leeway_s;
+    double exp = 0, nbf = 0, iat = 0, now = (double)rules->now_ms;
+    double leeway = (double)rules->leeway_ms;
     enum date has_exp = read_date(claims, "exp", &exp), has_nbf = read_date(claims, "nbf", &nbf),
               has_iat = read_date(claims, "iat", &iat);
     if (has_exp == DATE_BAD || has_nbf == DATE_BAD || has_iat == DATE_BAD)
         *why = "one of the claims exp, nbf, iat is not a number";
+    else if (has_exp == DATE_HUGE || has_nbf == DATE_HUGE || has_iat == DATE_HUGE)
+        *why = "one of the claims exp, nbf, iat is too large: they are in Unix seconds, not in "
+               "milliseconds";
     else if (rules->require_exp && has_exp == DATE_NONE)
         *why = "the token has no exp claim, which is required";
-    else if (has_nbf && nbf > now + leeway)
+    else if (has_nbf && floor(nbf) > now + leeway)
         *why = "the token is not valid yet";
-    else if (has_iat && iat > now + leeway)
+    else if (has_iat && floor(iat) > now + leeway)
         *why = "the token was issued in the future";
     if (*why)
         return BH_EDENIED;

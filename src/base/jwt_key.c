@@ -15,6 +15,7 @@
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
+#include <stdio.h>
 
 #define RSA_BITS_MIN 2048
 #define RSA_BITS_MAX 8192 /* the time to verify grows with the square */
@@ -22,9 +23,9 @@
 #define RSA_ALGS     (BH_JWT_RS256 | BH_JWT_RS384 | BH_JWT_RS512 | BH_JWT_PS256)
 
 static const struct bh_jwt_algorithm algorithms[] = {
-    {BH_JWT_HS256, "HS256", "sha256", NULL, 0},
-    {BH_JWT_HS384, "HS384", "sha384", NULL, 0},
-    {BH_JWT_HS512, "HS512", "sha512", NULL, 0},
+    {BH_JWT_HS256, "HS256", "sha256", NULL, 32},
+    {BH_JWT_HS384, "HS384", "sha384", NULL, 48},
+    {BH_JWT_HS512, "HS512", "sha512", NULL, 64},
     {BH_JWT_RS256, "RS256", "sha256", NULL, 0},
     {BH_JWT_RS384, "RS384", "sha384", NULL, 0},
     {BH_JWT_RS512, "RS512", "sha512", NULL, 0},
@@ -59,9 +60,30 @@ struct bh_jwt_key {
     EVP_PKEY *public;
 };
 
+static unsigned algs_of_secret(size_t n) {
+    unsigned algs = 0;
+    for (size_t i = 0; i < ALGORITHM_COUNT; i++)
+        if (n >= algorithms[i].bytes)
+            algs |= algorithms[i].id;
+    return algs & BH_JWT_HS_ALGS;
+}
+
+int bh_jwt_secret_check(size_t secret_len, unsigned algs, char why[BH_JWT_WHY_MAX]) {
+    algs &= BH_JWT_HS_ALGS & ~algs_of_secret(secret_len);
+    if (!algs)
+        return 0;
+    size_t i = ALGORITHM_COUNT - 1; /* the one that needs most is the last */
+    while (!(algorithms[i].id & algs))
+        i--;
+    snprintf(why, BH_JWT_WHY_MAX,
+             "the secret has %zu bytes; %s needs at least %zu (RFC 7518, section 3.2)", secret_len,
+             algorithms[i].name, algorithms[i].bytes);
+    return BH_EINVAL;
+}
+
 struct bh_jwt_key *bh_jwt_key_secret(struct bh_slice secret) {
     struct bh_jwt_key *key = bh_calloc(1, sizeof *key);
-    key->algs = secret.n ? BH_JWT_HS_ALGS : 0; /* anyone can sign with the empty secret */
+    key->algs = algs_of_secret(secret.n);
     key->secret = bh_strndup(secret.p, secret.n);
     key->secret_len = secret.n;
     return key;
@@ -194,7 +216,7 @@ static bool verify_public(const struct bh_jwt_algorithm *alg, EVP_PKEY *pkey, st
                           struct bh_slice signature) {
     unsigned char *der = NULL;
     if (alg->curve) {
-        int n = der_from_halves(signature, alg->half, &der);
+        int n = der_from_halves(signature, alg->bytes, &der);
         if (n < 0)
             return false;
         signature = bh_slice(der, (size_t)n);

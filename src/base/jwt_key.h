@@ -17,7 +17,8 @@ struct bh_jwt_algorithm {
     const char *name;
     const char *digest; /* NULL: the algorithm has its own */
     const char *curve;  /* OpenSSL's name; ES only */
-    size_t half;        /* bytes of r and of s, or of a coordinate; ES only */
+    /* HS: the least bytes of a secret. ES: the bytes of r and of s, or of a coordinate. Else 0. */
+    size_t bytes;
 };
 
 /* By a single bit of enum bh_jwt_alg; NULL for anything else. */

@@ -28,7 +28,11 @@ static int core_decode(lua_State *L) {
 static int core_jwt(lua_State *L) {
     struct bh_bytes out = {0};
     struct bh_slice claims = bh_spec_check_slice(L, 1);
-    struct bh_jwt_key *key = bh_jwt_key_secret(bh_spec_check_slice(L, 2));
+    struct bh_slice secret = bh_spec_check_slice(L, 2);
+    char why[BH_JWT_WHY_MAX];
+    if (bh_jwt_secret_check(secret.n, BH_JWT_HS256, why))
+        return luaL_error(L, "cannot sign: %s", why);
+    struct bh_jwt_key *key = bh_jwt_key_secret(secret);
     int error = bh_jwt_sign(BH_JWT_HS256, key, claims, &out);
     bh_jwt_key_free(key);
     lua_pushlstring(L, out.p, out.len);

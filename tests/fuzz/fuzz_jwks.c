@@ -5,7 +5,7 @@
 #include "fuzz.h"
 
 static void verify(struct bh_slice token, const struct bh_jwks *set) {
-    struct bh_jwt_rules rules = {.algs = ~0u, .keys = set, .now_s = 1700000000};
+    struct bh_jwt_rules rules = {.algs = ~0u, .keys = set, .now_ms = 1700000000000};
     struct bh_bytes claims = {0};
     const char *why = NULL;
     char *copy = fuzz_exact(token);

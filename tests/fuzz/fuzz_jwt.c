@@ -8,7 +8,9 @@
 #include "fuzz.h"
 
 #define EVERY_ALG 0x1ff
-#define HS_ALGS   (BH_JWT_HS256 | BH_JWT_HS384 | BH_JWT_HS512)
+/* Long enough for HS512. */
+#define SECRET  "the secret of the fuzz target, as long as the hash of HS512: 64 bytes"
+#define HS_ALGS (BH_JWT_HS256 | BH_JWT_HS384 | BH_JWT_HS512)
 
 enum mode { AS_IT_COMES, SIGNED, WITH_SIGNATURE, PEM };
 
@@ -48,7 +50,7 @@ struct plan {
 static const struct bh_jwt_key *key_of(size_t index) {
     static struct bh_jwt_key *keys[1 + COUNT(pems)];
     if (!keys[0])
-        keys[0] = bh_jwt_key_secret(BH_SLICE("the secret of the fuzz target"));
+        keys[0] = bh_jwt_key_secret(BH_SLICE(SECRET));
     if (!keys[index])
         CHECK(bh_jwt_key_pem(bh_slice_cstr(pems[index - 1]), &keys[index], NULL) == 0);
     return keys[index];
@@ -65,8 +67,8 @@ static struct plan make_plan(struct bh_slice *in) {
                   .issuer = wishes & 2 ? "issuer" : NULL,
                   .audience = wishes & 4 ? "audience" : NULL,
                   .require_exp = wishes & 8,
-                  .leeway_s = wishes & 16 ? 60 : 0,
-                  .now_s = 1700000000},
+                  .leeway_ms = wishes & 16 ? 60000 : 0,
+                  .now_ms = 1700000000000},
     };
 }
 
@@ -85,7 +87,7 @@ static bool text_is(struct bh_json_value object, struct bh_slice name, const cha
     return same;
 }
 
-/* The number of a member that may be missing. */
+/* A time in milliseconds, of a member that may be missing. */
 static double time_of(struct bh_json_value object, struct bh_slice name, double missing) {
     struct bh_json_value value;
     if (!bh_json_member(object, name, &value))
@@ -94,13 +96,15 @@ static double time_of(struct bh_json_value object, struct bh_slice name, double 
     char *text = strndup(value.raw.p, value.raw.n);
     double number = strtod(text, NULL);
     free(text);
-    return number;
+    return number * 1000;
 }
 
 static void check_claims(struct bh_json_value claims, const struct bh_jwt_rules *rules) {
-    double now = (double)rules->now_s, leeway = (double)rules->leeway_s;
-    CHECK(time_of(claims, BH_SLICE("exp"), rules->require_exp ? 0 : now) + leeway >= now);
-    CHECK(time_of(claims, BH_SLICE("nbf"), now) - leeway <= now);
+    double now = (double)rules->now_ms, leeway = (double)rules->leeway_ms;
+    double exp = time_of(claims, BH_SLICE("exp"), rules->require_exp ? 0 : now);
+    CHECK(exp + leeway >= now && exp < 1e15);
+    CHECK(time_of(claims, BH_SLICE("nbf"), now) - leeway < now + 1);
+    CHECK(time_of(claims, BH_SLICE("iat"), now) - leeway < now + 1);
     CHECK(!rules->issuer || text_is(claims, BH_SLICE("iss"), rules->issuer));
 }
 
@@ -134,8 +138,7 @@ static struct bh_slice make_token(struct bh_slice in, bool with_signature, struc
     if (!with_signature) {
         unsigned char mac[BH_DIGEST_MAX];
         bool wide = memmem(header.p, header.n, "HS512", 5) != NULL;
-        int n = bh_hmac(wide ? "sha512" : "sha256", BH_SLICE("the secret of the fuzz target"),
-                        bh_bytes_slice(token), mac);
+        int n = bh_hmac(wide ? "sha512" : "sha256", BH_SLICE(SECRET), bh_bytes_slice(token), mac);
         CHECK(n > 0);
         bh_bytes_addc(token, '.');
         add_base64url(token, bh_slice(mac, (size_t)n));
@@ -167,7 +170,7 @@ static void verify_made(struct bh_slice in, const struct plan *plan, struct bh_b
 
 /* Claims that can be signed come back unchanged from the token. */
 static void sign(struct bh_slice claims, const struct plan *plan) {
-    struct bh_jwt_rules rules = {.algs = HS_ALGS, .key = key_of(0), .now_s = plan->rules.now_s};
+    struct bh_jwt_rules rules = {.algs = HS_ALGS, .key = key_of(0), .now_ms = plan->rules.now_ms};
     struct bh_bytes token = {0}, back = {0};
     if (bh_jwt_sign(BH_JWT_HS256, key_of(0), claims, &token) == 0) {
         if (verify(bh_bytes_slice(&token), &rules, &back))

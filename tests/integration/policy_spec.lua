@@ -417,7 +417,8 @@ describe("the default policy", function()
     local d
 
     setup(function()
-        d = daemon.start {dev = false, env = {BELLHOP_AUTH_JWT_SECRET = SECRET, BELLHOP_API_KEYS = "key"}}
+        local env = {BELLHOP_AUTH_JWT_SECRET = SECRET, BELLHOP_AUTH_JWT_LEEWAY = "0", BELLHOP_API_KEYS = "key"}
+        d = daemon.start {dev = false, env = env}
     end)
     teardown(daemon.stop_all)
     after_each(ws.drop_all)

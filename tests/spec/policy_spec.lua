@@ -67,7 +67,31 @@ describe("the policy with a secret", function()
         end)
     end
     refused("another secret", { sub = "u1" }, ("x"):rep(32))
-    refused("an expired token", { sub = "u1", exp = now - 1 })
+    refused("an expired token", { sub = "u1", exp = now - 5 })
+    refused("a token of the future", { sub = "u1", iat = now + 5.5 })
+    refused("an expiry in milliseconds", { sub = "u1", exp = (now + 60) * 1000 })
+    refused("an expiry beyond all times", { sub = "u1", exp = 1e300 })
+    refused("an expiry that is a string", { sub = "u1", exp = tostring(now + 60) })
+
+    it("names the reason when times are in milliseconds", function()
+        local client = t.user { sub = "u1", exp = (now + 60) * 1000 }
+        assert.matches("in Unix seconds, not in milliseconds", client.json.error.message, nil, true)
+    end)
+
+    it("accepts fractions of a second", function()
+        local client = t.user { sub = "u1", iat = now + 0.25, nbf = now + 0.999, exp = now + 60.25 }
+        assert.equal(101, client.status)
+        assert.equal(now + 61, client.expires)
+    end)
+
+    it("allows five seconds of difference between clocks", function()
+        assert.equal(101, t.user({ sub = "u1", iat = now + 5, nbf = now + 5 }).status)
+        local client = t.user { sub = "u1", exp = now - 3 }
+        assert.equal(101, client.status)
+        assert.is_nil(client.closed)
+        t.advance(2)
+        assert.equal(4401, client.closed)
+    end)
     refused("a token without user", { tenant = "t1" })
     refused("a user that is not an id", { sub = "secret-claim x" })
     refused("the user broadcast", { sub = "broadcast" })
@@ -118,6 +142,14 @@ describe("the policy's settings", function()
         local t = test.try("policy.lua", config { secret = test.secret, leeway = 30 })
         assert.equal(101, t.user({ sub = "u1", exp = now - 10 }).status)
         assert.equal(401, t.user({ sub = "u1", exp = now - 40 }).status)
+    end)
+
+    it("refuse a secret that is shorter than the hash", function()
+        for alg, least in pairs { HS256 = 32, HS384 = 48, HS512 = 64 } do
+            local t, why = test.try("policy.lua", config { secret = ("k"):rep(least - 1), algorithms = { alg } })
+            assert.is_nil(t)
+            assert.matches(("the secret has %d bytes; %s needs at least %d"):format(least - 1, alg, least), why, nil, true)
+        end
     end)
 
     it("accept several algorithms, each with its kind of key", function()

@@ -33,8 +33,13 @@ unsigned bh_jwt_alg_from_name(struct bh_slice name);
 
 struct bh_jwt_key; /* an HMAC secret, or a public key */
 
-/* The secret is copied; an empty one serves no algorithm. */
+/* The secret is copied. It serves each HS* whose hash is not longer than it: 32, 48 or 64 bytes
+ * (RFC 7518 section 3.2). A shorter one serves no algorithm. */
 struct bh_jwt_key *bh_jwt_key_secret(struct bh_slice secret);
+/* Whether a secret of so many bytes serves each HS* of algs. 0; or BH_EINVAL with a sentence in
+ * why, which names both lengths. */
+#define BH_JWT_WHY_MAX 128
+int bh_jwt_secret_check(size_t secret_len, unsigned algs, char why[BH_JWT_WHY_MAX]);
 /* A PEM public key or certificate: RSA of 2048 to 8192 bits, EC P-256/384/521, or Ed25519.
  * 0, BH_EINVAL. */
 int bh_jwt_key_pem(struct bh_slice pem, struct bh_jwt_key **key, const char **why);
@@ -50,9 +55,9 @@ struct bh_jwt_rules {
     const struct bh_jwks *keys;
     const char *issuer;   /* NULL: not checked; else `iss` must equal it */
     const char *audience; /* NULL: not checked; else `aud` must equal or contain it */
-    int64_t leeway_s;     /* for exp, nbf and iat */
+    int64_t leeway_ms;    /* for exp, nbf and iat */
     bool require_exp;
-    int64_t now_s; /* Unix seconds */
+    int64_t now_ms; /* Unix time */
 };
 
 /* On success appends the claims' JSON text (an object, accepted by bh_json_check) to claims and

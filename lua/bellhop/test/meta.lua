@@ -101,7 +101,7 @@ function t.connect(request) end
 ---@return bellhop.test.Client client
 function t.user(claims, secret) end
 
----Makes a token for the configured secret. It expires after an hour, unless `exp` is given (false: never).
+---Makes a token for the configured secret, or for another one of at least 32 bytes. It expires after an hour, unless `exp` is given (false: never).
 ---@param claims table
 ---@param secret? string
 ---@return string token

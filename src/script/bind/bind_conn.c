@@ -257,7 +257,7 @@ static int conn_set_expiry(lua_State *L) {
     luaL_argcheck(L, at >= 0 && at < 1e12, 2, "a time in Unix seconds, or nil for never");
     if (!sub || !sub->identity)
         return closed(L);
-    sub->identity->expires = (int64_t)at;
+    sub->identity->expires = (int64_t)ceil(at);
     return bh_push_result(L, 0);
 }
 

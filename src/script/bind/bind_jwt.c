@@ -134,13 +134,17 @@ static bool push_cached(lua_State *L, int name) {
 }
 
 /* Leaves the key's object on the stack, which keeps it alive. */
-static const struct bh_jwt_key *check_key(lua_State *L, bool secret) {
+static const struct bh_jwt_key *check_key(lua_State *L, unsigned algs) {
+    bool secret = (algs & HMAC_ALGS) != 0;
+    char why[BH_JWT_WHY_MAX];
     struct bh_slice text = {NULL, 0};
     if (lua_getfield(L, 2, "key") == LUA_TSTRING)
         text.p = lua_tolstring(L, -1, &text.n);
     if (!text.n)
         luaL_error(L, "option key is missing: %s",
                    secret ? "the shared secret" : "the public key as PEM text");
+    if (bh_jwt_secret_check(text.n, algs, why))
+        luaL_error(L, "option key: %s", why);
     lua_pushstring(L, secret ? "secret " : "pem ");
     lua_pushvalue(L, -2);
     lua_concat(L, 2);
@@ -178,11 +182,10 @@ static const struct bh_jwks *check_file(lua_State *L) {
 static void check_keys(lua_State *L, struct bh_jwt_rules *rules) {
     int type = lua_getfield(L, 2, "jwks");
     if (type == LUA_TNIL) {
-        bool secret = (rules->algs & HMAC_ALGS) != 0;
-        if (secret && (rules->algs & ~(unsigned)HMAC_ALGS))
+        if ((rules->algs & HMAC_ALGS) && (rules->algs & ~(unsigned)HMAC_ALGS))
             luaL_error(L, "option alg mixes HS* (a shared secret) with others (a public key); "
                           "verify with one key at a time");
-        rules->key = check_key(L, secret);
+        rules->key = check_key(L, rules->algs);
         return;
     }
     if (type != LUA_TSTRING)
@@ -202,12 +205,13 @@ static const char *optional_string(lua_State *L, const char *name) {
     return lua_tostring(L, -1); /* stays on the stack */
 }
 
-static lua_Integer optional_leeway(lua_State *L) {
+/* In milliseconds. */
+static int64_t optional_leeway(lua_State *L) {
     lua_getfield(L, 2, "leeway");
     lua_Number n = lua_isnil(L, -1) ? 0 : lua_isnumber(L, -1) ? lua_tonumber(L, -1) : -1;
     if (!(n >= 0 && n <= LEEWAY_MAX))
         luaL_error(L, "option leeway must be a number of seconds, at most a day");
-    return (lua_Integer)n;
+    return (int64_t)(n * 1000);
 }
 
 static int jwt_verify(lua_State *L) {
@@ -219,10 +223,10 @@ static int jwt_verify(lua_State *L) {
     rules.algs = check_algs(L);
     rules.issuer = optional_string(L, "issuer");
     rules.audience = optional_string(L, "audience");
-    rules.leeway_s = optional_leeway(L);
+    rules.leeway_ms = optional_leeway(L);
     lua_getfield(L, 2, "require_exp");
     rules.require_exp = lua_toboolean(L, -1);
-    rules.now_s = bh_clock_wall_ms() / 1000;
+    rules.now_ms = bh_clock_wall_ms();
     check_keys(L, &rules); /* last: reading an option may run Lua code, which may reload the set */
     bh_bytes_clear(&s->scratch);
     if (bh_jwt_verify(token, &rules, &s->scratch, &why))
@@ -239,7 +243,7 @@ static int jwt_sign(lua_State *L) {
     unsigned algs = check_algs(L);
     luaL_argcheck(L, (algs & HMAC_ALGS) && !(algs & (algs - 1)), 2,
                   "alg must be one of HS256, HS384, HS512");
-    const struct bh_jwt_key *key = check_key(L, true);
+    const struct bh_jwt_key *key = check_key(L, algs);
     bh_bytes_clear(&s->scratch);
     if (bh_json_encode(L, 1, &s->scratch, why))
         return bh_push_error(L, why);

@@ -10,7 +10,9 @@
 #include "run/lua_conn.h"
 
 #include "bellhop/base/error.h"
+
 #include "bellhop/base/log.h"
+#include <math.h>
 
 static struct bh_slice string_at(lua_State *L, int index) {
     struct bh_slice s = bh_slice(NULL, 0);
@@ -213,7 +215,7 @@ static void expire_done(struct bh_task *t, enum bh_outcome outcome, const char *
     if (outcome == BH_DECIDED) {
         lua_Number at = lua_tonumber(t->co, first);
         if (at > 0 && at < 1e12)
-            expires = (int64_t)at;
+            expires = (int64_t)ceil(at);
         else if (!is_false(t->co, first))
             bh_task_log_error(t, "on_expire must return the new expiry in Unix seconds, false, or "
                                  "nil");

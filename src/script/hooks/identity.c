@@ -68,7 +68,7 @@ static int read_expires(struct reader *r, int64_t *out) {
         snprintf(r->why, BH_WHY_MAX, "identity.expires must be a time in Unix seconds");
         return BH_ESCRIPT;
     }
-    *out = (int64_t)n;
+    *out = (int64_t)ceil(n); /* not before the token has expired */
     return 0;
 }
 

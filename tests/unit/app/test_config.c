@@ -28,7 +28,7 @@ static void a_file_of_all_types(void **state) {
              "return {\n"
              "  server = { listen = { '127.0.0.1:1', 'unix:/s' }, dev = true, workers = 2 * 2 },\n"
              "  http = { body_bytes = 2 * MiB, idle_timeout = 1.25 },\n"
-             "  auth = { jwt = { secret = 's', leeway = 3 } },\n"
+             "  auth = { jwt = { secret = 's', leeway = 3.5 } },\n"
              "  api = { keys = {} },\n"
              "}\n");
     app_strings_are(&config.listen, "127.0.0.1:1,unix:/s");
@@ -37,7 +37,7 @@ static void a_file_of_all_types(void **state) {
     assert_int_equal(config.body_bytes, 2097152);
     assert_int_equal(config.idle_timeout, 1250);
     assert_string_equal(config.jwt_secret, "s");
-    assert_int_equal(config.jwt_leeway, 3);
+    assert_int_equal(config.jwt_leeway, 3500);
     assert_int_equal(config.api_keys.count, 0);
 }
 

@@ -11,7 +11,7 @@
 #include <openssl/bio.h>
 #include <openssl/evp.h>
 
-#define NOW 1700000000
+#define NOW 1700000000000 /* Unix time in milliseconds */
 
 /* --- keys --- */
 
@@ -59,7 +59,8 @@ int verify(struct bh_slice token, const struct bh_jwt_rules *rules);
 
 /* The key of algs[alg]; NULL for HS, which uses HS_SECRET. */
 EVP_PKEY *private_for(size_t alg);
-#define HS_SECRET "0123456789abcdef0123456789abcdef"
+/* Long enough for HS512. */
+#define HS_SECRET "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 /* A token of algs[alg] under that key; kid may be NULL. */
 void make_token(size_t alg, const char *kid, struct bh_bytes *token);
 

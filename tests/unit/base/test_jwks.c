@@ -51,7 +51,7 @@ static void assert_key_skipped(const char *jwk, const char *word) {
 }
 
 static int verify_with(struct bh_slice token, const struct bh_jwks *set, unsigned accepted) {
-    struct bh_jwt_rules rules = {.algs = accepted, .keys = set, .now_s = 1300819379};
+    struct bh_jwt_rules rules = {.algs = accepted, .keys = set, .now_ms = 1300819379000};
     return verify(token, &rules);
 }
 
@@ -384,6 +384,10 @@ static void tries_are_bounded(void **state) {
 
 /* --- what is no key --- */
 
+/* 32 bytes, and one less. */
+#define K32 "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"
+#define K31 "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZQ"
+
 static void unusable_keys_are_skipped(void **state) {
     static const struct {
         const char *jwk, *word;
@@ -415,10 +419,13 @@ static void unusable_keys_are_skipped(void **state) {
         {"{\"kty\":\"oct\",\"k\":\"\"}", "k is"},
         {"{\"kty\":\"oct\",\"k\":\"A\"}", "k is"},
         {"{\"kty\":\"oct\",\"k\":\"A+\"}", "k is"},
-        {"{\"kty\":\"oct\",\"k\":\"AQAB\",\"alg\":\"RS256\"}", "alg"},
-        {"{\"kty\":\"oct\",\"k\":\"AQAB\",\"alg\":\"none\"}", "alg"},
-        {"{\"kty\":\"oct\",\"k\":\"AQAB\",\"alg\":null}", "alg"},
-        {"{\"kty\":\"oct\",\"k\":\"AQAB\",\"kid\":null}", "kid"},
+        {"{\"kty\":\"oct\",\"k\":\"" K31 "\"}", "shorter"},
+        {"{\"kty\":\"oct\",\"k\":\"" K32 "\",\"alg\":\"HS384\"}", "shorter"},
+        {"{\"kty\":\"oct\",\"k\":\"" K32 "\",\"alg\":\"HS512\"}", "shorter"},
+        {"{\"kty\":\"oct\",\"k\":\"" K32 "\",\"alg\":\"RS256\"}", "alg"},
+        {"{\"kty\":\"oct\",\"k\":\"" K32 "\",\"alg\":\"none\"}", "alg"},
+        {"{\"kty\":\"oct\",\"k\":\"" K32 "\",\"alg\":null}", "alg"},
+        {"{\"kty\":\"oct\",\"k\":\"" K32 "\",\"kid\":null}", "kid"},
     };
     for (size_t i = 0; i < COUNT(cases); i++)
         assert_key_skipped(cases[i].jwk, cases[i].word);
@@ -536,7 +543,7 @@ static void sets_are_bounded(void **state) {
         if (i % 2)
             bh_bytes_adds(&keys, "{\"kty\":\"unknown\"}");
         else
-            bh_bytes_addf(&keys, "{\"kty\":\"oct\",\"k\":\"AQAB\",\"kid\":\"%d\"}", i);
+            bh_bytes_addf(&keys, "{\"kty\":\"oct\",\"k\":\"" K32 "\",\"kid\":\"%d\"}", i);
     }
     struct bh_jwks *set = set_of(&keys);
     assert_int_equal(bh_jwks_count(set), BH_JWKS_KEYS_MAX / 2);

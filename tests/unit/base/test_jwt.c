@@ -134,13 +134,13 @@ static void verifies_the_vectors_of_the_rfc(void **state) {
                                      .key = cases[i].key,
                                      .issuer = "joe",
                                      .require_exp = true,
-                                     .now_s = 1300819379};
+                                     .now_ms = 1300819379000};
         struct bh_bytes claims = {0};
         assert_int_equal(bh_jwt_verify(bh_slice_cstr(cases[i].token), &rules, &claims, NULL), 0);
         assert_slice(bh_bytes_slice(&claims), "{\"iss\":\"joe\",\r\n \"exp\":1300819380,\r\n "
                                               "\"http://example.com/is_root\":true}");
         bh_bytes_free(&claims);
-        rules.now_s++;
+        rules.now_ms += 1000;
         assert_int_equal(verify(bh_slice_cstr(cases[i].token), &rules), BH_ETIMEDOUT);
         bh_jwt_key_free(cases[i].key);
     }
@@ -165,7 +165,7 @@ static void verifies_the_other_vectors_and_refuses_their_payload(void **state) {
     } cases[] = {{RFC_ES512, BH_JWT_ES512, rfc_p521_key()},
                  {RFC_EDDSA, BH_JWT_EDDSA, rfc_ed25519_key()}};
     for (size_t i = 0; i < COUNT(cases); i++) {
-        struct bh_jwt_rules rules = {.algs = cases[i].alg, .key = cases[i].key, .now_s = NOW};
+        struct bh_jwt_rules rules = {.algs = cases[i].alg, .key = cases[i].key, .now_ms = NOW};
         struct bh_bytes forged = {0};
         assert_int_equal(verify(bh_slice_cstr(cases[i].token), &rules), BH_EPROTO);
         bh_bytes_adds(&forged, cases[i].token);
@@ -194,7 +194,7 @@ static void each_algorithm_takes_only_its_own_tokens_and_keys(void **state) {
     for (size_t i = 0; i < ALG_COUNT; i++) {
         make_token(i, NULL, &token);
         for (size_t k = 0; k < ALG_COUNT; k++) {
-            struct bh_jwt_rules rules = {.algs = algs[k].id, .key = keys[k], .now_s = NOW};
+            struct bh_jwt_rules rules = {.algs = algs[k].id, .key = keys[k], .now_ms = NOW};
             assert_int_equal(verify(bh_bytes_slice(&token), &rules), i == k ? 0 : BH_EDENIED);
             rules.algs = ~0u; /* the key alone must decide then */
             assert_int_equal(verify(bh_bytes_slice(&token), &rules),
@@ -212,7 +212,7 @@ static void each_algorithm_takes_only_its_own_tokens_and_keys(void **state) {
 static void ps256_has_one_salt_length_and_one_hash(void **state) {
     struct bh_bytes token = {0};
     struct bh_jwt_rules rules = {
-        .algs = BH_JWT_PS256, .key = key_from_pem(public_pem(rsa_2048)), .now_s = NOW};
+        .algs = BH_JWT_PS256, .key = key_from_pem(public_pem(rsa_2048)), .now_ms = NOW};
     const struct {
         const char *digest, *mgf1;
         int salt, expected;
@@ -246,7 +246,7 @@ static void eddsa_signatures_cannot_be_changed(void **state) {
                                           0,    0,    0,    0,    0,    0,    0,    0x10};
     struct bh_bytes token = {0};
     struct bh_jwt_rules rules = {
-        .algs = BH_JWT_EDDSA, .key = key_from_pem(public_pem(ed25519)), .now_s = NOW};
+        .algs = BH_JWT_EDDSA, .key = key_from_pem(public_pem(ed25519)), .now_ms = NOW};
     unsigned char signature[1024];
     begin_token("{\"alg\":\"EdDSA\"}", "{}", &token);
     size_t head = token.len,
@@ -276,8 +276,9 @@ static void certificates_carry_keys_too(void **state) {
     const size_t with[] = {3, 6, 9};
     struct bh_bytes token = {0};
     for (size_t i = 0; i < COUNT(pkeys); i++) {
-        struct bh_jwt_rules rules = {
-            .algs = algs[with[i]].id, .key = key_from_pem(certificate_pem(pkeys[i])), .now_s = NOW};
+        struct bh_jwt_rules rules = {.algs = algs[with[i]].id,
+                                     .key = key_from_pem(certificate_pem(pkeys[i])),
+                                     .now_ms = NOW};
         make_token(with[i], NULL, &token);
         assert_int_equal(verify(bh_bytes_slice(&token), &rules), 0);
         bh_jwt_key_free((struct bh_jwt_key *)rules.key);
@@ -325,7 +326,7 @@ static void a_public_key_is_no_secret(void **state) {
     struct bh_bytes token = {0};
     struct bh_slice pem = public_pem(rsa_2048);
     sign_hs256(BH_SLICE("{\"alg\":\"HS256\"}"), BH_SLICE("{}"), pem, &token);
-    struct bh_jwt_rules rules = {.algs = BH_JWT_RS256 | BH_JWT_HS256, .now_s = NOW};
+    struct bh_jwt_rules rules = {.algs = BH_JWT_RS256 | BH_JWT_HS256, .now_ms = NOW};
     rules.key = key_from_pem(pem);
     assert_int_equal(verify(bh_bytes_slice(&token), &rules), BH_EDENIED);
     bh_jwt_key_free((struct bh_jwt_key *)rules.key);
@@ -335,7 +336,7 @@ static void a_public_key_is_no_secret(void **state) {
 static void the_empty_secret_signs_and_verifies_nothing(void **state) {
     struct bh_bytes token = {0};
     struct bh_jwt_key *key = bh_jwt_key_secret(bh_slice(NULL, 0));
-    struct bh_jwt_rules rules = {.algs = BH_JWT_HS256, .key = key, .now_s = NOW};
+    struct bh_jwt_rules rules = {.algs = BH_JWT_HS256, .key = key, .now_ms = NOW};
     sign_hs256(BH_SLICE("{\"alg\":\"HS256\"}"), BH_SLICE("{}"), bh_slice(NULL, 0), &token);
     assert_int_equal(verify(bh_bytes_slice(&token), &rules), BH_EDENIED);
     bh_bytes_clear(&token);
@@ -346,10 +347,56 @@ static void the_empty_secret_signs_and_verifies_nothing(void **state) {
     bh_bytes_free(&token);
 }
 
+/* RFC 7518 section 3.2. What a short secret signs is refused although the signature is right. */
+static void a_secret_is_at_least_as_long_as_the_hash(void **state) {
+    static const struct {
+        unsigned alg;
+        size_t least;
+    } cases[] = {{BH_JWT_HS256, 32}, {BH_JWT_HS384, 48}, {BH_JWT_HS512, 64}};
+    char bytes[65], why[BH_JWT_WHY_MAX], lengths[64];
+    memset(bytes, 'k', sizeof bytes);
+    for (size_t n = 0; n <= sizeof bytes; n++) {
+        struct bh_jwt_key *key = bh_jwt_key_secret(bh_slice(bytes, n));
+        struct bh_jwt_rules rules = {.algs = ~0u, .key = key, .now_ms = NOW};
+        for (size_t i = 0; i < COUNT(cases); i++) {
+            struct bh_bytes token = {0};
+            bool enough = n >= cases[i].least;
+            assert_int_equal(bh_jwt_sign(cases[i].alg, key, BH_SLICE("{}"), &token),
+                             enough ? 0 : BH_EINVAL);
+            if (enough)
+                assert_int_equal(verify(bh_bytes_slice(&token), &rules), 0);
+            assert_int_equal(bh_jwt_secret_check(n, cases[i].alg, why), enough ? 0 : BH_EINVAL);
+            snprintf(lengths, sizeof lengths, "has %zu bytes; HS%zu needs at least %zu ", n,
+                     8 * cases[i].least, cases[i].least);
+            assert_true(enough || strstr(why, lengths));
+            bh_bytes_free(&token);
+        }
+        bh_jwt_key_free(key);
+    }
+    struct bh_bytes token = {0};
+    struct bh_jwt_key *key = bh_jwt_key_secret(bh_slice(bytes, 31));
+    struct bh_jwt_rules rules = {.algs = BH_JWT_HS256, .key = key, .now_ms = NOW};
+    sign_hs256(BH_SLICE("{\"alg\":\"HS256\"}"), BH_SLICE("{}"), bh_slice(bytes, 31), &token);
+    assert_int_equal(verify(bh_bytes_slice(&token), &rules), BH_EDENIED);
+    bh_jwt_key_free(key);
+    bh_bytes_free(&token);
+}
+
+/* The one that needs most decides; other algorithms need no secret. */
+static void a_secret_must_serve_all_algorithms(void **state) {
+    char why[BH_JWT_WHY_MAX];
+    assert_int_equal(bh_jwt_secret_check(40, BH_JWT_HS256 | BH_JWT_HS512 | BH_JWT_HS384, why),
+                     BH_EINVAL);
+    assert_non_null(strstr(why, "HS512 needs at least 64"));
+    assert_int_equal(bh_jwt_secret_check(50, BH_JWT_HS256 | BH_JWT_HS384, why), 0);
+    assert_int_equal(bh_jwt_secret_check(0, BH_JWT_RS256 | BH_JWT_ES512 | BH_JWT_EDDSA, why), 0);
+    assert_int_equal(bh_jwt_secret_check(0, 0, why), 0);
+}
+
 static void es_signatures_have_exactly_their_size(void **state) {
     struct bh_bytes token = {0};
     struct bh_jwt_rules rules = {
-        .algs = BH_JWT_ES256, .key = key_from_pem(public_pem(p256)), .now_s = NOW};
+        .algs = BH_JWT_ES256, .key = key_from_pem(public_pem(p256)), .now_ms = NOW};
     sign_with(p256, "{\"alg\":\"ES256\"}", "{}", "SHA256", 32, true, &token);
     assert_int_equal(verify(bh_bytes_slice(&token), &rules), BH_EDENIED); /* DER is not JWS */
     sign_with(p256, "{\"alg\":\"ES256\"}", "{}", "SHA256", 33, false, &token);
@@ -366,12 +413,12 @@ static void es_signatures_have_exactly_their_size(void **state) {
 
 /* --- headers --- */
 
-static const struct bh_slice secret = {"the secret of this test", 23};
+static const struct bh_slice secret = BH_SLICE(HS_SECRET);
 
 static int verify_header(const char *header) {
     struct bh_bytes token = {0};
     struct bh_jwt_key *key = bh_jwt_key_secret(secret);
-    struct bh_jwt_rules rules = {.algs = BH_JWT_HS256, .key = key, .now_s = NOW};
+    struct bh_jwt_rules rules = {.algs = BH_JWT_HS256, .key = key, .now_ms = NOW};
     sign_hs256(bh_slice_cstr(header), BH_SLICE("{}"), secret, &token);
     int rc = verify(bh_bytes_slice(&token), &rules);
     bh_jwt_key_free(key);
@@ -421,7 +468,7 @@ static void headers(void **state) {
 
 static void an_unsigned_token_never_passes(void **state) {
     struct bh_jwt_key *key = bh_jwt_key_secret(secret);
-    struct bh_jwt_rules rules = {.algs = ~0u, .key = key, .now_s = NOW};
+    struct bh_jwt_rules rules = {.algs = ~0u, .key = key, .now_ms = NOW};
     assert_int_equal(verify(BH_SLICE("eyJhbGciOiJub25lIn0.e30."), &rules), BH_EDENIED);
     bh_jwt_key_free(key);
 }
@@ -442,7 +489,8 @@ static void what_is_no_token(void **state) {
         "",    ".",       "..",          "...",         "a",
         "a.b", "a.b.c.d", RFC_HS256 ".", "." RFC_HS256, "Bearer " RFC_HS256,
     };
-    struct bh_jwt_rules rules = {.algs = BH_JWT_HS256, .key = rfc_secret(), .now_s = 1300819000};
+    struct bh_jwt_rules rules = {
+        .algs = BH_JWT_HS256, .key = rfc_secret(), .now_ms = 1300819000000};
     assert_int_equal(verify(BH_SLICE(RFC_HS256), &rules), 0);
     for (size_t i = 0; i < COUNT(bad); i++)
         assert_int_equal(verify(bh_slice_cstr(bad[i]), &rules), BH_EPROTO);
@@ -451,7 +499,8 @@ static void what_is_no_token(void **state) {
 }
 
 static void every_changed_byte_and_every_cut_is_noticed(void **state) {
-    struct bh_jwt_rules rules = {.algs = BH_JWT_HS256, .key = rfc_secret(), .now_s = 1300819000};
+    struct bh_jwt_rules rules = {
+        .algs = BH_JWT_HS256, .key = rfc_secret(), .now_ms = 1300819000000};
     size_t n = strlen(RFC_HS256);
     for (size_t i = 0; i < n; i++) {
         static const char others[] = "Ab0-_. =+/\n\xff";
@@ -472,7 +521,7 @@ static void every_changed_byte_and_every_cut_is_noticed(void **state) {
 
 static void the_size_is_bounded(void **state) {
     struct bh_jwt_key *key = bh_jwt_key_secret(secret);
-    struct bh_jwt_rules rules = {.algs = BH_JWT_HS256, .key = key, .now_s = NOW};
+    struct bh_jwt_rules rules = {.algs = BH_JWT_HS256, .key = key, .now_ms = NOW};
     struct bh_bytes token = {0}, claims = {0};
     for (size_t n = 12100; n < 12300; n++) {
         bh_bytes_clear(&token);
@@ -490,14 +539,19 @@ static void the_size_is_bounded(void **state) {
 
 /* --- claims --- */
 
+static const char *claims_why; /* of the last token that was refused */
+
 static int verify_claims(const char *claims, struct bh_jwt_rules rules) {
     struct bh_bytes token = {0};
     struct bh_jwt_key *key = bh_jwt_key_secret(secret);
     rules.algs = BH_JWT_HS256;
     rules.key = key;
-    rules.now_s = NOW;
+    rules.now_ms = rules.now_ms ? rules.now_ms : NOW;
     sign_hs256(BH_SLICE("{\"alg\":\"HS256\"}"), bh_slice_cstr(claims), secret, &token);
     int rc = verify(bh_bytes_slice(&token), &rules);
+    struct bh_bytes ignored = {0};
+    bh_jwt_verify(bh_bytes_slice(&token), &rules, &ignored, &claims_why);
+    bh_bytes_free(&ignored);
     bh_jwt_key_free(key);
     bh_bytes_free(&token);
     return rc;
@@ -512,19 +566,63 @@ static void times(void **state) {
     assert_int_equal(CLAIMS("{\"exp\":1700000000}", 0), BH_ETIMEDOUT);
     assert_int_equal(CLAIMS("{\"exp\":0}", 0), BH_ETIMEDOUT);
     assert_int_equal(CLAIMS("{\"exp\":-1e300}", 0), BH_ETIMEDOUT);
-    assert_int_equal(CLAIMS("{\"exp\":1699999991}", .leeway_s = 10), 0);
-    assert_int_equal(CLAIMS("{\"exp\":1699999990}", .leeway_s = 10), BH_ETIMEDOUT);
+    assert_int_equal(CLAIMS("{\"exp\":1699999991}", .leeway_ms = 10000), 0);
+    assert_int_equal(CLAIMS("{\"exp\":1699999990}", .leeway_ms = 10000), BH_ETIMEDOUT);
     assert_int_equal(CLAIMS("{}", .require_exp = true), BH_EDENIED);
     assert_int_equal(CLAIMS("{\"exp\":1700000001}", .require_exp = true), 0);
 
     assert_int_equal(CLAIMS("{\"nbf\":1700000000}", 0), 0);
     assert_int_equal(CLAIMS("{\"nbf\":1700000001}", 0), BH_EDENIED);
-    assert_int_equal(CLAIMS("{\"nbf\":1700000010}", .leeway_s = 10), 0);
-    assert_int_equal(CLAIMS("{\"nbf\":1700000011}", .leeway_s = 10), BH_EDENIED);
+    assert_int_equal(CLAIMS("{\"nbf\":1700000010}", .leeway_ms = 10000), 0);
+    assert_int_equal(CLAIMS("{\"nbf\":1700000011}", .leeway_ms = 10000), BH_EDENIED);
     assert_int_equal(CLAIMS("{\"iat\":1700000000}", 0), 0);
     assert_int_equal(CLAIMS("{\"iat\":1700000001}", 0), BH_EDENIED);
-    assert_int_equal(CLAIMS("{\"iat\":1700000010}", .leeway_s = 10), 0);
+    assert_int_equal(CLAIMS("{\"iat\":1700000010}", .leeway_ms = 10000), 0);
     assert_int_equal(CLAIMS("{\"nbf\":1700000001,\"exp\":1}", 0), BH_EDENIED);
+}
+
+/* RFC 7519 section 2: a NumericDate may have a fraction. `time.time()` of an issuer with the same
+ * clock is within the current millisecond. */
+static void fractions_of_a_second(void **state) {
+    const struct bh_jwt_rules at = {.now_ms = NOW + 250},
+                              late = {.now_ms = NOW + 250, .leeway_ms = 500};
+    static const char *const names[] = {"nbf", "iat"};
+    char claims[64];
+    for (size_t i = 0; i < COUNT(names); i++) {
+        snprintf(claims, sizeof claims, "{\"%s\":1700000000.25}", names[i]);
+        assert_int_equal(verify_claims(claims, at), 0);
+        snprintf(claims, sizeof claims, "{\"%s\":1700000000.250999}", names[i]);
+        assert_int_equal(verify_claims(claims, at), 0);
+        snprintf(claims, sizeof claims, "{\"%s\":1700000000.252}", names[i]);
+        assert_int_equal(verify_claims(claims, at), BH_EDENIED);
+        snprintf(claims, sizeof claims, "{\"%s\":1700000000.75}", names[i]);
+        assert_int_equal(verify_claims(claims, at), BH_EDENIED);
+        assert_int_equal(verify_claims(claims, late), 0);
+        snprintf(claims, sizeof claims, "{\"%s\":1700000000.752}", names[i]);
+        assert_int_equal(verify_claims(claims, late), BH_EDENIED);
+    }
+    assert_int_equal(verify_claims("{\"exp\":1700000000.5}", at), 0);
+    assert_int_equal(verify_claims("{\"exp\":1700000000.25}", at), BH_ETIMEDOUT);
+    assert_int_equal(verify_claims("{\"exp\":1700000000}", at), BH_ETIMEDOUT);
+    assert_int_equal(verify_claims("{\"exp\":1700000000}", late), 0);
+    assert_int_equal(verify_claims("{\"exp\":1699999999.75}", late), BH_ETIMEDOUT);
+}
+
+/* An issuer that writes milliseconds (Date.now()) is told so; the token would be valid for 55,000
+ * years otherwise. */
+static void times_in_milliseconds(void **state) {
+    static const char *const names[] = {"exp", "nbf", "iat"};
+    static const char *const values[] = {"1700000060000", "1e12", "1000000000000.5", "1e300"};
+    char claims[64];
+    for (size_t i = 0; i < COUNT(names); i++) {
+        for (size_t k = 0; k < COUNT(values); k++) {
+            snprintf(claims, sizeof claims, "{\"%s\":%s}", names[i], values[k]);
+            assert_int_equal(CLAIMS(claims, 0), BH_EDENIED);
+            assert_non_null(strstr(claims_why, "milliseconds"));
+        }
+    }
+    assert_int_equal(CLAIMS("{\"exp\":999999999999}", 0), 0);
+    assert_int_equal(CLAIMS("{\"exp\":-1700000060000}", 0), BH_ETIMEDOUT);
 }
 
 static void times_that_are_no_numbers(void **state) {
@@ -613,7 +711,7 @@ static void signs_what_it_verifies(void **state) {
     struct bh_bytes token = {0}, claims = {0};
     bh_bytes_adds(&token, "Bearer ");
     assert_int_equal(bh_jwt_sign(BH_JWT_HS384, key, BH_SLICE("{\"sub\":\"42\"}"), &token), 0);
-    struct bh_jwt_rules rules = {.algs = BH_JWT_HS256 | BH_JWT_HS384, .key = key, .now_s = NOW};
+    struct bh_jwt_rules rules = {.algs = BH_JWT_HS256 | BH_JWT_HS384, .key = key, .now_ms = NOW};
     assert_int_equal(bh_jwt_verify(bh_slice(token.p + 7, token.len - 7), &rules, &claims, NULL), 0);
     assert_slice(bh_bytes_slice(&claims), "{\"sub\":\"42\"}");
     bh_bytes_free(&claims);
@@ -652,6 +750,8 @@ int main(void) {
         cmocka_unit_test(damaged_pem_is_refused),
         cmocka_unit_test(a_public_key_is_no_secret),
         cmocka_unit_test(the_empty_secret_signs_and_verifies_nothing),
+        cmocka_unit_test(a_secret_is_at_least_as_long_as_the_hash),
+        cmocka_unit_test(a_secret_must_serve_all_algorithms),
         cmocka_unit_test(es_signatures_have_exactly_their_size),
         cmocka_unit_test(headers),
         cmocka_unit_test(an_unsigned_token_never_passes),
@@ -660,6 +760,8 @@ int main(void) {
         cmocka_unit_test(every_changed_byte_and_every_cut_is_noticed),
         cmocka_unit_test(the_size_is_bounded),
         cmocka_unit_test(times),
+        cmocka_unit_test(fractions_of_a_second),
+        cmocka_unit_test(times_in_milliseconds),
         cmocka_unit_test(times_that_are_no_numbers),
         cmocka_unit_test(issuers),
         cmocka_unit_test(audiences),

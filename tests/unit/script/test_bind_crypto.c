@@ -23,13 +23,13 @@ static void test_crypto(void **state) {
 static void test_jwt_round_trip(void **state) {
     LUA_OK(
         *state,
-        "local key = ('k'):rep(32)\n"
+        "local key = ('k'):rep(64)\n"
         "local now = 1700000000\n"
         "local t = bh.jwt.sign({ sub = 'u1', exp = now + 60, iss = 'me', aud = { 'x', 'us' } },\n"
         "  { alg = 'HS256', key = key })\n"
         "local o = { alg = { 'HS256', 'HS512' }, key = key, issuer = 'me', audience = 'us' }\n"
         "local claims = assert(bh.jwt.verify(t, o)) eq(claims.sub, 'u1') eq(claims.exp, now + 60)\n"
-        "for name, bad in pairs { issuer = 'you', audience = 'them', key = ('x'):rep(32) } do\n"
+        "for name, bad in pairs { issuer = 'you', audience = 'them', key = ('x'):rep(64) } do\n"
         "  local good = o[name] o[name] = bad\n"
         "  local c, why = bh.jwt.verify(t, o) eq(c, nil) assert(type(why) == 'string')\n"
         "  o[name] = good end\n"
@@ -66,6 +66,34 @@ static void test_jwt_misuse(void **state) {
                    "eq(bh.jwt.sign({ f = 0/0 }, { alg = 'HS256', key = ('k'):rep(32) }), nil)");
 }
 
+/* A secret that is too short is a mistake of the script, not of the token: it throws. */
+static void test_jwt_short_secrets(void **state) {
+    LUA_OK(*state,
+           "local v, s = bh.jwt.verify, bh.jwt.sign\n"
+           "for alg, least in pairs { HS256 = 32, HS384 = 48, HS512 = 64 } do\n"
+           "  local short, long = { alg = alg, key = ('k'):rep(least - 1) }, { alg = alg, key = "
+           "('k'):rep(least) }\n"
+           "  local why = ('option key: the secret has %d bytes; %s needs at least %d')\n"
+           "    :format(least - 1, alg, least)\n"
+           "  throws(why, v, 't', short) throws(why, s, {}, short)\n"
+           "  throws(why, v, 't', short)\n"
+           "  eq(v(s({ sub = 'u1' }, long), long).sub, 'u1') end\n"
+           "throws('HS512 needs at least 64', v, 't', { alg = { 'HS512', 'HS256' }, key = "
+           "('k'):rep(40) })");
+}
+
+static void test_jwt_times(void **state) {
+    LUA_OK(*state, "local key = ('k'):rep(32)\n"
+                   "local function try(claims, leeway)\n"
+                   "  local t = bh.jwt.sign(claims, { alg = 'HS256', key = key })\n"
+                   "  return bh.jwt.verify(t, { alg = 'HS256', key = key, leeway = leeway }) end\n"
+                   "local now = 1700000000\n"
+                   "eq(try({ iat = now + 0.25 }), nil) assert(try({ iat = now + 0.25 }, 0.25))\n"
+                   "assert(try({ nbf = now + 0.5 }, 0.5)) eq(try({ nbf = now + 0.75 }, 0.5), nil)\n"
+                   "local claims, why = try { exp = (now + 60) * 1000 }\n"
+                   "eq(claims, nil) assert(why:find('milliseconds', 1, true))");
+}
+
 static void test_jwt_key_cache(void **state) {
     LUA_OK(*state, "for i = 1, 1000 do local o = { alg = 'HS256', key = ('k'):rep(32) .. i }\n"
                    "  eq(bh.jwt.verify(bh.jwt.sign({ n = i }, o), o).n, i) end");
@@ -77,6 +105,8 @@ int main(void) {
         SCRIPT_TEST(test_jwt_round_trip),
         SCRIPT_TEST(test_jwt_none_is_never_accepted),
         SCRIPT_TEST(test_jwt_misuse),
+        SCRIPT_TEST(test_jwt_short_secrets),
+        SCRIPT_TEST(test_jwt_times),
         SCRIPT_TEST(test_jwt_key_cache),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

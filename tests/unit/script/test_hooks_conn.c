@@ -453,6 +453,7 @@ static void test_conn_fields_and_misuse(void **state) {
                "  throws('conn expected', c.send, 'x') throws('close code', c.close, c, 1006)\n"
                "  throws('topic id', c.subscribe, c, {}) throws('Unix', c.set_expiry, c, -1)\n"
                "  assert(c:set_expiry(1800000000) and c.expires == 1800000000)\n"
+               "  assert(c:set_expiry(1800000000.25) and c.expires == 1800000001)\n"
                "  assert(c:send_json({ a = 1 }) and c:send('\\xff', 'binary'))\n"
                "  local ok, why = c:send('\\xff') assert(not ok and why == 'not valid UTF-8')\n"
                "  ok, why = c:send_json({ f = print }) assert(not ok and why:find('^f:'), why)\n"

@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 
 /* Secrets of different sizes: two writes within one tick of the kernel's clock differ by that. */
-#define OLD_SECRET "the secret of the first file"
-#define NEW_SECRET "another secret, that of the second file"
+#define OLD_SECRET "the secret of the first file: 32 bytes"
+#define NEW_SECRET "another secret, that of the second file, longer"
 
 /* --- a script that verifies what it is told, with the file keys.json beside it --- */
 
@@ -122,16 +122,16 @@ static void test_replaced_file_is_read(void **state) {
     struct env *env = *state;
     const struct timespec times[2] = {{.tv_sec = 1600000000}, {.tv_sec = 1600000000}};
     char from[128];
-    write_keys(env, "keys.json", "secret number 1");
+    write_keys(env, "keys.json", "secret number 1 of the second test");
     utimensat(AT_FDCWD, path_of(env, "keys.json"), times, 0);
     load(env);
-    assert_answer(verify_by(env, "secret number 1"), "good");
-    write_keys(env, "next.json", "secret number 2");
+    assert_answer(verify_by(env, "secret number 1 of the second test"), "good");
+    write_keys(env, "next.json", "secret number 2 of the second test");
     utimensat(AT_FDCWD, path_of(env, "next.json"), times, 0);
     snprintf(from, sizeof from, "%s", path_of(env, "next.json"));
     assert_int_equal(rename(from, path_of(env, "keys.json")), 0);
     env_advance(env, 1000);
-    assert_answer(verify_by(env, "secret number 2"), "good");
+    assert_answer(verify_by(env, "secret number 2 of the second test"), "good");
     client_free(&client);
 }
 

@@ -185,6 +185,7 @@ static void test_on_expire(void **state) {
     struct env *env = *state;
     assert_int_equal(expiry_of(env, "return os.time() + 60"), TEST_WALL_MS / 1000 + 60);
     assert_int_equal(expiry_of(env, "require 'bellhop'.sleep(0.1) return 1.9e9"), 1900000000);
+    assert_int_equal(expiry_of(env, "return 1900000000.25"), 1900000001);
     assert_int_equal(expiry_of(env, "return false"), 0);
     assert_int_equal(expiry_of(env, "return nil"), 0);
     assert_int_equal(expiry_of(env, "return 'soon'"), 0);
