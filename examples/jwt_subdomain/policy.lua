@@ -64,6 +64,7 @@ return {
             if type(tenant.secret) ~= "string" or #tenant.secret < 32 then
                 return false, ("tenant %q needs a secret of at least 32 bytes"):format(name)
             end
+            if tenant.secret:find "%c" then return false, ("the secret of tenant %q has a control character"):format(name) end
         end
     end,
 

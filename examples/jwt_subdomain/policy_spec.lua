@@ -86,5 +86,8 @@ describe("tenants by sub-domain", function()
         env, why = start { domain = "example.com", tenants = { acme = { secret = "short" } } }
         assert.is_nil(env)
         assert.matches("32 bytes", why, 1, true)
+        env, why = start { domain = "example.com", tenants = { acme = { secret = secrets.acme .. "\n" } } }
+        assert.is_nil(env)
+        assert.matches("control character", why, 1, true)
     end)
 end)

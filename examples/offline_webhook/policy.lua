@@ -75,6 +75,7 @@ return {
     on_init = function()
         if type(url) ~= "string" then return false, "app.webhook.url is missing" end
         if #secret < 16 then return false, "app.webhook.secret must have at least 16 bytes" end
+        if secret:find "%c" then return false, "app.webhook.secret has a control character, such as a line feed" end
     end,
 
     on_handshake = function(req)

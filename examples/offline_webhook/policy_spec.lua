@@ -133,6 +133,10 @@ describe("the policy of the webhook", function()
         env, why = bellhop.try("policy.lua", { config = { app = { webhook = { url = "http://x/", secret = "short" } } } })
         assert.is_nil(env)
         assert.matches("app.webhook.secret", why, 1, true)
+        local webhook = { url = "http://x/", secret = "a secret of 16+ bytes\n" }
+        env, why = bellhop.try("policy.lua", { config = { app = { webhook = webhook } } })
+        assert.is_nil(env)
+        assert.matches("app.webhook.secret has a control character", why, 1, true)
     end)
 
     it("refuses connections without a token", function()

@@ -76,6 +76,10 @@ local function log_out(req)
 end
 
 return {
+    on_init = function()
+        if logout_key:find "%c" then return false, "app.session.logout_key has a control character, such as a line feed" end
+    end,
+
     on_handshake = function(req)
         local sid = req:cookie(cookie)
         if not valid(sid) then return false, 401, problem("unauthorized", "no session; log in first") end

@@ -83,6 +83,7 @@ end
 return {
     on_init = function()
         if type(backend) ~= "string" then return false, "app.rpc.backend is missing" end
+        if key:find "%c" then return false, "app.rpc.key has a control character, such as a line feed" end
         for name, path in pairs(methods) do
             if type(path) ~= "string" or path:sub(1, 1) ~= "/" then
                 return false, ("app.rpc.methods: %s must be a path that begins with /"):format(name)

@@ -7,7 +7,7 @@
 --
 -- Options of pusher.policy, with defaults:
 --     apps              a list of apps, each with
---         id, key, secret       the same as in your Pusher libraries
+--         id, key, secret       the same as in your Pusher libraries; a line end at the end is removed
 --         client_messages       false; true: clients may send client-* events
 --         client_rate           10: client events per second and connection
 --         presence_members      100: users in one presence channel
@@ -69,14 +69,22 @@ local function check_options(where, options, known)
     end
 end
 
+-- What comes from a file often has a line end.
+local function clean(app, name)
+    local text = app[name] and app[name]:gsub("\r?\n$", "") or ""
+    if text == "" then error("an app of pusher.policy: " .. name .. " is missing", 0) end
+    if text:find "%c" then
+        error(("an app of pusher.policy: %s has a control character; only one line feed at the end is removed"):format(name), 0)
+    end
+    return text
+end
+
 local function add_app(given)
     local app = { client_messages = false, client_rate = 10, presence_members = 100, cache_ttl = 1800, enabled = true }
     for name, value in pairs(given) do app[name] = value end
     app.id = math.type(app.id) == "integer" and tostring(app.id) or app.id
     check_options("an app of pusher.policy", app, APP_OPTIONS)
-    for _, name in ipairs { "id", "key", "secret" } do
-        if not app[name] or app[name] == "" then error("an app of pusher.policy: " .. name .. " is missing", 0) end
-    end
+    for _, name in ipairs { "id", "key", "secret" } do app[name] = clean(app, name) end
     if app.id:find "[^%w_%-]" or #app.id > 40 then
         error("an app's id must be 1 to 40 of A-Z a-z 0-9 _ -: " .. app.id, 0)
     end

@@ -7,6 +7,7 @@
 #include "config_keys.h"
 
 #include "bellhop/base/error.h"
+#include "bellhop/base/jwt.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/base/suggest.h"
 #include "bellhop/script/script.h"
@@ -46,11 +47,14 @@ static int refuse(struct load *l, const char *format, ...) {
 
 /* --- writing a tree back as text --- */
 
-static void write_json(struct bh_bytes *out, const struct bh_json *node) {
+/* chomp: without a line end at the end of its strings. */
+static void write_json(struct bh_bytes *out, const struct bh_json *node, bool chomp) {
+    struct bh_slice text;
     int64_t integer;
     switch (bh_json_type(node)) {
     case BH_JSON_STRING:
-        bh_json_quote(out, bh_slice_cstr(bh_json_str(node)));
+        text = bh_slice_cstr(bh_json_str(node));
+        bh_json_quote(out, chomp ? bh_slice_chomp(text) : text);
         return;
     case BH_JSON_NUMBER:
         if (bh_json_is_int(node, &integer))
@@ -80,14 +84,14 @@ static void write_json(struct bh_bytes *out, const struct bh_json *node) {
             bh_json_quote(out, bh_slice_cstr(bh_json_name(c)));
             bh_bytes_addc(out, ':');
         }
-        write_json(out, c);
+        write_json(out, c, chomp);
     }
     bh_bytes_addc(out, object ? '}' : ']');
 }
 
-static char *json_text(const struct bh_json *node) {
+static char *json_text(const struct bh_json *node, bool chomp) {
     struct bh_bytes out = {0};
-    write_json(&out, node);
+    write_json(&out, node, chomp);
     bh_bytes_addc(&out, '\0');
     return out.p;
 }
@@ -159,6 +163,38 @@ static bool fits(const struct bh_config_key *k, const struct bh_json *node) {
     return false;
 }
 
+/* Only PEM text has lines. */
+static bool is_pem(const char *text) {
+    return strncmp(text, "-----BEGIN", 10) == 0;
+}
+
+static bool is_key_text(const struct bh_config_key *k, const struct bh_json *node) {
+    return strcmp(k->path, "auth.jwt.public_key") == 0 && bh_json_str(node) &&
+           is_pem(bh_json_str(node));
+}
+
+/* The value may be a secret, so it is not shown. */
+static int check_text(struct load *l, const struct bh_config_key *k, const char *text,
+                      const char *where) {
+    size_t at = bh_slice_control(bh_slice_cstr(text));
+    if (!text[at])
+        return 0;
+    return refuse(l,
+                  "%s: %s has a control character (byte %zu is 0x%02x); only one line feed at the "
+                  "end is removed",
+                  where, k->path, at + 1, (unsigned char)text[at]);
+}
+
+static int check_texts(struct load *l, const struct bh_config_key *k, const struct bh_json *node,
+                       const char *where) {
+    int error = 0;
+    if (bh_json_str(node))
+        return is_key_text(k, node) ? 0 : check_text(l, k, bh_json_str(node), where);
+    for (const struct bh_json *c = bh_json_child(node); c && !error; c = bh_json_sibling(c))
+        error = check_text(l, k, bh_json_str(c), where);
+    return error;
+}
+
 /* `where` names the source: "bellhop.conf.lua:12" or "BELLHOP_REDIS_URL". */
 static int check_value(struct load *l, const struct bh_config_key *k, const struct bh_json *node,
                        const char *where) {
@@ -169,6 +205,28 @@ static int check_value(struct load *l, const struct bh_config_key *k, const stru
     if (bh_json_type(node) == BH_JSON_NUMBER &&
         (bh_json_num(node) < k->min || bh_json_num(node) > k->max))
         return refuse(l, "%s: %s must be between %.15g and %.15g", where, k->path, k->min, k->max);
+    return check_texts(l, k, node, where);
+}
+
+/* Checks and keeps a value. Line ends that came with it from a file are removed first, so they
+ * count for nothing. */
+static int keep_value(struct load *l, const struct bh_config_key *k, const struct bh_json *given,
+                      const char *where) {
+    char *text = json_text(given, !is_key_text(k, given));
+    struct bh_json *node = NULL;
+    struct bh_json_error why;
+    int error = bh_json_parse(bh_slice_cstr(text), &node, &why);
+    if (error)
+        refuse(l, "%s: %s must be %s", where, k->path, type_name(k));
+    else
+        error = check_value(l, k, node, where);
+    bh_json_free(node);
+    if (error) {
+        bh_free(text);
+        return BH_EINVAL;
+    }
+    bh_free(l->values[k - bh_config_keys]);
+    l->values[k - bh_config_keys] = text;
     return 0;
 }
 
@@ -231,7 +289,7 @@ static int read_member(struct load *l, const char *prefix, const struct bh_json 
     char path[256], where[512];
     snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", bh_json_name(node));
     if (strcmp(path, "app") == 0) {
-        l->app = json_text(node);
+        l->app = json_text(node, false);
         return 0;
     }
     const struct bh_config_key *k = bh_config_find_key(path);
@@ -239,12 +297,7 @@ static int read_member(struct load *l, const char *prefix, const struct bh_json 
         snprintf(where, sizeof where, "%s:%d", l->file, line_of(l, path));
         if (k->type == BH_CONFIG_URLS && bh_json_str(node))
             return read_value(l, k, bh_json_str(node), where);
-        int error = check_value(l, k, node, where);
-        if (error)
-            return error;
-        bh_free(l->values[k - bh_config_keys]);
-        l->values[k - bh_config_keys] = json_text(node);
-        return 0;
+        return keep_value(l, k, node, where);
     }
     if (!is_section(path))
         return refuse_unknown(l, path);
@@ -334,15 +387,10 @@ static int read_value(struct load *l, const struct bh_config_key *k, const char 
     if (error)
         error = refuse(l, "%s: %s must be %s", where, k->path, type_name(k));
     else
-        error = check_value(l, k, node, where);
+        error = keep_value(l, k, node, where);
     bh_json_free(node);
-    if (error) {
-        bh_free(json);
-        return error;
-    }
-    bh_free(l->values[k - bh_config_keys]);
-    l->values[k - bh_config_keys] = json;
-    return 0;
+    bh_free(json);
+    return error;
 }
 
 static int read_environment(struct load *l) {
@@ -429,10 +477,10 @@ static int read_public_key(struct load *l) {
     const struct bh_config_key *k = bh_config_find_key("auth.jwt.public_key");
     struct bh_config *c = l->config;
     struct bh_bytes pem = {0};
-    if (!*c->jwt_public_key || strncmp(c->jwt_public_key, "-----BEGIN", 10) == 0)
+    if (!*c->jwt_public_key || is_pem(c->jwt_public_key))
         return 0;
     read_text(c->jwt_public_key, &pem);
-    if (strncmp(pem.p, "-----BEGIN", 10) != 0) {
+    if (!is_pem(pem.p)) {
         bh_bytes_free(&pem);
         return refuse(l, "auth.jwt.public_key: %s: neither PEM text nor a readable PEM file",
                       c->jwt_public_key);
@@ -452,12 +500,28 @@ static int check_key_set(struct load *l) {
     return refuse(l, "auth.jwt.jwks: %s: %s", path, strerror(errno));
 }
 
+unsigned bh_config_jwt_algorithms(const struct bh_config *c) {
+    unsigned algs = 0;
+    for (size_t i = 0; i < c->jwt_algorithms.count; i++)
+        algs |= bh_jwt_alg_from_name(bh_slice_cstr(c->jwt_algorithms.items[i]));
+    return algs;
+}
+
+/* Policies may use it for HS256 without naming that in auth.jwt.algorithms. */
+static int check_secret(struct load *l) {
+    size_t n = strlen(l->config->jwt_secret);
+    char why[BH_JWT_WHY_MAX];
+    if (n == 0 || !bh_jwt_secret_check(n, bh_config_jwt_algorithms(l->config) | BH_JWT_HS256, why))
+        return 0;
+    return refuse(l, "auth.jwt.secret: %s", why);
+}
+
 static int finish(struct load *l) {
     struct bh_bytes text = {0};
     struct bh_json_error why;
     for (size_t i = 0; i < bh_config_key_count; i++)
         store(l->config, &bh_config_keys[i], l->values[i]);
-    if (read_public_key(l) || check_key_set(l))
+    if (check_secret(l) || read_public_key(l) || check_key_set(l))
         return BH_EINVAL;
     write_tree(l, &text);
     int error = bh_json_parse(bh_bytes_slice(&text), &l->config->tree, &why);

@@ -93,4 +93,7 @@ int bh_config_load(struct bh_config *c, const char *file, const struct bh_config
                    size_t option_count, char **error);
 void bh_config_free(struct bh_config *c);
 
+/* The set of auth.jwt.algorithms (enum bh_jwt_alg), without unknown names. */
+unsigned bh_config_jwt_algorithms(const struct bh_config *c);
+
 #endif

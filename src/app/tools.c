@@ -106,7 +106,9 @@ int bh_app_token(const struct bh_config *config, const char *user, const char *t
     bh_bytes_addf(&claims, ",\"iat\":%lld,\"exp\":%lld}", (long long)now,
                   (long long)now + (long long)ttl_s);
     struct bh_jwt_key *key = bh_jwt_key_secret(bh_slice_cstr(config->jwt_secret));
-    int error = bh_jwt_sign(BH_JWT_HS256, key, bh_bytes_slice(&claims), &token);
+    unsigned alg = bh_config_jwt_algorithms(config) & (BH_JWT_HS256 | BH_JWT_HS384 | BH_JWT_HS512);
+    alg = alg ? alg & -alg : BH_JWT_HS256;
+    int error = bh_jwt_sign(alg, key, bh_bytes_slice(&claims), &token);
     if (error)
         fprintf(stderr, "bellhop: token: %s\n", bh_strerror(error));
     else

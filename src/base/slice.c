@@ -31,6 +31,19 @@ struct bh_slice bh_slice_trim(struct bh_slice s) {
     return s;
 }
 
+struct bh_slice bh_slice_chomp(struct bh_slice s) {
+    if (s.n && s.p[s.n - 1] == '\n')
+        s.n -= s.n > 1 && s.p[s.n - 2] == '\r' ? 2 : 1;
+    return s;
+}
+
+size_t bh_slice_control(struct bh_slice s) {
+    size_t i = 0;
+    while (i < s.n && (unsigned char)s.p[i] >= 0x20 && s.p[i] != 0x7f)
+        i++;
+    return i;
+}
+
 bool bh_slice_split(struct bh_slice *rest, char separator, struct bh_slice *part) {
     if (!rest->p)
         return false;

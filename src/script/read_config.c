@@ -27,8 +27,14 @@
 
 /* --- the sandbox --- */
 
+/* Without a line end at the end, which a secret has that comes from a file. */
 static int safe_getenv(lua_State *L) {
-    lua_pushstring(L, getenv(luaL_checkstring(L, 1)));
+    const char *value = getenv(luaL_checkstring(L, 1));
+    struct bh_slice text = bh_slice_chomp(bh_slice_cstr(value));
+    if (value)
+        lua_pushlstring(L, text.p, text.n);
+    else
+        lua_pushnil(L);
     return 1;
 }
 

@@ -63,6 +63,10 @@ static inline bool bh_slice_caseeq(struct bh_slice a, struct bh_slice b) {
 }
 /* Without the spaces and tabs at both ends. */
 struct bh_slice bh_slice_trim(struct bh_slice s);
+/* Without one LF or CRLF at the end: what editors and `echo` add to a value in a file. */
+struct bh_slice bh_slice_chomp(struct bh_slice s);
+/* The index of the first control byte (below 0x20, or 0x7f); s.n: none. */
+size_t bh_slice_control(struct bh_slice s);
 /* Cuts *rest at the first `separator`; the part before it goes to *part. False when *rest is used
  * up (rest->p == NULL). An empty part is a part. */
 bool bh_slice_split(struct bh_slice *rest, char separator, struct bh_slice *part);

@@ -2,9 +2,13 @@
  * the place. */
 #include "app_test.h"
 
+#include "bellhop/base/jwt.h"
+
 #include <ctype.h>
 
 /* --- values --- */
+
+#define SECRET "ssssssssssssssssssssssssssssssss" /* 32 bytes */
 
 static void the_defaults(void **state) {
     app_load(NULL);
@@ -21,6 +25,8 @@ static void the_defaults(void **state) {
     assert_string_equal(config.strategy, "local_first");
     assert_int_equal(config.cpu_limit, 50);
     app_strings_are(&config.jwt_algorithms, "HS256");
+    assert_int_equal(config.jwt_leeway, 5000);
+    assert_int_equal(bh_config_jwt_algorithms(&config), BH_JWT_HS256);
 }
 
 static void a_file_of_all_types(void **state) {
@@ -28,7 +34,7 @@ static void a_file_of_all_types(void **state) {
              "return {\n"
              "  server = { listen = { '127.0.0.1:1', 'unix:/s' }, dev = true, workers = 2 * 2 },\n"
              "  http = { body_bytes = 2 * MiB, idle_timeout = 1.25 },\n"
-             "  auth = { jwt = { secret = 's', leeway = 3.5 } },\n"
+             "  auth = { jwt = { secret = ('s'):rep(32), leeway = 3.5 } },\n"
              "  api = { keys = {} },\n"
              "}\n");
     app_strings_are(&config.listen, "127.0.0.1:1,unix:/s");
@@ -36,7 +42,7 @@ static void a_file_of_all_types(void **state) {
     assert_int_equal(config.workers, 4);
     assert_int_equal(config.body_bytes, 2097152);
     assert_int_equal(config.idle_timeout, 1250);
-    assert_string_equal(config.jwt_secret, "s");
+    assert_string_equal(config.jwt_secret, SECRET);
     assert_int_equal(config.jwt_leeway, 3500);
     assert_int_equal(config.api_keys.count, 0);
 }
@@ -118,6 +124,94 @@ static void scripts_see_all_keys(void **state) {
         if (!node || !bh_json_get(node, name))
             fail_msg("%s is not in the tree", bh_config_keys[i].path);
     }
+}
+
+/* --- secrets --- */
+
+static void secrets_are_as_long_as_the_hash(void **state) {
+    app_refused("return { auth = { jwt = { secret = 'x' } } }",
+                "auth.jwt.secret: the secret has 1 bytes; HS256 needs at least 32", NULL);
+    app_refused("return { auth = { jwt = { secret = ('x'):rep(31), algorithms = { 'RS256' } } } }",
+                "has 31 bytes; HS256 needs at least 32", NULL);
+    app_refused("return { auth = { jwt = { secret = ('x'):rep(47), algorithms = { 'HS384' } } } }",
+                "has 47 bytes; HS384 needs at least 48", NULL);
+    app_refused("return { auth = { jwt = { secret = ('x'):rep(63), algorithms = { 'HS512', 'HS256' "
+                "} } } }",
+                "has 63 bytes; HS512 needs at least 64", NULL);
+    app_environment("auth.jwt.secret", "short");
+    app_refused(NULL, "auth.jwt.secret: the secret has 5 bytes", "32");
+    app_environment("auth.jwt.secret", SECRET "\n"); /* the line feed does not count */
+    app_load(NULL);
+    app_environment("auth.jwt.algorithms", "HS384");
+    app_refused(NULL, "has 32 bytes; HS384 needs at least 48", NULL);
+    app_environment("auth.jwt.secret", "");
+    app_load(NULL);
+}
+
+static void one_line_end_is_removed(void **state) {
+    static const char *const ends[] = {"\n", "\r\n"};
+    char text[256];
+    for (size_t i = 0; i < COUNT(ends); i++) {
+        snprintf(text, sizeof text, SECRET "%s", ends[i]);
+        app_environment("auth.jwt.secret", text);
+        snprintf(text, sizeof text, "one%s,two , three%s", ends[i], ends[i]);
+        app_environment("api.keys", text);
+        snprintf(text, sizeof text, "redis://:pass@a%s", ends[i]);
+        app_environment("redis.url", text);
+        snprintf(text, sizeof text, "debug%s", ends[i]);
+        app_environment("log.level", text);
+        snprintf(text, sizeof text, "3%s", ends[i]);
+        app_environment("server.workers", text);
+        app_load(NULL);
+        assert_string_equal(config.jwt_secret, SECRET);
+        app_strings_are(&config.api_keys, "one,two,three");
+        app_strings_are(&config.redis_urls, "redis://:pass@a");
+        assert_string_equal(config.log_level, "debug");
+        assert_int_equal(config.workers, 3);
+        const struct bh_json *jwt = bh_json_get(bh_json_get(config.tree, "auth"), "jwt");
+        assert_string_equal(bh_json_str(bh_json_get(jwt, "secret")), SECRET);
+    }
+}
+
+static void one_line_end_in_the_file_is_removed(void **state) {
+    app_load(
+        "return { auth = { jwt = { secret = ('s'):rep(32) .. '\\r\\n', jwks = '/dev/null\\n' } },\n"
+        "  api = { keys = { 'one\\n', 'two\\r\\n' } }, redis = { url = 'redis://:p@a\\n' },\n"
+        "  app = { text = 'a\\n' } }");
+    assert_string_equal(config.jwt_secret, SECRET);
+    assert_string_equal(config.jwt_jwks, "/dev/null");
+    app_strings_are(&config.api_keys, "one,two");
+    app_strings_are(&config.redis_urls, "redis://:p@a");
+    assert_string_equal(bh_json_str(bh_json_get(bh_json_get(config.tree, "app"), "text")), "a\n");
+    app_load("return { redis = { url = { 'redis://:p@a\\n', 'redis://:p@b\\r\\n' } } }");
+    app_strings_are(&config.redis_urls, "redis://:p@a,redis://:p@b");
+    app_environment("api.keys", "from a file\n");
+    app_load("return { app = { key = os.getenv 'BELLHOP_API_KEYS',\n"
+             "  none = tostring(os.getenv 'BELLHOP_NONE') } }");
+    const struct bh_json *app = bh_json_get(config.tree, "app");
+    assert_string_equal(bh_json_str(bh_json_get(app, "key")), "from a file");
+    assert_string_equal(bh_json_str(bh_json_get(app, "none")), "nil");
+}
+
+/* The error names the source and the key, and never shows the value. */
+static void control_characters_are_refused(void **state) {
+    static const char *const keys[] = {"one\ntwo", "one\n\n",   "\none",   "one\r",
+                                       "on\te",    "one\x1b[m", "one\x7f", "one,t\rwo"};
+    for (size_t i = 0; i < COUNT(keys); i++) {
+        app_environment("api.keys", keys[i]);
+        app_refused(NULL, "BELLHOP_API_KEYS: api.keys has a control character", "byte ");
+    }
+    app_environment("api.keys", "key");
+    app_refused("return {\n  api = { keys = { 'good', 'a\\0b' } } }", "bellhop.conf.lua", NULL);
+    app_refused("return {\n  api = { keys = { 'good', 'a\\1b' } } }",
+                "bellhop.conf.lua:2: api.keys has a control character (byte 2 is 0x01)", NULL);
+    app_refused("return { auth = { jwt = { secret = ('s'):rep(40) .. '\\n\\n' } } }",
+                "auth.jwt.secret has a control character (byte 41 is 0x0a)", NULL);
+    app_refused("return { redis = { url = 'redis://:pa\\nss@a' } }",
+                "redis.url has a control character", NULL);
+    app_refused("return { auth = { jwt = { public_key = '/a\\tb' } } }",
+                "auth.jwt.public_key has a control character", NULL);
+    app_refused_option("auth.jwt.secret", SECRET "\a", "auth.jwt.secret has a control character");
 }
 
 /* --- files of keys --- */
@@ -231,7 +325,7 @@ static const char *good_value(const struct bh_config_key *k) {
         snprintf(number, sizeof number, "%.0f", k->max);
         return number;
     default:
-        return k->choices ? "" : "redis://x";
+        return k->choices ? "" : "redis://x/as-long-as-a-secret-of-HS256";
     }
 }
 
@@ -292,6 +386,10 @@ int main(void) {
         TEST(lists_in_the_environment),
         TEST(the_last_source_wins),
         TEST(scripts_see_all_keys),
+        TEST(secrets_are_as_long_as_the_hash),
+        TEST(one_line_end_is_removed),
+        TEST(one_line_end_in_the_file_is_removed),
+        TEST(control_characters_are_refused),
         TEST(a_public_key_from_a_file),
         TEST(a_key_set_must_be_there),
         TEST(unknown_keys),

@@ -110,6 +110,38 @@ static void refuses_bad_escapes(void **state) {
         assert_decodes(bad[i], false, NULL, BH_EINVAL);
 }
 
+static void assert_chomps(const char *text, size_t n) {
+    struct bh_slice s = test_exact(bh_slice_cstr(text)), rest = bh_slice_chomp(s);
+    assert_ptr_equal(rest.p, s.p);
+    assert_int_equal(rest.n, n);
+    test_exact_free(s);
+}
+
+static void chomps_one_line_end(void **state) {
+    assert_chomps("", 0);
+    assert_chomps("a", 1);
+    assert_chomps("a\n", 1);
+    assert_chomps("a\r\n", 1);
+    assert_chomps("a\n\n", 2);
+    assert_chomps("a\r\n\r\n", 3);
+    assert_chomps("a\r", 2);
+    assert_chomps("a\n\r", 3);
+    assert_chomps("a\nb", 3);
+    assert_chomps("\n", 0);
+    assert_chomps("\r\n", 0);
+    assert_int_equal(bh_slice_chomp(bh_slice(NULL, 0)).n, 0);
+}
+
+static void finds_control_bytes(void **state) {
+    assert_int_equal(bh_slice_control(bh_slice(NULL, 0)), 0);
+    for (int c = 0; c < 256; c++) {
+        char text[] = {' ', '~', (char)c, '\0'};
+        struct bh_slice s = test_exact(bh_slice(text, 3));
+        assert_int_equal(bh_slice_control(s), c < 0x20 || c == 0x7f ? 2 : 3);
+        test_exact_free(s);
+    }
+}
+
 static void knows_hexadecimal_digits(void **state) {
     static const char digits[] = "0123456789abcdef";
     for (int c = -128; c < 128; c++) {
@@ -131,6 +163,8 @@ int main(void) {
         cmocka_unit_test(refuses_what_is_no_number),
         cmocka_unit_test(decodes_percent_escapes),
         cmocka_unit_test(refuses_bad_escapes),
+        cmocka_unit_test(chomps_one_line_end),
+        cmocka_unit_test(finds_control_bytes),
         cmocka_unit_test(knows_hexadecimal_digits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

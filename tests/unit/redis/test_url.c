@@ -89,6 +89,12 @@ static const char *const bad[] = {
     "redis://:hunter2%zz@h",
     "redis://:hunter2%00@h",
     "redis://h%00",
+    "redis://:hunter2%01@h",
+    "redis://:hunter2%0a%0a@h",
+    "redis://:hun%0ater2@h",
+    "redis://:hunter2%7f@h",
+    "redis://joe%0d:hunter2@h",
+    "redis+sentinel://a/m?sentinel_password=hunter2%09",
     "redis://:hunter2@",
     "redis://:hunter2@h:99999",
     "unix://",
@@ -133,6 +139,24 @@ static void test_bad(void **state) {
             fail_msg("accepted: %s", bad[i]);
         assert_non_null(why);
         assert_null(strstr(why, "hunter2"));
+        bh_redis_config_deinit(&c);
+    }
+}
+
+/* The password is often the content of a file, and some tool has encoded it whole. */
+static void test_line_end_of_a_password(void **state) {
+    static const char *const urls[] = {
+        "redis+sentinel://joe:pw%0A@a/m?sentinel_user=su&sentinel_password=sp%0a",
+        "redis+sentinel://joe%0A:pw%0D%0A@a/m?sentinel_user=su%0a&sentinel_password=sp%0d%0a",
+    };
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        struct bh_redis_config c;
+        const char *why;
+        assert_int_equal(bh_redis_config_parse(bh_slice_cstr(urls[i]), &c, &why), 0);
+        assert_string_equal(c.user, "joe");
+        assert_string_equal(c.password, "pw");
+        assert_string_equal(c.sentinel_user, "su");
+        assert_string_equal(c.sentinel_password, "sp");
         bh_redis_config_deinit(&c);
     }
 }
@@ -247,6 +271,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),
         cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_line_end_of_a_password),
         cmocka_unit_test(test_tls),
         cmocka_unit_test(test_no_insecure_tls),
         cmocka_unit_test(test_files_are_checked),

@@ -88,7 +88,7 @@ static int split(struct bh_slice url, struct parts *out, const char **why) {
     return 0;
 }
 
-/* Frees the previous *out. */
+/* Frees the previous *out. A line end at the end of a password comes from the file that had it. */
 static int decode(struct bh_slice s, const char **out, const char **why) {
     char *text = bh_malloc(s.n + 1);
     int n = bh_slice_urldecode(s, false, text);
@@ -96,7 +96,13 @@ static int decode(struct bh_slice s, const char **out, const char **why) {
         bh_free(text);
         return fail(why, "invalid percent-encoding in the Redis URL (write % as %25)");
     }
-    text[n] = '\0';
+    struct bh_slice decoded = bh_slice_chomp(bh_slice(text, (size_t)n));
+    text[decoded.n] = '\0';
+    if (bh_slice_control(decoded) < decoded.n) {
+        bh_free(text);
+        return fail(why, "a control character in the Redis URL (only one line feed at the end of a "
+                         "part, %0A, is removed)");
+    }
     bh_free((char *)*out);
     *out = text;
     return 0;
