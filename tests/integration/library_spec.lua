@@ -95,11 +95,11 @@ describe("the library of scripts:", function()
 
     describe("bh.jwt", function()
         it("verifies its own signatures, and no others", function()
-            local token = [[local key = ("k"):rep(32)
+            local token = [[local key = ("k"):rep(64)
                 local token = bh.jwt.sign({ sub = "42", exp = os.time() + 60 }, { alg = "HS256", key = key }) ]]
             assert.same("42", eval(token .. [[return bh.jwt.verify(token, { alg = "HS256", key = key }).sub]]))
             assert.matches("^nil|.", eval(token .. [[
-                return bh.jwt.verify(token, { alg = "HS256", key = ("x"):rep(32) })]]))
+                return bh.jwt.verify(token, { alg = "HS256", key = ("x"):rep(64) })]]))
             assert.matches("^nil|.", eval(token .. [[return bh.jwt.verify(token, { alg = "HS512", key = key })]]))
             assert.matches("^nil|.", eval(token .. [[
                 return bh.jwt.verify(token, { alg = "HS256", key = key, issuer = "another" })]]))
