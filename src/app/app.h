@@ -9,10 +9,12 @@
 #include "bellhop/backend/redis.h"
 #include "bellhop/edge/edge.h"
 
-/* Runs until a signal stops it. */
-int bh_app_serve(const struct bh_config *config);
-/* Checks the configuration, compiles the scripts, and prints the result. */
-int bh_app_check(const struct bh_config *config, const char *file);
+/* Runs until a signal stops it. Logs the report's warnings. */
+int bh_app_serve(const struct bh_config *config, const struct bh_report *report);
+/* Checks what serve would refuse, as far as that is possible without serving: the settings, then
+ * the scripts, whose on_init runs. Adds all mistakes to the report of bh_config_load, and prints
+ * it. */
+int bh_app_check(const struct bh_config *config, const char *file, struct bh_report *report);
 /* Runs specs of policies with busted; argv: its arguments. */
 int bh_app_test(const struct bh_config *config, int argc, char **argv);
 /* Prints a JWT signed with auth.jwt.secret. */
@@ -31,8 +33,7 @@ struct bh_app_edge {
     struct bh_slice *api_keys, *origins, *cors, *ws_paths;
     struct bh_cidr *trusted;
 };
-/* Checks as it reads: 0, or BH_EINVAL with *error (bh_free). Free it in both cases. */
-int bh_app_edge_config(const struct bh_config *config, struct bh_app_edge *out, char **error);
+void bh_app_edge_config(const struct bh_config *config, struct bh_app_edge *out);
 void bh_app_edge_free(struct bh_app_edge *e);
 /* The certificates of TLS listeners; NULL when none is configured. 0, or BH_EINVAL with *error. */
 int bh_app_tls(const struct bh_config *config, const struct bh_tls *previous, struct bh_tls **out,
@@ -44,10 +45,10 @@ struct bh_app_redis {
     size_t count;
     struct bh_redis_tracker_config tracking;
 };
-/* Checks as it reads, also the files of TLS: 0, or BH_EINVAL with *error (bh_free), which never
- * contains a part of a URL (passwords). Points into config and instance. Free it in both cases. */
-int bh_app_redis_config(const struct bh_config *config, const char *instance,
-                        struct bh_app_redis *out, char **error);
+/* Checks the files of TLS. A mistake never contains a part of a URL (passwords). Points into config
+ * and instance. */
+void bh_app_redis_config(const struct bh_config *config, const char *instance,
+                         struct bh_app_redis *out, struct bh_report *report);
 void bh_app_redis_free(struct bh_app_redis *r);
 
 /* The settings of the scripts' HTTP client, with the arrays that they point to. */
@@ -55,10 +56,26 @@ struct bh_app_fetch {
     struct bh_http_config config;
     struct bh_cidr *allow, *deny;
 };
-/* Checks as it reads: 0, or BH_EINVAL with *error (bh_free). Points into config. Free it in both
- * cases. */
-int bh_app_fetch_config(const struct bh_config *config, struct bh_app_fetch *out, char **error);
+/* Checks the file of authorities. Points into config. */
+void bh_app_fetch_config(const struct bh_config *config, struct bh_app_fetch *out,
+                         struct bh_report *report);
 void bh_app_fetch_free(struct bh_app_fetch *f);
+
+/* All of the above. */
+struct bh_app_settings {
+    struct bh_app_edge edge;
+    struct bh_app_redis redis;
+    struct bh_app_fetch fetch;
+    struct bh_tls *tls;
+};
+/* Checks what depends on this machine, too: files, and whether the addresses can be listened on.
+ * Adds every mistake to the report. may_be_in_use: an address that another process listens on is
+ * none. 0 or BH_EINVAL; free it in both cases. Points into config and instance. */
+int bh_app_settings_init(struct bh_app_settings *s, const struct bh_config *config,
+                         const char *instance, bool may_be_in_use, struct bh_report *report);
+void bh_app_settings_free(struct bh_app_settings *s);
+/* Why an address cannot be listened on. */
+const char *bh_app_explain_listen(int error);
 
 struct bh_script_config;
 /* Points into config and lua_dir; files is freed by the caller, its strings with bh_strings_free.

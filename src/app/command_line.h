@@ -12,12 +12,14 @@ enum bh_command { BH_COMMAND_SERVE, BH_COMMAND_CHECK, BH_COMMAND_TEST, BH_COMMAN
 /* The statuses of the program. */
 enum { BH_EXIT_OK, BH_EXIT_FAILED, BH_EXIT_USAGE };
 
+#define BH_OPTIONS_MAX 64
+
 struct bh_command_line {
     enum bh_command command;
     const char *file; /* -c; NULL: none */
     const char *user, *tenant;
     uint64_t ttl_s;
-    struct bh_config_option options[8]; /* one for each key at most */
+    struct bh_config_option options[BH_OPTIONS_MAX];
     size_t option_count;
     int spec_count; /* busted's arguments */
     char **specs;

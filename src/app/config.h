@@ -3,18 +3,15 @@
  *
  * It is read once, at start, on the main thread, and immutable afterwards. A key has a path
  * ("redis.url") and an environment variable (BELLHOP_REDIS_URL). Durations are given in seconds and
- * stored in milliseconds. */
+ * stored in milliseconds. All checks that need no other file than the configuration happen here,
+ * for all commands. */
 #ifndef BELLHOP_SRC_APP_CONFIG_H
 #define BELLHOP_SRC_APP_CONFIG_H
 
 #include "bellhop/base/json.h"
 #include "bellhop/base/log.h"
-
-struct bh_strings {
-    char **items;
-    size_t count;
-};
-void bh_strings_free(struct bh_strings *s);
+#include "report.h"
+#include "string_list.h"
 
 #define BH_CONFIG_AUTO UINT64_MAX
 
@@ -79,21 +76,20 @@ struct bh_config {
     char *log_level, *log_format, *log_target;
 
     struct bh_json *tree; /* all keys, for scripts */
+    char **places;        /* of each key, what set it: "bellhop.conf.lua:12"; NULL: the default */
 };
 
-/* A key set on the command line. */
+/* A key set on the command line. Several options for one list add up. */
 struct bh_config_option {
     const char *path;
     const char *value;
 };
 
-/* file NULL: none. 0, or BH_EINVAL with *error (bh_free), which names the source, the line and the
- * key. Free c in both cases. */
+/* file NULL: none. Adds every mistake and warning to the report. 0, or BH_EINVAL when there is a
+ * mistake: then wrong values are missing in c, and c->tree is NULL if the file cannot be read at
+ * all. Free c in both cases. */
 int bh_config_load(struct bh_config *c, const char *file, const struct bh_config_option *options,
-                   size_t option_count, char **error);
+                   size_t option_count, struct bh_report *report);
 void bh_config_free(struct bh_config *c);
-
-/* The set of auth.jwt.algorithms (enum bh_jwt_alg), without unknown names. */
-unsigned bh_config_jwt_algorithms(const struct bh_config *c);
 
 #endif

@@ -22,7 +22,8 @@
 const struct bh_config_key bh_config_keys[] = {
     {"server.listen", STRINGS, AT(listen), 0, 0, "[\"127.0.0.1:8080\"]", NULL,
      "Addresses to listen on: `ADDRESS:PORT`, `[::1]:8080` or `unix:/PATH`; port 0 takes a "
-     "free one. `tls:` in front speaks TLS; `proxy:` or `proxy:tls:` expects the header of "
+     "free one, and `localhost` is 127.0.0.1. `tls:` in front speaks TLS; `proxy:` or `proxy:tls:` "
+     "expects the header of "
      "the PROXY protocol (v1 or v2), from `server.trusted_proxies` only."},
     {"server.admin_listen", STRINGS, AT(admin_listen), 0, 0, "[]", NULL,
      "Further addresses, in the same form, that serve `/healthz`, `/readyz` and `/metrics` only. "

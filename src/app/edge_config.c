@@ -1,115 +1,46 @@
-/* edge_config.c - from configuration keys to the edge's settings: addresses, lists, limits, TLS. */
+/* edge_config.c - from configuration keys to the edge's settings: addresses, lists, limits, TLS.
+ * bh_config_load has checked the values. */
 #include "app.h"
 
-#include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
+#include "listen_address.h"
 
-#define LISTEN       "server.listen"
-#define ADMIN_LISTEN "server.admin_listen"
-
-static bool take_prefix(struct bh_slice *text, struct bh_slice prefix) {
-    if (!bh_slice_starts(*text, prefix))
-        return false;
-    *text = bh_slice(text->p + prefix.n, text->n - prefix.n);
-    return true;
-}
-
-/* "[proxy:][tls:]ADDRESS" */
-static int read_address(const struct bh_config *c, const char *item, struct bh_edge_listen *out,
-                        char **error) {
-    struct bh_slice text = bh_slice_cstr(item);
-    const char *key = out->admin ? ADMIN_LISTEN : LISTEN, *why = NULL;
-    out->proxy = take_prefix(&text, BH_SLICE("proxy:"));
-    out->tls = take_prefix(&text, BH_SLICE("tls:"));
-    if (bh_addr_parse(text, &out->address, &why))
-        return bh_error_set(error, "%s: %s: %s", key, item, why);
-    if (c->dev && !bh_addr_is_loopback(&out->address))
-        return bh_error_set(error,
-                            "%s: %s: with --dev only loopback addresses are allowed, because it "
-                            "needs no keys; use 127.0.0.1 or [::1]",
-                            key, item);
-    if (out->tls && c->tls_certificates.count == 0)
-        return bh_error_set(error, "%s: %s: needs a certificate: set tls.certificates and tls.keys",
-                            key, item);
-    if (out->proxy && c->trusted_proxies.count == 0)
-        return bh_error_set(error,
-                            "%s: %s: accepts connections from proxies only: list them in "
-                            "server.trusted_proxies",
-                            key, item);
-    return 0;
-}
-
-/* Two listeners of ours could share a port, and each would get some of the connections. Port 0 is
- * another port each time. */
-static bool is_same(const struct bh_addr *a, const struct bh_addr *b) {
-    char first[BH_ADDR_TEXT_MAX], second[BH_ADDR_TEXT_MAX];
-    bh_addr_format(a, first);
-    bh_addr_format(b, second);
-    return strcmp(first, second) == 0 && (a->sa.sa_family == AF_UNIX || bh_addr_port(a) != 0);
-}
-
-static int check_unique(const struct bh_app_edge *e, const struct bh_edge_listen *last,
-                        char **error) {
-    char address[BH_ADDR_TEXT_MAX];
-    for (size_t i = 0; i < e->listen_count; i++) {
-        if (!is_same(&e->listen[i].address, &last->address))
-            continue;
-        bh_addr_format(&last->address, address);
-        return bh_error_set(error, "%s: %s: the address is already in %s",
-                            last->admin ? ADMIN_LISTEN : LISTEN, address,
-                            e->listen[i].admin ? ADMIN_LISTEN : LISTEN);
-    }
-    return 0;
-}
-
-static int add_addresses(const struct bh_config *c, const struct bh_strings *list, bool admin,
-                         struct bh_app_edge *out, char **error) {
+static void add_addresses(const struct bh_strings *list, bool admin, struct bh_app_edge *out) {
+    const char *why;
     for (size_t i = 0; i < list->count; i++) {
-        struct bh_edge_listen *l = &out->listen[out->listen_count];
+        struct bh_edge_listen *l = &out->listen[out->listen_count++];
         l->admin = admin;
-        if (read_address(c, list->items[i], l, error) || check_unique(out, l, error))
-            return BH_EINVAL;
-        out->listen_count++;
+        bh_listen_address_parse(bh_slice_cstr(list->items[i]), l, &why);
     }
-    return 0;
 }
 
-static int read_addresses(const struct bh_config *c, struct bh_app_edge *out, char **error) {
-    if (c->listen.count == 0)
-        return bh_error_set(error, "server.listen: no address");
-    out->listen = bh_calloc(c->listen.count + c->admin_listen.count, sizeof *out->listen);
-    int rc = add_addresses(c, &c->listen, false, out, error);
-    return rc ? rc : add_addresses(c, &c->admin_listen, true, out, error);
+static void read_addresses(const struct bh_config *c, struct bh_app_edge *out) {
+    out->listen = bh_calloc(c->listen.count + c->admin_listen.count + 1, sizeof *out->listen);
+    add_addresses(&c->listen, false, out);
+    add_addresses(&c->admin_listen, true, out);
 }
 
-static int read_trusted(const struct bh_config *c, struct bh_app_edge *out, char **error) {
+static void read_trusted(const struct bh_config *c, struct bh_app_edge *out) {
     const struct bh_strings *list = &c->trusted_proxies;
-    const char *why = NULL;
+    const char *why;
     out->trusted = bh_calloc(list->count + 1, sizeof *out->trusted);
     for (size_t i = 0; i < list->count; i++)
-        if (bh_cidr_parse(bh_slice_cstr(list->items[i]), &out->trusted[i], &why))
-            return bh_error_set(error, "server.trusted_proxies: %s: %s", list->items[i], why);
+        bh_cidr_parse(bh_slice_cstr(list->items[i]), &out->trusted[i], &why);
     out->config.trusted = out->trusted;
     out->config.trusted_count = list->count;
-    return 0;
 }
 
-static int read_patterns(const char *key, const struct bh_strings *list,
-                         const struct bh_slice *more, size_t more_count, struct bh_slice **out,
-                         size_t *count, char **error) {
-    const char *why = NULL;
-    *out = bh_calloc(list->count + more_count + 1, sizeof **out);
-    for (; *count < list->count; (*count)++) {
-        (*out)[*count] = bh_slice_cstr(list->items[*count]);
-        if (bh_edge_check_origin((*out)[*count], &why))
-            return bh_error_set(error, "%s: %s: %s", key, list->items[*count], why);
-    }
+static struct bh_slice *read_list(const struct bh_strings *list, const struct bh_slice *more,
+                                  size_t more_count, size_t *count) {
+    struct bh_slice *out = bh_calloc(list->count + more_count + 1, sizeof *out);
+    for (size_t i = 0; i < list->count; i++)
+        out[(*count)++] = bh_slice_cstr(list->items[i]);
     for (size_t i = 0; i < more_count; i++)
-        (*out)[(*count)++] = more[i];
-    return 0;
+        out[(*count)++] = more[i];
+    return out;
 }
 
-static int read_origins(const struct bh_config *c, struct bh_app_edge *out, char **error) {
+static void read_lists(const struct bh_config *c, struct bh_app_edge *out) {
     /* With --dev: pages from this machine. Not "null", which any page can have in a sandboxed
      * frame. */
     static const struct bh_slice dev[] = {BH_SLICE("localhost:*"), BH_SLICE("*.localhost:*"),
@@ -117,31 +48,11 @@ static int read_origins(const struct bh_config *c, struct bh_app_edge *out, char
                                           BH_SLICE("file://")};
     struct bh_edge_config *e = &out->config;
     e->origin_required = c->origins.count > 0;
-    int rc =
-        read_patterns("websocket.origins", &c->origins, dev, c->dev ? sizeof dev / sizeof *dev : 0,
-                      &out->origins, &e->origin_count, error);
-    if (!rc)
-        rc = read_patterns("api.cors_origins", &c->cors_origins, NULL, 0, &out->cors,
-                           &e->cors_count, error);
-    e->origins = out->origins;
-    e->cors = out->cors;
-    return rc;
-}
-
-static int read_paths(const struct bh_config *c, struct bh_app_edge *out, char **error) {
-    const struct bh_strings *list = &c->ws_paths;
-    const char *why = NULL;
-    if (list->count == 0)
-        return bh_error_set(error, "websocket.paths: no path; the default is {\"/ws\"}");
-    out->ws_paths = bh_calloc(list->count, sizeof *out->ws_paths);
-    for (size_t i = 0; i < list->count; i++) {
-        out->ws_paths[i] = bh_slice_cstr(list->items[i]);
-        if (bh_path_check(out->ws_paths[i], &why))
-            return bh_error_set(error, "websocket.paths: %s: %s", list->items[i], why);
-    }
-    out->config.ws_paths = out->ws_paths;
-    out->config.ws_path_count = list->count;
-    return 0;
+    e->origins = out->origins =
+        read_list(&c->origins, dev, c->dev ? sizeof dev / sizeof *dev : 0, &e->origin_count);
+    e->cors = out->cors = read_list(&c->cors_origins, NULL, 0, &e->cors_count);
+    e->api_keys = out->api_keys = read_list(&c->api_keys, NULL, 0, &e->api_key_count);
+    e->ws_paths = out->ws_paths = read_list(&c->ws_paths, NULL, 0, &e->ws_path_count);
 }
 
 static int find_choice(const char *value, const char *const *choices) {
@@ -196,38 +107,16 @@ static void set_deflate(const struct bh_config *c, struct bh_edge_config *e) {
     e->deflate_max = c->compression_max;
 }
 
-static int check_deflate(const struct bh_config *c, char **error) {
-    if (c->compression_max == 0 || c->compression_max >= c->compression_threshold)
-        return 0;
-    return bh_error_set(error, "websocket.compression_max: is below compression_threshold, so "
-                               "nothing would be compressed; that is compression = \"off\"");
-}
-
-static void set_rest(const struct bh_config *c, struct bh_app_edge *out) {
-    struct bh_edge_config *e = &out->config;
-    out->api_keys = bh_calloc(c->api_keys.count + 1, sizeof *out->api_keys);
-    for (size_t i = 0; i < c->api_keys.count; i++)
-        out->api_keys[i] = bh_slice_cstr(c->api_keys.items[i]);
-    e->api_keys = out->api_keys;
-    e->api_key_count = c->api_keys.count;
-    e->backlog = (int)c->backlog;
-    e->dev = c->dev;
-    e->client_messages_refused = strcmp(c->client_messages, "refuse") == 0;
-}
-
-int bh_app_edge_config(const struct bh_config *c, struct bh_app_edge *out, char **error) {
+void bh_app_edge_config(const struct bh_config *c, struct bh_app_edge *out) {
     *out = (struct bh_app_edge){0};
     set_limits(c, &out->config);
     set_deflate(c, &out->config);
-    set_rest(c, out);
-    int rc = check_deflate(c, error);
-    if (!rc)
-        rc = read_addresses(c, out, error);
-    if (!rc)
-        rc = read_trusted(c, out, error);
-    if (!rc)
-        rc = read_paths(c, out, error);
-    return rc ? rc : read_origins(c, out, error);
+    out->config.backlog = (int)c->backlog;
+    out->config.dev = c->dev;
+    out->config.client_messages_refused = strcmp(c->client_messages, "refuse") == 0;
+    read_addresses(c, out);
+    read_trusted(c, out);
+    read_lists(c, out);
 }
 
 void bh_app_edge_free(struct bh_app_edge *e) {

@@ -1,20 +1,20 @@
-/* fetch_config.c - from configuration keys to the settings of the scripts' HTTP client. */
+/* fetch_config.c - from configuration keys to the settings of the scripts' HTTP client.
+ * bh_config_load has checked the values. */
 #include "app.h"
 
-#include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 
-static int read_list(const char *key, const struct bh_strings *list, struct bh_cidr **out,
-                     char **error) {
-    const char *why = NULL;
-    *out = bh_calloc(list->count + 1, sizeof **out);
+static struct bh_cidr *read_list(const struct bh_strings *list) {
+    const char *why;
+    struct bh_cidr *out = bh_calloc(list->count + 1, sizeof *out);
     for (size_t i = 0; i < list->count; i++)
-        if (bh_cidr_parse(bh_slice_cstr(list->items[i]), &(*out)[i], &why))
-            return bh_error_set(error, "%s: %s: %s", key, list->items[i], why);
-    return 0;
+        bh_cidr_parse(bh_slice_cstr(list->items[i]), &out[i], &why);
+    return out;
 }
 
-int bh_app_fetch_config(const struct bh_config *c, struct bh_app_fetch *out, char **error) {
+void bh_app_fetch_config(const struct bh_config *c, struct bh_app_fetch *out,
+                         struct bh_report *report) {
+    char *error = NULL;
     *out = (struct bh_app_fetch){.config = {.timeout_ms = c->fetch_timeout,
                                             .connect_timeout_ms = c->fetch_connect_timeout,
                                             .max_bytes = (size_t)c->fetch_max_bytes,
@@ -26,12 +26,11 @@ int bh_app_fetch_config(const struct bh_config *c, struct bh_app_fetch *out, cha
                                             .no_proxy = c->fetch_no_proxy,
                                             .allow_count = c->fetch_allow.count,
                                             .deny_count = c->fetch_deny.count}};
-    if (read_list("fetch.allow", &c->fetch_allow, &out->allow, error) ||
-        read_list("fetch.deny", &c->fetch_deny, &out->deny, error))
-        return BH_EINVAL;
-    out->config.allow = out->allow;
-    out->config.deny = out->deny;
-    return bh_http_config_check(&out->config, error);
+    out->config.allow = out->allow = read_list(&c->fetch_allow);
+    out->config.deny = out->deny = read_list(&c->fetch_deny);
+    if (bh_http_config_check(&out->config, &error))
+        bh_report_key(report, c, "fetch.ca_file", "%s", error);
+    bh_free(error);
 }
 
 void bh_app_fetch_free(struct bh_app_fetch *f) {

@@ -4,19 +4,25 @@
 #include "command_line.h"
 
 #include "bellhop/base/id.h"
-#include "bellhop/base/mem.h"
 
 #include <fcntl.h>
-#include <stdio.h>
 #include <unistd.h>
 
-static int run(const struct bh_command_line *c, const struct bh_config *config) {
+/* check looks for more mistakes, and serve writes the warnings to its log. */
+static int run(const struct bh_command_line *c, const struct bh_config *config,
+               struct bh_report *report) {
     bh_ids_set_wide(config->ids_wide);
+    if (c->command == BH_COMMAND_CHECK)
+        return bh_app_check(config, c->file, report);
+    if (c->command != BH_COMMAND_SERVE || report->errors.count)
+        bh_report_print(report);
+    if (report->errors.count)
+        return BH_EXIT_FAILED;
     switch (c->command) {
     case BH_COMMAND_SERVE:
-        return bh_app_serve(config);
+        return bh_app_serve(config, report);
     case BH_COMMAND_CHECK:
-        return bh_app_check(config, c->file);
+        break;
     case BH_COMMAND_TEST:
         return bh_app_test(config, c->spec_count, c->specs);
     case BH_COMMAND_TOKEN:
@@ -38,18 +44,14 @@ static void open_standard_streams(void) {
 int main(int argc, char **argv) {
     struct bh_command_line c;
     struct bh_config config;
-    char *error = NULL;
+    struct bh_report report = {0};
     int status;
     open_standard_streams();
     if (!bh_command_line_parse(&c, argc, argv, &status))
         return status;
-    if (bh_config_load(&config, c.file, c.options, c.option_count, &error)) {
-        fprintf(stderr, "bellhop: %s\n", error);
-        bh_free(error);
-        status = BH_EXIT_FAILED;
-    } else {
-        status = run(&c, &config);
-    }
+    bh_config_load(&config, c.file, c.options, c.option_count, &report);
+    status = run(&c, &config, &report);
+    bh_report_free(&report);
     bh_config_free(&config);
     return status;
 }

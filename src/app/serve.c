@@ -38,20 +38,9 @@
 
 static void on_worker_up(struct bh_mail *mail);
 
-static const char *explain_listen(int error) {
-    switch (error) {
-    case BH_EEXIST:
-        return "the address is in use";
-    case BH_EDENIED:
-        return "permission denied";
-    default:
-        return bh_strerror(error);
-    }
-}
-
 /* SO_REUSEPORT does not exist for unix sockets: only the first worker serves them. */
 static size_t own_addresses(const struct bh_server_worker *w, struct bh_edge_listen *out) {
-    const struct bh_app_edge *e = &w->server->edge;
+    const struct bh_app_edge *e = &w->server->settings.edge;
     size_t count = 0;
     for (size_t i = 0; i < e->listen_count; i++)
         if (w->worker->index == 0 || e->listen[i].address.sa.sa_family != AF_UNIX)
@@ -63,12 +52,12 @@ static void listen_now(struct bh_server_worker *w) {
     struct bh_server *s = w->server;
     size_t which = 0;
     char address[BH_ADDR_TEXT_MAX], why[256];
-    struct bh_edge_listen *own = bh_calloc(s->edge.listen_count, sizeof *own);
+    struct bh_edge_listen *own = bh_calloc(s->settings.edge.listen_count, sizeof *own);
     int error = bh_edge_listen(w->edge, own, own_addresses(w, own), &which);
     bh_addr_format(&own[which].address, address);
     bh_free(own);
     if (error) {
-        snprintf(why, sizeof why, "cannot listen on %s: %s", address, explain_listen(error));
+        snprintf(why, sizeof why, "cannot listen on %s: %s", address, bh_app_explain_listen(error));
         bh_app_mail_post(s->mailbox, w, on_worker_up, error, why);
         return;
     }
@@ -106,8 +95,8 @@ static void start_next(struct bh_server *s) {
 static void announce(struct bh_server *s) {
     char address[BH_ADDR_TEXT_MAX];
     s->state = BH_SERVER_SERVING;
-    for (size_t i = 0; i < s->edge.listen_count; i++) {
-        const struct bh_edge_listen *l = &s->edge.listen[i];
+    for (size_t i = 0; i < s->settings.edge.listen_count; i++) {
+        const struct bh_edge_listen *l = &s->settings.edge.listen[i];
         bh_addr_format(&l->address, address);
         if (l->admin) {
             bh_info("serving health and metrics", bh_kv_str("address", address),
@@ -118,11 +107,11 @@ static void announce(struct bh_server *s) {
                 bh_kv_bool("proxy", l->proxy), bh_kv_int("workers", s->worker_count),
                 bh_kv_str("broker", s->broker->vt->name));
     }
-    if (!s->edge.config.dev)
+    if (!s->settings.edge.config.dev)
         return;
     char page[BH_ADDR_TEXT_MAX + 16], curl[BH_ADDR_TEXT_MAX + 80];
-    const char *scheme = s->edge.listen[0].tls ? "https" : "http";
-    bh_addr_format(&s->edge.listen[0].address, address);
+    const char *scheme = s->settings.edge.listen[0].tls ? "https" : "http";
+    bh_addr_format(&s->settings.edge.listen[0].address, address);
     snprintf(page, sizeof page, "%s://%s/", scheme, address);
     snprintf(curl, sizeof curl, "curl -X POST %s://%s/api/users/42/messages -d hello", scheme,
              address);
@@ -131,8 +120,8 @@ static void announce(struct bh_server *s) {
 
 /* Worker 0 has bound the real ports; the others share them. */
 static void fix_ports(struct bh_server *s, struct bh_edge *edge) {
-    for (size_t i = 0; i < s->edge.listen_count; i++)
-        s->edge.listen[i].address = *bh_edge_address(edge, i);
+    for (size_t i = 0; i < s->settings.edge.listen_count; i++)
+        s->settings.edge.listen[i].address = *bh_edge_address(edge, i);
 }
 
 static void on_worker_up(struct bh_mail *mail) {
@@ -183,15 +172,15 @@ static void on_tls(struct bh_mail *mail) {
 static void reload_tls(struct bh_server *s) {
     struct bh_tls *tls = NULL;
     char *error = NULL;
-    if (!s->tls)
+    if (!s->settings.tls)
         return;
-    if (bh_app_tls(s->config, s->tls, &tls, &error)) {
+    if (bh_app_tls(s->config, s->settings.tls, &tls, &error)) {
         bh_error("certificates not reloaded, keeping the current ones", bh_kv_str("why", error));
         bh_free(error);
         return;
     }
-    bh_tls_unref(s->tls);
-    s->tls = tls;
+    bh_tls_unref(s->settings.tls);
+    s->settings.tls = tls;
     for (unsigned i = 0; i < s->worker_count; i++) {
         struct tls_mail *m = bh_malloc(sizeof *m);
         *m = (struct tls_mail){{.fn = on_tls}, s->workers[i].edge, bh_tls_ref(tls)};
@@ -224,47 +213,25 @@ static int fail(const char *what, const char *why) {
     return BH_EINVAL;
 }
 
-static int check_addresses(const struct bh_app_edge *e) {
-    char address[BH_ADDR_TEXT_MAX], taken[BH_ADDR_TEXT_MAX + 64];
-    for (size_t i = 0; i < e->listen_count; i++) {
-        if (bh_listener_probe(&e->listen[i].address) == 0)
-            continue;
-        bh_addr_format(&e->listen[i].address, address);
-        snprintf(taken, sizeof taken, "%s: %s", address, explain_listen(BH_EEXIST));
-        return fail("cannot listen", taken);
-    }
-    return 0;
+/* Logs all mistakes. */
+static int make_settings(struct bh_server *s) {
+    struct bh_report report = {0};
+    int error = bh_app_settings_init(&s->settings, s->config, s->instance, false, &report);
+    for (size_t i = 0; i < report.errors.count; i++)
+        fail("configuration", report.errors.items[i]);
+    bh_report_free(&report);
+    return error;
 }
 
-/* Addresses, limits and certificates of the edge, and the HTTP client of scripts. */
-static int make_edge_config(struct bh_server *s) {
-    char *error = NULL;
-    if (bh_app_edge_config(s->config, &s->edge, &error) ||
-        bh_app_tls(s->config, NULL, &s->tls, &error) ||
-        bh_app_fetch_config(s->config, &s->fetch, &error)) {
-        fail("configuration", error);
-        bh_free(error);
-        return BH_EINVAL;
-    }
-    return check_addresses(&s->edge);
-}
-
-static int make_broker(struct bh_server *s, unsigned workers) {
-    struct bh_app_redis redis;
-    char *error = NULL;
-    int result = bh_app_redis_config(s->config, s->instance, &redis, &error);
-    if (result) {
-        fail("configuration", error);
-    } else if (redis.count == 0) {
+static void make_broker(struct bh_server *s, unsigned workers) {
+    const struct bh_app_redis *redis = &s->settings.redis;
+    if (redis->count == 0) {
         s->broker = bh_memory_broker_new();
-        s->tracker = bh_memory_tracker_new(redis.tracking.debounce_ms);
+        s->tracker = bh_memory_tracker_new(redis->tracking.debounce_ms);
     } else {
-        s->broker = bh_redis_shards_new(redis.nodes, redis.count, workers);
-        s->tracker = bh_redis_tracker_new(&redis.nodes[0], &redis.tracking, s->broker);
+        s->broker = bh_redis_shards_new(redis->nodes, redis->count, workers);
+        s->tracker = bh_redis_tracker_new(&redis->nodes[0], &redis->tracking, s->broker);
     }
-    bh_free(error);
-    bh_app_redis_free(&redis);
-    return result;
 }
 
 static unsigned count_workers(const struct bh_config *c) {
@@ -281,17 +248,17 @@ static int make_worker(struct bh_server *s, struct bh_server_worker *w) {
         bh_node_add_worker(s->node, bh_thread_loop(w->thread), bh_thread_mailbox(w->thread));
     if (s->config->redis_urls.count)
         w->worker->redis = bh_redis_broker_commands(s->broker);
-    w->worker->fetch = bh_http_fetch_new(&s->fetch.config, w->worker->loop);
+    w->worker->fetch = bh_http_fetch_new(&s->settings.fetch.config, w->worker->loop);
     if (bh_script_new(&s->script, w->worker, s->generation, &w->script, &error)) {
         fail("script", error ? error : "cannot be loaded");
         bh_free(error);
         return BH_ESCRIPT;
     }
-    s->edge.config.reload = bh_server_ask_reload;
-    s->edge.config.reload_ud = s;
-    w->edge = bh_edge_new(&s->edge.config, w->worker);
-    if (s->tls)
-        bh_edge_set_tls(w->edge, s->tls);
+    s->settings.edge.config.reload = bh_server_ask_reload;
+    s->settings.edge.config.reload_ud = s;
+    w->edge = bh_edge_new(&s->settings.edge.config, w->worker);
+    if (s->settings.tls)
+        bh_edge_set_tls(w->edge, s->settings.tls);
     return 0;
 }
 
@@ -306,13 +273,11 @@ static void make_threads(struct bh_server *s, unsigned workers) {
 
 static int build(struct bh_server *s) {
     const struct bh_config *c = s->config;
-    const char *why = NULL;
     unsigned workers = count_workers(c);
-    if (*c->instance && bh_id_check(BH_ID_INSTANCE, bh_slice_cstr(c->instance), &why))
-        return fail("server.instance", why);
-    if (make_edge_config(s) || make_broker(s, workers))
+    if (make_settings(s))
         return BH_EINVAL;
-    s->edge.config.accepts_per_second = (c->accepts_per_second + workers - 1) / workers;
+    make_broker(s, workers);
+    s->settings.edge.config.accepts_per_second = (c->accepts_per_second + workers - 1) / workers;
     s->lua_dir = bh_app_lua_dir(c);
     bh_app_script_config(c, s->lua_dir, &s->script, &s->files);
     s->script.shared = s->shared = bh_shared_new((size_t)c->shared_memory);
@@ -405,9 +370,7 @@ static void take_down(struct bh_server *s) {
     bh_shared_free(s->shared);
     bh_strings_free(&s->files);
     bh_free(s->lua_dir);
-    bh_tls_unref(s->tls);
-    bh_app_edge_free(&s->edge);
-    bh_app_fetch_free(&s->fetch);
+    bh_app_settings_free(&s->settings);
     bh_free(s->workers);
 }
 
@@ -447,10 +410,16 @@ static int start_log(void) {
     return bh_log_output_start() ? fail("log", "cannot start a thread") : 0;
 }
 
-int bh_app_serve(const struct bh_config *config) {
+static void log_warnings(const struct bh_report *report) {
+    for (size_t i = 0; i < report->warnings.count; i++)
+        bh_warn("configuration", bh_kv_str("why", report->warnings.items[i]));
+}
+
+int bh_app_serve(const struct bh_config *config, const struct bh_report *report) {
     static const int signals[3] = {SIGTERM, SIGINT, SIGHUP};
     struct bh_server s = {.config = config, .generation = 1};
     set_up_process(&s);
+    log_warnings(report);
     set_up_memory(config);
     s.loop = bh_loop_new();
     s.mailbox = bh_mailbox_new(s.loop);

@@ -48,9 +48,7 @@ struct bh_server {
     struct bh_broker *broker;
     struct bh_tracker *tracker;
     struct bh_node *node;
-    struct bh_app_edge edge;
-    struct bh_tls *tls;
-    struct bh_app_fetch fetch;
+    struct bh_app_settings settings;
     struct bh_script_config script;
     struct bh_strings files;
     struct bh_shared *shared;

@@ -1,4 +1,4 @@
-/* tools.c - the commands that do not serve: check, test and token. */
+/* tools.c - the commands test and token. */
 #include "app.h"
 
 #include "bellhop/backend/memory.h"
@@ -10,48 +10,9 @@
 #include "bellhop/base/mem.h"
 #include "bellhop/script/script.h"
 #include "bellhop/spec/spec.h"
+#include "config_values.h"
 
 #include <stdio.h>
-
-int bh_app_check(const struct bh_config *config, const char *file) {
-    struct bh_script_config script_config;
-    struct bh_strings files;
-    struct bh_script *script = NULL;
-    char *error = NULL;
-    char *lua_dir = bh_app_lua_dir(config);
-    bh_app_script_config(config, lua_dir, &script_config, &files);
-    struct bh_app_edge edge = {0};
-    struct bh_app_fetch fetch = {0};
-    struct bh_tls *tls = NULL;
-    struct bh_app_redis redis;
-    int rc = bh_app_redis_config(config, "", &redis, &error);
-    if (!rc)
-        rc = bh_app_edge_config(config, &edge, &error);
-    if (!rc)
-        rc = bh_app_tls(config, NULL, &tls, &error);
-    if (!rc)
-        rc = bh_app_fetch_config(config, &fetch, &error);
-    script_config.shared = bh_shared_new((size_t)config->shared_memory);
-    if (!rc)
-        rc = bh_script_new(&script_config, NULL, 1, &script, &error);
-    if (rc) {
-        fprintf(stderr, "bellhop: %s\n", error ? error : bh_strerror(rc));
-    } else {
-        printf("configuration %s: ok\n", file ? file : "(defaults)");
-        for (size_t i = 0; i < files.count; i++)
-            printf("script %s: ok\n", files.items[i]);
-        bh_script_free(script);
-    }
-    bh_free(error);
-    bh_app_redis_free(&redis);
-    bh_app_edge_free(&edge);
-    bh_app_fetch_free(&fetch);
-    bh_tls_unref(tls);
-    bh_shared_free(script_config.shared);
-    bh_strings_free(&files);
-    bh_free(lua_dir);
-    return rc ? 1 : 0;
-}
 
 int bh_app_test(const struct bh_config *config, int argc, char **argv) {
     struct bh_script_config script;

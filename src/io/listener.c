@@ -275,6 +275,11 @@ static int open_error(void) {
     case EACCES:
     case EPERM:
         return BH_EDENIED;
+    case EADDRNOTAVAIL:
+    case EAFNOSUPPORT:
+        return BH_EUNAVAIL;
+    case ENOENT: /* the directory of a unix socket */
+        return BH_ENOTFOUND;
     default:
         return BH_EIO;
     }
@@ -317,14 +322,27 @@ void bh_listener_yield(struct bh_listener *l) {
         l->budget = 2;
 }
 
+/* A unix socket is not bound for a test, that would leave a file. */
+static int probe_directory(const struct bh_addr *a) {
+    const char *path = path_of(a);
+    char directory[sizeof((struct sockaddr_un *)0)->sun_path];
+    snprintf(directory, sizeof directory, "%.*s", (int)(strrchr(path, '/') - path), path);
+    return access(*directory ? directory : "/", W_OK | X_OK) == 0 ? 0 : open_error();
+}
+
 int bh_listener_probe(const struct bh_addr *address) {
+    struct bh_listener l = {.addr = *address};
     if (address->sa.sa_family == AF_UNIX)
-        return 0;
-    int fd = open_tcp(address);
-    bool taken = fd >= 0 && bind(fd, &address->sa, address->len) != 0 && errno == EADDRINUSE;
-    if (fd >= 0)
-        close(fd);
-    return taken ? BH_EEXIST : 0;
+        return probe_directory(address);
+    l.fd = open_tcp(&l.addr);
+    int error = l.fd < 0 || bind(l.fd, &l.addr.sa, l.addr.len) != 0 ? open_error() : 0;
+    if (error == BH_EUNAVAIL && fall_back_to_v4(&l)) {
+        l.fd = open_tcp(&l.addr);
+        error = l.fd < 0 || bind(l.fd, &l.addr.sa, l.addr.len) != 0 ? open_error() : 0;
+    }
+    if (l.fd >= 0)
+        close(l.fd);
+    return error;
 }
 
 const struct bh_addr *bh_listener_addr(const struct bh_listener *l) {

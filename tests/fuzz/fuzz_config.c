@@ -15,13 +15,15 @@ static const char *const paths[] = {
 
 static void load(const char *file, const struct bh_config_option *option) {
     struct bh_config config;
-    char *error = NULL;
-    int r = bh_config_load(&config, file, option, option ? 1 : 0, &error);
-    if (r)
-        CHECK(r == BH_EINVAL && error && *error);
-    else
-        CHECK(!error && config.tree && bh_json_type(config.tree) == BH_JSON_OBJECT);
-    bh_free(error);
+    struct bh_report report = {0};
+    int r = bh_config_load(&config, file, option, option ? 1 : 0, &report);
+    CHECK((r == 0) == (report.errors.count == 0));
+    CHECK(r == 0 || r == BH_EINVAL);
+    for (size_t i = 0; i < report.errors.count; i++)
+        CHECK(*report.errors.items[i]);
+    if (r == 0)
+        CHECK(config.tree && bh_json_type(config.tree) == BH_JSON_OBJECT);
+    bh_report_free(&report);
     bh_config_free(&config);
 }
 

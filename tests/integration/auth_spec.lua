@@ -134,7 +134,7 @@ describe("a secret that is shorter than the hash", function()
 
     it("may be as long as the hash; token signs what the server accepts", function()
         for alg, least in pairs {HS256 = 32, HS384 = 48, HS512 = 64} do
-            local env = {BELLHOP_AUTH_JWT_ALGORITHMS = "RS256," .. alg, BELLHOP_AUTH_JWT_SECRET = ("s"):rep(least)}
+            local env = {BELLHOP_AUTH_JWT_ALGORITHMS = alg, BELLHOP_AUTH_JWT_SECRET = ("s"):rep(least)}
             local d = daemon.start {dev = false, env = env}
             local token = process.run({daemon.BIN, "token", "--user", "42"}, env):match "%S+"
             ws.connect(d.port, "/ws?token=" .. token)

@@ -45,13 +45,16 @@ function process.command(argv)
     return table.concat(words, " ")
 end
 
+-- Variables of the tests themselves, of which bellhop would warn.
+local OWN = {"-u", "BELLHOP_BIN", "-u", "BELLHOP_OTHER_BIN", "-u", "BELLHOP_TEST_REDIS_PORT"}
+
 -- Runs a command: output (both streams), exit status.
 function process.run(argv, env)
     local assignments = {}
     for name, value in pairs(env or {}) do
         assignments[#assignments + 1] = process.quote(name .. "=" .. value)
     end
-    local pipe = assert(io.popen("timeout 30 env " .. table.concat(assignments, " ") .. " " ..
+    local pipe = assert(io.popen("timeout 30 env " .. table.concat(OWN, " ") .. " " .. table.concat(assignments, " ") .. " " ..
         process.command(argv) .. " 2>&1 </dev/null"))
     local output = pipe:read "a"
     local _, _, status = pipe:close()
@@ -75,7 +78,7 @@ end
 -- argv: the command; env: environment variables. The process runs when this returns.
 function process.spawn(argv, env)
     local self = setmetatable({dir = process.temp_dir()}, process)
-    local words = {"bash", "-c", script, "spawn", self.dir, "env"}
+    local words = {"bash", "-c", script, "spawn", self.dir, "env", table.unpack(OWN)}
     for name, value in pairs(env or {}) do words[#words + 1] = name .. "=" .. value end
     for _, word in ipairs(argv) do words[#words + 1] = word end
     self.pipe = assert(io.popen("exec " .. process.command(words), "w"))

@@ -15,12 +15,13 @@ struct bh_listener; /* opaque */
 /* on_accept takes over fd. */
 typedef void (*bh_accept_cb)(void *ud, int fd, const struct bh_addr *peer);
 
-/* 0, or BH_EEXIST (address in use), BH_EDENIED (no permission), BH_EIO. Port 0 picks a free one. */
+/* 0, or BH_EEXIST (address in use), BH_EDENIED (no permission), BH_EUNAVAIL (no such address on
+ * this machine), BH_ENOTFOUND (no directory for a unix socket), BH_EIO. Port 0 picks a free one. */
 int bh_listener_open(struct bh_listener **out, struct bh_loop *loop, const struct bh_addr *address,
                      int backlog, bh_accept_cb on_accept, void *ud);
 /* Our own listeners share their port, so a second process of the same user could share it too and
- * silently get half of the connections. Call this first: BH_EEXIST when another process listens
- * there, else 0. (Unix sockets are not shared: 0.) */
+ * silently get half of the connections. Call this first: 0, or an error as above. Of a unix socket
+ * only the directory is looked at. */
 int bh_listener_probe(const struct bh_addr *address);
 /* The address it is bound to, with the real port. */
 const struct bh_addr *bh_listener_addr(const struct bh_listener *l);

@@ -8,6 +8,7 @@
 
 #include "app.h"
 #include "config_keys.h"
+#include "config_values.h"
 #include "unit_test.h"
 
 /* cmocka fixtures: no key is set in the environment, before and after. */
@@ -27,8 +28,10 @@ void app_load_option(const char *text, const char *path, const char *value);
 void app_refused(const char *text, const char *part, const char *other);
 void app_refused_option(const char *path, const char *value, const char *part);
 
-/* For an error of one of the bh_app_*_config functions, which is freed. */
-void app_error_has(char *error, const char *part);
+/* What the last load has reported, and whether a part of an error is in it. */
+extern struct bh_report report;
+void app_reported(const char *part);
+void app_error_has(char *error, const char *part); /* frees it */
 
 /* What fn writes to a descriptor (1 or 2); valid until the next call. */
 const char *app_output(int fd, void (*fn)(void *ud), void *ud);

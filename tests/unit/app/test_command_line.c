@@ -95,13 +95,42 @@ static void specs_keep_their_options(void **state) {
     assert_string_equal(u.line.specs[3], "--help");
 }
 
+static void lists_add_up(void **state) {
+    struct usage u = parsed("serve --listen 127.0.0.1:1 --workers 1 --listen 127.0.0.1:2 "
+                            "--policy a.lua --policy b.lua --workers 2");
+    assert_int_equal(u.line.option_count, 5);
+    assert_string_equal(u.line.options[0].value, "127.0.0.1:1");
+    assert_string_equal(u.line.options[2].value, "127.0.0.1:2");
+    assert_string_equal(option(&u, "server.workers"), "2");
+}
+
+static void too_many_options(void **state) {
+    static char *argv[2 * BH_OPTIONS_MAX + 4] = {(char *)"bellhop", (char *)"serve"};
+    struct bh_command_line line;
+    int argc = 2, status;
+    for (int i = 0; i < BH_OPTIONS_MAX; i++) {
+        argv[argc++] = (char *)"--listen";
+        argv[argc++] = (char *)":1";
+    }
+    assert_true(bh_command_line_parse(&line, argc, argv, &status));
+    argv[argc++] = (char *)"--listen=:1";
+    assert_false(bh_command_line_parse(&line, argc, argv, &status));
+    assert_int_equal(status, BH_EXIT_USAGE);
+}
+
 static void wrong_usage(void **state) {
     static const struct {
         const char *words, *part;
     } cases[] = {
         {"", "a command is missing"},
         {"--dev", "a command is missing"},
-        {"sreve", "unknown command sreve"},
+        {"sreve", "unknown command sreve (did you mean serve?)"},
+        {"help sreve", "unknown command sreve (did you mean serve?)"},
+        {"help serve more", "unexpected argument more"},
+        {"version more", "unexpected argument more"},
+        {"check --user 1", "check has no option --user"},
+        {"token --user 1 --listen :1", "token has no option --listen"},
+        {"--dev test a.lua", "test takes its options after its name"},
         {"SERVE", "unknown command SERVE"},
         {"serve more", "unexpected argument more"},
         {"token", "token needs --user"},
@@ -125,22 +154,52 @@ static void wrong_usage(void **state) {
     }
 }
 
-static void help_and_version(void **state) {
-    struct usage u = {.words = "serve --help"};
+/* What is printed for these words; the command does not run. */
+static const char *printed(const char *words) {
+    struct usage u = {.words = words};
     const char *output = app_output(STDOUT_FILENO, parse, &u);
     assert_false(u.run);
     assert_int_equal(u.status, BH_EXIT_OK);
+    return output;
+}
+
+static void help(void **state) {
+    static const char *const all[] = {"help", "-h", "--help", "--help --dev"};
     static const char *const parts[] = {
-        "usage: bellhop ", "serve",    "check",  "test",
-        "token",           "--listen", "--user", "BELLHOP_REDIS_URL"};
-    for (size_t i = 0; i < COUNT(parts); i++)
-        assert_non_null(strstr(output, parts[i]));
-    u = (struct usage){.words = "-h"};
-    assert_non_null(strstr(app_output(STDOUT_FILENO, parse, &u), "usage: "));
-    u = (struct usage){.words = "--version"};
-    assert_string_equal(app_output(STDOUT_FILENO, parse, &u), "bellhop " BELLHOP_VERSION "\n");
-    assert_false(u.run);
-    assert_int_equal(u.status, BH_EXIT_OK);
+        "usage: bellhop COMMAND", "serve", "check", "test", "token", "help", "version",
+        "BELLHOP_REDIS_URL"};
+    for (size_t i = 0; i < COUNT(all); i++)
+        for (size_t j = 0; j < COUNT(parts); j++)
+            assert_non_null(strstr(printed(all[i]), parts[j]));
+}
+
+static void help_for_each_command(void **state) {
+    static const struct {
+        const char *command, *part, *missing;
+    } cases[] = {{"serve", "--listen ADDRESS:PORT", "--user"},
+                 {"check", "--policy FILE", "--ttl"},
+                 {"test", "busted", "--listen"},
+                 {"token", "--user ID", "--dev"}};
+    static const char *const forms[] = {"%s --help", "%s -h", "help %s"};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        for (size_t j = 0; j < COUNT(forms); j++) {
+            char words[64], usage[64];
+            snprintf(words, sizeof words, forms[j], cases[i].command);
+            snprintf(usage, sizeof usage, "usage: bellhop %s ", cases[i].command);
+            const char *output = printed(words);
+            assert_non_null(strstr(output, usage));
+            assert_non_null(strstr(output, cases[i].part));
+            assert_null(strstr(output, cases[i].missing));
+        }
+    }
+    assert_non_null(strstr(printed("test -c f.lua --help"), "usage: bellhop test "));
+    assert_non_null(strstr(printed("-h check"), "usage: bellhop check "));
+}
+
+static void the_version(void **state) {
+    static const char *const forms[] = {"--version", "-V", "version", "serve --version"};
+    for (size_t i = 0; i < COUNT(forms); i++)
+        assert_string_equal(printed(forms[i]), "bellhop " BELLHOP_VERSION "\n");
 }
 
 int main(void) {
@@ -151,7 +210,11 @@ int main(void) {
         cmocka_unit_test(a_token),
         cmocka_unit_test(specs_keep_their_options),
         cmocka_unit_test(wrong_usage),
-        cmocka_unit_test(help_and_version),
+        cmocka_unit_test(lists_add_up),
+        cmocka_unit_test(too_many_options),
+        cmocka_unit_test(help),
+        cmocka_unit_test(help_for_each_command),
+        cmocka_unit_test(the_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

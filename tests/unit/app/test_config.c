@@ -144,7 +144,8 @@ static void secrets_are_as_long_as_the_hash(void **state) {
     app_load(NULL);
     app_environment("auth.jwt.algorithms", "HS384");
     app_refused(NULL, "has 32 bytes; HS384 needs at least 48", NULL);
-    app_environment("auth.jwt.secret", "");
+    app_environment("auth.jwt.secret", ""); /* none */
+    app_environment("auth.jwt.algorithms", "HS256");
     app_load(NULL);
 }
 
@@ -288,14 +289,17 @@ static void choices_and_bounds(void **state) {
 }
 
 static void files_that_are_no_configuration(void **state) {
-    char *error = NULL;
     app_refused("return 7", "bellhop.conf.lua", NULL);
     app_refused("return { 'x' }", "must return a table of sections", NULL);
     app_refused("\nreturn {", "bellhop.conf.lua:2:", NULL);
     app_refused("return { app = { f = string.rep } }", "bellhop.conf.lua", NULL);
-    assert_int_equal(bh_config_load(&config, "/none.lua", NULL, 0, &error), BH_EINVAL);
-    bh_config_free(&config);
-    app_error_has(error, "/none.lua");
+    assert_null(config.tree);
+    struct bh_config other;
+    struct bh_report own = {0};
+    assert_int_equal(bh_config_load(&other, "/none.lua", NULL, 0, &own), BH_EINVAL);
+    assert_non_null(strstr(own.errors.items[0], "/none.lua"));
+    bh_config_free(&other);
+    bh_report_free(&own);
     app_load("return {}");
 }
 
@@ -311,7 +315,129 @@ static void errors_of_other_sources(void **state) {
     app_refused_option("log.level", "loud", "command line: log.level must be one of debug|info");
 }
 
+static void assert_error(size_t i, const char *begin) {
+    const char *error = i < report.errors.count ? report.errors.items[i] : "";
+    const char *file = strstr(error, "bellhop.conf.lua");
+    error = file ? file : error;
+    if (strncmp(error, begin, strlen(begin)) != 0)
+        fail_msg("error %zu: %s, not %s", i + 1, error, begin);
+}
+
+static void every_mistake_in_the_order_of_the_lines(void **state) {
+    app_environment("http.body_bytes", "1k");
+    app_refused("return {\n"
+                "  websocket = { paths = { 'ws', '/a', 'b' } },\n"
+                "  server = {\n"
+                "    wrokers = 1,\n"
+                "    listen = { 'nowhere' },\n"
+                "    workers = 'two',\n"
+                "  },\n"
+                "  fetch = { timeout = 0 },\n"
+                "}\n",
+                "", NULL);
+    assert_error(0, "bellhop.conf.lua:2: websocket.paths: b: ");
+    assert_error(1, "bellhop.conf.lua:2: websocket.paths: ws: ");
+    assert_error(2,
+                 "bellhop.conf.lua:4: unknown key server.wrokers; did you mean \"server.workers\"");
+    assert_error(3, "bellhop.conf.lua:5: server.listen: nowhere: ");
+    assert_error(4, "bellhop.conf.lua:6: server.workers must be a whole number");
+    assert_error(5, "bellhop.conf.lua:8: fetch.timeout must be between 0.05");
+    assert_error(6, "BELLHOP_HTTP_BODY_BYTES: http.body_bytes must be a whole number of bytes");
+    assert_int_equal(report.errors.count, 7);
+    assert_int_equal(config.body_bytes, 4194304); /* the value before it stays */
+}
+
+/* Each with its place, and none with its value. */
+static void mistakes_in_secrets_are_listed(void **state) {
+    app_environment("auth.jwt.secret", "hunter2\n");
+    app_refused("return {\n"
+                "  api = { keys = { 'hunt\\ter3', 'good', 'hunter4\\n\\n' } },\n"
+                "  redis = {\n"
+                "    url = { 'redis://:hunt\\ter5@a', 'redis://:hunter6%0Ax@b' },\n"
+                "  },\n"
+                "  auth = { jwt = { algorithms = { 'HS265' } } },\n"
+                "}\n",
+                "BELLHOP_AUTH_JWT_SECRET: auth.jwt.secret: the secret has 7 bytes", NULL);
+    app_reported("bellhop.conf.lua:2: api.keys has a control character (byte 5 is 0x09)");
+    app_reported("bellhop.conf.lua:2: api.keys has a control character (byte 8 is 0x0a)");
+    app_reported("bellhop.conf.lua:4: redis.url has a control character (byte 14 is 0x09)");
+    app_reported("bellhop.conf.lua:6: auth.jwt.algorithms: HS265: unknown algorithm");
+    assert_int_equal(report.errors.count, 5);
+    for (size_t i = 0; i < report.errors.count; i++)
+        assert_null(strstr(report.errors.items[i], "hunt"));
+}
+
+static void one_mistake_once(void **state) {
+    app_environment("server.trusted_proxies", "10.0.0.0/40");
+    app_refused("return { server = { listen = { 'proxy:127.0.0.1:1' } } }",
+                "BELLHOP_SERVER_TRUSTED_PROXIES: server.trusted_proxies: 10.0.0.0/40: ", NULL);
+    assert_int_equal(report.errors.count, 1);
+    app_environment("server.trusted_proxies", "");
+    app_refused("return { server = { listen = { 'proxy:127.0.0.1:1' } } }",
+                "server.listen: proxy:127.0.0.1:1: accepts", NULL);
+}
+
+static void values_that_serve_cannot_use(void **state) {
+    app_refused_option("server.instance", "a:b", "command line: server.instance: a:b: ");
+    app_load_option(NULL, "server.instance", "");
+    app_refused(
+        "return { auth = { jwt = { algorithms = { 'HS256', 'HS265' }, secret = ('x'):rep(32) } } }",
+        "bellhop.conf.lua:1: auth.jwt.algorithms: HS265: unknown algorithm; expected HS256", NULL);
+    app_refused("return { auth = { jwt = { algorithms = { 'none' } } } }", "unknown algorithm",
+                NULL);
+}
+
+static void algorithms_need_a_key(void **state) {
+    static const char pem[] = "-----BEGIN PUBLIC KEY-----";
+    app_refused(
+        "return { auth = { jwt = { algorithms = { 'RS256', 'ES256' }, secret = ('x'):rep(32) } } }",
+        "bellhop.conf.lua:1: auth.jwt.algorithms: ES256: no key to verify tokens: set "
+        "auth.jwt.public_key or auth.jwt.jwks",
+        NULL);
+    assert_int_equal(report.errors.count, 2);
+    app_environment("auth.jwt.public_key", pem);
+    app_load("return { auth = { jwt = { algorithms = { 'RS256' } } } }");
+    app_refused("return { auth = { jwt = { algorithms = { 'RS256', 'HS512' } } } }",
+                "HS512: no key to verify tokens: set auth.jwt.secret", NULL);
+    app_load("return { auth = { jwt = { algorithms = { 'HS512' } } }, server = { dev = true } }");
+    app_load("return { auth = { jwt = { algorithms = { 'HS512' } } },\n"
+             "  script = { files = { 'mine.lua' } } }");
+}
+
+static void options_for_a_list_add_up(void **state) {
+    static const struct bh_config_option options[] = {{"server.listen", "127.0.0.1:1"},
+                                                      {"server.workers", "2"},
+                                                      {"server.listen", "127.0.0.1:2,[::1]:3"},
+                                                      {"server.workers", "3"}};
+    struct bh_config c;
+    struct bh_report r = {0};
+    app_environment("server.listen", "127.0.0.1:9");
+    assert_int_equal(bh_config_load(&c, NULL, options, COUNT(options), &r), 0);
+    app_strings_are(&c.listen, "127.0.0.1:1,127.0.0.1:2,[::1]:3");
+    assert_int_equal(c.workers, 3);
+    bh_config_free(&c);
+    bh_report_free(&r);
+}
+
 /* --- the table --- */
+
+/* For the keys whose strings are checked; the others take any text. */
+static const char *good_text(const char *path) {
+    static const struct {
+        const char *path, *text;
+    } texts[] = {
+        {"server.listen", "[::1]:1"},         {"server.admin_listen", "localhost:2"},
+        {"server.trusted_proxies", "unix"},   {"websocket.paths", "/x/:id"},
+        {"websocket.origins", "*.a.example"}, {"api.cors_origins", "https://a.example"},
+        {"fetch.allow", "10.0.0.0/8"},        {"fetch.deny", "::1"},
+        {"auth.jwt.algorithms", "HS512"},     {"server.instance", "i1"},
+        {"auth.jwt.secret", SECRET},
+    };
+    for (size_t i = 0; i < COUNT(texts); i++)
+        if (strcmp(texts[i].path, path) == 0)
+            return texts[i].text;
+    return "redis://x";
+}
 
 static const char *good_value(const struct bh_config_key *k) {
     static char number[32];
@@ -325,7 +451,7 @@ static const char *good_value(const struct bh_config_key *k) {
         snprintf(number, sizeof number, "%.0f", k->max);
         return number;
     default:
-        return k->choices ? "" : "redis://x/as-long-as-a-secret-of-HS256";
+        return k->choices ? "" : good_text(k->path);
     }
 }
 
@@ -335,13 +461,15 @@ static void each_key_has_a_variable(void **state) {
         char name[BH_CONFIG_NAME_MAX];
         if (strcmp(k->path, "auth.jwt.public_key") == 0 || strcmp(k->path, "auth.jwt.jwks") == 0)
             continue; /* names of files */
+        if (strcmp(k->path, "auth.jwt.algorithms") == 0)
+            app_environment("auth.jwt.secret", SECRET SECRET); /* else no key */
         bh_config_environment_name(k, name);
         assert_memory_equal(name, "BELLHOP_", 8);
         setenv(name, good_value(k), 1);
         if (k->choices)
             app_refused(NULL, name, k->choices);
         else
-            app_load(NULL);
+            app_load("return { websocket = { compression_max = 0 } }");
         unsetenv(name);
     }
 }
@@ -352,7 +480,7 @@ static void largest_values_are_stored_whole(void **state) {
         if (k->type != BH_CONFIG_COUNT && k->type != BH_CONFIG_BYTES &&
             k->type != BH_CONFIG_AUTO_BYTES && k->type != BH_CONFIG_SECONDS)
             continue;
-        app_load_option(NULL, k->path, good_value(k));
+        app_load_option("return { websocket = { compression_max = 0 } }", k->path, good_value(k));
         double unit = k->type == BH_CONFIG_SECONDS ? 1000 : 1;
         assert_true(*(uint64_t *)((char *)&config + k->offset) == (uint64_t)(k->max * unit));
     }
@@ -397,6 +525,12 @@ int main(void) {
         TEST(choices_and_bounds),
         TEST(files_that_are_no_configuration),
         TEST(errors_of_other_sources),
+        TEST(every_mistake_in_the_order_of_the_lines),
+        TEST(mistakes_in_secrets_are_listed),
+        TEST(one_mistake_once),
+        TEST(values_that_serve_cannot_use),
+        TEST(algorithms_need_a_key),
+        TEST(options_for_a_list_add_up),
         TEST(each_key_has_a_variable),
         TEST(largest_values_are_stored_whole),
         TEST(each_key_is_described),

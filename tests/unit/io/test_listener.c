@@ -147,8 +147,24 @@ static void open_errors(void **state) {
     bh_addr_format(&at, text);
     assert_int_equal(open_error_at(text), BH_EEXIST);
     close(foreign);
-    assert_int_equal(open_error_at("203.0.113.7:0"), BH_EIO); /* not ours */
-    assert_int_equal(open_error_at("/no/such/directory/socket"), BH_EIO);
+    assert_int_equal(open_error_at("203.0.113.7:0"), BH_EUNAVAIL); /* not ours */
+    assert_int_equal(open_error_at("/no/such/directory/socket"), BH_ENOTFOUND);
+}
+
+static int probe_at(const char *text) {
+    struct bh_addr at;
+    assert_int_equal(bh_addr_parse(bh_slice_cstr(text), &at, NULL), 0);
+    return bh_listener_probe(&at);
+}
+
+static void a_probe_has_the_same_errors(void **state) {
+    assert_int_equal(probe_at("203.0.113.7:0"), BH_EUNAVAIL);
+    assert_int_equal(probe_at("/no/such/directory/socket"), BH_ENOTFOUND);
+    assert_int_equal(probe_at("/socket"), access("/", W_OK) == 0 ? 0 : BH_EDENIED);
+    assert_int_equal(probe_at("/tmp/bellhop-probe"), 0);
+    assert_int_not_equal(access("/tmp/bellhop-probe", F_OK), 0);
+    assert_int_equal(probe_at("127.0.0.1:0"), 0);
+    assert_int_equal(probe_at(":0"), 0);
 }
 
 static void a_budget_for_each_tick(void **state) {
@@ -369,6 +385,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(workers_share_a_port, setup, teardown),
         cmocka_unit_test_setup_teardown(a_probe_sees_who_shares, setup, teardown),
         cmocka_unit_test_setup_teardown(open_errors, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_probe_has_the_same_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(a_budget_for_each_tick, setup, teardown),
         cmocka_unit_test_setup_teardown(a_share_of_the_tick, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_stops_accepting, setup, teardown),

@@ -1,0 +1,10 @@
+/* config_lines.h - where a key stands in the text of a configuration file, for error messages.
+ * Pure; any thread. */
+#ifndef BELLHOP_SRC_APP_CONFIG_LINES_H
+#define BELLHOP_SRC_APP_CONFIG_LINES_H
+
+/* The line, from 1, on which the text sets the key with this path ("redis.url"). 0: it is not
+ * found, because the file computes its table in another way. */
+int bh_config_find_line(const char *text, const char *path);
+
+#endif
