@@ -674,7 +674,7 @@ function bh.channel(target) end
 ---@class bellhop.Redis
 bh.redis = {}
 
----@alias bellhop.Reply string|integer|table|nil
+---@alias bellhop.Reply any a string, an integer, a list, or nil
 
 ---Executes one command: its name and its arguments, strings and numbers, at most 1,023.
 ---@async
@@ -737,6 +737,9 @@ function bh.redis.eval(script, keys, args) end
 --
 -- - Any status is a response. `nil, why` means that there was none: a timeout, an unknown name, an invalid certificate, a
 --   response larger than `max_bytes`.
+-- - A request may take `fetch.timeout` (5 s), redirects and the wait for a free connection included; `timeout` replaces it for
+--   one request. Then it returns `nil, "timeout"`. A hook ends after `script.hook_timeout` (10 s) even if its requests may
+--   take longer; timers and tasks do not.
 -- - Only http and https. Certificates are always verified, with the system's authorities or those of `fetch.ca_file`.
 -- - Connections are kept open and shared by all hooks of a worker, with HTTP/2 where the server supports it. At most
 --   `fetch.per_host` requests of a worker go to one host at a time; further ones are queued, and the timeout includes this time.
@@ -1048,7 +1051,7 @@ function bh.jwt.sign(claims, options) end
 ---@class bellhop.Log
 bh.log = {}
 
----@alias bellhop.LogFields table<string, bellhop.Scalar> at most 16
+---@alias bellhop.LogFields table<string, bellhop.Scalar?> at most 16; a field that is nil is left out
 
 ---@param message string
 ---@param fields? bellhop.LogFields
@@ -1159,8 +1162,13 @@ function histogram:observe(value, ...) end
 -- local app = bh.config "app" -- a table
 -- ```
 --
--- Environment variables and command line options are included. The configuration is read at the start; reloading scripts
--- does not change it. `bh.version` is the version of bellhop, such as `"0.1.0"`.
+-- - Environment variables and command line options are included: `BELLHOP_APP_GREETING=hello` sets `app.greeting`, with the
+--   type of the value in the file that it replaces, else as a string.
+-- - A policy has no `os.getenv`. The [configuration file](../configuration.md#the-file) has it:
+--   `app = { webhook_key = os.getenv "WEBHOOK_KEY" or "" }`. It returns a string, or nil when the variable is not set.
+-- - The configuration is read at the start; reloading scripts does not change it.
+--
+-- `bh.version` is the version of bellhop, such as `"0.1.0"`.
 
 ---@param path string
 ---@return any value nil when it is missing

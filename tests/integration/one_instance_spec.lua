@@ -342,9 +342,18 @@ describe("the command line", function()
         local output, status = run "--help"
         assert.are.equal(0, status)
         assert.matches("usage: bellhop", output)
-        output, status = run "--version"
-        assert.are.equal(0, status)
-        assert.matches("^bellhop %d+%.%d+", output)
+        for _, words in ipairs {{"--version"}, {"-V"}, {"version"}} do
+            output, status = run(table.unpack(words))
+            assert.are.equal(0, status)
+            assert.matches("^bellhop %d+%.%d+", output)
+        end
+        for _, command in ipairs {"serve", "check", "test", "token"} do
+            for _, words in ipairs {{command, "--help"}, {"help", command}} do
+                output, status = run(table.unpack(words))
+                assert.are.equal(0, status)
+                assert.matches("^usage: bellhop " .. command, output)
+            end
+        end
         for _, wrong in ipairs {{}, {"sreve"}, {"serve", "--nope"}, {"serve", "more"}, {"token"}} do
             output, status = run(table.unpack(wrong))
             assert.are.equal(2, status, output)
