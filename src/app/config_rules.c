@@ -97,7 +97,7 @@ static void compression(const struct bh_config *c, struct bh_report *r) {
 }
 
 static void redis_nodes(const struct bh_config *c, struct bh_report *r) {
-    struct bh_redis_config nodes[BH_SHARDS_MAX];
+    struct bh_redis_config nodes[BH_SHARDS_MAX] = {0};
     size_t count = c->redis_urls.count, a, b;
     const char *why;
     if (count > BH_SHARDS_MAX) {

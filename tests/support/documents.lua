@@ -134,7 +134,7 @@ done
 local BELLHOP = [[
 case " $* " in *" serve "*) exec >"$DOCS/$$.log" 2>&1 ;; esac
 case " $* " in *" -c "*) unset BELLHOP_SERVER_LISTEN ;; esac # the file says where to listen
-exec "$BELLHOP_BIN" "$@"
+exec "$BINARY" "$@"
 ]]
 local REDIS_SERVER = 'exec "$REDIS_SERVER" "$@" >"$DOCS/$$.log" 2>&1\n'
 local REDIS_CLI = 'exec "$REDIS_CLI" -p "$REDIS_PORT" "$@"\n'
@@ -176,7 +176,7 @@ function documents.shell(binary)
     self.process = process.spawn({"bash", "-c", LOOP, "docs", dir}, {
         PATH = dir .. "/bin:" .. os.getenv "PATH",
         DOCS = dir,
-        BELLHOP_BIN = binary,
+        BINARY = binary,
         BELLHOP_SERVER_LISTEN = "127.0.0.1:" .. ports.tens .. "0",
         BELLHOP_SERVER_WORKERS = "1",
         BUILD = binary:gsub("/src/bellhop$", ""),
