@@ -323,16 +323,30 @@ static void read_member(struct load *l, const char *prefix, const struct bh_json
             read_member(l, path, c);
 }
 
+/* "FILE: PATH: why" names a value that is no data, without its line. */
+static void report_unreadable(struct load *l, const char *error) {
+    size_t n = strlen(l->file);
+    const char *rest = strncmp(error, l->file, n) == 0 && error[n] == ':' ? error + n + 1 : "";
+    char *path = bh_strndup(rest + (*rest == ' '), strcspn(rest + (*rest == ' '), ":"));
+    int line = *rest == ' ' ? bh_config_find_line(l->source.p, path) : 0;
+    if (line)
+        bh_report_error(l->report, "%s:%d:%s", l->file, line, rest);
+    else
+        bh_report_error(l->report, "%s", error);
+    bh_free(path);
+}
+
 /* False: there is nothing to check. */
 static bool read_file(struct load *l) {
     struct bh_json *root = NULL;
     char *error = NULL;
-    if (bh_script_read_config(l->file, &root, &error)) {
-        bh_report_error(l->report, "%s", error ? error : l->file);
+    int failed = bh_script_read_config(l->file, &root, &error);
+    read_text(l->file, &l->source); /* afterwards: a pipe has no lines, but must be evaluated */
+    if (failed) {
+        report_unreadable(l, error ? error : l->file);
         bh_free(error);
         return false;
     }
-    read_text(l->file, &l->source);
     size_t first = l->report->errors.count;
     bool list = bh_json_type(root) == BH_JSON_ARRAY && bh_json_child(root);
     for (const struct bh_json *c = bh_json_child(root); c && !list; c = bh_json_sibling(c))

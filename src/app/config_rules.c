@@ -122,6 +122,9 @@ static bool is_default(const struct bh_strings *algorithms) {
 static void jwt_keys(const struct bh_config *c, struct bh_report *r) {
     if (is_default(&c->jwt_algorithms) || c->script_files.count || c->dev || *c->jwt_jwks)
         return;
+    if (c->jwt_algorithms.count == 0)
+        bh_report_key(r, c, "auth.jwt.algorithms",
+                      "auth.jwt.algorithms: no algorithm, so no token would be accepted");
     for (size_t i = 0; i < c->jwt_algorithms.count; i++) {
         const char *name = c->jwt_algorithms.items[i];
         bool shared = strncmp(name, "HS", 2) == 0;

@@ -292,7 +292,11 @@ static void files_that_are_no_configuration(void **state) {
     app_refused("return 7", "bellhop.conf.lua", NULL);
     app_refused("return { 'x' }", "must return a table of sections", NULL);
     app_refused("\nreturn {", "bellhop.conf.lua:2:", NULL);
-    app_refused("return { app = { f = string.rep } }", "bellhop.conf.lua", NULL);
+    app_refused("return {\n app = { f = string.rep } }", "bellhop.conf.lua:2: app.f: a function",
+                NULL);
+    app_refused("return {\n server = {\n  drain_timeout = math.huge } }",
+                "bellhop.conf.lua:3: server.drain_timeout: NaN and infinity", NULL);
+    app_refused("return { 1, x = 2 }", "bellhop.conf.lua: a table must be a list", NULL);
     assert_null(config.tree);
     struct bh_config other;
     struct bh_report own = {0};
@@ -400,6 +404,8 @@ static void algorithms_need_a_key(void **state) {
     app_refused("return { auth = { jwt = { algorithms = { 'RS256', 'HS512' } } } }",
                 "HS512: no key to verify tokens: set auth.jwt.secret", NULL);
     app_load("return { auth = { jwt = { algorithms = { 'HS512' } } }, server = { dev = true } }");
+    app_refused("return { auth = { jwt = { algorithms = {} } } }",
+                "bellhop.conf.lua:1: auth.jwt.algorithms: no algorithm", NULL);
     app_load("return { auth = { jwt = { algorithms = { 'HS512' } } },\n"
              "  script = { files = { 'mine.lua' } } }");
 }
