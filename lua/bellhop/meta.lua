@@ -148,7 +148,7 @@ local bh = {}
 ---**On failure** the error is logged.
 ---@field on_shutdown? async fun(reason: string, grace: number)
 ---HTTP endpoints of the policy: see [endpoints](endpoints.md).
----@field http? table<string, bellhop.Endpoint>
+---@field http? { [string]: bellhop.Endpoint }|table<string, bellhop.Endpoint>
 ---Functions that run periodically: see [timers](timers.md).
 ---@field timers? table<string, bellhop.Timer>
 
@@ -168,7 +168,7 @@ local bh = {}
 ---@field device? bellhop.Id Up to 128 bytes, for scripts only.
 ---@field expires? number When the identity expires, in Unix seconds (such as the `exp` of a token), rounded up: see `on_expire`.
 ---@field topics? bellhop.Id[] Topics to join, at most 256. `on_subscribe` runs for each.
----@field tags? table<string, bellhop.Scalar> For [filters](publish.md#publish): at most 32, of up to 256 bytes each. Numbers and booleans become text.
+---@field tags? table<string, bellhop.Scalar?> For [filters](publish.md#publish): at most 32, of up to 256 bytes each. Numbers and booleans become text.
 ---@field headers? table<string, string|string[]> Further headers of the handshake's answer, at most 32. A list sends a header several times.
 ---@field protocol? string The subprotocol, one of `req.subprotocols`.
 ---@field limits? bellhop.Limits Limits of this connection.
