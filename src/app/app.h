@@ -35,7 +35,8 @@ struct bh_app_edge {
 };
 void bh_app_edge_config(const struct bh_config *config, struct bh_app_edge *out);
 void bh_app_edge_free(struct bh_app_edge *e);
-/* The certificates of TLS listeners; NULL when none is configured. 0, or BH_EINVAL with *error. */
+/* The certificates of TLS listeners; NULL when none is configured. 0, or BH_EINVAL with *error,
+ * which begins with the key: "tls.keys: ...". */
 int bh_app_tls(const struct bh_config *config, const struct bh_tls *previous, struct bh_tls **out,
                char **error);
 

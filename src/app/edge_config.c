@@ -2,6 +2,7 @@
  * bh_config_load has checked the values. */
 #include "app.h"
 
+#include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 #include "listen_address.h"
 
@@ -128,6 +129,31 @@ void bh_app_edge_free(struct bh_app_edge *e) {
     bh_free(e->trusted);
 }
 
+/* An error of TLS begins with the name of a file. */
+static const char *key_of_file(const struct bh_config *c, const char *error) {
+    const struct bh_strings client_ca = {(char **)&c->tls_client_ca, *c->tls_client_ca ? 1 : 0};
+    const struct {
+        const char *key;
+        const struct bh_strings *files;
+    } keys[] = {{"tls.certificates", &c->tls_certificates},
+                {"tls.keys", &c->tls_keys},
+                {"tls.client_ca", &client_ca},
+                {"tls.ticket_keys", &c->tls_ticket_keys}};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        for (size_t j = 0; j < keys[i].files->count; j++) {
+            size_t n = strlen(keys[i].files->items[j]);
+            if (strncmp(error, keys[i].files->items[j], n) == 0 && error[n] == ':')
+                return keys[i].key;
+        }
+    return strncmp(error, "ciphers", 7) == 0 ? "tls.ciphers" : "tls.certificates";
+}
+
+static int fail_tls(const struct bh_config *c, char *why, char **error) {
+    bh_error_set(error, "%s: %s", key_of_file(c, why), why);
+    bh_free(why);
+    return BH_EINVAL;
+}
+
 int bh_app_tls(const struct bh_config *c, const struct bh_tls *previous, struct bh_tls **out,
                char **error) {
     static const char *const clients[] = {
@@ -151,5 +177,6 @@ int bh_app_tls(const struct bh_config *c, const struct bh_tls *previous, struct 
         .ticket_keys = c->tls_ticket_keys.items,
         .ticket_key_count = c->tls_ticket_keys.count,
     };
-    return bh_tls_new(&config, previous, out, error);
+    char *why = NULL;
+    return bh_tls_new(&config, previous, out, &why) ? fail_tls(c, why, error) : 0;
 }

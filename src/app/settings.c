@@ -8,30 +8,12 @@
 
 #include <string.h>
 
-/* An error of TLS begins with the name of a file. */
-static const char *key_of_file(const struct bh_config *c, const char *error) {
-    const struct bh_strings client_ca = {(char **)&c->tls_client_ca, *c->tls_client_ca ? 1 : 0};
-    const struct {
-        const char *key;
-        const struct bh_strings *files;
-    } keys[] = {{"tls.certificates", &c->tls_certificates},
-                {"tls.keys", &c->tls_keys},
-                {"tls.client_ca", &client_ca},
-                {"tls.ticket_keys", &c->tls_ticket_keys}};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        for (size_t j = 0; j < keys[i].files->count; j++) {
-            size_t n = strlen(keys[i].files->items[j]);
-            if (strncmp(error, keys[i].files->items[j], n) == 0 && error[n] == ':')
-                return keys[i].key;
-        }
-    return strncmp(error, "ciphers", 7) == 0 ? "tls.ciphers" : "tls.certificates";
-}
-
 static void read_tls(const struct bh_config *c, struct bh_tls **out, struct bh_report *report) {
     char *error = NULL;
     if (bh_app_tls(c, NULL, out, &error)) {
-        const char *key = key_of_file(c, error);
-        bh_report_key(report, c, key, "%s: %s", key, error);
+        char *key = bh_strndup(error, strcspn(error, ":"));
+        bh_report_key(report, c, key, "%s", error);
+        bh_free(key);
     }
     bh_free(error);
 }
