@@ -1,7 +1,7 @@
 -- Echo: every client may connect, and every message is sent back.
 --
 -- What it shows
---   * An empty identity is an anonymous connection.
+--   * `anonymous = true` is an identity without a user. It must be written, so that a user cannot be forgotten.
 --   * A string returned by on_message is the reply. The benchmarks measure this policy.
 --
 -- Run it, in the project's folder:
@@ -13,7 +13,7 @@
 --     wscat -c ws://127.0.0.1:8100/ws
 return {
     on_handshake = function()
-        return {} -- anonymous: no user, no tenant
+        return { anonymous = true }
     end,
 
     on_message = function(_, data)

@@ -138,6 +138,7 @@ local function identity_from_query(req)
     if bad_user then return refuse(400, "bad_request", "?user= is not a valid id") end
     if bad_tenant then return refuse(400, "bad_request", "?tenant= is not a valid id") end
     if bad_topic then return refuse(400, "bad_request", "?topic= is not a valid topic") end
+    given.anonymous = user == nil
     return given
 end
 

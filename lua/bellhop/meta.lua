@@ -58,9 +58,10 @@ local bh = {}
 ---Decides who may open a WebSocket, and as which user. When the client disconnects while the hook waits, the hook is
 ---cancelled: nothing after the wait runs, except that to-be-closed variables are closed.
 ---
----**Returns** an [identity](#identity) (`{}` is an anonymous connection, which gets broadcasts), or
+---**Returns** an [identity](#identity) (`{ anonymous = true }` for a connection without a user, which gets broadcasts), or
 ---`false, status, body, headers` to refuse: the status is 300 to 599 (401 by default), and headers are as in the identity.
----nil is 401. **On failure** the client gets 503 without the reason.
+---nil is 401, and the first time it is logged: a `return` may be missing. **On failure** the client gets 503 without the
+---reason.
 ---@field on_handshake? async fun(req: bellhop.Request): bellhop.Identity|false|nil, integer?, string?, table<string, string|string[]>?
 ---Decides who may use the HTTP API (`/api/...`). Runs before the keys of `api.keys` are checked.
 ---
@@ -81,7 +82,7 @@ local bh = {}
 ---- true: nothing more happens;
 ---- `false, code, reason`: the connection is closed (1008 by default);
 ---- **nil: `websocket.client_messages` decides. `"refuse"`, the default, closes the connection with 1008.** So end the hook
----  with `return true` when there is no reply.
+---  with `return true` when there is no reply. The first time, this is logged.
 ---
 ---**On failure** the message is dropped, and the connection stays open. When the connection closes while the hook waits, the
 ---hook continues; `conn:send` returns `nil, "closed"`.
@@ -164,9 +165,10 @@ local bh = {}
 ---typo such as `{ tennant = "a" }` would admit a client without its tenant.
 ---@class bellhop.Identity
 ---@field user? bellhop.Id The connection gets what is published to this user. [An id](ids.md), not `broadcast`. Omit it for none; `""` is an error.
+---@field anonymous? boolean True: it is meant that there is no user. Beside a user it is an error. Without both, the connection is admitted and this is logged once, or it is refused with 403 if [`script.require_user`](../configuration.md) is set. A later release will refuse it always.
 ---@field tenant? bellhop.Id The connection gets what is published to this tenant.
 ---@field device? bellhop.Id Up to 128 bytes, for scripts only.
----@field expires? number When the identity expires, in Unix seconds (such as the `exp` of a token), rounded up: see `on_expire`.
+---@field expires? number When the identity expires, in Unix seconds (such as the `exp` of a token, or `os.time() + 3600`), rounded up: see `on_expire`. A duration such as 3600 is an error.
 ---@field topics? bellhop.Id[] Topics to join, at most 256. `on_subscribe` runs for each.
 ---@field tags? table<string, bellhop.Scalar?> For [filters](publish.md#publish): at most 32, of up to 256 bytes each. Numbers and booleans become text.
 ---@field headers? table<string, string|string[]> Further headers of the handshake's answer, at most 32. A list sends a header several times.
@@ -278,7 +280,7 @@ function conn:topics() end
 function conn:allow(name, rate, burst) end
 
 ---Changes the expiry of the identity. At that time `on_expire` runs, or the connection is closed with 4401.
----@param time? number in Unix seconds; nil: never
+---@param time? number in Unix seconds; nil: never; a duration such as 3600 raises an error
 ---@return true? done or nil and `"closed"`
 ---@return string? why
 function conn:set_expiry(time) end
@@ -662,9 +664,9 @@ function bh.channel(target) end
 -- if not session then return false, 401, "no session" end
 -- ```
 --
--- - All functions wait. They use the first server of `redis.url`, over a connection that all hooks of a worker share. So do
---   not use commands that block (`BLPOP`) or change the connection (`SELECT`, `SUBSCRIBE`), and no `MULTI`; use
---   `bh.redis.eval` for what must be atomic.
+-- - All functions wait. They use the first server of `redis.url`, over a connection that all hooks of a worker share. So
+--   commands that block (`BLPOP`) or change the connection (`SELECT`, `SUBSCRIBE`), and `MULTI`, are not sent: the result is
+--   `nil, why`, and a line is logged. Use `bh.redis.eval` for what must be atomic.
 -- - Replies are strings, integers and lists. A missing value is nil, and `bh.json.null` inside lists, so that lists have no
 --   holes.
 -- - `nil, why` is an error reply of Redis, a connection that is down (`"unavailable"`), or no reply within

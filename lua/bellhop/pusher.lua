@@ -125,8 +125,9 @@ local function on_handshake(req)
     if not key then return nil end
     local app = apps_by_key[key]
     local why = refusal(req, app)
-    if why then return { tags = { pusher_refused = why } } end
+    if why then return { anonymous = true, tags = { pusher_refused = why } } end
     return {
+        anonymous = true, -- users sign in later, by pusher:signin
         tags = { pusher = app.id },
         expires = app.authorize_within and os.time() + math.ceil(app.authorize_within),
     }

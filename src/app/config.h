@@ -65,6 +65,7 @@ struct bh_config {
 
     struct bh_strings script_files;
     bool trusted;
+    bool require_user;
     char *lua_dir;
     uint64_t cpu_limit, deliver_limit, memory_limit, shared_memory, hook_timeout, max_tasks;
 

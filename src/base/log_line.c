@@ -76,7 +76,7 @@ static void add_double(struct bh_bytes *line, double d) {
         bh_bytes_adds(line, "null"); /* JSON has no NaN and no infinity */
 }
 
-static bool is_secret(const char *key) {
+bool bh_log_is_secret(const char *key) {
     static const char *const marks[] = {"password",      "passwd", "token",
                                         "authorization", "secret", "cookie"};
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
@@ -88,7 +88,7 @@ static bool is_secret(const char *key) {
 
 static void add_field(struct bh_bytes *line, struct bh_kv kv) {
     add_key(line, kv.key);
-    if (is_secret(kv.key)) {
+    if (bh_log_is_secret(kv.key)) {
         add_text(line, BH_SLICE("***"));
         return;
     }

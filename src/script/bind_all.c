@@ -2,6 +2,7 @@
 #include "bind_all.h"
 
 #include "bind/bind.h"
+#include "lua/hints.h"
 
 void bh_bind_all(lua_State *L) {
     lua_newtable(L);
@@ -25,4 +26,5 @@ void bh_bind_all(lua_State *L) {
     bh_bind_time(L);
     lua_pushliteral(L, BELLHOP_VERSION);
     lua_setfield(L, -2, "version");
+    bh_hints_watch(L, -1, "bh");
 }

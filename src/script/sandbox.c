@@ -7,6 +7,7 @@
 #include "sandbox.h"
 
 #include "bind_all.h"
+#include "lua/hints.h"
 #include "run/state.h"
 #include "sandbox/safe_base.h"
 #include "sandbox/safe_strings.h"
@@ -253,6 +254,16 @@ static void restrict_strings(lua_State *L) {
     lua_pop(L, 2);
 }
 
+static void watch_libraries(lua_State *L) {
+    static const char *const names[] = {LUA_OSLIBNAME,   LUA_STRLIBNAME,  LUA_TABLIBNAME,
+                                        LUA_MATHLIBNAME, LUA_UTF8LIBNAME, LUA_COLIBNAME};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        lua_getglobal(L, names[i]);
+        bh_hints_watch(L, -1, names[i]);
+        lua_pop(L, 1);
+    }
+}
+
 static void open_sandboxed(lua_State *L) {
     open_some(L);
     lua_getglobal(L, "load");
@@ -266,6 +277,7 @@ static void open_sandboxed(lua_State *L) {
     bh_safe_base_open(L);
     bh_safe_strings_open(L);
     bh_safe_tables_open(L);
+    watch_libraries(L);
     lua_newtable(L); /* loaded modules */
     bh_bind_all(L);
     lua_setfield(L, -2, "bellhop");

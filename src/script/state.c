@@ -12,6 +12,7 @@
 #include "bind/bind_cache.h"
 #include "bind/bind_message.h"
 #include "hooks/hooks.h"
+#include "lua/error_text.h"
 #include "run/sched.h"
 #include "sandbox.h"
 
@@ -223,9 +224,7 @@ static int build(lua_State *L) {
 }
 
 static int with_traceback(lua_State *L) {
-    const char *message = lua_tostring(L, 1);
-    if (!message)
-        message = lua_pushfstring(L, "(an error object: a %s value)", luaL_typename(L, 1));
+    const char *message = bh_error_text_push(L, L, 1);
     luaL_traceback(L, L, message, 1);
     /* Without a Lua frame, a traceback is of no use. */
     if (!strstr(lua_tostring(L, -1) + strlen(message), ".lua:"))

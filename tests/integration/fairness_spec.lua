@@ -18,7 +18,7 @@ local SANITIZED = daemon.BIN:find "[at]san"
 local POLICY = [[
 local count = 0
 return {
-    on_handshake = function() return {} end,
+    on_handshake = function() return {anonymous = true} end,
     on_message = function(conn, data)
         if data == "ask" then return tostring(count) end
         count = count + 1

@@ -107,9 +107,9 @@ describe("meta.lua", function()
     -- Classes of the implementation (luaL_newmetatable) and their classes in meta.lua.
     local classes = {
         ["bellhop.conn"] = { "Conn" },
-        ["bellhop.request"] = { "Request" },
+        ["bellhop.req"] = { "Request" },
         ["bellhop.msg"] = { "Msg" },
-        ["bellhop.delivery"] = { "Msg" },
+        ["bellhop.delivered.msg"] = { "Msg" },
         ["bellhop.metric"] = { "Counter", "Gauge", "Histogram" },
         ["bellhop.shared"] = { "Store" },
     }

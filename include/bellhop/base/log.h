@@ -57,6 +57,8 @@ void bh_log_init(enum bh_log_level level, enum bh_log_format format, bool use_sy
                  const char *instance);
 int bh_log_parse_level(const char *name, enum bh_log_level *out); /* 0 or BH_EINVAL */
 
+/* Whether a field of that name is masked. */
+bool bh_log_is_secret(const char *key);
 void bh_log_write(enum bh_log_level level, struct bh_log_limit *limit, const char *message,
                   const struct bh_kv *fields);
 

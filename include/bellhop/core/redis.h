@@ -31,8 +31,8 @@ struct bh_redis;
 
 struct bh_redis_vt {
     /* Pipelined with all commands of this worker; argv is copied. Commands that would block or
-     * change the connection (SUBSCRIBE, BLPOP, SELECT, MULTI, ...) are refused: BH_EINVAL through
-     * done. */
+     * change the connection (SUBSCRIBE, BLPOP, SELECT, MULTI, ...) are refused: done gets an error
+     * reply that says why. */
     void (*call)(struct bh_redis *r, unsigned worker, size_t argc, const struct bh_slice *argv,
                  bh_reply_cb done, void *ud, bh_handle handle);
 };

@@ -22,6 +22,7 @@ struct bh_script_config {     /* immutable, shared, outlives the scripts */
     const struct bh_json *config; /* the whole configuration: bh.config(path) */
     bool trusted;                 /* open all libraries */
     bool client_messages; /* when no on_message decides: true: ignored, false: closed with 1008 */
+    bool require_user;    /* refuses an identity without user, unless it says `anonymous` */
     struct bh_shared *shared;
     const char *key_prefix;     /* of keys in Redis; NULL: "ws:" */
     const char *channel_prefix; /* of channels in Redis; NULL: BH_CHANNEL_PREFIX */

@@ -254,7 +254,9 @@ static int conn_topics(lua_State *L) {
 static int conn_set_expiry(lua_State *L) {
     struct bh_subscriber *sub = bh_lua_conn_subscriber(check(L));
     lua_Number at = luaL_optnumber(L, 2, 0);
-    luaL_argcheck(L, at >= 0 && at < 1e12, 2, "a time in Unix seconds, or nil for never");
+    char why[BH_TIME_WHY_MAX];
+    if (at != 0 && !bh_time_ok(at, why))
+        return luaL_error(L, "conn:set_expiry needs nil for never, or %s", why);
     if (!sub || !sub->identity)
         return closed(L);
     sub->identity->expires = (int64_t)ceil(at);

@@ -1,6 +1,7 @@
 /* bind_json.c - bh.json: encode, decode, peek, null, and the marks for arrays and objects. */
 #include "bind/bind.h"
 #include "lua/args.h"
+#include "lua/hints.h"
 #include "lua/json_value.h"
 #include "run/state.h"
 
@@ -84,5 +85,6 @@ void bh_bind_json(lua_State *L) {
     lua_setfield(L, -2, "__metatable");
     lua_setmetatable(L, -2);
     lua_setfield(L, -2, "null");
+    bh_hints_watch(L, -1, "bh.json");
     lua_setfield(L, -2, "json");
 }

@@ -14,7 +14,7 @@
 #include "bellhop/core/filter.h"
 
 #define MSG_MT      "bellhop.msg"
-#define DELIVERY_MT "bellhop.delivery"
+#define DELIVERY_MT "bellhop.delivered.msg"
 
 enum {
     F_KIND = 1,

@@ -9,7 +9,7 @@
 #include "lua/class.h"
 #include "run/state.h"
 
-#define REQUEST_MT "bellhop.request"
+#define REQUEST_MT "bellhop.req"
 
 enum { BODY_VALUE = 1, PARAMS_VALUE, VALUE_COUNT = PARAMS_VALUE };
 

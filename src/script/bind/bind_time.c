@@ -33,7 +33,10 @@ static struct bh_task *new_task(lua_State *L, int arg, const char *what) {
     bh_script_check_started(L, what);
     if (!bh_task_has_room(bh_script_of(L)))
         return NULL;
+    const struct bh_task *outer = bh_script_current(bh_script_of(L));
     struct bh_task *t = bh_task_new(bh_script_of(L), HOOK_NONE, task_end);
+    t->u.background.function = what;
+    t->u.background.started_by = outer ? outer->hook : HOOK_NONE;
     lua_pushvalue(L, arg);
     lua_xmove(L, t->co, 1);
     return t;

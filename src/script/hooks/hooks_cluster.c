@@ -7,7 +7,7 @@
 #include "bind/bind_message.h"
 #include "hooks/hooks.h"
 #include "lua/args.h"
-#include "run/sched.h"
+#include "run/task_log.h"
 
 #define RETRY_MIN_MS     100
 #define RETRY_MAX_S      86400.0

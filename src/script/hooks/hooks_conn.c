@@ -8,11 +8,13 @@
 #include "hooks/hooks.h"
 #include "lua/args.h"
 #include "run/lua_conn.h"
+#include "run/task_log.h"
 
 #include "bellhop/base/error.h"
-
 #include "bellhop/base/log.h"
+
 #include <math.h>
+#include <stdio.h>
 
 static struct bh_slice string_at(lua_State *L, int index) {
     struct bh_slice s = bh_slice(NULL, 0);
@@ -91,8 +93,10 @@ static void publish_for_client(struct bh_task *t, int index) {
 }
 
 static void message_default(struct bh_task *t, struct bh_subscriber *sub) {
-    if (sub && !t->script->config->client_messages)
-        sub->vt->close(sub, 1008, BH_SLICE("messages from clients are not accepted"));
+    if (!sub || t->script->config->client_messages)
+        return;
+    bh_task_log_slip(t, BH_SLIP_NO_ANSWER);
+    sub->vt->close(sub, 1008, BH_SLICE("messages from clients are not accepted"));
 }
 
 static void message_decided(struct bh_task *t, struct bh_subscriber *sub) {
@@ -209,17 +213,23 @@ static void expire_prepare(struct bh_task *t, const struct bh_job *job) {
     t->u.expiry.handle = job->handle;
 }
 
-static void expire_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+/* 0: it has expired */
+static int64_t expire_decided(struct bh_task *t) {
     int first = t->argc + 1;
-    int64_t expires = 0;
-    if (outcome == BH_DECIDED) {
-        lua_Number at = lua_tonumber(t->co, first);
-        if (at > 0 && at < 1e12)
-            expires = (int64_t)ceil(at);
-        else if (!is_false(t->co, first))
-            bh_task_log_error(t, "on_expire must return the new expiry in Unix seconds, false, or "
-                                 "nil");
-    }
+    lua_Number at = lua_tonumber(t->co, first);
+    char time[BH_TIME_WHY_MAX], why[2 * BH_TIME_WHY_MAX];
+    if (is_false(t->co, first))
+        return 0;
+    if (bh_time_ok(at, time))
+        return (int64_t)ceil(at);
+    snprintf(why, sizeof why, "on_expire must return the new expiry, false, or nil; it is %s",
+             time);
+    bh_task_log_error(t, why);
+    return 0;
+}
+
+static void expire_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
+    int64_t expires = outcome == BH_DECIDED ? expire_decided(t) : 0;
     t->u.expiry.done(t->u.expiry.ud, t->u.expiry.handle, expires);
 }
 

@@ -8,7 +8,7 @@
 #include "hooks/hooks.h"
 #include "hooks/identity.h"
 #include "lua/json_value.h"
-#include "run/sched.h"
+#include "run/task_log.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
@@ -143,6 +143,8 @@ static void send_response(struct bh_task *t) {
 
 static void http_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     struct bh_response none = not_found();
+    if (outcome == BH_UNDECIDED && lua_gettop(t->co) == t->argc)
+        bh_task_log_slip(t, BH_SLIP_NO_RESPONSE);
     if (outcome == BH_DECIDED)
         send_response(t);
     else if (outcome == BH_UNDECIDED)
@@ -191,8 +193,8 @@ static int push_request(lua_State *L) {
 
 /* Pushes the req on s->L; false: not enough memory. The client chooses the size of the body, so
  * this must fail only the request. */
-static bool make_request(struct bh_script *s, const struct bh_request *request,
-                         struct bh_slice body) {
+static bool make_request(struct bh_script *s, const struct bh_script_route *route,
+                         const struct bh_request *request, struct bh_slice body) {
     struct incoming in = {request, body};
     lua_checkstack(s->L, 4);
     lua_pushcfunction(s->L, push_request);
@@ -201,7 +203,7 @@ static bool make_request(struct bh_script *s, const struct bh_request *request,
         return true;
     bh_script_count_error(HOOK_HTTP);
     BH_LOG_LIMITED(BH_LOG_ERROR, "not enough memory to pass a request to the script",
-                   bh_kv_int("body_bytes", (int64_t)body.n),
+                   bh_kv_str("endpoint", route->name), bh_kv_int("body_bytes", (int64_t)body.n),
                    bh_kv_str("error", lua_tostring(s->L, -1)));
     lua_pop(s->L, 1);
     return false;
@@ -232,7 +234,7 @@ bh_handle bh_hook_http(struct bh_hooks *h, const struct bh_request *request, str
         bh_routes_find(&s->routes, request->method, request->path, &params);
     with_params.params = params.list;
     with_params.param_count = route ? params.count : 0;
-    if (!route || !make_request(s, &with_params, body)) {
+    if (!route || !make_request(s, route, &with_params, body)) {
         struct bh_response no = route ? failure() : not_found();
         done(ud, handle, &no);
         return 0;

@@ -7,6 +7,7 @@
 #include "bind/bind_message.h"
 #include "hooks/hooks.h"
 #include "run/lua_conn.h"
+#include "run/task_log.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"

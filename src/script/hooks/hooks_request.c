@@ -8,7 +8,7 @@
 #include "hooks/hooks.h"
 #include "hooks/identity.h"
 #include "lua/args.h"
-#include "run/sched.h"
+#include "run/task_log.h"
 
 #include "bellhop/base/error.h"
 
@@ -17,6 +17,8 @@
 
 static const struct bh_slice failed_body =
     BODY("unavailable", "The policy failed; see the server's log.");
+static const struct bh_slice no_user_body =
+    BODY("forbidden", "The policy admitted this connection without a user.");
 static const struct bh_slice unauthorized_body =
     BODY("unauthorized", "The policy did not admit this connection.");
 
@@ -115,6 +117,15 @@ static void refuse(struct bh_task *t, int status, struct bh_slice body,
     t->u.handshake.done(t->u.handshake.ud, t->u.handshake.handle, &result);
 }
 
+/* An identity without a user may be meant, or a claim that was missing. False: it is refused. */
+static bool check_user(struct bh_task *t, const struct bh_admission *admission) {
+    bool require_user = t->script->config->require_user;
+    if (admission->identity->user.n || admission->anonymous)
+        return true;
+    bh_task_log_slip(t, require_user ? BH_SLIP_USER_REFUSED : BH_SLIP_NO_USER);
+    return !require_user;
+}
+
 static void accept_handshake(struct bh_task *t, int index) {
     struct bh_admission admission;
     char why[BH_WHY_MAX];
@@ -122,6 +133,11 @@ static void accept_handshake(struct bh_task *t, int index) {
     if (bh_admission_read(t->co, index, &req->request, &admission, why)) {
         bh_task_log_error(t, why);
         refuse(t, 503, failed_body, NULL);
+        return;
+    }
+    if (!check_user(t, &admission)) {
+        bh_identity_free(admission.identity);
+        refuse(t, 403, no_user_body, NULL);
         return;
     }
     struct bh_handshake_result w = {.identity = admission.identity,
@@ -151,6 +167,11 @@ static void handshake_refused(struct bh_task *t, int first) {
     refuse(t, refusal.status, refusal.body, &headers);
 }
 
+static void handshake_undecided(struct bh_task *t) {
+    bh_task_log_slip(t, BH_SLIP_NO_IDENTITY);
+    refuse(t, 401, unauthorized_body, NULL);
+}
+
 static void handshake_done(struct bh_task *t, enum bh_outcome outcome, const char *error) {
     int first = t->argc + 1;
     if (outcome == BH_CANCELLED)
@@ -158,14 +179,14 @@ static void handshake_done(struct bh_task *t, enum bh_outcome outcome, const cha
     if (outcome == BH_FAILED)
         refuse(t, 503, failed_body, NULL);
     else if (outcome == BH_UNDECIDED)
-        refuse(t, 401, unauthorized_body, NULL);
+        handshake_undecided(t);
     else if (lua_istable(t->co, first))
         accept_handshake(t, first);
     else if (is_boolean(t->co, first, false))
         handshake_refused(t, first);
     else {
-        bh_task_log_error(t, "on_handshake must return an identity table (or {} for an anonymous "
-                             "connection), false with status and body, or nil");
+        bh_task_log_error(t, "on_handshake must return an identity table (for a connection without a "
+                             "user { anonymous = true }), false with status and body, or nil");
         refuse(t, 503, failed_body, NULL);
     }
 }

@@ -1,5 +1,5 @@
-/* identity.c - reads {tenant, user, device, expires, topics, tags, limits, headers, protocol,
- * compression}.
+/* identity.c - reads {tenant, user, anonymous, device, expires, topics, tags, limits, headers,
+ * protocol, compression}.
  *
  * A wrong type or an unknown key is a bug of the script, and a dangerous one (`tennant` would
  * admit a user without a tenant), so nothing is ignored. Strings stay alive on the coroutine's
@@ -19,11 +19,23 @@
 #define LIMIT_MAX  1000000000
 #define STACK_NEED (3 * TAGS_MAX + 64)
 
-enum key { TENANT, USER, DEVICE, EXPIRES, TOPICS, TAGS, HEADERS, PROTOCOL, LIMITS, COMPRESSION };
+enum key {
+    TENANT,
+    USER,
+    DEVICE,
+    EXPIRES,
+    TOPICS,
+    TAGS,
+    HEADERS,
+    PROTOCOL,
+    LIMITS,
+    COMPRESSION,
+    ANONYMOUS
+};
 
-const char *const bh_identity_keys[] = {"tenant", "user",        "device",  "expires",
-                                        "topics", "tags",        "headers", "protocol",
-                                        "limits", "compression", NULL};
+const char *const bh_identity_keys[] = {"tenant", "user",        "device",    "expires",
+                                        "topics", "tags",        "headers",   "protocol",
+                                        "limits", "compression", "anonymous", NULL};
 
 struct reader {
     lua_State *L;
@@ -63,13 +75,26 @@ static int read_id(struct reader *r, enum key key, struct bh_slice *out) {
 static int read_expires(struct reader *r, int64_t *out) {
     if (field(r, EXPIRES) == LUA_TNIL)
         return 0;
+    char why[BH_TIME_WHY_MAX];
     double n = lua_type(r->L, -1) == LUA_TNUMBER ? lua_tonumber(r->L, -1) : -1;
-    if (!(n > 0 && n < 1e12)) {
-        snprintf(r->why, BH_WHY_MAX, "identity.expires must be a time in Unix seconds");
-        return BH_ESCRIPT;
+    if (bh_time_ok(n, why)) {
+        *out = (int64_t)ceil(n); /* not before the token has expired */
+        return 0;
     }
-    *out = (int64_t)ceil(n); /* not before the token has expired */
-    return 0;
+    snprintf(r->why, BH_WHY_MAX, "identity.expires must be %s", why);
+    return BH_ESCRIPT;
+}
+
+/* A connection without a user gets no message to a user, so that must be meant. */
+static int read_anonymous(struct reader *r, const struct bh_identity *id, bool *out) {
+    int type = field(r, ANONYMOUS);
+    if (type != LUA_TNIL && type != LUA_TBOOLEAN)
+        return wrong_type(r->why, "anonymous", "true or false", r->L, -1);
+    *out = lua_toboolean(r->L, -1) && type != LUA_TNIL;
+    if (!*out || !id->user.n)
+        return 0;
+    snprintf(r->why, BH_WHY_MAX, "identity has a user and anonymous = true; leave one of them out");
+    return BH_ESCRIPT;
 }
 
 static int read_limit(struct reader *r, struct bh_identity_limits *out) {
@@ -302,6 +327,8 @@ static int read_all(struct reader *r, const struct bh_request *request, struct b
         error = read_id(r, TENANT, &id->tenant);
     if (!error)
         error = read_id(r, USER, &id->user);
+    if (!error)
+        error = read_anonymous(r, id, &out->anonymous);
     if (!error)
         error = read_id(r, DEVICE, &id->device);
     if (!error)

@@ -15,6 +15,7 @@ struct bh_response_headers {
 
 struct bh_admission {
     struct bh_identity *identity; /* the caller frees it */
+    bool anonymous;               /* it is meant to have no user */
     struct bh_slice protocol;
     enum bh_compression compression;
     struct bh_response_headers headers;

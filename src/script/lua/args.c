@@ -5,6 +5,11 @@
 #include "bellhop/base/suggest.h"
 #include "bellhop/core/message.h"
 
+#include <stdio.h>
+
+#define TIME_MIN 1e9
+#define TIME_MAX 1e12
+
 struct bh_slice bh_check_slice(lua_State *L, int arg) {
     struct bh_slice s;
     s.p = luaL_checklstring(L, arg, &s.n);
@@ -42,6 +47,19 @@ void bh_check_option_names(lua_State *L, int arg, const char *const *names) {
             luaL_error(L, "unknown option \"%s\"%s", name,
                        bh_suggest_phrase(name, names, hint, sizeof hint));
     }
+}
+
+bool bh_time_ok(lua_Number n, char why[BH_TIME_WHY_MAX]) {
+    static const char must[] = "a time in Unix seconds";
+    if (n >= TIME_MIN && n < TIME_MAX)
+        return true;
+    if (n > 0 && n < TIME_MIN)
+        snprintf(why, BH_TIME_WHY_MAX, "%s; %.15g is a duration: add it to os.time()", must, n);
+    else if (n >= TIME_MAX)
+        snprintf(why, BH_TIME_WHY_MAX, "%s; %.15g is too large: are these milliseconds?", must, n);
+    else
+        snprintf(why, BH_TIME_WHY_MAX, "%s", must);
+    return false;
 }
 
 bool bh_close_code_ok(lua_Integer code) {

@@ -21,6 +21,10 @@ bool bh_id_from_lua(lua_State *L, struct bh_slice *out);
 bool bh_text_from_lua(lua_State *L, struct bh_slice *out);
 /* Raises unless the argument is a table whose keys are all among the names (NULL at the end). */
 void bh_check_option_names(lua_State *L, int arg, const char *const *names);
+#define BH_TIME_WHY_MAX 160
+/* Whether it can be a time in Unix seconds: not a duration (before September 2001), and not
+ * milliseconds. False: what it must be is in why. */
+bool bh_time_ok(lua_Number n, char why[BH_TIME_WHY_MAX]);
 /* Whether a close frame may carry the code. */
 bool bh_close_code_ok(lua_Integer code);
 

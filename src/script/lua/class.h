@@ -8,8 +8,10 @@
 #include <lauxlib.h>
 #include <lua.h>
 
-/* Leaves the metatable on top. `index` has one upvalue, the map of members: methods, and fields
- * (NULL-terminated) by their number from 1. newindex NULL: objects are read-only. */
+/* Leaves the metatable on top. The upvalues of `index` and `newindex` are for bh_class_member; the
+ * first is the map of members: methods, and fields (NULL-terminated) by their number from 1. After
+ * the last dot of the name is what scripts call an object, for hints.h. newindex NULL: objects are
+ * read-only. */
 void bh_class_new(lua_State *L, const char *name, const luaL_Reg *methods,
                   const char *const *fields, lua_CFunction index, lua_CFunction newindex);
 /* A class without fields; leaves nothing on the stack. */

@@ -11,6 +11,7 @@
 #include "bellhop/base/suggest.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum { GET, HEAD };
 static const char *const methods[] = {[GET] = "GET", [HEAD] = "HEAD", "POST",    "PUT",
@@ -98,7 +99,8 @@ static void add_route(lua_State *L, struct bh_script *s, const char *file) {
         return;
     lua_pushvalue(L, -1);
     route.ref = luaL_ref(L, LUA_REGISTRYINDEX);
-    route.path = bh_strndup(path.p, path.n);
+    route.name = bh_strdup(lua_tostring(L, -2));
+    route.path = strchr(route.name, ' ') + 1;
     insert(&s->routes, &route);
     s->hooks.present |= bh_script_hook_bit(HOOK_HTTP);
 }
@@ -147,7 +149,7 @@ const char *bh_routes_allow(struct bh_routes *r, struct bh_slice path) {
 
 void bh_routes_free(struct bh_routes *r) {
     for (size_t i = 0; i < r->count; i++)
-        bh_free(r->list[i].path);
+        bh_free(r->list[i].name);
     bh_free(r->list);
     *r = (struct bh_routes){0};
 }

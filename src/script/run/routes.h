@@ -12,7 +12,8 @@
 struct bh_script;
 
 struct bh_script_route {
-    char *path; /* the pattern */
+    char *name;       /* "POST /x/:id" */
+    const char *path; /* the pattern, a part of the name */
     const char *file;
     int ref;        /* its function, in the registry */
     uint8_t method; /* index into the list of methods */

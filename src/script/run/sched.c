@@ -11,69 +11,18 @@
  * must not wait. Its results are gone then, so on_done uses only what is in the task. */
 #include "run/sched.h"
 
+#include "lua/error_text.h"
+#include "run/task_log.h"
+
 #include "bellhop/base/error.h"
-#include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/base/metrics.h"
 
 #include <stdio.h>
 
 #define POOL_MAX    64
-#define PLACE_MAX   (LUA_IDSIZE + 16)
 #define SYNC_HOOKS  (1u << HOOK_TENANT | 1u << HOOK_DELIVER | 1u << HOOK_SLOW)
 #define STACK_SPARE 32 /* more than any hook's arguments, twice */
-
-static bool has_chain(const struct bh_task *t) {
-    return t->hook != HOOK_NONE && t->hook != HOOK_TIMER && t->hook != HOOK_HTTP;
-}
-
-static const char *file_of(const struct bh_task *t) {
-    if (has_chain(t))
-        return t->script->chains[t->hook].files[t->chain_index];
-    if (t->hook == HOOK_HTTP)
-        return t->u.http.route->file;
-    return t->hook == HOOK_TIMER ? t->u.timer->file : "";
-}
-
-static int ref_of(const struct bh_task *t) {
-    if (has_chain(t))
-        return t->script->chains[t->hook].refs[t->chain_index];
-    return t->hook == HOOK_HTTP ? t->u.http.route->ref : t->u.timer->ref;
-}
-
-/* No reference to the function of bh.spawn and bh.after is kept: its outermost frame tells. */
-static bool find_function(const struct bh_task *t, lua_Debug *ar) {
-    lua_State *L = t->script->L;
-    int level = 0;
-    if (t->hook != HOOK_NONE) {
-        lua_checkstack(L, STACK_SPARE);
-        lua_rawgeti(L, LUA_REGISTRYINDEX, ref_of(t));
-        return lua_getinfo(L, ">S", ar) != 0;
-    }
-    while (lua_getstack(t->co, level, ar))
-        level++;
-    return level > 0 && lua_getinfo(t->co, "S", ar) != 0;
-}
-
-/* Where the hook's function begins: a wrong result has no line of its own. */
-static const char *place_of(const struct bh_task *t, char place[PLACE_MAX]) {
-    lua_Debug ar;
-    if (!find_function(t, &ar))
-        return "";
-    snprintf(place, PLACE_MAX, "%s:%d", ar.short_src, ar.linedefined);
-    return place;
-}
-
-void bh_task_log_error(struct bh_task *t, const char *error) {
-    /* Hooks that run for each receiver must not suppress the lines of other hooks. */
-    static struct bh_log_limit limits[2];
-    char place[PLACE_MAX];
-    bh_script_count_error(t->hook);
-    BH_LOG(BH_LOG_ERROR, &limits[t->brief], "script failed",
-           bh_kv_str("hook", bh_script_hook_name(t->hook)), bh_kv_str("script", file_of(t)),
-           bh_kv_str("function", place_of(t, place)),
-           bh_kv_int("generation", t->script->generation), bh_kv_str("error", error));
-}
 
 /* --- pool --- */
 
@@ -235,7 +184,7 @@ static int enter(struct bh_task *t, int nargs) {
 /* Pushes the function and copies of the arguments: the chain's function, or the one at the bottom.
  * Returns the number of arguments for the resume. */
 static int load(struct bh_task *t) {
-    bool chain = has_chain(t);
+    bool chain = bh_task_has_chain(t);
     if (chain)
         lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->script->chains[t->hook].refs[t->chain_index]);
     for (int i = BH_TASK_BASE + 1; i <= t->argc; i++)
@@ -243,12 +192,13 @@ static int load(struct bh_task *t) {
     return t->argc - BH_TASK_BASE - !chain;
 }
 
+/* message NULL: the error value on top of the coroutine. */
 static void fail_with(struct bh_task *t, const char *message) {
     lua_State *L = t->script->L;
     int top = lua_gettop(L);
     lua_checkstack(L, STACK_SPARE);
     if (!message)
-        message = lua_pushfstring(L, "(an error object: a %s value)", luaL_typename(t->co, -1));
+        message = bh_error_text_push(L, t->co, -1);
     luaL_traceback(L, t->co, message, 0);
     finish(t, BH_FAILED, lua_tostring(L, -1));
     lua_settop(L, top);
@@ -320,11 +270,11 @@ static void run(struct bh_task *t, int nargs) {
             return;
         }
         if (status != LUA_OK) {
-            fail_with(t, lua_type(t->co, -1) == LUA_TSTRING ? lua_tostring(t->co, -1) : NULL);
+            fail_with(t, NULL);
             return;
         }
         bool has_answer = decided(t);
-        if (has_answer || !has_chain(t) ||
+        if (has_answer || !bh_task_has_chain(t) ||
             t->chain_index + 1u >= t->script->chains[t->hook].count) {
             finish(t, has_answer ? BH_DECIDED : BH_UNDECIDED, NULL);
             return;

@@ -105,8 +105,16 @@ struct bh_task {
         } http;
         struct bh_tenant_call *tenant;
         uint8_t opcode;
+        struct {
+            const char *function; /* "bh.spawn" or "bh.after" */
+            uint8_t started_by;   /* enum bh_script_hook */
+        } background;
     } u;
 };
+
+static inline bool bh_task_has_chain(const struct bh_task *t) {
+    return t->hook != HOOK_NONE && t->hook != HOOK_TIMER && t->hook != HOOK_HTTP;
+}
 
 /* A task with nothing but the base on its coroutine. Push the arguments on t->co (when the hook has
  * no chain, first the function, which counts as one), then run it. */
@@ -150,8 +158,5 @@ void bh_task_cancel_background(struct bh_script *s);
 bool bh_task_has_hooks(const struct bh_script *s);
 /* Every task has finished. */
 void bh_task_pool_free(struct bh_script *s);
-
-/* Logs and counts an error of the hook, such as a result of the wrong type. */
-void bh_task_log_error(struct bh_task *t, const char *error);
 
 #endif

@@ -9,6 +9,7 @@
 #include "bellhop/base/mem.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define SWEEP_MS 1000
 
@@ -24,6 +25,7 @@ struct bh_shared {
     struct bh_map map;
     size_t used, max;
     int64_t swept_ms;
+    atomic_uint generations[BH_SHARED_MATTERS]; /* the last one of bh_shared_once */
 };
 
 static struct bh_slice key_of(const void *value) {
@@ -195,4 +197,14 @@ int bh_shared_incr(struct bh_shared *s, struct bh_slice key, int64_t by, uint64_
     pthread_mutex_unlock(&s->lock);
     *out = value.integer;
     return error;
+}
+
+/* Two states of a worker exist after a reload; what the old one does is known by then. */
+bool bh_shared_once(struct bh_shared *s, unsigned matter, unsigned generation) {
+    atomic_uint *last = &s->generations[matter];
+    unsigned seen = atomic_load_explicit(last, memory_order_relaxed);
+    while (seen < generation)
+        if (atomic_compare_exchange_weak(last, &seen, generation))
+            return true;
+    return false;
 }

@@ -87,11 +87,13 @@ struct attempt {
 static void on_lease(void *ud, bh_handle handle, int error, const struct bh_reply *reply) {
     struct attempt *a = ud;
     struct bh_script *s = (struct bh_script *)a->worker->hooks;
-    if (s && s->generation == a->generation && !error && reply->type == BH_REPLY_STATUS)
-        run(s->timers.list[a->index]);
-    if (!error && reply->type == BH_REPLY_ERROR)
+    struct bh_script_timer *timer =
+        s && s->generation == a->generation ? s->timers.list[a->index] : NULL;
+    if (timer && !error && reply->type == BH_REPLY_STATUS)
+        run(timer);
+    if (timer && !error && reply->type == BH_REPLY_ERROR)
         bh_warn_limited("lease of a cluster timer refused by Redis",
-                        bh_kv_slice("reason", reply->str));
+                        bh_kv_str("timer", timer->name), bh_kv_slice("reason", reply->str));
     bh_free(a);
 }
 

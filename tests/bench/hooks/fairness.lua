@@ -3,7 +3,7 @@
 local bh = require "bellhop"
 
 return {
-    on_handshake = function() return {} end,
+    on_handshake = function() return { anonymous = true } end,
     on_message = function(_, data)
         local first = data:byte()
         if first ~= 123 and first ~= 91 then return data end

@@ -3,7 +3,8 @@
 return {
     on_handshake = function(req)
         local topic = req:arg "topic"
-        return { user = req:arg "user", tenant = req:arg "tenant", topics = topic and { topic } }
+        local user = req:arg "user"
+        return { user = user, anonymous = not user, tenant = req:arg "tenant", topics = topic and { topic } }
     end,
 
     on_api = function() return true end,

@@ -6,6 +6,6 @@ return {
         for n = tonumber(req:arg "first"), tonumber(req:arg "users"), tonumber(req:arg "every") do
             topics[#topics + 1] = tostring(math.tointeger(n))
         end
-        return { topics = topics }
+        return { anonymous = true, topics = topics }
     end,
 }

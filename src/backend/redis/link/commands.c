@@ -1,23 +1,47 @@
 /* commands.c - commands of scripts, pipelined with the worker's publishes.
  *
  * The link is shared, so a command that blocks it or changes its state would affect all its users;
- * such commands are refused before anything is sent. The list has those that do this to the
- * connection; commands that harm the server are for the ACL of Redis to forbid. */
+ * such commands are refused before anything is sent, with an error reply that says why. The lists
+ * have those that do this to the connection; commands that harm the server are for the ACL of Redis
+ * to forbid. */
 #include "link/commands.h"
 
 #include "bellhop/base/error.h"
+#include "bellhop/base/log.h"
 #include "link/metrics.h"
 
-static const char *const refused[] = {
-    "SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE", "SSUBSCRIBE", "SUNSUBSCRIBE",
-    "MONITOR",   "SYNC",        "PSYNC",      "SELECT",       "AUTH",       "HELLO",
-    "QUIT",      "RESET",       "MULTI",      "EXEC",         "DISCARD",    "WATCH",
-    "UNWATCH",   "BLPOP",       "BRPOP",      "BRPOPLPUSH",   "BLMOVE",     "BLMPOP",
-    "BZPOPMIN",  "BZPOPMAX",    "BZMPOP",     "WAIT",         "WAITAOF",    "SHUTDOWN",
+#include <stdio.h>
+
+#define WORD_MAX 24
+
+static const struct {
+    const char *why;
+    const char *words; /* separated by spaces */
+} refused[] = {
+    {"it changes the connection, which other commands share",
+     "SUBSCRIBE UNSUBSCRIBE PSUBSCRIBE PUNSUBSCRIBE SSUBSCRIBE SUNSUBSCRIBE MONITOR SYNC PSYNC "
+     "HELLO QUIT RESET"},
+    {"database and login of the connection are in redis.url", "SELECT AUTH"},
+    {"other commands share the connection; use bh.redis.eval for commands that belong together",
+     "MULTI EXEC DISCARD WATCH UNWATCH"},
+    {"it blocks the connection, which other commands share; use the command that does not wait",
+     "BLPOP BRPOP BRPOPLPUSH BLMOVE BLMPOP BZPOPMIN BZPOPMAX BZMPOP WAIT WAITAOF"},
+    {"it stops Redis", "SHUTDOWN"},
 };
+static const char changes_client[] = "it changes the connection, which other commands share";
+static const char blocks[] =
+    "BLOCK blocks the connection, which other commands share; read without it";
 
 static bool is_word(struct bh_slice s, const char *word) {
     return bh_slice_caseeq(s, bh_slice_cstr(word));
+}
+
+static bool is_among(struct bh_slice name, const char *words) {
+    struct bh_slice rest = bh_slice_cstr(words), word;
+    while (bh_slice_split(&rest, ' ', &word))
+        if (bh_slice_caseeq(name, word))
+            return true;
+    return false;
 }
 
 /* BLOCK is an option before STREAMS; behind it, it is the name of a stream. */
@@ -28,17 +52,31 @@ static bool has_block_option(size_t argc, const struct bh_slice *argv) {
     return false;
 }
 
-bool bh_redis_command_is_refused(size_t argc, const struct bh_slice *argv) {
+const char *bh_redis_command_refused(size_t argc, const struct bh_slice *argv) {
     if (argc == 0)
-        return true;
+        return "a command has a name";
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-        if (is_word(argv[0], refused[i]))
-            return true;
-    if (is_word(argv[0], "CLIENT") && argc > 1)
-        return is_word(argv[1], "REPLY") || is_word(argv[1], "SETNAME");
-    if (is_word(argv[0], "XREAD") || is_word(argv[0], "XREADGROUP"))
-        return has_block_option(argc, argv);
-    return false;
+        if (is_among(argv[0], refused[i].words))
+            return refused[i].why;
+    if (is_word(argv[0], "CLIENT") && argc > 1 &&
+        (is_word(argv[1], "REPLY") || is_word(argv[1], "SETNAME")))
+        return changes_client;
+    if ((is_word(argv[0], "XREAD") || is_word(argv[0], "XREADGROUP")) &&
+        has_block_option(argc, argv))
+        return blocks;
+    return NULL;
+}
+
+static void refuse(const struct bh_slice *argv, size_t argc, const char *why, bh_reply_cb done,
+                   void *ud, bh_handle handle) {
+    char text[256];
+    struct bh_slice name = argc ? argv[0] : BH_SLICE("");
+    int n = snprintf(text, sizeof text, "%.*s was not sent: %s",
+                     (int)(name.n < WORD_MAX ? name.n : WORD_MAX), name.p, why);
+    struct bh_reply reply = {.type = BH_REPLY_ERROR, .str = bh_slice(text, (size_t)n)};
+    bh_warn_limited("command of a script refused", bh_kv_slice("command", name),
+                    bh_kv_str("why", why));
+    done(ud, handle, 0, &reply);
 }
 
 static void on_reply(const struct bh_redis_completion *c, int error, const struct bh_reply *reply) {
@@ -47,8 +85,9 @@ static void on_reply(const struct bh_redis_completion *c, int error, const struc
 
 void bh_redis_command(struct bh_redis_link *link, size_t argc, const struct bh_slice *argv,
                       bh_reply_cb done, void *ud, bh_handle handle) {
-    if (bh_redis_command_is_refused(argc, argv)) {
-        done(ud, handle, BH_EINVAL, NULL);
+    const char *why = bh_redis_command_refused(argc, argv);
+    if (why) {
+        refuse(argv, argc, why, done, ud, handle);
         return;
     }
     struct bh_redis_completion c = {.fire = on_reply, .cb.reply = done, .ud = ud, .handle = handle};

@@ -7,7 +7,7 @@
 /* As bh_redis_vt.call, on this link. */
 void bh_redis_command(struct bh_redis_link *link, size_t argc, const struct bh_slice *argv,
                       bh_reply_cb done, void *ud, bh_handle handle);
-/* Whether it would block the link, or change it for all its users. */
-bool bh_redis_command_is_refused(size_t argc, const struct bh_slice *argv);
+/* Why it is refused (it would block the link, or change it for all its users), or NULL. */
+const char *bh_redis_command_refused(size_t argc, const struct bh_slice *argv);
 
 #endif
