@@ -167,6 +167,7 @@ return {
     script = {
         files = {}, -- policies, called in this order; {}: the policy that comes with bellhop
         trusted = false, -- true: all Lua libraries (io, os, debug, C modules)
+        require_user = false, -- true: 403 for an identity with neither user nor anonymous = true
         lua_dir = "", -- where the bellhop Lua library is; "": relative to the program
         -- Limits, as in docs/lua/README.md; 0: no limit (not for shared_memory).
         cpu_limit = 0.05, -- of one hook, between two waits

@@ -412,7 +412,7 @@ function req:json(options) end
 -- - When the client disconnects while an endpoint waits, the endpoint is cancelled. Use [bh.spawn](timers.md) for work
 --   that must finish.
 
----Returns `status, headers, body`. The status is 200 to 599; nil is 404. The value of a header is a string, or a list to
+---Returns `status, headers, body`. The status is 200 to 599; nil is 404 (no value at all, too, but that is logged once). The value of a header is a string, or a list to
 ---send it several times; `Connection`, `Content-Length`, `Date`, `Keep-Alive`, `Transfer-Encoding` and `Upgrade` cannot be
 ---set. A table as the body is encoded as JSON; a string is `text/plain` unless a header says otherwise. **On failure**, and for
 ---any other result, the client gets 500, and the error is logged.

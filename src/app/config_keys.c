@@ -232,7 +232,8 @@ const struct bh_config_key bh_config_keys[] = {
      "Directory of the bellhop Lua library; empty: the one that is installed with the "
      "program."},
     {"script.require_user", BOOL, AT(require_user), 0, 0, "false", NULL,
-     "Refuses a handshake with 403 if `on_handshake` returns neither `user` nor `anonymous = true`; "
+     "Refuses a handshake with 403 if `on_handshake` returns neither `user` nor `anonymous = "
+     "true`; "
      "otherwise such a connection is admitted, and this is logged once."},
     {"script.cpu_limit", SECONDS, AT(cpu_limit), 0, 60, "0.05", NULL,
      "CPU time of a hook between two waits; 0: no limit."},

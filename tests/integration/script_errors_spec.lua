@@ -116,7 +116,7 @@ local HANDSHAKES = {
     { "return { user = 'u', anonymous = true }", 503, "identity has a user and anonymous = true" },
     { "return { anonymous = 'yes' }", 503, "identity.anonymous must be true or false, not a string" },
     { "return { anonymos = true }", 503, 'did you mean \\"anonymous\\"?' },
-    { "local identity = { user = 'u' }", 401, "on_handshake returned nil: refused with 401" },
+    { "local identity = { user = 'u' }", 401, "on_handshake returned nil (a missing return?): refused with 401" },
     { "return {}", 101, "on_handshake returned no user; write anonymous = true if that is meant" },
     { "return { tenant = 't' }", 101, "on_handshake returned no user; write anonymous = true if that is meant" },
     { "return { anonymous = true }", 101, nil },

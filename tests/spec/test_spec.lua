@@ -97,6 +97,31 @@ describe("bellhop.test", function()
         assert.equal(4401, client.closed)
     end)
 
+    it("admits identities without a user, if that is not a contradiction", function()
+        local function status(identity)
+            local t = test.load(policy("return { on_handshake = function() return " .. identity .. " end }"))
+            return t.connect().status
+        end
+        assert.equal(101, status "{ anonymous = true, topics = { 'news' } }")
+        assert.equal(101, status "{ anonymous = false, user = 'u' }")
+        assert.equal(101, status "{ tenant = 't' }")
+        assert.equal(503, status "{ anonymous = true, user = 'u' }")
+        assert.equal(503, status "{ anonymous = 'true' }")
+        assert.equal(503, status "{ user = 'u', expires = 3600 }")
+    end)
+
+    it("names what a policy may have meant", function()
+        local function why(code)
+            local file = policy(code .. "\nreturn {}")
+            local t, text = test.try(file)
+            assert.is_nil(t)
+            return text
+        end
+        assert.matches("did you mean bh.metrics?", why "bh.metric.counter 'x'", nil, true)
+        assert.matches("scripts have no io", why "io.open 'x'", nil, true)
+        assert.matches("an error object { code = 7 }", why "error { code = 7 }", nil, true)
+    end)
+
     it("has a Redis that stores values", function()
         local t = test.load(policy("return { " .. ANYONE .. [[,
             on_message = function(conn, data)

@@ -185,8 +185,9 @@ static void handshake_done(struct bh_task *t, enum bh_outcome outcome, const cha
     else if (is_boolean(t->co, first, false))
         handshake_refused(t, first);
     else {
-        bh_task_log_error(t, "on_handshake must return an identity table (for a connection without a "
-                             "user { anonymous = true }), false with status and body, or nil");
+        bh_task_log_error(t,
+                          "on_handshake must return an identity table (for a connection without a "
+                          "user { anonymous = true }), false with status and body, or nil");
         refuse(t, 503, failed_body, NULL);
     }
 }

@@ -1,8 +1,8 @@
 /* class.c - metatables that scripts cannot reach.
  *
  * A metatable is hidden from scripts by `__metatable`. Its members are found by one raw look-up in
- * a map that is an upvalue, so reading a field compares no strings. A second upvalue is what scripts
- * call the object. */
+ * a map that is an upvalue, so reading a field compares no strings. A second upvalue is what
+ * scripts call the object. */
 #include "lua/class.h"
 
 #include "lua/hints.h"

@@ -57,9 +57,12 @@ static void add_value(struct text *t, lua_State *L, int index) {
 static void add_field(struct text *t, lua_State *L) {
     const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
     size_t start = t->n;
-    add(t, start && t->bytes[start - 1] != '{' ? ", " : " ");
+    add(t, t->bytes[start - 1] != '{' ? ", " : " ");
     if (key)
-        add(t, "%.40s = ", key);
+        add(t, "%.40s", key);
+    else
+        add_value(t, L, -2);
+    add(t, " = ");
     if (key && bh_log_is_secret(key))
         add(t, "***");
     else

@@ -12,10 +12,11 @@
 #include <string.h>
 
 #define MEMBERS_MAX 128
-#define KEY_MAX    32
+#define KEY_MAX     32
 
-static const char owner_key, members_key, missing_key, line_key; /* of the note, by their addresses */
-static const char api_key;                                    /* bh */
+static const char owner_key, members_key, missing_key,
+    line_key;              /* of the note, by their addresses */
+static const char api_key; /* bh */
 
 /* --- notes --- */
 

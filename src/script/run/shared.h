@@ -45,7 +45,8 @@ int bh_shared_cas(struct bh_shared *s, struct bh_slice key, const struct bh_shar
 int bh_shared_incr(struct bh_shared *s, struct bh_slice key, int64_t by, uint64_t ttl_ms,
                    int64_t now_ms, int64_t *out);
 
-/* Whether this is the first call of any worker for that matter and that generation (or a later one).
+/* Whether this is the first call of any worker for that matter and that generation (or a later
+ * one).
  */
 #define BH_SHARED_MATTERS 8
 bool bh_shared_once(struct bh_shared *s, unsigned matter, unsigned generation);

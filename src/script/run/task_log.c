@@ -108,13 +108,15 @@ void bh_task_log_slip(const struct bh_task *t, enum bh_slip slip) {
         [BH_SLIP_USER_REFUSED] =
             "on_handshake returned no user: refused with 403 (script.require_user); write "
             "anonymous = true if that is meant",
-        [BH_SLIP_NO_IDENTITY] =
-            "on_handshake returned nil: refused with 401; return an identity, or false to refuse",
+        [BH_SLIP_NO_IDENTITY] = "on_handshake returned nil (a missing return?): refused with 401; "
+                                "return an identity, or "
+                                "false to refuse",
         [BH_SLIP_NO_ANSWER] =
             "on_message returned nil: closed with 1008 (websocket.client_messages); end it with "
-            "return true if there is no reply",
-        [BH_SLIP_NO_RESPONSE] =
-            "an endpoint returned nothing: answered with 404; return a status, or nil for 404",
+            "return true when there is no reply",
+        [BH_SLIP_NO_RESPONSE] = "an endpoint returned nothing (a missing return?): answered with "
+                                "404; return a status, or "
+                                "nil for 404",
     };
     struct fields f;
     if (!bh_shared_once(t->script->config->shared, slip, t->script->generation))

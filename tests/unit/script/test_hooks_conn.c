@@ -452,6 +452,7 @@ static void test_conn_fields_and_misuse(void **state) {
                "  throws('send_json', c.send, c, {}) throws('string expected', c.send, c)\n"
                "  throws('conn expected', c.send, 'x') throws('close code', c.close, c, 1006)\n"
                "  throws('topic id', c.subscribe, c, {}) throws('Unix', c.set_expiry, c, -1)\n"
+               "  throws('60 is a duration: add it to os.time()', c.set_expiry, c, 60)\n"
                "  assert(c:set_expiry(1800000000) and c.expires == 1800000000)\n"
                "  assert(c:set_expiry(1800000000.25) and c.expires == 1800000001)\n"
                "  assert(c:send_json({ a = 1 }) and c:send('\\xff', 'binary'))\n"

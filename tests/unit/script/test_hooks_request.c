@@ -112,15 +112,31 @@ static void test_identity(void **state) {
     answer_free(&a);
 }
 
-static void test_empty_identity_is_anonymous(void **state) {
-    struct env *env = *state;
+static int status_of(struct env *env, const char *identity) {
     struct answer a;
-    LOAD_OK(env, "return { on_handshake = function() return {} end }");
+    char source[128];
+    snprintf(source, sizeof source, "return { on_handshake = function() return %s end }", identity);
+    env_close_script(env);
+    LOAD_OK(env, source);
     shake(env, &a);
-    assert_int_equal(a.status, 0);
-    assert_int_equal(a.identity->user.n, 0);
-    assert_int_equal(a.compression, BH_COMPRESSION_DEFAULT);
+    assert_true((a.status == 0) == (a.identity != NULL));
+    int status = a.status;
+    assert_true(status || a.compression == BH_COMPRESSION_DEFAULT);
     answer_free(&a);
+    return status;
+}
+
+static void test_no_user(void **state) {
+    struct env *env = *state;
+    for (int require = 0; require < 2; require++) {
+        env->config.require_user = require;
+        assert_int_equal(status_of(env, "{}"), require ? 403 : 0);
+        assert_int_equal(status_of(env, "{ tenant = 't' }"), require ? 403 : 0);
+        assert_int_equal(status_of(env, "{ anonymous = false }"), require ? 403 : 0);
+        assert_int_equal(status_of(env, "{ anonymous = true }"), 0);
+        assert_int_equal(status_of(env, "{ user = 'u' }"), 0);
+        assert_int_equal(status_of(env, "{ user = 'u', anonymous = false }"), 0);
+    }
 }
 
 /* Each of these is a bug of the script: 503, and no connection. */
@@ -144,6 +160,10 @@ static void test_bad_identities(void **state) {
         "{ expires = 'soon' }",
         "{ expires = -1 }",
         "{ expires = 0/0 }",
+        "{ expires = 3600 }",
+        "{ expires = 1700000000000 }",
+        "{ anonymous = 1 }",
+        "{ user = 'a', anonymous = true }",
         "{ topics = 'news' }",
         "{ topics = { true } }",
         "{ topics = { 'a b' } }",
@@ -312,7 +332,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         SCRIPT_TEST(test_req),
         SCRIPT_TEST(test_identity),
-        SCRIPT_TEST(test_empty_identity_is_anonymous),
+        SCRIPT_TEST(test_no_user),
         SCRIPT_TEST(test_bad_identities),
         SCRIPT_TEST(test_undecided),
         SCRIPT_TEST(test_error_is_503),

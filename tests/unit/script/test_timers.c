@@ -190,6 +190,7 @@ static void test_on_expire(void **state) {
     assert_int_equal(expiry_of(env, "return nil"), 0);
     assert_int_equal(expiry_of(env, "return 'soon'"), 0);
     assert_int_equal(expiry_of(env, "return -1"), 0);
+    assert_int_equal(expiry_of(env, "return 3600"), 0);
     assert_int_equal(expiry_of(env, "error 'boom'"), 0);
 }
 
