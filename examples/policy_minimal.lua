@@ -20,7 +20,7 @@ return {
     on_handshake = function(req)
         local token = req:cookie("token") or req:arg("token") or ""
         local claims, why = bh.jwt.verify(token, { alg = "HS256", key = secret, require_exp = true })
-        if not claims then return false, 401, why end
+        if not claims or not claims.sub then return false, 401, why or "the token has no user" end
         return { user = claims.sub, tenant = claims.tenant, topics = { "news" }, expires = claims.exp }
     end,
 

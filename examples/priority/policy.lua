@@ -57,6 +57,7 @@ return {
     on_handshake = function(req)
         local claims, why = bh.jwt.verify(req:arg "token" or req:cookie "token" or "",
             { alg = "HS256", key = secret, require_exp = true })
+        if claims and not claims.sub then claims, why = nil, "the token has no user" end
         if not claims then return false, 401, bh.json.encode { error = { code = "unauthorized", message = why } } end
         local kind = req:arg "kind" == "dashboard" and "dashboard" or "app"
         return { user = claims.sub, tenant = claims.tenant, expires = claims.exp, tags = { kind = kind } }

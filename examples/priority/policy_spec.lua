@@ -61,6 +61,7 @@ describe("priorities on delivery", function()
     it("refuses connections without a token", function()
         local stranger = t.connect()
         assert.same({ 401, "unauthorized" }, { stranger.status, stranger.json.error.code })
+        assert.equal("the token has no user", t.connect({ query = "token=" .. t.jwt { tenant = "t" } }).json.error.message)
     end)
 end)
 

@@ -136,9 +136,10 @@ static bool is_noted(lua_State *L, const struct place *p) {
 /* An error of a member that is missing. */
 static void hint_of_member(lua_State *L, const struct place *p, char out[BH_HINT_MAX]) {
     const char *names[MEMBERS_MAX + 1];
-    char dot = strcmp(p->kind, "method") == 0 ? ':' : '.';
     lua_rawgetp(L, LUA_REGISTRYINDEX, &owner_key);
     const char *owner = lua_tostring(L, -1);
+    bool is_object = strcmp(p->kind, "method") == 0 && strncmp(owner, "bh", 2) != 0;
+    char dot = is_object ? ':' : '.';
     lua_rawgetp(L, LUA_REGISTRYINDEX, &members_key);
     read_keys(L, names);
     const char *similar = bh_suggest(p->name, names);

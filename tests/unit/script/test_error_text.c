@@ -30,6 +30,7 @@ static void test_hints(void **state) {
         {"bh.json.metrics 'x'", "; there is no bh.json.metrics in scripts\n"},
         {"bh.metrics.counter('c', 'help'):icn()", "; did you mean metric:inc?\n"},
         {"bh.shared.x:cass()", "; did you mean shared:cas?\n"},
+        {"bh.json:decod '1'", "; did you mean bh.json.decode?\n"},
         {"('x'):fnd 'y'", "; did you mean string:find?\n"},
         {"table.isnert({}, 1)", "; did you mean table.insert?\n"},
         {"os.execute 'x'",
