@@ -133,6 +133,13 @@ static bool is_noted(lua_State *L, const struct place *p) {
     return noted;
 }
 
+static const char *more_about(const char *owner, const char *name) {
+    if (strcmp(owner, "os") != 0)
+        return "";
+    return strcmp(name, "getenv") == 0 ? "; bh.config has the settings"
+                                       : ", only time, date, clock and difftime";
+}
+
 /* An error of a member that is missing. */
 static void hint_of_member(lua_State *L, const struct place *p, char out[BH_HINT_MAX]) {
     const char *names[MEMBERS_MAX + 1];
@@ -147,7 +154,7 @@ static void hint_of_member(lua_State *L, const struct place *p, char out[BH_HINT
         snprintf(out, BH_HINT_MAX, "; did you mean %s%c%s?", owner, dot, similar);
     else
         snprintf(out, BH_HINT_MAX, "; there is no %s%c%s in scripts%s", owner, dot, p->name,
-                 strcmp(owner, "os") == 0 ? ", only time, date, clock and difftime" : "");
+                 more_about(owner, p->name));
     lua_pop(L, 1);
 }
 

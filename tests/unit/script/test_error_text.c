@@ -35,6 +35,7 @@ static void test_hints(void **state) {
         {"table.isnert({}, 1)", "; did you mean table.insert?\n"},
         {"os.execute 'x'",
          "; there is no os.execute in scripts, only time, date, clock and difftime"},
+        {"os.getenv 'X'", "; there is no os.getenv in scripts; bh.config has the settings\n"},
         {"io.open 'x'", "; scripts have no io: use bh.log for output, bh.shared or bh.redis"},
         {"local f = io f.open 'x'", "(local 'f')\n"},
         {"debug.traceback()", "; scripts have no debug library\n"},
