@@ -13,11 +13,28 @@
 --
 -- An environment (env) is one such set. Only the newest one is open, unless `keep` is given.
 local core = require "bellhop.test.core"
+local schema = require "bellhop.test.schema"
 local redis_server = require "bellhop.test.redis"
 
 ---@class bellhop.test
 -- The secret is long enough for HS512.
 local test = { now = core.now, secret = ("k"):rep(64), encode = core.encode, decode = core.decode }
+
+-- --- misuse ---
+
+local HERE = debug.getinfo(1, "S").source
+
+-- Raises an error that names the line of the spec.
+local function misuse(format, ...)
+    local level = 2
+    while (debug.getinfo(level, "S") or {}).source == HERE do level = level + 1 end
+    error(format:format(...), level)
+end
+
+local function check(what, given, known)
+    local why = schema.problem(given, known)
+    if why then misuse("%s: %s", what, why) end
+end
 
 -- --- clients ---
 
@@ -71,6 +88,10 @@ local function new_client(handle, answer)
     return setmetatable(client, client_class)
 end
 
+local function connection_id(client)
+    return client.id or misuse "t.publish: except must be a connected client, or the id of a connection"
+end
+
 -- --- loading ---
 
 local function exists(path)
@@ -95,7 +116,7 @@ local function find_file(name)
     for _, path in ipairs(places) do
         if exists(path) then return path end
     end
-    error(("no policy %s; searched %s"):format(name, table.concat(places, ", ")), 3)
+    misuse("no policy %s; searched %s", name, table.concat(places, ", "))
 end
 
 local function merge(base, over)
@@ -115,6 +136,26 @@ end
 
 local function no_server(request)
     return nil, ("no server for %s; pass one to load: { http = function(request) ... end }"):format(request.url)
+end
+
+-- A wrong answer of the spec's server is an error of the fetch, as everything that this function raises.
+local function checked(server)
+    return function(request)
+        local response, error_text = server(request)
+        local why = response and schema.problem(response, schema.response)
+        if why then return nil, "what the spec's function http returns: " .. why end
+        return response, error_text
+    end
+end
+
+local function check_load(files, options)
+    check("load", options, schema.load)
+    local why = options.config and schema.config_problem(options.config)
+    if why then misuse("load: config: %s", why) end
+    for _, name in ipairs(files) do
+        if type(name) ~= "string" then misuse("load: a file is its path, not a %s", type(name)) end
+    end
+    if #files == 0 then misuse "load: files must be a path, or a list of paths" end
 end
 
 local envs, clients = {}, {}
@@ -138,7 +179,8 @@ end
 -- earlier environments). Returns nil and the error when the policies do not start.
 function test.try(files, options)
     options = options or {}
-    if type(files) == "string" then files = { files } end
+    files = type(files) == "table" and files or { files }
+    check_load(files, options)
     local paths = {}
     for i, name in ipairs(files) do paths[i] = find_file(name) end
     if not options.keep then test.close() end
@@ -148,7 +190,7 @@ function test.try(files, options)
     local env, why
     local function now() return env and env:time() or time end
     if redis == nil then redis = redis_server.new(now) end
-    env, why = core.env(core.encode(config), redis or nil, options.http or no_server, table.unpack(paths))
+    env, why = core.env(core.encode(config), redis or nil, checked(options.http or no_server), table.unpack(paths))
     if not env then return nil, why end
     envs[#envs + 1] = env
 
@@ -156,6 +198,7 @@ function test.try(files, options)
 
     function t.connect(request)
         request = request or {}
+        check("t.connect", request, schema.connect)
         local handle, answer = env:connect(request)
         clients[#clients + 1] = handle
         return new_client(handle, answer)
@@ -175,33 +218,42 @@ function test.try(files, options)
         return t.connect { headers = { authorization = "Bearer " .. t.jwt(claims, secret) } }
     end
 
-    -- publish { user =, tenant =, topic =, all =, data =, strategy =, ttl =, id =, priority = } as a
-    -- backend does. Returns the result (status, local, instances, id), or nil and the reason.
+    -- Publishes as a backend does. The fields are those of bh.publish without conn; the core checks them. Returns the
+    -- result (status, local, instances, id), or nil and the reason.
     function t.publish(message)
-        local target = message.all and "all"
-        for _, kind in ipairs { "user", "tenant", "topic" } do
-            if message[kind] then target = kind .. ":" .. message[kind] end
-        end
-        local data = message.data
-        if type(data) == "table" then data = core.encode(data) end
-        return env:publish(target or "", data or "", message)
+        if type(message) ~= "table" then misuse("t.publish: expected a table, not a %s", type(message)) end
+        local copy = {}
+        for name, value in pairs(message) do copy[name] = value end
+        if copy.data == nil then copy.data = "" end
+        if type(copy.data) ~= "string" then copy.data = core.encode(copy.data) end
+        if type(copy.except) == "table" then copy.except = connection_id(copy.except) end
+        return env:publish(copy)
     end
 
     -- A request to an endpoint of the policy. Returns status, headers, body, json.
     function t.request(request)
+        check("t.request", request, schema.request)
         local answer = env:request(request)
         answer.json = core.decode(answer.body)
         return answer
     end
 
     -- The decision of on_api: status 200 allows the request, 0 is no decision.
-    function t.api(request) return env:api(request or {}) end
+    function t.api(request)
+        request = request or {}
+        check("t.api", request, schema.connect)
+        return env:api(request)
+    end
 
     function t.advance(seconds) env:advance(seconds) end
     function t.time() return env:time() end
     function t.reload() return env:reload() end
     function t.shutdown() return env:shutdown() end
-    function t.redis(...) return redis(...) end
+
+    function t.redis(...)
+        if not redis then misuse "t.redis: this environment has no Redis" end
+        return redis(...)
+    end
 
     return t
 end

@@ -5,6 +5,7 @@
 #include "bellhop/base/crypto.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/jwt.h"
+#include "bellhop/base/suggest.h"
 #include "lua/json_value.h"
 
 /* core.encode(value) -> JSON */
@@ -50,13 +51,27 @@ static int core_sha1(lua_State *L) {
     return 1;
 }
 
-static const luaL_Reg functions[] = {{"env", bh_spec_new_env},
-                                     {"jwt", core_jwt},
-                                     {"sha1", core_sha1},
-                                     {"names", bh_spec_names},
-                                     {"encode", core_encode},
-                                     {"decode", core_decode},
-                                     {NULL, NULL}};
+/* core.suggest(unknown, words) -> `; did you mean "x"?`, or "" */
+static int core_suggest(lua_State *L) {
+    char hint[128];
+    const char *unknown = luaL_checkstring(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    size_t count = (size_t)lua_rawlen(L, 2);
+    const char **words = lua_newuserdatauv(L, (count + 1) * sizeof *words, 0);
+    for (size_t i = 0; i < count; i++) {
+        lua_rawgeti(L, 2, (lua_Integer)i + 1);
+        words[i] = luaL_checkstring(L, -1); /* the table keeps it alive */
+        lua_pop(L, 1);
+    }
+    words[count] = NULL;
+    lua_pushstring(L, bh_suggest_phrase(unknown, words, hint, sizeof hint));
+    return 1;
+}
+
+static const luaL_Reg functions[] = {{"env", bh_spec_new_env}, {"jwt", core_jwt},
+                                     {"sha1", core_sha1},      {"suggest", core_suggest},
+                                     {"names", bh_spec_names}, {"encode", core_encode},
+                                     {"decode", core_decode},  {NULL, NULL}};
 
 int bh_spec_open_core(lua_State *L) {
     const struct bh_spec_config *config = bh_spec_config_of(L);

@@ -45,7 +45,8 @@ int bh_spec_env_connect(lua_State *L);
 int bh_spec_env_request(lua_State *L);
 /* env:api(request) -> {status, body} of on_api: 200 allows the request, 0 is no decision */
 int bh_spec_env_api(lua_State *L);
-/* env:publish(target, data, options) -> result; or nil and the reason */
+/* env:publish(message) -> result; or nil and the reason. message: the table of bh.publish, whose
+ * fields it checks */
 int bh_spec_env_publish(lua_State *L);
 
 /* --- bridge_client.c: clients --- */

@@ -4,6 +4,7 @@
  * Each function starts the operation, then moves the clock until its callback has left the result
  * on the stack of L. */
 #include "bellhop/base/error.h"
+#include "bind/bind_publish.h"
 #include "bridge.h"
 
 #define HEADERS_MAX 64
@@ -221,45 +222,34 @@ static void on_published(void *ud, bh_handle handle, const struct bh_publish_res
     lua_pushnil(L);
 }
 
-static int read_publish(lua_State *L, struct bh_publish *p, const char **why) {
-    struct bh_slice id = bh_spec_field(L, 4, "id", "");
-    struct bh_slice strategy = bh_spec_field(L, 4, "strategy", "");
-    struct bh_slice opcode = bh_spec_field(L, 4, "opcode", "text");
-    enum bh_strategy parsed = BH_STRATEGY_DEFAULT;
-    if (bh_topic_parse(bh_spec_check_slice(L, 2), &p->topic)) {
-        *why = "the target must be user:ID, tenant:ID, topic:NAME or all";
-        return BH_EINVAL;
-    }
-    if (strategy.n && bh_strategy_parse(strategy, &parsed, why))
-        return BH_EINVAL;
-    p->strategy = (uint8_t)parsed;
-    p->opcode = bh_slice_eq(opcode, BH_SLICE("binary")) ? BH_BINARY : BH_TEXT;
-    lua_getfield(L, 4, "ttl");
-    p->ttl_s = (uint32_t)lua_tointeger(L, -1);
-    lua_getfield(L, 4, "priority");
-    p->priority = (uint8_t)lua_tointeger(L, -1);
-    lua_pop(L, 2);
-    if (id.n > BH_MESSAGE_ID_MAX) {
-        *why = "the id is too long";
-        return BH_EINVAL;
-    }
-    memcpy(p->id, id.p, id.n);
-    p->id_len = (uint8_t)id.n;
-    p->id_given = id.n > 0;
-    return 0;
+/* Raises the error at the line of the spec, which called test.lua, which called us. */
+static int refuse_publish(lua_State *L, const char *why) {
+    luaL_where(L, 2);
+    lua_pushfstring(L, "t.publish: %s", why);
+    lua_concat(L, 2);
+    return lua_error(L);
+}
+
+/* A conn is an object of the policy's state, and only policies publish to one. */
+static bool has_conn(lua_State *L) {
+    bool has = lua_getfield(L, 2, "conn") != LUA_TNIL;
+    lua_pop(L, 1);
+    return has;
 }
 
 int bh_spec_env_publish(lua_State *L) {
     struct bh_spec_env *env = bh_spec_check_env(L);
-    struct bh_publish p = {.source = BH_SOURCE_HTTP};
     struct answer a = {.L = L};
-    const char *why = NULL;
-    struct bh_slice data = bh_spec_check_slice(L, 3);
-    luaL_checktype(L, 4, LUA_TTABLE);
-    if (read_publish(L, &p, &why))
-        return luaL_error(L, "publish: %s", why);
-    p.data = bh_buf_copy(data);
-    bh_node_publish(env->worker, &p, on_published, &a, 0);
+    struct bh_publish_request r;
+    char why[BH_WHY_MAX];
+    luaL_checktype(L, 2, LUA_TTABLE);
+    if (has_conn(L))
+        return refuse_publish(L,
+                              "only a policy publishes to a conn; name user, tenant, topic or all");
+    if (bh_publish_read(L, 2, &r, why))
+        return refuse_publish(L, why);
+    r.p.source = BH_SOURCE_HTTP;
+    bh_node_publish(env->worker, &r.p, on_published, &a, 0);
     finish(env, &a, "on_publish");
     return 2;
 }
