@@ -4,11 +4,13 @@ local here = debug.getinfo(1, "S").source:match "^@(.-)[^/]*$"
 local root = here .. "../../"
 package.path = root .. "docs/?.lua;" .. here .. "?.lua;" .. package.path
 local annotations = require "annotations"
+local arity = require "bellhop.test.redis_arity"
 local core = require "bellhop.test.core"
+local schema = require "bellhop.test.schema"
 local temporary = require "temporary"
 local test = require "bellhop.test"
 
-local read, write = temporary.read, temporary.write
+local write = temporary.write
 
 local pages = annotations.read(root)
 local index = annotations.index(pages)
@@ -169,10 +171,34 @@ describe("meta.lua", function()
         same("a client", members, documented "test.Client")
     end)
 
-    it("has the options of load", function()
-        local there = {}
-        for name in read(root .. "lua/bellhop/test.lua"):gmatch "%f[%w]options%.([%w_]+)" do there[name] = "field" end
-        same("options", there, documented "test.Options")
+    it("has the options of bellhop.test", function()
+        local function names(of)
+            local list = {}
+            for name in pairs(of) do list[#list + 1] = name end
+            return set_of(list)
+        end
+        same("options", names(schema.load), documented "test.Options")
+        same("a request", names(schema.request), documented "test.Request")
+        local fields = set_of(core.names().publish)
+        fields.conn = nil -- for policies only
+        same("t.publish", fields, documented "test.Publish")
+    end)
+
+    it("has the commands of the fake Redis", function()
+        local run, there = test.redis(), {}
+        for name, n in pairs(arity) do
+            local words = {}
+            for i = 2, math.abs(n) do words[i - 1] = "1" end
+            local _, why = run(name, table.unpack(words))
+            if not (why and why:find("does not support " .. name, 1, true)) then there[name] = "command" end
+        end
+        local text
+        for _, field in ipairs(index.class["bellhop.test.Options"].fields) do
+            text = field.name == "redis" and field.text or text
+        end
+        local written = {}
+        for name in text:match("It has `([%u ]+)`"):gmatch "%u+" do written[name] = "command" end
+        same("the fake Redis", there, written)
     end)
 
     it("marks exactly the functions that wait as async", function()

@@ -3,13 +3,6 @@ local temporary = {}
 
 local paths = {}
 
-function temporary.read(path)
-    local file = assert(io.open(path))
-    local text = file:read "a"
-    file:close()
-    return text
-end
-
 -- path: a name of its own unless given. Returns it.
 function temporary.write(text, path)
     path = path or os.tmpname()

@@ -154,6 +154,8 @@ describe("bellhop.test", function()
         assert.equal("OK", redis "LTRIM l 5 9")
         assert.equal(0, redis "EXISTS l")
         assert.matches("does not support", select(2, redis "BITPOS x 1"))
+        assert.equal("ERR wrong number of arguments for 'get' command", select(2, redis "GET"))
+        assert.equal("ERR unknown command 'GTE', with args beginning with: 'a' ", select(2, redis "GTE a"))
         assert.equal("2", (t.redis("HGET", "h", "g")))
     end)
 

@@ -30,6 +30,7 @@ assert(not ..., "bellhop.test.meta is only for editors; use require \"bellhop.te
 -- - The clock stands still until the spec calls `t.advance`.
 -- - Work that is due runs while the spec calls something: connecting, sending, publishing and `t.advance` all run it.
 -- - Errors in hooks are written to stderr, in the format of the server's log.
+-- - An unknown option or a value of the wrong type raises an error at the line of the spec.
 -- - A spec can use all of Lua, `io` and `debug` included. The policy runs in its own, sandboxed state.
 
 ---The result of `require "bellhop.test"`.
@@ -74,11 +75,11 @@ function test.decode(json) end
 function test.redis() end
 
 ---@class bellhop.test.Options
----@field config? table Merged over the default configuration: `{ app = { greeting = "hi" } }`.
----False: no Redis is configured. A function is called with each command and returns the reply: a string, an integer, a list (false in it is nil) or nil; `nil, text` is an error reply, false is a connection that is down. Without this option a fake Redis stores values; it knows `PING SET GET DEL EXISTS INCR INCRBY DECR EXPIRE PEXPIRE TTL PTTL HSET HGET HMGET HGETALL HDEL HLEN HEXISTS HINCRBY HSETNX SADD SREM SMEMBERS SRANDMEMBER SISMEMBER SCARD RPUSH LPUSH LLEN LRANGE LTRIM ZADD ZREM ZSCORE ZCARD ZRANGE ZRANGEBYSCORE ZLEXCOUNT TIME FLUSHALL EVAL EVALSHA` and runs scripts in Lua 5.4.
+---@field config? table Merged over the default configuration (or that of `-c FILE`): `{ app = { greeting = "hi" } }`. Policies read it with `bh.config`. Of the settings of bellhop itself it changes `websocket.paths` only; limits, for example, are those of `-c FILE`. Unknown keys and values of the wrong type raise an error; `app` is free.
+---False: no Redis is configured. A function is called with each command and returns the reply: a string, an integer, a list (false in it is nil) or nil; `nil, text` is an error reply, false is a connection that is down. Without this option a fake Redis stores values. It checks commands as Redis 7 does (`ERR wrong number of arguments for 'get' command`), and says so when it does not have a command or an option of Redis. It has `PING SET GET DEL EXISTS INCR INCRBY DECR EXPIRE PEXPIRE TTL PTTL HSET HGET HMGET HGETALL HDEL HLEN HEXISTS HINCRBY HSETNX SADD SREM SMEMBERS SRANDMEMBER SISMEMBER SCARD RPUSH LPUSH LLEN LRANGE LTRIM ZADD ZREM ZSCORE ZCARD ZRANGE ZRANGEBYSCORE ZLEXCOUNT TIME FLUSHALL EVAL EVALSHA` and runs scripts in Lua 5.4.
 ---@field redis? false|fun(command: string, ...: string): any, string?
 ---The HTTP servers for `bh.http.fetch`: a function is called with each request and returns `{ status =, headers =, body = }`
----(status 200 by default), or nil and an error. Without this option every request fails.
+---(status 200 by default), or nil and an error. A table with other fields is an error of the request. Without this option every request fails.
 ---@field http? fun(request: bellhop.test.Fetch): table?, string?
 ---@field keep? boolean Do not close the previous environment.
 
@@ -107,9 +108,8 @@ function t.user(claims, secret) end
 ---@return string token
 function t.jwt(claims, secret) end
 
----Publishes as a backend does: `{ user =, tenant =, topic =, all =, data =, opcode =, strategy =, ttl =, id =, priority = }`. A
----table in `data` is encoded as JSON.
----@param message table
+---Publishes as a backend does, to exactly one target: `t.publish { topic = "news", data = "hello" }`.
+---@param message bellhop.test.Publish
 ---@return bellhop.test.Result? result or nil and the reason, such as that of `on_publish`
 ---@return string? why
 function t.publish(message) end
@@ -155,12 +155,29 @@ function t.redis(command, ...) end
 ---@field body? string
 ---@field timeout number In seconds; 0: the configured one.
 
+---The fields of [bh.publish](publish.md#publish), except `conn`. Unknown fields and wrong values raise an error.
+---@class bellhop.test.Publish
+---@field user? bellhop.Id All connections of this user.
+---@field tenant? bellhop.Id All connections of this tenant.
+---@field topic? bellhop.Id All connections in this topic.
+---@field all? true All connections.
+---@field data any The payload. What is no string is encoded as JSON; nil is an empty payload.
+---@field opcode? bellhop.Opcode `"text"` by default.
+---@field binary? boolean The same as a boolean.
+---@field strategy? bellhop.Strategy
+---@field ttl? number In seconds; 0: no limit.
+---@field id? bellhop.Id Makes the publish idempotent.
+---@field except? bellhop.test.Client|string A client, or the id of a connection, that does not get the message.
+---@field filter? table<string, bellhop.Scalar> Only connections whose tags have all of these values.
+---@field priority? integer 0 to 255, for `on_publish` only.
+
 ---@class bellhop.test.Result
 ---@field status "delivered"|"published"|"offline"|"duplicate"
 ---@field local integer The number of connections that received it.
 ---@field instances integer
 ---@field id string
 
+---Unknown keys and values of the wrong type raise an error.
 ---@class bellhop.test.Request
 ---@field method? string GET by default.
 ---@field path? string
@@ -169,7 +186,7 @@ function t.redis(command, ...) end
 ---@field ip? string The client's address.
 ---@field secure? boolean Whether it came over TLS.
 ---@field headers? table<string, string>
----@field body? string For endpoints.
+---@field body? string For `t.request` only.
 
 ---@class bellhop.test.Answer
 ---@field status integer

@@ -4,15 +4,42 @@
 --     local redis = require("bellhop.test.redis").new(now)   -- now() is the time in seconds
 --     local value, why = redis("GET", "key")                 -- nil, why is an error reply
 --
+-- A command is checked as by Redis: its name, its number of words, its numbers and its options. What Redis knows and this
+-- one does not is an error that says so.
+--
 -- A keyspace (db) has entries { kind, value, expires }. Commands raise { text } for an error reply.
+local arity = require "bellhop.test.redis_arity"
 local core = require "bellhop.test.core"
 
 local WRONGTYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
+local SYNTAX = "ERR syntax error"
 
-local function integer(text)
+local function fail(text) error({ text }, 0) end
+
+local function unsupported(what)
+    return ("ERR the fake Redis does not support %s; use your own: load(file, { redis = function(command, ...) ... end })")
+        :format(what)
+end
+
+local function wrong_arity(name)
+    return ("ERR wrong number of arguments for '%s' command"):format(name:lower())
+end
+
+-- Redis takes only the form that it writes itself: no sign +, no zeros in front, no fraction.
+local function integer(text, why)
     local n = math.tointeger(tonumber(text))
-    if not n then error({ "ERR value is not an integer or out of range" }, 0) end
+    if not n or tostring(n) ~= text then fail(why or "ERR value is not an integer or out of range") end
     return n
+end
+
+local function is_among(word, list)
+    return (" " .. list .. " "):find(" " .. word:upper() .. " ", 1, true) ~= nil
+end
+
+-- An optional word that this Redis does not have. known: those that the real one has there.
+local function refuse_option(name, word, known, why)
+    if word and is_among(word, known) then fail(unsupported(name .. " with " .. word:upper())) end
+    if word then fail(why or SYNTAX) end
 end
 
 local function sorted(set)
@@ -32,7 +59,7 @@ local function new_keyspace(now)
         if entry and entry.expires and entry.expires <= now() then
             db.keys[key], entry = nil, nil
         end
-        if entry and kind and entry.kind ~= kind then error({ WRONGTYPE }, 0) end
+        if entry and kind and entry.kind ~= kind then fail(WRONGTYPE) end
         return entry
     end
 
@@ -69,20 +96,29 @@ end
 -- --- commands, by kind of key ---
 
 local function add_strings(db, commands)
-    function commands.PING(text) return text or "PONG" end
+    function commands.PING(...)
+        if select("#", ...) > 1 then fail(wrong_arity "ping") end
+        return ... or "PONG"
+    end
+
+    local function expiry(word, amount)
+        local n = integer(amount or fail(SYNTAX))
+        if n <= 0 then fail "ERR invalid expire time in 'set' command" end
+        return db.now() + n / (word == "EX" and 1 or 1000)
+    end
 
     function commands.SET(key, value, ...)
         local words, expires, when = { ... }, nil, nil
         local i = 1
         while i <= #words do
             local word = words[i]:upper()
-            if word == "EX" or word == "PX" then
-                expires = db.now() + integer(words[i + 1]) / (word == "EX" and 1 or 1000)
+            if (word == "EX" or word == "PX") and not expires then
+                expires = expiry(word, words[i + 1])
                 i = i + 1
-            elseif word == "NX" or word == "XX" then
+            elseif (word == "NX" or word == "XX") and (when or word) == word then
                 when = word
             else
-                error({ "ERR syntax error" }, 0)
+                refuse_option("SET", word, "EXAT PXAT KEEPTTL GET")
             end
             i = i + 1
         end
@@ -125,16 +161,16 @@ local function add_strings(db, commands)
     function commands.INCR(key) return commands.INCRBY(key, "1") end
     function commands.DECR(key) return commands.INCRBY(key, "-1") end
 
-    function commands.PEXPIRE(key, ms)
+    local function expire(name, key, ms, option)
+        refuse_option(name, option, "NX XX GT LT", option and "ERR Unsupported option " .. option)
         local entry = db.find(key)
         if not entry then return 0 end
-        entry.expires = db.now() + integer(ms) / 1000
+        entry.expires = db.now() + ms / 1000
         return 1
     end
 
-    function commands.EXPIRE(key, seconds)
-        return commands.PEXPIRE(key, tostring(integer(seconds) * 1000))
-    end
+    function commands.PEXPIRE(key, ms, option) return expire("PEXPIRE", key, integer(ms), option) end
+    function commands.EXPIRE(key, s, option) return expire("EXPIRE", key, integer(s) * 1000, option) end
 
     function commands.PTTL(key)
         local entry = db.find(key)
@@ -155,7 +191,9 @@ end
 
 local function add_hashes(db, commands)
     function commands.HSET(key, ...)
-        local words, entry, new = { ... }, db.make(key, "hash"), 0
+        local words, new = { ... }, 0
+        if #words % 2 == 1 then fail(wrong_arity "hset") end
+        local entry = db.make(key, "hash")
         for i = 1, #words, 2 do
             if entry.value[words[i]] == nil then new = new + 1 end
             entry.value[words[i]] = words[i + 1]
@@ -200,9 +238,9 @@ local function add_hashes(db, commands)
     end
 
     function commands.HINCRBY(key, name, by)
-        local entry = db.make(key, "hash")
-        local n = integer(entry.value[name] or "0") + integer(by)
-        entry.value[name] = tostring(n)
+        local entry, more = db.find(key, "hash"), integer(by)
+        local n = integer(entry and entry.value[name] or "0", "ERR hash value is not an integer") + more
+        db.make(key, "hash").value[name] = tostring(n)
         return n
     end
 end
@@ -234,9 +272,10 @@ local function add_sets(db, commands)
     end
 
     function commands.SRANDMEMBER(key, count)
-        local members = commands.SMEMBERS(key)
-        if not count then return members[1] end
-        return table.move(members, 1, math.min(#members, integer(count)), 1, {})
+        local members, n = commands.SMEMBERS(key), count and integer(count)
+        if not n then return members[1] end
+        if n < 0 then fail(unsupported "SRANDMEMBER with a negative count") end
+        return table.move(members, 1, math.min(#members, n), 1, {})
     end
 end
 
@@ -264,19 +303,29 @@ local function add_lists(db, commands)
     end
 
     function commands.LTRIM(key, from, to)
-        local entry = db.find(key, "list")
+        local entry, left = db.find(key, "list"), commands.LRANGE(key, from, to)
         if not entry then return "OK" end
-        entry.value = commands.LRANGE(key, from, to)
+        entry.value = left
         if #entry.value == 0 then db.keys[key] = nil end
         return "OK"
     end
 end
 
-local function score(text)
-    local bare = text:match "^%(?(.+)$"
-    local n = bare == "-inf" and -math.huge or bare:find "^%+?inf$" and math.huge or tonumber(bare)
-    if not n then error({ "ERR min or max is not a float" }, 0) end
-    return n, text:sub(1, 1) == "("
+local function score(text, why)
+    local infinite = text:lower():match "^([+-]?)inf$"
+    local n = infinite and (infinite == "-" and -math.huge or math.huge) or tonumber(text)
+    return n or fail(why or "ERR value is not a valid float")
+end
+
+-- A bound of a range of scores, and whether it is excluded.
+local function score_bound(text)
+    return score(text:match "^%(?(.*)$", "ERR min or max is not a float"), text:sub(1, 1) == "("
+end
+
+local function name_bound(text)
+    local first = text:sub(1, 1)
+    if text == "-" or text == "+" or first == "(" or first == "[" then return text:sub(2), first == "(" end
+    fail "ERR min or max not valid string range item"
 end
 
 local function add_sorted_sets(db, commands)
@@ -292,16 +341,17 @@ local function add_sorted_sets(db, commands)
     end
 
     function commands.ZADD(key, ...)
-        local words, n, only_new = { ... }, 0, false
-        if words[1]:upper() == "NX" then
-            only_new = true
-            table.remove(words, 1)
-        end
+        local words, scores, n = { ... }, {}, 0
+        local only_new = is_among(words[1], "NX")
+        if only_new then table.remove(words, 1) end
+        if is_among(words[1], "XX GT LT CH INCR") then refuse_option("ZADD", words[1], "XX GT LT CH INCR") end
+        if #words == 0 or #words % 2 == 1 then fail(SYNTAX) end
+        for i = 1, #words, 2 do scores[i] = score(words[i]) end
         local entry = db.make(key, "zset")
         for i = 1, #words, 2 do
             local there = entry.value[words[i + 1]] ~= nil
             if not there then n = n + 1 end
-            if not (there and only_new) then entry.value[words[i + 1]] = score(words[i]) end
+            if not (there and only_new) then entry.value[words[i + 1]] = scores[i] end
         end
         return n
     end
@@ -316,13 +366,23 @@ local function add_sorted_sets(db, commands)
 
     function commands.ZCARD(key) return #(ranked(key)) end
 
-    function commands.ZRANGE(key, from, to)
+    function commands.ZRANGE(key, from, to, option)
+        refuse_option("ZRANGE", option, "BYSCORE BYLEX REV LIMIT WITHSCORES")
         return range((ranked(key)), from, to)
     end
 
-    function commands.ZRANGEBYSCORE(key, min, max, limit, offset, count)
-        local low, above = score(min)
-        local high, below = score(max)
+    -- LIMIT offset count -> the first and the last index; a negative count is all.
+    local function limited(n, option, offset, count, more)
+        if not option then return 1, n end
+        if option:upper() ~= "LIMIT" or not count then refuse_option("ZRANGEBYSCORE", option, "WITHSCORES") end
+        refuse_option("ZRANGEBYSCORE", more, "WITHSCORES")
+        local first, many = integer(offset) + 1, integer(count)
+        return first, many < 0 and n or math.min(first - 1 + many, n)
+    end
+
+    function commands.ZRANGEBYSCORE(key, min, max, ...)
+        local low, above = score_bound(min)
+        local high, below = score_bound(max)
         local members, scores = ranked(key)
         local list = {}
         for _, member in ipairs(members) do
@@ -330,14 +390,13 @@ local function add_sorted_sets(db, commands)
             local fits = (above and n > low or not above and n >= low) and (below and n < high or not below and n <= high)
             if fits then list[#list + 1] = member end
         end
-        if not limit then return list end
-        return table.move(list, integer(offset) + 1, math.min(integer(offset) + integer(count), #list), 1, {})
+        local first, last = limited(#list, ...)
+        return first < 1 and {} or table.move(list, first, last, 1, {})
     end
 
     function commands.ZLEXCOUNT(key, min, max)
-        local function bound(text) return text:sub(2), text:sub(1, 1) == "(" end
-        local low, above = bound(min)
-        local high, below = bound(max)
+        local low, above = name_bound(min)
+        local high, below = name_bound(max)
         local n = 0
         for _, member in ipairs((ranked(key))) do
             local from = min == "-" or member > low or member == low and not above
@@ -370,17 +429,42 @@ local function from_script(value)
     return list
 end
 
+-- The words of a command. Numbers become text, as a client of Redis sends them; .wrong is the place of the first word that
+-- is neither.
+local function text_words(...)
+    local words = table.pack(...)
+    for i = 1, words.n do
+        local word = words[i]
+        if math.type(word) == "float" then
+            words[i] = ("%.17g"):format(word)
+        elseif type(word) == "number" then
+            words[i] = tostring(word)
+        elseif type(word) ~= "string" then
+            words.wrong = words.wrong or i
+        end
+    end
+    return words
+end
+
 local function add_scripts(db, commands, run)
     local scripts = {}
 
-    local function call(name, ...)
-        local words = { ... }
-        for i, word in ipairs(words) do
-            words[i] = type(word) == "number" and ("%.17g"):format(word) or tostring(word)
+    -- Redis words these errors in another way for scripts.
+    local in_scripts = {
+        ["ERR unknown command"] = "ERR Unknown Redis command called from script",
+        ["ERR wrong number of arguments"] = "ERR Wrong number of args calling Redis command from script",
+    }
+
+    local function call(...)
+        local words = text_words(...)
+        if words.n == 0 then error({ err = "ERR Please specify at least one argument for this redis lib call" }, 0) end
+        if words.wrong then error({ err = "ERR Lua redis lib command arguments must be strings or integers" }, 0) end
+        local value, why = run(table.unpack(words, 1, words.n))
+        if value ~= nil or not why then return to_script(value) end
+        for start, other in pairs(in_scripts) do
+            if why:sub(1, #start) == start then why = other end
         end
-        local value, why = run(name, table.unpack(words))
-        if value == nil and why then error({ err = why }, 0) end
-        return to_script(value)
+        error({ err = why }, 0)
     end
 
     local function pcall_command(...)
@@ -391,6 +475,8 @@ local function add_scripts(db, commands, run)
 
     function commands.EVAL(text, count, ...)
         local words, n = { ... }, integer(count)
+        if n < 0 then fail "ERR Number of keys can't be negative" end
+        if n > #words then fail "ERR Number of keys can't be greater than number of args" end
         local env = {
             KEYS = table.move(words, 1, n, 1, {}), ARGV = table.move(words, n + 1, #words, 1, {}),
             redis = { call = call, pcall = pcall_command, error_reply = function(why) return { err = why } end,
@@ -401,7 +487,7 @@ local function add_scripts(db, commands, run)
             pcall = pcall,
         }
         local chunk, why = load(text, "=user_script", "t", env)
-        if not chunk then error({ "ERR Error compiling script " .. why }, 0) end
+        if not chunk then fail("ERR Error compiling script " .. why) end
         scripts[core.sha1(text)] = text
         local ok, value = pcall(chunk)
         if ok then return from_script(value) end
@@ -409,11 +495,12 @@ local function add_scripts(db, commands, run)
     end
 
     function commands.EVALSHA(sha, ...)
-        if not scripts[sha:lower()] then error({ "NOSCRIPT No matching script. Please use EVAL." }, 0) end
+        if not scripts[sha:lower()] then fail "NOSCRIPT No matching script. Please use EVAL." end
         return commands.EVAL(scripts[sha:lower()], ...)
     end
 
-    function commands.FLUSHALL()
+    function commands.FLUSHALL(option, more)
+        if option and (more or not option:upper():find "^A?SYNC$") then fail(SYNTAX) end
         db.keys, scripts = {}, {}
         return "OK"
     end
@@ -423,16 +510,35 @@ end
 
 local redis = {}
 
+local function unknown_command(words)
+    local list = {}
+    for i = 2, words.n do list[i - 1] = ("'%s' "):format(words[i]) end
+    return ("ERR unknown command '%s', with args beginning with: %s"):format(words[1], table.concat(list))
+end
+
+-- The error reply of a command that does not get as far as its keys, or nil.
+local function refusal(words, command)
+    local name = words[1]:upper()
+    local n = arity[name]
+    if not n then return unknown_command(words) end
+    if n > 0 and words.n ~= n or words.n < -n then return wrong_arity(name) end
+    return not command and unsupported(name) or nil
+end
+
 function redis.new(now)
     local db, commands = new_keyspace(now), {}
 
-    local function run(name, ...)
-        local command = commands[name:upper()]
-        if not command then
-            return nil, ("ERR the fake Redis does not support %s; use your own: load(file, { redis = "):format(name)
-                .. "function(command, ...) ... end })"
+    local function run(...)
+        local words = text_words(...)
+        if words.n == 0 then words.wrong = 1 end
+        if words.wrong then
+            local kind = type(words[words.wrong])
+            error(("redis: word %d of the command must be a string or a number, not a %s"):format(words.wrong, kind), 2)
         end
-        local ok, value, why = pcall(command, ...)
+        local command = commands[words[1]:upper()]
+        local wrong = refusal(words, command)
+        if wrong then return nil, wrong end
+        local ok, value, why = pcall(command, table.unpack(words, 2, words.n))
         if ok then return value, why end
         if type(value) == "table" then return nil, value[1] end
         error(value, 0)

@@ -20,7 +20,9 @@ for name, kind in pairs(schema.connect) do schema.request[name] = kind end
 
 schema.response = { status = "integer", headers = "strings", body = "string" }
 
-local phrases = { strings = "a table of names and strings", integer = "an integer", boolean = "true or false" }
+local phrases = {
+    strings = "a table of names and strings", integer = "an integer", boolean = "true or false", ["false"] = "false",
+}
 
 local fitting = {}
 
@@ -41,17 +43,12 @@ local function fits(kind, value)
     return type(value) == kind
 end
 
-local function phrase(kind)
-    if kind == "false" then return kind end
-    return phrases[kind] or "a " .. kind
-end
-
 -- The problem of one value. kinds: "a|b".
 local function mismatch(name, value, kinds)
     local list = {}
     for kind in kinds:gmatch "[^|]+" do
         if fits(kind, value) then return nil end
-        list[#list + 1] = phrase(kind)
+        list[#list + 1] = phrases[kind] or "a " .. kind
     end
     return ("%s must be %s, not a %s"):format(name, table.concat(list, " or "), type(value))
 end
