@@ -523,7 +523,7 @@ function bh.publish_wait(message) end
 ---@field status "delivered"|"published"|"offline" `"delivered"`: at least one connection of this instance received it. `"published"`: none here, but other instances accepted it. `"offline"`: nobody received it.
 ---@field instances? integer Instances that accepted it.
 ---@field local? integer Connections on this instance that received it.
----@field duplicate? true The id was known: nothing was delivered again, and the two counts are missing.
+---@field duplicate? true The id was known: nothing was delivered again, the status is that of the first publish, and the two counts are missing.
 
 -- # hub.md: Who is connected
 --
@@ -869,10 +869,15 @@ function store:cas(key, expected, value, ttl) end
 -- assert(bh.json.decode(text).id == 7)
 -- assert(bh.json.peek(text, "id") == 7)
 -- assert(bh.json.peek('{"items":["first"]}', "items.0") == "first")
+-- assert(bh.json.peek('{"price": 1.50}', "price", { raw = true }) == "1.50")
 -- ```
 --
 -- Lua has one empty table where JSON has two: `{}` is encoded as an object, `bh.json.array {}` as a list. A decoded empty
 -- list is encoded as a list again.
+--
+-- To pass a value on, use `peek` with `raw`: its bytes stay as they are, and nothing in them is judged except that they are
+-- JSON. Lua cannot hold every number, and UTF-8 has no half surrogate pairs (`"\ud83d"`, which JavaScript makes when it cuts
+-- an emoji in two): decoded, these become U+FFFD.
 
 ---@class bellhop.Json
 ---@field null lightuserdata JSON's `null`, for tables that cannot hold nil. It counts as true in a condition: compare it with `==`.
@@ -886,10 +891,14 @@ bh.json = {}
 function bh.json.encode(value) end
 
 ---@class bellhop.JsonOptions
----@field big_integers? "error"|"float"|"string" What becomes of an integer beyond 64 bits: `nil, why` (the default), the nearest float, or a string of its digits.
+---@field big_integers? "error"|"float"|"string" What becomes of an integer beyond 64 bits: `nil, why` (the default), the nearest float, or a string of its digits. `"string"` also accepts other numbers that Lua cannot hold, such as `1e400`.
+
+---@class bellhop.PeekOptions
+---@field big_integers? "error"|"float"|"string" The same.
+---@field raw? boolean The bytes of the value instead of the value: a string with its quotes and escapes, a number with all its digits.
 
 ---Decodes a text. Integers of 64 bits are exact. Of several members with one name, the last one counts. Texts of more than
----16 MiB and those nested deeper than 64 levels are refused. A text whose values take too long or too much memory raises an
+---16 MiB and those nested deeper than 4,096 levels are refused. A text whose values take too long or too much memory raises an
 ---error, as its limits (`script.cpu_limit`, `script.memory_limit`) do elsewhere.
 ---@param text string
 ---@param options? bellhop.JsonOptions
@@ -898,13 +907,13 @@ function bh.json.encode(value) end
 function bh.json.decode(text, options) end
 
 ---Reads one value of a text without building tables for the rest. A path has names and indexes (from 0), separated by dots.
----Lists and objects are returned as text. The whole text is checked, so an invalid one is found. Texts of more than 16 MiB
----are refused.
+---Lists and objects are returned as text. The whole text is checked, so an invalid one is found; values that are not on the
+---path may be any JSON. Texts of more than 16 MiB and those nested deeper than 4,096 levels are refused.
 ---@param text string
 ---@param path string `""` is the whole text
----@param options? bellhop.JsonOptions
+---@param options? bellhop.PeekOptions
 ---@return any value nil when it is missing; nil and why when the text is not JSON; JSON's `null` is `bh.json.null`
----@return string? what why; or `"array"`, `"object"`
+---@return string? what why; or `"array"`, `"object"`; with `raw` also `"string"`, `"number"`, `"boolean"`, `"null"`
 function bh.json.peek(text, path, options) end
 
 ---Marks a table (or a new one) as a list, and returns it: it is encoded as `[]` when it is empty.
@@ -1027,7 +1036,7 @@ bh.jwt = {}
 ---raise an error.
 ---@param token string
 ---@param options bellhop.JwtVerify
----@return table? claims as [bh.json.decode](json.md) returns them; or nil and why
+---@return table? claims as [bh.json.decode](json.md) returns them, with `big_integers = "string"`; or nil and why
 ---@return string? why
 function bh.jwt.verify(token, options) end
 

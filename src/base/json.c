@@ -18,6 +18,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#define REPLACEMENT 0xfffd /* for half of a surrogate pair */
+
 int bh_json_check(struct bh_slice text, struct bh_json_error *error) {
     return bh_json_scan(text, false, error);
 }
@@ -145,6 +147,18 @@ static size_t put_code_point(uint32_t code, char *out) {
     return more + 1;
 }
 
+/* p is behind the escape of a surrogate. Returns where the text continues. */
+static const char *join_surrogates(const char *p, const char *end, int *code) {
+    bool pair = bh_json_is_high_surrogate(*code) && end - p >= 6 && p[0] == '\\' && p[1] == 'u';
+    int low = pair ? bh_json_hex4(p + 2, end) : -1;
+    if (!bh_json_is_low_surrogate(low)) {
+        *code = REPLACEMENT;
+        return p;
+    }
+    *code = 0x10000 + ((*code - 0xd800) << 10) + (low - 0xdc00);
+    return p + 6;
+}
+
 /* Decodes what follows a backslash, into fewer bytes than it has; returns where the text continues.
  */
 static const char *decode_escape(const char *p, const char *end, char *out, size_t *n) {
@@ -162,11 +176,8 @@ static const char *decode_escape(const char *p, const char *end, char *out, size
     if (code < 0)
         return end;
     p += 4;
-    int low = bh_json_is_high_surrogate(code) && end - p >= 6 ? bh_json_hex4(p + 2, end) : -1;
-    if (bh_json_is_low_surrogate(low)) {
-        code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
-        p += 6;
-    }
+    if (bh_json_is_high_surrogate(code) || bh_json_is_low_surrogate(code))
+        p = join_surrogates(p, end, &code);
     *n = put_code_point((uint32_t)code, out);
     return p;
 }

@@ -15,9 +15,10 @@ struct step {
 
 struct find {
     struct bh_json_reader reader;
-    struct step steps[BH_JSON_DEPTH_MAX];
-    uint64_t indexes[BH_JSON_DEPTH_MAX + 1]; /* of the next element, by depth */
+    struct step steps[BH_JSON_STEPS_MAX];
+    uint64_t indexes[BH_JSON_STEPS_MAX + 1]; /* of the next element, by depth */
     unsigned count;                          /* of the steps */
+    bool too_long;                           /* the path: nothing is found */
     unsigned on_path;
     bool name_matches; /* of the member that comes next */
     bool found;
@@ -25,19 +26,17 @@ struct find {
     struct bh_json_value *out;
 };
 
-/* A path with more steps than there are levels is never walked to its end. */
 static void split_path(struct find *f, struct bh_slice path) {
     struct bh_slice name;
     if (path.n == 0)
         return; /* no step, rather than one step with an empty name */
-    while (f->count < BH_JSON_DEPTH_MAX && bh_slice_split(&path, '.', &name)) {
+    while (f->count < BH_JSON_STEPS_MAX && bh_slice_split(&path, '.', &name)) {
         struct step *step = &f->steps[f->count++];
         step->name = name;
         if (bh_slice_u64(name, SIZE_MAX, &step->index) != 0)
             step->index = UINT64_MAX;
     }
-    if (path.p)
-        f->count = BH_JSON_DEPTH_MAX + 1;
+    f->too_long = path.p != NULL;
 }
 
 static void on_name(struct find *f) {
@@ -55,7 +54,7 @@ static bool matches(struct find *f, bool opens) {
 }
 
 static void on_value(struct find *f, bool opens) {
-    if (f->reader.depth - opens != f->on_path || !matches(f, opens))
+    if (f->too_long || f->reader.depth - opens != f->on_path || !matches(f, opens))
         return;
     f->found = f->on_path == f->count;
     f->open = f->found && opens;
@@ -85,7 +84,10 @@ static void handle(struct find *f, enum bh_json_event event) {
 
 int bh_json_find(struct bh_slice text, struct bh_slice path, void (*tick)(void *ud), void *ud,
                  struct bh_json_value *value, struct bh_json_error *error) {
-    struct find f = {.out = value};
+    struct find f;
+    f.count = f.on_path = 0;
+    f.name_matches = f.found = f.open = f.too_long = false;
+    f.out = value;
     enum bh_json_event event;
     bh_json_reader_init(&f.reader, text);
     split_path(&f, path);

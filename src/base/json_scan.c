@@ -2,15 +2,19 @@
  *
  * A pull reader over RFC 8259. Between two events its whole state is a position, a depth, and one
  * bit for each open container that says whether it is an object; so it allocates nothing, does not
- * recurse, may be abandoned at any event, and takes time linear in the length of the text.
+ * recurse, may be abandoned at any event, and takes time linear in the length of the text. The bits
+ * of the innermost containers are in one word, which is all that most texts need; the others are
+ * put aside, 64 at a time.
  *
  * Strings are checked a machine word at a time up to the next byte that needs a look.
  *
- * In tree mode the scan also rejects what cJSON would corrupt silently: NUL inside a string,
- * integers that a double cannot hold, numbers that overflow or do not fit cJSON's number buffer. */
+ * In tree mode the scan also rejects what cJSON would corrupt silently: NUL and half surrogates
+ * inside a string, integers that a double cannot hold, numbers that overflow or do not fit cJSON's
+ * number buffer. */
 #include "json_scan.h"
 
 #include "bellhop/base/error.h"
+#include "bellhop/base/mem.h"
 #include "bellhop/base/utf8.h"
 
 #include <endian.h>
@@ -18,8 +22,12 @@
 #include <stdlib.h>
 
 #define TREE_NUMBER_MAX 62 /* cJSON cuts longer literals */
+#define TREE_DEPTH_MAX  64 /* cJSON recurses */
+#define LEVELS          64 /* in a word */
 #define EACH_BYTE       0x0101010101010101u
 #define HIGH_BITS       0x8080808080808080u
+
+static const char too_deep[] = "nested too deeply";
 
 /* What the grammar allows at the reader's position. */
 enum { EXPECTS_VALUE, EXPECTS_FIRST, EXPECTS_NEXT, FAILED };
@@ -45,18 +53,9 @@ static bool take(struct bh_json_reader *r, char c) {
 
 /* r->p is behind the u. NULL, or what is wrong. */
 static const char *scan_unicode_escape(struct bh_json_reader *r) {
-    int code = bh_json_hex4(r->p, r->end);
-    if (code < 0)
+    if (bh_json_hex4(r->p, r->end) < 0)
         return "\\u needs four hexadecimal digits";
-    if (bh_json_is_low_surrogate(code))
-        return "a low surrogate without a high one before it";
     r->p += 4;
-    if (!bh_json_is_high_surrogate(code))
-        return NULL;
-    if (r->end - r->p < 6 || r->p[0] != '\\' || r->p[1] != 'u' ||
-        !bh_json_is_low_surrogate(bh_json_hex4(r->p + 2, r->end)))
-        return "a high surrogate without a low one after it";
-    r->p += 6;
     return NULL;
 }
 
@@ -128,6 +127,26 @@ static const char *scan_string(struct bh_json_reader *r) {
     return "a string is not terminated";
 }
 
+/* p is at an escape; behind the escapes of one character, or NULL for half of a surrogate pair. */
+static const char *skip_character(const char *p, const char *end) {
+    int code = p[1] == 'u' ? bh_json_hex4(p + 2, end) : -1;
+    p += code < 0 ? 2 : 6;
+    if (!bh_json_is_high_surrogate(code))
+        return bh_json_is_low_surrogate(code) ? NULL : p;
+    bool pair = end - p >= 6 && p[0] == '\\' && p[1] == 'u' &&
+                bh_json_is_low_surrogate(bh_json_hex4(p + 2, end));
+    return pair ? p + 6 : NULL;
+}
+
+/* A surrogate is always an escape: as UTF-8, none is accepted. */
+bool bh_json_is_exact(struct bh_json_value string) {
+    const char *p = string.raw.p, *end = p + string.raw.n;
+    while (p < end && (p = memchr(p, '\\', (size_t)(end - p))) && end - p >= 2)
+        if (!(p = skip_character(p, end)))
+            return false;
+    return true;
+}
+
 /* --- values --- */
 
 static enum bh_json_event scalar(struct bh_json_reader *r, enum bh_json_type type,
@@ -179,9 +198,23 @@ static enum bh_json_event read_word(struct bh_json_reader *r, enum bh_json_type 
     return scalar(r, type, start);
 }
 
+/* At the depth of a whole number of words, not 0: puts a full word aside. False: there is no room.
+ */
+static bool put_aside(struct bh_json_reader *r) {
+    unsigned word = r->depth / LEVELS;
+    if (word > r->outer_max)
+        return false;
+    (r->outer ? r->outer : r->outer_room)[word - 1] = r->objects;
+    return true;
+}
+
+static void take_back(struct bh_json_reader *r) {
+    r->objects = (r->outer ? r->outer : r->outer_room)[r->depth / LEVELS - 1];
+}
+
 static enum bh_json_event open_container(struct bh_json_reader *r, enum bh_json_type type) {
-    if (r->depth == BH_JSON_DEPTH_MAX)
-        return fail(r, "nested too deeply");
+    if (r->depth % LEVELS == 0 && r->depth && !put_aside(r))
+        return fail(r, too_deep);
     r->value = (struct bh_json_value){type, bh_slice(r->p++, 1)};
     r->objects = r->objects << 1 | (type == BH_JSON_OBJECT);
     r->depth++;
@@ -240,7 +273,8 @@ static enum bh_json_event close_container(struct bh_json_reader *r) {
         return fail(r, object ? "a comma or } is expected here" : "a comma or ] is expected here");
     r->value = (struct bh_json_value){object ? BH_JSON_OBJECT : BH_JSON_ARRAY, bh_slice(r->p++, 1)};
     r->objects >>= 1;
-    r->depth--;
+    if (--r->depth % LEVELS == 0 && r->depth)
+        take_back(r);
     r->expects = EXPECTS_NEXT;
     return BH_JSON_CLOSE;
 }
@@ -254,9 +288,17 @@ static enum bh_json_event read_next(struct bh_json_reader *r) {
     return read_entry(r);
 }
 
+/* Member by member, because most texts need no room for outer levels, nor an error. */
 void bh_json_reader_init(struct bh_json_reader *r, struct bh_slice text) {
-    const char *p = text.p ? text.p : "";
-    *r = (struct bh_json_reader){.start = p, .p = p, .end = p + text.n, .expects = EXPECTS_VALUE};
+    r->start = r->p = text.p ? text.p : "";
+    r->end = r->p + text.n;
+    r->value = (struct bh_json_value){0};
+    r->plain = false;
+    r->expects = EXPECTS_VALUE;
+    r->depth = 0;
+    r->objects = 0;
+    r->outer = NULL;
+    r->outer_max = sizeof r->outer_room / sizeof *r->outer_room;
 }
 
 enum bh_json_event bh_json_read(struct bh_json_reader *r) {
@@ -294,6 +336,8 @@ static const char *check_tree_number(const struct bh_json_reader *r) {
 
 static const char *check_tree_string(const struct bh_json_reader *r) {
     const char *p = r->value.raw.p, *end = p + r->value.raw.n;
+    if (!r->plain && !bh_json_is_exact(r->value))
+        return "half of a surrogate pair";
     while (!r->plain && (p = memchr(p, '\\', (size_t)(end - p)))) {
         if (p[1] == 'u' && bh_json_hex4(p + 2, end) == 0)
             return "the escape \\u0000 is not supported here";
@@ -304,7 +348,9 @@ static const char *check_tree_string(const struct bh_json_reader *r) {
 
 static enum bh_json_event check_tree(struct bh_json_reader *r, enum bh_json_event event) {
     const char *why = NULL;
-    if (event == BH_JSON_VALUE && r->value.type == BH_JSON_NUMBER)
+    if (event == BH_JSON_OPEN && r->depth > TREE_DEPTH_MAX)
+        why = too_deep;
+    else if (event == BH_JSON_VALUE && r->value.type == BH_JSON_NUMBER)
         why = check_tree_number(r);
     else if (event == BH_JSON_NAME || (event == BH_JSON_VALUE && r->value.type == BH_JSON_STRING))
         why = check_tree_string(r);
@@ -314,15 +360,37 @@ static enum bh_json_event check_tree(struct bh_json_reader *r, enum bh_json_even
     return fail(r, why);
 }
 
+static enum bh_json_event read_all(struct bh_json_reader *r, bool for_tree) {
+    enum bh_json_event event;
+    do {
+        event = bh_json_read(r);
+        if (for_tree)
+            event = check_tree(r, event);
+    } while (event > BH_JSON_END);
+    return event;
+}
+
+/* Again, with room for as many levels as a text of this length can have. */
+static enum bh_json_event read_deep(struct bh_json_reader *r) {
+    struct bh_slice text = bh_slice(r->start, (size_t)(r->end - r->start));
+    size_t words = text.n / 2 / LEVELS;
+    uint64_t *outer = words > r->outer_max ? bh_try_malloc(words * sizeof *outer) : NULL;
+    if (!outer)
+        return BH_JSON_INVALID;
+    bh_json_reader_init(r, text);
+    r->outer = outer;
+    r->outer_max = (unsigned)words;
+    enum bh_json_event event = read_all(r, false);
+    bh_free(outer);
+    return event;
+}
+
 int bh_json_scan(struct bh_slice text, bool for_tree, struct bh_json_error *error) {
     struct bh_json_reader r;
-    enum bh_json_event event;
     bh_json_reader_init(&r, text);
-    do {
-        event = bh_json_read(&r);
-        if (for_tree)
-            event = check_tree(&r, event);
-    } while (event > BH_JSON_END);
+    enum bh_json_event event = read_all(&r, for_tree);
+    if (event == BH_JSON_INVALID && r.error.why == too_deep && !for_tree)
+        event = read_deep(&r);
     if (event == BH_JSON_INVALID && error)
         *error = r.error;
     return event == BH_JSON_END ? 0 : BH_ESYNTAX;

@@ -35,13 +35,17 @@ static const char *decode_name(size_t i) {
     return bh_json_decode_options[i];
 }
 
+static const char *peek_name(size_t i) {
+    return bh_json_peek_options[i];
+}
+
 static const struct {
     const char *name;
     const char *(*at)(size_t i); /* NULL at the end */
 } lists[] = {
     {"hooks", hook_name},    {"identity", identity_name},  {"publish", bh_publish_field},
     {"timer", timer_name},   {"fetch", bh_fetch_option},   {"jwt_verify", verify_name},
-    {"jwt_sign", sign_name}, {"json_decode", decode_name},
+    {"jwt_sign", sign_name}, {"json_decode", decode_name}, {"json_peek", peek_name},
 };
 
 int bh_spec_names(lua_State *L) {

@@ -118,6 +118,10 @@ static bool walk_path(struct bh_json_value here, struct bh_slice path,
 static void check_find(struct bh_slice text, struct bh_slice path, struct bh_json_value root) {
     struct bh_json_value found, expected;
     int rc = bh_json_find(text, path, NULL, NULL, &found, NULL);
+    if (rc == BH_ESYNTAX) {
+        CHECK(text.n > 2 * BH_JSON_DEPTH_MAX); /* too deep for a reader */
+        return;
+    }
     if (!walk_path(root, path, &expected)) {
         CHECK(rc == BH_ENOTFOUND);
         return;
@@ -149,7 +153,7 @@ static void check_events(struct bh_slice text, int expected) {
         if (event == BH_JSON_NAME || event == BH_JSON_VALUE)
             check_scalar(&r);
     }
-    CHECK((event == BH_JSON_END) == (expected == 0));
+    CHECK((event == BH_JSON_END) == (expected == 0) || r.depth == BH_JSON_DEPTH_MAX);
     CHECK(event == BH_JSON_INVALID || depth == 0);
 }
 

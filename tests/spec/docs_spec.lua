@@ -135,6 +135,7 @@ describe("meta.lua", function()
         jwt_verify = "JwtVerify",
         jwt_sign = "JwtSign",
         json_decode = "JsonOptions",
+        json_peek = "PeekOptions",
     }
 
     for name, list in pairs(core.names()) do

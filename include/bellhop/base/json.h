@@ -1,11 +1,13 @@
 /* json.h - JSON: a strict scanner over the original bytes, and cJSON for trees.
  *
- * The scanner validates RFC 8259 strictly (UTF-8, no control characters in strings, no lone
- * surrogates, bounded depth) without allocating, and gives the raw extent of each value: a payload
- * inside a batch reaches its clients byte for byte, and a 19-digit integer keeps its digits. cJSON,
- * which keeps numbers as doubles and strings NUL-terminated, builds trees only after the scanner
- * has rejected what cJSON would corrupt (bh_json_parse); trees are for configuration. json.c is the
- * only file that includes cJSON. Thread: any; nothing is shared. */
+ * The scanner accepts the grammar of RFC 8259, in UTF-8, and nothing else; it gives the raw extent
+ * of each value: a payload inside a batch reaches its clients byte for byte, and a 19-digit integer
+ * keeps its digits. What the grammar allows and a reader may not be able to represent (numbers of
+ * any size, the escape \u0000, half of a surrogate pair) is judged by who reads that value, so a
+ * value that is only passed on is not judged. cJSON, which keeps numbers as doubles and strings
+ * NUL-terminated, builds trees only after the scanner has rejected what cJSON would corrupt
+ * (bh_json_parse); trees are for configuration. json.c is the only file that includes cJSON.
+ * Thread: any; nothing is shared. */
 #ifndef BELLHOP_BASE_JSON_H
 #define BELLHOP_BASE_JSON_H
 
@@ -14,7 +16,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BH_JSON_DEPTH_MAX 64
+#define BH_JSON_DEPTH_MAX 4096 /* of a reader; bh_json_check has no limit */
+#define BH_JSON_STEPS_MAX 64   /* of a path; what is deeper is not found */
 
 enum bh_json_type {
     BH_JSON_NULL,
@@ -60,12 +63,16 @@ struct bh_json_reader {
     uint64_t objects;            /* one bit each, the innermost lowest: it is an object */
     const char *start, *p, *end; /* p: where the next event begins */
     struct bh_json_error error;
+    uint64_t *outer;    /* `objects` of the levels further out, 64 in each; NULL: outer_room */
+    unsigned outer_max; /* of the words */
+    uint64_t outer_room[BH_JSON_DEPTH_MAX / 64 - 1];
 };
 
 void bh_json_reader_init(struct bh_json_reader *r, struct bh_slice text);
 enum bh_json_event bh_json_read(struct bh_json_reader *r);
 
-/* Reads a text to its end: 0 or BH_ESYNTAX. error may be NULL. */
+/* Reads a text to its end: 0 or BH_ESYNTAX. error may be NULL. A text that is nested deeper than
+ * BH_JSON_DEPTH_MAX is read twice, with memory of a 64th of its length. */
 int bh_json_check(struct bh_slice text, struct bh_json_error *error);
 
 #define BH_JSON_TICK 1024 /* events */
@@ -89,10 +96,12 @@ bool bh_json_member(struct bh_json_value object, struct bh_slice name, struct bh
 /* --- scalars: of accepted texts, and of a reader's events --- */
 
 /* Decodes a string (escapes resolved) into out, which has room for the raw bytes; returns the
- * length. */
+ * length. Half of a surrogate pair becomes U+FFFD, so the result is always valid UTF-8. */
 size_t bh_json_unescape(struct bh_json_value string, char *out);
 /* The same, appended to out; nothing for other types. */
 void bh_json_string(struct bh_json_value string, struct bh_bytes *out);
+/* False if the string has half of a surrogate pair: decoded, it would be equal to others. */
+bool bh_json_is_exact(struct bh_json_value string);
 /* Whether the string's text, decoded, is this one. */
 bool bh_json_equals(struct bh_json_value string, struct bh_slice text);
 /* An integer literal (no fraction, no exponent) in int64 range: 0, BH_EINVAL, BH_ETOOBIG. */
@@ -107,9 +116,9 @@ bool bh_json_whole(double number, int64_t *out);
 
 struct bh_json; /* opaque: a cJSON node; children belong to the root */
 
-/* Runs the scanner, rejects the escape \u0000, integer literals beyond +-2^53 and numbers that a
- * double cannot hold, then builds the tree. 0, BH_ESYNTAX or BH_ENOMEM. The caller frees the root
- * with bh_json_free. */
+/* Runs the scanner, rejects the escape \u0000, half surrogate pairs, integer literals beyond
+ * +-2^53, numbers that a double cannot hold, and more than 64 levels, then builds the tree. 0,
+ * BH_ESYNTAX or BH_ENOMEM. The caller frees the root with bh_json_free. */
 int bh_json_parse(struct bh_slice text, struct bh_json **root, struct bh_json_error *error);
 void bh_json_free(struct bh_json *root);
 enum bh_json_type bh_json_type(const struct bh_json *node);

@@ -32,9 +32,10 @@ void bh_bind_tracker(lua_State *L);
 /* The options of bh.json.decode at that argument, which may be absent. */
 enum bh_json_big bh_check_json_options(lua_State *L, int arg);
 
-/* The options of bh.json.decode, bh.jwt.verify and bh.jwt.sign (NULL at the end), and of
- * bh.http.fetch (from 0; NULL: no more). */
+/* The options of bh.json.decode, bh.json.peek, bh.jwt.verify and bh.jwt.sign (NULL at the end), and
+ * of bh.http.fetch (from 0; NULL: no more). */
 extern const char *const bh_json_decode_options[];
+extern const char *const bh_json_peek_options[];
 extern const char *const bh_jwt_verify_options[], *const bh_jwt_sign_options[];
 const char *bh_fetch_option(size_t i);
 

@@ -17,20 +17,25 @@ static int json_encode(lua_State *L) {
 }
 
 const char *const bh_json_decode_options[] = {"big_integers", NULL};
+const char *const bh_json_peek_options[] = {"big_integers", "raw", NULL};
 
-enum bh_json_big bh_check_json_options(lua_State *L, int arg) {
+static enum bh_json_big check_big(lua_State *L, int arg) {
     static const char *const names[] = {[BH_JSON_BIG_ERROR] = "error",
                                         [BH_JSON_BIG_FLOAT] = "float",
                                         [BH_JSON_BIG_STRING] = "string"};
-    if (lua_isnoneornil(L, arg))
-        return BH_JSON_BIG_ERROR;
-    bh_check_option_names(L, arg, bh_json_decode_options);
     int type = lua_getfield(L, arg, "big_integers");
     const char *name = type == LUA_TSTRING ? lua_tostring(L, -1) : type == LUA_TNIL ? names[0] : "";
     for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
         if (strcmp(names[i], name) == 0)
             return (enum bh_json_big)i;
     return luaL_error(L, "option big_integers must be \"error\", \"float\" or \"string\"");
+}
+
+enum bh_json_big bh_check_json_options(lua_State *L, int arg) {
+    if (lua_isnoneornil(L, arg))
+        return BH_JSON_BIG_ERROR;
+    bh_check_option_names(L, arg, bh_json_decode_options);
+    return check_big(L, arg);
 }
 
 static int json_decode(lua_State *L) {
@@ -40,7 +45,15 @@ static int json_decode(lua_State *L) {
 
 static int json_peek(lua_State *L) {
     struct bh_slice text = bh_check_slice(L, 1), path = bh_check_slice(L, 2);
-    return bh_json_peek(L, text, path, bh_check_json_options(L, 3));
+    enum bh_json_big big = BH_JSON_BIG_ERROR;
+    bool raw = false;
+    if (!lua_isnoneornil(L, 3)) {
+        bh_check_option_names(L, 3, bh_json_peek_options);
+        big = check_big(L, 3);
+        lua_getfield(L, 3, "raw");
+        raw = lua_toboolean(L, -1);
+    }
+    return bh_json_peek(L, text, path, big, raw);
 }
 
 static int mark(lua_State *L, const void *key) {

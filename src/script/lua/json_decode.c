@@ -16,10 +16,11 @@
 #define WAITING_MAX 16
 #define STACK_SPARE 8 /* for a value, its name, and a string's buffer */
 
+/* Small, because each decode has room for all levels on the C stack. */
 struct container {
     int table; /* on the stack: nil until it is built; the waiting entries are above it */
-    bool is_object, is_built;
-    lua_Integer count; /* of the entries */
+    unsigned is_object : 1, is_built : 1;
+    unsigned count : 30; /* of the entries: a text has fewer bytes */
 };
 
 struct decoder {
@@ -45,18 +46,18 @@ static void push_string(lua_State *L, struct bh_json_value string, bool plain) {
         push_escaped(L, string);
 }
 
-/* NULL, or why it cannot be represented. */
+/* An integer beyond 64 bits. NULL, or why it cannot be represented. */
 static const char *push_big_integer(lua_State *L, struct bh_json_value number,
                                     enum bh_json_big big) {
     double value;
     if (big == BH_JSON_BIG_ERROR)
         return "an integer beyond 64 bits; the option big_integers accepts it";
+    if (big == BH_JSON_BIG_FLOAT && bh_json_double(number, &value))
+        return "a number too big for a double";
     if (big == BH_JSON_BIG_STRING)
         bh_push_slice(L, number.raw);
-    else if (bh_json_double(number, &value) == 0)
-        lua_pushnumber(L, value);
     else
-        return "a number too big for a double";
+        lua_pushnumber(L, value);
     return NULL;
 }
 
@@ -71,9 +72,11 @@ static const char *push_number(lua_State *L, struct bh_json_value number, bool p
         lua_pushinteger(L, integer);
         return NULL;
     }
-    if (bh_json_double(number, &value))
-        return "a number too big for a double";
-    if (bh_json_whole(value, &integer))
+    if (bh_json_double(number, &value)) {
+        if (big != BH_JSON_BIG_STRING)
+            return "a number too big for a double";
+        bh_push_slice(L, number.raw);
+    } else if (bh_json_whole(value, &integer))
         lua_pushinteger(L, integer);
     else
         lua_pushnumber(L, value);
@@ -104,7 +107,7 @@ static const char *push_scalar(lua_State *L, struct bh_json_value value, bool pl
 static void build_array(lua_State *L, const struct container *c) {
     lua_createtable(L, (int)c->count, 0);
     lua_replace(L, c->table);
-    for (lua_Integer i = c->count; i > 0; i--)
+    for (unsigned i = c->count; i > 0; i--)
         lua_rawseti(L, c->table, i);
     if (c->count == 0)
         bh_json_mark_array(L);
@@ -215,7 +218,19 @@ int bh_json_decode(lua_State *L, struct bh_slice text, enum bh_json_big big) {
     return push_syntax_error(L, r->error.why, r->error.offset);
 }
 
-int bh_json_peek(lua_State *L, struct bh_slice text, struct bh_slice path, enum bh_json_big big) {
+static int push_raw(lua_State *L, struct bh_json_value value) {
+    static const char *const types[] = {
+        [BH_JSON_NULL] = "null",     [BH_JSON_FALSE] = "boolean", [BH_JSON_TRUE] = "boolean",
+        [BH_JSON_NUMBER] = "number", [BH_JSON_STRING] = "string", [BH_JSON_ARRAY] = "array",
+        [BH_JSON_OBJECT] = "object",
+    };
+    bh_push_slice(L, value.raw);
+    lua_pushstring(L, types[value.type]);
+    return 2;
+}
+
+int bh_json_peek(lua_State *L, struct bh_slice text, struct bh_slice path, enum bh_json_big big,
+                 bool raw) {
     struct bh_json_value value;
     struct bh_json_error error;
     if (text.n > BH_JSON_TEXT_MAX)
@@ -225,11 +240,8 @@ int bh_json_peek(lua_State *L, struct bh_slice text, struct bh_slice path, enum 
         return 0;
     if (rc)
         return push_syntax_error(L, error.why, error.offset);
-    if (value.type == BH_JSON_ARRAY || value.type == BH_JSON_OBJECT) {
-        bh_push_slice(L, value.raw);
-        lua_pushstring(L, value.type == BH_JSON_ARRAY ? "array" : "object");
-        return 2;
-    }
+    if (raw || value.type == BH_JSON_ARRAY || value.type == BH_JSON_OBJECT)
+        return push_raw(L, value);
     bool plain = !memchr(value.raw.p, '\\', value.raw.n);
     const char *why = push_scalar(L, value, plain, big);
     return why ? push_syntax_error(L, why, (size_t)(value.raw.p - text.p)) : 1;

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #define DOUBLE_EXACT 9007199254740992 /* 2^53 */
+#define DEPTH_MAX    64               /* it recurses */
 
 struct encoder {
     lua_State *L;
@@ -25,7 +26,7 @@ struct encoder {
     size_t max; /* bytes of out */
     bool for_tree;
     unsigned depth, steps;
-    const void *chain[BH_JSON_DEPTH_MAX];
+    const void *chain[DEPTH_MAX];
 };
 
 static int encode(struct encoder *e, int index);
@@ -179,7 +180,7 @@ static int encode_table(struct encoder *e, int index) {
     for (unsigned i = 0; i < e->depth; i++)
         if (e->chain[i] == self)
             return fail(e, "the table contains itself");
-    if (e->depth == BH_JSON_DEPTH_MAX || !lua_checkstack(e->L, 8))
+    if (e->depth == DEPTH_MAX || !lua_checkstack(e->L, 8))
         return fail(e, "tables are nested too deep");
     e->chain[e->depth++] = self;
     int error;

@@ -43,6 +43,11 @@ static const char *const good[] = {
     "\"a\"",
     "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"",
     "\"\\u0000\\u00e9\\uABCD\\ud83d\\ude00\"",
+    "\"\\ud800\"",
+    "\"\\ud800\\n\"",
+    "\"\\ud800\\ud800\"",
+    "\"\\udc00\\ud800\"",
+    "1e400",
     "\"\x7f\xc3\xa9\xe2\x82\xac\xf0\x9f\x94\x94\"",
     "[]",
     "[ ]",
@@ -93,13 +98,6 @@ static const char *const bad[] = {
     "\"\\u12g4\"",
     "\"\\u 123\"",
     "\"\\U0041\"",
-    "\"\\ud800\"",
-    "\"\\ud800x\"",
-    "\"\\ud800\\n\"",
-    "\"\\ud800\\u0041\"",
-    "\"\\ud800\\ud800\"",
-    "\"\\udc00\"",
-    "\"\\udc00\\ud800\"",
     "\"\\ud800\\udc0\"",
     "\"a\nb\"",
     "\"a\tb\"",
@@ -198,20 +196,72 @@ static void nest(struct bh_bytes *text, int n, const char *open, const char *clo
         bh_bytes_adds(text, close);
 }
 
-static void depth_is_bounded(void **state) {
+/* Brackets of both kinds, in an order that differs at each level; with `wrong`, one that closes
+ * has the other kind. */
+static void nest_mixed(struct bh_bytes *text, unsigned n, unsigned wrong) {
+    bh_bytes_clear(text);
+    for (unsigned i = 0; i < n; i++)
+        bh_bytes_adds(text, i * i % 7 < 3 ? "[" : "{\"a\":");
+    bh_bytes_adds(text, "1");
+    for (unsigned i = n; i-- > 0;)
+        bh_bytes_addc(text, (i * i % 7 < 3) == (i != wrong) ? ']' : '}');
+}
+
+static void depth_is_not_judged(void **state) {
+    static const unsigned depths[] = {1,    63,   64,   65,   127,  128,  129,   1000,
+                                      4095, 4096, 4097, 4160, 4161, 9999, 100000};
     struct bh_bytes text = {0};
     struct bh_json_error error;
-    nest(&text, BH_JSON_DEPTH_MAX, "[", "]");
-    assert_int_equal(bh_json_check(bh_bytes_slice(&text), NULL), 0);
-    nest(&text, BH_JSON_DEPTH_MAX + 1, "[", "]");
-    assert_int_equal(bh_json_check(bh_bytes_slice(&text), &error), BH_ESYNTAX);
-    assert_int_equal(error.offset, BH_JSON_DEPTH_MAX);
-    nest(&text, BH_JSON_DEPTH_MAX + 1, "{\"a\":", "}");
-    assert_int_equal(bh_json_check(bh_bytes_slice(&text), NULL), BH_ESYNTAX);
+    for (size_t i = 0; i < COUNT(depths); i++) {
+        unsigned n = depths[i];
+        nest_mixed(&text, n, n);
+        assert_int_equal(bh_json_check(bh_bytes_slice(&text), NULL), 0);
+        for (unsigned wrong = 0; wrong < n; wrong += n / 5 + 1) {
+            nest_mixed(&text, n, wrong);
+            size_t offset = text.len - 1 - wrong;
+            assert_int_equal(bh_json_check(bh_bytes_slice(&text), &error), BH_ESYNTAX);
+            assert_int_equal(error.offset, offset);
+        }
+    }
     nest(&text, 1000000, "[", "");
     assert_int_equal(bh_json_check(bh_bytes_slice(&text), NULL), BH_ESYNTAX);
     bh_bytes_free(&text);
     assert_int_equal(check("[[],[],[[]],[]]"), 0); /* siblings do not add up */
+}
+
+static bool reads_to_the_end(struct bh_slice text) {
+    struct bh_json_reader r;
+    enum bh_json_event event;
+    bh_json_reader_init(&r, text);
+    while ((event = bh_json_read(&r)) > BH_JSON_END)
+        assert_true(r.depth <= BH_JSON_DEPTH_MAX);
+    return event == BH_JSON_END;
+}
+
+static void a_reader_has_a_limit(void **state) {
+    struct bh_bytes text = {0};
+    nest_mixed(&text, BH_JSON_DEPTH_MAX, BH_JSON_DEPTH_MAX);
+    assert_true(reads_to_the_end(bh_bytes_slice(&text)));
+    nest_mixed(&text, BH_JSON_DEPTH_MAX + 1, BH_JSON_DEPTH_MAX + 1);
+    assert_false(reads_to_the_end(bh_bytes_slice(&text)));
+    bh_bytes_free(&text);
+}
+
+/* Up and down across the words in which the kinds of brackets are kept. */
+static void depth_may_go_up_and_down(void **state) {
+    struct bh_bytes text = {0};
+    for (int i = 0; i < 131; i++)
+        bh_bytes_adds(&text, i % 3 ? "[" : "{\"a\":");
+    for (int i = 0; i < 5; i++)
+        bh_bytes_adds(&text, "[{\"b\":[{}]}],");
+    bh_bytes_adds(&text, "1");
+    for (int i = 131; i-- > 0;) {
+        bh_bytes_addc(&text, i % 3 ? ']' : '}');
+        if (i > 60 && (i - 1) % 3)
+            bh_bytes_adds(&text, ",[{\"c\":[]}]");
+    }
+    assert_int_equal(bh_json_check(bh_bytes_slice(&text), NULL), 0);
+    bh_bytes_free(&text);
 }
 
 static struct bh_json_value root_of(const char *text) {
@@ -345,12 +395,12 @@ static void finding_checks_the_whole_text(void **state) {
     assert_int_equal(find("[1] 2", BH_SLICE("0"), &value), BH_ESYNTAX);
 }
 
-static void paths_may_be_as_deep_as_texts(void **state) {
+static void paths_have_a_limit(void **state) {
     struct bh_bytes text = {0}, path = {0};
     struct bh_json_value value;
-    nest(&text, BH_JSON_DEPTH_MAX, "[", "]");
+    nest(&text, BH_JSON_STEPS_MAX, "[", "]");
     bh_bytes_addc(&text, '\0');
-    for (int i = 0; i < BH_JSON_DEPTH_MAX; i++)
+    for (int i = 0; i < BH_JSON_STEPS_MAX; i++)
         bh_bytes_adds(&path, i ? ".0" : "0");
     assert_int_equal(find(text.p, bh_bytes_slice(&path), &value), 0);
     assert_slice(value.raw, "1");
@@ -359,8 +409,47 @@ static void paths_may_be_as_deep_as_texts(void **state) {
     for (int i = 0; i < 1000; i++)
         bh_bytes_adds(&path, ".0");
     assert_int_equal(find(text.p, bh_bytes_slice(&path), &value), BH_ENOTFOUND);
+    nest(&text, BH_JSON_DEPTH_MAX, "[", "]"); /* deeper than any path */
+    bh_bytes_addc(&text, '\0');
+    assert_int_equal(find(text.p, bh_bytes_slice(&path), &value), BH_ENOTFOUND);
+    assert_int_equal(find(text.p, BH_SLICE("0.0"), &value), 0);
+    assert_int_equal(value.raw.n, 2 * (BH_JSON_DEPTH_MAX - 2) + 1);
     bh_bytes_free(&text);
     bh_bytes_free(&path);
+}
+
+static void half_surrogates_become_replacements(void **state) {
+#define HALF "\xef\xbf\xbd"
+    static const struct {
+        const char *text, *decoded;
+        bool exact;
+    } cases[] = {
+        {"\"\\ud800\"", HALF, false},
+        {"\"a\\udfffb\"", "a" HALF "b", false},
+        {"\"\\ud800x\"", HALF "x", false},
+        {"\"\\ud800\\n\"", HALF "\n", false},
+        {"\"\\ud800\\u0041\"", HALF "A", false},
+        {"\"\\ud800\\ud800\"", HALF HALF, false},
+        {"\"\\udc00\\ud800\"", HALF HALF, false},
+        {"\"\\ud800\\ud83d\\ude00\"", HALF "\xf0\x9f\x98\x80", false},
+        {"\"\\ud83d\\ude00\\ude00\"", "\xf0\x9f\x98\x80" HALF, false},
+        {"\"\\ud83dxxude00\"", HALF "xxude00", false},
+        {"\"\\ud83d\\ude00\"", "\xf0\x9f\x98\x80", true},
+        {"\"\\ufffd\"", HALF, true},
+        {"\"\\\\ud800\"", "\\ud800", true},
+        {"\"" HALF "\"", HALF, true},
+        {"\"\"", "", true},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct bh_bytes out = {0};
+        struct bh_json_value string = root_of(cases[i].text);
+        bh_json_string(string, &out);
+        assert_slice(bh_bytes_slice(&out), cases[i].decoded);
+        assert_true(bh_json_equals(string, bh_slice_cstr(cases[i].decoded)));
+        assert_int_equal(bh_json_is_exact(string), cases[i].exact);
+        bh_bytes_free(&out);
+    }
+#undef HALF
 }
 
 static void count_tick(void *ud) {
@@ -622,6 +711,8 @@ static void trees_and_scanner_agree_on_twins(void **state) {
 static void trees_refuse_what_they_would_corrupt(void **state) {
     static const char *const corrupt[] = {
         "\"a\\u0000b\"",
+        "\"a\\ud83d\"",
+        "{\"a\\udc00\":1}",
         "{\"a\\u0000\":1}",
         "9007199254740993",
         "-9007199254740993",
@@ -677,9 +768,11 @@ static void integers_are_told_from_the_value(void **state) {
 static void deep_trees_are_built_and_freed(void **state) {
     struct bh_bytes text = {0};
     struct bh_json *root = NULL;
-    nest(&text, BH_JSON_DEPTH_MAX, "{\"a\":", "}");
+    nest(&text, 64, "{\"a\":", "}");
     assert_int_equal(bh_json_parse(bh_bytes_slice(&text), &root, NULL), 0);
     bh_json_free(root);
+    nest(&text, 65, "{\"a\":", "}");
+    assert_int_equal(bh_json_parse(bh_bytes_slice(&text), &root, NULL), BH_ESYNTAX);
     bh_bytes_free(&text);
 }
 
@@ -806,7 +899,9 @@ int main(void) {
         cmocka_unit_test(refuses_everything_else),
         cmocka_unit_test(an_error_names_its_byte),
         cmocka_unit_test(no_prefix_of_a_container_passes),
-        cmocka_unit_test(depth_is_bounded),
+        cmocka_unit_test(depth_is_not_judged),
+        cmocka_unit_test(a_reader_has_a_limit),
+        cmocka_unit_test(depth_may_go_up_and_down),
         cmocka_unit_test(root_has_its_type_and_bytes),
         cmocka_unit_test(iterates_arrays_and_keeps_bytes),
         cmocka_unit_test(iterates_members),
@@ -815,7 +910,8 @@ int main(void) {
         cmocka_unit_test(finds_by_path),
         cmocka_unit_test(the_last_one_is_found),
         cmocka_unit_test(finding_checks_the_whole_text),
-        cmocka_unit_test(paths_may_be_as_deep_as_texts),
+        cmocka_unit_test(paths_have_a_limit),
+        cmocka_unit_test(half_surrogates_become_replacements),
         cmocka_unit_test(finding_ticks),
         cmocka_unit_test(reads_events),
         cmocka_unit_test(an_invalid_text_stays_invalid),

@@ -63,6 +63,9 @@ static void test_decode_integers(void **state) {
         "  eq(d(text, { big_integers = 'float' }), tonumber(text)) end\n"
         "eq(d('[1,' .. big .. ']', { big_integers = 'string' })[2], big)\n"
         "eq(d(max, { big_integers = 'string' }), math.maxinteger)\n"
+        "for _, text in ipairs { '1e400', '-1E+400', ('9'):rep(400), '0.' .. ('1'):rep(1000) } do\n"
+        "  eq(d(text, { big_integers = 'string' }), text) end\n"
+        "eq(d('1e300', { big_integers = 'string' }), 1e300)\n"
         "local v, why = d(('9'):rep(400), { big_integers = 'float' }) eq(v, nil)\n"
         "eq(why, 'a number too big for a double (at byte 1)')\n"
         "v, why = d('[1, 1e400]') eq(v, nil) eq(why, 'a number too big for a double (at byte 5)')\n"
@@ -78,6 +81,7 @@ static void test_decode_strings(void **state) {
         "local d, e = bh.json.decode, bh.json.encode\n"
         "eq(d '\"a\\\\u0000b\"', 'a\\0b') eq(d('{\"\\\\u0000\":1}')['\\0'], 1)\n"
         "eq(d '\"\\\\ud83d\\\\ude00\"', '\\u{1f600}') eq(d '\"\"', '')\n"
+        "eq(d '\"a\\\\ud83d\"', 'a\\u{fffd}') eq(d('{\"\\\\ude00x\":1}')['\\u{fffd}x'], 1)\n"
         "eq(d '\"\\\\\"\\\\\\\\\\\\/\\\\b\\\\f\\\\n\\\\r\\\\t\"', '\"\\\\/\\b\\f\\n\\r\\t')\n"
         "for n = 0, 3000, 7 do\n"
         "  for _, c in ipairs { 'x', '\\n', '\\u{e9}', '\\u{1f600}', '\\0' } do\n"
@@ -104,20 +108,24 @@ static void test_decode_sizes(void **state) {
 }
 
 static void test_decode_depth(void **state) {
-    LUA_OK(*state, "local d, e = bh.json.decode, bh.json.encode\n"
-                   "for _, open in ipairs { '[', '{\"a\":' } do\n"
-                   "  local close = open == '[' and ']' or '}'\n"
-                   "  local text = open:rep(64) .. '1' .. close:rep(64) eq(e(d(text)), text)\n"
-                   "  local v, why = d(open:rep(65) .. '1' .. close:rep(65)) eq(v, nil)\n"
-                   "  assert(why:find 'nested too deeply', why)\n"
-                   "  eq(d(open:rep(100000)), nil) end");
+    LUA_OK(*state,
+           "local d, e = bh.json.decode, bh.json.encode\n"
+           "for _, open in ipairs { '[', '{\"a\":' } do\n"
+           "  local close = open == '[' and ']' or '}'\n"
+           "  local text = open:rep(64) .. '1' .. close:rep(64) eq(e(d(text)), text)\n"
+           "  local deep = d(open:rep(4096) .. '1' .. close:rep(4096))\n"
+           "  for _ = 1, 4096 do deep = deep[1] or deep.a end eq(deep, 1)\n"
+           "  local v, why = d(open:rep(4097) .. '1' .. close:rep(4097)) eq(v, nil)\n"
+           "  assert(why:find 'nested too deeply', why)\n"
+           "  eq(d('{\"big\":' .. open:rep(999) .. '1' .. close:rep(999) .. ',\"a\":2}').a, 2)\n"
+           "  eq(d(open:rep(100000)), nil) end");
 }
 
 static void test_decode_refuses(void **state) {
     LUA_OK(
         *state,
         "for _, bad in ipairs { '', '{', '[1,]', '{\"a\":1,}', 'nul', '01', '1 2', '\"\\xff\"',\n"
-        "    '\"\\\\ud800\"', '\\u{feff}1', '[1}', '{1:1}', \"'a'\", '[1]]', '\"\\1\"', "
+        "    '\"\\\\ud80\"', '\\u{feff}1', '[1}', '{1:1}', \"'a'\", '[1]]', '\"\\1\"', "
         "('['):rep(100) } do\n"
         "  local v, why = bh.json.decode(bad) eq(v, nil) assert(why:find('at byte %d'), why) end\n"
         "local text = "
@@ -153,13 +161,32 @@ static void test_peek(void **state) {
         "v, why = p(('1'):rep((16 << 20) + 1), '') eq(v, nil) assert(why:find '16 MiB', why)");
 }
 
+/* The bytes of a value, whatever it is; nothing else in the text is judged. */
+static void test_peek_raw(void **state) {
+    LUA_OK(
+        *state,
+        "local p, RAW = bh.json.peek, { raw = true }\n"
+        "for value, what in pairs { ['1.50'] = 'number', ['-0'] = 'number', ['1e400'] = 'number',\n"
+        "    ['18446744073709551615'] = 'number', ['\"a\\\\u0000\\\\ud83d\\\\/\"'] = 'string',\n"
+        "    ['true'] = 'boolean', ['false'] = 'boolean', ['null'] = 'null',\n"
+        "    ['[ 1,2 ]'] = 'array', ['{ }'] = 'object' } do\n"
+        "  local text = '{\"v\": ' .. value .. ' ,\"n\":7}'\n"
+        "  local raw, type = p(text, 'v', RAW) eq(raw, value) eq(type, what)\n"
+        "  eq(p(text, 'n'), 7) eq(p(text, 'x', RAW), nil) end\n"
+        "local deep = '{\"v\":' .. ('['):rep(4000) .. (']'):rep(4000) .. ',\"n\":7}'\n"
+        "eq(p(deep, 'n'), 7) eq(#p(deep, 'v', RAW), 8000) eq(p(' 1 ', '', RAW), '1')\n"
+        "eq(p('1', '', { raw = false }), 1)\n"
+        "local v, why = p('{\"v\":01}', 'v', RAW) eq(v, nil) assert(why:find 'at byte', why)\n"
+        "throws('unknown option \"raw\"', bh.json.decode, '1', RAW)");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         SCRIPT_TEST(test_encode),         SCRIPT_TEST(test_encode_refuses),
         SCRIPT_TEST(test_decode),         SCRIPT_TEST(test_decode_integers),
         SCRIPT_TEST(test_decode_strings), SCRIPT_TEST(test_decode_sizes),
         SCRIPT_TEST(test_decode_depth),   SCRIPT_TEST(test_decode_refuses),
-        SCRIPT_TEST(test_peek),
+        SCRIPT_TEST(test_peek),           SCRIPT_TEST(test_peek_raw),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
