@@ -32,7 +32,9 @@ struct op {
     bool fan_out_known;          /* the bus has reported how many other workers deliver it */
     bool brokered;
     bool subscribed;               /* this instance is among the broker's receivers */
-    int64_t local, receivers;      /* sockets of this instance; instances that the broker reached */
+    int64_t local;                 /* sockets of this instance */
+    int64_t receivers;             /* instances that the broker reached */
+    enum bh_publish_status noted;  /* by the bus, for repetitions */
     bool rechecked;                /* the tracker is asked a second time */
     struct bh_timer recheck_timer; /* until then */
     bool held;                     /* until its echo has come back; counted in `expected` */
@@ -77,7 +79,7 @@ static void on_receipt(struct bh_worker *home, bh_handle handle, unsigned socket
 enum step {
     FAN_OUT,    /* worker -> bus: the other workers' sockets; answers with FANNED_OUT */
     REGISTER,   /* worker -> bus: an idempotency id; answers with KNOWN or UNKNOWN */
-    PUBLISHED,  /* worker -> bus: the broker has accepted it; no answer */
+    PUBLISHED,  /* worker -> bus: it is published, with this status; no answer */
     FANNED_OUT, /* bus -> worker, like the next */
     KNOWN,
     UNKNOWN,
@@ -90,6 +92,7 @@ struct bus_msg {
     bh_handle op;
     struct bh_plan plan;
     struct bh_message *message;
+    enum bh_publish_status status;
     unsigned expected; /* workers that will report */
     bool subscribed;
 };
@@ -109,6 +112,7 @@ static void post_to_bus(struct op *op, enum step step) {
                             .worker = op->worker,
                             .op = op->op.self,
                             .plan = op->plan,
+                            .status = op->noted,
                             .message = bh_message_ref(op->message)};
     if (bh_mailbox_post(op->worker->node->bus, &msg->mail)) {
         bus_msg_free(msg);
@@ -144,6 +148,17 @@ static void register_id(struct bh_node *n, struct bus_msg *msg) {
     }
     if (!msg->plan.publish)
         seen->published = true;
+    if (msg->step == UNKNOWN) /* a guess, until the worker knows */
+        seen->status = msg->expected ? BH_PUBLISH_DELIVERED : BH_PUBLISH_OFFLINE;
+    msg->status = (enum bh_publish_status)seen->status;
+}
+
+static void note_published(struct bh_node *n, const struct bus_msg *msg) {
+    struct bh_message *m = msg->message;
+    struct bh_seen_entry *seen =
+        bh_seen_note(&n->seen, bh_topic_name(&m->topic), m->id, bh_loop_now(n->bus_loop));
+    seen->published = true;
+    seen->status = (uint8_t)msg->status;
 }
 
 static void on_bus_msg_at_bus(struct bh_mail *mail) {
@@ -155,12 +170,12 @@ static void on_bus_msg_at_bus(struct bh_mail *mail) {
         return;
     }
     if (msg->step == PUBLISHED) {
-        bh_seen_note(&n->seen, bh_topic_name(&m->topic), m->id, bh_loop_now(n->bus_loop))
-            ->published = true;
+        note_published(n, msg);
         bus_msg_free(msg);
         return;
     }
-    msg->subscribed = bh_interest_map_subscribed(&n->interest, bh_topic_name(&m->topic));
+    msg->subscribed = !n->broker->vt->shared || /* it is the broker's only receiver */
+                      bh_interest_map_subscribed(&n->interest, bh_topic_name(&m->topic));
     if (msg->step == REGISTER) {
         register_id(n, msg);
     } else {
@@ -175,15 +190,27 @@ static void on_bus_msg_at_bus(struct bh_mail *mail) {
 
 /* --- the steps on the worker --- */
 
-static void report(struct op *op) {
+static int64_t other_instances(const struct op *op) {
     int64_t others = op->receivers - (op->subscribed ? 1 : 0);
-    struct bh_publish_result result = {.local = op->local};
-    if (others < 0)
-        others = 0;
-    result.instances = others + (op->local > 0);
-    result.status = op->local > 0 ? BH_PUBLISH_DELIVERED
-                    : others > 0  ? BH_PUBLISH_PUBLISHED
-                                  : BH_PUBLISH_OFFLINE;
+    return others > 0 ? others : 0;
+}
+
+static enum bh_publish_status status_of(const struct op *op) {
+    return op->local > 0             ? BH_PUBLISH_DELIVERED
+           : other_instances(op) > 0 ? BH_PUBLISH_PUBLISHED
+                                     : BH_PUBLISH_OFFLINE;
+}
+
+static void note_status(struct op *op) {
+    op->noted = status_of(op);
+    post_to_bus(op, PUBLISHED);
+}
+
+static void report(struct op *op) {
+    struct bh_publish_result result = {.local = op->local, .status = status_of(op)};
+    result.instances = other_instances(op) + (op->local > 0);
+    if (op->publish.id_given && op->noted != result.status)
+        note_status(op); /* before the answer, so that a repetition after it finds it */
     if (result.status == BH_PUBLISH_OFFLINE && op->message->kind == BH_MESSAGE_DATA)
         op->worker->node->on_unreached(op->worker, op->message, op->publish.attempt);
     finish(op, result);
@@ -246,10 +273,10 @@ static void on_broker(void *ud, bh_handle handle, int error, int64_t receivers, 
         fail(op, error, why);
         return;
     }
-    if (op->publish.id_given)
-        post_to_bus(op, PUBLISHED);
     op->brokered = true;
     op->receivers = receivers > 0 ? receivers : 0;
+    if (op->publish.id_given)
+        note_status(op);
     maybe_finish(op);
 }
 
@@ -271,9 +298,10 @@ static void on_bus_msg_at_worker(struct bh_mail *mail) {
         op = bh_slots_get(&msg->worker->ops, msg->op);
     if (op && msg->step == KNOWN) {
         bh_metric_inc(&bh_core_metrics[BH_CORE_DUPLICATES]);
-        finish(op, (struct bh_publish_result){.duplicate = true});
+        finish(op, (struct bh_publish_result){.duplicate = true, .status = msg->status});
     } else if (op) {
         op->fan_out_known = true;
+        op->noted = msg->status;
         op->expected += msg->expected;
         op->subscribed = msg->subscribed;
         if (msg->step == UNKNOWN)

@@ -20,7 +20,7 @@ void bh_publish_release(struct bh_publish *p) {
 }
 
 const char *bh_publish_status_name(const struct bh_publish_result *result) {
-    return names[result->duplicate ? BH_PUBLISH_PUBLISHED : result->status];
+    return names[result->status];
 }
 
 bool bh_response_header_ok(struct bh_slice name) {

@@ -2,7 +2,6 @@
 #include "seen.h"
 
 #include "bellhop/base/mem.h"
-#include "bellhop/core/publish.h"
 
 struct key {
     size_t len;
@@ -67,7 +66,8 @@ struct bh_seen_entry *bh_seen_note(struct bh_seen *s, struct bh_slice topic, str
     struct key k;
     struct bh_slice key = make_key(&k, topic, id);
     e = bh_malloc(sizeof *e + key.n);
-    *e = (struct bh_seen_entry){.until_ms = now_ms + s->keep_ms, .len = (uint16_t)key.n};
+    *e = (struct bh_seen_entry){
+        .until_ms = now_ms + s->keep_ms, .status = BH_PUBLISH_PUBLISHED, .len = (uint16_t)key.n};
     memcpy(e->key, key.p, key.n);
     bh_map_put(&s->entries, e);
     bh_list_append(&s->by_age, &e->node);

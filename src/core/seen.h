@@ -7,6 +7,7 @@
 
 #include "bellhop/base/list.h"
 #include "bellhop/base/map.h"
+#include "bellhop/core/publish.h"
 
 struct bh_seen {
     struct bh_map entries;
@@ -20,6 +21,8 @@ struct bh_seen_entry {
     uint64_t until_ms;
     bool delivered; /* to this instance's sockets */
     bool published; /* accepted by the broker: a repetition is a duplicate */
+    uint8_t status; /* enum bh_publish_status, the answer to a repetition. PUBLISHED, if the message
+                       came from another instance. */
     uint16_t len;
     char key[];
 };

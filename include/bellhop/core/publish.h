@@ -59,12 +59,12 @@ struct bh_publish_result {
     const char *why;
     struct bh_slice id;
     bool duplicate;                /* known id: nothing was delivered again */
-    enum bh_publish_status status; /* without error and not a duplicate */
+    enum bh_publish_status status; /* without error; of a duplicate, that of the first publish */
     int64_t instances; /* that accepted it, including this one if it has sockets for it */
     int64_t local; /* sockets of this instance that received it (or will, by the broker's echo) */
 };
 
-/* "delivered", "published" or "offline", for a result without error; a duplicate: "published". */
+/* "delivered", "published" or "offline", for a result without error. */
 const char *bh_publish_status_name(const struct bh_publish_result *result);
 
 /* Exactly once, on the publisher's worker thread, maybe before the call returns. */

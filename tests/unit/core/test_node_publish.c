@@ -153,92 +153,6 @@ static void a_namesake_is_not_the_origin(void **state) {
     assert_got(subs[0], "hi ");
 }
 
-/* --- idempotency --- */
-
-static struct answer publish_id(unsigned w, const char *topic, const char *payload, const char *id,
-                                enum bh_strategy strategy) {
-    struct bh_publish p = publish_of(topic, payload);
-    with_id(&p, id);
-    p.strategy = (uint8_t)strategy;
-    struct answer a = publish_and_settle(w, p);
-    assert_string_equal(a.id, id);
-    return a;
-}
-
-static void an_id_counts_once(void **state) {
-    for (int s = BH_STRATEGY_DEFAULT; s <= BH_STRATEGY_LOCAL; s++) {
-        for (int shared = 0; shared < 2; shared++) {
-            node_up(3, shared);
-            unsigned devices = open_devices(), last = devices - 1;
-            enum bh_strategy strategy = (enum bh_strategy)s;
-            broker.echo = true;
-            assert_false(publish_id(0, "user:42", "hi", "key", strategy).duplicate);
-            unsigned published = broker.published;
-            assert_true(publish_id(0, "user:42", "hi", "key", strategy).duplicate);
-            assert_true(publish_id(last, "user:42", "hi", "key", strategy).duplicate);
-            assert_int_equal(broker.published, published);
-            assert_all_got(devices, "hi ");
-            assert_false(publish_id(0, "user:other", "hi", "key", strategy).duplicate);
-            assert_got(subs[7], "hi ");
-            assert_false(publish_id(0, "user:42", "hi", "key2", strategy).duplicate);
-            pass(SEEN_MS);
-            assert_false(publish_id(0, "user:42", "hi", "key", strategy).duplicate);
-            assert_all_got(devices, "hi hi ");
-            node_down();
-        }
-    }
-}
-
-static void a_retry_after_a_failure_reaches_the_others_only(void **state) {
-    unsigned devices = open_devices();
-    broker.publish_error = BH_EUNAVAIL;
-    assert_int_equal(publish_id(0, "user:42", "hi", "key", 0).error, BH_EUNAVAIL);
-    assert_all_got(devices, "hi ");
-    assert_int_equal(publish_id(0, "user:42", "hi", "key", 0).error, BH_EUNAVAIL);
-    assert_int_equal(broker.published, 2);
-    broker.publish_error = 0;
-    struct answer a = publish_id(0, "user:42", "hi", "key", 0);
-    assert_int_equal(a.error, 0);
-    assert_false(a.duplicate);
-    assert_int_equal(broker.published, 3);
-    assert_true(publish_id(0, "user:42", "hi", "key", 0).duplicate);
-    assert_int_equal(broker.published, 3);
-    assert_all_got(devices, "");
-}
-
-static void a_retry_of_redis_after_a_failure_is_delivered(void **state) {
-    unsigned devices = open_devices();
-    broker.publish_error = BH_EUNAVAIL;
-    publish_id(0, "user:42", "hi", "key", BH_STRATEGY_REDIS);
-    assert_all_got(devices, "");
-    broker.publish_error = 0;
-    broker.echo = true;
-    assert_false(publish_id(0, "user:42", "hi", "key", BH_STRATEGY_REDIS).duplicate);
-    assert_all_got(devices, "hi ");
-}
-
-static void published_though_it_looked_like_a_failure(void **state) {
-    unsigned devices = open_devices();
-    broker.publish_error = BH_EIO; /* connection lost after the message was sent */
-    broker.echo = true;
-    publish_id(0, "user:42", "hi", "key", BH_STRATEGY_REDIS);
-    assert_all_got(devices, "hi ");
-    broker.publish_error = 0;
-    assert_true(publish_id(0, "user:42", "hi", "key", BH_STRATEGY_REDIS).duplicate);
-    assert_all_got(devices, "");
-}
-
-static void an_id_that_came_from_elsewhere_is_known(void **state) {
-    unsigned devices = open_devices();
-    arrives("user:42", "hi", "key", BH_MESSAGE_DEDUP);
-    assert_true(publish_id(0, "user:42", "hi", "key", 0).duplicate);
-    assert_int_equal(broker.published, 0);
-    publish_id(0, "user:42", "ho", "key2", 0);
-    arrives("user:42", "ho", "key2", BH_MESSAGE_DEDUP);
-    assert_all_got(devices, "hi ho ");
-    assert_true(broker.last->flags & BH_MESSAGE_DEDUP); /* for the other instances */
-}
-
 /* --- except, ttl, refusals --- */
 
 static void the_sender_can_be_excluded(void **state) {
@@ -540,12 +454,6 @@ int main(void) {
         TEST(what_was_seen_is_dropped),
         TEST_3(what_was_seen_is_dropped),
         TEST(a_namesake_is_not_the_origin),
-        cmocka_unit_test(an_id_counts_once),
-        TEST(a_retry_after_a_failure_reaches_the_others_only),
-        TEST_3(a_retry_after_a_failure_reaches_the_others_only),
-        TEST_3(a_retry_of_redis_after_a_failure_is_delivered),
-        TEST_3(published_though_it_looked_like_a_failure),
-        TEST_3(an_id_that_came_from_elsewhere_is_known),
         TEST_3(the_sender_can_be_excluded),
         TEST(what_has_expired_is_not_delivered),
         TEST(unfit_payloads_are_refused),
