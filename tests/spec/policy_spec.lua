@@ -45,6 +45,22 @@ describe("the policy with a secret", function()
         assert.same({ "hello", "extra" }, client.sent)
     end)
 
+    it("does not judge claims that it does not read", function()
+        for _, value in ipairs {
+            "18446744073709551615", '"half \\ud83d"', '"\\u0000"', '{"\\udc00":1}', "1e400", "-0.1e-999", ("9"):rep(1200),
+            ("["):rep(500) .. ("]"):rep(500),
+        } do
+            local token = test.jwt(('{"sub":"u1","x":%s}'):format(value))
+            assert.equal("u1", t.connect({ query = "token=" .. token }).user)
+        end
+    end)
+
+    it("has users of any number of digits", function()
+        local client = t.connect { query = "token=" .. test.jwt '{"sub":18446744073709551615}' }
+        t.publish { user = "18446744073709551615", data = "hello" }
+        assert.same({ "hello" }, client.sent)
+    end)
+
     it("refuses a connection without a token, and says how to send one", function()
         local client = t.connect()
         assert.equal(401, client.status)
@@ -97,7 +113,6 @@ describe("the policy with a secret", function()
     refused("the user broadcast", { sub = "broadcast" })
     refused("a user that is a float", { sub = 1.5 })
     refused("a user that is a table", { sub = { "u1" } })
-    refused("a user beyond 64 bits", '{"sub":9223372036854775808}')
     refused("a long user", { sub = ("u"):rep(129) })
     refused("an empty user", { sub = "" })
     refused("a tenant that is not an id", { sub = "u1", tenant = "secret-claim x" })

@@ -232,7 +232,7 @@ static int jwt_verify(lua_State *L) {
     if (bh_jwt_verify(token, &rules, &s->scratch, &why))
         return bh_push_error(L, why);
     bh_push_slice(L, bh_bytes_slice(&s->scratch)); /* which decoding may free */
-    return bh_json_decode(L, bh_check_slice(L, -1), BH_JSON_BIG_ERROR);
+    return bh_json_decode(L, bh_check_slice(L, -1), BH_JSON_BIG_STRING);
 }
 
 static int jwt_sign(lua_State *L) {
