@@ -200,7 +200,7 @@ describe("CORS", function()
     it("shows answers and errors to allowed origins, which need the key, too", function()
         local function post(origin, key, body)
             return http.post(d.port, "/api/broadcast", body or "x",
-                {Origin = origin, Authorization = key and "Bearer " .. key})
+                {Origin = origin, Authorization = key and "Bearer " .. key, ["Content-Type"] = "text/plain"})
         end
         for _, case in ipairs {{"key", "x", 200}, {"wrong", "x", 401}, {"key", ("x"):rep(1001), 413}, {"key", "\xff", 400}} do
             local answer = post("https://admin.example", case[1], case[2])

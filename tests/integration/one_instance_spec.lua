@@ -185,7 +185,8 @@ describe("one instance with --dev", function()
         } do check.error(http.post(d.port, path, "x"), 400, code) end
         assert.are.equal(200, http.post(d.port, "/api/users/" .. ("u"):rep(128) .. "/messages", "x").status)
         assert.are.equal(200, http.post(d.port, "/api/topics/a%2Fb/messages", "x").status)
-        check.error(http.post(d.port, "/api/users/42/messages", "\xc3\x28"), 400, "invalid_utf8", "octet-stream")
+        check.error(http.post(d.port, "/api/users/42/messages", "\xc3\x28", {["Content-Type"] = "text/plain"}), 400,
+            "invalid_utf8", "octet-stream")
         check.error(http.get(d.port, "/nothing"), 404, "not_found")
         check.error(http.get(d.port, "/api/users/a/b"), 404, "not_found")
         local answer = http.get(d.port, "/api/broadcast")

@@ -7,7 +7,8 @@
  * literal become the id, so 19 digits survive.
  *
  * The items are published at once and answered together, in their order; an error of one item does
- * not affect the others. Each item in progress has a handle of its own; the batch lives until the
+ * not affect the others, also when it is not JSON, as long as it is clear where the item ends. Each
+ * item in progress has a handle of its own; the batch lives until the
  * last one is done, also when its client has disconnected. */
 #include "api/batch.h"
 
@@ -134,6 +135,8 @@ static int parse_target(struct bh_publish *p, bool *targeted, enum bh_topic_kind
 static int add_text(struct bh_json_value value, struct bh_bytes *out, struct item_error *c) {
     int64_t ignored;
     if (value.type == BH_JSON_STRING) {
+        if (!bh_json_is_exact(value))
+            return reject(c, "invalid_request", "half of a surrogate pair in an id or option");
         bh_json_string(value, out);
         return 0;
     }
@@ -247,8 +250,6 @@ static void publish_item(struct item *item, struct bh_json_value object) {
     bh_node_publish(s->worker, &p, on_published, s->batches, item->handle);
 }
 
-/* --- the request --- */
-
 static struct batch *batch_new(struct bh_http_conn *c, size_t count) {
     struct batch *b = bh_calloc(1, sizeof *b + count * sizeof(struct item));
     b->server = c->server;
@@ -261,6 +262,46 @@ static struct batch *batch_new(struct bh_http_conn *c, size_t count) {
     return b;
 }
 
+/* --- bodies that are not JSON --- */
+
+/* Replaces what only one value can have wrong: the content of strings, numbers and words. What is
+ * left is the structure. */
+static void mask_values(struct bh_bytes text) {
+    bool in_string = false;
+    for (char *p = text.p, *end = p + text.len; p < end; p++) {
+        if (*p == '"')
+            in_string = !in_string;
+        else if (in_string && *p == '\\' && end - p > 1)
+            *p++ = 'x', *p = 'x';
+        else if (in_string)
+            *p = 'x';
+        else if (!strchr("{}[]:, \t\r\n", *p))
+            *p = '1';
+    }
+}
+
+/* The structure of a body that is not JSON; false if that has a fault, too. */
+static bool copy_structure(struct bh_slice body, struct bh_bytes *out) {
+    bh_bytes_add(out, body);
+    mask_values(*out);
+    return bh_json_check(bh_bytes_slice(out), NULL) == 0;
+}
+
+static void check_and_publish(struct item *item, struct bh_slice text, size_t offset) {
+    struct bh_json_error error;
+    if (bh_json_check(text, &error) == 0) {
+        publish_item(item, bh_json_root(text));
+        return;
+    }
+    struct bh_bytes why = {0};
+    bh_bytes_addf(&why, "at byte %zu: %s", offset + error.offset, error.why);
+    item_failed(item, "invalid_json", bh_bytes_slice(&why));
+    bh_bytes_free(&why);
+    item_done(item->batch);
+}
+
+/* --- the request --- */
+
 static size_t count_elements(struct bh_json_value array) {
     struct bh_json_value value;
     size_t cursor = 0, n = 0;
@@ -269,28 +310,38 @@ static size_t count_elements(struct bh_json_value array) {
     return n;
 }
 
-void bh_api_batch(struct bh_http_conn *c) {
-    struct bh_slice body = bh_http_conn_request(c)->body;
-    struct bh_json_error error;
-    if (bh_http_conn_request(c)->query.n) {
-        bh_http_conn_fail(c, 400, "unknown_option",
-                          "a batch has no query options; set them in its items");
-        return;
-    }
-    if (bh_json_check(body, &error) != 0) {
-        bh_http_conn_fail(c, 400, "invalid_json", "at byte %zu: %s", error.offset, error.why);
-        return;
-    }
-    struct bh_json_value array = bh_json_root(body), element;
-    size_t count = array.type == BH_JSON_ARRAY ? count_elements(array) : 0;
+/* structure: the body itself, or its structure if it is not JSON. */
+static void publish_all(struct bh_http_conn *c, struct bh_slice body, struct bh_slice structure) {
+    struct bh_json_value array = bh_json_root(structure), element;
+    size_t count = array.type == BH_JSON_ARRAY ? count_elements(array) : 0, cursor = 0;
     if (array.type != BH_JSON_ARRAY || count > ITEMS_MAX) {
         bh_http_conn_fail(c, 400, "invalid_request",
                           "the body must be an array of at most %d objects", ITEMS_MAX);
         return;
     }
     struct batch *b = batch_new(c, count);
-    size_t cursor = 0;
-    for (size_t i = 0; bh_json_next(array, &cursor, NULL, &element); i++)
-        publish_item(&b->items[i], element);
+    for (size_t i = 0; bh_json_next(array, &cursor, NULL, &element); i++) {
+        size_t offset = (size_t)(element.raw.p - structure.p);
+        if (structure.p == body.p)
+            publish_item(&b->items[i], element);
+        else
+            check_and_publish(&b->items[i], bh_slice(body.p + offset, element.raw.n), offset);
+    }
     item_done(b);
+}
+
+void bh_api_batch(struct bh_http_conn *c) {
+    struct bh_slice body = bh_http_conn_request(c)->body;
+    struct bh_bytes structure = {0};
+    struct bh_json_error error;
+    if (bh_http_conn_request(c)->query.n)
+        bh_http_conn_fail(c, 400, "unknown_option",
+                          "a batch has no query options; set them in its items");
+    else if (bh_json_check(body, &error) == 0)
+        publish_all(c, body, body);
+    else if (copy_structure(body, &structure))
+        publish_all(c, body, bh_bytes_slice(&structure));
+    else
+        bh_http_conn_fail(c, 400, "invalid_json", "at byte %zu: %s", error.offset, error.why);
+    bh_bytes_free(&structure);
 }

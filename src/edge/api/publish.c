@@ -1,8 +1,8 @@
 /* publish.c - publishing one message: POST
  * /api/{users/{user},tenants/{tenant},topics/{topic}}/messages and POST /api/broadcast.
  *
- * The body is the payload, byte for byte; with Content-Type application/octet-stream it is a binary
- * message, else text, which must be UTF-8. Options are in the query: strategy, ttl (seconds), id
+ * The body is the payload, byte for byte. The Content-Type says whether it is text or binary; where
+ * it says neither, valid UTF-8 is text. Options are in the query: strategy, ttl (seconds), id
  * (an idempotency key), except (a connection id) and filter (name:value, once for each tag that a
  * receiver must have). An unknown option is an error, because a misspelt option that is ignored
  * does harm unnoticed. */
@@ -162,11 +162,31 @@ static void on_published(void *ud, bh_handle handle, const struct bh_publish_res
 
 /* --- publishing --- */
 
-static bool is_binary(const struct bh_http_request *r) {
+/* The media type, without its parameters. */
+static struct bh_slice content_type(const struct bh_http_request *r) {
     struct bh_slice rest = bh_http_header(r->headers, r->header_count, BH_SLICE("Content-Type"));
     struct bh_slice type;
-    return bh_slice_split(&rest, ';', &type) &&
-           bh_slice_caseeq(bh_slice_trim(type), BH_SLICE("application/octet-stream"));
+    return bh_slice_split(&rest, ';', &type) ? bh_slice_trim(type) : bh_slice(NULL, 0);
+}
+
+static bool is_text(struct bh_slice type) {
+    const struct bh_slice text = BH_SLICE("text/"), json = BH_SLICE("+json");
+    if (type.n >= text.n && bh_slice_caseeq(bh_slice(type.p, text.n), text))
+        return true;
+    return bh_slice_caseeq(type, BH_SLICE("application/json")) ||
+           (type.n > json.n && bh_slice_caseeq(bh_slice(type.p + type.n - json.n, json.n), json));
+}
+
+/* 0, or BH_EUTF8 when the type promises text. */
+static int choose_opcode(const struct bh_http_request *r, struct bh_publish *p) {
+    struct bh_slice type = content_type(r);
+    p->opcode = BH_BINARY;
+    if (bh_slice_caseeq(type, BH_SLICE("application/octet-stream")))
+        return 0;
+    if (!bh_utf8_valid(r->body))
+        return is_text(type) ? BH_EUTF8 : 0;
+    p->opcode = BH_TEXT;
+    return 0;
 }
 
 static void publish(struct bh_http_conn *c, enum bh_topic_kind kind, const char *bad_id) {
@@ -181,12 +201,10 @@ static void publish(struct bh_http_conn *c, enum bh_topic_kind kind, const char 
         bh_publish_release(&p);
         return;
     }
-    p.opcode = is_binary(r) ? BH_BINARY : BH_TEXT;
-    if (p.opcode == BH_TEXT && !bh_utf8_valid(r->body)) {
-        bh_http_conn_fail(
-            c, 400, "invalid_utf8",
-            "a text message must be valid UTF-8; for a binary message send Content-Type: "
-            "application/octet-stream");
+    if (choose_opcode(r, &p) != 0) {
+        bh_http_conn_fail(c, 400, "invalid_utf8",
+                          "text and JSON must be valid UTF-8; for a binary message send "
+                          "Content-Type: application/octet-stream");
         bh_publish_release(&p);
         return;
     }

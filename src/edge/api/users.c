@@ -162,8 +162,9 @@ static void on_users(void *ud, bh_handle handle, int error, const struct bh_pres
 static int add_user(struct bh_json_value value, struct bh_bytes *out, const char **why) {
     size_t before = out->len;
     int64_t ignored;
-    *why = "a user must be a string or an integer of at most 2^63-1";
-    if (value.type == BH_JSON_STRING)
+    *why = value.type == BH_JSON_STRING ? "half of a surrogate pair"
+                                        : "a user must be a string or an integer of at most 2^63-1";
+    if (value.type == BH_JSON_STRING && bh_json_is_exact(value))
         bh_json_string(value, out);
     else if (value.type == BH_JSON_NUMBER && bh_json_int64(value, &ignored) == 0)
         bh_bytes_add(out, value.raw);

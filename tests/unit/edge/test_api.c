@@ -78,15 +78,53 @@ static void test_payloads_byte_for_byte(void **state) {
     struct bh_slice text = BH_SLICE("{\"n\": 9007199254740993,\r\n \"u\":\"\xc3\xa4\" } \0 end");
     assert_int_equal(request(&w.api, "POST", "/api/users/42/messages", KEY, text, &w.answer), 200);
     expect_frame(&w.ws, 1, text);
-    assert_int_equal(
-        request(&w.api, "POST", "/api/users/42/messages", KEY, BH_SLICE("a\xff"), &w.answer), 400);
-    assert_has(w.answer.p, "\"invalid_utf8\"");
-    assert_has(w.answer.p, "application/octet-stream");
     bh_bytes_addc(&all, 'x');
     assert_int_equal(
         request(&w.api, "POST", "/api/users/42/messages", binary, bh_bytes_slice(&all), &w.answer),
         413);
     bh_bytes_free(&all);
+    end(&w);
+}
+
+static void test_text_or_binary(void **state) {
+    enum { TEXT = 1, BINARY = 2, REFUSED = 0 };
+    static const struct {
+        const char *type;
+        int valid, invalid; /* what becomes of valid UTF-8, and of other bytes */
+    } cases[] = {
+        {"", TEXT, BINARY},
+        {"Content-Type: \r\n", TEXT, BINARY},
+        {"Content-Type: application/x-www-form-urlencoded\r\n", TEXT, BINARY},
+        {"Content-Type: application/x-protobuf\r\n", TEXT, BINARY},
+        {"Content-Type: application/jsonl\r\n", TEXT, BINARY},
+        {"Content-Type: textile\r\n", TEXT, BINARY},
+        {"Content-Type: json\r\n", TEXT, BINARY},
+        {"Content-Type: +json\r\n", TEXT, BINARY},
+        {"Content-Type: text/plain\r\n", TEXT, REFUSED},
+        {"Content-Type: Text/HTML; charset=utf-8\r\n", TEXT, REFUSED},
+        {"Content-Type: application/json\r\n", TEXT, REFUSED},
+        {"Content-Type: Application/JSON ;charset=utf-8\r\n", TEXT, REFUSED},
+        {"Content-Type: application/cloudevents+json\r\n", TEXT, REFUSED},
+        {"Content-Type: application/octet-stream\r\n", BINARY, BINARY},
+        {"Content-Type: APPLICATION/octet-stream;x=y\r\n", BINARY, BINARY},
+    };
+    struct world w;
+    struct bh_bytes headers = {0};
+    begin(&w);
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+        int expected = i % 2 ? cases[i / 2].invalid : cases[i / 2].valid;
+        struct bh_slice body = i % 2 ? BH_SLICE("a\xff") : BH_SLICE("a\xc3\xa4");
+        bh_bytes_clear(&headers);
+        bh_bytes_addf(&headers, KEY "%s%c", cases[i / 2].type, '\0');
+        int status = request(&w.api, "POST", "/api/users/42/messages", headers.p, body, &w.answer);
+        assert_int_equal(status, expected == REFUSED ? 400 : 200);
+        if (expected != REFUSED)
+            expect_frame(&w.ws, (unsigned)expected, body);
+        else
+            assert_has(w.answer.p, "\"invalid_utf8\"");
+    }
+    assert_has(w.answer.p, "delivered");
+    bh_bytes_free(&headers);
     end(&w);
 }
 
@@ -150,7 +188,7 @@ static void test_options(void **state) {
     assert_has(w.answer.p, "\"id\":\"order:1\"");
     expect_frame(&w.ws, 1, BH_SLICE("once"));
     assert_int_equal(post(&w, "/api/users/42/messages?id=order:1&strategy=local", "once"), 200);
-    assert_has(w.answer.p, "\"duplicate\":true");
+    assert_has(w.answer.p, "\"status\":\"delivered\",\"duplicate\":true}");
     expect_nothing(&w.ws);
     end(&w);
 }
@@ -198,7 +236,10 @@ static void test_filters(void **state) {
         else
             expect_nothing(&w.ws);
     }
-    assert_int_equal(post(&w, "/api/users/42/messages?filter=os:ios", "a\xff"), 400);
+    const char *text = KEY "Content-Type: text/plain\r\n";
+    assert_int_equal(request(&w.api, "POST", "/api/users/42/messages?filter=os:ios", text,
+                             BH_SLICE("a\xff"), &w.answer),
+                     400);
     end(&w);
 }
 
@@ -368,6 +409,70 @@ static void test_filters_in_a_batch(void **state) {
     end(&w);
 }
 
+/* What is only passed on is not judged, and one item that is not JSON does not refuse the others.
+ */
+static void test_any_json_in_a_batch(void **state) {
+    static const char *const good[] = {
+        "18446744073709551615", "-1e400", "\"a\\ud83d\"", "\"\\u0000\"", "{\"\\udc00\":[1E+99999]}",
+    };
+    static const char *const bad[] = {
+        "\"\xff\"", "\"a\nb\"", "\"\\x\"", "NaN", "-Infinity", "01", "tru", "'x'", "1.",
+    };
+    struct world w;
+    struct bh_bytes body = {0}, deep = {0};
+    begin(&w);
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        bh_bytes_addf(&body, "%c{\"user\":42,\"data\":%s}", i ? ',' : '[', good[i]);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        bh_bytes_addf(&body, ",\n{\"user\":42,\"data\":%s}", bad[i]);
+    for (int i = 0; i < 10000; i++)
+        bh_bytes_adds(&deep, "[");
+    for (int i = 0; i < 10000; i++)
+        bh_bytes_adds(&deep, "]");
+    bh_bytes_addf(&body, ",{\"user\":\"4\\u0032\",\"data\":%.*s}", (int)deep.len, deep.p);
+    bh_bytes_addf(&body, ",{\"user\":\"4\\ud83d\",\"data\":0},{\"all\":true,\"data\":\"last\"}]%c",
+                  '\0');
+    assert_int_equal(post(&w, "/api/publish", body.p), 200);
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        expect_frame(&w.ws, 1, bh_slice_cstr(good[i]));
+    expect_frame(&w.ws, 1, bh_bytes_slice(&deep));
+    expect_frame(&w.ws, 1, BH_SLICE("\"last\""));
+    assert_int_equal(times(w.answer.p, "\"delivered\""), sizeof good / sizeof *good + 2);
+    assert_int_equal(times(w.answer.p, "\"invalid_json\""), sizeof bad / sizeof *bad);
+    assert_int_equal(times(w.answer.p, "surrogate"), 1);
+    bh_bytes_free(&body);
+    bh_bytes_free(&deep);
+    end(&w);
+}
+
+/* Where it is not clear which item a fault belongs to, nothing is published. */
+static void test_batches_without_structure(void **state) {
+    static const char *const bodies[] = {
+        "[{\"all\":true,\"data\":\"a\"b\"},{\"all\":true,\"data\":1}]",
+        "[{\"all\":true,\"data\":\"a},{\"all\":true,\"data\":1}]",
+        "[{\"all\":true,\"data\":\"a},{\"all\":true,\"data\":\"b}]",
+        "[{\"all\":true,\"data\":[1},{\"all\":true,\"data\":1}]",
+        "[{\"all\":true,\"data\":1} {\"all\":true,\"data\":1}]",
+        "[{\"all\":true,\"data\":1},{\"all\":true,\"data\":1},]",
+        "[{\"all\":true,\"data\":1 2},{\"all\":true,\"data\":1}]",
+        "[{\"all\":true,\"data\":1},{\"all\":true,\"data\":1}",
+        "[{\"all\":true,\"data\":NaN}]]",
+        "[{all:true,\"data\":1},{\"all\":true,\"data\":1}]",
+    };
+    struct world w;
+    begin(&w);
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        assert_int_equal(post(&w, "/api/publish", bodies[i]), 400);
+        assert_has(w.answer.p, "\"invalid_json\"");
+    }
+    expect_nothing(&w.ws);
+    assert_int_equal(
+        post(&w, "/api/publish", "[{\"all\":true,\"data\":1},{\"all\":true,\"data\":NaN}]"), 200);
+    assert_has(w.answer.p, "at byte 42: a value is expected here");
+    expect_frame(&w.ws, 1, BH_SLICE("1"));
+    end(&w);
+}
+
 static void test_broken_batches(void **state) {
     struct world w;
     struct bh_bytes many = {0};
@@ -472,6 +577,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_target),
         cmocka_unit_test(test_payloads_byte_for_byte),
+        cmocka_unit_test(test_text_or_binary),
         cmocka_unit_test(test_bad_requests),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_filters),
@@ -481,6 +587,8 @@ int main(void) {
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_hook_decides),
         cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_any_json_in_a_batch),
+        cmocka_unit_test(test_batches_without_structure),
         cmocka_unit_test(test_broken_batches),
         cmocka_unit_test(test_batch_outlives_its_client),
         cmocka_unit_test(test_user),
