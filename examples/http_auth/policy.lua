@@ -53,7 +53,7 @@ local function ask(token)
     local status = response.status
     if status == 401 or status == 403 or status == 404 then return {} end
     if status ~= 200 then return nil, "the service returned status " .. status end
-    local answer = bh.json.decode(response.body)
+    local answer = bh.json.decode(response.body, { big_integers = "string" })
     local user = type(answer) == "table" and answer.user
     if type(user) ~= "string" and math.type(user) ~= "integer" then return nil, "the answer of the service has no user" end
     return answer

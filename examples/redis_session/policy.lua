@@ -62,7 +62,7 @@ local function log_out(req)
     if logout_key == "" or not bh.crypto.equal(given, logout_key) then
         return 401, nil, { error = { code = "unauthorized", message = "the log-out key is missing or wrong" } }
     end
-    local body = req:json()
+    local body = req:json { big_integers = "string" }
     local sid = type(body) == "table" and body.session
     if not valid(sid) then return 400, nil, { error = { code = "bad_request", message = "`session` is not valid" } } end
     local session, why = load(sid)

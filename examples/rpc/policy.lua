@@ -37,6 +37,7 @@ local at_once = bh.config "app.rpc.at_once" or 4
 local timeout = bh.config "app.rpc.timeout" or 5
 
 local peek, encode = bh.json.peek, bh.json.encode
+local RAW = { raw = true } -- the bytes of a value, which are passed on as they are
 
 local function problem(id, code, message)
     return ('{"id":%s,"error":%s}'):format(id, encode { code = code, message = message })
@@ -73,8 +74,8 @@ local function call(conn, id, path, params)
     local status = response and response.status or 0
     if status >= 400 and status < 500 then return problem(id, "rejected", "the backend returned status " .. status) end
     -- The body becomes part of the answer, so it must be one valid JSON value.
-    if status == 200 and bh.json.decode(response.body) ~= nil then
-        return ('{"id":%s,"result":%s}'):format(id, response.body)
+    if status == 200 and peek(response.body, "", RAW) then
+        return '{"id":' .. id .. ',"result":' .. response.body .. "}"
     end
     bh.log.warn("the backend failed", { path = path, why = why or status })
     return problem(id, "unavailable", "the backend did not return a valid answer")
@@ -100,23 +101,22 @@ return {
     end,
 
     on_message = function(conn, data)
-        local id = peek(data, "id")
-        if math.type(id) ~= "integer" and type(id) ~= "string" then
+        local id, id_type = peek(data, "id", RAW)
+        if id_type ~= "string" and not (id_type == "number" and id:find "^%-?%d+$") then
             return problem("null", "bad_request", 'send {"id":1,"method":"...","params":{...}}')
         end
-        id = encode(id)
         local name = peek(data, "method")
         local path = type(name) == "string" and methods[name]
         if not path then return problem(id, "no_method", "unknown method") end
-        local params = peek(data, "params") or "{}"
-        if type(params) ~= "string" or not params:find "^[{%[]" or not bh.json.decode(params) then
+        local params, params_type = peek(data, "params", RAW)
+        if params and params_type ~= "object" and params_type ~= "array" then
             return problem(id, "bad_params", "`params` must be an object or a list")
         end
         if not conn:allow("rpc", 20, 40) then return problem(id, "too_fast", "at most 20 calls a second") end
         if (running[conn.id] or 0) >= at_once then return problem(id, "busy", "too many concurrent calls") end
         local started = bh.spawn(function()
             local slot <close> = acquire_slot(conn) -- luacheck: ignore slot
-            conn:send(call(conn, id, path, params))
+            conn:send(call(conn, id, path, params or "{}"))
         end)
         return started and true or problem(id, "busy", "the server is overloaded")
     end,

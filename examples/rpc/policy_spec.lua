@@ -32,6 +32,20 @@ describe("calls", function()
             { header(calls[1], "x-user"), header(calls[1], "x-tenant"), header(calls[1], "authorization") })
     end)
 
+    it("pass on any JSON, exactly", function()
+        for _, value in ipairs {
+            "18446744073709551615", "1e400", "1.50", '"half \\ud83d"', '"\\u0000"', '{"\\udc00":1}',
+            ("["):rep(500) .. ("]"):rep(500),
+        } do
+            client:recv(('{"x":%s,"id":18446744073709551615,"method":"echo","params":[%s]}'):format(value, value))
+            assert.equal("[" .. value .. "]", calls[#calls].body)
+            assert.equal(('{"id":18446744073709551615,"result":[%s]}'):format(value), client.sent[#client.sent])
+            client:recv('{"id":"\\ud83d","method":"echo"}')
+            assert.equal('{"id":"\\ud83d","result":{}}', client.sent[#client.sent])
+            t.advance(1)
+        end
+    end)
+
     it("accept a list or no parameters, and any string as id", function()
         client:recv '{"method":"echo","id":"a\\"b","params":[1,2]}':recv '{"id":2,"method":"echo"}'
         assert.same({ '{"id":"a\\"b","result":[1,2]}', '{"id":2,"result":{}}' }, client.sent)

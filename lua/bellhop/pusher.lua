@@ -43,6 +43,7 @@ local json = bh.json
 
 local pusher = {}
 
+local EXACT = { big_integers = "string" }
 local HEARTBEAT = 2
 local PROTOCOL_MIN, PROTOCOL_MAX = 5, 7
 local REFUSALS = {
@@ -153,15 +154,12 @@ end
 
 -- The member in channel_data, or nil and why it is invalid.
 local function read_member(text)
-    local given = json.decode(text)
-    if type(given) ~= "table" then return nil, "channel_data is not a JSON object" end
-    local user = given.user_id
-    if math.type(user) == "integer" then user = tostring(user) end
-    if type(user) ~= "string" or user == "" or #user > wire.USER_ID_MAX or user:find "%c" then
+    if select(2, wire.raw(text, "")) ~= "object" then return nil, "channel_data is not a JSON object" end
+    local user = wire.id(text, "user_id")
+    if not user or user == "" or #user > wire.USER_ID_MAX or user:find "%c" then
         return nil, "channel_data has no valid user_id"
     end
-    local info = json.encode(given.user_info or json.null)
-    if not info then return nil, "user_info cannot be encoded" end
+    local info = wire.raw(text, "user_info") or "null"
     if #info > wire.USER_INFO_MAX then return nil, "user_info is too large" end
     return { user = user, info = info }
 end
@@ -274,9 +272,8 @@ handlers["pusher:signin"] = function(conn, state, app, data)
         or not wire.is_signed(app, data.auth, wire.socket_id(conn.id) .. "::user::" .. text) then
         return close_with(conn, 4009, "Invalid signature")
     end
-    local user = json.decode(text)
-    local id = type(user) == "table" and user.id
-    if type(id) ~= "string" or id == "" then return close_with(conn, 4009, "user_data has no id") end
+    local id = wire.id(text, "id")
+    if not id or id == "" then return close_with(conn, 4009, "user_data has no id") end
     state.user = id
     on_authorized(conn, app)
     conn:send(wire.frame("pusher:signin_success", nil, json.encode { user_data = text }))
@@ -303,9 +300,8 @@ local function client_event_fault(conn, state, app, event, channel, data)
     end
 end
 
-local function client_event(conn, state, app, frame)
-    local event, channel = frame.event, frame.channel
-    local data = frame.data ~= nil and json.encode(frame.data) or nil
+local function client_event(conn, state, app, event, text)
+    local channel, data = json.peek(text, "channel"), wire.raw(text, "data")
     local fault, code = client_event_fault(conn, state, app, event, channel, data)
     if fault then return send_error(conn, fault, code) end
     local member = state.channels[channel]
@@ -318,6 +314,13 @@ end
 
 -- --- hooks ---
 
+-- The data of a frame from a client: an object, or the text of one; {} for anything else.
+local function read_data(text)
+    local data = json.peek(text, "data")
+    local fields = type(data) == "string" and json.decode(data, EXACT)
+    return type(fields) == "table" and fields or {}
+end
+
 local function on_message(conn, text, opcode)
     local state = conn.vars.pusher
     if not state then return conn.tags.pusher_refused and true or nil end
@@ -326,18 +329,17 @@ local function on_message(conn, text, opcode)
         close_with(conn, 4001, REFUSALS.unknown_app[2])
         return true
     end
-    local frame = opcode == "text" and json.decode(text)
-    if type(frame) ~= "table" or type(frame.event) ~= "string" then
+    local event = opcode == "text" and json.peek(text, "event")
+    if type(event) ~= "string" then
         send_error(conn, "A message must be a JSON object with the field event")
         return true
     end
-    if frame.event:find "^client%-" then return client_event(conn, state, app, frame) or true end
-    local handler = handlers[frame.event]
-    local data = type(frame.data) == "string" and json.decode(frame.data) or frame.data
+    if event:find "^client%-" then return client_event(conn, state, app, event, text) or true end
+    local handler = handlers[event]
     if not handler then
         send_error(conn, "Unknown event: clients may send pusher: and client- events")
     else
-        handler(conn, state, app, type(data) == "table" and data or {})
+        handler(conn, state, app, read_data(text))
     end
     return true
 end

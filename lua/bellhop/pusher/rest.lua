@@ -88,9 +88,10 @@ local function check_event(name, data, socket_id)
     return check(wire.connection_id(socket_id), 400, "Invalid socket_id: %s", tostring(socket_id))
 end
 
+-- data is a JSON string.
 local function publish(app, names, event, data, except)
     for _, name in ipairs(names) do
-        local frame = wire.frame(event, name, data)
+        local frame = wire.quoted_frame(event, name, data)
         if wire.is_cache(name) then must(channels.put_cache(app.id, name, frame, app.cache_ttl)) end
         local ok, why = bh.publish_wait { topic = wire.topic(app.id, name), data = frame, except = except }
         if not ok then refuse(TEMPORARY[why] and 503 or 403, "Not published: %s", tostring(why)) end
@@ -102,7 +103,8 @@ function rest.trigger(app, names, event, data, except)
     local ok, why = pcall(function()
         if type(names) == "string" then names = { names } end
         check_channels(names)
-        publish(app, names, event, data, check_event(event, data, except))
+        local excluded = check_event(event, data, except)
+        publish(app, names, event, json.encode(data), excluded)
     end)
     if ok then return true end
     if type(why) == "table" then return nil, why[2] end
@@ -143,7 +145,7 @@ end
 local endpoints = {}
 
 local function body_of(req)
-    local body, why = req:json()
+    local body, why = req:json { big_integers = "string" }
     check(type(body) == "table", 400, "The body is not a JSON object: %s", why or "it is another value")
     return body
 end
@@ -153,7 +155,7 @@ endpoints["POST /apps/:id/events"] = function(app, req)
     local names = check_channels(event.channels or { event.channel })
     local except = check_event(event.name, event.data, event.socket_id)
     local wants = read_info(event.info)
-    publish(app, names, event.name, event.data, except)
+    publish(app, names, event.name, wire.raw(req.body, "data"), except)
     if not next(wants) then return json.object {} end
     return { channels = describe(app, names, wants) }
 end
@@ -170,7 +172,8 @@ endpoints["POST /apps/:id/batch_events"] = function(app, req)
         }
     end
     for i, one in ipairs(checked) do
-        publish(app, one.names, batch[i].name, batch[i].data, one.except)
+        local data = wire.raw(req.body, ("batch.%d.data"):format(i - 1))
+        publish(app, one.names, batch[i].name, data, one.except)
         answers[i] = describe(app, one.names, one.wants)[one.names[1]]
         has_info = has_info or next(one.wants) ~= nil
     end

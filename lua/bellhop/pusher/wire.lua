@@ -15,6 +15,7 @@ local wire = {
     USER_INFO_MAX = 1024,
 }
 
+local RAW = { raw = true }
 local TOPIC_MAX = 128
 local SERVER_TO_USER = "#server-to-user-"
 
@@ -82,6 +83,18 @@ function wire.is_signed(app, auth, text)
     return key == app.key and crypto.equal(signature, wire.sign(app, text))
 end
 
+-- --- values of JSON texts ---
+
+-- The value as it stands in the text, and its type. What is only passed on is read with this: it stays as it is.
+function wire.raw(text, path) return json.peek(text, path, RAW) end
+
+-- An id: a string, or the digits of an integer of any size; nil for anything else.
+function wire.id(text, path)
+    local raw, what = wire.raw(text, path)
+    if what == "string" then return json.peek(text, path) end
+    return what == "number" and raw:match "^%-?%d+$" or nil
+end
+
 -- --- frames ---
 
 local function quote(text)
@@ -90,10 +103,13 @@ local function quote(text)
 end
 
 -- data is JSON text, and a string in the frame, as in Pusher's own frames.
-function wire.frame(event, channel, data)
+function wire.frame(event, channel, data) return wire.quoted_frame(event, channel, data and quote(data)) end
+
+-- The same, with data that is a JSON string already.
+function wire.quoted_frame(event, channel, data)
     local parts = { '{"event":', quote(event) }
     if channel then parts[#parts + 1] = ',"channel":' .. quote(channel) end
-    if data then parts[#parts + 1] = ',"data":' .. quote(data) end
+    if data then parts[#parts + 1] = ',"data":' .. data end
     parts[#parts + 1] = "}"
     return table.concat(parts)
 end
