@@ -138,6 +138,12 @@ end
 
 local function trigger(event) return post("/apps/3/events", event) end
 
+-- JSON that Lua cannot hold as it is.
+local DIFFICULT = {
+    "18446744073709551615", "1732956000000000000", "1e400", "-0.0", "1.50", '"half \\ud83d"', '"\\u0000\\/"', "[ 1, 2 ]",
+    '{"\\udc00": 1}', ("["):rep(500) .. ("]"):rep(500),
+}
+
 -- --- specs ---
 
 describe("signatures", function()
@@ -362,6 +368,33 @@ describe("subscriptions", function()
             client:join("presence-a", 7, { a = 1.5 }))
     end)
 
+    it("to presence channels keep what members say of themselves", function()
+        for i, value in ipairs(DIFFICULT) do
+            local client, channel = connect(), "presence-" .. i
+            client:subscribe(channel, ('{"x":%s,"user_id":"1","user_info":%s}'):format(value, value))
+            local data = ('{"presence":{"count":1,"ids":["1"],"hash":{"1":%s}}}'):format(value)
+            assert.same({ ('{"event":"pusher_internal:subscription_succeeded","channel":"%s","data":%s}'):format(channel,
+                test.encode(data)) }, client.ws.sent)
+        end
+    end)
+
+    it("to presence channels accept integers of any size as ids", function()
+        local client = connect()
+        for i, id in ipairs { "7", "-7", "1732956000000000000", "18446744073709551615" } do
+            client:subscribe("presence-" .. i, ('{"user_id":%s}'):format(id))
+            assert.same({ id }, client:frame().data.presence.ids)
+        end
+    end)
+
+    it("to the channel of a user do not judge what user_data has besides the id", function()
+        for _, value in ipairs(DIFFICULT) do
+            local client, data = connect(), ('{"x":%s,"id":"u1"}'):format(value)
+            client:say("pusher:signin", { auth = client:auth(":user::" .. data), user_data = data })
+            assert.same({ ('{"event":"pusher:signin_success","data":%s}'):format(
+                test.encode(test.encode { user_data = data })) }, client.ws.sent)
+        end
+    end)
+
     it("to the channel of a user require a sign-in", function()
         local client = connect()
         client:subscribe "#server-to-user-u1"
@@ -377,7 +410,7 @@ describe("subscriptions", function()
     end)
 
     it("end after an invalid sign-in", function()
-        for _, data in ipairs { '{"id":"u1"}', '{"id":1}', "{}", "x" } do
+        for _, data in ipairs { '{"id":"u1"}', '{"id":1.5}', '{"id":["u1"]}', "{}", "x" } do
             local client = connect()
             local right = data ~= '{"id":"u1"}'
             client:say("pusher:signin",
@@ -469,6 +502,26 @@ describe("client events", function()
         end
         alice:say("client-x", nil, "private-a")
         assert.same({ event = "client-x", channel = "private-a" }, bob:frame())
+    end)
+
+    it("carry their data as it is", function()
+        alice:join "private-a"
+        bob:join "private-a"
+        for _, value in ipairs(DIFFICULT) do
+            alice.ws:recv(('{"x":%s,"event":"client-x","data": %s ,"channel":"private-a"}'):format(value, value))
+            assert.same({ ('{"event":"client-x","channel":"private-a","data":%s}'):format(value) }, bob.ws.sent)
+            bob.ws:clear()
+            t.advance(1)
+        end
+        assert.same({}, alice.ws.sent)
+    end)
+
+    it("are invalid when any part of them is", function()
+        alice:join "private-a"
+        for _, value in ipairs { "01", "NaN", '"\\x"', "[1", '"a\nb"' } do
+            alice.ws:recv(('{"event":"client-x","channel":"private-a","data":%s}'):format(value))
+            assert.matches("must be a JSON object", (complaint(alice)))
+        end
     end)
 
     it("carry the user in presence channels", function()
@@ -869,6 +922,22 @@ describe("the HTTP API", function()
         assert.equal(2, #both:frames())
         trigger { name = "x", channel = "a", data = "no JSON" }
         assert.equal("no JSON", one:frame().data)
+    end)
+
+    it("passes data on as it is", function()
+        local one = connect()
+        one:join "a"
+        for _, data in ipairs { '"\\ud83d"', '"\\u0000 \\/"', '"{\\"n\\":1e400}"', '"ä"' } do
+            local answer = trigger(('{"name":"x","channel":"a","data":%s,"x":1e400}'):format(data))
+            assert.equal(200, answer.status, answer.body)
+            assert.same({ ('{"event":"x","channel":"a","data":%s}'):format(data) }, one.ws.sent)
+            one.ws:clear()
+            answer = post("/apps/3/batch_events",
+                ('{"batch":[{"name":"x","channel":"b","data":""},{"name":"x","channel":"a","data":%s}]}'):format(data))
+            assert.equal(200, answer.status, answer.body)
+            assert.same({ ('{"event":"x","channel":"a","data":%s}'):format(data) }, one.ws.sent)
+            one.ws:clear()
+        end
     end)
 
     it("excludes a socket", function()
