@@ -200,9 +200,6 @@ int bh_spec_env_api(lua_State *L) {
 
 /* Leaves two values: the result and nil, or nil and the reason. */
 static void on_published(void *ud, bh_handle handle, const struct bh_publish_result *r) {
-    static const char *const statuses[] = {[BH_PUBLISH_DELIVERED] = "delivered",
-                                           [BH_PUBLISH_PUBLISHED] = "published",
-                                           [BH_PUBLISH_OFFLINE] = "offline"};
     struct answer *a = ud;
     lua_State *L = a->L;
     a->done = true;
@@ -211,14 +208,7 @@ static void on_published(void *ud, bh_handle handle, const struct bh_publish_res
         lua_pushstring(L, r->why ? r->why : bh_strerror(r->error));
         return;
     }
-    lua_newtable(L);
-    lua_pushstring(L, r->duplicate ? "duplicate" : statuses[r->status]);
-    lua_setfield(L, -2, "status");
-    lua_pushinteger(L, r->local);
-    lua_setfield(L, -2, "local");
-    lua_pushinteger(L, r->instances);
-    lua_setfield(L, -2, "instances");
-    bh_spec_set_slice(L, "id", r->id);
+    bh_publish_push_result(L, r);
     lua_pushnil(L);
 }
 

@@ -60,11 +60,20 @@ describe("bellhop.test", function()
         assert.same({ n = 1 }, client:last())
         assert.equal("offline", t.publish({ user = "nobody", data = "x" }).status)
         assert.same({ nil, "not to evil" }, { t.publish { user = "evil", data = "x" } })
-        assert.equal("duplicate", (function()
-            t.publish { user = "42", data = "once", id = "same" }
-            return t.publish({ user = "42", data = "once", id = "same" }).status
-        end)())
         assert.has_error(function() t.publish { data = "x" } end)
+    end)
+
+    it("answers a repetition as the server does", function()
+        local t = test.load(policy("return { " .. ANYONE .. " }"))
+        local client = t.connect { query = "user=42" }
+        for user, status in pairs { ["42"] = "delivered", nobody = "offline" } do
+            local first = t.publish { user = user, data = "once", id = "same" }
+            assert.equal(status, first.status)
+            assert.is_nil(first.duplicate)
+            assert.same({ id = "same", status = status, duplicate = true },
+                t.publish { user = user, data = "once", id = "same" })
+        end
+        assert.same({ "once" }, client.sent)
     end)
 
     it("has a clock that moves only by advance", function()

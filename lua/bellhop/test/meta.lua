@@ -172,9 +172,10 @@ function t.redis(command, ...) end
 ---@field priority? integer 0 to 255, for `on_publish` only.
 
 ---@class bellhop.test.Result
----@field status "delivered"|"published"|"offline"|"duplicate"
----@field local integer The number of connections that received it.
----@field instances integer
+---@field status "delivered"|"published"|"offline" As in `bh.publish_wait`.
+---@field local? integer The number of connections that received it.
+---@field instances? integer
+---@field duplicate? true The id was known: nothing was delivered again, the status is that of the first publish, and the two counts are missing.
 ---@field id string
 
 ---Unknown keys and values of the wrong type raise an error.

@@ -412,7 +412,7 @@ static int publish(lua_State *L) {
 
 /* --- waiting for the result --- */
 
-static void push_result(lua_State *L, const struct bh_publish_result *result) {
+void bh_publish_push_result(lua_State *L, const struct bh_publish_result *result) {
     lua_createtable(L, 0, 4);
     bh_push_slice(L, result->id);
     lua_setfield(L, -2, "id");
@@ -440,7 +440,7 @@ static void on_result(void *ud, bh_handle wait, const struct bh_publish_result *
         return;
     }
     lua_checkstack(t->co, 4);
-    push_result(t->co, result);
+    bh_publish_push_result(t->co, result);
     bh_task_answer(t, 1);
 }
 
@@ -452,7 +452,7 @@ static int wait_for_conn(lua_State *L, struct bh_publish_request *r, char *why) 
                                        .status = sent ? BH_PUBLISH_DELIVERED : BH_PUBLISH_OFFLINE,
                                        .instances = sent,
                                        .local = sent};
-    push_result(L, &result);
+    bh_publish_push_result(L, &result);
     return 1;
 }
 

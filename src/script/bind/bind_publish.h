@@ -17,6 +17,8 @@ struct bh_publish_request {
 int bh_publish_read(lua_State *L, int index, struct bh_publish_request *out, char why[BH_WHY_MAX]);
 /* Sends it and sets r->p.id. 0, or the error when it was refused at once. */
 int bh_publish_send(struct bh_script *s, struct bh_publish_request *r, char why[BH_WHY_MAX]);
+/* The table that bh.publish_wait returns; the result has no error. */
+void bh_publish_push_result(lua_State *L, const struct bh_publish_result *result);
 
 /* Sets one field from the value on top (an integer id is replaced by its text). Results as for
  * bh_publish_read. */
