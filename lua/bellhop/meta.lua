@@ -619,10 +619,10 @@ function bh.tracker.count(tenant) end
 -- end
 -- ```
 --
--- An id of a user, tenant or topic is 1 to 128 bytes of valid UTF-8 without white space, control characters and bidi
--- controls: `42`, `auth0|5f7c`, `us-east-1:0a1b`, `a+b@x.org`. The id `broadcast` is no user. Ids are compared byte by byte
--- and never normalised. With [`ids.wide = false`](../configuration.md#ids) they have the characters `A-Z a-z 0-9 _ . @ -`
--- only, and `/` in topics.
+-- An id of a user, tenant or topic is 1 to 128 bytes of valid UTF-8 without white space, control characters, bidi
+-- controls and U+FFFD (which half a surrogate pair of JSON becomes): `42`, `auth0|5f7c`, `us-east-1:0a1b`, `a+b@x.org`.
+-- The id `broadcast` is no user. Ids are compared byte by byte and never normalised. With
+-- [`ids.wide = false`](../configuration.md#ids) they have the characters `A-Z a-z 0-9 _ . @ -` only, and `/` in topics.
 --
 -- Hooks, events and `bh.publish` have ids as they are. Only the names of channels in Redis [encode
 -- them](../scaling.md#ids-in-channels); `bh.channel` does that for scripts that publish with `bh.redis`.

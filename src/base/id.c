@@ -38,8 +38,9 @@ static const unsigned char classes[256] = {
     ['}'] = ENCODED,
 };
 
-#define UTF8_RULE "must be valid UTF-8 without white space, control characters and bidi controls"
-#define NOT_WIDE  "; ids.wide is false"
+#define UTF8_RULE                                                                                  \
+    "must be valid UTF-8 without white space, control characters, bidi controls and U+FFFD"
+#define NOT_WIDE "; ids.wide is false"
 
 static const struct {
     unsigned char alphabet, encoded;
@@ -69,12 +70,14 @@ static bool is(char c, unsigned char class) {
 
 /* --- checking --- */
 
-/* White space (Unicode 15), controls, and the bidi controls that reorder what follows them. */
+/* White space (Unicode 15), controls, the bidi controls that reorder what follows them, and U+FFFD:
+ * what decoders write for any text that they cannot read would make different ids equal. */
 static bool is_forbidden(uint32_t c) {
     static const struct {
         uint32_t first, last;
-    } ranges[] = {{0, 0x20},        {0x7f, 0xa0},     {0x1680, 0x1680}, {0x2000, 0x200a},
-                  {0x2028, 0x202f}, {0x205f, 0x205f}, {0x2066, 0x2069}, {0x3000, 0x3000}};
+    } ranges[] = {{0, 0x20},        {0x7f, 0xa0},     {0x1680, 0x1680},
+                  {0x2000, 0x200a}, {0x2028, 0x202f}, {0x205f, 0x205f},
+                  {0x2066, 0x2069}, {0x3000, 0x3000}, {0xfffd, 0xfffd}};
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (c >= ranges[i].first && c <= ranges[i].last)
             return true;

@@ -152,7 +152,8 @@ describe("a filter on one instance", function()
         check.next(android, "w")
         say(plain, 'wait {"user": 42, "data": "w", "filter": {"platform": "windows"}}', "offline 0 0 nil")
         say(plain, 'wait {"user": "a b", "data": "w"}',
-            "user: a user id must be valid UTF-8 without white space, control characters and bidi controls")
+            "user: a user id must be valid UTF-8 without white space, control characters, bidi controls " ..
+            "and U+FFFD")
         say(plain, 'wait {"user": 42, "data": "refused"}', "not today")
         say(plain, 'wait {"user": "none", "data": "w", "id": "w1"}', "offline 0 0 nil")
         say(plain, 'wait {"user": "none", "data": "w", "id": "w1"}', "offline nil nil true")

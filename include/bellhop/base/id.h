@@ -1,8 +1,8 @@
 /* id.h - checking ids, writing them in names of Redis, and generating unique ones. Thread: any.
  *
- * User, tenant and topic ids: 1..128 bytes of valid UTF-8 without white space, control characters
- * and bidi controls, compared by their bytes. `broadcast` is reserved and not a valid user id. The
- * other kinds have an alphabet.
+ * User, tenant and topic ids: 1..128 bytes of valid UTF-8 without white space, control characters,
+ * bidi controls and U+FFFD (half of a surrogate pair, decoded from JSON), compared by their
+ * bytes. `broadcast` is reserved and not a valid user id. The other kinds have an alphabet.
  *
  * Names of channels and keys separate their parts with ':'. So '%', ':', '{' and '}', and '/' of
  * users and tenants, are written there as '%' and two upper-case hexadecimal digits, and no id can

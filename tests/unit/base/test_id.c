@@ -65,12 +65,12 @@ static size_t put_utf8(uint32_t c, char out[4]) {
     return n;
 }
 
-/* The property White_Space of Unicode 15, controls, and the bidi controls. */
+/* The property White_Space of Unicode 15, controls, the bidi controls, and U+FFFD. */
 static bool is_forbidden(uint32_t c) {
     static const uint32_t list[] = {0x20,   0x7f,   0xa0,   0x1680, 0x2000, 0x2001, 0x2002, 0x2003,
                                     0x2004, 0x2005, 0x2006, 0x2007, 0x2008, 0x2009, 0x200a, 0x2028,
                                     0x2029, 0x202a, 0x202b, 0x202c, 0x202d, 0x202e, 0x202f, 0x205f,
-                                    0x2066, 0x2067, 0x2068, 0x2069, 0x3000};
+                                    0x2066, 0x2067, 0x2068, 0x2069, 0x3000, 0xfffd};
     for (size_t i = 0; i < COUNT(list); i++)
         if (list[i] == c)
             return true;
