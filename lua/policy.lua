@@ -3,7 +3,8 @@
 -- The token is sent as `Authorization: Bearer ...`, as ?token=..., or in a cookie (browsers cannot set headers on a
 -- WebSocket). Its claim `sub` is the user, `tenant` the tenant, `topics` a list of topics to join, and `exp` the expiry of
 -- the connection. The section auth.jwt of the configuration has the keys and the names of the claims.
--- In development mode a connection without a token takes them from the query: /ws?user=42&tenant=7&topic=news.
+-- In development mode a connection without a token takes them from the query: /ws?user=42&tenant=7&topic=news, with tags
+-- for filters (&tag=platform:ios), and what clients send is sent back to them.
 --
 -- It uses only the API that your own policies have, so you can copy and change it.
 local bh = require "bellhop"
@@ -126,6 +127,17 @@ local function identity_from(claims)
     return { user = user, tenant = tenant, topics = topics, expires = expiry(claims.exp) }
 end
 
+-- ?tag=name:value, as in the filters of the API; nil when one has no name.
+local function tags_from_query(req)
+    local tags = {}
+    for _, tag in ipairs(req:args("tag")) do
+        local name, value = tag:match("^([^:]+):(.*)$")
+        if not name then return nil end
+        tags[name] = value
+    end
+    return tags
+end
+
 -- Development mode only: the query names the user.
 local function identity_from_query(req)
     local user, tenant = req:arg("user"), req:arg("tenant")
@@ -139,6 +151,8 @@ local function identity_from_query(req)
     if bad_tenant then return refuse(400, "bad_request", "?tenant= is not a valid id") end
     if bad_topic then return refuse(400, "bad_request", "?topic= is not a valid topic") end
     given.anonymous = user == nil
+    given.tags = tags_from_query(req)
+    if not given.tags then return refuse(400, "bad_request", "?tag= must be name:value") end
     return given
 end
 
@@ -172,4 +186,6 @@ return {
         if not identity then return unauthorized(bad) end
         return identity
     end,
+
+    on_message = dev and function(_, data) return data end or nil,
 }

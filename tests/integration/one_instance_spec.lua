@@ -96,6 +96,21 @@ describe("one instance with --dev", function()
         check.next(client, "paid")
     end)
 
+    it("takes tags from the query", function()
+        local ios, web = connect "user=42&topic=news&tag=platform:ios&tag=beta:true", connect "user=42&topic=news&tag=platform:web"
+        d:publish("topics/news", "for the testers", "filter=platform:ios&filter=beta:true")
+        check.next(ios, "for the testers")
+        check.quiet(d, ios, web)
+    end)
+
+    it("sends back what clients send", function()
+        local client = connect "user=42"
+        client:text "hello"
+        check.next(client, "hello", "text")
+        client:binary "\xff\0"
+        check.next(client, "\xff\0", "binary")
+    end)
+
     it("accepts a ttl", function()
         local client = connect "user=42"
         d:publish("users/42", "in time", "ttl=60")
@@ -286,6 +301,31 @@ describe("the limits", function()
         sessions[1]:close()
         wait.till(function() return http.get(d.port, "/").status == 200 end)
         for i = 2, 3 do sessions[i]:close() end
+    end)
+end)
+
+describe("--dev with a policy that admits nobody itself", function()
+    local d
+
+    setup(function() d = daemon.start {policy = "return { on_message = function() return true end }"} end)
+    teardown(daemon.stop_all)
+    after_each(ws.drop_all)
+
+    it("takes the identity from the query, with tags", function()
+        local ios = ws.connect(d.port, "/ws?user=42&tenant=7&tag=platform:ios&tag=beta%3Atrue&tag=url:a:b&tag=none:")
+        local web = ws.connect(d.port, "/ws?user=42&tenant=7&tag=platform:web")
+        for _, filter in ipairs {"platform:ios", "beta:true", "url:a:b", "none:", "platform:ios&filter=beta:true"} do
+            d:publish("tenants/7", filter, "filter=" .. filter)
+            check.next(ios, filter)
+        end
+        d:publish("tenants/7", "web", "filter=platform:web")
+        check.next(web, "web")
+        check.quiet(d, ios, web)
+        for _, query in ipairs {"tag=platform", "tag=:ios", "tag=", "tag=a:b&tag=c", "tag=%", ("tag=a:b&"):rep(33)} do
+            local _, refusal = ws.try(d.port, "/ws?" .. query)
+            check.error(refusal, 400, "invalid_identity", "tag")
+        end
+        ws.connect(d.port, "/ws?" .. ("tag=a:b&"):rep(32))
     end)
 end)
 

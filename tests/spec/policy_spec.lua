@@ -68,6 +68,12 @@ describe("the policy with a secret", function()
         assert.matches("Authorization: Bearer", client.json.error.message, nil, true)
     end)
 
+    it("accepts no messages from clients", function()
+        local client = t.user { sub = "u1" }
+        client:recv "hello"
+        assert.equal(1008, client.closed)
+    end)
+
     it("ignores ids in the query", function()
         assert.equal(401, t.connect({ query = "user=u1" }).status)
     end)
@@ -317,6 +323,26 @@ describe("the policy in development", function()
             assert.equal(400, client.status)
             assert.equal("bad_request", client.json.error.code)
         end
+    end)
+
+    it("takes tags from the query", function()
+        local ios = t.connect { query = "user=42&tag=platform:ios&tag=beta%3Atrue&tag=url:a:b&tag=none:" }
+        local web = t.connect { query = "user=42&tag=platform:web" }
+        assert.same({ platform = "ios", beta = "true", url = "a:b", none = "" }, ios.tags)
+        assert.same({ platform = "web" }, web.tags)
+        for _, query in ipairs { "tag=platform", "tag=:ios", "tag=", "tag=a:b&tag=c" } do
+            local client = t.connect { query = query }
+            assert.equal(400, client.status)
+            assert.matches("name:value", client.json.error.message, nil, true)
+        end
+    end)
+
+    it("sends back what clients send", function()
+        local client = t.connect { query = "user=42" }
+        client:recv "hello"
+        client:recv ""
+        assert.same({ "hello", "" }, client.sent)
+        assert.is_nil(client.closed)
     end)
 
     it("checks a token that is sent", function()

@@ -22,6 +22,7 @@
 #include "ws/session.h"
 
 #define DEV_TOPICS_MAX 64
+#define DEV_TAGS_MAX   32
 #define ID_HEADER      "Bellhop-Connection"
 
 struct bh_upgrade {
@@ -214,6 +215,7 @@ static void on_handshake_result(void *ud, bh_handle handle,
 struct dev_identity {
     struct bh_identity parts;
     struct bh_slice topics[DEV_TOPICS_MAX];
+    struct bh_tag tags[DEV_TAGS_MAX];
     char *bytes; /* decoded values; at most as long as the query */
     size_t used;
 };
@@ -227,6 +229,20 @@ static int decode(struct dev_identity *d, struct bh_slice value, struct bh_slice
     return 0;
 }
 
+/* The first colon ends the name, as in a filter of the API. */
+static int add_tag(struct dev_identity *d, struct bh_slice text) {
+    struct bh_slice name, value;
+    if (d->parts.tag_count == DEV_TAGS_MAX)
+        return BH_ETOOBIG;
+    int error = decode(d, text, &value);
+    if (error)
+        return error;
+    if (!bh_slice_split(&value, ':', &name) || !name.n || !value.p)
+        return BH_EINVAL;
+    d->tags[d->parts.tag_count++] = (struct bh_tag){name, value};
+    return 0;
+}
+
 static int parse_argument(struct dev_identity *d, struct bh_slice name, struct bh_slice value) {
     if (bh_slice_eq(name, BH_SLICE("user")))
         return decode(d, value, &d->parts.user);
@@ -234,6 +250,8 @@ static int parse_argument(struct dev_identity *d, struct bh_slice name, struct b
         return decode(d, value, &d->parts.tenant);
     if (bh_slice_eq(name, BH_SLICE("device")))
         return decode(d, value, &d->parts.device);
+    if (bh_slice_eq(name, BH_SLICE("tag")))
+        return add_tag(d, value);
     if (!bh_slice_eq(name, BH_SLICE("topic")))
         return 0;
     if (d->parts.topic_count == DEV_TOPICS_MAX)
@@ -246,7 +264,8 @@ static int identity_from_query(struct bh_slice query, struct bh_identity **out, 
     struct bh_slice name, value;
     int error = 0;
     d.parts.topics = d.topics;
-    *why = "the query has an invalid escape or too many topics";
+    d.parts.tags = d.tags;
+    *why = "the query has an invalid escape, an invalid tag, or too many topics or tags";
     while (!error && bh_http_next_arg(&query, &name, &value))
         error = parse_argument(&d, name, value);
     if (!error)

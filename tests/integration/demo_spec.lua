@@ -1,0 +1,142 @@
+-- The demo page of --dev, in a headless Chromium. A second policy serves a page that has the demo in a frame, works it
+-- as a user would, and writes the outcome to the console.
+package.path = "tests/support/?.lua;" .. package.path
+local daemon = require "daemon"
+local process = require "process"
+local wait = require "wait"
+
+local PAGE = [==[
+<iframe id="frame" src="/" width="1280" height="900"></iframe>
+<script>
+const frame = document.getElementById("frame");
+const $ = (id) => frame.contentDocument.getElementById(id);
+
+// The first true value of `read`; it is called until there is one.
+async function until(what, read) {
+  for (const end = Date.now() + 20000; Date.now() < end; await new Promise((done) => setTimeout(done, 20))) {
+    const value = read();
+    if (value) return value;
+  }
+  throw new Error("timeout: " + what);
+}
+
+const lines = (device, style) => [...$(device + "-messages").querySelectorAll("li." + style)]
+  .map((line) => line.lastChild.textContent);
+const has = (device, style, text) => lines(device, style).some((line) => line.includes(text));
+const is_open = (device) => $(device + "-state")?.textContent === "open";
+const equal = (what, actual, expected) => {
+  if (JSON.stringify(actual) !== JSON.stringify(expected)) throw new Error(what + ": " + JSON.stringify(actual));
+};
+
+// Publishes to the topic; returns the server's answer.
+async function publish(filter, text) {
+  $("target-kind-topic").click();
+  $("filter").value = filter;
+  $("message-text").value = text;
+  $("publish").click();
+  await until("the answer to " + text, () => !$("publish").disabled);
+  return $("answer").textContent;
+}
+
+const specs = {
+  async "a message is sent back"() {
+    $("device-1-send-text").value = "hello, server";
+    $("device-1-send-button").click();
+    await until("the answer", () => has("device-1", "message", "hello, server"));
+    equal("state", $("device-1-state").textContent, "open");
+  },
+
+  async "a filter reaches the devices with its tags"() {
+    for (const [filter, expected] of [["platform:ios, beta:true", "3"], ["platform:web", "1"], ["", "13"]]) {
+      const text = "for <" + filter + ">";
+      const answer = await publish(filter, text);
+      equal(text + answer, answer.includes('"local": ' + expected.length), true);
+      for (const n of expected) await until(text + " at " + n, () => has("device-" + n, "message", text));
+      equal(text, ["1", "2", "3"].filter((n) => has("device-" + n, "message", text)).join(""), expected);
+    }
+    equal("curl", $("curl").textContent.includes("?"), false);
+  },
+
+  async "a new device has tags"() {
+    $("device-tags").value = "platform:tv, url:a:b";
+    $("add-device").click();
+    await until("the device", () => is_open("device-4"));
+    await publish("url:a:b", "for the TV");
+    await until("its message", () => has("device-4", "message", "for the TV"));
+    equal("curl", $("curl").textContent.includes("?filter=url:a:b'"), true);
+    $("device-4-remove").click();
+    await until("no device", () => !$("device-4"));
+  },
+
+  async "devices come back after a DELETE"() {
+    $("disconnect-user").click();
+    for (const device of ["device-1", "device-2"]) {
+      await until("the end of " + device, () => has(device, "note", "closed 4000"));
+      await until("the return of " + device, () => is_open(device) && has(device, "note", "reconnected"));
+    }
+    equal("the other user", lines("device-3", "note"), []);
+  },
+
+  async "a device that is disconnected by hand stays so"() {
+    $("device-2-toggle").click();
+    await until("its end", () => $("device-2-state").textContent === "closed");
+    equal("button", $("device-2-toggle").textContent, "Connect");
+    $("device-2-toggle").click();
+    await until("its return", () => is_open("device-2"));
+  },
+
+  async "a phone shows the devices"() {
+    frame.width = 390;
+    frame.height = 844;
+    await until("the width", () => frame.contentWindow.innerWidth === 390);
+    for (const device of ["device-1", "device-2", "device-3"]) {
+      const box = await until(device, () => $(device).getBoundingClientRect());
+      if (box.top < 0 || $(device + "-messages").getBoundingClientRect().bottom > 844) {
+        throw new Error(device + " is at " + box.top + " to " + box.bottom);
+      }
+    }
+    const page = frame.contentDocument.documentElement;
+    equal("width", page.scrollWidth, page.clientWidth);
+  },
+};
+
+frame.onload = async () => {
+  try {
+    await until("three devices", () => is_open("device-1") && is_open("device-2") && is_open("device-3"));
+    for (const [name, run] of Object.entries(specs)) {
+      await run().catch((error) => { throw new Error(name + ": " + error.message); });
+    }
+    console.log("demo: passed " + Object.keys(specs).length);
+  } catch (error) {
+    console.log("demo: failed " + error.message);
+  }
+};
+</script>
+]==]
+
+local POLICY = ([[return { http = { ["GET /work"] = function()
+    return 200, { ["Content-Type"] = "text/html; charset=utf-8" }, %q
+end } }]]):format(PAGE)
+
+describe("the demo page", function()
+    teardown(daemon.stop_all)
+
+    -- Chromium writes the console of a page to its standard error.
+    it("works under the default policy", function()
+        local chromium = io.popen "command -v chromium || command -v chromium-browser || command -v google-chrome":read "l"
+        if not chromium then return pending "there is no Chromium" end
+        local dir = process.temp_dir()
+        local file = process.write_file(dir .. "/policy.lua", POLICY)
+        local d = daemon.start {env = {BELLHOP_SCRIPT_FILES = "lua/policy.lua," .. file}}
+        local browser = process.spawn {
+            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--user-data-dir=" .. dir,
+            "--remote-debugging-port=0", "--window-size=1400,1000", ("http://127.0.0.1:%d/work"):format(d.port),
+        }
+        local outcome = wait.till(function() return browser:log():match "demo: (%l+ [^\n]*)" end, 120, function()
+            return "the page; the browser says\n" .. browser:log()
+        end)
+        browser:stop()
+        os.execute("rm -rf " .. process.quote(dir))
+        assert.matches("^passed 6", outcome)
+    end)
+end)
