@@ -12,6 +12,10 @@
 --         client_rate           10: client events per second and connection
 --         presence_members      100: users in one presence channel
 --         cache_ttl             1800: seconds for which a cache channel keeps its last event
+--         event_bytes           10240: bytes of the data of an event, also of a client event
+--         event_channels        100: channels of one event
+--         batch_events          10: events of one batch
+--         user_info_bytes       1024: bytes of the user_info of a member of a presence channel
 --         authorize_within      none: seconds within which a connection must sign in or subscribe to a private
 --                               or presence channel, otherwise it is closed with 4009
 --         enabled               true; false: connections are closed with 4003, the API returns 403
@@ -49,6 +53,7 @@ local PROTOCOL_MIN, PROTOCOL_MAX = 5, 7
 local REFUSALS = {
     unknown_app = { 4001, "Unknown app key" },
     disabled = { 4003, "The app is disabled" },
+    malformed_protocol = { 4006, "Invalid version string format: protocol must be an integer" },
     bad_protocol = { 4007, "Unsupported protocol version" },
     no_protocol = { 4008, "The protocol version is missing" },
 }
@@ -60,7 +65,9 @@ local apps_by_id, apps_by_key = {}, {}
 local APP_OPTIONS = {
     id = "string", key = "string", secret = "string", client_messages = "boolean", client_rate = "number",
     presence_members = "number", cache_ttl = "number", authorize_within = "number", enabled = "boolean",
+    event_bytes = "number", event_channels = "number", batch_events = "number", user_info_bytes = "number",
 }
+local LIMITS = { event_bytes = 10 * 1024, event_channels = 100, batch_events = 10, user_info_bytes = 1024 }
 local OPTIONS = { apps = "table", activity_timeout = "number", lease = "number" }
 
 local function check_options(where, options, known)
@@ -80,11 +87,22 @@ local function clean(app, name)
     return text
 end
 
+local function set_limits(app)
+    for name, default in pairs(LIMITS) do
+        local limit = math.tointeger(app[name] or default)
+        if not limit or limit < 1 then
+            error(("an app of pusher.policy: %s must be an integer of at least 1: %s"):format(name, app[name]), 0)
+        end
+        app[name] = limit
+    end
+end
+
 local function add_app(given)
     local app = { client_messages = false, client_rate = 10, presence_members = 100, cache_ttl = 1800, enabled = true }
     for name, value in pairs(given) do app[name] = value end
     app.id = math.type(app.id) == "integer" and tostring(app.id) or app.id
     check_options("an app of pusher.policy", app, APP_OPTIONS)
+    set_limits(app)
     for _, name in ipairs { "id", "key", "secret" } do app[name] = clean(app, name) end
     if app.id:find "[^%w_%-]" or #app.id > 40 then
         error("an app's id must be 1 to 40 of A-Z a-z 0-9 _ -: " .. app.id, 0)
@@ -113,11 +131,12 @@ end
 -- Why a connection is refused: a key of REFUSALS, or nil.
 local function refusal(req, app)
     local given = req:arg "protocol"
-    local protocol = given and math.tointeger(tonumber(given))
+    local protocol = given and given:find "^%d+$" and tonumber(given)
     if not app then return "unknown_app" end
     if not app.enabled then return "disabled" end
     if not given then return "no_protocol" end
-    if not protocol or protocol < PROTOCOL_MIN or protocol > PROTOCOL_MAX then return "bad_protocol" end
+    if not protocol then return "malformed_protocol" end
+    if protocol < PROTOCOL_MIN or protocol > PROTOCOL_MAX then return "bad_protocol" end
 end
 
 -- The protocol reports a refusal in a frame, so the connection is accepted first and closed in on_open.
@@ -153,14 +172,16 @@ end
 -- --- subscribing ---
 
 -- The member in channel_data, or nil and why it is invalid.
-local function read_member(text)
+local function read_member(app, text)
     if select(2, wire.raw(text, "")) ~= "object" then return nil, "channel_data is not a JSON object" end
     local user = wire.id(text, "user_id")
     if not user or user == "" or #user > wire.USER_ID_MAX or user:find "%c" then
         return nil, "channel_data has no valid user_id"
     end
     local info = wire.raw(text, "user_info") or "null"
-    if #info > wire.USER_INFO_MAX then return nil, "user_info is too large" end
+    if #info > app.user_info_bytes then
+        return nil, ("user_info is too large: %d bytes; at most %d (user_info_bytes)"):format(#info, app.user_info_bytes)
+    end
     return { user = user, info = info }
 end
 
@@ -181,7 +202,7 @@ local function may_join(conn, state, app, channel, data)
         return nil, 401, "Invalid signature: it must sign " .. text
     end
     if kind == "private" then return true end
-    local member, why = read_member(data.channel_data)
+    local member, why = read_member(app, data.channel_data)
     if not member then return nil, 400, why end
     return true, member
 end
@@ -232,7 +253,7 @@ end
 
 local function send_cached(conn, app, channel)
     local frame = channels.get_cache(app.id, channel)
-    conn:send(frame or wire.frame("pusher:cache_miss", channel, "{}"))
+    conn:send(frame or wire.frame("pusher:cache_miss", channel))
 end
 
 local handlers = {}
@@ -266,6 +287,16 @@ handlers["pusher:unsubscribe"] = function(conn, state, app, data)
     if m then channels.leave(m) end
 end
 
+-- The text with its id as a string: backends also send integers, and pusher-js accepts nothing but a string.
+local function with_string_id(text, id)
+    if type(json.peek(text, "id")) == "string" then return text end
+    for last in text:gmatch '"id"%s*:%s*()' do
+        local quoted = text:sub(1, last - 1) .. '"' .. id .. '"' .. text:sub(last + #id)
+        if json.peek(quoted, "id") == id then return quoted end
+    end
+    return text
+end
+
 handlers["pusher:signin"] = function(conn, state, app, data)
     local text = data.user_data
     if type(text) ~= "string"
@@ -276,7 +307,7 @@ handlers["pusher:signin"] = function(conn, state, app, data)
     if not id or id == "" then return close_with(conn, 4009, "user_data has no id") end
     state.user = id
     on_authorized(conn, app)
-    conn:send(wire.frame("pusher:signin_success", nil, json.encode { user_data = text }))
+    conn:send(wire.frame("pusher:signin_success", nil, json.encode { user_data = with_string_id(text, id) }))
 end
 
 handlers["pusher:ping"] = function(conn) conn:send(wire.frame("pusher:pong", nil, "{}")) end
@@ -294,7 +325,9 @@ local function client_event_fault(conn, state, app, event, channel, data)
     if wire.is_encrypted(channel) then return "Client events are not supported on encrypted channels" end
     if not state.channels[channel] then return "Client events require a subscription to the channel" end
     if #event > wire.EVENT_MAX then return "The event name is too long" end
-    if data and #data > wire.DATA_MAX then return "The event data is too large" end
+    if data and #data > app.event_bytes then
+        return ("The event data is too large: %d bytes; at most %d (event_bytes)"):format(#data, app.event_bytes)
+    end
     if not conn:allow("pusher.client_events", app.client_rate, math.max(app.client_rate, 1)) then
         return "Too many client events", 4301
     end

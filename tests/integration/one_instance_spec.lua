@@ -97,7 +97,8 @@ describe("one instance with --dev", function()
     end)
 
     it("takes tags from the query", function()
-        local ios, web = connect "user=42&topic=news&tag=platform:ios&tag=beta:true", connect "user=42&topic=news&tag=platform:web"
+        local ios = connect "user=42&topic=news&tag=platform:ios&tag=beta:true"
+        local web = connect "user=42&topic=news&tag=platform:web"
         d:publish("topics/news", "for the testers", "filter=platform:ios&filter=beta:true")
         check.next(ios, "for the testers")
         check.quiet(d, ios, web)

@@ -12,6 +12,7 @@ local ENV = {
     BELLHOP_REDIS_UNSUBSCRIBE_LINGER = "0.2",
     BELLHOP_REDIS_PROBE_INTERVAL = "0.2",
     BELLHOP_API_KEYS = "api-key",
+    BELLHOP_DELIVERY_PAYLOAD_BYTES = "9000",
 }
 
 local POLICY = [[
@@ -257,6 +258,24 @@ describe("Pusher clients of one instance", function()
         local code, reason = client:recv_close()
         assert.are.equal(4001, code)
         assert.are.equal("Unknown app key", reason)
+    end)
+
+    it("sign in with an integer as id", function()
+        local client = connect(d)
+        client:text(('{"event":"pusher:signin","data":{"auth":"key:%s","user_data":"{\\"id\\":42}"}}'):format(
+            sign(d, client.socket .. '::user::{"id":42}')))
+        assert.are.equal('{"event":"pusher:signin_success","data":"{\\"user_data\\":\\"{\\\\\\"id\\\\\\":\\\\\\"42\\\\\\"}\\"}"}',
+            client:recv())
+        subscribe(client, "#server-to-user-42")
+        trigger(d, "#server-to-user-42", "e")
+        assert.are.equal(event("e", "#server-to-user-42"), client:recv())
+        client:close()
+    end)
+
+    it("cannot be sent more than a message may have", function()
+        local answer = api(d, "POST", "/apps/7/events", ('{"name":"e","channel":"a","data":"%s"}'):format(("x"):rep(9000)))
+        assert.are.equal(413, answer.status)
+        assert.matches("delivery.payload_bytes", answer.body, nil, true)
     end)
 
     it("keep their channels over a reload", function()

@@ -211,7 +211,12 @@ describe("a Pusher connection", function()
         assert.equal(4001, refused("protocol=7", "unknown"))
         assert.equal(4003, refused("protocol=7", "off-key"))
         assert.equal(4008, refused "client=js")
-        for _, protocol in ipairs { "8", "4", "x", "" } do assert.equal(4007, refused("protocol=" .. protocol)) end
+        for _, protocol in ipairs { "8", "4", "0", "99999999999999999999" } do
+            assert.equal(4007, refused("protocol=" .. protocol))
+        end
+        for _, protocol in ipairs { "x", "", "7.0", "-7", "7x", "0x7", "%207", "1e1" } do
+            assert.equal(4006, refused("protocol=" .. protocol))
+        end
         assert.equal("pusher:connection_established", connect("protocol=5").hello.event)
     end)
 
@@ -409,8 +414,30 @@ describe("subscriptions", function()
         assert.equal("e", client:frame().event)
     end)
 
+    it("to the channel of a user accept an integer as id", function()
+        for text, answered in pairs {
+            ['{"id":42}'] = '{"id":"42"}',
+            ['{ "user_info" : {"id":42}, "id" : -42 }'] = '{ "user_info" : {"id":42}, "id" : "-42" }',
+            ['{"a":{"id":42},"b":"\\"id\\":42","id":42,"n":1e9}'] = '{"a":{"id":42},"b":"\\"id\\":42","id":"42","n":1e9}',
+            ['{"id":9223372036854775807}'] = '{"id":"9223372036854775807"}',
+            ['{"id":18446744073709551615}'] = '{"id":"18446744073709551615"}',
+            ['{"a":{"id":42},"id":"42"}'] = '{"a":{"id":42},"id":"42"}',
+        } do
+            local client = connect()
+            client:say("pusher:signin", { auth = client:auth(":user::" .. text), user_data = text })
+            assert.same({ event = "pusher:signin_success", data = { user_data = answered } }, client:frame())
+            local channel = "#server-to-user-" .. test.decode(answered).id
+            client:join(channel)
+            assert.equal(200, trigger({ name = "e", channel = channel, data = "1" }).status)
+            assert.equal(channel, client:frame().channel)
+        end
+    end)
+
     it("end after an invalid sign-in", function()
-        for _, data in ipairs { '{"id":"u1"}', '{"id":1.5}', '{"id":["u1"]}', "{}", "x" } do
+        for _, data in ipairs {
+            '{"id":"u1"}', '{"id":1.5}', '{"id":""}', '{"id":null}', '{"id":true}', '{"id":["u1"]}', '[{"id":"u1"}]', "{}", "x",
+            '{"id":{"id":"u1"}}', '{"id":1,"id":null}',
+        } do
             local client = connect()
             local right = data ~= '{"id":"u1"}'
             client:say("pusher:signin",
@@ -443,9 +470,8 @@ describe("subscriptions", function()
     it("to cache channels start with the last event", function()
         local client = connect()
         client:subscribe "cache-a"
-        local frames = client:frames()
-        assert.equal("pusher_internal:subscription_succeeded", frames[1].event)
-        assert.same({ event = "pusher:cache_miss", channel = "cache-a", data = {} }, frames[2])
+        assert.equal('{"event":"pusher:cache_miss","channel":"cache-a"}', client.ws.sent[2])
+        assert.equal("pusher_internal:subscription_succeeded", client:frames()[1].event)
         trigger { name = "one", channel = "cache-a", data = "1" }
         trigger { name = "two", channel = "cache-a", data = "2" }
         trigger { name = "three", channel = "private-cache-a", data = "3" }
@@ -955,6 +981,34 @@ describe("the HTTP API", function()
         end
     end)
 
+    it("treats null as absent", function()
+        local one = connect()
+        one:join "a"
+        for _, fields in ipairs {
+            '"channel":"a","socket_id":null', '"channel":"a","channels":null', '"channels":["a"],"channel":null,"info":null',
+        } do
+            local answer = post("/apps/3/events", ('{"name":"x","data":"1",%s}'):format(fields))
+            assert.equal("{}", answer.body)
+            assert.equal("x", one:frame().event)
+        end
+        local answer = post("/apps/3/batch_events",
+            '{"batch":[{"name":"x","channel":"a","data":"1","socket_id":null,"info":null}]}')
+        assert.equal("{}", answer.body)
+        assert.equal("x", one:frame().event)
+        for fields, why in pairs {
+            ['"channel":null,"name":"x","data":"1"'] = "channel or channels is missing",
+            ['"channel":"a","name":null,"data":"1"'] = "name is missing",
+            ['"channel":"a","name":"x","data":null'] = "data must be a string",
+        } do
+            for path, body in pairs { events = "{%s}", batch_events = '{"batch":[{%s}]}' } do
+                answer = post("/apps/3/" .. path, body:format(fields))
+                assert.equal(400, answer.status)
+                assert.matches(why, answer.body, nil, true)
+            end
+        end
+        assert.matches("batch is missing", post("/apps/3/batch_events", '{"batch":null}').body)
+    end)
+
     it("triggers batches", function()
         local one = connect()
         one:join "a"
@@ -1092,6 +1146,81 @@ describe("the HTTP API", function()
     end)
 end)
 
+describe("limits of an app", function()
+    local app = "event_bytes = 20, event_channels = 2, batch_events = 3, user_info_bytes = 10"
+    local client
+    before_each(function()
+        load(app)
+        client = connect()
+    end)
+    teardown(remove_all)
+
+    -- The answer to an event, alone and in a batch.
+    local function answers(event)
+        return { trigger(event), post("/apps/3/batch_events", { batch = { event } }) }
+    end
+
+    it("are those of events", function()
+        for _, answer in ipairs(answers { name = "x", channel = "a", data = ("x"):rep(20) }) do
+            assert.equal(200, answer.status)
+        end
+        for _, answer in ipairs(answers { name = "x", channel = "a", data = ("x"):rep(21) }) do
+            assert.equal(413, answer.status)
+            assert.equal("The event data is too large: 21 bytes; at most 20 (event_bytes)\n", answer.body)
+        end
+        assert.equal(200, trigger({ name = "x", channels = { "a", "b" }, data = "" }).status)
+        local answer = trigger { name = "x", channels = { "a", "b", "c" }, data = "" }
+        assert.equal(400, answer.status)
+        assert.equal("Too many channels: 3; at most 2 for one event (event_channels)\n", answer.body)
+    end)
+
+    it("are those of batches", function()
+        local events = {}
+        for i = 1, 3 do events[i] = { name = "x", channel = "a", data = "" } end
+        assert.equal(200, post("/apps/3/batch_events", { batch = events }).status)
+        events[4] = events[1]
+        local answer = post("/apps/3/batch_events", { batch = events })
+        assert.equal(400, answer.status)
+        assert.equal("The batch is too large: 4 events; at most 3 (batch_events)\n", answer.body)
+    end)
+
+    it("are those of client events", function()
+        client:join "private-a"
+        client:say("client-x", ("x"):rep(18), "private-a")
+        assert.same({}, client:frames())
+        client:say("client-x", ("x"):rep(19), "private-a")
+        assert.equal("The event data is too large: 21 bytes; at most 20 (event_bytes)", client:frame().data.message)
+    end)
+
+    it("are those of members", function()
+        client:join("presence-a", "1", { a = "xx" })
+        client:subscribe("presence-b", '{"user_id":"1","user_info":{"a":"xxx"}}')
+        local frame = client:frame()
+        assert.equal("pusher:subscription_error", frame.event)
+        assert.equal(400, frame.data.status)
+        assert.equal("user_info is too large: 11 bytes; at most 10 (user_info_bytes)", frame.data.error)
+    end)
+
+    it("may be higher than Pusher's", function()
+        load("event_bytes = 100000, event_channels = 200, batch_events = 50, user_info_bytes = 5000")
+        client = connect()
+        client:join("presence-a", "1", ("x"):rep(4998))
+        client:join "private-a"
+        local large, channels, events = ("x"):rep(99998), {}, {}
+        for i = 1, 200 do channels[i] = "c" .. i end
+        for i = 1, 50 do events[i] = { name = "e" .. i, channel = "private-a", data = large } end
+        assert.equal(200, trigger({ name = "x", channels = channels, data = "" }).status)
+        assert.equal(200, post("/apps/3/batch_events", { batch = { table.unpack(events, 1, 3) } }).status)
+        assert.equal(large, client:frames()[3].data)
+        for i = 1, 50 do events[i].data = "" end
+        assert.equal(200, post("/apps/3/batch_events", { batch = events }).status)
+        assert.equal(50, #client:frames())
+        client:say("client-x", large, "private-a")
+        assert.same({}, client:frames())
+    end)
+
+end)
+
 describe("pusher.policy", function()
     teardown(remove_all)
 
@@ -1120,6 +1249,14 @@ describe("pusher.policy", function()
         assert.matches("two apps", why("{ apps = { " .. app .. ", " .. app .. " } }"))
         assert.matches("1 to 40 of", why "{ apps = { { id = 'a/b', key = 'k', secret = 's' } } }")
         assert.matches("lease must be at least", why("{ lease = 0, apps = { " .. app .. " } }"))
+        for _, name in ipairs { "event_bytes", "event_channels", "batch_events", "user_info_bytes" } do
+            for _, value in ipairs { "0", "-1", "1.5" } do
+                assert.matches(name .. " must be an integer of at least 1: " .. value,
+                    why(("{ apps = { { id = 1, key = 'k', secret = 's', %s = %s } } }"):format(name, value)), nil, true)
+            end
+            assert.matches(name .. " must be a number",
+                why(("{ apps = { { id = 1, key = 'k', secret = 's', %s = '10' } } }"):format(name)))
+        end
         assert.matches("lease must be a number", why("{ lease = 'x', apps = { " .. app .. " } }"))
     end)
 end)

@@ -9,9 +9,11 @@ local json = bh.json
 local rest = {}
 
 local AUTH_WINDOW = 600
-local CHANNELS_MAX = 100
-local BATCH_MAX = 10
-local TEMPORARY = { unavailable = true, ["timed out"] = true, ["try again later"] = true, ["input/output error"] = true }
+-- Why a message was not published; 403 when on_publish refused it.
+local STATUSES = {
+    unavailable = 503, ["timed out"] = 503, ["try again later"] = 503, ["input/output error"] = 503,
+    ["the payload is larger than delivery.payload_bytes allows"] = 413,
+}
 
 local function refuse(status, text, ...) error({ status, select("#", ...) > 0 and text:format(...) or text }, 0) end
 
@@ -69,21 +71,23 @@ end
 
 -- --- triggering ---
 
-local function check_channels(names)
+local function check_channels(app, names)
     check(type(names) == "table" and #names > 0, 400, "channel or channels is missing")
-    check(#names <= CHANNELS_MAX, 400, "At most %d channels for one event", CHANNELS_MAX)
+    check(#names <= app.event_channels, 400, "Too many channels: %d; at most %d for one event (event_channels)", #names,
+        app.event_channels)
     for _, name in ipairs(names) do
         check(wire.kind(name), 400, "Invalid channel name: %s", tostring(name))
     end
     return names
 end
 
-local function check_event(name, data, socket_id)
+local function check_event(app, name, data, socket_id)
     check(type(name) == "string" and name ~= "", 400, "name is missing")
     check(#name <= wire.EVENT_MAX, 400, "An event name has at most %d bytes", wire.EVENT_MAX)
     check(not name:find "^pusher:" and not name:find "^pusher_internal:", 400, "Event names that begin with pusher: are reserved")
     check(type(data) == "string", 400, "data must be a string")
-    check(#data <= wire.DATA_MAX, 413, "Event data has at most %d bytes", wire.DATA_MAX)
+    check(#data <= app.event_bytes, 413, "The event data is too large: %d bytes; at most %d (event_bytes)", #data,
+        app.event_bytes)
     if socket_id == nil then return nil end
     return check(wire.connection_id(socket_id), 400, "Invalid socket_id: %s", tostring(socket_id))
 end
@@ -94,7 +98,7 @@ local function publish(app, names, event, data, except)
         local frame = wire.quoted_frame(event, name, data)
         if wire.is_cache(name) then must(channels.put_cache(app.id, name, frame, app.cache_ttl)) end
         local ok, why = bh.publish_wait { topic = wire.topic(app.id, name), data = frame, except = except }
-        if not ok then refuse(TEMPORARY[why] and 503 or 403, "Not published: %s", tostring(why)) end
+        if not ok then refuse(STATUSES[why] or 403, "Not published: %s", tostring(why)) end
     end
 end
 
@@ -102,8 +106,8 @@ end
 function rest.trigger(app, names, event, data, except)
     local ok, why = pcall(function()
         if type(names) == "string" then names = { names } end
-        check_channels(names)
-        local excluded = check_event(event, data, except)
+        check_channels(app, names)
+        local excluded = check_event(app, event, data, except)
         publish(app, names, event, json.encode(data), excluded)
     end)
     if ok then return true end
@@ -144,16 +148,24 @@ end
 
 local endpoints = {}
 
+-- A field that is null is as absent: some server libraries send all fields.
+local function without_nulls(object)
+    for name, value in pairs(object) do
+        if value == json.null then object[name] = nil end
+    end
+    return object
+end
+
 local function body_of(req)
     local body, why = req:json { big_integers = "string" }
     check(type(body) == "table", 400, "The body is not a JSON object: %s", why or "it is another value")
-    return body
+    return without_nulls(body)
 end
 
 endpoints["POST /apps/:id/events"] = function(app, req)
     local event = body_of(req)
-    local names = check_channels(event.channels or { event.channel })
-    local except = check_event(event.name, event.data, event.socket_id)
+    local names = check_channels(app, event.channels or { event.channel })
+    local except = check_event(app, event.name, event.data, event.socket_id)
     local wants = read_info(event.info)
     publish(app, names, event.name, wire.raw(req.body, "data"), except)
     if not next(wants) then return json.object {} end
@@ -163,12 +175,14 @@ end
 endpoints["POST /apps/:id/batch_events"] = function(app, req)
     local batch, checked, answers, has_info = body_of(req).batch, {}, {}, false
     check(type(batch) == "table" and #batch > 0, 400, "batch is missing")
-    check(#batch <= BATCH_MAX, 400, "A batch has at most %d events", BATCH_MAX)
+    check(#batch <= app.batch_events, 400, "The batch is too large: %d events; at most %d (batch_events)", #batch,
+        app.batch_events)
     for i, event in ipairs(batch) do
         check(type(event) == "table", 400, "Each event of a batch must be an object")
-        local names = check_channels { event.channel }
+        without_nulls(event)
+        local names = check_channels(app, { event.channel })
         checked[i] = {
-            names = names, except = check_event(event.name, event.data, event.socket_id), wants = read_info(event.info),
+            names = names, except = check_event(app, event.name, event.data, event.socket_id), wants = read_info(event.info),
         }
     end
     for i, one in ipairs(checked) do

@@ -10,9 +10,7 @@ local crypto, json = bh.crypto, bh.json
 local wire = {
     NAME_MAX = 200,
     EVENT_MAX = 200,
-    DATA_MAX = 10 * 1024,
     USER_ID_MAX = 128,
-    USER_INFO_MAX = 1024,
 }
 
 local RAW = { raw = true }
