@@ -186,13 +186,15 @@ describe("messages of clients without a hook", function()
         daemon.stop_all()
     end)
 
+    local POLICY = "return { on_handshake = function(req) return { user = req:arg 'user' } end }"
+
     it("are refused or ignored", function()
-        local d = daemon.start()
+        local d = daemon.start {policy = POLICY}
         local client = ws.connect(d.port, "/ws?user=42")
         client:text "hello"
         check.closed(client, 1008)
         d:stop()
-        d = daemon.start {env = {BELLHOP_WEBSOCKET_CLIENT_MESSAGES = "ignore"}}
+        d = daemon.start {policy = POLICY, env = {BELLHOP_WEBSOCKET_CLIENT_MESSAGES = "ignore"}}
         client = ws.connect(d.port, "/ws?user=42")
         client:text "hello"
         client:send(ws.PING, "x")
