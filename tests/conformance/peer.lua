@@ -12,7 +12,7 @@ peer.__index = peer
 
 peer.CONTINUATION, peer.TEXT, peer.BINARY, peer.CLOSE, peer.PING, peer.PONG = 0, 1, 2, 8, 9, 10
 
-local TIMEOUT = 10
+local TIMEOUT = 40
 local KEY, ACCEPT = "dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 local NO_MASK = "\0\0\0\0"
 local MASKED_MAX = 4096 -- masking is slow in Lua: what is longer goes with a key of zeroes

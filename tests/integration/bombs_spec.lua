@@ -67,13 +67,13 @@ describe("bombs", function()
         it("from a hundred clients, with " .. mode, function()
             local d = start {BELLHOP_WEBSOCKET_COMPRESSION = mode}
             local all, honest = attackers(d, 100), connect(d, "honest")
-            local frame = ws.frame(ws.BINARY, zeros(MIB), {rsv = 4})
+            local frame = ws.frame(ws.BINARY, zeros(200 * 1024), {rsv = 4})
             for _, client in ipairs(all) do client:raw(frame .. ws.frame(ws.PING, "behind")) end
             be_served(honest, 20)
             assert.is_true(messages(d) < 120, "the bombs were served first")
             for _, client in ipairs(all) do
                 local reply = client:recv_frame(30)
-                assert.are.equal("got " .. MIB, reply.payload)
+                assert.are.equal("got " .. 200 * 1024, reply.payload)
                 assert.are.equal("behind", client:recv_frame(30).payload)
             end
             be_served(honest, 20)
@@ -108,7 +108,7 @@ describe("bombs", function()
     it("survive a reload", function()
         local d = start()
         local frame = ws.frame(ws.BINARY, zeros(2 * MIB), {rsv = 4})
-        local all = attackers(d, 24)
+        local all = attackers(d, 3)
         for _, client in ipairs(all) do client:raw(frame) end
         assert.are.equal(200, d:request("POST", "/api/reload").status)
         for _, client in ipairs(all) do assert.are.equal("got " .. 2 * MIB, client:recv_frame(60).payload) end
