@@ -17,7 +17,11 @@ local function stop_all()
     redis.stop_all()
 end
 
-describe("a host name with several addresses", function()
+-- libnss_wrapper fills a table of libc on its first lookup without a lock, and links look up at the same time;
+-- a sanitizer ends the process for that. There the unit tests of link/addresses have to do.
+local SANITIZED = daemon.BIN:find "asan" or daemon.BIN:find "tsan"
+
+if not SANITIZED then describe("a host name with several addresses", function()
     local dir, server, listener
 
     before_each(function() dir, server = process.temp_dir(), redis.start() end)
@@ -74,7 +78,7 @@ describe("a host name with several addresses", function()
         d:wait_ready(200)
         check_delivery(d)
     end)
-end)
+end) end
 
 describe("a link that swallows bytes", function()
     local server, link, a, b, flow
