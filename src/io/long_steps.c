@@ -19,8 +19,7 @@ static struct bh_turn *first(struct bh_loop *loop) {
 
 static bool is_free(const struct bh_loop *loop) {
     const struct bh_long_steps *l = &loop->long_steps;
-    bool is_waited_off = (!l->judging && !l->delayed) || l->free_ms <= bh_loop_now(loop);
-    return !l->holder && is_waited_off;
+    return !l->holder && l->free_ms <= bh_loop_now(loop);
 }
 
 static void set_timer(struct bh_loop *loop) {
@@ -29,7 +28,7 @@ static void set_timer(struct bh_loop *loop) {
         return;
     uint64_t now = bh_loop_now(loop), due = first(loop)->due_ms;
     if (!l->holder && l->free_ms < due)
-        due = l->free_ms;
+        due = l->judging ? now + 1 : l->free_ms;
     bh_timer_set(&l->timer, due > now ? due - now : 0);
 }
 

@@ -217,12 +217,12 @@ static void count_slow_tick(struct bh_loop *loop) {
  * at once. */
 static void judge_long_step(struct bh_loop *loop) {
     struct bh_long_steps *l = &loop->long_steps;
-    if (--l->judging) {
-        l->delayed = l->others;
-        l->tick_end_us = bh_clock_us();
-    } else if (loop->tick_began_us < l->tick_end_us + AT_ONCE_US) {
-        l->delayed = l->others;
-    }
+    bool at_once = l->judging == 2 || loop->tick_began_us < l->tick_end_us + AT_ONCE_US;
+    if (l->others && at_once)
+        l->judging = 0;
+    else if (--l->judging == 0)
+        l->free_ms = 0;
+    l->tick_end_us = bh_clock_us();
 }
 
 struct bh_loop *bh_loop_current(void) {

@@ -23,10 +23,9 @@ struct bh_long_steps {
     struct bh_stream *last;   /* had the last one; only compared */
     bool others;              /* have had a step since then */
     unsigned char judging;    /* ticks until it is known who had to wait for it */
-    bool delayed;             /* others had */
     uint64_t cpu_us;          /* the thread's CPU time when it began */
     uint64_t tick_end_us;     /* of the tick in which the last one ended */
-    uint64_t free_ms;         /* when it is waited off */
+    uint64_t free_ms;         /* when it is waited off; 0: nobody had to wait for it */
     struct bh_timer timer;
 };
 
