@@ -133,6 +133,19 @@ struct bh_broker *bh_node_broker(struct bh_node *n) {
     return n->broker;
 }
 
+void bh_node_set_history(struct bh_node *n, struct bh_history *history) {
+    n->history = history;
+}
+
+struct bh_history *bh_node_history(struct bh_node *n) {
+    return n->history;
+}
+
+const struct bh_history_rule *bh_node_stream_rule(const struct bh_node *n,
+                                                  const struct bh_topic *topic) {
+    return n->history ? bh_history_rule_of(&n->config.history, topic) : NULL;
+}
+
 struct bh_mailbox *bh_node_bus(struct bh_node *n) {
     return n->bus;
 }

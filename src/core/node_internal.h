@@ -16,6 +16,7 @@ struct bh_node {
     char origin[BH_UNIQUE_ID_LEN + 1];
     struct bh_broker *broker;
     struct bh_tracker *tracker;
+    struct bh_history *history; /* NULL: no topic is a stream */
     struct bh_loop *bus_loop;
     struct bh_mailbox *bus;
     struct bh_interest_map interest; /* bus only, like seen */

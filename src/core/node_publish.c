@@ -366,6 +366,12 @@ static void start(struct op *op, enum bh_message_kind kind) {
     struct bh_node *n = op->worker->node;
     enum bh_strategy strategy = (enum bh_strategy)op->publish.strategy;
     op->plan = bh_strategy_plan(strategy ? strategy : n->config.strategy, n->broker->vt->shared);
+    if (op->plan.append) {
+        fail(op, BH_EINVAL,
+             "strategy durable is for topics with history; see `history` in the "
+             "configuration");
+        return;
+    }
     if (counts_only(op->plan) && op->worker->settle.state != BH_SETTLE_NOT && avoid_echo(op))
         return;
     if (op->publish.id_len == 0) {

@@ -6,6 +6,7 @@ static const char *const names[] = {
     [BH_PUBLISH_DELIVERED] = "delivered",
     [BH_PUBLISH_PUBLISHED] = "published",
     [BH_PUBLISH_OFFLINE] = "offline",
+    [BH_PUBLISH_STORED] = "stored",
 };
 
 const char *const bh_compression_names[BH_COMPRESSION_COUNT] = {
@@ -17,6 +18,7 @@ const char *const bh_compression_names[BH_COMPRESSION_COUNT] = {
 void bh_publish_release(struct bh_publish *p) {
     bh_buf_unref(p->data);
     bh_buf_unref(p->filter);
+    bh_buf_unref(p->collapse);
 }
 
 const char *bh_publish_status_name(const struct bh_publish_result *result) {

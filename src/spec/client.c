@@ -57,8 +57,15 @@ static struct bh_slice on_protocol(const struct bh_subscriber *s) {
     return bh_slice_cstr(of(s)->protocol);
 }
 
-static const struct bh_subscriber_vt vt = {on_deliver, on_send, on_close,   on_queued,
-                                           on_read,    on_ip,   on_protocol};
+static const struct bh_subscriber_vt vt = {
+    .deliver = on_deliver,
+    .send = on_send,
+    .close = on_close,
+    .queued = on_queued,
+    .read = on_read,
+    .ip = on_ip,
+    .protocol = on_protocol,
+};
 
 /* --- expiry --- */
 

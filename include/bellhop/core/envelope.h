@@ -13,7 +13,11 @@
  *     10  2  length of the filter, 0 none
  *     12  8  except: connection number, 0 none
  *     20  4  ttl left, milliseconds, 0 none
- *     24     origin, id, filter (filter.h), then the payload to the end
+ *     24     with the flag POSITION: offset, epoch, time of the append in ms (Unix), 8 bytes each
+ *            origin, id, filter (filter.h), then the payload to the end
+ *
+ * A message of a stream has the flag POSITION; its ttl counts from the time of the append. With RAW
+ * beside it (from a plain backend) it is text when the payload is valid UTF-8, else binary.
  *
  * The topic is not included: it follows from the channel. An instance drops an envelope with
  * unknown flags or a reserved byte that is not 0, because they may restrict the receivers. So do

@@ -27,6 +27,7 @@ enum bh_hook {
     BH_HOOK_OFFLINE = 1 << 11,
     BH_HOOK_HTTP = 1 << 12, /* endpoints that scripts define */
     BH_HOOK_EXPIRE = 1 << 13,
+    BH_HOOK_GAP = 1 << 14,
 };
 
 /* What TLS knows about the client. */
@@ -151,6 +152,11 @@ struct bh_hooks_vt {
     /* Synchronous. Returns `otherwise` when the scripts do not decide. */
     enum bh_slow (*slow)(struct bh_hooks *h, struct bh_subscriber *s, size_t queued,
                          enum bh_slow otherwise);
+
+    /* Messages of this topic are missing for a subscriber that its protocol cannot tell. Ordered,
+     * as open. */
+    void (*gap)(struct bh_hooks *h, struct bh_subscriber *s, struct bh_slice topic,
+                const char *why);
 
     /* Of a user of the cluster; at: Unix milliseconds. */
     void (*presence)(struct bh_hooks *h, struct bh_slice user, bool online, int64_t at);

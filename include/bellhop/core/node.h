@@ -14,10 +14,12 @@
 
 #include "bellhop/core/broker.h"
 #include "bellhop/core/fetch.h"
+#include "bellhop/core/history.h"
 #include "bellhop/core/hooks.h"
 #include "bellhop/core/hub.h"
 #include "bellhop/core/publish.h"
 #include "bellhop/core/redis.h"
+#include "bellhop/core/resume.h"
 #include "bellhop/core/tracker.h"
 #include "bellhop/io/mailbox.h"
 #include "bellhop/io/timer.h"
@@ -27,12 +29,13 @@
 struct bh_node; /* opaque */
 
 struct bh_node_config {
-    struct bh_slice instance;  /* id of this instance (bh_id_check); copied */
-    enum bh_strategy strategy; /* the default; not BH_STRATEGY_DEFAULT */
-    uint64_t linger_ms;        /* a topic without subscribers stays subscribed this long */
-    size_t payload_max;        /* larger payloads are refused */
-    size_t seen_max;           /* message ids remembered against duplicates */
-    uint64_t seen_ms;          /* and for how long */
+    struct bh_slice instance;         /* id of this instance (bh_id_check); copied */
+    enum bh_strategy strategy;        /* the default; not BH_STRATEGY_DEFAULT */
+    uint64_t linger_ms;               /* a topic without subscribers stays subscribed this long */
+    size_t payload_max;               /* larger payloads are refused */
+    size_t seen_max;                  /* message ids remembered against duplicates */
+    uint64_t seen_ms;                 /* and for how long */
+    struct bh_history_config history; /* rules are borrowed */
 };
 
 /* Of a worker, when the instance stops: see bh_node_settle. */
@@ -75,6 +78,8 @@ struct bh_worker {
 struct bh_node *bh_node_new(const struct bh_node_config *config, struct bh_broker *broker,
                             struct bh_tracker *tracker, struct bh_loop *bus_loop,
                             struct bh_mailbox *bus_mailbox);
+/* Before the start; borrowed. Without it no topic is a stream. */
+void bh_node_set_history(struct bh_node *n, struct bh_history *history);
 /* Before any thread runs. Several workers (and the bus) may share one loop: tests do. */
 struct bh_worker *bh_node_add_worker(struct bh_node *n, struct bh_loop *loop,
                                      struct bh_mailbox *mailbox);
@@ -90,6 +95,11 @@ struct bh_slice bh_node_instance(const struct bh_node *n);
 unsigned bh_node_worker_count(const struct bh_node *n);
 struct bh_worker *bh_node_worker(struct bh_node *n, unsigned index);
 struct bh_broker *bh_node_broker(struct bh_node *n);
+/* NULL: none. */
+struct bh_history *bh_node_history(struct bh_node *n);
+/* Any thread: the rule of a stream; NULL: the topic is none. */
+const struct bh_history_rule *bh_node_stream_rule(const struct bh_node *n,
+                                                  const struct bh_topic *topic);
 struct bh_mailbox *bh_node_bus(struct bh_node *n);
 /* Any thread: 0, or BH_EUNAVAIL and *why, a constant string. */
 int bh_node_ready(const struct bh_node *n, const char **why);
@@ -121,6 +131,11 @@ typedef void (*bh_node_cb)(void *ud, bh_handle handle, int error);
  * the broker is down; BH_ECLOSED when s was closed meanwhile. */
 void bh_node_open(struct bh_worker *w, struct bh_subscriber *s, struct bh_identity *identity,
                   bh_node_cb done, void *ud, bh_handle handle);
+/* The same for a subscriber that resumes (vt->recovered is set): since says where it was (NULL: a
+ * new client; copied). recovered, and what it missed, follow after done. BH_ETOOBIG: it has more
+ * than BH_RESUME_TOPICS_MAX streams. */
+void bh_node_resume(struct bh_worker *w, struct bh_subscriber *s, struct bh_identity *identity,
+                    const struct bh_resume *since, bh_node_cb done, void *ud, bh_handle handle);
 /* Leaves all topics, calls on_unsubscribe for each and then on_close, and releases the handle.
  * Afterwards the owner may free s (in the reap phase). No effect on a subscriber that is not open.
  */

@@ -11,26 +11,38 @@
 #include "bellhop/base/buf.h"
 #include "bellhop/base/id.h"
 #include "bellhop/base/slots.h"
+#include "bellhop/core/position.h"
 #include "bellhop/core/strategy.h"
 #include "bellhop/core/topic.h"
 
 enum bh_source { BH_SOURCE_HTTP, BH_SOURCE_SCRIPT, BH_SOURCE_CLIENT };
 
+/* DEFAULT: appended if the topic is a stream. */
+enum bh_publish_history {
+    BH_PUBLISH_HISTORY_DEFAULT,
+    BH_PUBLISH_HISTORY_OFF,
+    BH_PUBLISH_HISTORY_ON
+};
+
+#define BH_COLLAPSE_MAX 128 /* bytes of a collapse key */
+
 struct bh_publish {
     struct bh_topic topic;
-    struct bh_buf *data;   /* changed by bh_publish_set_data only */
-    struct bh_buf *filter; /* packed (filter.h); NULL: none */
-    uint8_t opcode;        /* enum bh_opcode; text must be valid UTF-8 */
-    uint8_t strategy;      /* enum bh_strategy */
-    uint8_t source;        /* enum bh_source */
-    uint8_t priority;      /* set by the publisher; for scripts */
-    bool utf8_checked;     /* data is known to be valid UTF-8 */
-    bool id_given;         /* the publisher chose the id: idempotent */
-    bool skip_hook;        /* published inside on_publish, which does not run again */
-    uint32_t ttl_s;        /* 0: no expiry */
-    uint64_t except;       /* connection number, 0 none */
-    unsigned attempt;      /* retries by on_offline so far */
-    uint64_t from;         /* for BH_SOURCE_CLIENT: the connection's number */
+    struct bh_buf *data;     /* changed by bh_publish_set_data only */
+    struct bh_buf *filter;   /* packed (filter.h); NULL: none */
+    uint8_t opcode;          /* enum bh_opcode; text must be valid UTF-8 */
+    uint8_t strategy;        /* enum bh_strategy */
+    uint8_t source;          /* enum bh_source */
+    uint8_t priority;        /* set by the publisher; for scripts */
+    bool utf8_checked;       /* data is known to be valid UTF-8 */
+    bool id_given;           /* the publisher chose the id: idempotent */
+    uint8_t history;         /* enum bh_publish_history */
+    bool skip_hook;          /* published inside on_publish, which does not run again */
+    uint32_t ttl_s;          /* 0: no expiry */
+    uint64_t except;         /* connection number, 0 none */
+    unsigned attempt;        /* retries by on_offline so far */
+    uint64_t from;           /* for BH_SOURCE_CLIENT: the connection's number */
+    struct bh_buf *collapse; /* the key of what it replaces; NULL: none */
     uint8_t id_len;
     char id[BH_MESSAGE_ID_MAX + 1];
 };
@@ -46,8 +58,14 @@ void bh_publish_release(struct bh_publish *p);
 
 /* As of that moment: DELIVERED, a socket of this instance received it; PUBLISHED, none here, but
  * other instances accepted it (they are subscribed, or were within the linger time); OFFLINE, it
- * reached nobody. */
-enum bh_publish_status { BH_PUBLISH_DELIVERED, BH_PUBLISH_PUBLISHED, BH_PUBLISH_OFFLINE };
+ * reached nobody;
+ * STORED, it reached nobody, and is in the topic's history. */
+enum bh_publish_status {
+    BH_PUBLISH_DELIVERED,
+    BH_PUBLISH_PUBLISHED,
+    BH_PUBLISH_OFFLINE,
+    BH_PUBLISH_STORED
+};
 
 /* The result. `id` and `why` are valid during the callback.
  * error: 0 accepted; BH_EINVAL bad request; BH_EDENIED a hook refused (why = its reason);
@@ -62,6 +80,8 @@ struct bh_publish_result {
     enum bh_publish_status status; /* without error; of a duplicate, that of the first publish */
     int64_t instances; /* that accepted it, including this one if it has sockets for it */
     int64_t local; /* sockets of this instance that received it (or will, by the broker's echo) */
+    struct bh_position position; /* in the topic's history; epoch 0: none */
+    enum bh_strategy strategy;   /* that was used; DEFAULT with an error before the plan */
 };
 
 /* "delivered", "published" or "offline", for a result without error. */

@@ -10,6 +10,7 @@ enum bh_strategy {
     BH_STRATEGY_REDIS,
     BH_STRATEGY_BOTH,
     BH_STRATEGY_LOCAL,
+    BH_STRATEGY_DURABLE, /* of a topic with history */
 };
 
 struct bh_plan {
@@ -17,6 +18,7 @@ struct bh_plan {
     bool publish; /* give it to the broker */
     bool echo;    /* deliver to them when the broker sends it back */
     bool dedup;   /* receivers drop it when they have seen its id */
+    bool append;  /* publish by an append to the topic's history */
 };
 
 /* 0, or BH_EINVAL with *why, which lists the strategies. */

@@ -10,6 +10,7 @@
 #include "bellhop/base/slots.h"
 #include "bellhop/core/message.h"
 
+struct bh_resumption;
 struct bh_subscriber;
 struct bh_worker;
 struct bh_hub_topic;
@@ -31,6 +32,18 @@ struct bh_subscriber_vt {
     /* The peer's IP as text; the subprotocol (empty: none). Valid while the subscriber is open. */
     struct bh_slice (*ip)(struct bh_subscriber *s, char buffer[64]);
     struct bh_slice (*protocol)(const struct bh_subscriber *s);
+
+    /* --- clients that resume (SSE, format=json): all are NULL for others --- */
+
+    /* Once, before the first message with a position, when all its streams were read: whether it
+     * gets everything behind the positions that it gave. False also when it gave none. The messages
+     * follow by deliver before the call of the core ends; meanwhile bh_subscriber_resume_text is
+     * that of the client, not of the worker. */
+    void (*recovered)(struct bh_subscriber *s, bool complete);
+    /* Messages of the topic are missing for this client; why is a constant, "expired". */
+    void (*gap)(struct bh_subscriber *s, struct bh_slice topic, const char *why);
+    /* It may get messages of the topic again, or has seen some that Redis has lost. */
+    void (*rewound)(struct bh_subscriber *s, struct bh_slice topic);
 };
 
 struct bh_link {
@@ -78,6 +91,7 @@ struct bh_subscriber {
     uint32_t closing : 1;                    /* inside bh_node_close */
     int64_t opened_at;                       /* Unix milliseconds */
     void *script;                            /* belongs to the hooks; NULL: nothing */
+    struct bh_resumption *resumption;        /* of a client that resumes (recovery.h); NULL: none */
     bh_handle handle;
     struct bh_identity *identity; /* owned; NULL until bh_node_open */
     struct bh_worker *worker;

@@ -18,7 +18,7 @@ static void names_go_there_and_back(void **state) {
 }
 
 static void other_names_are_refused_with_the_choice(void **state) {
-    const char *const bad[] = {"", "default", "Local", "local ", "loca", "locals", "durable"};
+    const char *const bad[] = {"", "default", "Local", "local ", "loca", "locals", "durabl"};
     for (size_t i = 0; i < COUNT(bad); i++) {
         enum bh_strategy untouched = BH_STRATEGY_BOTH;
         const char *why = NULL;

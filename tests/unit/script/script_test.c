@@ -231,9 +231,15 @@ static struct bh_slice client_protocol(const struct bh_subscriber *s) {
     return bh_slice(NULL, 0);
 }
 
-const struct bh_subscriber_vt client_vt = {client_deliver, client_send, client_close_asked,
-                                           client_queued,  client_read, client_ip,
-                                           client_protocol};
+const struct bh_subscriber_vt client_vt = {
+    .deliver = client_deliver,
+    .send = client_send,
+    .close = client_close_asked,
+    .queued = client_queued,
+    .read = client_read,
+    .ip = client_ip,
+    .protocol = client_protocol,
+};
 
 void client_on_open(void *ud, bh_handle handle, int error) {
     struct client *p = ud;
