@@ -163,7 +163,8 @@ const struct bh_config_key bh_config_keys[] = {
      "The Redis that connects the instances; empty: none, a single instance. Several URLs "
      "spread the topics over several independent Redis; tracking and scripts use the first."},
     {"redis.channel_prefix", STRING, AT(channel_prefix), 0, 0, "\"notification:\"", NULL,
-     "Prefix of all channels, at most 64 bytes; the same for all instances and publishers."},
+     "Prefix of all channels, at most 64 bytes without `{` and `}`; the same for all instances and "
+     "publishers."},
     {"redis.connect_timeout", SECONDS, AT(connect_timeout), 0.05, 600, "5", NULL,
      "Time to connect and authenticate."},
     {"redis.command_timeout", SECONDS, AT(command_timeout), 0.05, 600, "5", NULL,

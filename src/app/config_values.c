@@ -39,6 +39,14 @@ static int check_prefix(struct bh_slice value, const char **why) {
     return value.n > PREFIX_MAX ? BH_EINVAL : 0;
 }
 
+/* The hash tag of a channel's keys, {channel}, ends at the first brace. */
+static int check_channel_prefix(struct bh_slice value, const char **why) {
+    if (check_prefix(value, why))
+        return BH_EINVAL;
+    *why = "must not contain { or }";
+    return memchr(value.p, '{', value.n) || memchr(value.p, '}', value.n) ? BH_EINVAL : 0;
+}
+
 static int check_algorithm(struct bh_slice value, const char **why) {
     *why = "unknown algorithm; expected HS256, HS384, HS512, RS256, RS384, RS512, ES256, ES384, "
            "ES512, PS256 or EdDSA";
@@ -57,7 +65,7 @@ static const struct {
     {"websocket.origins", bh_edge_check_origin},
     {"api.cors_origins", bh_edge_check_origin},
     {"redis.url", check_redis_url},
-    {"redis.channel_prefix", check_prefix},
+    {"redis.channel_prefix", check_channel_prefix},
     {"fetch.allow", check_range},
     {"fetch.deny", check_range},
     {"tracking.key_prefix", check_prefix},

@@ -103,6 +103,9 @@ static void too_much(void **state) {
     refused(text, "must not be longer than 64 bytes");
     snprintf(text, sizeof text, "return { tracking = { key_prefix = '%s' } }", prefix);
     refused(text, "must not be longer than 64 bytes");
+    refused("return { redis = { channel_prefix = '{n}:' } }", "must not contain { or }");
+    refused("return { redis = { channel_prefix = 'n}' } }", "must not contain { or }");
+    loaded("return { tracking = { key_prefix = '{ws}:' } }");
     prefix[64] = '\0';
     snprintf(text, sizeof text, "return { tracking = { key_prefix = '%s' } }", prefix);
     loaded(text);
