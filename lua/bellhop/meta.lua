@@ -619,8 +619,9 @@ function bh.tracker.count(tenant) end
 -- end
 -- ```
 --
--- An id of a user, tenant or topic is 1 to 128 bytes of valid UTF-8 without white space, control characters, bidi
--- controls and U+FFFD (which half a surrogate pair of JSON becomes): `42`, `auth0|5f7c`, `us-east-1:0a1b`, `a+b@x.org`.
+-- An id of a user or tenant is 1 to 128 bytes, that of a topic 1 to 255 bytes of valid UTF-8 without white space, control
+-- characters, bidi controls and U+FFFD (which half a surrogate pair of JSON becomes): `42`, `auth0|5f7c`,
+-- `us-east-1:0a1b`, `a+b@x.org`.
 -- The id `broadcast` is no user. Ids are compared byte by byte and never normalised. With
 -- [`ids.wide = false`](../configuration.md#ids) they have the characters `A-Z a-z 0-9 _ . @ -` only, and `/` in topics.
 --

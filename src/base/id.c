@@ -43,19 +43,24 @@ static const unsigned char classes[256] = {
 #define NOT_WIDE "; ids.wide is false"
 
 static const struct {
-    unsigned char alphabet, encoded;
+    unsigned char alphabet, encoded, max;
     const char *plain, *wide; /* why an id is refused; wide NULL: only the alphabet is allowed */
 } rules[] = {
-    [BH_ID_USER] = {PLAIN, IN_NAMES, "a user id may contain only A-Z a-z 0-9 _ . @ -" NOT_WIDE,
+    [BH_ID_USER] = {PLAIN, IN_NAMES, BH_ID_MAX,
+                    "a user id may contain only A-Z a-z 0-9 _ . @ -" NOT_WIDE,
                     "a user id " UTF8_RULE},
-    [BH_ID_TENANT] = {PLAIN, IN_NAMES, "a tenant id may contain only A-Z a-z 0-9 _ . @ -" NOT_WIDE,
+    [BH_ID_TENANT] = {PLAIN, IN_NAMES, BH_ID_MAX,
+                      "a tenant id may contain only A-Z a-z 0-9 _ . @ -" NOT_WIDE,
                       "a tenant id " UTF8_RULE},
-    [BH_ID_TOPIC] = {TOPIC, IN_TOPICS, "a topic may contain only A-Z a-z 0-9 _ . @ - /" NOT_WIDE,
+    [BH_ID_TOPIC] = {TOPIC, IN_TOPICS, BH_TOPIC_ID_MAX,
+                     "a topic may contain only A-Z a-z 0-9 _ . @ - /" NOT_WIDE,
                      "a topic " UTF8_RULE},
-    [BH_ID_INSTANCE] = {PLAIN, 0, "an instance id may contain only A-Z a-z 0-9 _ . @ -", NULL},
-    [BH_ID_MESSAGE] = {MESSAGE, 0,
+    [BH_ID_INSTANCE] = {PLAIN, 0, BH_ID_MAX, "an instance id may contain only A-Z a-z 0-9 _ . @ -",
+                        NULL},
+    [BH_ID_MESSAGE] = {MESSAGE, 0, BH_MESSAGE_ID_MAX,
                        "a message id may contain only A-Z a-z 0-9 _ . @ - / : + =", NULL},
-    [BH_ID_TIMER] = {TOPIC, 0, "the name of a timer may contain only A-Z a-z 0-9 _ . @ - /", NULL},
+    [BH_ID_TIMER] = {TOPIC, 0, BH_ID_MAX,
+                     "the name of a timer may contain only A-Z a-z 0-9 _ . @ - /", NULL},
 };
 
 static bool accepts_wide = true;
@@ -110,7 +115,7 @@ static bool is_broadcast(enum bh_id_kind kind, struct bh_slice id) {
 /* Each publish comes here, so the loop has one exit. */
 bool bh_id_is_plain(enum bh_id_kind kind, struct bh_slice id) {
     unsigned char common = rules[kind].alphabet;
-    if (id.n == 0 || id.n > BH_ID_MAX)
+    if (id.n == 0 || id.n > rules[kind].max)
         return false;
     for (const char *p = id.p, *end = p + id.n; p < end; p++)
         common &= classes[(unsigned char)*p];
@@ -121,8 +126,9 @@ bool bh_id_is_plain(enum bh_id_kind kind, struct bh_slice id) {
 static const char *fault_of(enum bh_id_kind kind, struct bh_slice id, bool wide) {
     if (id.n == 0)
         return "an id must not be empty";
-    if (id.n > BH_ID_MAX)
-        return "an id must not be longer than 128 bytes";
+    if (id.n > rules[kind].max)
+        return kind == BH_ID_TOPIC ? "a topic must not be longer than 255 bytes"
+                                   : "an id must not be longer than 128 bytes";
     if (is_broadcast(kind, id))
         return "\"broadcast\" is reserved; choose another user id";
     if (!wide || !rules[kind].wide)
@@ -187,8 +193,8 @@ static int escaped(enum bh_id_kind kind, struct bh_slice s) {
     return bh_slice_eq(bh_id_encode(kind, bh_slice(&c, 1), again), bh_slice(s.p, 3)) ? c : -1;
 }
 
-enum bh_id_form bh_id_decode(enum bh_id_kind kind, struct bh_slice encoded, char out[BH_ID_MAX],
-                             struct bh_slice *id) {
+enum bh_id_form bh_id_decode(enum bh_id_kind kind, struct bh_slice encoded,
+                             char out[BH_TOPIC_ID_MAX], struct bh_slice *id) {
     size_t n = 0;
     *id = encoded;
     if (bh_id_is_plain(kind, encoded))
@@ -201,7 +207,7 @@ enum bh_id_form bh_id_decode(enum bh_id_kind kind, struct bh_slice encoded, char
         } else if (is((char)c, rules[kind].encoded)) {
             c = -1;
         }
-        if (c < 0 || n == BH_ID_MAX)
+        if (c < 0 || n == rules[kind].max)
             return BH_ID_INVALID;
         out[n++] = (char)c;
     }

@@ -87,7 +87,7 @@ static const char *read_head(struct bh_slice bytes, uint64_t now_ms, struct bh_m
 
 int bh_envelope_open(const struct bh_topic *topic, struct bh_slice bytes, uint64_t now_ms,
                      struct bh_message **out, const char **why) {
-    struct bh_message parts = {.topic = *topic};
+    struct bh_message parts = {.topic = topic};
     if (bh_slice_starts(bytes, bh_slice(magic, sizeof magic))) {
         *why = read_head(bytes, now_ms, &parts);
         if (*why)

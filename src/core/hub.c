@@ -52,7 +52,7 @@ struct bh_hub_topic *bh_hub_find(const struct bh_hub *hub, struct bh_slice topic
 
 static struct bh_hub_topic *topic_new(struct bh_hub *hub, struct bh_slice name) {
     struct bh_hub_topic *t = bh_malloc(BH_SIZE_WITH(struct bh_hub_topic, name, name.n));
-    *t = (struct bh_hub_topic){.cap = 1, .len = (uint8_t)name.n};
+    *t = (struct bh_hub_topic){.cap = 1, .len = (uint16_t)name.n};
     memcpy(t->name, name.p, name.n);
     bh_map_put(&hub->topics, t);
     return t;

@@ -17,9 +17,9 @@ struct entry {
     struct bh_interest_waiter *waiters;
     uint64_t workers;
     uint64_t linger_until;
-    bool live, pinned;
+    bool live : 1, pinned : 1;
     uint8_t shard;
-    uint8_t len;
+    uint16_t len;
     char name[];
 };
 
@@ -150,7 +150,7 @@ static struct entry *find_or_new(struct bh_interest_map *map, struct bh_slice to
         return e;
     }
     e = bh_malloc(BH_SIZE_WITH(struct entry, name, topic.n));
-    *e = (struct entry){.shard = (uint8_t)shard_of(map, topic), .len = (uint8_t)topic.n};
+    *e = (struct entry){.shard = (uint8_t)shard_of(map, topic), .len = (uint16_t)topic.n};
     memcpy(e->name, topic.p, topic.n);
     bh_list_init(&e->linger);
     bh_map_put(&map->entries, e);

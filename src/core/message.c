@@ -1,11 +1,14 @@
-/* message.c - one allocation: the struct, then id, origin and filter, then the payload unless it
- * has a buffer of its own. */
+/* message.c - one allocation: the struct, then topic, id, origin and filter, then the payload
+ * unless it has a buffer of its own. */
 #include "bellhop/core/message.h"
 
 #include "bellhop/base/mem.h"
 
+_Static_assert(offsetof(struct bh_message, bytes) % _Alignof(struct bh_topic) == 0,
+               "the topic is aligned");
+
 struct bh_message *bh_message_new(const struct bh_message *parts) {
-    size_t bytes = parts->id.n + parts->origin.n + parts->filter.n;
+    size_t bytes = bh_topic_size(parts->topic) + parts->id.n + parts->origin.n + parts->filter.n;
     if (!parts->buf)
         bytes += parts->payload.n;
     struct bh_message *m = bh_try_malloc(sizeof *m + bytes);
@@ -13,7 +16,8 @@ struct bh_message *bh_message_new(const struct bh_message *parts) {
         return NULL;
     memcpy(m, parts, sizeof *m);
     atomic_init(&m->refs, 1);
-    char *at = m->bytes;
+    m->topic = bh_topic_copy(m->bytes, parts->topic);
+    char *at = m->bytes + bh_topic_size(parts->topic);
     m->id = bh_slice_pack(&at, parts->id);
     m->origin = bh_slice_pack(&at, parts->origin);
     m->filter = bh_slice_pack(&at, parts->filter);

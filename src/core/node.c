@@ -22,7 +22,7 @@ static void on_message(void *ud, struct bh_message *m) {
         return; /* delivered to the local sockets at once */
     if (m->flags & BH_MESSAGE_DEDUP) {
         struct bh_seen_entry *seen =
-            bh_seen_note(&n->seen, bh_topic_name(&m->topic), m->id, bh_loop_now(n->bus_loop));
+            bh_seen_note(&n->seen, bh_topic_name(m->topic), m->id, bh_loop_now(n->bus_loop));
         if (!seen->published && seen->status == BH_PUBLISH_OFFLINE)
             seen->status = BH_PUBLISH_PUBLISHED; /* until its own publisher knows */
         seen->published = true;

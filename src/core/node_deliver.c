@@ -95,7 +95,7 @@ static int deliver_now(struct bh_worker *w, struct bh_message *m, bool only_coun
     void (*visit)(struct bh_subscriber *, void *) = only_count ? count_socket : deliver_to;
     if (m->kind == BH_MESSAGE_DISCONNECT && !only_count)
         visit = disconnect;
-    int error = bh_hub_foreach(&w->hub, bh_topic_name(&m->topic), visit, &pass);
+    int error = bh_hub_foreach(&w->hub, bh_topic_name(m->topic), visit, &pass);
     if (visit == deliver_to)
         bh_metric_add(&bh_core_metrics[BH_CORE_DELIVERED], pass.sockets);
     return error == BH_EAGAIN ? BH_EAGAIN : (int)pass.sockets;
@@ -139,7 +139,7 @@ void bh_worker_deliver(struct bh_worker *w, struct bh_message *m, struct bh_rece
 
 unsigned bh_node_dispatch(struct bh_node *n, struct bh_message *m, uint64_t skip,
                           struct bh_receipt receipt) {
-    uint64_t workers = bh_interest_map_workers(&n->interest, bh_topic_name(&m->topic)) & ~skip;
+    uint64_t workers = bh_interest_map_workers(&n->interest, bh_topic_name(m->topic)) & ~skip;
     unsigned count = 0;
     while (workers) {
         unsigned index = (unsigned)__builtin_ctzll(workers);

@@ -26,7 +26,7 @@ struct lookup {
     bh_handle handle;
     int64_t as_of;
     size_t count;
-    struct bh_topic *users;
+    struct bh_slice *topics; /* their names */
     struct bh_presence *found;
 };
 
@@ -80,14 +80,14 @@ static visitor visitor_of(const struct lookup *l) {
 
 static void visit(struct bh_worker *w, struct lookup *l) {
     for (size_t u = 0; u < l->count; u++)
-        bh_hub_foreach(&w->hub, bh_topic_name(&l->users[u]), visitor_of(l), &l->found[u]);
+        bh_hub_foreach(&w->hub, l->topics[u], visitor_of(l), &l->found[u]);
 }
 
 static void lookup_free(struct lookup *l) {
     for (size_t u = 0; u < l->count; u++)
         bh_free((void *)l->found[u].connections);
     bh_free(l->found);
-    bh_free(l->users);
+    bh_free(l->topics);
     bh_free(l);
 }
 
@@ -145,12 +145,28 @@ static void advance(struct lookup *l) {
         lookup_free(l); /* shutting down: the caller's worker ends, too */
 }
 
+/* Copies the names of their topics into one block. BH_EINVAL: a name is no id. */
+static int set_topics(struct lookup *l, const struct bh_slice *names) {
+    enum bh_topic_kind kind = l->what == BH_LOOKUP_TENANTS ? BH_TOPIC_TENANT : BH_TOPIC_USER;
+    size_t bytes = 0;
+    for (size_t u = 0; u < l->count; u++)
+        bytes += sizeof "tenant:" + names[u].n;
+    l->topics = bh_malloc((l->count + 1) * sizeof *l->topics + bytes);
+    char *at = (char *)(l->topics + l->count);
+    for (size_t u = 0; u < l->count; u++) {
+        struct bh_topic topic;
+        if (bh_topic_make(kind, names[u], &topic, NULL))
+            return BH_EINVAL;
+        l->topics[u] = bh_slice_pack(&at, bh_topic_name(&topic));
+    }
+    return 0;
+}
+
 /* NULL: a name is no id. */
 static struct lookup *lookup_new(struct bh_worker *w, enum bh_lookup what,
                                  const struct bh_slice *names, size_t count, bh_tracker_cb done,
                                  void *ud, bh_handle handle) {
     assert(count <= BH_LOOKUP_MAX);
-    enum bh_topic_kind kind = what == BH_LOOKUP_TENANTS ? BH_TOPIC_TENANT : BH_TOPIC_USER;
     struct lookup *l = bh_calloc(1, sizeof *l);
     l->home = w;
     l->what = what;
@@ -159,15 +175,11 @@ static struct lookup *lookup_new(struct bh_worker *w, enum bh_lookup what,
     l->handle = handle;
     l->as_of = bh_clock_wall_ms();
     l->count = count;
-    l->users = bh_calloc(count + 1, sizeof *l->users);
     l->found = bh_calloc(count + 1, sizeof *l->found);
-    for (size_t u = 0; u < count; u++) {
-        if (bh_topic_make(kind, names[u], &l->users[u], NULL)) {
-            lookup_free(l);
-            return NULL;
-        }
-    }
-    return l;
+    if (set_topics(l, names) == 0)
+        return l;
+    lookup_free(l);
+    return NULL;
 }
 
 void bh_node_lookup_local(struct bh_worker *w, enum bh_lookup what, const struct bh_slice *names,

@@ -48,15 +48,16 @@ static void on_due(struct bh_timer *t) {
         give_up(r);
         return;
     }
-    struct bh_publish p = {.topic = m->topic,
-                           .data = bh_buf_copy(m->payload),
-                           .filter = m->filter.n ? bh_buf_copy(m->filter) : NULL,
-                           .opcode = m->opcode,
-                           .source = BH_SOURCE_SCRIPT,
-                           .skip_hook = true,
-                           .except = m->except,
-                           .attempt = r->attempt,
-                           .id_len = (uint8_t)m->id.n};
+    struct bh_publish p;
+    bh_publish_init(&p, BH_SOURCE_SCRIPT);
+    bh_topic_copy(&p.topic, m->topic);
+    p.data = bh_buf_copy(m->payload);
+    p.filter = m->filter.n ? bh_buf_copy(m->filter) : NULL;
+    p.opcode = m->opcode;
+    p.skip_hook = true;
+    p.except = m->except;
+    p.attempt = r->attempt;
+    p.id_len = (uint8_t)m->id.n;
     if (m->expires_ms)
         p.ttl_s = (uint32_t)((m->expires_ms - now + 999) / 1000);
     memcpy(p.id, m->id.p, m->id.n);
@@ -80,7 +81,7 @@ static void on_decided(void *ud, bh_handle handle, enum bh_offline what, uint64_
 
 void bh_node_offline(struct bh_worker *w, struct bh_message *m, unsigned attempt) {
     bh_metric_inc(&bh_core_metrics[BH_CORE_OFFLINE]);
-    if (!bh_hooks_has(w->hooks, BH_HOOK_OFFLINE) || m->topic.kind == BH_TOPIC_ALL)
+    if (!bh_hooks_has(w->hooks, BH_HOOK_OFFLINE) || m->topic->kind == BH_TOPIC_ALL)
         return;
     if (w->retries >= RETRIES_MAX) {
         bh_metric_inc(&bh_core_metrics[BH_CORE_OFFLINE_DROPPED]);

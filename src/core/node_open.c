@@ -22,7 +22,8 @@ struct interest {
     bh_handle op; /* the join that waits for it, or 0 */
     bool add;
     unsigned count;
-    struct bh_topic topics[];
+    char *end;                /* of the names, which are behind the slices */
+    struct bh_slice topics[]; /* names */
 };
 
 static void interest_free(struct interest *i) {
@@ -55,27 +56,30 @@ static void on_interest(struct bh_mail *mail) {
     }
     for (unsigned t = 0; t < i->count; t++) {
         if (i->add)
-            bh_interest_map_add(map, i->worker->index, bh_topic_name(&i->topics[t]));
+            bh_interest_map_add(map, i->worker->index, i->topics[t]);
         else
-            bh_interest_map_remove(map, i->worker->index, bh_topic_name(&i->topics[t]));
+            bh_interest_map_remove(map, i->worker->index, i->topics[t]);
     }
     if (!i->op) {
         interest_free(i);
         return;
     }
-    struct bh_slice *names = bh_malloc(i->count * sizeof *names);
-    for (unsigned t = 0; t < i->count; t++)
-        names[t] = bh_topic_name(&i->topics[t]);
     i->ticket.waiters = bh_malloc(i->count * sizeof *i->ticket.waiters);
     i->ticket.on_live = on_live;
-    bh_interest_map_wait(map, &i->ticket, names, i->count);
-    bh_free(names);
+    bh_interest_map_wait(map, &i->ticket, i->topics, i->count);
 }
 
-static struct interest *interest_new(struct bh_worker *w, bool add, size_t room) {
-    struct interest *i = bh_malloc(sizeof *i + room * sizeof i->topics[0]);
+/* With room for topics whose names have `bytes` in all. */
+static struct interest *interest_new(struct bh_worker *w, bool add, size_t room, size_t bytes) {
+    struct interest *i = bh_malloc(sizeof *i + room * sizeof i->topics[0] + bytes);
     *i = (struct interest){{.fn = on_interest}, .node = w->node, .worker = w, .add = add};
+    i->end = (char *)&i->topics[room];
     return i;
+}
+
+/* Returns the copy of the name. */
+static struct bh_slice interest_add(struct interest *i, struct bh_slice name) {
+    return i->topics[i->count++] = bh_slice_pack(&i->end, name);
 }
 
 static void interest_post(struct interest *i) {
@@ -95,7 +99,8 @@ struct join {
     bool opening; /* skip refused topics; otherwise a refusal is the result */
     int error;
     unsigned asked, count;
-    struct bh_topic topics[];
+    char *end; /* of the topics, which are behind the pointers and as long as their names */
+    struct bh_topic *topics[];
 };
 
 static void join_done(struct join *j, int error) {
@@ -111,6 +116,13 @@ static void finish_join(struct bh_worker *w, bh_handle op) {
         join_done(j, bh_worker_subscriber(w, j->subscriber) ? j->error : BH_ECLOSED);
 }
 
+static size_t name_bytes(const struct join *j) {
+    size_t n = 0;
+    for (unsigned t = 0; t < j->count; t++)
+        n += j->topics[t]->len;
+    return n;
+}
+
 static void enter_hub(struct join *j, struct bh_subscriber *s) {
     struct bh_worker *w = j->worker;
     if (s->link_count + j->count > BH_SUBSCRIBER_TOPICS_MAX) {
@@ -118,13 +130,13 @@ static void enter_hub(struct join *j, struct bh_subscriber *s) {
         return;
     }
     bool wait = w->node->broker->vt->shared;
-    struct interest *interest = interest_new(w, true, j->count);
+    struct interest *interest = interest_new(w, true, j->count, name_bytes(j));
     for (unsigned t = 0; t < j->count; t++) {
         bool first = false;
-        if (!bh_hub_join(&w->hub, s, bh_topic_name(&j->topics[t]), &first))
+        if (!bh_hub_join(&w->hub, s, bh_topic_name(j->topics[t]), &first))
             j->error = j->opening ? 0 : BH_EEXIST;
         else if (first || wait)
-            interest->topics[interest->count++] = j->topics[t];
+            interest_add(interest, bh_topic_name(j->topics[t]));
     }
     bh_handle self = j->op.self;
     wait = wait && interest->count > 0;
@@ -147,7 +159,7 @@ static void on_hook_done(void *ud, bh_handle handle, bool allowed, int status,
         j->asked++;
     } else {
         bh_info_limited("subscription refused",
-                        bh_kv_slice("topic", bh_topic_name(&j->topics[j->asked])));
+                        bh_kv_slice("topic", bh_topic_name(j->topics[j->asked])));
         if (!j->opening)
             j->error = BH_EDENIED;
         j->topics[j->asked] = j->topics[--j->count];
@@ -162,10 +174,10 @@ static void ask_next(struct join *j) {
         join_done(j, BH_ECLOSED);
         return;
     }
-    while (j->asked < j->count && j->topics[j->asked].kind != BH_TOPIC_TOPIC)
+    while (j->asked < j->count && j->topics[j->asked]->kind != BH_TOPIC_TOPIC)
         j->asked++;
     if (j->asked < j->count && bh_hooks_has(w->hooks, BH_HOOK_SUBSCRIBE)) {
-        w->hooks->vt->subscribe(w->hooks, s, bh_topic_name(&j->topics[j->asked]), on_hook_done, w,
+        w->hooks->vt->subscribe(w->hooks, s, bh_topic_name(j->topics[j->asked]), on_hook_done, w,
                                 j->op.self);
         return;
     }
@@ -179,20 +191,36 @@ static void discard_join(struct bh_op *op) {
     bh_free(BH_CONTAINER_OF(op, struct join, op));
 }
 
+/* With room for topics whose ids have `bytes` in all. */
 static struct join *join_new(struct bh_worker *w, struct bh_subscriber *s, size_t room,
-                             bh_node_cb done, void *ud, bh_handle handle) {
-    struct join *j = bh_malloc(sizeof *j + room * sizeof j->topics[0]);
+                             size_t bytes, bh_node_cb done, void *ud, bh_handle handle) {
+    size_t each = offsetof(struct bh_topic, name) + sizeof "tenant:" + 1; /* to the next even */
+    struct join *j = bh_malloc(sizeof *j + room * (sizeof j->topics[0] + each) + bytes);
     *j = (struct join){
         .worker = w, .subscriber = s->handle, .done = done, .ud = ud, .handle = handle};
     j->op = (struct bh_op){bh_slots_add(&w->ops, j), discard_join};
+    j->end = (char *)&j->topics[room];
     return j;
 }
 
-static void add_topic(struct join *j, enum bh_topic_kind kind, struct bh_slice id) {
+static void add_topic(struct join *j, const struct bh_topic *topic) {
+    j->topics[j->count++] = bh_topic_copy(j->end, topic);
+    j->end += (bh_topic_size(topic) + 1) / 2 * 2;
+}
+
+static void add_id(struct join *j, enum bh_topic_kind kind, struct bh_slice id) {
+    struct bh_topic topic;
     if (kind != BH_TOPIC_ALL && id.n == 0)
         return;
-    if (bh_topic_make(kind, id, &j->topics[j->count], NULL) == 0)
-        j->count++;
+    if (bh_topic_make(kind, id, &topic, NULL) == 0)
+        add_topic(j, &topic);
+}
+
+static size_t id_bytes(const struct bh_identity *identity) {
+    size_t n = identity->user.n + identity->tenant.n;
+    for (size_t i = 0; i < identity->topic_count; i++)
+        n += identity->topics[i].n;
+    return n;
 }
 
 void bh_node_open(struct bh_worker *w, struct bh_subscriber *s, struct bh_identity *identity,
@@ -207,13 +235,14 @@ void bh_node_open(struct bh_worker *w, struct bh_subscriber *s, struct bh_identi
     s->opened_at = bh_clock_wall_ms();
     atomic_fetch_add_explicit(&w->node->connections, 1, memory_order_relaxed);
     bh_node_track(w, s, true);
-    struct join *j = join_new(w, s, 3 + identity->topic_count, done, ud, handle);
+    struct join *j =
+        join_new(w, s, 3 + identity->topic_count, id_bytes(identity), done, ud, handle);
     j->opening = true;
-    add_topic(j, BH_TOPIC_USER, identity->user);
-    add_topic(j, BH_TOPIC_TENANT, identity->tenant);
-    add_topic(j, BH_TOPIC_ALL, (struct bh_slice){0});
+    add_id(j, BH_TOPIC_USER, identity->user);
+    add_id(j, BH_TOPIC_TENANT, identity->tenant);
+    add_id(j, BH_TOPIC_ALL, (struct bh_slice){0});
     for (size_t i = 0; i < identity->topic_count; i++)
-        add_topic(j, BH_TOPIC_TOPIC, identity->topics[i]);
+        add_id(j, BH_TOPIC_TOPIC, identity->topics[i]);
     ask_next(j);
 }
 
@@ -228,8 +257,8 @@ void bh_node_subscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_s
         done(ud, handle, BH_EINVAL);
         return;
     }
-    struct join *j = join_new(w, s, 1, done, ud, handle);
-    j->topics[j->count++] = topic;
+    struct join *j = join_new(w, s, 1, topic_id.n, done, ud, handle);
+    add_topic(j, &topic);
     ask_next(j);
 }
 
@@ -237,9 +266,9 @@ void bh_node_subscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_s
 
 /* After the mail to the bus: the hook may join the topic again. */
 static void run_unsubscribe_hook(struct bh_worker *w, struct bh_subscriber *s,
-                                 const struct bh_topic *topic, const char *why) {
-    if (topic->kind == BH_TOPIC_TOPIC && bh_hooks_has(w->hooks, BH_HOOK_UNSUBSCRIBE))
-        w->hooks->vt->unsubscribe(w->hooks, s, bh_topic_name(topic), why);
+                                 struct bh_slice topic, const char *why) {
+    if (bh_slice_starts(topic, BH_SLICE("topic:")) && bh_hooks_has(w->hooks, BH_HOOK_UNSUBSCRIBE))
+        w->hooks->vt->unsubscribe(w->hooks, s, topic, why);
 }
 
 int bh_node_unsubscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_slice topic_id) {
@@ -249,30 +278,36 @@ int bh_node_unsubscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_
     bool last = false;
     int error = bh_hub_leave(&w->hub, s, bh_topic_name(&topic), &last);
     if (last) {
-        struct interest *gone = interest_new(w, false, 1);
-        gone->topics[gone->count++] = topic;
+        struct interest *gone = interest_new(w, false, 1, topic.len);
+        interest_add(gone, bh_topic_name(&topic));
         interest_post(gone);
     }
     if (!error)
-        run_unsubscribe_hook(w, s, &topic, "unsubscribed");
+        run_unsubscribe_hook(w, s, bh_topic_name(&topic), "unsubscribed");
     return error;
 }
 
-/* Leaves all topics. Stores those that on_unsubscribe is called for in `left`; returns how many. */
-static unsigned leave_all(struct bh_worker *w, struct bh_subscriber *s, struct bh_topic *left) {
-    struct interest *gone = interest_new(w, false, s->link_count);
-    unsigned n = 0;
+/* Leaves all topics; `left`, if not NULL, gets them all. */
+static void leave_all(struct bh_worker *w, struct bh_subscriber *s, size_t bytes,
+                      struct interest *left) {
+    struct interest *gone = interest_new(w, false, s->link_count, bytes);
     while (s->link_count) {
-        struct bh_topic topic;
         bool last = false;
-        bh_topic_parse(bh_hub_topic_name(bh_subscriber_links(s)[s->link_count - 1].topic), &topic);
+        struct bh_slice name =
+            interest_add(gone, bh_hub_topic_name(bh_subscriber_links(s)[s->link_count - 1].topic));
+        if (left)
+            interest_add(left, name);
         bh_hub_leave_last(&w->hub, s, &last);
-        if (last)
-            gone->topics[gone->count++] = topic;
-        if (left && topic.kind == BH_TOPIC_TOPIC)
-            left[n++] = topic;
+        if (!last)
+            gone->count--;
     }
     interest_post(gone);
+}
+
+static size_t link_bytes(const struct bh_subscriber *s) {
+    size_t n = 0;
+    for (unsigned i = 0; i < s->link_count; i++)
+        n += bh_subscriber_links(s)[i].topic->len;
     return n;
 }
 
@@ -282,12 +317,13 @@ void bh_node_close(struct bh_worker *w, struct bh_subscriber *s, unsigned code,
         return;
     s->closing = true;
     bh_node_track(w, s, false);
-    struct bh_topic *left = NULL;
+    struct interest *left = NULL; /* never posted: the names alone */
+    size_t bytes = link_bytes(s);
     if (bh_hooks_has(w->hooks, BH_HOOK_UNSUBSCRIBE))
-        left = bh_malloc(s->link_count * sizeof *left + 1);
-    unsigned n = leave_all(w, s, left);
-    for (unsigned i = 0; left && i < n; i++)
-        run_unsubscribe_hook(w, s, &left[i], "closed");
+        left = interest_new(w, false, s->link_count, bytes);
+    leave_all(w, s, bytes, left);
+    for (unsigned i = 0; left && i < left->count; i++)
+        run_unsubscribe_hook(w, s, left->topics[i], "closed");
     bh_free(left);
     if (w->hooks && (s->script || bh_hooks_has(w->hooks, BH_HOOK_CLOSE)))
         w->hooks->vt->close(w->hooks, s, code, reason);

@@ -20,7 +20,6 @@
 struct op {
     struct bh_op op;
     struct bh_worker *worker;
-    struct bh_publish publish;
     struct bh_plan plan;
     struct bh_message *message;
     bh_published_cb done;
@@ -39,6 +38,7 @@ struct op {
     struct bh_timer recheck_timer; /* until then */
     bool held;                     /* until its echo has come back; counted in `expected` */
     struct bh_list parked;         /* in the worker's list before it starts; else not initialized */
+    struct bh_publish publish;     /* the last: most of its topic is not used */
 };
 
 static void discard(struct bh_op *head) {
@@ -138,7 +138,7 @@ static void fan_out(struct bh_node *n, struct bus_msg *msg, uint64_t skip) {
 static void register_id(struct bh_node *n, struct bus_msg *msg) {
     struct bh_message *m = msg->message;
     struct bh_seen_entry *seen =
-        bh_seen_note(&n->seen, bh_topic_name(&m->topic), m->id, bh_loop_now(n->bus_loop));
+        bh_seen_note(&n->seen, bh_topic_name(m->topic), m->id, bh_loop_now(n->bus_loop));
     msg->step = seen->published ? KNOWN : UNKNOWN;
     if (msg->plan.local && !seen->delivered) {
         seen->delivered = true;
@@ -156,7 +156,7 @@ static void register_id(struct bh_node *n, struct bus_msg *msg) {
 static void note_published(struct bh_node *n, const struct bus_msg *msg) {
     struct bh_message *m = msg->message;
     struct bh_seen_entry *seen =
-        bh_seen_note(&n->seen, bh_topic_name(&m->topic), m->id, bh_loop_now(n->bus_loop));
+        bh_seen_note(&n->seen, bh_topic_name(m->topic), m->id, bh_loop_now(n->bus_loop));
     seen->published = true;
     seen->status = (uint8_t)msg->status;
 }
@@ -175,7 +175,7 @@ static void on_bus_msg_at_bus(struct bh_mail *mail) {
         return;
     }
     msg->subscribed = !n->broker->vt->shared || /* it is the broker's only receiver */
-                      bh_interest_map_subscribed(&n->interest, bh_topic_name(&m->topic));
+                      bh_interest_map_subscribed(&n->interest, bh_topic_name(m->topic));
     if (msg->step == REGISTER) {
         register_id(n, msg);
     } else {
@@ -336,7 +336,7 @@ static struct bh_message *make_message(struct op *op, enum bh_message_kind kind)
         .opcode = p->opcode,
         .flags = (uint8_t)((op->plan.echo ? BH_MESSAGE_ECHO : 0) |
                            (op->plan.dedup || p->id_given ? BH_MESSAGE_DEDUP : 0)),
-        .topic = p->topic,
+        .topic = &p->topic,
         .except = p->except,
         .expires_ms = p->ttl_s ? bh_loop_now(op->worker->loop) + p->ttl_s * UINT64_C(1000) : 0,
         .id = bh_slice(p->id, p->id_len),
@@ -412,7 +412,8 @@ static void on_hook_done(void *ud, int error, const char *why) {
 }
 
 static struct op *op_new(struct bh_worker *w, bh_published_cb done, void *ud, bh_handle handle) {
-    struct op *op = bh_calloc(1, sizeof *op);
+    struct op *op = bh_malloc(sizeof *op);
+    memset(op, 0, offsetof(struct op, publish.topic.name));
     op->worker = w;
     op->done = done;
     op->ud = ud;
@@ -425,7 +426,7 @@ static struct op *op_new(struct bh_worker *w, bh_published_cb done, void *ud, bh
 void bh_node_publish(struct bh_worker *w, struct bh_publish *p, bh_published_cb done, void *ud,
                      bh_handle handle) {
     struct op *op = op_new(w, done, ud, handle);
-    op->publish = *p;
+    bh_publish_move(&op->publish, p);
     if (bh_hooks_has(w->hooks, BH_HOOK_PUBLISH) && !p->skip_hook)
         w->hooks->vt->publish(w->hooks, &op->publish, on_hook_done, op);
     else

@@ -32,7 +32,7 @@ static int build(enum bh_topic_kind kind, enum bh_id_form form, struct bh_slice 
     memcpy(out->name, space.p, space.n);
     if (id.n)
         memcpy(out->name + space.n, id.p, id.n);
-    out->len = (uint8_t)(space.n + id.n);
+    out->len = (uint16_t)(space.n + id.n);
     out->name[out->len] = '\0';
     out->kind = (uint8_t)kind;
     out->form = (uint8_t)form;
@@ -100,7 +100,7 @@ size_t bh_topic_to_channel(const struct bh_topic *t, struct bh_slice prefix,
 }
 
 static int from_encoded(enum bh_topic_kind kind, struct bh_slice encoded, struct bh_topic *out) {
-    char decoded[BH_ID_MAX];
+    char decoded[BH_TOPIC_ID_MAX];
     struct bh_slice id;
     enum bh_id_form form = bh_id_decode(id_kinds[kind], encoded, decoded, &id);
     return build(kind, form, id, out);

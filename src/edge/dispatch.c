@@ -26,11 +26,15 @@ static void begin_upgrade(struct bh_http_conn *c) {
     bh_upgrade_begin(c, &BH_CONTAINER_OF(c->server, struct bh_edge, http)->ws);
 }
 
-/* A parameter that cannot be decoded becomes an invalid id, which the endpoint refuses. */
+/* A parameter that cannot be decoded, or is too long, becomes an invalid id, which the endpoint
+ * refuses. */
 static void decode_param(struct bh_http_conn *c, struct bh_slice param) {
-    int n = param.n <= sizeof c->param_bytes ? bh_slice_urldecode(param, false, c->param_bytes)
-                                             : BH_ETOOBIG;
-    c->param = n >= 0 ? bh_slice(c->param_bytes, (size_t)n) : bh_slice("", 0);
+    char decoded[3 * BH_HTTP_PARAM_MAX], *at = c->param_bytes;
+    int n = param.n <= sizeof decoded ? bh_slice_urldecode(param, false, decoded) : BH_ETOOBIG;
+    if (n > BH_HTTP_PARAM_MAX || n == BH_ETOOBIG)
+        c->param = param;
+    else
+        c->param = bh_slice_pack(&at, bh_slice(decoded, n > 0 ? (size_t)n : 0));
 }
 
 static bool has_ops(struct bh_slice path) {

@@ -205,13 +205,14 @@ static void do_tick(void *ud) {
 static void count_sending(void) {
     static const struct path tick = {"tick: nothing to do", 1000, 1, NULL, do_tick};
     static const struct path out = {"frame out: 128 B to one", 1000, 1, prepare_send, send_message};
-    struct bh_message parts = {.opcode = BH_TEXT, .payload = text_128};
+    struct bh_topic to;
+    struct bh_message parts = {.topic = &to, .opcode = BH_TEXT, .payload = text_128};
     struct sending s = {0};
     uint32_t cursor = 0;
     instance_open(&s.instance, NULL);
     client_open(&s.client, &s.instance);
     s.subscriber = bh_slots_next(&s.instance.worker->subscribers, &cursor);
-    bh_topic_parse(BH_SLICE("all"), &parts.topic);
+    bh_topic_parse(BH_SLICE("all"), &to);
     s.message = bh_message_new(&parts);
     counting_path(&tick, &s);
     counting_path(&out, &s);
@@ -224,7 +225,8 @@ static void count_sending(void) {
 /* --- publishing --- */
 
 static void make_publish(struct bh_publish *p, const char *topic) {
-    *p = (struct bh_publish){.source = BH_SOURCE_HTTP, .opcode = BH_TEXT};
+    bh_publish_init(p, BH_SOURCE_HTTP);
+    p->opcode = BH_TEXT;
     counting_must(bh_topic_parse(bh_slice_cstr(topic), &p->topic) == 0, topic);
     p->data = bh_buf_copy(text_128);
 }

@@ -55,7 +55,7 @@ static void open_envelope(const struct bh_topic *topic, struct bh_slice in) {
         CHECK(r == BH_EPROTO && why && !m);
         return;
     }
-    CHECK(bh_slice_eq(bh_topic_name(&m->topic), bh_topic_name(topic)));
+    CHECK(bh_slice_eq(bh_topic_name(m->topic), bh_topic_name(topic)));
     if (m->flags & BH_MESSAGE_RAW)
         check_raw(m, in);
     else

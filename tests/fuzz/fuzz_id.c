@@ -19,10 +19,11 @@ static void define(enum bh_id_kind kind, struct bh_slice id, struct bh_bytes *ou
 }
 
 static void check_id(enum bh_id_kind kind, struct bh_slice id, enum bh_id_form form) {
-    char encoded_bytes[BH_ID_ENCODED_MAX], back[BH_ID_MAX];
+    char encoded_bytes[BH_ID_ENCODED_MAX], back[BH_TOPIC_ID_MAX];
     struct bh_bytes defined = {0};
     struct bh_slice again;
-    CHECK(id.n >= 1 && id.n <= BH_ID_MAX && bh_utf8_valid(id));
+    CHECK(id.n >= 1 && id.n <= (kind == BH_ID_TOPIC ? BH_TOPIC_ID_MAX : BH_ID_MAX));
+    CHECK(bh_utf8_valid(id));
     CHECK(!fuzz_holds_any(id, "\0\t\n\v\f\r \x1b\x7f", 9));
     struct bh_slice encoded = bh_id_encode(kind, id, encoded_bytes);
     define(kind, id, &defined);
@@ -34,7 +35,7 @@ static void check_id(enum bh_id_kind kind, struct bh_slice id, enum bh_id_form f
 }
 
 static void check_encoded(enum bh_id_kind kind, struct bh_slice in) {
-    char encoded_bytes[BH_ID_ENCODED_MAX], back[BH_ID_MAX];
+    char encoded_bytes[BH_ID_ENCODED_MAX], back[BH_TOPIC_ID_MAX];
     struct bh_slice id;
     enum bh_id_form form = bh_id_decode(kind, in, back, &id);
     if (form == BH_ID_INVALID)

@@ -27,6 +27,15 @@ local IDS = {
     "日本語", ("é"):rep(63), ("%"):rep(127),
 }
 
+-- The longest topics: plain, encoded in channels, and of more than one byte each.
+local LONG = {("x"):rep(255), ("a/"):rep(127) .. "b", ("%"):rep(255), (":"):rep(255), ("é"):rep(127) .. "{"}
+
+local function ids_of(kind)
+    local ids = {table.unpack(IDS)}
+    if kind == "topic" then table.move(LONG, 1, #LONG, #ids + 1, ids) end
+    return ids
+end
+
 -- Ids that would name the channels below, if they were put together without encoding.
 local HOSTILE = {
     "tenant:7", "topic:news", "topic:news/eu", "tenant%3A7", "topic%3Anews", "%34%32", "user:42", "%62roadcast",
@@ -49,7 +58,11 @@ function calls.redis(target)
     return bh.redis.call("PUBLISH", bh.channel(target), "by bh.channel")
 end
 
-function calls.channel(target) return bh.channel(target) end
+function calls.channel(target)
+    local channel, why = bh.channel(target)
+    return channel or why
+end
+
 function calls.close(target) return bh.hub.close_user(target.user, 4001, "by Lua") end
 function calls.online(target) return bh.tracker.online(target.user) end
 function calls.count(target) return bh.tracker.count(target.tenant) end
@@ -135,7 +148,7 @@ describe("ids of identity providers", function()
 
     for kind, prefix in pairs(CHANNELS) do
         it("reach a " .. kind .. " on every instance, from HTTP, Redis and Lua", function()
-            for _, id in ipairs(IDS) do
+            for _, id in ipairs(ids_of(kind)) do
                 local here, there = connect(a, kind, id), connect(b, kind, id)
                 local channel = prefix .. encode(id, kind == "topic")
                 local path = ("%ss/%s"):format(kind, escape(id))
@@ -167,13 +180,14 @@ describe("ids of identity providers", function()
 
     it("are subscribed to by hooks", function()
         local client = ws.connect(a.port, "/ws")
-        for _, id in ipairs(IDS) do
+        for _, id in ipairs(ids_of "topic") do
             client:text(id)
             check.next(client, "joined")
             b:publish("topics/" .. escape(id), "to " .. id)
             check.next(client, "to " .. id)
         end
-        for _, bad in ipairs {"a b", "a\194\160b", "a\226\128\174b", "a\226\128\168b", "a\194\133b", "a\127", "\t"} do
+        for _, bad in ipairs {"a b", "a\194\160b", "a\226\128\174b", "a\226\128\168b", "a\194\133b", "a\127", "\t",
+            LONG[1] .. "x", LONG[3] .. "%"} do
             client:text(bad)
             assert.are_not.equal("joined", (client:recv()))
         end
@@ -237,6 +251,27 @@ describe("ids of identity providers", function()
             assert.are_not.equal(101, refusal.status)
         end
         assert.are.equal(200, a:request("GET", "/api/tenants/broadcast").status)
+    end)
+
+    it("are refused as topics of more than 255 bytes, with the reason", function()
+        local why = "a topic must not be longer than 255 bytes"
+        for _, byte in ipairs {"x", "%", ":", "é"} do
+            for _, n in ipairs {256, 400, 1000} do
+                local bad = byte:rep(n)
+                local path = "/api/topics/" .. escape(bad) .. "/messages"
+                check.error(a:request("POST", path, {body = "x"}), 400, "invalid_topic", why)
+                local batch = ("[{%s:%s,\"data\":1}]"):format(quote "topic", quote(bad))
+                assert.matches(why, a:request("POST", "/api/publish", {body = batch}).body, 1, true)
+                assert.matches(why, call(a, "publish", "topic", bad), 1, true)
+                assert.matches(why, call(a, "channel", "topic", bad), 1, true)
+                assert.are.equal(0, server:call("PUBLISH", "notification:topic:" .. encode(bad, true), "x"))
+            end
+        end
+        local client, refusal = ws.try(a.port, "/ws?topic=" .. ("x"):rep(256))
+        assert.is_nil(client)
+        assert.are_not.equal(101, refusal.status)
+        check.error(a:request("POST", "/api/users/" .. ("u"):rep(300) .. "/messages", {body = "x"}), 400, "invalid_user",
+            "128 bytes")
     end)
 
     it("name no other channel, in no verb", function()

@@ -1,8 +1,9 @@
 /* id.h - checking ids, writing them in names of Redis, and generating unique ones. Thread: any.
  *
- * User, tenant and topic ids: 1..128 bytes of valid UTF-8 without white space, control characters,
- * bidi controls and U+FFFD (half of a surrogate pair, decoded from JSON), compared by their
- * bytes. `broadcast` is reserved and not a valid user id. The other kinds have an alphabet.
+ * User, tenant and topic ids: valid UTF-8 without white space, control characters, bidi controls
+ * and U+FFFD (half of a surrogate pair, decoded from JSON), compared by their bytes. `broadcast` is
+ * reserved and not a valid user id. The other kinds have an alphabet. An id has at most 128 bytes,
+ * that of a topic 255, counted before it is encoded.
  *
  * Names of channels and keys separate their parts with ':'. So '%', ':', '{' and '}', and '/' of
  * users and tenants, are written there as '%' and two upper-case hexadecimal digits, and no id can
@@ -15,8 +16,9 @@
 
 #include <stdbool.h>
 
-#define BH_ID_MAX         128
-#define BH_ID_ENCODED_MAX (3 * BH_ID_MAX)
+#define BH_ID_MAX         128 /* of every kind but topics */
+#define BH_TOPIC_ID_MAX   255
+#define BH_ID_ENCODED_MAX (3 * BH_TOPIC_ID_MAX)
 #define BH_UNIQUE_ID_LEN  22 /* 128 random bits in base64url */
 #define BH_MESSAGE_ID_MAX 128
 
@@ -54,8 +56,8 @@ int bh_id_check(enum bh_id_kind kind, struct bh_slice id, const char **why);
 struct bh_slice bh_id_encode(enum bh_id_kind kind, struct bh_slice id, char out[BH_ID_ENCODED_MAX]);
 /* The other way: the form of the id, which is in `out` or is `encoded` itself; INVALID for what
  * bh_id_encode never returns. */
-enum bh_id_form bh_id_decode(enum bh_id_kind kind, struct bh_slice encoded, char out[BH_ID_MAX],
-                             struct bh_slice *id);
+enum bh_id_form bh_id_decode(enum bh_id_kind kind, struct bh_slice encoded,
+                             char out[BH_TOPIC_ID_MAX], struct bh_slice *id);
 
 /* A new unguessable id; writes BH_UNIQUE_ID_LEN bytes and a NUL. */
 void bh_id_unique(char out[BH_UNIQUE_ID_LEN + 1]);

@@ -19,7 +19,7 @@ struct bh_hub_topic {
     uint32_t count; /* live subscribers */
     uint32_t used;  /* slots in use, holes included */
     uint32_t cap;   /* 1: `one` is the array */
-    uint8_t len;
+    uint16_t len;
     char name[];
 };
 

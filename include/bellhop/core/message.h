@@ -1,9 +1,9 @@
 /* message.h - what is delivered: immutable and atomically ref-counted.
  *
  * Built once from all its parts (by the node for a publish, by a broker for what arrives), then
- * only read; it crosses threads by reference. The slices point into the message itself, which is
- * one allocation; only the payload may stay in the buffer that it came in, so that a publish copies
- * it once. */
+ * only read; it crosses threads by reference. The topic and the slices point into the message
+ * itself, which is one allocation; only the payload may stay in the buffer that it came in, so that
+ * a publish copies it once. */
 #ifndef BELLHOP_CORE_MESSAGE_H
 #define BELLHOP_CORE_MESSAGE_H
 
@@ -39,7 +39,7 @@ struct bh_message {
     uint8_t kind;
     uint8_t opcode;
     uint8_t flags;
-    struct bh_topic topic;
+    const struct bh_topic *topic;
     struct bh_position position; /* in the topic's stream; epoch 0: none */
     uint64_t stored_ms;          /* Redis' time of its append, Unix ms; 0: none */
     uint64_t except;             /* a connection's number, 0: none */
@@ -52,8 +52,8 @@ struct bh_message {
     char bytes[];
 };
 
-/* Copies the slices of the parts, except a payload in parts->buf, whose reference it takes over.
- * refs and bytes are ignored. NULL when there is no memory for a payload of this size. */
+/* Copies topic and slices of the parts, except a payload in parts->buf, whose reference it takes
+ * over. refs and bytes are ignored. NULL when there is no memory for a payload of this size. */
 struct bh_message *bh_message_new(const struct bh_message *parts);
 struct bh_message *bh_message_ref(struct bh_message *m);
 void bh_message_unref(struct bh_message *m); /* NULL is allowed */

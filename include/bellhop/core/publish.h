@@ -27,7 +27,6 @@ enum bh_publish_history {
 #define BH_COLLAPSE_MAX 128 /* bytes of a collapse key */
 
 struct bh_publish {
-    struct bh_topic topic;
     struct bh_buf *data;     /* changed by bh_publish_set_data only */
     struct bh_buf *filter;   /* packed (filter.h); NULL: none */
     uint8_t opcode;          /* enum bh_opcode; text must be valid UTF-8 */
@@ -45,7 +44,18 @@ struct bh_publish {
     struct bh_buf *collapse; /* the key of what it replaces; NULL: none */
     uint8_t id_len;
     char id[BH_MESSAGE_ID_MAX + 1];
+    struct bh_topic topic; /* the last: most of it is not used */
 };
+
+/* All fields are 0, except the source. */
+static inline void bh_publish_init(struct bh_publish *p, enum bh_source source) {
+    memset(p, 0, offsetof(struct bh_publish, topic.name));
+    p->source = (uint8_t)source;
+}
+/* With the references; the other one is not used any more. */
+static inline void bh_publish_move(struct bh_publish *to, const struct bh_publish *from) {
+    memcpy(to, from, offsetof(struct bh_publish, topic) + bh_topic_size(&from->topic));
+}
 
 /* Takes over the reference; gives the old one back. */
 static inline void bh_publish_set_data(struct bh_publish *p, struct bh_buf *data) {

@@ -9,7 +9,10 @@
  *
  * A topic has the id as it is, a channel has it encoded (bh_id_encode), so no id in a channel
  * contains ':'. `broadcast` is not a valid user id. So the mapping is one to one.
- * Values only; no memory, any thread. */
+ *
+ * A name has room for 520 bytes before it is encoded, and most have few. So what keeps a topic
+ * keeps the bytes in use only, and a topic is copied by bh_topic_copy, never by assignment: the
+ * rest may be missing. Values only; no memory, any thread. */
 #ifndef BELLHOP_CORE_TOPIC_H
 #define BELLHOP_CORE_TOPIC_H
 
@@ -17,12 +20,12 @@
 
 enum bh_topic_kind { BH_TOPIC_USER, BH_TOPIC_TENANT, BH_TOPIC_TOPIC, BH_TOPIC_ALL };
 
-#define BH_TOPIC_NAME_MAX (7 + BH_ID_MAX) /* "tenant:" and the longest id */
-#define BH_CHANNEL_MAX    (64 + 7 + BH_ID_ENCODED_MAX)
+#define BH_TOPIC_NAME_MAX 520
+#define BH_CHANNEL_MAX    (64 + 3 * BH_TOPIC_NAME_MAX)
 #define BH_CHANNEL_PREFIX "notification:"
 
 struct bh_topic {
-    uint8_t len;
+    uint16_t len;
     uint8_t kind;
     uint8_t form;                     /* of the id; PLAIN for `all` */
     char name[BH_TOPIC_NAME_MAX + 1]; /* NUL-terminated for convenience */
@@ -40,6 +43,14 @@ static inline struct bh_slice bh_topic_name(const struct bh_topic *t) {
 }
 /* The id without its name space; empty for `all`. */
 struct bh_slice bh_topic_id(const struct bh_topic *t);
+/* The bytes in use. */
+static inline size_t bh_topic_size(const struct bh_topic *t) {
+    return offsetof(struct bh_topic, name) + t->len + 1;
+}
+/* Into room for bh_topic_size bytes, aligned to 2. */
+static inline struct bh_topic *bh_topic_copy(void *room, const struct bh_topic *t) {
+    return memcpy(room, t, bh_topic_size(t));
+}
 
 /* Writes prefix + channel, NUL-terminated; returns its length. The prefix has at most 64 bytes. */
 size_t bh_topic_to_channel(const struct bh_topic *t, struct bh_slice prefix,

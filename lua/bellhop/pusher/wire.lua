@@ -1,9 +1,9 @@
 -- bellhop.pusher.wire - names, signatures and frames of the Pusher Channels protocol.
 --
 -- The topic of a channel is "pusher/<app id>/<name>". Channel names may contain bytes that topics may not, so each
--- byte other than A-Z a-z 0-9 _ . - is written as @ and two hexadecimal digits. If this is too long for a topic, the
+-- byte other than A-Z a-z 0-9 _ . - is written as @ and two hexadecimal digits. If this is longer than 128 bytes, the
 -- topic is "pusher/<app id>/h/<SHA-256 of the name>". Only these topics have a second slash, so two channels never
--- share a topic.
+-- share a topic. Topics may be longer now, but all instances of a cluster must agree on the topic of a channel.
 local bh = require "bellhop"
 local crypto, json = bh.crypto, bh.json
 

@@ -238,7 +238,9 @@ static int read_item(struct bh_json_value object, struct bh_publish *p, struct i
 
 static void publish_item(struct item *item, struct bh_json_value object) {
     struct bh_http_server *s = item->batch->server;
-    struct bh_publish p = {.source = BH_SOURCE_HTTP, .opcode = BH_TEXT};
+    struct bh_publish p;
+    bh_publish_init(&p, BH_SOURCE_HTTP);
+    p.opcode = BH_TEXT;
     struct item_error error;
     if (read_item(object, &p, &error) != 0) {
         bh_publish_release(&p);

@@ -191,8 +191,9 @@ static int choose_opcode(const struct bh_http_request *r, struct bh_publish *p) 
 
 static void publish(struct bh_http_conn *c, enum bh_topic_kind kind, const char *bad_id) {
     const struct bh_http_request *r = bh_http_conn_request(c);
-    struct bh_publish p = {.source = BH_SOURCE_HTTP};
+    struct bh_publish p;
     const char *why;
+    bh_publish_init(&p, BH_SOURCE_HTTP);
     if (bh_topic_make(kind, c->param, &p.topic, &why) != 0) {
         bh_http_conn_fail(c, 400, bad_id, "%s", why);
         return;

@@ -13,7 +13,7 @@
 #include "http/http_server.h"
 #include "http/peer.h"
 
-#define BH_HTTP_PARAM_MAX   BH_ID_ENCODED_MAX
+#define BH_HTTP_PARAM_MAX   BH_TOPIC_ID_MAX
 #define BH_HTTP_HEADERS_MAX 100
 #define BH_HTTP_COMMON_MAX  2
 
@@ -72,7 +72,7 @@ struct bh_http_conn {
     void (*endpoint)(struct bh_http_conn *c);
     bool takes_body;       /* the endpoint is called when the body has come, else at once */
     bool in_line;          /* the endpoint is called again in the stream's next turn */
-    struct bh_slice param; /* of the path, decoded */
+    struct bh_slice param; /* of the path, decoded unless it is longer than any id */
     char param_bytes[BH_HTTP_PARAM_MAX];
     struct bh_bytes scratch;                     /* the endpoint's own */
     struct bh_header common[BH_HTTP_COMMON_MAX]; /* of every answer to this request, unless the */

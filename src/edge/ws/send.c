@@ -115,7 +115,7 @@ static struct bh_buf *own_frame(struct bh_ws_conn *ws, uint8_t opcode, struct bh
 static struct bh_buf *frame_of_message(struct bh_ws_conn *ws, struct bh_message *m) {
     unsigned bits = compression_for(ws, m->payload);
     bool compressed;
-    if (bits && ws->deflate.server_takeover && m->topic.kind == BH_TOPIC_USER)
+    if (bits && ws->deflate.server_takeover && m->topic->kind == BH_TOPIC_USER)
         return own_frame(ws, m->opcode, m->payload);
     struct bh_buf *frame = bh_frames_message(&ws->server->frames, m, bits, &compressed);
     if (compressed)

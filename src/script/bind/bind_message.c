@@ -174,14 +174,17 @@ static int msg_newindex(lua_State *L) {
     struct bh_publish *p = check_msg(L);
     const char *name = luaL_checkstring(L, 2);
     char why[BH_WHY_MAX];
-    struct bh_publish_request r = {.p = *p};
+    struct bh_publish_request r;
     int field = bh_class_member(L);
     lua_settop(L, 3);
+    bh_publish_move(&r.p, p);
+    r.to = NULL;
+    r.targets = 0;
     if (field == F_KIND || field == F_SOURCE || strcmp(name, "conn") == 0)
         return luaL_error(L, "msg.%s cannot be changed", name);
     if (bh_publish_set(L, name, &r, why))
         return luaL_error(L, "msg: %s", why);
-    *p = r.p; /* with the references that it owns */
+    bh_publish_move(p, &r.p);
     return 0;
 }
 
@@ -200,7 +203,7 @@ static int delivery_index(lua_State *L) {
     if (!m)
         return luaL_error(L,
                           "this msg is no longer valid: it can be used only while its hook runs");
-    const struct common c = {.topic = &m->topic,
+    const struct common c = {.topic = m->topic,
                              .data = m->payload,
                              .id = m->id,
                              .filter = m->filter,

@@ -296,7 +296,10 @@ static int check_whole(const struct bh_publish_request *r, char *why) {
 
 int bh_publish_read(lua_State *L, int index, struct bh_publish_request *out, char why[BH_WHY_MAX]) {
     int top = lua_gettop(L), error = 0;
-    *out = (struct bh_publish_request){.p = {.opcode = BH_TEXT, .source = BH_SOURCE_SCRIPT}};
+    bh_publish_init(&out->p, BH_SOURCE_SCRIPT);
+    out->p.opcode = BH_TEXT;
+    out->to = NULL;
+    out->targets = 0;
     lua_checkstack(L, 8);
     lua_pushnil(L);
     while (!error && lua_next(L, index)) {

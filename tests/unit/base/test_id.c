@@ -101,16 +101,17 @@ static void what_is_no_utf8_is_no_id(void **state) {
 }
 
 static void lengths(void **state) {
-    char id[BH_ID_MAX + 1];
+    char id[BH_TOPIC_ID_MAX + 1];
     memset(id, 'x', sizeof id);
     for (size_t k = 0; k < COUNT(kinds); k++) {
         const char *why = NULL;
+        size_t most = kinds[k].kind == BH_ID_TOPIC ? 255 : 128;
         assert_int_equal(bh_id_check(kinds[k].kind, bh_slice(NULL, 0), &why), BH_EINVAL);
         assert_non_null(strstr(why, "empty"));
         assert_int_equal(bh_id_check(kinds[k].kind, bh_slice(id, 1), NULL), 0);
-        assert_int_equal(bh_id_check(kinds[k].kind, bh_slice(id, BH_ID_MAX), NULL), 0);
-        assert_int_equal(bh_id_check(kinds[k].kind, bh_slice(id, BH_ID_MAX + 1), &why), BH_EINVAL);
-        assert_non_null(strstr(why, "128"));
+        assert_int_equal(bh_id_check(kinds[k].kind, bh_slice(id, most), NULL), 0);
+        assert_int_equal(bh_id_check(kinds[k].kind, bh_slice(id, most + 1), &why), BH_EINVAL);
+        assert_non_null(strstr(why, most == 255 ? "255 bytes" : "128 bytes"));
     }
 }
 
@@ -158,7 +159,7 @@ static const struct {
 
 static void ids_are_written_in_names_and_read_back(void **state) {
     for (size_t i = 0; i < COUNT(spellings); i++) {
-        char out[BH_ID_ENCODED_MAX], back[BH_ID_MAX];
+        char out[BH_ID_ENCODED_MAX], back[BH_TOPIC_ID_MAX];
         struct bh_slice id = test_exact(bh_slice_cstr(spellings[i].id)), again;
         struct bh_slice encoded = bh_id_encode(spellings[i].kind, id, out);
         assert_slice(encoded, spellings[i].encoded);
@@ -170,17 +171,28 @@ static void ids_are_written_in_names_and_read_back(void **state) {
 }
 
 static void the_longest_ids_are_read_back(void **state) {
-    char id[BH_ID_MAX], out[BH_ID_ENCODED_MAX], back[BH_ID_MAX];
-    memset(id, '%', sizeof id);
-    struct bh_slice again, encoded = bh_id_encode(BH_ID_USER, bh_slice(id, sizeof id), out);
-    assert_int_equal(encoded.n, BH_ID_ENCODED_MAX);
-    assert_int_equal(bh_id_decode(BH_ID_USER, encoded, back, &again), BH_ID_WIDE);
-    assert_memory_equal(again.p, id, sizeof id);
-    assert_int_equal(again.n, sizeof id);
-    char longer[BH_ID_MAX + 1];
-    memset(longer, '|', sizeof longer);
-    assert_int_equal(bh_id_decode(BH_ID_USER, bh_slice(longer, sizeof longer), back, &again),
-                     BH_ID_INVALID);
+    static const struct {
+        enum bh_id_kind kind;
+        size_t most;
+    } longest[] = {{BH_ID_USER, 128}, {BH_ID_TENANT, 128}, {BH_ID_TOPIC, 255}};
+    char id[BH_TOPIC_ID_MAX], out[BH_ID_ENCODED_MAX], back[BH_TOPIC_ID_MAX];
+    for (size_t i = 0; i < COUNT(longest); i++) {
+        enum bh_id_kind kind = longest[i].kind;
+        size_t n = longest[i].most;
+        memset(id, '%', sizeof id);
+        struct bh_slice again, encoded = bh_id_encode(kind, bh_slice(id, n), out);
+        assert_int_equal(encoded.n, 3 * n);
+        assert_int_equal(bh_id_decode(kind, encoded, back, &again), BH_ID_WIDE);
+        assert_memory_equal(again.p, id, n);
+        assert_int_equal(again.n, n);
+        char longer[3 * (BH_TOPIC_ID_MAX + 1)];
+        for (size_t at = 0; at <= n; at++)
+            memcpy(longer + 3 * at, "%25", 3);
+        assert_int_equal(bh_id_decode(kind, bh_slice(longer, 3 * n + 3), back, &again),
+                         BH_ID_INVALID);
+        memset(longer, '|', sizeof longer);
+        assert_int_equal(bh_id_decode(kind, bh_slice(longer, n + 1), back, &again), BH_ID_INVALID);
+    }
 }
 
 static void other_spellings_are_no_ids(void **state) {
@@ -188,7 +200,7 @@ static void other_spellings_are_no_ids(void **state) {
                                "%41", "%61", "%20",       "%7C",  "%",   "%2",
                                "%2x", "a%",  "broadcast", "%25%", "%2f", "%E2%80%AE",
                                "%00", "%0A", "%C3%BC",    "%%",   "% 3"};
-    char back[BH_ID_MAX];
+    char back[BH_TOPIC_ID_MAX];
     struct bh_slice id;
     for (size_t i = 0; i < COUNT(bad); i++) {
         struct bh_slice encoded = test_exact(bh_slice_cstr(bad[i]));

@@ -14,9 +14,10 @@ struct bh_topic test_topic(const char *name) {
 }
 
 struct bh_message *test_message(const char *topic, const char *payload) {
+    struct bh_topic to = test_topic(topic);
     struct bh_message parts = {.kind = BH_MESSAGE_DATA,
                                .opcode = BH_TEXT,
-                               .topic = test_topic(topic),
+                               .topic = &to,
                                .payload = bh_slice_cstr(payload)};
     return bh_message_new(&parts);
 }

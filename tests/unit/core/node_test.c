@@ -347,9 +347,10 @@ void with_id(struct bh_publish *p, const char *id) {
 
 /* As if another instance had published it. */
 void arrives(const char *topic, const char *payload, const char *id, uint8_t flags) {
+    struct bh_topic to = test_topic(topic);
     struct bh_message parts = {.opcode = BH_TEXT,
                                .flags = flags,
-                               .topic = test_topic(topic),
+                               .topic = &to,
                                .origin = BH_SLICE("elsewhere"),
                                .id = bh_slice_cstr(id),
                                .payload = bh_slice_cstr(payload)};

@@ -246,8 +246,9 @@ static void it_travels_with_the_message(void **state) {
 static void what_comes_from_elsewhere_is_filtered(void **state) {
     node_up(3, true);
     open_phones();
+    struct bh_topic to = test_topic("all");
     struct bh_message parts = {.opcode = BH_TEXT,
-                               .topic = test_topic("all"),
+                               .topic = &to,
                                .origin = BH_SLICE("elsewhere"),
                                .id = BH_SLICE("m"),
                                .filter = bh_slice("\2\0\3osios", 8),

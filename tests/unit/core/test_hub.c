@@ -347,6 +347,24 @@ static void leaves_what_it_is_linked_to_without_the_names(void **state) {
     assert_int_equal(hub.topics.count, 1);
 }
 
+/* Of lengths that differ in the high byte only, too. */
+static void names_of_all_lengths(void **state) {
+    char bytes[BH_TOPIC_NAME_MAX];
+    struct bh_subscriber s = {0};
+    bool first, last;
+    memset(bytes, '%', sizeof bytes);
+    for (size_t n = 1; n <= sizeof bytes; n++) {
+        struct bh_hub_topic *t = bh_hub_join(&hub, &s, bh_slice(bytes, n), &first);
+        assert_true(bh_slice_eq(bh_hub_topic_name(t), bh_slice(bytes, n)));
+        assert_true(first);
+    }
+    for (size_t n = 1; n <= sizeof bytes; n++) {
+        assert_int_equal(bh_hub_leave(&hub, &s, bh_slice(bytes, n), &last), 0);
+        assert_true(last);
+    }
+    assert_int_equal(hub.topics.count, 0);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void) {
@@ -362,6 +380,7 @@ int main(void) {
         TEST(agrees_with_a_model_under_churn_inside_loops),
         TEST(one_subscriber_in_all_the_topics_it_may_have),
         TEST(memory_comes_back_after_ten_thousand),
+        TEST(names_of_all_lengths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -413,6 +413,22 @@ static void the_stop_completes_the_tickets_of_all_shards(void **state) {
     assert_int_equal(both.completed, 1);
 }
 
+static void names_of_all_lengths(void **state) {
+    char bytes[BH_TOPIC_NAME_MAX];
+    memset(bytes, '%', sizeof bytes);
+    for (size_t n = 1; n <= sizeof bytes; n++)
+        bh_interest_map_add(&map, n % 64, bh_slice(bytes, n));
+    for (size_t n = 1; n <= sizeof bytes; n++) {
+        bh_interest_map_live(&map, bh_slice(bytes, n));
+        assert_true(bh_interest_map_workers(&map, bh_slice(bytes, n)) == UINT64_C(1) << n % 64);
+        assert_true(bh_interest_map_subscribed(&map, bh_slice(bytes, n)));
+        bh_interest_map_remove(&map, n % 64, bh_slice(bytes, n));
+    }
+    pass(2 * LINGER);
+    for (size_t n = 1; n <= sizeof bytes; n++)
+        assert_false(bh_interest_map_subscribed(&map, bh_slice(bytes, n)));
+}
+
 #define SHARDED(fn) cmocka_unit_test_setup_teardown(fn, setup_sharded, teardown)
 #define TEST(fn)    cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
@@ -435,6 +451,7 @@ int main(void) {
         TEST(after_the_stop_nothing_is_asked),
         TEST(deinit_completes_what_waits),
         TEST(a_ticket_may_be_freed_when_it_completes),
+        TEST(names_of_all_lengths),
         SHARDED(a_shard_takes_only_its_topics_down),
         SHARDED(only_topics_of_a_dead_shard_are_not_waited_for),
         SHARDED(a_shard_that_dies_ends_the_wait_for_its_topics),

@@ -155,7 +155,7 @@ struct parcel {
 static void on_parcel(struct bh_mail *mail) {
     struct parcel *p = BH_CONTAINER_OF(mail, struct parcel, mail);
     shared_sink.on_message(shared_sink.ud, p->message);
-    shared_sink.on_subscribed(shared_sink.ud, bh_topic_name(&p->message->topic));
+    shared_sink.on_subscribed(shared_sink.ud, bh_topic_name(p->message->topic));
     bh_message_unref(p->message);
     bh_free(p);
 }

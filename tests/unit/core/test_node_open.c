@@ -272,6 +272,48 @@ static void subscribing_and_all_its_answers(void **state) {
     assert_int_equal(subscribe(&subs[1], "d").error, BH_ECLOSED);
 }
 
+static void the_longest_topics_are_subscribed_to(void **state) {
+    static const char bytes[] = "x%:{";
+    char id[BH_TOPIC_ID_MAX + 2], name[BH_TOPIC_NAME_MAX + 1];
+    opened(0, &subs[0], "42");
+    for (size_t i = 0; i < sizeof bytes - 1; i++) {
+        memset(id, bytes[i], BH_TOPIC_ID_MAX);
+        id[BH_TOPIC_ID_MAX] = '\0';
+        assert_int_equal(subscribe(&subs[0], id).error, 0);
+        sprintf(name, "topic:%s", id);
+        arrives(name, "hi", "m1", 0);
+        assert_got(subs[0], "hi ");
+        assert_int_equal(bh_node_unsubscribe(worker[0], &subs[0].s, bh_slice_cstr(id)), 0);
+        strcat(id, "x");
+        assert_int_equal(subscribe(&subs[0], id).error, BH_EINVAL);
+    }
+    assert_int_equal(subs[0].s.link_count, 4);
+}
+
+static void an_identity_of_the_longest_ids_opens_and_closes(void **state) {
+    struct bh_slice topics[256];
+    struct bh_identity *identity;
+    char ids[256][BH_TOPIC_ID_MAX];
+    memset(ids, '%', sizeof ids);
+    for (size_t i = 0; i < COUNT(topics); i++) {
+        memset(ids[i], 'x', i);
+        topics[i] = bh_slice(ids[i], i == 255 ? 1 : sizeof ids[i]);
+    }
+    struct bh_identity parts = {.user = test_long_id(':', BH_ID_MAX),
+                                .tenant = test_long_id(':', BH_ID_MAX),
+                                .topics = topics,
+                                .topic_count = COUNT(topics)};
+    assert_int_equal(bh_identity_new(&parts, &identity, NULL), 0);
+    struct answer a = {0};
+    with_hooks(BH_HOOK_UNSUBSCRIBE);
+    bh_node_open(worker[0], &subs[0].s, identity, on_joined, &a, 77);
+    settle();
+    assert_int_equal(subs[0].s.link_count, 3 + COUNT(topics));
+    bh_node_close(worker[0], &subs[0].s, 1000, BH_SLICE("bye"));
+    settle();
+    assert_int_equal(worker[0]->hub.topics.count, 0);
+}
+
 static void subscribing_has_an_end(void **state) {
     char name[32];
     opened(0, &subs[0], "42");
@@ -382,6 +424,8 @@ int main(void) {
         TEST(what_never_opened_cannot_close),
         TEST(nothing_starts_while_it_closes),
         TEST(subscribing_and_all_its_answers),
+        TEST(the_longest_topics_are_subscribed_to),
+        TEST(an_identity_of_the_longest_ids_opens_and_closes),
         TEST(subscribing_has_an_end),
         TEST(unsubscribing),
         TEST(a_hook_may_bring_the_topic_back),

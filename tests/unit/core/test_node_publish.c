@@ -77,7 +77,7 @@ static void a_publish_carries_what_others_need(void **state) {
     assert_true(m->expires_ms == bh_clock_ms() + 3000);
     assert_slice(m->id, a.id);
     assert_slice(m->payload, "hi");
-    assert_slice(bh_topic_name(&m->topic), "tenant:7");
+    assert_slice(bh_topic_name(m->topic), "tenant:7");
     assert_true(m->origin.n > 0);
     p = publish_of("tenant:7", "hi");
     p.strategy = BH_STRATEGY_REDIS;
@@ -141,8 +141,9 @@ static void what_was_seen_is_dropped(void **state) {
 static void a_namesake_is_not_the_origin(void **state) {
     /* Two processes with the same instance id: messages of the other are no echo. */
     opened(0, &subs[0], "42");
+    struct bh_topic to = test_topic("user:42");
     struct bh_message parts = {.opcode = BH_TEXT,
-                               .topic = test_topic("user:42"),
+                               .topic = &to,
                                .origin = bh_node_instance(node),
                                .id = BH_SLICE("m"),
                                .payload = BH_SLICE("hi")};
@@ -425,9 +426,10 @@ static void a_disconnect_from_elsewhere(void **state) {
                   {"99999 z", 1000, "z"}};
     for (size_t i = 0; i < COUNT(orders); i++) {
         opened(0, &subs[0], "42");
+        struct bh_topic to = test_topic("user:42");
         struct bh_message parts = {.kind = BH_MESSAGE_DISCONNECT,
                                    .opcode = BH_BINARY,
-                                   .topic = test_topic("user:42"),
+                                   .topic = &to,
                                    .origin = BH_SLICE("elsewhere"),
                                    .id = BH_SLICE("m"),
                                    .payload = bh_slice_cstr(orders[i].payload)};

@@ -84,13 +84,16 @@ static void room_for_one(void **state) {
 }
 
 static void the_longest_topic_and_id_fit(void **state) {
-    struct bh_topic t;
+    char bytes[BH_TOPIC_NAME_MAX];
     struct bh_seen s;
     bh_seen_init(&s, 10, 1000);
-    assert_int_equal(bh_topic_make(BH_TOPIC_TENANT, test_long_id('t', 128), &t, NULL), 0);
+    memset(bytes, '%', sizeof bytes);
+    struct bh_slice name = bh_slice(bytes, sizeof bytes);
     struct bh_slice id = test_long_id('i', BH_MESSAGE_ID_MAX);
-    bh_seen_note(&s, bh_topic_name(&t), id, 0);
-    assert_non_null(bh_seen_find(&s, bh_topic_name(&t), id, 0));
+    bh_seen_note(&s, name, id, 0);
+    assert_non_null(bh_seen_find(&s, name, id, 0));
+    name.n--;
+    assert_null(bh_seen_find(&s, name, id, 0));
     bh_seen_deinit(&s);
 }
 

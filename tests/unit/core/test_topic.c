@@ -61,16 +61,31 @@ static void the_longest_id_fits_with_the_longest_prefix(void **state) {
     struct bh_slice p = bh_slice(long_prefix, sizeof long_prefix);
     for (int i = BH_TOPIC_USER; i <= 2 * BH_TOPIC_TOPIC + 1; i++) {
         enum bh_topic_kind kind = (enum bh_topic_kind)(i / 2);
-        struct bh_slice longest = test_long_id(i & 1 ? '%' : 'x', 128);
+        size_t most = kind == BH_TOPIC_TOPIC ? 255 : 128;
+        struct bh_slice longest = test_long_id(i & 1 ? '%' : 'x', most);
         assert_int_equal(bh_topic_make(kind, longest, &t, NULL), 0);
         assert_int_equal(strlen(t.name), t.len);
         size_t n = bh_topic_to_channel(&t, p, channel);
         assert_int_equal(strlen(channel), n);
         assert_int_equal(bh_topic_from_channel(bh_slice(channel, n), p, &again), 0);
         assert_same(&t, &again);
+        assert_int_equal(bh_topic_parse(bh_topic_name(&t), &again), 0);
+        assert_same(&t, &again);
         const char *why = NULL;
-        assert_int_equal(bh_topic_make(kind, test_long_id('x', 129), &t, &why), BH_EINVAL);
+        assert_int_equal(bh_topic_make(kind, test_long_id('x', most + 1), &t, &why), BH_EINVAL);
         assert_non_null(why);
+    }
+}
+
+static void a_copy_needs_the_bytes_in_use_only(void **state) {
+    for (size_t n = 1; n <= 255; n++) {
+        struct bh_topic t;
+        assert_int_equal(bh_topic_make(BH_TOPIC_TOPIC, test_long_id('%', n), &t, NULL), 0);
+        void *room = malloc(bh_topic_size(&t)); /* which a sanitizer guards */
+        struct bh_topic *copy = bh_topic_copy(room, &t);
+        assert_same(&t, copy);
+        assert_int_equal(copy->form, t.form);
+        free(room);
     }
 }
 
@@ -160,6 +175,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_spelling_goes_there_and_back),
         cmocka_unit_test(the_longest_id_fits_with_the_longest_prefix),
+        cmocka_unit_test(a_copy_needs_the_bytes_in_use_only),
         cmocka_unit_test(an_empty_prefix_is_a_prefix),
         cmocka_unit_test(an_id_never_names_another_channel),
         cmocka_unit_test(foreign_names_and_channels_are_refused),

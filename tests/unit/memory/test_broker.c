@@ -46,8 +46,9 @@ static void on_published(void *ud, bh_handle handle, int error, int64_t receiver
 
 static void start(struct fixture *fx) {
     struct bh_broker_sink sink = {on_message, on_subscribed, on_state, fx};
-    struct bh_message parts = {.opcode = BH_TEXT, .payload = BH_SLICE("x")};
-    bh_topic_parse(BH_SLICE("all"), &parts.topic);
+    struct bh_topic to;
+    struct bh_message parts = {.topic = &to, .opcode = BH_TEXT, .payload = BH_SLICE("x")};
+    bh_topic_parse(BH_SLICE("all"), &to);
     *fx = (struct fixture){.loop = bh_loop_new(), .broker = bh_memory_broker_new()};
     fx->mailbox = bh_mailbox_new(fx->loop);
     fx->expected = bh_message_new(&parts);

@@ -157,14 +157,16 @@ static void on_published(void *ud, bh_handle handle, int error, int64_t receiver
 
 static void test_what_the_broker_brings_reaches_the_sockets(void **state) {
     struct bh_subscriber a, b;
-    struct bh_message parts = {.kind = BH_MESSAGE_DATA,
+    struct bh_topic to;
+    struct bh_message parts = {.topic = &to,
+                               .kind = BH_MESSAGE_DATA,
                                .opcode = BH_TEXT,
                                .flags = BH_MESSAGE_RAW,
                                .payload = BH_SLICE("hello")};
     int error = 1;
     open_one(fx.workers[0], &a, BH_SLICE("42"));
     open_one(fx.workers[1], &b, BH_SLICE("42"));
-    bh_topic_parse(BH_SLICE("user:42"), &parts.topic);
+    bh_topic_parse(BH_SLICE("user:42"), &to);
     struct bh_message *m = bh_message_new(&parts);
     fx.broker->vt->publish(fx.broker, 0, m, on_published, &error, 0);
     bh_message_unref(m);

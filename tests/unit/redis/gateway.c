@@ -108,14 +108,16 @@ void on_published(void *ud, bh_handle handle, int error, int64_t receivers, cons
 }
 
 struct bh_message *new_message(const char *topic, struct bh_slice payload) {
-    struct bh_message parts = {.kind = BH_MESSAGE_DATA,
+    struct bh_topic to;
+    struct bh_message parts = {.topic = &to,
+                               .kind = BH_MESSAGE_DATA,
                                .opcode = BH_BINARY,
                                .flags = BH_MESSAGE_DEDUP,
                                .except = 0x1122334455667788,
                                .id = BH_SLICE("id-1"),
                                .origin = BH_SLICE("one"),
                                .payload = payload};
-    assert_int_equal(bh_topic_parse(bh_slice_cstr(topic), &parts.topic), 0);
+    assert_int_equal(bh_topic_parse(bh_slice_cstr(topic), &to), 0);
     return bh_message_new(&parts);
 }
 

@@ -19,7 +19,7 @@ static void test_message_round_trip(void **state) {
     assert_int_equal(d.receivers, 1);
     assert_int_equal(g->messages, 1);
     struct bh_message *m = g->last;
-    assert_string_equal(m->topic.name, "user:42");
+    assert_string_equal(m->topic->name, "user:42");
     assert_int_equal(m->opcode, BH_BINARY);
     assert_int_equal(m->flags, BH_MESSAGE_DEDUP);
     assert_true(m->except == 0x1122334455667788);
@@ -77,14 +77,14 @@ static void test_raw_publish_arrives_raw(void **state) {
     assert_true(bh_slice_eq(g->last->payload, BH_SLICE("{\"n\":1}")));
     test_redis_do(&fx->redis, "PUBLISH notification:tenant:7 %b", "\xff\0", (size_t)2);
     TICK_UNTIL(g->loop, g->messages == 2);
-    assert_string_equal(g->last->topic.name, "tenant:7");
+    assert_string_equal(g->last->topic->name, "tenant:7");
     assert_int_equal(g->last->opcode, BH_BINARY);
     test_redis_do(&fx->redis, "PUBLISH notification:topic:news x");
     TICK_UNTIL(g->loop, g->messages == 3);
-    assert_string_equal(g->last->topic.name, "topic:news");
+    assert_string_equal(g->last->topic->name, "topic:news");
     test_redis_do(&fx->redis, "PUBLISH notification:broadcast %b", "", (size_t)0);
     TICK_UNTIL(g->loop, g->messages == 4);
-    assert_string_equal(g->last->topic.name, "all");
+    assert_string_equal(g->last->topic->name, "all");
     assert_int_equal(g->last->payload.n, 0);
 }
 

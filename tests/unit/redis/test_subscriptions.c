@@ -12,7 +12,7 @@ static struct {
     struct bh_redis_config config;
     struct bh_redis_subscriptions s;
     unsigned ups, downs, messages, subscribed, probes, probings, losts;
-    char topic[64];
+    char topic[BH_TOPIC_NAME_MAX + 1];
 } fx;
 
 static void on_message(void *ud, struct bh_message *m) {
@@ -77,7 +77,7 @@ static void start(void) {
 }
 
 static void confirm(const char *kind, const char *channel) {
-    char text[256];
+    char text[2048];
     snprintf(text, sizeof text, "*3\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n:1\r\n", strlen(kind), kind,
              strlen(channel), channel);
     fake_say(&fx.fake, bh_slice_cstr(text));
@@ -220,6 +220,33 @@ static void test_churn_while_down_leaves_nothing(void **state) {
     assert_int_equal(fx.s.channels.count, 1);
 }
 
+static void test_the_longest_topics(void **state) {
+    static const struct {
+        const char *byte, *encoded;
+    } kinds[] = {{"x", "x"}, {"/", "/"}, {"%", "%25"}, {":", "%3A"}};
+    start_well();
+    for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char topic[BH_TOPIC_NAME_MAX] = "topic:", channel[BH_CHANNEL_MAX] = "notification:topic:";
+        char message[BH_CHANNEL_MAX + 64];
+        for (int n = 0; n < BH_TOPIC_ID_MAX; n++) {
+            strcat(topic, kinds[i].byte);
+            strcat(channel, kinds[i].encoded);
+        }
+        assert_false(bh_redis_subscriptions_add(&fx.s, bh_slice_cstr(topic)));
+        UNTIL(fake_heard(&fx.fake, channel));
+        confirm("subscribe", channel);
+        UNTIL(fx.subscribed == i + 1);
+        assert_string_equal(fx.topic, topic);
+        snprintf(message, sizeof message, "*3\r\n$7\r\nmessage\r\n$%zu\r\n%s\r\n$2\r\nhi\r\n",
+                 strlen(channel), channel);
+        fake_say(&fx.fake, bh_slice_cstr(message));
+        UNTIL(fx.messages == i + 1);
+        assert_true(bh_redis_subscriptions_add(&fx.s, bh_slice_cstr(topic)));
+        strcat(topic, "x");
+        assert_false(bh_redis_subscriptions_add(&fx.s, bh_slice_cstr(topic)));
+    }
+}
+
 /* The check may run between on_up and the first SUBSCRIBE. */
 static void test_no_ping_before_the_first_subscribe(void **state) {
     start_well();
@@ -263,6 +290,7 @@ int main(void) {
         T(test_not_up_before_all_is_confirmed),
         T(test_many_go_in_chunks_and_in_a_window),
         T(test_churn_while_down_leaves_nothing),
+        T(test_the_longest_topics),
         T(test_no_ping_before_the_first_subscribe),
         T(test_a_silent_link_gets_a_ping_then_is_dropped),
     };

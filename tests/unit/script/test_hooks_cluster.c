@@ -17,8 +17,10 @@ static void on_decided(void *ud, bh_handle handle, enum bh_offline what, uint64_
 }
 
 static void ask_offline(struct env *env, unsigned attempt) {
-    struct bh_message parts = {.opcode = BH_TEXT, .payload = BH_SLICE("hi"), .id = BH_SLICE("m1")};
-    bh_topic_make(BH_TOPIC_USER, BH_SLICE("42"), &parts.topic, NULL);
+    struct bh_topic to;
+    struct bh_message parts = {
+        .topic = &to, .opcode = BH_TEXT, .payload = BH_SLICE("hi"), .id = BH_SLICE("m1")};
+    bh_topic_make(BH_TOPIC_USER, BH_SLICE("42"), &to, NULL);
     struct bh_message *m = bh_message_new(&parts);
     struct bh_hooks *hooks = env->worker->hooks;
     assert_true(bh_hooks_has(hooks, BH_HOOK_OFFLINE));

@@ -202,7 +202,7 @@ static void on_published(const struct bh_redis_completion *c, int error,
 static char *write_publish(char *p, const struct broker *b, const struct bh_message *m,
                            uint64_t now_ms) {
     char channel[BH_CHANNEL_MAX + 1];
-    size_t channel_len = bh_topic_to_channel(&m->topic, b->prefix, channel);
+    size_t channel_len = bh_topic_to_channel(m->topic, b->prefix, channel);
     p = bh_resp_bytes(p, BH_SLICE("*3\r\n$7\r\nPUBLISH\r\n"));
     p = bh_resp_bulk(p, bh_slice(channel, channel_len));
     p = bh_resp_head(p, '$', bh_envelope_head_len(m) + m->payload.n);
@@ -210,8 +210,9 @@ static char *write_publish(char *p, const struct broker *b, const struct bh_mess
     return bh_resp_end(bh_resp_bytes(p, m->payload));
 }
 
-static size_t publish_bound(const struct bh_message *m) {
-    return sizeof "*3\r\n$7\r\nPUBLISH\r\n" + BH_RESP_BULK_MAX(BH_CHANNEL_MAX) +
+/* No channel is longer than its prefix and three times the name. */
+static size_t publish_bound(const struct broker *b, const struct bh_message *m) {
+    return sizeof "*3\r\n$7\r\nPUBLISH\r\n" + BH_RESP_BULK_MAX(b->prefix.n + 3u * m->topic->len) +
            BH_RESP_BULK_MAX(bh_envelope_head_len(m) + m->payload.n);
 }
 
@@ -224,7 +225,7 @@ static void send_publish(struct worker_side *side, struct bh_message *m,
                          bh_broker_published_cb done, void *ud, bh_handle handle) {
     struct bh_redis_link *link = bh_redis_command_link_active(&side->link);
     const char *why;
-    char *p = bh_redis_link_begin(link, publish_bound(m), &why);
+    char *p = bh_redis_link_begin(link, publish_bound(side->broker, m), &why);
     if (!p) {
         reject(done, ud, handle, why);
         return;

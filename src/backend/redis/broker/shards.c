@@ -260,7 +260,7 @@ static void on_published(void *ud, bh_handle handle, int error, int64_t receiver
 static void publish(struct bh_broker *base, unsigned worker, struct bh_message *m,
                     bh_broker_published_cb done, void *ud, bh_handle handle) {
     struct shards *s = of(base);
-    struct bh_broker *b = s->shard[choose(s, bh_topic_name(&m->topic))].broker;
+    struct bh_broker *b = s->shard[choose(s, bh_topic_name(m->topic))].broker;
     struct publishing *p = bh_malloc(sizeof *p);
     *p = (struct publishing){b, done, ud};
     b->vt->publish(b, worker, m, on_published, p, handle);

@@ -34,13 +34,14 @@
 /* One for each connected user, so it is small. */
 struct subscription {
     struct bh_list node;       /* in the queue */
-    uint32_t outstanding : 20; /* at most WINDOW + CHUNK */
-    uint32_t len : 9;
+    uint32_t outstanding : 18; /* at most WINDOW + CHUNK */
+    uint32_t len : 11;
     bool wanted : 1, sent : 1, restoring : 1;
     char channel[];
 };
 
-_Static_assert(BH_CHANNEL_MAX < 1 << 9, "the length of a channel fits");
+_Static_assert(BH_CHANNEL_MAX < 1 << 11, "the length of a channel fits");
+_Static_assert(WINDOW + CHUNK < 1 << 18, "the number of confirmations fits");
 
 static struct bh_slice key_of(const void *value) {
     const struct subscription *e = value;
@@ -70,7 +71,7 @@ static struct subscription *want(struct bh_redis_subscriptions *s, struct bh_sli
     struct subscription *e = bh_map_get(&s->channels, channel);
     if (!e) {
         e = bh_malloc(BH_SIZE_WITH(struct subscription, channel, channel.n));
-        *e = (struct subscription){.len = channel.n & 511};
+        *e = (struct subscription){.len = channel.n & 2047};
         memcpy(e->channel, channel.p, channel.n);
         bh_list_init(&e->node);
         bh_map_put(&s->channels, e);
