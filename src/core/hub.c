@@ -21,7 +21,7 @@ static struct bh_slice key_of(const void *value) {
 }
 
 static struct bh_subscriber **members(struct bh_hub_topic *t) {
-    return t->cap == 1 ? &t->one : t->many;
+    return t->cap_log2 == 0 ? &t->one : t->many;
 }
 
 static struct bh_link *links(struct bh_subscriber *s) {
@@ -52,7 +52,7 @@ struct bh_hub_topic *bh_hub_find(const struct bh_hub *hub, struct bh_slice topic
 
 static struct bh_hub_topic *topic_new(struct bh_hub *hub, struct bh_slice name) {
     struct bh_hub_topic *t = bh_malloc(BH_SIZE_WITH(struct bh_hub_topic, name, name.n));
-    *t = (struct bh_hub_topic){.cap = 1, .len = (uint16_t)name.n};
+    *t = (struct bh_hub_topic){.len = (uint16_t)name.n};
     memcpy(t->name, name.p, name.n);
     bh_map_put(&hub->topics, t);
     return t;
@@ -60,33 +60,34 @@ static struct bh_hub_topic *topic_new(struct bh_hub *hub, struct bh_slice name) 
 
 static void topic_free(struct bh_hub *hub, struct bh_hub_topic *t) {
     bh_map_remove(&hub->topics, bh_hub_topic_name(t));
-    if (t->cap > 1)
+    if (t->cap_log2 > 0)
         bh_free(t->many);
     bh_free(t);
 }
 
-static void set_capacity(struct bh_hub_topic *t, uint32_t cap) {
-    if (cap == t->cap)
+static void set_capacity(struct bh_hub_topic *t, unsigned cap_log2) {
+    size_t cap = (size_t)1 << cap_log2;
+    if (cap_log2 == t->cap_log2)
         return;
-    if (t->cap == 1) {
+    if (t->cap_log2 == 0) {
         struct bh_subscriber **many = bh_malloc(cap * sizeof *many);
         many[0] = t->one;
         t->many = many;
-    } else if (cap == 1) {
+    } else if (cap_log2 == 0) {
         struct bh_subscriber *one = t->many[0];
         bh_free(t->many);
         t->one = one;
     } else {
         t->many = bh_realloc(t->many, cap * sizeof *t->many);
     }
-    t->cap = cap;
+    t->cap_log2 = (uint8_t)cap_log2;
 }
 
 static void shrink(struct bh_hub_topic *t) {
     if (t->used <= 1)
-        set_capacity(t, 1);
-    else if (t->cap > 8 && t->used < t->cap / 4)
-        set_capacity(t, t->cap / 2);
+        set_capacity(t, 0);
+    else if (t->cap_log2 > 3 && t->used < bh_hub_topic_capacity(t) / 4)
+        set_capacity(t, t->cap_log2 - 1u);
 }
 
 static void add_link(struct bh_subscriber *s, struct bh_hub_topic *t, uint32_t index) {
@@ -119,8 +120,8 @@ struct bh_hub_topic *bh_hub_join(struct bh_hub *hub, struct bh_subscriber *s, st
     *first = !t || t->count == 0;
     if (!t)
         t = topic_new(hub, topic);
-    if (t->used == t->cap)
-        set_capacity(t, t->cap * 2);
+    if (t->used == bh_hub_topic_capacity(t))
+        set_capacity(t, t->cap_log2 + 1u);
     add_link(s, t, t->used);
     members(t)[t->used++] = s;
     t->count++;

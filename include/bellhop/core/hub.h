@@ -11,6 +11,7 @@
 #include "bellhop/base/map.h"
 #include "bellhop/core/subscriber.h"
 
+/* One for each connected user, so it is small. */
 struct bh_hub_topic {
     union {
         struct bh_subscriber *one;
@@ -18,8 +19,8 @@ struct bh_hub_topic {
     };
     uint32_t count; /* live subscribers */
     uint32_t used;  /* slots in use, holes included */
-    uint32_t cap;   /* 1: `one` is the array */
     uint16_t len;
+    uint8_t cap_log2; /* of the slots; 0: `one` is the array */
     char name[];
 };
 
@@ -46,6 +47,10 @@ struct bh_hub_topic *bh_hub_find(const struct bh_hub *hub, struct bh_slice topic
  * BH_EAGAIN inside another call (the caller queues it). */
 int bh_hub_foreach(struct bh_hub *hub, struct bh_slice topic,
                    void (*fn)(struct bh_subscriber *s, void *ud), void *ud);
+
+static inline uint32_t bh_hub_topic_capacity(const struct bh_hub_topic *t) {
+    return UINT32_C(1) << t->cap_log2;
+}
 
 static inline struct bh_slice bh_hub_topic_name(const struct bh_hub_topic *t) {
     return bh_slice(t->name, t->len);

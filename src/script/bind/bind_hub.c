@@ -41,7 +41,7 @@ static int list_topic(lua_State *L, enum bh_topic_kind kind) {
         return bh_push_error(L, why);
     lua_newtable(L);
     for (uint32_t i = 0; t && i < t->used; i++) {
-        struct bh_subscriber *sub = t->cap == 1 ? t->one : t->many[i];
+        struct bh_subscriber *sub = t->cap_log2 == 0 ? t->one : t->many[i];
         if (!sub)
             continue;
         bh_lua_conn_push(L, s, sub);
