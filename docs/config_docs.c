@@ -88,6 +88,9 @@ static void add_type(struct bh_bytes *out, const struct bh_config_key *key) {
     case BH_CONFIG_SECONDS:
         add_range(out, key, "seconds");
         return;
+    case BH_CONFIG_RULES:
+        bh_bytes_adds(out, "list of rules");
+        return;
     }
 }
 

@@ -148,6 +148,17 @@ local function checked(server)
     end
 end
 
+-- The list part of `history` is its member `rules`, as in the configuration file.
+local function with_named_rules(options)
+    local history = type(options.config) == "table" and options.config.history
+    if type(history) ~= "table" or #history == 0 then return options end
+    local named = { rules = {} }
+    for key, value in pairs(history) do
+        if math.type(key) == "integer" then named.rules[key] = value else named[key] = value end
+    end
+    return merge(options, { config = merge(options.config, { history = named }) })
+end
+
 local function check_load(files, options)
     check("load", options, schema.load)
     local why = options.config and schema.config_problem(options.config)
@@ -178,7 +189,7 @@ end
 -- { status =, headers =, body = }, or nil and an error: every server for bh.http.fetch), keep (do not close
 -- earlier environments). Returns nil and the error when the policies do not start.
 function test.try(files, options)
-    options = options or {}
+    options = with_named_rules(options or {})
     files = type(files) == "table" and files or { files }
     check_load(files, options)
     local paths = {}

@@ -7,6 +7,7 @@
 
 #include "bellhop/backend/http.h"
 #include "bellhop/backend/redis.h"
+#include "bellhop/core/history.h"
 #include "bellhop/edge/edge.h"
 
 /* Runs until a signal stops it. Logs the report's warnings. */
@@ -62,11 +63,24 @@ void bh_app_fetch_config(const struct bh_config *config, struct bh_app_fetch *ou
                          struct bh_report *report);
 void bh_app_fetch_free(struct bh_app_fetch *f);
 
+/* The rules of the section `history`, maybe none. */
+struct bh_app_history {
+    struct bh_history_config config; /* points to the rules */
+    struct bh_history_rule rules[BH_HISTORY_RULES_MAX];
+    uint64_t memory_bytes;
+};
+/* Points into config and into itself. */
+void bh_app_history_config(const struct bh_config *config, struct bh_app_history *out);
+/* The rules of a configuration for `bellhop test`, which has not been checked; they point into it.
+ * 0 with *error (bh_free) when there is a mistake. */
+size_t bh_app_history_rules(const struct bh_json *tree, struct bh_history_rule *out, char **error);
+
 /* All of the above. */
 struct bh_app_settings {
     struct bh_app_edge edge;
     struct bh_app_redis redis;
     struct bh_app_fetch fetch;
+    struct bh_app_history history;
     struct bh_tls *tls;
 };
 /* Checks what depends on this machine, too: files, and whether the addresses can be listened on.
@@ -75,6 +89,10 @@ struct bh_app_settings {
 int bh_app_settings_init(struct bh_app_settings *s, const struct bh_config *config,
                          const char *instance, bool may_be_in_use, struct bh_report *report);
 void bh_app_settings_free(struct bh_app_settings *s);
+/* The history that the settings ask for, in Redis or in this process; NULL without rules. 0, or
+ * BH_EUNAVAIL when there is none for Redis. Points into settings. */
+int bh_app_history_new(const struct bh_app_settings *settings, struct bh_broker *broker,
+                       unsigned workers, struct bh_history **out);
 /* Why an address cannot be listened on. */
 const char *bh_app_explain_listen(int error);
 

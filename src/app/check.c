@@ -19,6 +19,7 @@ struct rehearsal {
     struct bh_mailbox *mailbox;
     struct bh_broker *broker;
     struct bh_tracker *tracker;
+    struct bh_history *history; /* NULL: none */
     struct bh_node *node;
     struct bh_worker *worker;
     struct bh_redis redis;
@@ -49,11 +50,13 @@ static const struct bh_fetch_vt fetch_vt = {on_fetch_call, on_fetch_cancel};
 
 /* --- a worker --- */
 
-static void open_worker(struct rehearsal *r, const struct bh_config *c) {
+static void open_worker(struct rehearsal *r, const struct bh_config *c,
+                        const struct bh_history_config *history) {
     const struct bh_node_config node = {.instance = BH_SLICE("check"),
                                         .payload_max = c->payload_bytes,
                                         .seen_max = c->seen_max,
-                                        .seen_ms = c->seen_ttl};
+                                        .seen_ms = c->seen_ttl,
+                                        .history = *history};
     *r = (struct rehearsal){.redis.vt = &redis_vt, .fetch.vt = &fetch_vt};
     r->loop = bh_loop_new();
     r->mailbox = bh_mailbox_new(r->loop);
@@ -61,6 +64,11 @@ static void open_worker(struct rehearsal *r, const struct bh_config *c) {
     r->tracker = bh_memory_tracker_new(c->tracking_debounce);
     r->node = bh_node_new(&node, r->broker, r->tracker, r->loop, r->mailbox);
     r->worker = bh_node_add_worker(r->node, r->loop, r->mailbox);
+    if (history->rule_count) {
+        r->history = bh_memory_history_new(history, r->broker, 0);
+        bh_node_set_history(r->node, r->history);
+        r->history->vt->worker_start(r->history, 0, r->loop, r->mailbox);
+    }
     bh_node_start(r->node);
     r->broker->vt->worker_start(r->broker, 0, r->loop);
     r->worker->redis = c->redis_urls.count ? &r->redis : NULL;
@@ -71,9 +79,13 @@ static void close_worker(struct rehearsal *r) {
     bh_node_stop(r->node);
     bh_loop_tick(r->loop, false);
     bh_mailbox_close(r->mailbox);
+    if (r->history)
+        r->history->vt->worker_stop(r->history, 0);
     r->broker->vt->worker_stop(r->broker, 0);
     bh_mailbox_free(r->mailbox);
     bh_node_free(r->node);
+    if (r->history)
+        r->history->vt->free(r->history);
     r->broker->vt->free(r->broker);
     r->tracker->vt->free(r->tracker);
     bh_loop_free(r->loop);
@@ -118,12 +130,13 @@ static void check_each(const struct bh_script_config *all, struct bh_report *rep
     }
 }
 
-static void check_scripts(const struct bh_config *c, const struct bh_script_config *config,
-                          struct rehearsal *r, struct bh_report *report) {
+static void check_scripts(const struct bh_config *c, const struct bh_history_config *history,
+                          const struct bh_script_config *config, struct rehearsal *r,
+                          struct bh_report *report) {
     struct bh_script *script = NULL;
     char *error = NULL;
     size_t before = report->errors.count;
-    open_worker(r, c);
+    open_worker(r, c, history);
     if (bh_script_new(config, r->worker, 1, &script, &error) == 0) {
         if (before == 0) /* a wrong configuration would only fail there again */
             run_on_init(r, script, report);
@@ -157,7 +170,7 @@ static void check_all(const struct bh_config *c, const char *file, struct bh_rep
     bh_app_settings_init(&settings, c, "check", true, report);
     bh_app_script_config(c, lua_dir, &scripts, &files);
     scripts.shared = bh_shared_new((size_t)c->shared_memory);
-    check_scripts(c, &scripts, &r, report);
+    check_scripts(c, &settings.history.config, &scripts, &r, report);
     if (report->errors.count == 0)
         print_good(file, &files, r.asked);
     bh_shared_free(scripts.shared);

@@ -6,6 +6,7 @@
  * build the tree that scripts read through bh.config. */
 #include "config.h"
 #include "config_environment.h"
+#include "config_history.h"
 #include "config_keys.h"
 #include "config_lines.h"
 #include "config_rules.h"
@@ -37,6 +38,7 @@ struct load {
     char *app;     /* the free section, as JSON text */
     const char *file;
     struct bh_bytes source; /* the file's text, to find lines in */
+    bool in_file;           /* its values are read now */
 };
 
 /* --- checking one value --- */
@@ -50,7 +52,8 @@ static const char *type_name(const struct bh_config_key *k) {
                                         [BH_CONFIG_BYTES] = "a whole number of bytes",
                                         [BH_CONFIG_AUTO_BYTES] =
                                             "a whole number of bytes, or \"auto\"",
-                                        [BH_CONFIG_SECONDS] = "a number of seconds"};
+                                        [BH_CONFIG_SECONDS] = "a number of seconds",
+                                        [BH_CONFIG_RULES] = "a list of rules, each a table"};
     return names[k->type];
 }
 
@@ -95,6 +98,8 @@ static bool fits(const struct bh_config_key *k, const struct bh_json *node) {
         return is_auto(node) || (type == BH_JSON_NUMBER && bh_json_is_int(node, &integer));
     case BH_CONFIG_SECONDS:
         return type == BH_JSON_NUMBER;
+    case BH_CONFIG_RULES:
+        return bh_config_history_is_list(node);
     }
     return false;
 }
@@ -164,6 +169,42 @@ static bool check_items(struct load *l, const struct bh_config_key *k, const str
     return good;
 }
 
+struct rules {
+    struct load *load;
+    const struct bh_json *list;
+    const char *where;
+    bool failed;
+};
+
+/* 0: it is not known. */
+static int line_of_rule(const struct rules *r, size_t rule, const char *key) {
+    const struct bh_json *node = bh_json_child(r->list);
+    size_t tables = 0;
+    for (size_t i = 0; i < rule; i++, node = bh_json_sibling(node))
+        tables += bh_json_type(node) == BH_JSON_OBJECT;
+    if (!r->load->in_file || bh_json_type(node) != BH_JSON_OBJECT)
+        return 0;
+    return bh_config_find_entry(r->load->source.p, "history", tables, key);
+}
+
+static void on_rule_mistake(void *ud, size_t rule, const char *key, const char *text) {
+    struct rules *r = ud;
+    struct load *l = r->load;
+    int line = line_of_rule(r, rule, key);
+    r->failed = true;
+    if (line)
+        bh_report_error(l->report, "%s:%d: history, rule %zu: %s", l->file, line, rule + 1, text);
+    else
+        bh_report_error(l->report, "%s: history, rule %zu: %s", r->where, rule + 1, text);
+}
+
+static bool check_rules(struct load *l, const struct bh_json *node, const char *where) {
+    struct bh_history_rule ignored[BH_HISTORY_RULES_MAX];
+    struct rules r = {l, node, where, false};
+    bh_config_history_read(node, ignored, on_rule_mistake, &r);
+    return !r.failed;
+}
+
 /* `where` names the source: "bellhop.conf.lua:12" or "BELLHOP_REDIS_URL". node NULL: the text is no
  * value of any type. */
 static bool check_value(struct load *l, const struct bh_config_key *k, const struct bh_json *node,
@@ -176,6 +217,8 @@ static bool check_value(struct load *l, const struct bh_config_key *k, const str
              (bh_json_num(node) < k->min || bh_json_num(node) > k->max))
         bh_report_error(l->report, "%s: %s must be between %.15g and %.15g", where, k->path, k->min,
                         k->max);
+    else if (k->type == BH_CONFIG_RULES)
+        return check_rules(l, node, where);
     else
         return check_texts(l, k, node, where) && check_items(l, k, node, where);
     return false;
@@ -274,8 +317,10 @@ static void read_text(const char *path, struct bh_bytes *out) {
     bh_bytes_addc(out, '\0');
 }
 
+/* The rules have no name of their own in the file. */
 static int line_of(const struct load *l, const char *path) {
-    int line = bh_config_find_line(l->source.p, path);
+    int line =
+        bh_config_find_line(l->source.p, strcmp(path, "history.rules") == 0 ? "history" : path);
     return line ? line : 1;
 }
 
@@ -349,8 +394,10 @@ static bool read_file(struct load *l) {
     }
     size_t first = l->report->errors.count;
     bool list = bh_json_type(root) == BH_JSON_ARRAY && bh_json_child(root);
+    l->in_file = true;
     for (const struct bh_json *c = bh_json_child(root); c && !list; c = bh_json_sibling(c))
         read_member(l, "", c);
+    l->in_file = false;
     bh_report_sort(l->report, first, l->file); /* a table of Lua has no order */
     if (list)
         bh_report_error(l->report, "%s: the file must return a table of sections", l->file);
@@ -391,6 +438,8 @@ static void store(struct bh_config *c, const struct bh_config_key *k, const char
         break;
     case BH_CONFIG_SECONDS:
         *(uint64_t *)to = (uint64_t)llround(bh_json_num(node) * 1000);
+        break;
+    case BH_CONFIG_RULES:
         break;
     }
     bh_json_free(node);

@@ -63,6 +63,9 @@ struct bh_config {
     char *strategy;
     uint64_t payload_bytes, seen_max, seen_ttl;
 
+    uint64_t history_window_bytes, history_recover_wait, history_min_replicas;
+    uint64_t history_memory_bytes; /* the rules are in the tree */
+
     struct bh_strings script_files;
     bool trusted;
     bool require_user;

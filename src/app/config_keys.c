@@ -14,6 +14,7 @@
 #define BYTES   BH_CONFIG_BYTES
 #define SECONDS BH_CONFIG_SECONDS
 #define AUTO    BH_CONFIG_AUTO_BYTES
+#define RULES   BH_CONFIG_RULES
 
 #define AT(field) offsetof(struct bh_config, field)
 #define MIB       (1024.0 * 1024.0)
@@ -224,6 +225,23 @@ const struct bh_config_key bh_config_keys[] = {
      "Message ids remembered to drop duplicates."},
     {"delivery.seen_ttl", SECONDS, AT(seen_ttl), 1, DAY, "300", NULL,
      "Time for which they are remembered."},
+    {"history.rules", RULES, 0, 0, 0, "[]", NULL,
+     "Which topics are streams, and what is kept of them; the first rule that matches counts. In "
+     "the file they are the list part of `history`; in the environment JSON."},
+    {"history.window_bytes", BYTES, AT(history_window_bytes), 0, 1024.0 * 1024 * MIB, "67108864",
+     NULL,
+     "Memory of this instance for the last messages of streams that have subscribers, so that a "
+     "client that comes back does not need Redis; 0: none."},
+    {"history.recover_wait", SECONDS, AT(history_recover_wait), 0, 3600, "30", NULL,
+     "How long a client that comes back waits for Redis. Then it is told of a gap, and gets new "
+     "messages."},
+    {"history.min_replicas", COUNT, AT(history_min_replicas), 0, 100, "0", NULL,
+     "Replicas of Redis that must have a message of a stream before its publisher is answered "
+     "(`WAIT`); 0: none."},
+    {"history.memory_bytes", BYTES, AT(history_memory_bytes), 0, 1024.0 * 1024 * MIB, "268435456",
+     NULL,
+     "Without Redis: memory of all streams together. Beyond it, publishes to streams are refused "
+     "until messages have expired; 0: no limit."},
     {"script.files", STRINGS, AT(script_files), 0, 0, "[]", NULL,
      "Policies, called in this order; empty: the policy that comes with bellhop."},
     {"script.trusted", BOOL, AT(trusted), 0, 0, "false", NULL,

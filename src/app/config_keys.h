@@ -16,6 +16,7 @@ enum bh_config_type {
     BH_CONFIG_BYTES,
     BH_CONFIG_AUTO_BYTES, /* "auto" is stored as BH_CONFIG_AUTO */
     BH_CONFIG_SECONDS,    /* stored as milliseconds */
+    BH_CONFIG_RULES,      /* of `history`; in the tree only, see config_history.h */
 };
 
 struct bh_config_key {

@@ -18,6 +18,7 @@ struct scan {
     int line;
     int depth;
     struct bh_slice names[DEPTH_MAX]; /* the name that is being set at each depth */
+    size_t tables[DEPTH_MAX];         /* that have begun at each depth, in the one around them */
 };
 
 static bool is_word(char c) {
@@ -82,6 +83,13 @@ static struct bh_slice read_name(struct scan *s) {
     return bh_slice(start, (size_t)(s->p - start));
 }
 
+static void begin_table(struct scan *s) {
+    s->names[s->depth] = bh_slice(NULL, 0);
+    s->tables[s->depth]++;
+    if (s->depth + 1 < DEPTH_MAX)
+        s->tables[s->depth + 1] = 0;
+}
+
 /* The next name that is followed by `=`; false at the end. */
 static bool next_name(struct scan *s, struct bh_slice *name, int *line) {
     while (*s->p) {
@@ -111,7 +119,7 @@ static bool next_name(struct scan *s, struct bh_slice *name, int *line) {
             *name = read_name(s);
         } else {
             if (*s->p == '{' && ++s->depth < DEPTH_MAX)
-                s->names[s->depth] = bh_slice(NULL, 0);
+                begin_table(s);
             else if (*s->p == '}' && s->depth > 0)
                 s->depth--;
             if (*s->p)
@@ -156,4 +164,30 @@ int bh_config_find_line(const char *text, const char *path) {
             guess = line;
     }
     return guess;
+}
+
+/* A named table between the entries counts as one, too: `history = { window = {}, {...} }` is no
+ * configuration. */
+int bh_config_find_entry(const char *text, const char *path, size_t entry, const char *key) {
+    struct scan s = {.p = text, .line = 1};
+    struct bh_slice name;
+    int line, depth = -1, first = 0;
+    while (next_name(&s, &name, &line)) {
+        if (s.depth >= DEPTH_MAX)
+            continue;
+        s.names[s.depth] = name;
+        if (depth < 0) {
+            if (is_path(&s, bh_slice_cstr(path)))
+                depth = s.depth + 2;
+            continue;
+        }
+        if (s.depth <= depth - 2)
+            break;
+        if (s.depth != depth || s.tables[depth] != entry + 1)
+            continue;
+        if (key && bh_slice_eq(name, bh_slice_cstr(key)))
+            return line;
+        first = first ? first : line;
+    }
+    return first;
 }

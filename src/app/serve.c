@@ -72,10 +72,27 @@ static void on_script_ready(void *ud, int error, const char *why) {
         listen_now(w);
 }
 
+/* The history may use the links of the broker. */
+static int start_links(struct bh_server_worker *w) {
+    struct bh_broker *b = w->server->broker;
+    struct bh_history *h = w->server->history;
+    int error = b->vt->worker_start(b, w->worker->index, w->worker->loop);
+    if (!error && h)
+        error = h->vt->worker_start(h, w->worker->index, w->worker->loop, w->worker->mailbox);
+    return error;
+}
+
+static void stop_links(struct bh_server_worker *w) {
+    struct bh_broker *b = w->server->broker;
+    struct bh_history *h = w->server->history;
+    if (h)
+        h->vt->worker_stop(h, w->worker->index);
+    b->vt->worker_stop(b, w->worker->index);
+}
+
 static void on_worker_start(void *ud) {
     struct bh_server_worker *w = ud;
-    struct bh_broker *b = w->server->broker;
-    int error = b->vt->worker_start(b, w->worker->index, w->worker->loop);
+    int error = start_links(w);
     if (error)
         bh_app_mail_post(w->server->mailbox, w, on_worker_up, error,
                          "cannot start the broker's links");
@@ -234,6 +251,13 @@ static void make_broker(struct bh_server *s, unsigned workers) {
     }
 }
 
+static int make_history(struct bh_server *s, unsigned workers) {
+    if (bh_app_history_new(&s->settings, s->broker, workers, &s->history) == 0)
+        return 0;
+    return fail("history", "history in Redis is not available in this version; remove `history` or "
+                           "redis.url");
+}
+
 static unsigned count_workers(const struct bh_config *c) {
     cpu_set_t cores;
     if (c->workers)
@@ -277,6 +301,8 @@ static int build(struct bh_server *s) {
     if (make_settings(s))
         return BH_EINVAL;
     make_broker(s, workers);
+    if (make_history(s, workers))
+        return BH_EUNAVAIL;
     s->settings.edge.config.accepts_per_second = (c->accepts_per_second + workers - 1) / workers;
     s->lua_dir = bh_app_lua_dir(c);
     bh_app_script_config(c, s->lua_dir, &s->script, &s->files);
@@ -287,6 +313,7 @@ static int build(struct bh_server *s) {
         .payload_max = c->payload_bytes,
         .seen_max = c->seen_max,
         .seen_ms = c->seen_ttl,
+        .history = s->settings.history.config,
     };
     bh_strategy_parse(bh_slice_cstr(c->strategy), &node.strategy, NULL);
     make_threads(s, workers);
@@ -296,6 +323,8 @@ static int build(struct bh_server *s) {
                               bh_thread_mailbox(s->workers[0].thread));
     else
         s->node = bh_node_new(&node, s->broker, s->tracker, s->loop, s->mailbox);
+    if (s->history)
+        bh_node_set_history(s->node, s->history);
     for (unsigned i = 0; i < workers; i++)
         if (make_worker(s, &s->workers[i]))
             return BH_ESCRIPT;
@@ -337,7 +366,7 @@ static void take_down(struct bh_server *s) {
         if (w->edge)
             bh_edge_abort(w->edge);
         if (w->started)
-            s->broker->vt->worker_stop(s->broker, w->worker->index);
+            stop_links(w);
         if (w->next)
             bh_script_free(w->next);
         if (w->script)
@@ -360,6 +389,8 @@ static void take_down(struct bh_server *s) {
     bh_mailbox_free(s->mailbox);
     if (s->node)
         bh_node_free(s->node);
+    if (s->history)
+        s->history->vt->free(s->history);
     if (s->broker)
         s->broker->vt->free(s->broker);
     if (s->tracker)

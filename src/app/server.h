@@ -47,6 +47,7 @@ struct bh_server {
     struct bh_mailbox *mailbox;
     struct bh_broker *broker;
     struct bh_tracker *tracker;
+    struct bh_history *history; /* NULL: no topic is a stream */
     struct bh_node *node;
     struct bh_app_settings settings;
     struct bh_script_config script;

@@ -53,6 +53,7 @@ int bh_app_settings_init(struct bh_app_settings *s, const struct bh_config *conf
     bh_app_edge_config(config, &s->edge);
     bh_app_redis_config(config, instance, &s->redis, report);
     bh_app_fetch_config(config, &s->fetch, report);
+    bh_app_history_config(config, &s->history);
     read_tls(config, &s->tls, report);
     check_addresses(config, &s->edge, may_be_in_use, report);
     return report->errors.count > before ? BH_EINVAL : 0;

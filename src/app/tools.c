@@ -23,6 +23,8 @@ int bh_app_test(const struct bh_config *config, int argc, char **argv) {
     const struct bh_spec_config spec = {.script = &script,
                                         .broker = bh_memory_broker_new,
                                         .tracker = bh_memory_tracker_new,
+                                        .history = bh_memory_history_new,
+                                        .history_rules = bh_app_history_rules,
                                         .debounce_ms = config->tracking_debounce,
                                         .payload_max = (size_t)config->payload_bytes};
     int status = bh_spec_run(&spec, argc, argv);

@@ -86,11 +86,15 @@ int bh_node_start(struct bh_node *n) {
     if (error)
         return error;
     bh_interest_map_pin(&n->interest, BH_SLICE("all"));
+    if (n->history && (error = n->history->vt->start(n->history, n->bus_loop)) != 0)
+        return error;
     return bh_node_track_start(n);
 }
 
 void bh_node_stop(struct bh_node *n) {
     n->tracker->vt->stop(n->tracker);
+    if (n->history)
+        n->history->vt->stop(n->history);
     n->broker->vt->stop(n->broker);
     atomic_store(&n->stopped, true);
     for (unsigned i = 0; i < n->worker_count; i++) {

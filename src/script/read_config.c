@@ -70,6 +70,28 @@ static void open_libraries(lua_State *L) {
 
 /* --- evaluation --- */
 
+/* `history = { {...}, {...}, window_bytes = n }` has a list and names, which JSON has not: the list
+ * becomes the member `rules`. */
+static void name_rules(lua_State *L, int root) {
+    lua_pushliteral(L, "history");
+    lua_rawget(L, root);
+    lua_Integer count = lua_istable(L, -1) ? (lua_Integer)lua_rawlen(L, -1) : 0;
+    if (count == 0)
+        return;
+    int history = lua_gettop(L);
+    lua_pushliteral(L, "rules");
+    if (lua_rawget(L, history) != LUA_TNIL)
+        return; /* both: the encoder refuses it */
+    lua_createtable(L, (int)count, 0);
+    for (lua_Integer i = 1; i <= count; i++) {
+        lua_rawgeti(L, history, i);
+        lua_rawseti(L, -2, i);
+        lua_pushnil(L);
+        lua_rawseti(L, history, i);
+    }
+    lua_setfield(L, history, "rules");
+}
+
 struct reading {
     const char *file;
     struct bh_bytes text;
@@ -85,7 +107,9 @@ static int evaluate(lua_State *L) {
     if (!lua_istable(L, -1))
         return luaL_error(L, "%s:1: a configuration must return a table; this one returned a %s",
                           r->file, luaL_typename(L, -1));
-    if (bh_json_encode_for_tree(L, -1, &r->text, why))
+    int root = lua_gettop(L);
+    name_rules(L, root);
+    if (bh_json_encode_for_tree(L, root, &r->text, why))
         return luaL_error(L, "%s: %s", r->file, why);
     return 0;
 }

@@ -18,6 +18,7 @@
 #define WAITS        2000
 #define INIT_WAIT_MS 50
 #define SHARED_BYTES (16u << 20)
+#define STREAM_BYTES (64u << 20)
 
 static void tick(struct bh_spec_env *env) {
     bh_loop_tick(env->loop, false);
@@ -69,18 +70,34 @@ static int start_script(struct bh_spec_env *env, unsigned generation, struct bh_
     return env->started ? 0 : BH_ESCRIPT;
 }
 
+static void make_history(struct bh_spec_env *env, const struct bh_history_config *config) {
+    if (config->rule_count == 0)
+        return;
+    env->history = env->config->history(config, env->broker, STREAM_BYTES);
+    bh_node_set_history(env->node, env->history);
+    env->history->vt->worker_start(env->history, 0, env->loop, env->mailbox);
+}
+
 static void make_node(struct bh_spec_env *env) {
+    struct bh_history_config history = {
+        .rules = env->rules,
+        .rule_count = env->config->history_rules(env->tree, env->rules, &env->error),
+        .window_bytes = 64u << 20,
+        .recover_wait_ms = 30000,
+        .ids_ms = 300000};
     struct bh_node_config node = {.instance = BH_SLICE("test"),
                                   .strategy = BH_STRATEGY_LOCAL_FIRST,
                                   .payload_max = env->config->payload_max,
                                   .seen_max = 10000,
-                                  .seen_ms = 300000};
+                                  .seen_ms = 300000,
+                                  .history = history};
     env->loop = bh_loop_new();
     env->mailbox = bh_mailbox_new(env->loop);
     env->broker = env->config->broker();
     env->tracker = env->config->tracker(env->config->debounce_ms);
     env->node = bh_node_new(&node, env->broker, env->tracker, env->loop, env->mailbox);
     env->worker = bh_node_add_worker(env->node, env->loop, env->mailbox);
+    make_history(env, &history);
     bh_node_start(env->node);
     env->broker->vt->worker_start(env->broker, 0, env->loop);
     bh_spec_redis_init(env);
@@ -93,6 +110,8 @@ int bh_spec_env_open(struct bh_spec_env *env, const struct bh_spec_config *confi
     env->config = config;
     env->tree = tree;
     make_node(env);
+    if (env->error)
+        return BH_EINVAL;
     bh_spec_env_run_due(env);
     env->script_config = *config->script;
     env->script_config.config = tree;
@@ -124,9 +143,13 @@ void bh_spec_env_close(struct bh_spec_env *env) {
     bh_node_stop(env->node);
     bh_loop_tick(env->loop, false);
     bh_mailbox_close(env->mailbox);
+    if (env->history)
+        env->history->vt->worker_stop(env->history, 0);
     env->broker->vt->worker_stop(env->broker, 0);
     bh_mailbox_free(env->mailbox);
     bh_node_free(env->node);
+    if (env->history)
+        env->history->vt->free(env->history);
     env->broker->vt->free(env->broker);
     env->tracker->vt->free(env->tracker);
     bh_loop_free(env->loop);

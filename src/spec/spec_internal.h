@@ -21,6 +21,8 @@ struct bh_spec_env {
     struct bh_mailbox *mailbox;
     struct bh_broker *broker;
     struct bh_tracker *tracker;
+    struct bh_history *history; /* NULL: no rules */
+    struct bh_history_rule rules[BH_HISTORY_RULES_MAX];
     struct bh_node *node;
     struct bh_worker *worker;
     struct bh_json *tree;

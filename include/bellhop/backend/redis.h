@@ -37,6 +37,7 @@
 #define BELLHOP_BACKEND_REDIS_H
 
 #include "bellhop/core/broker.h"
+#include "bellhop/core/history.h"
 #include "bellhop/core/redis.h"
 #include "bellhop/core/tracker.h"
 
@@ -167,6 +168,12 @@ struct bh_redis_tracker_config {
 struct bh_tracker *bh_redis_tracker_new(const struct bh_redis_config *config,
                                         const struct bh_redis_tracker_config *tracker,
                                         struct bh_broker *broker);
+
+/* Streams in the same nodes, over the links of the broker (borrowed). Copies configs and history,
+ * not its rules. NULL: not in this version. */
+struct bh_history *bh_redis_history_new(const struct bh_redis_config *configs, size_t count,
+                                        struct bh_broker *broker,
+                                        const struct bh_history_config *history, unsigned workers);
 
 void bh_redis_metrics_register(void);
 

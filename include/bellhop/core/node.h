@@ -83,7 +83,8 @@ void bh_node_set_history(struct bh_node *n, struct bh_history *history);
 /* Before any thread runs. Several workers (and the bus) may share one loop: tests do. */
 struct bh_worker *bh_node_add_worker(struct bh_node *n, struct bh_loop *loop,
                                      struct bh_mailbox *mailbox);
-/* On the bus thread: starts the broker, subscribes `all`. */
+/* On the bus thread: starts the broker, subscribes `all`, starts the history. Their worker sides
+ * are the caller's. */
 int bh_node_start(struct bh_node *n);
 /* On the bus thread, after the workers have closed their subscribers. Mail that is still in a
  * mailbox completes nothing any more. */

@@ -13,6 +13,12 @@ struct bh_spec_config {
     const struct bh_script_config *script; /* as in production, but its `files` are ignored */
     struct bh_broker *(*broker)(void);
     struct bh_tracker *(*tracker)(uint64_t debounce_ms);
+    struct bh_history *(*history)(const struct bh_history_config *config, struct bh_broker *broker,
+                                  uint64_t bytes_max);
+    /* The rules in the configuration of an environment; they point into it. 0 with *error (bh_free)
+     * when there is a mistake. */
+    size_t (*history_rules)(const struct bh_json *config, struct bh_history_rule *out,
+                            char **error);
     uint64_t debounce_ms;
     size_t payload_max;
 };

@@ -456,6 +456,8 @@ static const char *good_value(const struct bh_config_key *k) {
     case BH_CONFIG_SECONDS:
         snprintf(number, sizeof number, "%.0f", k->max);
         return number;
+    case BH_CONFIG_RULES:
+        return "[{\"topic\":\"user:*\"}]";
     default:
         return k->choices ? "" : good_text(k->path);
     }

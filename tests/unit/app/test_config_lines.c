@@ -56,10 +56,28 @@ static void cut_texts(void **state) {
     }
 }
 
+static void the_line_of_an_entry(void **state) {
+    static const char text[] = "local other = { { size = 1 } }\n"
+                               "return { history = {\n"
+                               "  { topic = 'a', size = { 1 } },\n"
+                               "  { topic = 'b',\n"
+                               "    size = 2 },\n"
+                               "  window_bytes = 3 },\n"
+                               "  app = { { size = 4 } } }\n";
+    assert_int_equal(bh_config_find_entry(text, "history", 0, "size"), 3);
+    assert_int_equal(bh_config_find_entry(text, "history", 1, "size"), 5);
+    assert_int_equal(bh_config_find_entry(text, "history", 1, "ttl"), 4);
+    assert_int_equal(bh_config_find_entry(text, "history", 1, NULL), 4);
+    assert_int_equal(bh_config_find_entry(text, "history", 2, NULL), 0);
+    assert_int_equal(bh_config_find_entry(text, "none", 0, NULL), 0);
+    assert_int_equal(bh_config_find_entry("{{{{{{{{{{{{{{{{{{ a = {{ b = 1", "a", 0, "b"), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_line_of_a_key),
         cmocka_unit_test(cut_texts),
+        cmocka_unit_test(the_line_of_an_entry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
