@@ -79,8 +79,6 @@ static void close_worker(struct rehearsal *r) {
     bh_node_stop(r->node);
     bh_loop_tick(r->loop, false);
     bh_mailbox_close(r->mailbox);
-    if (r->history)
-        r->history->vt->worker_stop(r->history, 0);
     r->broker->vt->worker_stop(r->broker, 0);
     bh_mailbox_free(r->mailbox);
     bh_node_free(r->node);
@@ -140,6 +138,8 @@ static void check_scripts(const struct bh_config *c, const struct bh_history_con
     if (bh_script_new(config, r->worker, 1, &script, &error) == 0) {
         if (before == 0) /* a wrong configuration would only fail there again */
             run_on_init(r, script, report);
+        if (r->history) /* while the script is there, which may wait for an append */
+            r->history->vt->worker_stop(r->history, 0);
         bh_script_free(script);
     } else {
         if (config->file_count > 1)

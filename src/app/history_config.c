@@ -55,6 +55,6 @@ int bh_app_history_new(const struct bh_app_settings *settings, struct bh_broker 
     if (redis->count == 0)
         *out = bh_memory_history_new(&h->config, broker, h->memory_bytes);
     else
-        *out = bh_redis_history_new(redis->nodes, redis->count, broker, &h->config, workers);
+        *out = bh_redis_history_new(broker, &h->config, workers);
     return *out ? 0 : BH_EUNAVAIL;
 }

@@ -136,6 +136,8 @@ const char *bh_spec_env_reload(struct bh_spec_env *env) {
 
 void bh_spec_env_close(struct bh_spec_env *env) {
     bh_spec_env_run_due(env);
+    if (env->history) /* while the script is there, which waits for its appends */
+        env->history->vt->worker_stop(env->history, 0);
     if (env->script)
         bh_script_free(env->script);
     bh_spec_redis_clear(env);
@@ -143,8 +145,6 @@ void bh_spec_env_close(struct bh_spec_env *env) {
     bh_node_stop(env->node);
     bh_loop_tick(env->loop, false);
     bh_mailbox_close(env->mailbox);
-    if (env->history)
-        env->history->vt->worker_stop(env->history, 0);
     env->broker->vt->worker_stop(env->broker, 0);
     bh_mailbox_free(env->mailbox);
     bh_node_free(env->node);

@@ -169,10 +169,14 @@ struct bh_tracker *bh_redis_tracker_new(const struct bh_redis_config *config,
                                         const struct bh_redis_tracker_config *tracker,
                                         struct bh_broker *broker);
 
-/* Streams in the same nodes, over the links of the broker (borrowed). Copies configs and history,
- * not its rules. NULL: not in this version. */
-struct bh_history *bh_redis_history_new(const struct bh_redis_config *configs, size_t count,
-                                        struct bh_broker *broker,
+/* A history over the nodes of the broker, which is borrowed; only for a configuration with rules.
+ * Each topic's history is on the node of the topic. Appends use the workers' links of the broker
+ * and wait as publishes do; reads have a link to each node on the bus. Of the configuration ids_ms
+ * and min_replicas are copied.
+ *
+ * Keys, with the topic's channel as their hash tag: `{<channel>}:log`, a list of envelopes
+ * (core/envelope.h), and `{<channel>}:m`, a hash. */
+struct bh_history *bh_redis_history_new(struct bh_broker *broker,
                                         const struct bh_history_config *history, unsigned workers);
 
 void bh_redis_metrics_register(void);

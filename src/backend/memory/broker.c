@@ -9,6 +9,7 @@
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
+#include "broker.h"
 
 struct broker {
     struct bh_broker base;
@@ -40,10 +41,25 @@ static void free_echo(struct echo *e) {
     bh_free(e);
 }
 
+struct bh_broker *bh_memory_broker_ref(struct bh_broker *base) {
+    atomic_fetch_add_explicit(&of(base)->refs, 1, memory_order_relaxed);
+    return base;
+}
+
+int bh_memory_broker_post(struct bh_broker *base, struct bh_mail *mail) {
+    struct bh_mailbox *bus = atomic_load_explicit(&of(base)->bus, memory_order_acquire);
+    return bus ? bh_mailbox_post(bus, mail) : BH_EUNAVAIL;
+}
+
+void bh_memory_broker_bring(struct bh_broker *base, struct bh_message *m) {
+    struct broker *b = of(base);
+    if (!b->stopped)
+        b->sink.on_message(b->sink.ud, m);
+}
+
 static void on_echo(struct bh_mail *mail) {
     struct echo *e = BH_CONTAINER_OF(mail, struct echo, mail);
-    if (!e->broker->stopped)
-        e->broker->sink.on_message(e->broker->sink.ud, e->message);
+    bh_memory_broker_bring(&e->broker->base, e->message);
     free_echo(e);
 }
 
@@ -75,12 +91,10 @@ static void worker_stop(struct bh_broker *base, unsigned worker) {}
 
 static void publish(struct bh_broker *base, unsigned worker, struct bh_message *m,
                     bh_broker_published_cb done, void *ud, bh_handle handle) {
-    struct broker *b = of(base);
-    struct bh_mailbox *bus = atomic_load_explicit(&b->bus, memory_order_acquire);
     struct echo *e = bh_malloc(sizeof *e);
-    *e = (struct echo){.mail.fn = on_echo, .broker = b, .message = bh_message_ref(m)};
-    atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
-    if (bus && bh_mailbox_post(bus, &e->mail) == 0) {
+    *e = (struct echo){.mail.fn = on_echo, .broker = of(base), .message = bh_message_ref(m)};
+    bh_memory_broker_ref(base);
+    if (bh_memory_broker_post(base, &e->mail) == 0) {
         done(ud, handle, 0, 1, NULL);
         return;
     }

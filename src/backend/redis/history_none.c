@@ -1,8 +1,7 @@
 /* history_none.c - there is no history in Redis yet. */
 #include "bellhop/backend/redis.h"
 
-struct bh_history *bh_redis_history_new(const struct bh_redis_config *configs, size_t count,
-                                        struct bh_broker *broker,
+struct bh_history *bh_redis_history_new(struct bh_broker *broker,
                                         const struct bh_history_config *history, unsigned workers) {
     return NULL;
 }
