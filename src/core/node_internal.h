@@ -1,6 +1,6 @@
 /* node_internal.h - the node's insides, shared by the node_*.c files. Calls go one way: node ->
- * offline -> publish -> {deliver, lookup}, settle -> publish, node -> settle, and {node, open} ->
- * track. */
+ * offline -> publish -> {plan, deliver, lookup}, settle -> publish, node -> settle, and {node,
+ * open} -> track. */
 #ifndef BELLHOP_SRC_CORE_NODE_INTERNAL_H
 #define BELLHOP_SRC_CORE_NODE_INTERNAL_H
 
@@ -26,8 +26,10 @@ struct bh_node {
     unsigned restoring;      /* workers that have not yet reported all their connections */
     struct bh_worker *workers[BH_WORKERS_MAX];
     unsigned worker_count;
-    /* Worker thread: a message that reached no socket on any instance; `attempt` as published. */
-    void (*on_unreached)(struct bh_worker *w, struct bh_message *m, unsigned attempt);
+    /* Worker thread: a message that reached no socket on any instance; where it is in the history
+     * (epoch 0: nowhere); `attempt` as published. */
+    void (*on_unreached)(struct bh_worker *w, struct bh_message *m, struct bh_position stored,
+                         unsigned attempt);
     unsigned settled; /* workers that have told so; bus only */
     atomic_llong connections;
     atomic_bool stopping;
@@ -69,6 +71,11 @@ void bh_node_track_stop(struct bh_worker *w);
 /* Bus thread: starts the tracker. */
 int bh_node_track_start(struct bh_node *n);
 
+/* node_plan.c. The rule of the stream to which p is appended; NULL: it is not. 0, or BH_EINVAL with
+ * *why when that is not what its publisher asked for. */
+int bh_node_plan_history(const struct bh_node *n, const struct bh_publish *p,
+                         const struct bh_history_rule **rule, const char **why);
+
 /* node_publish.c, for bh_node_settle. The results of publishes that wait for their echo are held
  * back; and released: proven, as usual, else with BH_EIO. */
 void bh_node_hold_echoes(struct bh_worker *w);
@@ -82,6 +89,7 @@ void bh_node_settle_init(struct bh_worker *w);
 void bh_node_settle_stop(struct bh_worker *w);
 
 /* node_offline.c, as on_unreached. */
-void bh_node_offline(struct bh_worker *w, struct bh_message *m, unsigned attempt);
+void bh_node_offline(struct bh_worker *w, struct bh_message *m, struct bh_position stored,
+                     unsigned attempt);
 
 #endif

@@ -1,8 +1,10 @@
 /* node_offline.c - a message that reached no socket: the hook on_offline, and retries.
  *
  * The publisher has been answered by then. A retry is a publish of its own with the same id, which
- * does not run on_publish again. The retries of one message, and the messages that wait for one,
- * are limited; the rest is dropped and counted. Thread: the worker's. */
+ * does not run on_publish again; one of a message in a history only looks whether somebody has
+ * come, because it is appended already, and then calls the hook again. The retries of one message,
+ * and the messages that wait for one, are limited; the rest is dropped and counted. Thread: the
+ * worker's. */
 #include "node_internal.h"
 
 #include "bellhop/base/mem.h"
@@ -51,7 +53,10 @@ static void on_due(struct bh_timer *t) {
     struct bh_publish p;
     bh_publish_init(&p, BH_SOURCE_SCRIPT);
     bh_topic_copy(&p.topic, m->topic);
-    p.data = bh_buf_copy(m->payload);
+    if (m->position.epoch)
+        p.stored = bh_message_ref(r->message);
+    else
+        p.data = bh_buf_copy(m->payload);
     p.filter = m->filter.n ? bh_buf_copy(m->filter) : NULL;
     p.opcode = m->opcode;
     p.skip_hook = true;
@@ -79,7 +84,24 @@ static void on_decided(void *ud, bh_handle handle, enum bh_offline what, uint64_
         give_up(r);
 }
 
-void bh_node_offline(struct bh_worker *w, struct bh_message *m, unsigned attempt) {
+/* A reference to m, or to one with its position in the history. */
+static struct bh_message *with_position(struct bh_message *m, struct bh_position stored) {
+    struct bh_message parts = *m;
+    if (stored.epoch == 0 || m->position.epoch)
+        return bh_message_ref(m);
+    parts.flags |= BH_MESSAGE_POSITION;
+    parts.position = stored;
+    if (parts.buf)
+        bh_buf_ref(parts.buf);
+    struct bh_message *copy = bh_message_new(&parts);
+    if (copy)
+        return copy;
+    bh_buf_unref(parts.buf);
+    return bh_message_ref(m);
+}
+
+void bh_node_offline(struct bh_worker *w, struct bh_message *m, struct bh_position stored,
+                     unsigned attempt) {
     bh_metric_inc(&bh_core_metrics[BH_CORE_OFFLINE]);
     if (!bh_hooks_has(w->hooks, BH_HOOK_OFFLINE) || m->topic->kind == BH_TOPIC_ALL)
         return;
@@ -89,10 +111,12 @@ void bh_node_offline(struct bh_worker *w, struct bh_message *m, unsigned attempt
     }
     struct retry *r = bh_calloc(1, sizeof *r);
     r->worker = w;
-    r->message = bh_message_ref(m);
+    r->message = with_position(m, stored);
     r->attempt = attempt + 1;
     r->op = (struct bh_op){bh_slots_add(&w->ops, r), discard};
     bh_timer_init(&r->timer, w->loop, on_due);
     w->retries++;
-    w->hooks->vt->offline(w->hooks, m, r->attempt, on_decided, w, r->op.self);
+    struct bh_message *shown = bh_message_ref(r->message); /* the retry may end in the call */
+    w->hooks->vt->offline(w->hooks, shown, r->attempt, on_decided, w, r->op.self);
+    bh_message_unref(shown);
 }

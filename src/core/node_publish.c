@@ -5,6 +5,9 @@
  * local workers itself. If the broker then fails, the id stays "delivered but not published", so
  * that a repetition reaches the other instances and does not reach the local sockets twice.
  *
+ * On a topic with history (node_plan.c) it is appended instead of published: the history knows the
+ * ids, for all instances and longer, and the echo delivers, so the local sockets are only counted.
+ *
  * When the instance stops (node_settle.c), a result that counts on an echo waits for one more
  * report: that the echo has come back. Thread: the worker's, except on_bus_msg_at_bus and what it
  * calls. */
@@ -21,6 +24,8 @@ struct op {
     struct bh_op op;
     struct bh_worker *worker;
     struct bh_plan plan;
+    enum bh_strategy strategy;          /* of the plan */
+    const struct bh_history_rule *rule; /* it is appended to this stream; NULL: it is not */
     struct bh_message *message;
     bh_published_cb done;
     void *ud;
@@ -30,9 +35,11 @@ struct op {
     unsigned expected, reported; /* workers that deliver it, and those that have reported */
     bool fan_out_known;          /* the bus has reported how many other workers deliver it */
     bool brokered;
+    bool registered;               /* its id, at the bus */
     bool subscribed;               /* this instance is among the broker's receivers */
     int64_t local;                 /* sockets of this instance */
     int64_t receivers;             /* instances that the broker reached */
+    struct bh_position position;   /* in the history; epoch 0: none */
     enum bh_publish_status noted;  /* by the bus, for repetitions */
     bool rechecked;                /* the tracker is asked a second time */
     struct bh_timer recheck_timer; /* until then */
@@ -54,6 +61,8 @@ static void finish(struct op *op, struct bh_publish_result result) {
     if (!result.error && !result.duplicate)
         bh_metric_inc(&bh_core_metrics[BH_CORE_PUBLISHED]);
     result.id = bh_slice(op->publish.id, op->publish.id_len);
+    result.position = op->position;
+    result.strategy = op->strategy;
     op->done(op->ud, op->handle, &result);
     discard(&op->op);
 }
@@ -198,6 +207,7 @@ static int64_t other_instances(const struct op *op) {
 static enum bh_publish_status status_of(const struct op *op) {
     return op->local > 0             ? BH_PUBLISH_DELIVERED
            : other_instances(op) > 0 ? BH_PUBLISH_PUBLISHED
+           : op->position.epoch      ? BH_PUBLISH_STORED
                                      : BH_PUBLISH_OFFLINE;
 }
 
@@ -209,10 +219,10 @@ static void note_status(struct op *op) {
 static void report(struct op *op) {
     struct bh_publish_result result = {.local = op->local, .status = status_of(op)};
     result.instances = other_instances(op) + (op->local > 0);
-    if (op->publish.id_given && op->noted != result.status)
+    if (op->registered && op->noted != result.status)
         note_status(op); /* before the answer, so that a repetition after it finds it */
-    if (result.status == BH_PUBLISH_OFFLINE && op->message->kind == BH_MESSAGE_DATA)
-        op->worker->node->on_unreached(op->worker, op->message, op->publish.attempt);
+    if (result.status >= BH_PUBLISH_OFFLINE && op->message->kind == BH_MESSAGE_DATA)
+        op->worker->node->on_unreached(op->worker, op->message, op->position, op->publish.attempt);
     finish(op, result);
 }
 
@@ -256,7 +266,7 @@ static void maybe_finish(struct op *op) {
     const struct bh_topic *topic = &op->publish.topic;
     if (is_waiting(op))
         return;
-    if (op->local == 0 && op->receivers > 0 && topic->kind == BH_TOPIC_USER &&
+    if (op->local == 0 && other_instances(op) > 0 && topic->kind == BH_TOPIC_USER &&
         bh_hooks_has(w->hooks, BH_HOOK_OFFLINE)) {
         ask_tracker(op);
         return;
@@ -275,13 +285,39 @@ static void on_broker(void *ud, bh_handle handle, int error, int64_t receivers, 
     }
     op->brokered = true;
     op->receivers = receivers > 0 ? receivers : 0;
-    if (op->publish.id_given)
+    if (op->registered)
         note_status(op);
     maybe_finish(op);
 }
 
+static void on_appended(void *ud, bh_handle handle, int error, const struct bh_appended *appended,
+                        const char *why) {
+    struct bh_worker *w = ud;
+    struct op *op = bh_slots_get(&w->ops, handle);
+    if (!op)
+        return;
+    if (!error)
+        op->position = appended->position;
+    if (!error && appended->known) {
+        bh_metric_inc(&bh_core_metrics[BH_CORE_DUPLICATES]);
+        finish(op, (struct bh_publish_result){.duplicate = true, .status = BH_PUBLISH_STORED});
+        return;
+    }
+    on_broker(ud, handle, error, error ? -1 : appended->receivers, why);
+}
+
+static void append(struct op *op) {
+    struct bh_history *history = op->worker->node->history;
+    history->vt->append(history, op->worker->index, op->message, op->rule,
+                        bh_buf_slice(op->publish.collapse), on_appended, op->worker, op->op.self);
+}
+
 static void to_broker(struct op *op) {
     struct bh_broker *broker = op->worker->node->broker;
+    if (op->rule) {
+        append(op);
+        return;
+    }
     if (op->plan.publish) {
         broker->vt->publish(broker, op->worker->index, op->message, on_broker, op->worker,
                             op->op.self);
@@ -335,7 +371,7 @@ static struct bh_message *make_message(struct op *op, enum bh_message_kind kind)
         .kind = (uint8_t)kind,
         .opcode = p->opcode,
         .flags = (uint8_t)((op->plan.echo ? BH_MESSAGE_ECHO : 0) |
-                           (op->plan.dedup || p->id_given ? BH_MESSAGE_DEDUP : 0)),
+                           (op->plan.dedup || op->registered ? BH_MESSAGE_DEDUP : 0)),
         .topic = &p->topic,
         .except = p->except,
         .expires_ms = p->ttl_s ? bh_loop_now(op->worker->loop) + p->ttl_s * UINT64_C(1000) : 0,
@@ -358,35 +394,73 @@ static bool avoid_echo(struct op *op) {
         bh_list_append(&settle->parked, &op->parked);
         return true;
     }
-    op->plan = bh_strategy_plan(BH_STRATEGY_LOCAL_FIRST, op->worker->node->broker->vt->shared);
+    op->strategy = BH_STRATEGY_LOCAL_FIRST;
+    op->plan = bh_strategy_plan(op->strategy, op->worker->node->broker->vt->shared);
     return false;
+}
+
+static void start_delivery(struct op *op);
+
+/* Whether somebody has come since it was stored: here, and of a user also elsewhere. */
+static void look_again(struct op *op) {
+    struct bh_publish *p = &op->publish;
+    op->plan = (struct bh_plan){.echo = true};
+    op->strategy = BH_STRATEGY_DURABLE;
+    op->message = p->stored;
+    op->position = p->stored->position;
+    p->stored = NULL;
+    if (op->worker->node->broker->vt->shared && p->topic.kind == BH_TOPIC_USER)
+        op->receivers = 2; /* until the tracker says that there are none */
+    start_delivery(op);
+}
+
+/* False: it has failed. */
+static bool plan_history(struct op *op) {
+    const char *why;
+    if (bh_node_plan_history(op->worker->node, &op->publish, &op->rule, &why)) {
+        fail(op, BH_EINVAL, why);
+        return false;
+    }
+    if (op->rule) {
+        op->strategy = BH_STRATEGY_DURABLE;
+        op->plan = bh_strategy_plan(op->strategy, true);
+    }
+    return true;
+}
+
+static bool has_history_option(const struct bh_publish *p) {
+    return p->history == BH_PUBLISH_HISTORY_ON || p->collapse || p->strategy == BH_STRATEGY_DURABLE;
 }
 
 static void start(struct op *op, enum bh_message_kind kind) {
     struct bh_node *n = op->worker->node;
-    enum bh_strategy strategy = (enum bh_strategy)op->publish.strategy;
-    op->plan = bh_strategy_plan(strategy ? strategy : n->config.strategy, n->broker->vt->shared);
-    if (op->plan.append) {
-        fail(op, BH_EINVAL,
-             "strategy durable is for topics with history; see `history` in the "
-             "configuration");
+    struct bh_publish *p = &op->publish;
+    op->strategy = p->strategy ? (enum bh_strategy)p->strategy : n->config.strategy;
+    op->plan = bh_strategy_plan(op->strategy, n->broker->vt->shared);
+    if ((n->history || has_history_option(p)) && kind == BH_MESSAGE_DATA && !plan_history(op))
         return;
-    }
-    if (counts_only(op->plan) && op->worker->settle.state != BH_SETTLE_NOT && avoid_echo(op))
+    if (counts_only(op->plan) && op->worker->settle.state != BH_SETTLE_NOT && !op->rule &&
+        avoid_echo(op))
         return;
-    if (op->publish.id_len == 0) {
-        bh_id_unique(op->publish.id);
-        op->publish.id_len = BH_UNIQUE_ID_LEN;
+    if (p->id_len == 0) {
+        bh_id_unique(p->id);
+        p->id_len = BH_UNIQUE_ID_LEN;
     }
+    op->registered = p->id_given && !op->rule;
     op->message = make_message(op, kind);
     if (!op->message) {
+        op->strategy = BH_STRATEGY_DEFAULT;
         fail(op, BH_ENOMEM, "no memory for a payload of this size");
         return;
     }
-    if (op->publish.id_given) {
+    if (op->registered)
         post_to_bus(op, REGISTER);
-        return;
-    }
+    else
+        start_delivery(op);
+}
+
+static void start_delivery(struct op *op) {
+    struct bh_node *n = op->worker->node;
     struct bh_worker *w = op->worker;
     bh_handle self = op->op.self;
     if (op->plan.local || op->plan.echo) {
@@ -407,6 +481,8 @@ static void on_hook_done(void *ud, int error, const char *why) {
         error = check(op, &why);
     if (error)
         fail(op, error, why);
+    else if (op->publish.stored)
+        look_again(op);
     else
         start(op, BH_MESSAGE_DATA);
 }
@@ -469,7 +545,7 @@ void bh_node_hold_echoes(struct bh_worker *w) {
     uint32_t cursor = 0;
     struct op *op;
     while ((op = next_started(w, &cursor))) {
-        if (!counts_only(op->plan) || !is_waiting(op))
+        if (!counts_only(op->plan) || !op->plan.publish || op->rule || !is_waiting(op))
             continue;
         op->held = true;
         op->expected++;

@@ -19,6 +19,7 @@ void bh_publish_release(struct bh_publish *p) {
     bh_buf_unref(p->data);
     bh_buf_unref(p->filter);
     bh_buf_unref(p->collapse);
+    bh_message_unref(p->stored);
 }
 
 const char *bh_publish_status_name(const struct bh_publish_result *result) {

@@ -129,9 +129,12 @@ describe("one instance with --dev", function()
             check.next(two, strategy)
         end
         check.quiet(d, one, two)
-        for _, strategy in ipairs {"durable", "LOCAL", ""} do
+        for _, strategy in ipairs {"stored", "LOCAL", ""} do
             check.error(http.post(d.port, "/api/users/42/messages?strategy=" .. strategy, "x"), 400, "invalid_option")
         end
+        local answer = http.post(d.port, "/api/users/42/messages?strategy=durable", "x") -- no topic has a history
+        check.error(answer, 400, "invalid_request")
+        check.quiet(d, one, two)
     end)
 
     it("publishes batches with exact bytes", function()

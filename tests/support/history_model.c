@@ -302,7 +302,7 @@ static struct bh_message *some_message(int id, uint64_t ttl_ms) {
     memset(payload + digits, 'x', n);
     snprintf(id_text, sizeof id_text, "id%d", id);
     struct bh_message parts = {.opcode = BH_TEXT,
-                               .topic = fx.topic,
+                               .topic = &fx.topic,
                                .id = id < 0 ? bh_slice(NULL, 0) : bh_slice_cstr(id_text),
                                .origin = BH_SLICE("origin"),
                                .expires_ms = ttl_ms ? fx.model.now_ms + ttl_ms : 0,

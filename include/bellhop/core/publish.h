@@ -26,6 +26,8 @@ enum bh_publish_history {
 
 #define BH_COLLAPSE_MAX 128 /* bytes of a collapse key */
 
+struct bh_message;
+
 struct bh_publish {
     struct bh_buf *data;     /* changed by bh_publish_set_data only */
     struct bh_buf *filter;   /* packed (filter.h); NULL: none */
@@ -42,6 +44,9 @@ struct bh_publish {
     unsigned attempt;        /* retries by on_offline so far */
     uint64_t from;           /* for BH_SOURCE_CLIENT: the connection's number */
     struct bh_buf *collapse; /* the key of what it replaces; NULL: none */
+    /* A retry by on_offline: this message is in the history, and is not appended again; only
+     * whether somebody has come meanwhile is looked at. Owned; NULL: none. */
+    struct bh_message *stored;
     uint8_t id_len;
     char id[BH_MESSAGE_ID_MAX + 1];
     struct bh_topic topic; /* the last: most of it is not used */
@@ -69,7 +74,7 @@ void bh_publish_release(struct bh_publish *p);
 /* As of that moment: DELIVERED, a socket of this instance received it; PUBLISHED, none here, but
  * other instances accepted it (they are subscribed, or were within the linger time); OFFLINE, it
  * reached nobody;
- * STORED, it reached nobody, and is in the topic's history. */
+ * STORED, it reached nobody, and is in the topic's history (of a duplicate there: always). */
 enum bh_publish_status {
     BH_PUBLISH_DELIVERED,
     BH_PUBLISH_PUBLISHED,
@@ -77,10 +82,12 @@ enum bh_publish_status {
     BH_PUBLISH_STORED
 };
 
-/* The result. `id` and `why` are valid during the callback.
+/* The result. `id` and `why` are valid during the callback. A publish to a stream has been appended,
+ * and is delivered by its echo; its duplicates have the first position.
  * error: 0 accepted; BH_EINVAL bad request; BH_EDENIED a hook refused (why = its reason);
  * BH_ESCRIPT the hook failed; BH_EUTF8; BH_ETOOBIG; BH_EUNAVAIL the broker is not connected; BH_EIO
- * the connection was lost meanwhile. With BH_EUNAVAIL and BH_EIO local sockets may have received it
+ * the connection was lost meanwhile; BH_ENOMEM: with the strategy DURABLE the history is full, and
+ * nothing was done, else there is no memory for the payload. With BH_EUNAVAIL and BH_EIO local sockets may have received it
  * already; repeating it with the same id is safe. */
 struct bh_publish_result {
     int error;

@@ -233,7 +233,7 @@ static void remove_messages(struct bh_history *base, unsigned worker, const stru
                             bh_handle handle) {
     struct request *r = request_new(base, worker, REMOVE, ud, handle);
     r->done.removed = done;
-    r->query.topic = *topic;
+    bh_topic_copy(&r->query.topic, topic);
     r->query.from = position;
     post(r);
 }

@@ -81,7 +81,7 @@ static size_t entry_bytes(const struct bh_message *m) {
 }
 
 static size_t message_cost(const struct bh_message *m) {
-    return sizeof *m + entry_bytes(m);
+    return sizeof *m + bh_topic_size(m->topic) + entry_bytes(m);
 }
 
 static size_t stream_cost(const struct stream *s) {
@@ -110,7 +110,7 @@ static struct bh_message *of_stream(const struct bh_topic *topic, enum bh_messag
     struct bh_message parts = {.kind = (uint8_t)kind,
                                .opcode = BH_TEXT,
                                .flags = BH_MESSAGE_POSITION,
-                               .topic = *topic,
+                               .topic = topic,
                                .position = at,
                                .stored_ms = stored_ms,
                                .payload = payload};
@@ -374,10 +374,10 @@ static int prepare(struct append *a, const struct stream *s, const struct bh_mes
     if (a->message && a->replaced) {
         const struct bh_message *old = slot_of(s, a->replaced)->message;
         snprintf(text, sizeof text, "%llu", (unsigned long long)a->replaced);
-        a->tombstone = of_stream(&m->topic, BH_MESSAGE_TOMBSTONE, old->position, old->stored_ms,
+        a->tombstone = of_stream(m->topic, BH_MESSAGE_TOMBSTONE, old->position, old->stored_ms,
                                  bh_slice(NULL, 0));
         a->purge =
-            of_stream(&m->topic, BH_MESSAGE_PURGE, (struct bh_position){at.epoch, at.offset - 1},
+            of_stream(m->topic, BH_MESSAGE_PURGE, (struct bh_position){at.epoch, at.offset - 1},
                       a->message->stored_ms, bh_slice_cstr(text));
     }
     if (a->message && (!a->replaced || (a->tombstone && a->purge)))
@@ -409,7 +409,7 @@ int bh_history_store_append(struct bh_history_store *st, const struct bh_message
                             const struct bh_history_rule *rule, struct bh_slice collapse,
                             uint64_t now_ms, struct bh_appended *out, struct bh_history_news *news,
                             const char **why) {
-    struct stream *s = find_stream(st, &m->topic, now_ms);
+    struct stream *s = find_stream(st, m->topic, now_ms);
     struct name *id = s ? find_name(&st->ids, s, m->id) : NULL;
     struct append a = {0};
     if (is_known(st, id, now_ms)) {
@@ -432,7 +432,7 @@ int bh_history_store_append(struct bh_history_store *st, const struct bh_message
         return BH_ENOMEM;
     }
     if (!s)
-        s = add_stream(st, &m->topic, rule, now_ms);
+        s = add_stream(st, m->topic, rule, now_ms);
     if (s->count && is_log_over(s, now_ms))
         clear_log(st, s);
     s->epoch = at.epoch;
@@ -475,7 +475,7 @@ static bool fits(const struct stream *s, uint64_t since, uint64_t count, uint64_
     return bytes <= most;
 }
 
-/* The entry is the state of the topic, and whoever does not have it gets it. */
+/* The entry is the state of the topic: a client that does not have it gets it. */
 static uint64_t since_of_latest(const struct stream *s, struct bh_position asked, uint64_t count) {
     bool has_it = asked.epoch == s->epoch && asked.offset == s->top;
     return has_it || count == 0 ? s->top : s->top - 1;

@@ -282,6 +282,8 @@ void on_published(void *ud, bh_handle handle, const struct bh_publish_result *r)
     a->status = r->status;
     a->instances = r->instances;
     a->local = r->local;
+    a->position = r->position;
+    a->strategy = r->strategy;
     snprintf(a->id, sizeof a->id, "%.*s", BH_SLICE_ARG(r->id));
     snprintf(a->why, sizeof a->why, "%s", r->why ? r->why : "");
 }

@@ -91,6 +91,8 @@ struct answer {
     bool duplicate;
     enum bh_publish_status status;
     int64_t instances, local;
+    struct bh_position position;
+    enum bh_strategy strategy;
     char id[BH_MESSAGE_ID_MAX + 1], why[128];
 };
 

@@ -117,11 +117,13 @@ static void it_is_the_model(void **state) {
 /* --- appends --- */
 
 static struct bh_message *message(const char *topic, const char *id, const char *payload) {
+    struct bh_topic t;
     struct bh_message parts = {.opcode = BH_TEXT,
+                               .topic = &t,
                                .flags = BH_MESSAGE_ECHO | BH_MESSAGE_DEDUP,
                                .id = bh_slice_cstr(id),
                                .payload = bh_slice_cstr(payload)};
-    assert_int_equal(bh_topic_parse(bh_slice_cstr(topic), &parts.topic), 0);
+    assert_int_equal(bh_topic_parse(bh_slice_cstr(topic), &t), 0);
     return bh_message_new(&parts);
 }
 
@@ -142,7 +144,7 @@ static void on_appended(void *ud, bh_handle handle, int error, const struct bh_a
 
 static void post_append(const char *topic, const char *id, const char *key, const char *payload) {
     struct bh_message *m = message(topic, id, payload);
-    const struct bh_history_rule *rule = bh_history_rule_of(&config, &m->topic);
+    const struct bh_history_rule *rule = bh_history_rule_of(&config, m->topic);
     fx.history->vt->append(fx.history, 0, m, rule, bh_slice_cstr(key), on_appended, NULL, 7);
     bh_message_unref(m);
 }
@@ -276,7 +278,7 @@ static void a_revision_is_another_epoch(void **state) {
                                                        BH_HISTORY_OK, BH_HISTORY_OK};
     for (size_t i = 0; i < COUNT(at); i++) {
         assert_int_equal(
-            bh_history_store_read(&st, &m->topic, &two[1], at[i], 10, 10000, 5, &r, &why), 0);
+            bh_history_store_read(&st, m->topic, &two[1], at[i], 10, 10000, 5, &r, &why), 0);
         assert_int_equal(r->outcome, outcomes[i]);
         bh_range_unref(r);
     }
@@ -295,7 +297,7 @@ static void offsets_end(void **state) {
     bh_history_store_init(&st, &config, 0);
     bh_history_store_append(&st, m, rules, bh_slice(NULL, 0), 5, &a, &news, &why);
     bh_message_unref(news.message);
-    bh_history_store_set_top(&st, &m->topic, BH_POSITION_END - 2);
+    bh_history_store_set_top(&st, m->topic, BH_POSITION_END - 2);
     assert_int_equal(bh_history_store_append(&st, m, rules, bh_slice(NULL, 0), 5, &a, &news, &why),
                      0);
     bh_message_unref(news.message);
@@ -303,7 +305,7 @@ static void offsets_end(void **state) {
     assert_int_equal(bh_history_store_append(&st, m, rules, bh_slice(NULL, 0), 5, &a, &news, &why),
                      BH_ETOOBIG);
     assert_string_equal(why, "the offset of this stream has reached 2^53");
-    assert_true(bh_history_store_top(&st, &m->topic, 5).offset == BH_POSITION_END - 1);
+    assert_true(bh_history_store_top(&st, m->topic, 5).offset == BH_POSITION_END - 1);
     bh_message_unref(m);
     bh_history_store_deinit(&st);
 }
@@ -369,10 +371,10 @@ static void what_has_expired_costs_nothing(void **state) {
         static const char *const kinds[] = {"user", "topic", "tenant"};
         snprintf(text, sizeof text, "%s:%u", kinds[now % 3], test_random() % 100);
         struct bh_message *m = message(text, text, "x");
-        const struct bh_history_rule *rule = bh_history_rule_of(&config, &m->topic);
+        const struct bh_history_rule *rule = bh_history_rule_of(&config, m->topic);
         news = (struct bh_history_news){0};
         if (now % 7 == 0) {
-            bh_history_store_read(&st, &m->topic, rule, (struct bh_position){0}, 1, 1, now, &r,
+            bh_history_store_read(&st, m->topic, rule, (struct bh_position){0}, 1, 1, now, &r,
                                   &why);
             bh_range_unref(r);
         } else {
@@ -411,7 +413,7 @@ static void without_memory(void **state) {
         bh_mem_fail_nth(0);
         assert_int_equal(error, BH_ENOMEM);
     }
-    assert_int_equal(bh_history_store_top(&st, &m->topic, 5).offset, 1);
+    assert_int_equal(bh_history_store_top(&st, m->topic, 5).offset, 1);
     bh_message_unref(m);
     bh_history_store_deinit(&st);
 }
