@@ -30,8 +30,8 @@ int bh_node_plan_history(const struct bh_node *n, const struct bh_publish *p,
                          const struct bh_history_rule **rule, const char **why) {
     *rule = NULL;
     *why = contradiction(p);
-    if (!*why && p->history != BH_PUBLISH_HISTORY_OFF && !is_local(n, p))
-        *rule = bh_node_stream_rule(n, &p->topic);
+    if (!*why && n->history && p->history != BH_PUBLISH_HISTORY_OFF && !is_local(n, p))
+        *rule = bh_history_rule_of(&n->config.history, &p->topic);
     if (*why || *rule)
         return *why ? BH_EINVAL : 0;
     if (p->strategy == BH_STRATEGY_DURABLE)

@@ -82,13 +82,13 @@ enum bh_publish_status {
     BH_PUBLISH_STORED
 };
 
-/* The result. `id` and `why` are valid during the callback. A publish to a stream has been appended,
- * and is delivered by its echo; its duplicates have the first position.
- * error: 0 accepted; BH_EINVAL bad request; BH_EDENIED a hook refused (why = its reason);
- * BH_ESCRIPT the hook failed; BH_EUTF8; BH_ETOOBIG; BH_EUNAVAIL the broker is not connected; BH_EIO
- * the connection was lost meanwhile; BH_ENOMEM: with the strategy DURABLE the history is full, and
- * nothing was done, else there is no memory for the payload. With BH_EUNAVAIL and BH_EIO local sockets may have received it
- * already; repeating it with the same id is safe. */
+/* The result. `id` and `why` are valid during the callback. A publish to a stream has been
+ * appended, and is delivered by its echo; its duplicates have the first position. error: 0
+ * accepted; BH_EINVAL bad request; BH_EDENIED a hook refused (why = its reason); BH_ESCRIPT the
+ * hook failed; BH_EUTF8; BH_ETOOBIG; BH_EUNAVAIL the broker is not connected; BH_EIO the connection
+ * was lost meanwhile; BH_ENOMEM: with the strategy DURABLE the history is full, and nothing was
+ * done, else there is no memory for the payload. With BH_EUNAVAIL and BH_EIO local sockets may have
+ * received it already; repeating it with the same id is safe. */
 struct bh_publish_result {
     int error;
     const char *why;

@@ -6,7 +6,7 @@
  *
  * Times of one rule are the same for all its streams, so the streams of a rule in the order of
  * their last appends expire in that order: a sweep looks at the first ones only. */
-#include "history_store.h"
+#include "history_stream.h"
 
 #include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
@@ -15,45 +15,17 @@
 
 #include <stdio.h>
 
-#define ENTRY_HEAD 48 /* of an envelope with a position */
-#define NAME_MAX   (sizeof(uint64_t) + 255)
-#define RING_MIN   4
-#define TRIM_MAX   1000 /* entries in one append, so that a smaller size does not stop the bus */
-
-/* An id or a collapse key. */
-struct name {
-    struct bh_list node; /* of an id: in id_order */
-    struct bh_position position;
-    uint64_t at_ms;
-    uint16_t len;
-    char key[]; /* the stream's birth, then the text */
-};
-
-struct slot {
-    struct bh_message *message;
-    struct name *name; /* the collapse key that leads here; NULL: none */
-};
-
-struct stream {
-    struct bh_list node; /* in one of the lists of its rule */
-    const struct bh_history_rule *rule;
-    uint64_t birth; /* its first epoch */
-    uint64_t epoch, top, floor;
-    uint64_t last_ms; /* the last append, or the birth */
-    uint64_t bytes;   /* of the entries, as envelopes */
-    struct slot *slots;
-    uint32_t cap, head, count; /* cap: a power of two */
-    uint16_t len;
-    char topic[];
-};
+#define NAME_MAX (sizeof(uint64_t) + 255)
+#define RING_MIN 4
+#define TRIM_MAX 1000 /* entries in one append, so that a smaller size does not stop the bus */
 
 static struct bh_slice topic_of_stream(const void *value) {
-    const struct stream *s = value;
+    const struct bh_history_stream *s = value;
     return bh_slice(s->topic, s->len);
 }
 
 static struct bh_slice key_of_name(const void *value) {
-    const struct name *n = value;
+    const struct bh_history_stream_name *n = value;
     return bh_slice(n->key, n->len);
 }
 
@@ -70,38 +42,18 @@ static uint64_t next_epoch(void) {
     return epoch;
 }
 
-static struct bh_position position(const struct stream *s, uint64_t offset) {
-    return (struct bh_position){s->epoch, offset};
-}
-
 /* --- entries --- */
 
-static size_t entry_bytes(const struct bh_message *m) {
-    return ENTRY_HEAD + m->origin.n + m->id.n + m->filter.n + m->payload.n;
-}
-
 static size_t message_cost(const struct bh_message *m) {
-    return sizeof *m + bh_topic_size(m->topic) + entry_bytes(m);
+    return sizeof *m + bh_topic_size(m->topic) + bh_history_stream_entry_bytes(m);
 }
 
-static size_t stream_cost(const struct stream *s) {
+static size_t stream_cost(const struct bh_history_stream *s) {
     return sizeof *s + s->len + 2 * BH_MAP_SLOT_BYTES;
 }
 
-static size_t name_cost(const struct name *n) {
+static size_t name_cost(const struct bh_history_stream_name *n) {
     return sizeof *n + n->len + 2 * BH_MAP_SLOT_BYTES;
-}
-
-static struct slot *slot_at(const struct stream *s, uint64_t index) {
-    return &s->slots[(s->head + index) & (s->cap - 1)];
-}
-
-static uint64_t first_offset(const struct stream *s) {
-    return s->top - s->count + 1;
-}
-
-static struct slot *slot_of(const struct stream *s, uint64_t offset) {
-    return slot_at(s, offset - first_offset(s));
 }
 
 static struct bh_message *of_stream(const struct bh_topic *topic, enum bh_message_kind kind,
@@ -130,11 +82,11 @@ static struct bh_message *with_position(const struct bh_message *m, struct bh_po
     return result;
 }
 
-static void grow(struct bh_history_store *st, struct stream *s) {
+static void grow(struct bh_history_store *st, struct bh_history_stream *s) {
     uint32_t cap = s->cap ? s->cap * 2 : RING_MIN;
-    struct slot *slots = bh_malloc(cap * sizeof *slots);
+    struct bh_history_stream_slot *slots = bh_malloc(cap * sizeof *slots);
     for (uint32_t i = 0; i < s->count; i++)
-        slots[i] = *slot_at(s, i);
+        slots[i] = *bh_history_stream_slot_at(s, i);
     bh_free(s->slots);
     st->bytes += (cap - s->cap) * sizeof *slots;
     s->slots = slots;
@@ -144,24 +96,27 @@ static void grow(struct bh_history_store *st, struct stream *s) {
 
 /* --- ids and collapse keys --- */
 
-static struct bh_slice make_key(char key[NAME_MAX], const struct stream *s, struct bh_slice text) {
+static struct bh_slice make_key(char key[NAME_MAX], const struct bh_history_stream *s,
+                                struct bh_slice text) {
     memcpy(key, &s->birth, sizeof s->birth);
     memcpy(key + sizeof s->birth, text.p, text.n);
     return bh_slice(key, sizeof s->birth + text.n);
 }
 
-static struct name *find_name(const struct bh_map *map, const struct stream *s,
-                              struct bh_slice text) {
+static struct bh_history_stream_name *
+find_name(const struct bh_map *map, const struct bh_history_stream *s, struct bh_slice text) {
     char key[NAME_MAX];
     return text.n ? bh_map_get(map, make_key(key, s, text)) : NULL;
 }
 
-static struct name *add_name(struct bh_history_store *st, struct bh_map *map,
-                             const struct stream *s, struct bh_slice text) {
+static struct bh_history_stream_name *add_name(struct bh_history_store *st, struct bh_map *map,
+                                               const struct bh_history_stream *s,
+                                               struct bh_slice text) {
     char key[NAME_MAX];
     struct bh_slice whole = make_key(key, s, text);
-    struct name *n = bh_malloc(BH_SIZE_WITH(struct name, key, whole.n));
-    *n = (struct name){.len = (uint16_t)whole.n};
+    struct bh_history_stream_name *n =
+        bh_malloc(BH_SIZE_WITH(struct bh_history_stream_name, key, whole.n));
+    *n = (struct bh_history_stream_name){.len = (uint16_t)whole.n};
     memcpy(n->key, whole.p, whole.n);
     bh_list_init(&n->node);
     bh_map_put(map, n);
@@ -169,7 +124,8 @@ static struct name *add_name(struct bh_history_store *st, struct bh_map *map,
     return n;
 }
 
-static void free_name(struct bh_history_store *st, struct bh_map *map, struct name *n) {
+static void free_name(struct bh_history_store *st, struct bh_map *map,
+                      struct bh_history_stream_name *n) {
     if (!n)
         return;
     st->bytes -= name_cost(n);
@@ -178,19 +134,21 @@ static void free_name(struct bh_history_store *st, struct bh_map *map, struct na
     bh_free(n);
 }
 
-static struct name *oldest_id(const struct bh_history_store *st) {
-    return bh_list_empty(&st->id_order) ? NULL
-                                        : BH_CONTAINER_OF(st->id_order.next, struct name, node);
+static struct bh_history_stream_name *oldest_id(const struct bh_history_store *st) {
+    return bh_list_empty(&st->id_order)
+               ? NULL
+               : BH_CONTAINER_OF(st->id_order.next, struct bh_history_stream_name, node);
 }
 
-static bool is_known(const struct bh_history_store *st, const struct name *id, uint64_t now_ms) {
+static bool is_known(const struct bh_history_store *st, const struct bh_history_stream_name *id,
+                     uint64_t now_ms) {
     return id && now_ms - id->at_ms < st->config->ids_ms;
 }
 
 /* At most `max` that nobody needs any more. */
 static unsigned forget_ids(struct bh_history_store *st, unsigned max, uint64_t now_ms) {
     unsigned count = 0;
-    struct name *id;
+    struct bh_history_stream_name *id;
     for (; count < max && (id = oldest_id(st)) != NULL; count++) {
         if (is_known(st, id, now_ms) && st->ids.count <= BH_HISTORY_IDS_MAX)
             break;
@@ -199,13 +157,13 @@ static unsigned forget_ids(struct bh_history_store *st, unsigned max, uint64_t n
     return count;
 }
 
-static void remember_id(struct bh_history_store *st, const struct stream *s, struct bh_slice text,
-                        uint64_t now_ms) {
+static void remember_id(struct bh_history_store *st, const struct bh_history_stream *s,
+                        struct bh_slice text, uint64_t now_ms) {
     if (text.n == 0)
         return;
     free_name(st, &st->ids, find_name(&st->ids, s, text));
-    struct name *id = add_name(st, &st->ids, s, text);
-    id->position = position(s, s->top);
+    struct bh_history_stream_name *id = add_name(st, &st->ids, s, text);
+    id->position = bh_history_stream_position(s, s->top);
     id->at_ms = now_ms;
     bh_list_append(&st->id_order, &id->node);
     forget_ids(st, 2, now_ms);
@@ -213,37 +171,37 @@ static void remember_id(struct bh_history_store *st, const struct stream *s, str
 
 /* --- the log of a stream --- */
 
-static void set_entry(struct bh_history_store *st, struct stream *s, struct slot *slot,
-                      struct bh_message *m) {
+static void set_entry(struct bh_history_store *st, struct bh_history_stream *s,
+                      struct bh_history_stream_slot *slot, struct bh_message *m) {
     if (slot->message) {
-        s->bytes -= entry_bytes(slot->message);
+        s->bytes -= bh_history_stream_entry_bytes(slot->message);
         st->bytes -= message_cost(slot->message);
         bh_message_unref(slot->message);
         free_name(st, &st->keys, slot->name);
     }
-    *slot = (struct slot){m, NULL};
+    *slot = (struct bh_history_stream_slot){m, NULL};
     if (m) {
-        s->bytes += entry_bytes(m);
+        s->bytes += bh_history_stream_entry_bytes(m);
         st->bytes += message_cost(m);
     }
 }
 
-static void push(struct bh_history_store *st, struct stream *s, struct bh_message *m) {
+static void push(struct bh_history_store *st, struct bh_history_stream *s, struct bh_message *m) {
     if (s->count == s->cap)
         grow(st, s);
-    struct slot *slot = slot_at(s, s->count++);
-    *slot = (struct slot){0};
+    struct bh_history_stream_slot *slot = bh_history_stream_slot_at(s, s->count++);
+    *slot = (struct bh_history_stream_slot){0};
     set_entry(st, s, slot, m);
     s->top++;
 }
 
-static void drop_first(struct bh_history_store *st, struct stream *s) {
-    set_entry(st, s, slot_at(s, 0), NULL);
+static void drop_first(struct bh_history_store *st, struct bh_history_stream *s) {
+    set_entry(st, s, bh_history_stream_slot_at(s, 0), NULL);
     s->head = (s->head + 1) & (s->cap - 1);
     s->count--;
 }
 
-static void trim(struct bh_history_store *st, struct stream *s) {
+static void trim(struct bh_history_store *st, struct bh_history_stream *s) {
     for (unsigned left = TRIM_MAX; left > 0 && s->count > 1; left--) {
         if (s->count <= s->rule->size && s->bytes <= s->rule->bytes)
             return;
@@ -251,17 +209,17 @@ static void trim(struct bh_history_store *st, struct stream *s) {
     }
 }
 
-static size_t rule_index(const struct bh_history_store *st, const struct stream *s) {
+static size_t rule_index(const struct bh_history_store *st, const struct bh_history_stream *s) {
     return (size_t)(s->rule - st->config->rules);
 }
 
 /* Last in the list that it belongs to. */
-static void place(struct bh_history_store *st, struct stream *s) {
+static void place(struct bh_history_store *st, struct bh_history_stream *s) {
     bh_list_unlink(&s->node);
     bh_list_append(&(s->count ? st->fresh : st->idle)[rule_index(st, s)], &s->node);
 }
 
-static void clear_log(struct bh_history_store *st, struct stream *s) {
+static void clear_log(struct bh_history_store *st, struct bh_history_stream *s) {
     while (s->count)
         drop_first(st, s);
     st->bytes -= s->cap * sizeof *s->slots;
@@ -271,22 +229,13 @@ static void clear_log(struct bh_history_store *st, struct stream *s) {
     place(st, s);
 }
 
-static bool is_log_over(const struct stream *s, uint64_t now_ms) {
-    return now_ms - s->last_ms > s->rule->ttl_ms;
-}
-
-static bool is_over(const struct stream *s, uint64_t now_ms) {
+static bool is_over(const struct bh_history_stream *s, uint64_t now_ms) {
     return now_ms - s->last_ms > s->rule->position_ttl_ms;
-}
-
-/* Entries that may be read. */
-static uint64_t readable(const struct stream *s, uint64_t now_ms) {
-    return is_log_over(s, now_ms) ? 0 : s->count;
 }
 
 /* --- streams --- */
 
-static void drop_stream(struct bh_history_store *st, struct stream *s) {
+static void drop_stream(struct bh_history_store *st, struct bh_history_stream *s) {
     clear_log(st, s);
     bh_list_unlink(&s->node);
     bh_map_remove(&st->streams, topic_of_stream(s));
@@ -294,9 +243,9 @@ static void drop_stream(struct bh_history_store *st, struct stream *s) {
     bh_free(s);
 }
 
-static struct stream *find_stream(struct bh_history_store *st, const struct bh_topic *topic,
-                                  uint64_t now_ms) {
-    struct stream *s = bh_map_get(&st->streams, bh_topic_name(topic));
+struct bh_history_stream *bh_history_stream_find(struct bh_history_store *st,
+                                                 const struct bh_topic *topic, uint64_t now_ms) {
+    struct bh_history_stream *s = bh_map_get(&st->streams, bh_topic_name(topic));
     if (s && is_over(s, now_ms)) {
         drop_stream(st, s);
         return NULL;
@@ -304,11 +253,13 @@ static struct stream *find_stream(struct bh_history_store *st, const struct bh_t
     return s;
 }
 
-static struct stream *add_stream(struct bh_history_store *st, const struct bh_topic *topic,
-                                 const struct bh_history_rule *rule, uint64_t now_ms) {
+struct bh_history_stream *bh_history_stream_add(struct bh_history_store *st,
+                                                const struct bh_topic *topic,
+                                                const struct bh_history_rule *rule,
+                                                uint64_t now_ms) {
     struct bh_slice name = bh_topic_name(topic);
-    struct stream *s = bh_malloc(BH_SIZE_WITH(struct stream, topic, name.n));
-    *s = (struct stream){.rule = rule, .last_ms = now_ms, .len = (uint16_t)name.n};
+    struct bh_history_stream *s = bh_malloc(BH_SIZE_WITH(struct bh_history_stream, topic, name.n));
+    *s = (struct bh_history_stream){.rule = rule, .last_ms = now_ms, .len = (uint16_t)name.n};
     s->birth = s->epoch = next_epoch();
     memcpy(s->topic, name.p, name.n);
     bh_list_init(&s->node);
@@ -318,21 +269,24 @@ static struct stream *add_stream(struct bh_history_store *st, const struct bh_to
     return s;
 }
 
-static struct stream *first_of(const struct bh_list *list) {
-    return bh_list_empty(list) ? NULL : BH_CONTAINER_OF(list->next, struct stream, node);
+static struct bh_history_stream *first_of(const struct bh_list *list) {
+    return bh_list_empty(list) ? NULL : BH_CONTAINER_OF(list->next, struct bh_history_stream, node);
 }
 
 static bool is_full(const struct bh_history_store *st) {
     return st->bytes_max && st->bytes >= st->bytes_max;
 }
 
-static struct stream *longest_idle(const struct bh_history_store *st, const struct stream *keep) {
-    struct stream *found = NULL;
+static struct bh_history_stream *longest_idle(const struct bh_history_store *st,
+                                              const struct bh_history_stream *keep) {
+    struct bh_history_stream *found = NULL;
     for (size_t i = 0; i < st->config->rule_count; i++) {
         struct bh_list *list = &st->idle[i];
-        struct stream *s = first_of(list);
+        struct bh_history_stream *s = first_of(list);
         if (s && s == keep)
-            s = s->node.next == list ? NULL : BH_CONTAINER_OF(s->node.next, struct stream, node);
+            s = s->node.next == list
+                    ? NULL
+                    : BH_CONTAINER_OF(s->node.next, struct bh_history_stream, node);
         if (s && (!found || s->last_ms < found->last_ms))
             found = s;
     }
@@ -340,8 +294,8 @@ static struct stream *longest_idle(const struct bh_history_store *st, const stru
 }
 
 /* Streams without entries go before anything is refused: their positions are a gap then. */
-static bool has_room(struct bh_history_store *st, const struct stream *keep) {
-    struct stream *s;
+bool bh_history_stream_has_room(struct bh_history_store *st, const struct bh_history_stream *keep) {
+    struct bh_history_stream *s;
     while (is_full(st) && (s = longest_idle(st, keep)) != NULL)
         drop_stream(st, s);
     return !is_full(st);
@@ -354,9 +308,10 @@ struct append {
     uint64_t replaced; /* its offset; 0: none */
 };
 
-static uint64_t find_replaced(const struct bh_history_store *st, const struct stream *s,
+static uint64_t find_replaced(const struct bh_history_store *st, const struct bh_history_stream *s,
                               struct bh_slice collapse, uint64_t now_ms) {
-    struct name *key = s && !is_log_over(s, now_ms) ? find_name(&st->keys, s, collapse) : NULL;
+    struct bh_history_stream_name *key =
+        s && !bh_history_stream_log_is_over(s, now_ms) ? find_name(&st->keys, s, collapse) : NULL;
     return key ? key->position.offset : 0;
 }
 
@@ -367,12 +322,12 @@ static void discard(struct append *a) {
 }
 
 /* All that needs memory, before anything is changed. */
-static int prepare(struct append *a, const struct stream *s, const struct bh_message *m,
+static int prepare(struct append *a, const struct bh_history_stream *s, const struct bh_message *m,
                    struct bh_position at) {
     char text[24];
     a->message = with_position(m, at);
     if (a->message && a->replaced) {
-        const struct bh_message *old = slot_of(s, a->replaced)->message;
+        const struct bh_message *old = bh_history_stream_slot_of(s, a->replaced)->message;
         snprintf(text, sizeof text, "%llu", (unsigned long long)a->replaced);
         a->tombstone = of_stream(m->topic, BH_MESSAGE_TOMBSTONE, old->position, old->stored_ms,
                                  bh_slice(NULL, 0));
@@ -386,19 +341,20 @@ static int prepare(struct append *a, const struct stream *s, const struct bh_mes
     return BH_ENOMEM;
 }
 
-static void store(struct bh_history_store *st, struct stream *s, const struct append *a,
+static void store(struct bh_history_store *st, struct bh_history_stream *s, const struct append *a,
                   struct bh_slice collapse, uint64_t now_ms) {
-    struct name *key = a->replaced ? slot_of(s, a->replaced)->name : NULL;
+    struct bh_history_stream_name *key =
+        a->replaced ? bh_history_stream_slot_of(s, a->replaced)->name : NULL;
     if (a->replaced) {
-        slot_of(s, a->replaced)->name = NULL; /* it leads to the new entry */
-        set_entry(st, s, slot_of(s, a->replaced), a->tombstone);
+        bh_history_stream_slot_of(s, a->replaced)->name = NULL; /* it leads to the new entry */
+        set_entry(st, s, bh_history_stream_slot_of(s, a->replaced), a->tombstone);
     }
     push(st, s, bh_message_ref(a->message));
     if (collapse.n && !key)
         key = add_name(st, &st->keys, s, collapse);
     if (key)
-        key->position = position(s, s->top);
-    slot_of(s, s->top)->name = key;
+        key->position = bh_history_stream_position(s, s->top);
+    bh_history_stream_slot_of(s, s->top)->name = key;
     s->last_ms = now_ms;
     remember_id(st, s, a->message->id, now_ms);
     trim(st, s);
@@ -409,8 +365,8 @@ int bh_history_store_append(struct bh_history_store *st, const struct bh_message
                             const struct bh_history_rule *rule, struct bh_slice collapse,
                             uint64_t now_ms, struct bh_appended *out, struct bh_history_news *news,
                             const char **why) {
-    struct stream *s = find_stream(st, m->topic, now_ms);
-    struct name *id = s ? find_name(&st->ids, s, m->id) : NULL;
+    struct bh_history_stream *s = bh_history_stream_find(st, m->topic, now_ms);
+    struct bh_history_stream_name *id = s ? find_name(&st->ids, s, m->id) : NULL;
     struct append a = {0};
     if (is_known(st, id, now_ms)) {
         *out = (struct bh_appended){.position = id->position, .known = true};
@@ -420,7 +376,7 @@ int bh_history_store_append(struct bh_history_store *st, const struct bh_message
         *why = "the offset of this stream has reached 2^53";
         return BH_ETOOBIG;
     }
-    if (!has_room(st, s)) {
+    if (!bh_history_stream_has_room(st, s)) {
         *why = "the streams of this instance use all of history.memory_bytes";
         return BH_ENOMEM;
     }
@@ -432,8 +388,8 @@ int bh_history_store_append(struct bh_history_store *st, const struct bh_message
         return BH_ENOMEM;
     }
     if (!s)
-        s = add_stream(st, m->topic, rule, now_ms);
-    if (s->count && is_log_over(s, now_ms))
+        s = bh_history_stream_add(st, m->topic, rule, now_ms);
+    if (s->count && bh_history_stream_log_is_over(s, now_ms))
         clear_log(st, s);
     s->epoch = at.epoch;
     s->rule = rule;
@@ -444,180 +400,31 @@ int bh_history_store_append(struct bh_history_store *st, const struct bh_message
     return 0;
 }
 
-/* --- read --- */
-
-/* The entries behind `since`, up to the top, which are all there. */
-static struct bh_range *range_behind(const struct stream *s, uint64_t since) {
-    size_t count = s->top - since;
-    struct bh_message **messages = bh_malloc((count + 1) * sizeof(struct bh_message *));
-    for (size_t i = 0; i < count; i++)
-        messages[i] = bh_message_ref(slot_of(s, since + 1 + i)->message);
-    struct bh_range *r = bh_range_new(count, messages);
-    bh_free(messages);
-    r->since = position(s, since);
-    r->top = position(s, s->top);
-    return r;
-}
-
-static struct bh_range *range_without(const struct stream *s, enum bh_history_outcome outcome) {
-    struct bh_range *r = range_behind(s, s->top);
-    r->outcome = outcome;
-    return r;
-}
-
-static bool fits(const struct stream *s, uint64_t since, uint64_t count, uint64_t most) {
-    uint64_t bytes = s->bytes;
-    if (bytes <= most)
-        return true;
-    bytes = 0;
-    for (uint64_t i = 0; i < count && bytes <= most; i++)
-        bytes += entry_bytes(slot_of(s, since + 1 + i)->message);
-    return bytes <= most;
-}
-
-/* The entry is the state of the topic: a client that does not have it gets it. */
-static uint64_t since_of_latest(const struct stream *s, struct bh_position asked, uint64_t count) {
-    bool has_it = asked.epoch == s->epoch && asked.offset == s->top;
-    return has_it || count == 0 ? s->top : s->top - 1;
-}
-
-static struct bh_range *read_stream(const struct stream *s, struct bh_position since,
-                                    uint32_t limit, size_t bytes, uint64_t now_ms) {
-    uint64_t from = since.offset > s->floor ? since.offset : s->floor;
-    uint64_t there = readable(s, now_ms);
-    if (s->rule->latest)
-        from = since_of_latest(s, since, there);
-    else if (since.epoch == 0)
-        return range_without(s, BH_HISTORY_NEW);
-    else if (since.epoch != s->epoch || from > s->top)
-        return range_without(s, BH_HISTORY_GAP);
-    uint64_t count = s->top - from;
-    if (count > there || count > limit || !fits(s, from, count, bytes) ||
-        (count && slot_of(s, from + 1)->message->position.epoch != s->epoch))
-        return range_without(s, BH_HISTORY_GAP);
-    return range_behind(s, from);
-}
-
-int bh_history_store_read(struct bh_history_store *st, const struct bh_topic *topic,
-                          const struct bh_history_rule *rule, struct bh_position since,
-                          uint32_t limit, size_t bytes, uint64_t now_ms, struct bh_range **out,
-                          const char **why) {
-    struct stream *s = find_stream(st, topic, now_ms);
-    if (!s && !has_room(st, NULL)) {
-        *why = "the streams of this instance use all of history.memory_bytes";
-        return BH_EUNAVAIL;
-    }
-    if (!s)
-        s = add_stream(st, topic, rule, now_ms);
-    *out = read_stream(s, since, limit, bytes, now_ms);
-    return 0;
-}
-
-struct bh_position bh_history_store_top(struct bh_history_store *st, const struct bh_topic *topic,
-                                        uint64_t now_ms) {
-    const struct stream *s = find_stream(st, topic, now_ms);
-    return s ? position(s, s->top) : (struct bh_position){0};
-}
-
 void bh_history_store_set_top(struct bh_history_store *st, const struct bh_topic *topic,
                               uint64_t top) {
-    struct stream *s = bh_map_get(&st->streams, bh_topic_name(topic));
+    struct bh_history_stream *s = bh_map_get(&st->streams, bh_topic_name(topic));
     clear_log(st, s);
     s->top = top;
 }
 
-/* --- page --- */
-
-struct page {
-    const struct bh_page_query *query;
-    struct bh_message **messages;
-    size_t count, cap, bytes;
-    bool more;
-};
-
-static bool is_visible(const struct bh_message *m, uint64_t now_ms) {
-    return m->kind == BH_MESSAGE_DATA && !bh_message_expired(m, now_ms);
-}
-
-/* False: the page is full. */
-static bool add_to_page(struct page *p, struct bh_message *m) {
-    size_t bytes = entry_bytes(m);
-    if (p->count >= p->query->limit || (p->count && p->bytes + bytes > p->query->bytes)) {
-        p->more = true;
-        return false;
-    }
-    if (p->count == p->cap) {
-        p->cap = p->cap ? p->cap * 2 : 16;
-        p->messages = bh_realloc(p->messages, p->cap * sizeof(struct bh_message *));
-    }
-    p->bytes += bytes;
-    p->messages[p->count++] = bh_message_ref(m);
-    return true;
-}
-
-/* From one offset to the other, both included. */
-static void fill(struct page *p, const struct stream *s, uint64_t from, uint64_t last,
-                 uint64_t now_ms) {
-    bool up = p->query->ascending;
-    for (uint64_t at = from; up ? at <= last : at >= last; up ? at++ : at--) {
-        struct bh_message *m = slot_of(s, at)->message;
-        if (is_visible(m, now_ms) && !add_to_page(p, m))
-            return;
-    }
-}
-
-static void fill_page(struct page *p, const struct stream *s, uint64_t now_ms, bool *gap) {
-    struct bh_position from = p->query->from;
-    uint64_t first = s->top - readable(s, now_ms) + 1;
-    bool is_at = from.epoch == s->epoch && from.offset <= s->top;
-    *gap = from.epoch != 0 && !is_at;
-    if (!p->query->ascending) {
-        uint64_t last = !is_at ? s->top : from.offset ? from.offset - 1 : 0;
-        fill(p, s, last, first, now_ms);
-        return;
-    }
-    uint64_t behind = is_at && from.offset < s->floor ? s->floor : from.offset;
-    if (is_at && behind + 1 < first) {
-        *gap = true;
-        is_at = false;
-    }
-    fill(p, s, is_at ? behind + 1 : first, s->top, now_ms);
-}
-
-struct bh_range *bh_history_store_page(struct bh_history_store *st,
-                                       const struct bh_page_query *query, uint64_t now_ms,
-                                       bool *gap, bool *more) {
-    struct page p = {.query = query};
-    const struct stream *s = find_stream(st, &query->topic, now_ms);
-    *gap = !s && query->from.epoch != 0;
-    if (s)
-        fill_page(&p, s, now_ms, gap);
-    struct bh_range *r = bh_range_new(p.count, p.messages);
-    r->since = query->from;
-    if (s)
-        r->top = position(s, s->top);
-    bh_free(p.messages);
-    *more = p.more;
-    return r;
-}
-
 /* --- remove --- */
 
-static int64_t remove_all(struct bh_history_store *st, struct stream *s, uint64_t now_ms) {
+static int64_t remove_all(struct bh_history_store *st, struct bh_history_stream *s,
+                          uint64_t now_ms) {
     int64_t count = 0;
-    for (uint64_t i = 0; i < readable(s, now_ms); i++)
-        count += slot_at(s, i)->message->kind == BH_MESSAGE_DATA;
+    for (uint64_t i = 0; i < bh_history_stream_readable(s, now_ms); i++)
+        count += bh_history_stream_slot_at(s, i)->message->kind == BH_MESSAGE_DATA;
     clear_log(st, s);
     s->floor = s->top;
     return count;
 }
 
-static int64_t remove_one(struct bh_history_store *st, struct stream *s,
+static int64_t remove_one(struct bh_history_store *st, struct bh_history_stream *s,
                           const struct bh_topic *topic, struct bh_position at, uint64_t now_ms) {
     if ((at.epoch && at.epoch != s->epoch) || at.offset > s->top ||
-        at.offset + readable(s, now_ms) <= s->top)
+        at.offset + bh_history_stream_readable(s, now_ms) <= s->top)
         return 0;
-    struct slot *slot = slot_of(s, at.offset);
+    struct bh_history_stream_slot *slot = bh_history_stream_slot_of(s, at.offset);
     const struct bh_message *m = slot->message;
     if (m->kind != BH_MESSAGE_DATA)
         return 0;
@@ -632,7 +439,7 @@ static int64_t remove_one(struct bh_history_store *st, struct stream *s,
 int64_t bh_history_store_remove(struct bh_history_store *st, const struct bh_topic *topic,
                                 struct bh_position at, uint64_t now_ms,
                                 struct bh_history_news *news) {
-    struct stream *s = find_stream(st, topic, now_ms);
+    struct bh_history_stream *s = bh_history_stream_find(st, topic, now_ms);
     char text[24] = "all";
     if (!s)
         return 0;
@@ -640,7 +447,7 @@ int64_t bh_history_store_remove(struct bh_history_store *st, const struct bh_top
     if (at.offset)
         snprintf(text, sizeof text, "%llu", (unsigned long long)at.offset);
     if (count || at.offset == 0)
-        news->purge = of_stream(topic, BH_MESSAGE_PURGE, position(s, s->top),
+        news->purge = of_stream(topic, BH_MESSAGE_PURGE, bh_history_stream_position(s, s->top),
                                 (uint64_t)bh_clock_wall_ms(), bh_slice_cstr(text));
     return count;
 }
@@ -649,9 +456,11 @@ int64_t bh_history_store_remove(struct bh_history_store *st, const struct bh_top
 
 bool bh_history_store_sweep(struct bh_history_store *st, unsigned max, uint64_t now_ms) {
     unsigned done = forget_ids(st, max, now_ms);
-    struct stream *s;
+    struct bh_history_stream *s;
     for (size_t i = 0; i < st->config->rule_count; i++) {
-        for (; done < max && (s = first_of(&st->fresh[i])) && is_log_over(s, now_ms); done++)
+        for (; done < max && (s = first_of(&st->fresh[i])) &&
+               bh_history_stream_log_is_over(s, now_ms);
+             done++)
             clear_log(st, s);
         for (; done < max && (s = first_of(&st->idle[i])) && is_over(s, now_ms); done++)
             drop_stream(st, s);
@@ -678,10 +487,10 @@ void bh_history_store_init(struct bh_history_store *st, const struct bh_history_
 }
 
 void bh_history_store_deinit(struct bh_history_store *st) {
-    struct name *id;
+    struct bh_history_stream_name *id;
     for (size_t i = 0; i < 2 * st->config->rule_count; i++) {
         struct bh_list *list = i % 2 ? &st->idle[i / 2] : &st->fresh[i / 2];
-        struct stream *s;
+        struct bh_history_stream *s;
         while ((s = first_of(list)))
             drop_stream(st, s);
     }
