@@ -423,6 +423,7 @@ static void set_up_process(struct bh_server *s) {
     bh_listener_metrics_register();
     bh_tls_metrics_register();
     bh_edge_metrics_register();
+    bh_memory_metrics_register();
     bh_redis_metrics_register();
     bh_http_metrics_register();
     bh_script_metrics_register();

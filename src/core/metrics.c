@@ -6,6 +6,10 @@
 struct bh_metric bh_core_metrics[BH_CORE_METRIC_COUNT] = {
     [BH_CORE_PUBLISHED] = {"bellhop_core_published_total", NULL,
                            "Messages published on this instance and accepted", BH_COUNTER, 0},
+    [BH_CORE_STORED] = {"bellhop_core_stored_total", NULL,
+                        "Messages appended to the history of their topic", BH_COUNTER, 0},
+    [BH_CORE_HISTORY_FULL] = {"bellhop_core_history_full_total", NULL,
+                              "Publishes refused because the history is full", BH_COUNTER, 0},
     [BH_CORE_DELIVERED] = {"bellhop_core_delivered_total", NULL,
                            "Messages delivered to a connection", BH_COUNTER, 0},
     [BH_CORE_DUPLICATES] = {"bellhop_core_duplicates_total", NULL,

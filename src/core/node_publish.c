@@ -24,7 +24,6 @@ struct op {
     struct bh_op op;
     struct bh_worker *worker;
     struct bh_plan plan;
-    enum bh_strategy strategy;          /* of the plan */
     const struct bh_history_rule *rule; /* it is appended to this stream; NULL: it is not */
     struct bh_message *message;
     bh_published_cb done;
@@ -36,6 +35,7 @@ struct op {
     bool fan_out_known;          /* the bus has reported how many other workers deliver it */
     bool brokered;
     bool registered;               /* its id, at the bus */
+    uint8_t strategy;              /* of the plan */
     bool subscribed;               /* this instance is among the broker's receivers */
     int64_t local;                 /* sockets of this instance */
     int64_t receivers;             /* instances that the broker reached */
@@ -62,7 +62,7 @@ static void finish(struct op *op, struct bh_publish_result result) {
         bh_metric_inc(&bh_core_metrics[BH_CORE_PUBLISHED]);
     result.id = bh_slice(op->publish.id, op->publish.id_len);
     result.position = op->position;
-    result.strategy = op->strategy;
+    result.strategy = (enum bh_strategy)op->strategy;
     op->done(op->ud, op->handle, &result);
     discard(&op->op);
 }
@@ -296,8 +296,12 @@ static void on_appended(void *ud, bh_handle handle, int error, const struct bh_a
     struct op *op = bh_slots_get(&w->ops, handle);
     if (!op)
         return;
+    if (error == BH_ENOMEM)
+        bh_metric_inc(&bh_core_metrics[BH_CORE_HISTORY_FULL]);
     if (!error)
         op->position = appended->position;
+    if (!error && !appended->known)
+        bh_metric_inc(&bh_core_metrics[BH_CORE_STORED]);
     if (!error && appended->known) {
         bh_metric_inc(&bh_core_metrics[BH_CORE_DUPLICATES]);
         finish(op, (struct bh_publish_result){.duplicate = true, .status = BH_PUBLISH_STORED});
@@ -395,11 +399,9 @@ static bool avoid_echo(struct op *op) {
         return true;
     }
     op->strategy = BH_STRATEGY_LOCAL_FIRST;
-    op->plan = bh_strategy_plan(op->strategy, op->worker->node->broker->vt->shared);
+    op->plan = bh_strategy_plan(BH_STRATEGY_LOCAL_FIRST, op->worker->node->broker->vt->shared);
     return false;
 }
-
-static void start_delivery(struct op *op);
 
 /* Whether somebody has come since it was stored: here, and of a user also elsewhere. */
 static void look_again(struct op *op) {
@@ -411,7 +413,6 @@ static void look_again(struct op *op) {
     p->stored = NULL;
     if (op->worker->node->broker->vt->shared && p->topic.kind == BH_TOPIC_USER)
         op->receivers = 2; /* until the tracker says that there are none */
-    start_delivery(op);
 }
 
 /* False: it has failed. */
@@ -423,7 +424,7 @@ static bool plan_history(struct op *op) {
     }
     if (op->rule) {
         op->strategy = BH_STRATEGY_DURABLE;
-        op->plan = bh_strategy_plan(op->strategy, true);
+        op->plan = bh_strategy_plan(BH_STRATEGY_DURABLE, true);
     }
     return true;
 }
@@ -432,16 +433,17 @@ static bool has_history_option(const struct bh_publish *p) {
     return p->history == BH_PUBLISH_HISTORY_ON || p->collapse || p->strategy == BH_STRATEGY_DURABLE;
 }
 
-static void start(struct op *op, enum bh_message_kind kind) {
+/* Plan and message. False: it has failed, or starts later. */
+static bool prepare(struct op *op, enum bh_message_kind kind) {
     struct bh_node *n = op->worker->node;
     struct bh_publish *p = &op->publish;
-    op->strategy = p->strategy ? (enum bh_strategy)p->strategy : n->config.strategy;
-    op->plan = bh_strategy_plan(op->strategy, n->broker->vt->shared);
+    op->strategy = p->strategy ? p->strategy : (uint8_t)n->config.strategy;
+    op->plan = bh_strategy_plan((enum bh_strategy)op->strategy, n->broker->vt->shared);
     if ((n->history || has_history_option(p)) && kind == BH_MESSAGE_DATA && !plan_history(op))
-        return;
+        return false;
     if (counts_only(op->plan) && op->worker->settle.state != BH_SETTLE_NOT && !op->rule &&
         avoid_echo(op))
-        return;
+        return false;
     if (p->id_len == 0) {
         bh_id_unique(p->id);
         p->id_len = BH_UNIQUE_ID_LEN;
@@ -451,16 +453,21 @@ static void start(struct op *op, enum bh_message_kind kind) {
     if (!op->message) {
         op->strategy = BH_STRATEGY_DEFAULT;
         fail(op, BH_ENOMEM, "no memory for a payload of this size");
-        return;
+        return false;
     }
-    if (op->registered)
-        post_to_bus(op, REGISTER);
-    else
-        start_delivery(op);
+    return true;
 }
 
-static void start_delivery(struct op *op) {
+static void start(struct op *op, enum bh_message_kind kind) {
     struct bh_node *n = op->worker->node;
+    if (op->publish.stored)
+        look_again(op);
+    else if (!prepare(op, kind))
+        return;
+    if (op->registered) {
+        post_to_bus(op, REGISTER);
+        return;
+    }
     struct bh_worker *w = op->worker;
     bh_handle self = op->op.self;
     if (op->plan.local || op->plan.echo) {
@@ -481,8 +488,6 @@ static void on_hook_done(void *ud, int error, const char *why) {
         error = check(op, &why);
     if (error)
         fail(op, error, why);
-    else if (op->publish.stored)
-        look_again(op);
     else
         start(op, BH_MESSAGE_DATA);
 }

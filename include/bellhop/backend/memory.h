@@ -18,4 +18,6 @@ struct bh_tracker *bh_memory_tracker_new(uint64_t debounce_ms);
 struct bh_history *bh_memory_history_new(const struct bh_history_config *config,
                                          struct bh_broker *broker, uint64_t bytes_max);
 
+void bh_memory_metrics_register(void);
+
 #endif

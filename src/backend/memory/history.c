@@ -12,6 +12,7 @@
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
+#include "bellhop/base/metrics.h"
 #include "bellhop/core/node.h"
 #include "broker.h"
 #include "history_store.h"
@@ -19,6 +20,15 @@
 #define SWEEP_MS   1000
 #define SWEEP_MAX  1000 /* things freed in one go */
 #define SWEEP_SOON 4
+
+static struct bh_metric metrics[] = {
+    {"bellhop_memory_history_bytes", NULL, "Memory of all streams", BH_GAUGE, 0},
+    {"bellhop_memory_history_streams", NULL, "Streams, also those without messages", BH_GAUGE, 0},
+};
+
+void bh_memory_metrics_register(void) {
+    bh_metrics_register(metrics, sizeof metrics / sizeof *metrics);
+}
 
 struct worker {
     struct bh_mailbox *mailbox;
@@ -36,6 +46,7 @@ struct history {
     struct bh_history_store store;
     struct bh_loop *loop; /* NULL: not started, or stopped */
     struct bh_timer sweep;
+    int64_t shown[2]; /* by the metrics */
 };
 
 enum kind { APPEND, PAGE, REMOVE };
@@ -73,10 +84,19 @@ static struct history *of(struct bh_history *h) {
     return BH_CONTAINER_OF(h, struct history, base);
 }
 
+static void show(struct history *h, int64_t bytes, int64_t streams) {
+    const int64_t values[] = {bytes, streams};
+    for (size_t i = 0; i < 2; i++) {
+        bh_metric_add(&metrics[i], values[i] - h->shown[i]);
+        h->shown[i] = values[i];
+    }
+}
+
 static void release(struct bh_history *base) {
     struct history *h = of(base);
     if (atomic_fetch_sub_explicit(&h->refs, 1, memory_order_acq_rel) != 1)
         return;
+    show(h, 0, 0);
     bh_history_store_deinit(&h->store);
     h->broker->vt->free(h->broker);
     bh_free(h);
@@ -146,7 +166,9 @@ static void run(struct request *r) {
     bring(h, news.message);
 }
 
-static void wake_sweep(struct history *h) {
+/* After each change. */
+static void changed(struct history *h) {
+    show(h, (int64_t)h->store.bytes, (int64_t)h->store.streams.count);
     if (!bh_timer_pending(&h->sweep))
         bh_timer_set(&h->sweep, SWEEP_MS);
 }
@@ -160,7 +182,7 @@ static void on_request(struct bh_mail *mail) {
         return;
     }
     run(r);
-    wake_sweep(h);
+    changed(h);
     r->mail.fn = on_answer;
     if (bh_mailbox_post(h->workers[r->worker].mailbox, &r->mail))
         drop(r);
@@ -243,6 +265,7 @@ static void remove_messages(struct bh_history *base, unsigned worker, const stru
 static void on_sweep(struct bh_timer *timer) {
     struct history *h = BH_CONTAINER_OF(timer, struct history, sweep);
     bool done = bh_history_store_sweep(&h->store, SWEEP_MAX, bh_loop_now(h->loop));
+    show(h, (int64_t)h->store.bytes, (int64_t)h->store.streams.count);
     if (h->store.bytes)
         bh_timer_set(timer, done ? SWEEP_MS : SWEEP_SOON);
 }
@@ -269,7 +292,7 @@ static void read_range(struct bh_history *base, const struct bh_topic *topic,
     const char *why = NULL;
     int error = bh_history_store_read(&h->store, topic, rule, since, limit, bytes,
                                       bh_loop_now(h->loop), &range, &why);
-    wake_sweep(h);
+    changed(h);
     done(ud, handle, error, range, why);
     bh_range_unref(range);
 }

@@ -311,7 +311,7 @@ static void offsets_end(void **state) {
 }
 
 static void appends_are_refused_when_it_is_full(void **state) {
-    char topic[16];
+    char topic[32];
     int i;
     down(NULL);
     up_with(20000);
@@ -342,7 +342,7 @@ static void ids_are_bounded(void **state) {
     struct bh_history_store st;
     struct bh_history_news news = {0};
     struct bh_appended a;
-    char id[16];
+    char id[32];
     const char *why;
     bh_history_store_init(&st, &config, 0);
     for (int i = 0; i <= BH_HISTORY_IDS_MAX + 1000; i++) {
