@@ -26,6 +26,22 @@ struct bh_message *bh_message_new(const struct bh_message *parts) {
     return m;
 }
 
+struct bh_message *bh_message_with_position(const struct bh_message *m, struct bh_position position,
+                                            uint64_t stored_ms) {
+    struct bh_message parts = {0};
+    size_t skip = offsetof(struct bh_message, kind); /* others count references meanwhile */
+    memcpy((char *)&parts + skip, (const char *)m + skip, sizeof parts - skip);
+    parts.flags = (uint8_t)((m->flags & ~BH_MESSAGE_DEDUP) | BH_MESSAGE_POSITION);
+    parts.position = position;
+    parts.stored_ms = stored_ms;
+    if (parts.buf)
+        bh_buf_ref(parts.buf);
+    struct bh_message *result = bh_message_new(&parts);
+    if (!result)
+        bh_buf_unref(parts.buf);
+    return result;
+}
+
 struct bh_message *bh_message_ref(struct bh_message *m) {
     atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
     return m;

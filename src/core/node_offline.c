@@ -86,18 +86,10 @@ static void on_decided(void *ud, bh_handle handle, enum bh_offline what, uint64_
 
 /* A reference to m, or to one with its position in the history. */
 static struct bh_message *with_position(struct bh_message *m, struct bh_position stored) {
-    struct bh_message parts = *m;
-    if (stored.epoch == 0 || m->position.epoch)
-        return bh_message_ref(m);
-    parts.flags |= BH_MESSAGE_POSITION;
-    parts.position = stored;
-    if (parts.buf)
-        bh_buf_ref(parts.buf);
-    struct bh_message *copy = bh_message_new(&parts);
-    if (copy)
-        return copy;
-    bh_buf_unref(parts.buf);
-    return bh_message_ref(m);
+    struct bh_message *copy = NULL;
+    if (stored.epoch && !m->position.epoch)
+        copy = bh_message_with_position(m, stored, 0);
+    return copy ? copy : bh_message_ref(m);
 }
 
 void bh_node_offline(struct bh_worker *w, struct bh_message *m, struct bh_position stored,

@@ -11,6 +11,7 @@ static const char *const paths[] = {
     "server.listen",       "server.workers", "server.dev",          "server.drain_timeout",
     "http.idle_timeout",   "redis.url",      "delivery.strategy",   "script.files",
     "auth.jwt.algorithms", "log.level",      "websocket.fragments", "api.keys",
+    "history.rules",
 };
 
 static void load(const char *file, const struct bh_config_option *option) {

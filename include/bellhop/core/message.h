@@ -55,6 +55,10 @@ struct bh_message {
 /* Copies topic and slices of the parts, except a payload in parts->buf, whose reference it takes
  * over. refs and bytes are ignored. NULL when there is no memory for a payload of this size. */
 struct bh_message *bh_message_new(const struct bh_message *parts);
+/* The same message at a place in its stream; the payload is shared if it is in a buffer. Without
+ * DEDUP, because messages of a stream are told apart by their positions. NULL as above. */
+struct bh_message *bh_message_with_position(const struct bh_message *m, struct bh_position position,
+                                            uint64_t stored_ms);
 struct bh_message *bh_message_ref(struct bh_message *m);
 void bh_message_unref(struct bh_message *m); /* NULL is allowed */
 

@@ -69,19 +69,6 @@ static struct bh_message *of_stream(const struct bh_topic *topic, enum bh_messag
     return bh_message_new(&parts);
 }
 
-static struct bh_message *with_position(const struct bh_message *m, struct bh_position at) {
-    struct bh_message parts = *m;
-    parts.flags = (uint8_t)((m->flags & ~BH_MESSAGE_DEDUP) | BH_MESSAGE_POSITION);
-    parts.position = at;
-    parts.stored_ms = (uint64_t)bh_clock_wall_ms();
-    if (parts.buf)
-        bh_buf_ref(parts.buf);
-    struct bh_message *result = bh_message_new(&parts);
-    if (!result)
-        bh_buf_unref(parts.buf);
-    return result;
-}
-
 static void grow(struct bh_history_store *st, struct bh_history_stream *s) {
     uint32_t cap = s->cap ? s->cap * 2 : RING_MIN;
     struct bh_history_stream_slot *slots = bh_malloc(cap * sizeof *slots);
@@ -325,7 +312,7 @@ static void discard(struct append *a) {
 static int prepare(struct append *a, const struct bh_history_stream *s, const struct bh_message *m,
                    struct bh_position at) {
     char text[24];
-    a->message = with_position(m, at);
+    a->message = bh_message_with_position(m, at, (uint64_t)bh_clock_wall_ms());
     if (a->message && a->replaced) {
         const struct bh_message *old = bh_history_stream_slot_of(s, a->replaced)->message;
         snprintf(text, sizeof text, "%llu", (unsigned long long)a->replaced);

@@ -78,6 +78,42 @@ static void a_payload_in_a_buffer_is_not_copied(void **state) {
     bh_buf_unref(buf);
 }
 
+static void the_same_at_a_position(void **state) {
+    struct bh_buf *buf = bh_buf_copy(BH_SLICE("hello"));
+    struct bh_topic to = test_topic("user:1");
+    struct bh_message parts = {.kind = BH_MESSAGE_DATA,
+                               .opcode = BH_BINARY,
+                               .flags = BH_MESSAGE_ECHO | BH_MESSAGE_DEDUP,
+                               .topic = &to,
+                               .except = 7,
+                               .expires_ms = 8,
+                               .id = BH_SLICE("id"),
+                               .origin = BH_SLICE("origin"),
+                               .filter = BH_SLICE("filter"),
+                               .payload = bh_buf_slice(buf),
+                               .buf = buf};
+    struct bh_message *m = bh_message_new(&parts);
+    bh_mem_fail_nth(1);
+    assert_null(bh_message_with_position(m, (struct bh_position){5, 6}, 9));
+    bh_mem_fail_nth(0);
+    struct bh_message *at = bh_message_with_position(m, (struct bh_position){5, 6}, 9);
+    assert_int_equal(atomic_load(&at->refs), 1);
+    assert_int_equal(at->opcode, BH_BINARY);
+    assert_int_equal(at->flags, BH_MESSAGE_ECHO | BH_MESSAGE_POSITION);
+    assert_slice(bh_topic_name(at->topic), "user:1");
+    assert_ptr_not_equal(at->topic, m->topic);
+    assert_true(at->position.epoch == 5 && at->position.offset == 6 && at->stored_ms == 9);
+    assert_true(at->except == 7 && at->expires_ms == 8);
+    assert_slice(at->id, "id");
+    assert_slice(at->origin, "origin");
+    assert_slice(at->filter, "filter");
+    assert_ptr_equal(at->payload.p, buf->data);
+    assert_int_equal(atomic_load(&buf->refs), 2);
+    bh_message_unref(m);
+    assert_slice(at->payload, "hello");
+    bh_message_unref(at);
+}
+
 static void expiry(void **state) {
     struct bh_message m = {.expires_ms = 0};
     assert_false(bh_message_expired(&m, UINT64_MAX));
@@ -111,6 +147,7 @@ int main(void) {
         cmocka_unit_test(references_count),
         cmocka_unit_test(lack_of_memory_is_an_error),
         cmocka_unit_test(a_payload_in_a_buffer_is_not_copied),
+        cmocka_unit_test(the_same_at_a_position),
         cmocka_unit_test(expiry),
         cmocka_unit_test(threads_share_it),
     };
