@@ -164,6 +164,16 @@ return {
         seen_ttl = 300,
     },
 
+    -- Topics whose last messages are kept, for clients that come back. Without rules there are none.
+    history = {
+        -- { topic = "user:*", size = 100, ttl = 86400, position_ttl = 2592000, bytes = MiB },
+        -- { topic = "topic:prices/*", mode = "latest" }, -- the state of the topic: its last message
+        window_bytes = 64 * MiB, -- last messages that this instance keeps
+        recover_wait = 30, -- how long a client that comes back waits for Redis
+        min_replicas = 0, -- of Redis that must have a message before its publisher is answered
+        memory_bytes = 256 * MiB, -- of all streams, without Redis
+    },
+
     script = {
         files = {}, -- policies, called in this order; {}: the policy that comes with bellhop
         trusted = false, -- true: all Lua libraries (io, os, debug, C modules)
