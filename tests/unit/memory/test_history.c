@@ -286,6 +286,22 @@ static void a_revision_is_another_epoch(void **state) {
     bh_history_store_deinit(&st);
 }
 
+/* What is kept longer because nothing has looked is not seen. */
+static void the_exact_times(void **state) {
+    struct bh_position at = append("user:1", "", "", "one").position;
+    struct bh_position zero = {at.epoch, 0};
+    bh_clock_fake_advance(rules[0].ttl_ms);
+    assert_int_equal(read_behind("user:1", zero)->count, 1);
+    bh_clock_fake_advance(1);
+    assert_int_equal(read_behind("user:1", zero)->outcome, BH_HISTORY_GAP);
+    assert_int_equal(read_behind("user:1", at)->outcome, BH_HISTORY_OK);
+    bh_clock_fake_advance(rules[0].position_ttl_ms - rules[0].ttl_ms - 1);
+    assert_int_equal(read_behind("user:1", at)->outcome, BH_HISTORY_OK);
+    bh_clock_fake_advance(1);
+    assert_int_equal(read_behind("user:1", at)->outcome, BH_HISTORY_GAP);
+    assert_true(fx.range->top.epoch > at.epoch && fx.range->top.offset == 0);
+}
+
 /* --- limits --- */
 
 static void offsets_end(void **state) {
@@ -483,6 +499,7 @@ int main(void) {
         TEST(what_is_stored),
         TEST(another_start_is_another_epoch),
         TEST(a_revision_is_another_epoch),
+        TEST(the_exact_times),
         TEST(offsets_end),
         TEST(appends_are_refused_when_it_is_full),
         TEST(ids_are_bounded),
