@@ -87,6 +87,8 @@ static void on_timer(struct bh_timer *timer) {
             return;
         }
         map->broker->vt->unsubscribe(map->broker, name_of(e));
+        if (map->observer.gone)
+            map->observer.gone(map->observer.ud, name_of(e));
         release_waiters(e);
         entry_free(map, e);
     }
@@ -155,6 +157,8 @@ static struct entry *find_or_new(struct bh_interest_map *map, struct bh_slice to
     bh_list_init(&e->linger);
     bh_map_put(&map->entries, e);
     e->live = map->broker->vt->subscribe(map->broker, name_of(e));
+    if (map->observer.added)
+        map->observer.added(map->observer.ud, name_of(e), e->live);
     return e;
 }
 

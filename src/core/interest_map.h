@@ -11,13 +11,21 @@
 #include "bellhop/core/broker.h"
 #include "bellhop/io/timer.h"
 
+/* Hears which topics the broker is asked to subscribe. */
+struct bh_interest_observer {
+    void (*added)(void *ud, struct bh_slice topic, bool live);
+    void (*gone)(void *ud, struct bh_slice topic); /* unsubscribed */
+    void *ud;
+};
+
 struct bh_interest_map {
     struct bh_map entries;
     struct bh_list lingering; /* entries without interest, oldest first */
     struct bh_timer timer;
     struct bh_broker *broker;
     uint64_t linger_ms;
-    uint32_t up; /* the broker's shards, one bit each */
+    uint32_t up;                          /* the broker's shards, one bit each */
+    struct bh_interest_observer observer; /* set before the first topic; or none */
 };
 
 struct bh_interest_waiter {

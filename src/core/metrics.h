@@ -4,6 +4,9 @@
 
 #include "bellhop/base/metrics.h"
 
+#define BH_GAP_REASONS 6
+extern const char *const bh_gap_reasons[BH_GAP_REASONS]; /* BH_GAP_... of history.h */
+
 enum {
     BH_CORE_PUBLISHED,
     BH_CORE_STORED,
@@ -14,7 +17,22 @@ enum {
     BH_CORE_OFFLINE,
     BH_CORE_OFFLINE_RETRIED,
     BH_CORE_OFFLINE_DROPPED,
-    BH_CORE_METRIC_COUNT,
+    BH_CORE_STREAMS,
+    BH_CORE_STREAM_HEALS,
+    BH_CORE_STREAM_REWINDS,
+    BH_CORE_STREAM_STALE,
+    BH_CORE_STREAM_RAW,
+    BH_CORE_STREAM_READS,
+    BH_CORE_STREAM_READ_ERRORS,
+    BH_CORE_STREAM_CHECKS,
+    BH_CORE_STREAM_WINDOW,
+    BH_CORE_STREAM_HELD,
+    BH_CORE_STREAM_RECOVERIES_OK,
+    BH_CORE_STREAM_RECOVERIES_NEW,
+    BH_CORE_STREAM_RECOVERIES_REWOUND,
+    BH_CORE_STREAM_RECOVERIES_GAP,
+    BH_CORE_STREAM_GAPS, /* one for each reason, in the order of bh_gap_reasons */
+    BH_CORE_METRIC_COUNT = BH_CORE_STREAM_GAPS + BH_GAP_REASONS,
 };
 
 extern struct bh_metric bh_core_metrics[BH_CORE_METRIC_COUNT];

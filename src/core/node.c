@@ -8,6 +8,7 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 #include "metrics.h"
+#include "recoveries.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -15,8 +16,19 @@
 
 /* --- the broker's side, on the bus --- */
 
+/* True: m is part of a stream, and has been taken care of. */
+static bool is_streams_affair(struct bh_node *n, struct bh_message *m) {
+    if (m->position.epoch || m->kind == BH_MESSAGE_PURGE)
+        return bh_streams_message(&n->streams, m) || m->kind > BH_MESSAGE_DISCONNECT;
+    if (m->flags & BH_MESSAGE_RAW)
+        bh_streams_raw(&n->streams, m);
+    return false;
+}
+
 static void on_message(void *ud, struct bh_message *m) {
     struct bh_node *n = ud;
+    if (n->history && is_streams_affair(n, m))
+        return;
     bool own = bh_slice_eq(m->origin, bh_slice_cstr(n->origin));
     if (own && !(m->flags & BH_MESSAGE_ECHO))
         return; /* delivered to the local sockets at once */
@@ -38,11 +50,14 @@ static void on_message(void *ud, struct bh_message *m) {
 static void on_subscribed(void *ud, struct bh_slice topic) {
     struct bh_node *n = ud;
     bh_interest_map_live(&n->interest, topic);
+    bh_streams_live(&n->streams, topic); /* answers follow the end of the joins */
 }
 
 static void on_state(void *ud, unsigned shard, bool up) {
     struct bh_node *n = ud;
     bh_interest_map_state(&n->interest, shard, up);
+    if (!up)
+        bh_streams_shard_down(&n->streams, shard);
 }
 
 /* --- life --- */
@@ -63,6 +78,7 @@ struct bh_node *bh_node_new(const struct bh_node_config *config, struct bh_broke
     n->on_unreached = bh_node_offline;
     bh_interest_map_init(&n->interest, broker, bus_loop, config->linger_ms);
     bh_seen_init(&n->seen, config->seen_max, config->seen_ms);
+    bh_streams_init(&n->streams, n);
     n->sink = (struct bh_broker_sink){on_message, on_subscribed, on_state, n};
     return n;
 }
@@ -77,22 +93,24 @@ struct bh_worker *bh_node_add_worker(struct bh_node *n, struct bh_loop *loop,
     bh_slots_init(&w->ops);
     bh_node_track_init(w);
     bh_node_settle_init(w);
+    bh_recoveries_init(w, bh_recoveries_on_flush);
     n->workers[n->worker_count++] = w;
     return w;
 }
 
 int bh_node_start(struct bh_node *n) {
     int error = n->broker->vt->start(n->broker, n->bus_loop, n->bus, &n->sink);
+    if (!error && n->history)
+        error = n->history->vt->start(n->history, n->bus_loop);
     if (error)
         return error;
     bh_interest_map_pin(&n->interest, BH_SLICE("all"));
-    if (n->history && (error = n->history->vt->start(n->history, n->bus_loop)) != 0)
-        return error;
     return bh_node_track_start(n);
 }
 
 void bh_node_stop(struct bh_node *n) {
     n->tracker->vt->stop(n->tracker);
+    bh_streams_stop(&n->streams);
     if (n->history)
         n->history->vt->stop(n->history);
     n->broker->vt->stop(n->broker);
@@ -100,6 +118,7 @@ void bh_node_stop(struct bh_node *n) {
     for (unsigned i = 0; i < n->worker_count; i++) {
         bh_node_track_stop(n->workers[i]);
         bh_node_settle_stop(n->workers[i]);
+        bh_recoveries_stop(n->workers[i]);
     }
     bh_interest_map_stop(&n->interest);
 }
@@ -114,9 +133,11 @@ void bh_node_free(struct bh_node *n) {
         bh_slots_deinit(&w->ops);
         bh_slots_deinit(&w->subscribers);
         bh_hub_deinit(&w->hub);
+        bh_recoveries_deinit(w);
         bh_free(w);
     }
     bh_interest_map_deinit(&n->interest);
+    bh_streams_deinit(&n->streams);
     bh_seen_deinit(&n->seen);
     bh_free(n);
 }
@@ -139,15 +160,12 @@ struct bh_broker *bh_node_broker(struct bh_node *n) {
 
 void bh_node_set_history(struct bh_node *n, struct bh_history *history) {
     n->history = history;
+    n->interest.observer =
+        (struct bh_interest_observer){bh_streams_added, bh_streams_gone, &n->streams};
 }
 
 struct bh_history *bh_node_history(struct bh_node *n) {
     return n->history;
-}
-
-const struct bh_history_rule *bh_node_stream_rule(const struct bh_node *n,
-                                                  const struct bh_topic *topic) {
-    return n->history ? bh_history_rule_of(&n->config.history, topic) : NULL;
 }
 
 struct bh_mailbox *bh_node_bus(struct bh_node *n) {

@@ -11,6 +11,7 @@
 #include "bellhop/base/mem.h"
 #include "bellhop/core/filter.h"
 #include "metrics.h"
+#include "recoveries.h"
 
 struct delivery {
     struct bh_mail mail;
@@ -37,7 +38,9 @@ static int post_delivery(struct bh_worker *w, struct bh_message *m, struct bh_re
 
 struct pass {
     struct bh_message *message;
-    unsigned sockets; /* that accepted it */
+    unsigned sockets;       /* that accepted it */
+    struct bh_place *place; /* of its stream, on this worker; NULL: none */
+    void (*visit)(struct bh_subscriber *s, void *ud);
 };
 
 static bool is_for(const struct bh_subscriber *s, const struct bh_message *m) {
@@ -85,9 +88,71 @@ static void disconnect(struct bh_subscriber *s, void *ud) {
     s->vt->close(s, (unsigned)code, reason);
 }
 
+/* --- streams --- */
+
+static void tell_gap(struct bh_subscriber *s, void *ud) {
+    const struct bh_message *m = ((struct pass *)ud)->message;
+    for (unsigned i = 0; i < BH_GAP_REASONS; i++)
+        if (bh_slice_eq(m->payload, bh_slice_cstr(bh_gap_reasons[i])))
+            bh_subscriber_tell_gap(s, bh_topic_name(m->topic), bh_gap_reasons[i]);
+}
+
+static void tell_rewound(struct bh_subscriber *s, void *ud) {
+    bh_subscriber_tell_rewound(s, bh_topic_name(((struct pass *)ud)->message->topic));
+}
+
+/* Unless it has to wait until s is given what it missed. */
+static void visit_recovered(struct bh_subscriber *s, void *ud) {
+    struct pass *pass = ud;
+    if (!bh_recovery_takes(s, pass->place, pass->message))
+        pass->visit(s, ud);
+}
+
+/* NULL: it only moves the position. */
+static void (*stream_visitor(const struct bh_message *m,
+                             const struct bh_worker *w))(struct bh_subscriber *, void *) {
+    if (m->kind == BH_MESSAGE_GAP)
+        return tell_gap;
+    if (m->kind == BH_MESSAGE_REWOUND)
+        return tell_rewound;
+    if (m->kind != BH_MESSAGE_DATA)
+        return NULL;
+    if (!bh_message_expired(m, bh_loop_now(w->loop)))
+        return deliver_to;
+    bh_metric_inc(&bh_core_metrics[BH_CORE_EXPIRED]);
+    return NULL;
+}
+
+/* A message with a position, or a note of the bus about the stream. */
+static int deliver_stream(struct bh_worker *w, struct bh_message *m) {
+    struct pass pass = {.message = m, .place = bh_place_find(w, bh_topic_name(m->topic))};
+    if (pass.place)
+        bh_place_move(w, pass.place, m->position);
+    pass.visit = stream_visitor(m, w);
+    if (!pass.visit)
+        return 0;
+    bool slow = pass.place && pass.place->recovering;
+    int error = bh_hub_foreach(&w->hub, bh_topic_name(m->topic),
+                               slow ? visit_recovered : pass.visit, &pass);
+    bh_metric_add(&bh_core_metrics[BH_CORE_DELIVERED], pass.sockets);
+    return error == BH_EAGAIN ? BH_EAGAIN : (int)pass.sockets;
+}
+
+void bh_worker_deliver_stream_to(struct bh_subscriber *s, struct bh_message *m) {
+    struct pass pass = {.message = m};
+    void (*visit)(struct bh_subscriber *, void *) = stream_visitor(m, s->worker);
+    if (visit)
+        visit(s, &pass);
+    bh_metric_add(&bh_core_metrics[BH_CORE_DELIVERED], pass.sockets);
+}
+
+/* --- any message --- */
+
 /* The number of sockets, or BH_EAGAIN inside another delivery. */
 static int deliver_now(struct bh_worker *w, struct bh_message *m, bool only_count) {
     struct pass pass = {.message = m};
+    if (m->position.epoch && !only_count)
+        return deliver_stream(w, m);
     if (bh_message_expired(m, bh_loop_now(w->loop))) {
         bh_metric_inc(&bh_core_metrics[BH_CORE_EXPIRED]);
         return 0;

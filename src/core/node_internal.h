@@ -1,6 +1,6 @@
 /* node_internal.h - the node's insides, shared by the node_*.c files. Calls go one way: node ->
- * offline -> publish -> {plan, deliver, lookup}, settle -> publish, node -> settle, and {node,
- * open} -> track. */
+ * offline -> publish -> {plan, deliver, lookup}, settle -> publish, node -> settle, {node, open} ->
+ * track, and open -> recovery_join -> recovery_flush -> deliver -> recovery; streams -> deliver. */
 #ifndef BELLHOP_SRC_CORE_NODE_INTERNAL_H
 #define BELLHOP_SRC_CORE_NODE_INTERNAL_H
 
@@ -8,6 +8,7 @@
 
 #include "interest_map.h"
 #include "seen.h"
+#include "streams.h"
 
 struct bh_node {
     struct bh_node_config config;
@@ -21,6 +22,7 @@ struct bh_node {
     struct bh_mailbox *bus;
     struct bh_interest_map interest; /* bus only, like seen */
     struct bh_seen seen;
+    struct bh_streams streams; /* bus only */
     struct bh_broker_sink sink;
     unsigned restore_number; /* of the current restore; bus only, like the next */
     unsigned restoring;      /* workers that have not yet reported all their connections */
@@ -58,6 +60,8 @@ struct bh_receipt {
  * by mail to itself, inside another delivery and while earlier mail of this kind waits, so that
  * messages keep the order of the calls. The receipt's done may be called before this returns. */
 void bh_worker_deliver(struct bh_worker *w, struct bh_message *m, struct bh_receipt receipt);
+/* Worker thread: a message of a stream, or a note about it, to this subscriber alone. */
+void bh_worker_deliver_stream_to(struct bh_subscriber *s, struct bh_message *m);
 /* Bus thread: to the workers that hold the topic, except those in `skip`. Returns their number;
  * each of them calls the receipt's done once. */
 unsigned bh_node_dispatch(struct bh_node *n, struct bh_message *m, uint64_t skip,

@@ -11,6 +11,7 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
+#include "recoveries.h"
 
 /* --- mail to the bus: topics that a worker adds or removes --- */
 
@@ -108,6 +109,9 @@ static void join_done(struct join *j, int error) {
     bh_slots_remove(&j->worker->ops, j->op.self);
     bh_free(j);
     copy.done(copy.ud, copy.handle, error);
+    struct bh_subscriber *s = bh_worker_subscriber(copy.worker, copy.subscriber);
+    if (s && s->resumption)
+        bh_recovery_joined(s);
 }
 
 static void finish_join(struct bh_worker *w, bh_handle op) {
@@ -125,7 +129,8 @@ static size_t name_bytes(const struct join *j) {
 
 static void enter_hub(struct join *j, struct bh_subscriber *s) {
     struct bh_worker *w = j->worker;
-    if (s->link_count + j->count > BH_SUBSCRIBER_TOPICS_MAX) {
+    if (s->link_count + j->count > BH_SUBSCRIBER_TOPICS_MAX ||
+        (s->resumption && bh_recovery_fits(s, j->topics, j->count))) {
         join_done(j, BH_ETOOBIG);
         return;
     }
@@ -143,6 +148,8 @@ static void enter_hub(struct join *j, struct bh_subscriber *s) {
     if (wait)
         interest->op = self;
     interest_post(interest);
+    for (unsigned t = 0; s->resumption && t < j->count; t++)
+        bh_recovery_join(s, j->topics[t]);
     if (!wait)
         finish_join(w, self);
 }
@@ -198,6 +205,8 @@ static struct join *join_new(struct bh_worker *w, struct bh_subscriber *s, size_
     struct join *j = bh_malloc(sizeof *j + room * (sizeof j->topics[0] + each) + bytes);
     *j = (struct join){
         .worker = w, .subscriber = s->handle, .done = done, .ud = ud, .handle = handle};
+    if (s->vt->recovered)
+        bh_recovery_begin(s);
     j->op = (struct bh_op){bh_slots_add(&w->ops, j), discard_join};
     j->end = (char *)&j->topics[room];
     return j;
@@ -223,9 +232,10 @@ static size_t id_bytes(const struct bh_identity *identity) {
     return n;
 }
 
-void bh_node_open(struct bh_worker *w, struct bh_subscriber *s, struct bh_identity *identity,
-                  bh_node_cb done, void *ud, bh_handle handle) {
+void bh_node_resume(struct bh_worker *w, struct bh_subscriber *s, struct bh_identity *identity,
+                    const struct bh_resume *since, bh_node_cb done, void *ud, bh_handle handle) {
     s->worker = w;
+    s->resumption = NULL;
     s->identity = identity;
     s->closing = false;
     s->handle = bh_slots_add(&w->subscribers, s);
@@ -238,12 +248,19 @@ void bh_node_open(struct bh_worker *w, struct bh_subscriber *s, struct bh_identi
     struct join *j =
         join_new(w, s, 3 + identity->topic_count, id_bytes(identity), done, ud, handle);
     j->opening = true;
+    if (since && s->resumption)
+        bh_recovery_set_since(s, since);
     add_id(j, BH_TOPIC_USER, identity->user);
     add_id(j, BH_TOPIC_TENANT, identity->tenant);
     add_id(j, BH_TOPIC_ALL, (struct bh_slice){0});
     for (size_t i = 0; i < identity->topic_count; i++)
         add_id(j, BH_TOPIC_TOPIC, identity->topics[i]);
     ask_next(j);
+}
+
+void bh_node_open(struct bh_worker *w, struct bh_subscriber *s, struct bh_identity *identity,
+                  bh_node_cb done, void *ud, bh_handle handle) {
+    bh_node_resume(w, s, identity, NULL, done, ud, handle);
 }
 
 void bh_node_subscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_slice topic_id,
@@ -282,6 +299,8 @@ int bh_node_unsubscribe(struct bh_worker *w, struct bh_subscriber *s, struct bh_
         interest_add(gone, bh_topic_name(&topic));
         interest_post(gone);
     }
+    if (!error && s->resumption)
+        bh_recovery_leave(s, bh_topic_name(&topic));
     if (!error)
         run_unsubscribe_hook(w, s, bh_topic_name(&topic), "unsubscribed");
     return error;
@@ -322,6 +341,8 @@ void bh_node_close(struct bh_worker *w, struct bh_subscriber *s, unsigned code,
     if (bh_hooks_has(w->hooks, BH_HOOK_UNSUBSCRIBE))
         left = interest_new(w, false, s->link_count, bytes);
     leave_all(w, s, bytes, left);
+    if (s->resumption)
+        bh_recovery_close(s);
     for (unsigned i = 0; left && i < left->count; i++)
         run_unsubscribe_hook(w, s, left->topics[i], "closed");
     bh_free(left);
@@ -332,9 +353,4 @@ void bh_node_close(struct bh_worker *w, struct bh_subscriber *s, unsigned code,
     bh_identity_free(s->identity);
     s->identity = NULL;
     atomic_fetch_sub_explicit(&w->node->connections, 1, memory_order_relaxed);
-}
-
-struct bh_subscriber *bh_worker_subscriber(struct bh_worker *w, bh_handle handle) {
-    struct bh_subscriber *s = bh_slots_get(&w->subscribers, handle);
-    return s && !s->closing ? s : NULL;
 }

@@ -2,7 +2,7 @@
  *
  * Each connection has an identity, also an idle one, so it is small: one allocation for the struct,
  * its arrays and its strings. Any thread. */
-#include "bellhop/core/subscriber.h"
+#include "bellhop/core/node.h"
 
 #include "bellhop/base/crypto.h"
 #include "bellhop/base/error.h"
@@ -97,4 +97,9 @@ int bh_connection_number(struct bh_slice id, uint64_t *number) {
         return BH_EINVAL;
     *number = n;
     return 0;
+}
+
+struct bh_subscriber *bh_worker_subscriber(struct bh_worker *w, bh_handle handle) {
+    struct bh_subscriber *s = bh_slots_get(&w->subscribers, handle);
+    return s && !s->closing ? s : NULL;
 }

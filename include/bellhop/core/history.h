@@ -41,6 +41,14 @@ struct bh_history_config {
 const struct bh_history_rule *bh_history_rule_of(const struct bh_history_config *config,
                                                  const struct bh_topic *topic);
 
+/* Why messages of a stream are missing, as clients and scripts are told. */
+#define BH_GAP_EXPIRED     "expired"     /* not kept any more, or of an unknown epoch */
+#define BH_GAP_UNAVAILABLE "unavailable" /* Redis could not be read within recover_wait */
+#define BH_GAP_LOST        "lost"        /* a message that the log does not have */
+#define BH_GAP_SIZE        "size"        /* more than half the queue of the client */
+#define BH_GAP_OFF         "off"         /* the topic is no stream any more */
+#define BH_GAP_SLOW        "slow"        /* dropped, because the client was too slow */
+
 /* --- results --- */
 
 enum bh_history_outcome {

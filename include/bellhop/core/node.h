@@ -27,6 +27,7 @@
 #define BH_WORKERS_MAX 64
 
 struct bh_node; /* opaque */
+struct bh_recoveries;
 
 struct bh_node_config {
     struct bh_slice instance;         /* id of this instance (bh_id_check); copied */
@@ -71,6 +72,7 @@ struct bh_worker {
     unsigned restore_number;
     size_t retries; /* messages that wait for a retry (on_offline) */
     struct bh_settle settle;
+    struct bh_recoveries *recoveries; /* of clients that resume, and their streams (recovery.h) */
 };
 
 /* broker and tracker are borrowed. bus_loop and bus_mailbox are those of the bus thread, which may
@@ -78,7 +80,8 @@ struct bh_worker {
 struct bh_node *bh_node_new(const struct bh_node_config *config, struct bh_broker *broker,
                             struct bh_tracker *tracker, struct bh_loop *bus_loop,
                             struct bh_mailbox *bus_mailbox);
-/* Before the start; borrowed. Without it no topic is a stream. */
+/* Before the start; borrowed. Without it no topic is a stream. The node starts and stops its bus
+ * side; worker_start and worker_stop are called by who calls those of the broker. */
 void bh_node_set_history(struct bh_node *n, struct bh_history *history);
 /* Before any thread runs. Several workers (and the bus) may share one loop: tests do. */
 struct bh_worker *bh_node_add_worker(struct bh_node *n, struct bh_loop *loop,

@@ -28,5 +28,8 @@ bool bh_subscriber_is_recovered(const struct bh_subscriber *s);
 /* The position in one of its topics (a name, "user:42"); epoch 0: not a stream of it, or unknown.
  */
 struct bh_position bh_subscriber_position(const struct bh_subscriber *s, struct bh_slice topic);
+/* Tells s by its protocol, else by the hook on_gap; why is one of BH_GAP_... For its owner, when it
+ * has dropped messages of a stream. */
+void bh_subscriber_tell_gap(struct bh_subscriber *s, struct bh_slice topic, const char *why);
 
 #endif

@@ -36,14 +36,19 @@ struct bh_subscriber_vt {
     /* --- clients that resume (SSE, format=json): all are NULL for others --- */
 
     /* Once, before the first message with a position, when all its streams were read: whether it
-     * gets everything behind the positions that it gave. False also when it gave none. The messages
-     * follow by deliver before the call of the core ends; meanwhile bh_subscriber_resume_text is
-     * that of the client, not of the worker. */
+     * gets everything behind the positions that it gave. False also when it gave none. Gaps and
+     * rewinds, each before the messages of its stream, and the messages follow before the call of
+     * the core ends; meanwhile bh_subscriber_resume_text is that of the client, not of the worker.
+     */
     void (*recovered)(struct bh_subscriber *s, bool complete);
-    /* Messages of the topic are missing for this client; why is a constant, "expired". */
+    /* Messages of the topic are missing for this client; why is a constant (BH_GAP_... in
+     * history.h). */
     void (*gap)(struct bh_subscriber *s, struct bh_slice topic, const char *why);
     /* It may get messages of the topic again, or has seen some that Redis has lost. */
     void (*rewound)(struct bh_subscriber *s, struct bh_slice topic);
+    /* The bytes of missed messages that it may be given in one turn: half its queue. More are a
+     * gap. NULL: 1 MiB. */
+    size_t (*room)(const struct bh_subscriber *s);
 };
 
 struct bh_link {

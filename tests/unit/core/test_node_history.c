@@ -47,7 +47,25 @@ static void fx_append(struct bh_history *h, unsigned w, struct bh_message *m,
         answer_append();
 }
 
-static const struct bh_history_vt vt = {.start = fx_start, .stop = fx_stop, .append = fx_append};
+/* What is there already does not matter here. */
+static void fx_read(struct bh_history *h, const struct bh_topic *topic,
+                    const struct bh_history_rule *rule, struct bh_position since, uint32_t limit,
+                    size_t bytes, bh_range_cb done, void *ud, bh_handle handle) {
+    done(ud, handle, BH_EUNAVAIL, NULL, NULL);
+}
+
+static void fx_tops(struct bh_history *h, const struct bh_topic *topics, size_t count,
+                    bh_tops_cb done, void *ud, bh_handle handle) {
+    done(ud, handle, BH_EUNAVAIL, NULL, 0);
+}
+
+static const struct bh_history_vt vt = {
+    .start = fx_start,
+    .stop = fx_stop,
+    .append = fx_append,
+    .read = fx_read,
+    .tops = fx_tops,
+};
 
 static void up_with_history(unsigned workers, bool shared, enum bh_strategy strategy) {
     memset(&fx, 0, sizeof fx);
