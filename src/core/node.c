@@ -49,8 +49,8 @@ static void on_message(void *ud, struct bh_message *m) {
 
 static void on_subscribed(void *ud, struct bh_slice topic) {
     struct bh_node *n = ud;
-    bh_interest_map_live(&n->interest, topic);
-    bh_streams_live(&n->streams, topic); /* answers follow the end of the joins */
+    if (!n->history || !bh_streams_live(&n->streams, topic))
+        bh_interest_map_live(&n->interest, topic);
 }
 
 static void on_state(void *ud, unsigned shard, bool up) {

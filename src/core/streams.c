@@ -56,6 +56,8 @@ static void on_live(struct bh_stream *s) {
     s->live = true;
     s->failures = 0;
     s->put_off = false;
+    if (s->known.epoch)
+        bh_stream_tell_live(s);
     bh_stream_answer(s, NULL);
     if (bh_list_empty(&s->waiting))
         bh_stream_queue_check(s);
@@ -109,10 +111,11 @@ void bh_streams_gone(void *streams, struct bh_slice topic) {
 
 /* --- from the broker --- */
 
-void bh_streams_live(struct bh_streams *st, struct bh_slice topic) {
+bool bh_streams_live(struct bh_streams *st, struct bh_slice topic) {
     struct bh_stream *s = find(st, topic);
     if (s)
         on_live(s);
+    return s != NULL;
 }
 
 void bh_streams_shard_down(struct bh_streams *st, unsigned shard) {
@@ -122,7 +125,7 @@ void bh_streams_shard_down(struct bh_streams *st, unsigned shard) {
         if (s->shard != shard)
             continue;
         s->unsure |= s->live && !s->known.epoch && !s->absent;
-        s->live = false;
+        s->live = s->told_live = false;
         bh_stream_rest(s);
     }
 }
@@ -130,6 +133,8 @@ void bh_streams_shard_down(struct bh_streams *st, unsigned shard) {
 static void take(struct bh_stream *s, struct bh_message *m) {
     bool unknown = !s->known.epoch;
     bh_stream_message(s, m);
+    if (unknown)
+        bh_stream_tell_live(s);
     if (unknown && !bh_list_empty(&s->waiting))
         bh_stream_answer(s, NULL);
     if (bh_stream_must_heal(s))

@@ -22,6 +22,7 @@ static void on_top(struct bh_stream *s, struct bh_position top) {
         s->absent |= !top.epoch;
         if (top.epoch)
             bh_stream_learn(s, top);
+        bh_stream_tell_live(s);
         bh_stream_answer(s, NULL);
     } else if (top.epoch && (top.epoch != s->known.epoch || top.offset > s->known.offset)) {
         s->behind = true;
@@ -41,6 +42,7 @@ static void on_tops(void *ud, bh_handle handle, int error, const struct bh_posit
             continue;
         s->work = BH_STREAM_IDLE;
         if (error) {
+            bh_stream_tell_live(s);
             bh_stream_retry(s, "tops", error, NULL);
             continue;
         }

@@ -23,6 +23,7 @@ struct bh_stream {
     uint8_t failures; /* in a row */
     uint8_t holes;    /* reads in a row that have left a hole */
     bool live;        /* its subscription */
+    bool told_live;   /* the interest map knows */
     bool absent;      /* nothing was there: what comes begins at offset 1 */
     bool unsure;      /* messages may have been lost while the position was unknown */
     bool behind;      /* the log has more than `known`, or another epoch */
@@ -83,6 +84,10 @@ struct bh_message *bh_stream_note(const struct bh_stream *s, enum bh_message_kin
 
 /* --- streams_order.c: what is dispatched --- */
 
+/* Its subscription is live, and its position known, or cannot be read: connections that wait for
+ * the topic are open. What is published to them is behind that position, although tops and messages
+ * come by different links. */
+void bh_stream_tell_live(struct bh_stream *s);
 void bh_stream_message(struct bh_stream *s, struct bh_message *m);
 /* The top is `top`, and nothing behind it was dispatched. */
 void bh_stream_learn(struct bh_stream *s, struct bh_position top);

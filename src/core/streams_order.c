@@ -40,6 +40,13 @@ static void jump(struct bh_stream *s, enum bh_message_kind kind, struct bh_posit
     bh_message_unref(m);
 }
 
+void bh_stream_tell_live(struct bh_stream *s) {
+    if (!s->live || s->told_live)
+        return;
+    s->told_live = true;
+    bh_interest_map_live(&s->streams->node->interest, bh_stream_name(s));
+}
+
 void bh_stream_learn(struct bh_stream *s, struct bh_position top) {
     if (s->absent && top.offset > 0) {
         s->behind = true;

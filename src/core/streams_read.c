@@ -137,6 +137,7 @@ static bool is_whole(const struct bh_range *r) {
 static void on_found(struct bh_stream *s, struct bh_range *range) {
     s->failures = 0;
     bh_stream_apply(s, range);
+    bh_stream_tell_live(s);
     bh_stream_answer(s, range);
     bh_stream_next(s);
 }
@@ -153,6 +154,7 @@ static void on_read(void *ud, bh_handle handle, int error, struct bh_range *rang
     if (error || range->top.epoch == 0) {
         s->behind |= s->healing;
         s->healing = false;
+        bh_stream_tell_live(s);
         bh_stream_retry(s, "read", error ? error : BH_EPROTO, why);
         return;
     }
