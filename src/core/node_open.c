@@ -100,6 +100,7 @@ struct join {
     bool opening; /* skip refused topics; otherwise a refusal is the result */
     int error;
     unsigned asked, count;
+    unsigned named, gained; /* of the topics, as in struct bh_identity */
     char *end; /* of the topics, which are behind the pointers and as long as their names */
     struct bh_topic *topics[];
 };
@@ -156,22 +157,45 @@ static void enter_hub(struct join *j, struct bh_subscriber *s) {
 
 static void ask_next(struct join *j);
 
+static bool is_among_last(const struct join *j, unsigned n) {
+    return j->asked + n >= j->count;
+}
+
+/* The topic that was asked for. The client has named it, so it is told. */
+static void refuse_named(struct join *j, int status, struct bh_slice why) {
+    struct bh_subscriber *s = bh_worker_subscriber(j->worker, j->subscriber);
+    if (s && s->vt->refused)
+        s->vt->refused(s, bh_topic_name(j->topics[j->asked]), status, why);
+    join_done(j, s ? BH_EDENIED : BH_ECLOSED);
+}
+
+static void refuse(struct join *j, int status, struct bh_slice why) {
+    struct bh_topic **topic = &j->topics[j->asked];
+    bh_info_limited("subscription refused", bh_kv_slice("topic", bh_topic_name(*topic)));
+    if (is_among_last(j, j->named)) {
+        refuse_named(j, status, why);
+        return;
+    }
+    if (!j->opening)
+        j->error = BH_EDENIED;
+    memmove(topic, topic + 1, (--j->count - j->asked) * sizeof *topic);
+    ask_next(j);
+}
+
 static void on_hook_done(void *ud, bh_handle handle, bool allowed, int status,
                          struct bh_slice body) {
     struct bh_worker *w = ud;
     struct join *j = bh_slots_get(&w->ops, handle);
     if (!j)
         return;
-    if (allowed) {
-        j->asked++;
+    if (!allowed) {
+        refuse(j, status, body);
+    } else if (status == 0 && is_among_last(j, j->gained)) {
+        refuse(j, 403, bh_slice(NULL, 0));
     } else {
-        bh_info_limited("subscription refused",
-                        bh_kv_slice("topic", bh_topic_name(j->topics[j->asked])));
-        if (!j->opening)
-            j->error = BH_EDENIED;
-        j->topics[j->asked] = j->topics[--j->count];
+        j->asked++;
+        ask_next(j);
     }
-    ask_next(j);
 }
 
 static void ask_next(struct join *j) {
@@ -186,6 +210,11 @@ static void ask_next(struct join *j) {
     if (j->asked < j->count && bh_hooks_has(w->hooks, BH_HOOK_SUBSCRIBE)) {
         w->hooks->vt->subscribe(w->hooks, s, bh_topic_name(j->topics[j->asked]), on_hook_done, w,
                                 j->op.self);
+        return;
+    }
+    if (j->gained && j->asked < j->count) {
+        j->asked = j->count - j->gained;
+        refuse(j, 403, bh_slice(NULL, 0));
         return;
     }
     if (j->count == 0)
@@ -250,6 +279,8 @@ void bh_node_resume(struct bh_worker *w, struct bh_subscriber *s, struct bh_iden
     j->opening = true;
     if (since && s->resumption)
         bh_recovery_set_since(s, since);
+    j->named = identity->named;
+    j->gained = identity->gained;
     add_id(j, BH_TOPIC_USER, identity->user);
     add_id(j, BH_TOPIC_TENANT, identity->tenant);
     add_id(j, BH_TOPIC_ALL, (struct bh_slice){0});

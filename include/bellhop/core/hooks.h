@@ -137,7 +137,8 @@ struct bh_hooks_vt {
     void (*expire)(struct bh_hooks *h, struct bh_subscriber *s, bh_expiry_cb done, void *ud,
                    bh_handle handle);
 
-    /* Asks whether this subscriber may join. topic is a `topic:` name. */
+    /* Asks whether this subscriber may join. topic is a `topic:` name. allowed with status 0: the
+     * scripts have no opinion; with 200: they said so. */
     void (*subscribe)(struct bh_hooks *h, struct bh_subscriber *s, struct bh_slice topic,
                       bh_allowed_cb done, void *ud, bh_handle handle);
     void (*unsubscribe)(struct bh_hooks *h, struct bh_subscriber *s, struct bh_slice topic,

@@ -137,7 +137,8 @@ void bh_node_open(struct bh_worker *w, struct bh_subscriber *s, struct bh_identi
                   bh_node_cb done, void *ud, bh_handle handle);
 /* The same for a subscriber that resumes (vt->recovered is set): since says where it was (NULL: a
  * new client; copied). recovered, and what it missed, follow after done. BH_ETOOBIG: it has more
- * than BH_RESUME_TOPICS_MAX streams. */
+ * than BH_RESUME_TOPICS_MAX streams. BH_EDENIED: it may not join a topic that it named; see
+ * vt->refused, which was called. */
 void bh_node_resume(struct bh_worker *w, struct bh_subscriber *s, struct bh_identity *identity,
                     const struct bh_resume *since, bh_node_cb done, void *ud, bh_handle handle);
 /* Leaves all topics, calls on_unsubscribe for each and then on_close, and releases the handle.

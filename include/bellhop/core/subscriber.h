@@ -49,6 +49,10 @@ struct bh_subscriber_vt {
     /* The bytes of missed messages that it may be given in one turn: half its queue. More are a
      * gap. NULL: 1 MiB. */
     size_t (*room)(const struct bh_subscriber *s);
+    /* It may not join this topic, which it named, so the opening ends with BH_EDENIED. status and
+     * why are those of on_subscribe; 403 if nobody has decided. */
+    void (*refused)(struct bh_subscriber *s, struct bh_slice topic, int status,
+                    struct bh_slice why);
 };
 
 struct bh_link {
@@ -77,6 +81,9 @@ struct bh_identity {
     const struct bh_tag *tags;
     uint32_t topic_count, tag_count;
     struct bh_identity_limits limits;
+    /* The last ones of topics are named by the client: if one is refused, the opening fails
+     * (vt->refused). The last ones of these it did not have: on_subscribe must answer true. */
+    uint16_t named, gained;
 };
 
 /* Copies everything; checks the ids: 0, or BH_EINVAL with *why. Free with bh_identity_free. */

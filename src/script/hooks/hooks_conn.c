@@ -156,7 +156,7 @@ static void subscribe_refused(struct bh_task *t, lua_Integer status, struct bh_s
 static void subscribe_decided(struct bh_task *t) {
     int first = t->argc + 1;
     if (lua_istable(t->co, first) || (lua_isboolean(t->co, first) && lua_toboolean(t->co, first)))
-        t->u.allowed.done(t->u.allowed.ud, t->u.allowed.handle, true, 0, bh_slice(NULL, 0));
+        t->u.allowed.done(t->u.allowed.ud, t->u.allowed.handle, true, 200, bh_slice(NULL, 0));
     else if (is_false(t->co, first))
         subscribe_refused(t,
                           lua_isinteger(t->co, first + 1) ? lua_tointeger(t->co, first + 1) : 403,
