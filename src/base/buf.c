@@ -20,6 +20,7 @@
 static struct bh_buf *buf_setup(struct bh_buf *b, size_t len) {
     atomic_init(&b->refs, 1);
     atomic_init(&b->counted, false);
+    b->tag = 0;
     b->len = len;
     return b;
 }

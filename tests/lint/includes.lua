@@ -39,7 +39,9 @@ local rooms_of = {
     edge = {
         limits = set "limits",
         http = set "http limits",
-        ws = set "ws http limits",
+        client = set "client limits",
+        ws = set "ws client http limits",
+        sse = set "sse client http limits",
         api = set "api http limits",
     },
 }

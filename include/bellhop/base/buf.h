@@ -15,6 +15,7 @@
 struct bh_buf {
     atomic_uint refs;
     atomic_bool counted; /* charged to the budget, until it is freed */
+    uint16_t tag;        /* the creator's; 0 */
     size_t len;
     unsigned char data[];
 };
