@@ -3,6 +3,7 @@
 
 #include "bellhop/base/error.h"
 
+#define VERSION   "1."
 #define FNV_BASIS UINT64_C(0xcbf29ce484222325)
 #define FNV_PRIME UINT64_C(0x100000001b3)
 
@@ -46,13 +47,14 @@ static int parse_topic(struct bh_slice text, struct bh_resume_topic *out) {
 }
 
 int bh_resume_parse(struct bh_slice text, struct bh_resume *out, const char **why) {
-    struct bh_slice version, part;
+    struct bh_slice part;
     out->count = 0;
     if (text.n == 0)
         return 0;
     *why = "since: not an id that this server sends (the last `id` of a message)";
-    if (!bh_slice_split(&text, '.', &version) || !bh_slice_eq(version, BH_SLICE("1")))
+    if (!bh_slice_starts(text, BH_SLICE(VERSION)))
         return BH_EINVAL;
+    text = bh_slice(text.p + sizeof VERSION - 1, text.n - (sizeof VERSION - 1));
     if (text.n == 0)
         return 0;
     while (bh_slice_split(&text, ',', &part)) {
@@ -67,8 +69,8 @@ int bh_resume_parse(struct bh_slice text, struct bh_resume *out, const char **wh
 
 size_t bh_resume_format(const struct bh_resume *resume, char out[BH_RESUME_TEXT_MAX + 1]) {
     char *at = out;
-    memcpy(at, "1.", 2);
-    at += 2;
+    memcpy(at, VERSION, sizeof VERSION - 1);
+    at += sizeof VERSION - 1;
     for (unsigned i = 0; i < resume->count; i++) {
         if (i > 0)
             *at++ = ',';
