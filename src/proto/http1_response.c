@@ -63,18 +63,27 @@ static void write_connection(struct bh_bytes *out, int status, bool keep_alive) 
     bh_bytes_adds(out, keep_alive ? "keep-alive\r\n" : "close\r\n");
 }
 
+static bool head_ok(int status, struct bh_slice type, const struct bh_header *headers,
+                    size_t count) {
+    return status >= 100 && status <= 599 && bh_http1_is_value(type) &&
+           bh_http1_headers_ok(headers, count) && !frames_body(headers, count);
+}
+
+static void write_status(struct bh_bytes *out, int status, int64_t wall_ms) {
+    bh_bytes_addf(out, "HTTP/1.1 %d %s\r\n", status, bh_http_reason(status));
+    if (status >= 200)
+        bh_http1_write_header(out, BH_SLICE("Date"), date(wall_ms));
+}
+
 int bh_http_response(struct bh_bytes *out, int status, const char *content_type,
                      const struct bh_header *headers, size_t header_count, struct bh_slice body,
                      bool keep_alive, bool head_only, int64_t wall_ms) {
     struct bh_slice type = bh_slice_cstr(content_type);
-    if (status < 100 || status > 599 || !bh_http1_is_value(type) ||
-        !bh_http1_headers_ok(headers, header_count) || frames_body(headers, header_count))
+    if (!head_ok(status, type, headers, header_count))
         return BH_EINVAL;
     bool interim = status < 200, has_length = !interim && status != 204 && status != 304;
     bh_bytes_reserve(out, 256 + (has_length && !head_only ? body.n : 0));
-    bh_bytes_addf(out, "HTTP/1.1 %d %s\r\n", status, bh_http_reason(status));
-    if (!interim)
-        bh_http1_write_header(out, BH_SLICE("Date"), date(wall_ms));
+    write_status(out, status, wall_ms);
     if (type.p && has_length)
         bh_http1_write_header(out, BH_SLICE("Content-Type"), type);
     bh_http1_write_headers(out, headers, header_count);
@@ -85,5 +94,17 @@ int bh_http_response(struct bh_bytes *out, int status, const char *content_type,
     bh_bytes_add(out, BH_SLICE("\r\n"));
     if (has_length && !head_only)
         bh_bytes_add(out, body);
+    return 0;
+}
+
+int bh_http_stream_head(struct bh_bytes *out, struct bh_slice content_type,
+                        const struct bh_header *headers, size_t header_count, int64_t wall_ms) {
+    if (!head_ok(200, content_type, headers, header_count))
+        return BH_EINVAL;
+    write_status(out, 200, wall_ms);
+    bh_http1_write_header(out, BH_SLICE("Content-Type"), content_type);
+    bh_http1_write_headers(out, headers, header_count);
+    write_connection(out, 200, false);
+    bh_bytes_add(out, BH_SLICE("\r\n"));
     return 0;
 }

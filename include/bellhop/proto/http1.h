@@ -102,5 +102,9 @@ const char *bh_http_reason(int status);
 int bh_http_response(struct bh_bytes *out, int status, const char *content_type,
                      const struct bh_header *headers, size_t header_count, struct bh_slice body,
                      bool keep_alive, bool head_only, int64_t wall_ms);
+/* The head of a 200 whose body is written by the caller and ends with the connection, so that
+ * clients of HTTP/1.0 can read it, too. BH_EINVAL as above. */
+int bh_http_stream_head(struct bh_bytes *out, struct bh_slice content_type,
+                        const struct bh_header *headers, size_t header_count, int64_t wall_ms);
 
 #endif

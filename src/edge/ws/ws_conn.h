@@ -8,7 +8,7 @@
 
 #include "bellhop/io/stream.h"
 #include "limits/rate.h"
-#include "ws/outq.h"
+#include "client/outq.h"
 #include "ws/ws_server.h"
 
 enum bh_ws_conn_state {

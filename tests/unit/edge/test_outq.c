@@ -2,7 +2,7 @@
 #include "edge_test.h"
 
 #include "bellhop/base/budget.h"
-#include "ws/outq.h"
+#include "client/outq.h"
 
 #include <sys/socket.h>
 #include <unistd.h>

@@ -129,6 +129,20 @@ static void headers_that_must_not_be_sent(void **state) {
     bh_bytes_free(&out);
 }
 
+static void the_head_of_a_stream(void **state) {
+    static const struct bh_header header = H("X-One", "1"), bad = H("X-One", "a\nb"),
+                                  length = H("Content-Length", "3");
+    struct bh_slice type = BH_SLICE("text/event-stream");
+    struct bh_bytes out = {0};
+    assert_int_equal(bh_http_stream_head(&out, type, &bad, 1, WALL_MS), BH_EINVAL);
+    assert_int_equal(bh_http_stream_head(&out, type, &length, 1, WALL_MS), BH_EINVAL);
+    assert_int_equal(out.len, 0);
+    assert_int_equal(bh_http_stream_head(&out, type, &header, 1, WALL_MS), 0);
+    assert_bytes(&out, "HTTP/1.1 200 OK\r\n" DATE "Content-Type: text/event-stream\r\n"
+                       "X-One: 1\r\nConnection: close\r\n\r\n");
+    bh_bytes_free(&out);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_with_everything),
@@ -138,6 +152,7 @@ int main(void) {
         cmocka_unit_test(answers_without_a_body),
         cmocka_unit_test(dates),
         cmocka_unit_test(headers_that_must_not_be_sent),
+        cmocka_unit_test(the_head_of_a_stream),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

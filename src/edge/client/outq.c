@@ -3,7 +3,7 @@
  * Most queues hold one frame until the end of a tick: it is kept in the struct. From the second on
  * a ring is used, which is freed with the last frame, so an idle connection owns no memory. The
  * queue belongs to its connection; frames are reference-counted. */
-#include "ws/outq.h"
+#include "client/outq.h"
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
