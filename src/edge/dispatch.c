@@ -156,8 +156,4 @@ static void on_head(struct bh_http_conn *c) {
 const struct bh_http_conn_ops bh_dispatch_ops = {
     .on_preface = bh_preface_data,
     .on_head = on_head,
-    .on_written = bh_upgrade_on_written,
-    .on_deadline = bh_upgrade_on_deadline,
-    .on_drain = bh_upgrade_on_drain,
-    .on_gone = bh_upgrade_on_gone,
 };

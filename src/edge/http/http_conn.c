@@ -104,7 +104,7 @@ static void release_request(struct bh_http_conn *c) {
     if (c->ticket && hooks)
         hooks->vt->cancel(hooks, c->ticket);
     if (c->upgrade)
-        c->server->ops->on_gone(c);
+        c->upgrade->ops->on_gone(c);
     c->request = 0;
     c->ticket = 0;
     c->cancel_on_end = false;
@@ -456,7 +456,7 @@ static void on_flush(struct bh_defer *d) {
         if (c->in.len && awaits_request(c))
             feed_later(c); /* OUT_MAX may have stopped it */
         else if (c->upgrade)
-            c->server->ops->on_written(c);
+            c->upgrade->ops->on_written(c);
         else if (c->state == BH_HTTP_CONN_LINGER)
             finish_lingering(c);
         else if (awaits_request(c) && c->peer_ended)
@@ -504,7 +504,7 @@ static void on_deadline(struct bh_timer *t) {
     } else if (c->state == BH_HTTP_CONN_DISCARDING) {
         end_quietly(c);
     } else if (c->upgrade) {
-        c->server->ops->on_deadline(c);
+        c->upgrade->ops->on_deadline(c);
     } else {
         if (c->state == BH_HTTP_CONN_PREFACE)
             bh_edge_count(BH_EDGE_LIMIT_TRANSPORT_TIME, 1);
@@ -516,7 +516,7 @@ static void on_deadline(struct bh_timer *t) {
 
 void bh_http_conn_refuse_upgrade(struct bh_http_conn *c) {
     if (c->upgrade)
-        c->server->ops->on_drain(c);
+        c->upgrade->ops->on_drain(c);
 }
 
 void bh_http_conn_drain(struct bh_http_conn *c) {

@@ -29,17 +29,23 @@ enum bh_http_conn_state {
 };
 
 struct bh_http_conn;
-struct bh_upgrade;
 
-/* Called by the connection; one table for all connections of a server. The last four are called
- * only while c->upgrade is set. */
+/* Called by the connection; one table for all connections of a server. */
 struct bh_http_conn_ops {
     void (*on_preface)(struct bh_http_conn *c, struct bh_slice data); /* bytes before HTTP begins */
     void (*on_head)(struct bh_http_conn *c); /* a request: answer it, or _proceed, now or later */
+};
+
+/* A request that takes the socket when it succeeds; the base of what knows to which protocol.
+ * Called while c->upgrade is set. */
+struct bh_upgrade_ops {
     void (*on_written)(struct bh_http_conn *c); /* all is written; the socket may be taken */
     void (*on_deadline)(struct bh_http_conn *c);
     void (*on_drain)(struct bh_http_conn *c);
     void (*on_gone)(struct bh_http_conn *c); /* the request is over: free c->upgrade */
+};
+struct bh_upgrade {
+    const struct bh_upgrade_ops *ops;
 };
 
 struct bh_http_conn {

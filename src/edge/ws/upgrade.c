@@ -6,7 +6,7 @@
  * socket, the deadline and what the client sends ahead; deliveries wait in the WebSocket
  * connection's queue, after the 101.
  *
- * struct bh_upgrade lives from the accepted request to its answer or the handover; the HTTP
+ * struct bh_ws_upgrade lives from the accepted request to its answer or the handover; the HTTP
  * connection's pointer to it is the only one.
  * Thread: the worker's. */
 #include "ws/upgrade.h"
@@ -25,17 +25,22 @@
 #define DEV_TAGS_MAX   32
 #define ID_HEADER      "Bellhop-Connection"
 
-struct bh_upgrade {
+struct bh_ws_upgrade {
+    struct bh_upgrade base;
     struct bh_ws_server *server;
     struct bh_ws_conn *ws; /* NULL until the hook has accepted */
     struct bh_buf *answer; /* the 101; NULL until bh_node_open has returned */
     bool live;             /* every topic is: the answer may be sent */
 };
 
+static struct bh_ws_upgrade *of(const struct bh_http_conn *c) {
+    return BH_CONTAINER_OF(c->upgrade, struct bh_ws_upgrade, base);
+}
+
 /* --- the end --- */
 
-void bh_upgrade_on_gone(struct bh_http_conn *c) {
-    struct bh_upgrade *u = c->upgrade;
+static void on_gone(struct bh_http_conn *c) {
+    struct bh_ws_upgrade *u = of(c);
     c->upgrade = NULL;
     if (u->ws)
         bh_ws_conn_drop(u->ws, 1006, BH_SLICE("handshake not completed"));
@@ -48,17 +53,17 @@ static void refuse(struct bh_http_conn *c, int status, const char *why) {
     bh_http_conn_refuse(c, status, bh_slice_cstr(why), NULL, 0);
 }
 
-void bh_upgrade_on_deadline(struct bh_http_conn *c) {
+static void on_deadline(struct bh_http_conn *c) {
     bh_edge_count(BH_EDGE_LIMIT_HANDSHAKE_TIME, 1);
     refuse(c, c->ticket ? 504 : 503, "handshake timed out");
 }
 
-void bh_upgrade_on_drain(struct bh_http_conn *c) {
+static void on_drain(struct bh_http_conn *c) {
     refuse(c, 503, "the instance is shutting down");
 }
 
-void bh_upgrade_on_written(struct bh_http_conn *c) {
-    struct bh_upgrade *u = c->upgrade;
+static void on_written(struct bh_http_conn *c) {
+    struct bh_ws_upgrade *u = of(c);
     if (!u->answer || !(u->live || bh_ws_conn_wants_close(u->ws)))
         return;
     c->upgrade = NULL;
@@ -70,6 +75,8 @@ void bh_upgrade_on_written(struct bh_http_conn *c) {
     bh_http_conn_drop(c);
 }
 
+static const struct bh_upgrade_ops upgrade_ops = {on_written, on_deadline, on_drain, on_gone};
+
 /* --- opening --- */
 
 static void on_live(void *ud, bh_handle handle, int error) {
@@ -80,7 +87,7 @@ static void on_live(void *ud, bh_handle handle, int error) {
         refuse(c, 503, "the connection could not be registered");
         return;
     }
-    c->upgrade->live = true;
+    of(c)->live = true;
     bh_defer(c->server->loop, BH_PHASE_FLUSH, &c->flush);
 }
 
@@ -98,7 +105,7 @@ static void negotiate_deflate(struct bh_http_conn *c, enum bh_compression compre
     if (compression != BH_COMPRESSION_DEFAULT)
         config.mode = modes[compression];
     if (bh_ws_deflate_negotiate(r->headers, r->header_count, &config, &deflate, extensions))
-        bh_ws_session_set_deflate(c->upgrade->ws, &deflate);
+        bh_ws_session_set_deflate(of(c)->ws, &deflate);
 }
 
 static struct bh_buf *switching_protocols(struct bh_http_conn *c,
@@ -107,7 +114,7 @@ static struct bh_buf *switching_protocols(struct bh_http_conn *c,
     struct bh_header headers[BH_HTTP_HEADERS_MAX];
     struct bh_bytes answer = {0}, extensions = {0};
     char id[BH_CONNECTION_ID_LEN + 1];
-    bh_connection_id(c->upgrade->ws->subscriber.number, id);
+    bh_connection_id(of(c)->ws->subscriber.number, id);
     headers[0] = (struct bh_header){BH_SLICE(ID_HEADER), bh_slice_cstr(id)};
     size_t n = 1;
     for (size_t i = 0; i < result->header_count && n < BH_HTTP_HEADERS_MAX; i++)
@@ -168,7 +175,7 @@ static bool has_limits(const struct bh_identity *identity) {
 
 /* The identity is taken over. */
 static void accept_client(struct bh_http_conn *c, const struct bh_handshake_result *result) {
-    struct bh_upgrade *u = c->upgrade;
+    struct bh_ws_upgrade *u = of(c);
     bh_handle request = c->request;
     struct bh_slice protocol = result->protocol;
     if (protocol.n && !bh_ws_handshake_offers(bh_http_conn_request(c), protocol))
@@ -359,8 +366,10 @@ void bh_upgrade_begin(struct bh_http_conn *c, struct bh_ws_server *s) {
         refuse(c, 403, "this origin is not in websocket.origins");
         return;
     }
-    c->upgrade = bh_calloc(1, sizeof *c->upgrade);
-    c->upgrade->server = s;
+    struct bh_ws_upgrade *u = bh_calloc(1, sizeof *u);
+    u->base.ops = &upgrade_ops;
+    u->server = s;
+    c->upgrade = &u->base;
     if (c->server->config->handshake_ms)
         bh_timer_set(&c->deadline, c->server->config->handshake_ms);
     if (bh_hooks_has(c->server->worker->hooks, BH_HOOK_HANDSHAKE))

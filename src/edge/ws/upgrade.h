@@ -10,10 +10,4 @@ bool bh_upgrade_has_path(const struct bh_http_conn *c);
 /* Answers the request with a refusal, now or later, or hands the socket to a connection of s. */
 void bh_upgrade_begin(struct bh_http_conn *c, struct bh_ws_server *s);
 
-/* The HTTP connection's ops while c->upgrade is set. */
-void bh_upgrade_on_written(struct bh_http_conn *c);
-void bh_upgrade_on_deadline(struct bh_http_conn *c);
-void bh_upgrade_on_drain(struct bh_http_conn *c);
-void bh_upgrade_on_gone(struct bh_http_conn *c);
-
 #endif
