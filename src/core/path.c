@@ -159,3 +159,13 @@ bool bh_path_same(struct bh_slice a, struct bh_slice b) {
     bool same_text;
     return compare(a, b, &same_text) == 0 && same_text;
 }
+
+bool bh_path_find(const struct bh_slice *patterns, size_t count, struct bh_slice path,
+                  struct bh_path_params *out) {
+    const struct bh_slice *best = NULL;
+    for (size_t i = 0; i < count; i++)
+        if ((!best || bh_path_compare(patterns[i], *best) < 0) &&
+            bh_path_match(patterns[i], path, out))
+            best = &patterns[i];
+    return best && bh_path_match(*best, path, out);
+}

@@ -62,7 +62,7 @@ void bh_edge_drain(struct bh_edge *e, const struct bh_edge_drain *drain) {
     bh_edge_refuse(e);
     bh_admission_drain(&e->admission, drain->on_drained, drain->ud);
     bh_http_server_drain(&e->http);
-    bh_ws_server_drain(&e->ws, drain->websockets, drain->spread_ms);
+    bh_drain_start(&e->ws.drain, drain->websockets, drain->spread_ms);
     bh_admission_check_drained(&e->admission);
 }
 

@@ -31,4 +31,8 @@ int bh_path_compare(struct bh_slice a, struct bh_slice b);
 /* Whether they match the same paths. Names do not count. */
 bool bh_path_same(struct bh_slice a, struct bh_slice b);
 
+/* Matches the most specific of the patterns that the path fits; false: none. */
+bool bh_path_find(const struct bh_slice *patterns, size_t count, struct bh_slice path,
+                  struct bh_path_params *out);
+
 #endif

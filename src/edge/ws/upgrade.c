@@ -15,15 +15,14 @@
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/proto/ws_handshake.h"
+#include "client/dev_identity.h"
+#include "client/quotas.h"
 #include "http/hook_request.h"
 #include "limits/edge_metrics.h"
 #include "limits/origin.h"
-#include "limits/quota.h"
 #include "ws/session.h"
 
-#define DEV_TOPICS_MAX 64
-#define DEV_TAGS_MAX   32
-#define ID_HEADER      "Bellhop-Connection"
+#define ID_HEADER "Bellhop-Connection"
 
 struct bh_ws_upgrade {
     struct bh_upgrade base;
@@ -133,44 +132,16 @@ static struct bh_buf *switching_protocols(struct bh_http_conn *c,
     return buf;
 }
 
-static void refuse_quota(struct bh_http_conn *c, enum bh_edge_metric limit, const char *why) {
-    bh_edge_count(limit, 1);
+/* False: the request was refused. */
+static bool acquire_quotas(struct bh_http_conn *c, const struct bh_identity *identity) {
+    const char *why =
+        bh_quotas_acquire(c->server->admission, c->peer.forwarded ? &c->peer.ip : NULL, identity);
+    if (!why)
+        return true;
     bh_info_limited("websocket handshake refused", bh_kv_int("status", 429),
                     bh_kv_str("reason", why));
     refuse(c, 429, why);
-}
-
-static bool acquire_identity(struct bh_http_conn *c, const struct bh_identity *identity) {
-    const struct bh_edge_config *config = c->server->config;
-    if (!bh_quota_acquire(BH_QUOTA_USER, identity->user, config->connections_per_user)) {
-        refuse_quota(c, BH_EDGE_LIMIT_PER_USER, "connection limit of this user reached");
-        return false;
-    }
-    if (bh_quota_acquire(BH_QUOTA_TENANT, identity->tenant, config->connections_per_tenant))
-        return true;
-    bh_quota_release(BH_QUOTA_USER, identity->user, config->connections_per_user);
-    refuse_quota(c, BH_EDGE_LIMIT_PER_TENANT, "connection limit of this tenant reached");
     return false;
-}
-
-/* A client behind a trusted proxy counts for its own address from here on; others have counted
- * since they were accepted. The WebSocket connection releases what is acquired here. */
-static bool acquire_quotas(struct bh_http_conn *c, const struct bh_identity *identity) {
-    struct bh_admission *admission = c->server->admission;
-    bool forwarded = c->peer.forwarded;
-    if (forwarded && !bh_admission_acquire_address(admission, &c->peer.ip)) {
-        refuse(c, 429, "connection limit of this address reached");
-        return false;
-    }
-    bool acquired = acquire_identity(c, identity);
-    if (forwarded && !acquired)
-        bh_admission_release_address(admission, &c->peer.ip);
-    return acquired;
-}
-
-static bool has_limits(const struct bh_identity *identity) {
-    const struct bh_identity_limits *l = &identity->limits;
-    return l->messages_per_second || l->bytes_per_second || l->queue_bytes;
 }
 
 /* The identity is taken over. */
@@ -186,7 +157,7 @@ static void accept_client(struct bh_http_conn *c, const struct bh_handshake_resu
     }
     u->ws = bh_ws_session_new(u->server, &c->peer.ip, protocol, &c->flush);
     u->ws->counted_ip = c->peer.forwarded;
-    u->ws->limited = has_limits(result->identity);
+    u->ws->limited = bh_identity_is_limited(result->identity);
     bh_node_open(c->server->worker, &u->ws->subscriber, result->identity, on_live, c->server,
                  request);
     if (bh_http_conn_find(c->server, request) == c)
@@ -217,74 +188,12 @@ static void on_handshake_result(void *ud, bh_handle handle,
     bh_http_conn_refuse(c, result->status ? result->status : 503, result->body, headers, n);
 }
 
-/* --- --dev: the identity in the query --- */
-
-struct dev_identity {
-    struct bh_identity parts;
-    struct bh_slice topics[DEV_TOPICS_MAX];
-    struct bh_tag tags[DEV_TAGS_MAX];
-    char *bytes; /* decoded values; at most as long as the query */
-    size_t used;
-};
-
-static int decode(struct dev_identity *d, struct bh_slice value, struct bh_slice *out) {
-    int n = bh_slice_urldecode(value, true, d->bytes + d->used);
-    if (n < 0)
-        return n;
-    *out = bh_slice(d->bytes + d->used, (size_t)n);
-    d->used += (size_t)n;
-    return 0;
-}
-
-/* The first colon ends the name, as in a filter of the API. */
-static int add_tag(struct dev_identity *d, struct bh_slice text) {
-    struct bh_slice name, value;
-    if (d->parts.tag_count == DEV_TAGS_MAX)
-        return BH_ETOOBIG;
-    int error = decode(d, text, &value);
-    if (error)
-        return error;
-    if (!bh_slice_split(&value, ':', &name) || !name.n || !value.p)
-        return BH_EINVAL;
-    d->tags[d->parts.tag_count++] = (struct bh_tag){name, value};
-    return 0;
-}
-
-static int parse_argument(struct dev_identity *d, struct bh_slice name, struct bh_slice value) {
-    if (bh_slice_eq(name, BH_SLICE("user")))
-        return decode(d, value, &d->parts.user);
-    if (bh_slice_eq(name, BH_SLICE("tenant")))
-        return decode(d, value, &d->parts.tenant);
-    if (bh_slice_eq(name, BH_SLICE("device")))
-        return decode(d, value, &d->parts.device);
-    if (bh_slice_eq(name, BH_SLICE("tag")))
-        return add_tag(d, value);
-    if (!bh_slice_eq(name, BH_SLICE("topic")))
-        return 0;
-    if (d->parts.topic_count == DEV_TOPICS_MAX)
-        return BH_ETOOBIG;
-    return decode(d, value, &d->topics[d->parts.topic_count++]);
-}
-
-static int identity_from_query(struct bh_slice query, struct bh_identity **out, const char **why) {
-    struct dev_identity d = {.bytes = bh_malloc(query.n + 1)};
-    struct bh_slice name, value;
-    int error = 0;
-    d.parts.topics = d.topics;
-    d.parts.tags = d.tags;
-    *why = "the query has an invalid escape, an invalid tag, or too many topics or tags";
-    while (!error && bh_http_next_arg(&query, &name, &value))
-        error = parse_argument(&d, name, value);
-    if (!error)
-        error = bh_identity_new(&d.parts, out, why);
-    bh_free(d.bytes);
-    return error;
-}
+/* --- --dev --- */
 
 static void accept_developer(struct bh_http_conn *c) {
     struct bh_handshake_result result = {0};
     const char *why;
-    if (identity_from_query(bh_http_conn_request(c)->query, &result.identity, &why) != 0)
+    if (bh_dev_identity(bh_http_conn_request(c)->query, &result.identity, &why) != 0)
         bh_http_conn_fail(c, 400, "invalid_identity", "%s", why);
     else
         accept_client(c, &result);
@@ -303,17 +212,10 @@ static void refuse_malformed(struct bh_http_conn *c, int status, const char *why
                            "bad_handshake", why);
 }
 
-/* Finds the most specific of the configured paths that matches. */
 static bool find_path(const struct bh_http_conn *c, struct bh_path_params *params) {
     const struct bh_edge_config *config = c->server->config;
-    const struct bh_slice *best = NULL;
-    for (size_t i = 0; i < config->ws_path_count; i++) {
-        const struct bh_slice *pattern = &config->ws_paths[i];
-        if ((!best || bh_path_compare(*pattern, *best) < 0) &&
-            bh_path_match(*pattern, bh_http_conn_request(c)->path, params))
-            best = pattern;
-    }
-    return best && bh_path_match(*best, bh_http_conn_request(c)->path, params);
+    return bh_path_find(config->ws_paths, config->ws_path_count, bh_http_conn_request(c)->path,
+                        params);
 }
 
 bool bh_upgrade_has_path(const struct bh_http_conn *c) {

@@ -14,8 +14,8 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
+#include "client/quotas.h"
 #include "limits/edge_metrics.h"
-#include "limits/quota.h"
 #include "ws/ws_hold.h"
 
 /* --- the end --- */
@@ -36,11 +36,8 @@ static void leave_node(struct bh_ws_conn *ws, unsigned code, struct bh_slice rea
         return;
     ws->registered = false;
     const struct bh_identity *identity = ws->subscriber.identity;
-    if (identity) {
-        bh_quota_release(BH_QUOTA_USER, identity->user, ws->server->config->connections_per_user);
-        bh_quota_release(BH_QUOTA_TENANT, identity->tenant,
-                         ws->server->config->connections_per_tenant);
-    }
+    if (identity)
+        bh_quotas_release(ws->server->config, identity);
     if (ws->counted) {
         bh_edge_count(BH_EDGE_CONNECTIONS, -1);
         bh_edge_count(BH_EDGE_CLOSED, 1);

@@ -7,8 +7,8 @@
 #define BELLHOP_EDGE_WS_CONN_H
 
 #include "bellhop/io/stream.h"
-#include "limits/rate.h"
 #include "client/outq.h"
+#include "limits/rate.h"
 #include "ws/ws_server.h"
 
 enum bh_ws_conn_state {

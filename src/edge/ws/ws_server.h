@@ -7,6 +7,7 @@
 #include "bellhop/edge/config.h"
 #include "bellhop/proto/ws_inflaters.h"
 #include "bellhop/proto/ws_message.h"
+#include "client/drain.h"
 #include "limits/admission.h"
 #include "ws/frames.h"
 
@@ -20,20 +21,13 @@ struct bh_ws_server {
     struct bh_inflaters inflaters;
     struct bh_list conns; /* struct bh_ws_conn */
     struct bh_frames frames;
-    struct {
-        struct bh_timer step;
-        uint64_t began_ms, spread_ms;
-        size_t count, at_once, visited; /* of the connections that were open at the beginning */
-    } drain;
+    struct bh_drain drain; /* closes them with 1001 */
 };
 
 void bh_ws_server_init(struct bh_ws_server *s, const struct bh_edge_config *config,
                        struct bh_worker *worker, struct bh_admission *admission);
 /* Frees the connections that are left. */
 void bh_ws_server_deinit(struct bh_ws_server *s);
-/* Starts to close every connection with 1001: this worker's share of BH_EDGE_DRAIN_AT_ONCE at once,
- * the others evenly over spread_ms. websockets: of all workers. */
-void bh_ws_server_drain(struct bh_ws_server *s, size_t websockets, uint64_t spread_ms);
 /* Drops every connection. */
 void bh_ws_server_abort(struct bh_ws_server *s);
 
