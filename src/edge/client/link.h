@@ -15,14 +15,17 @@
 
 #include "bellhop/core/recovery.h"
 
-enum bh_client_note { BH_CLIENT_GAP, BH_CLIENT_REWOUND };
-
-struct bh_client_link {
-    uint64_t moves;        /* bh_subscriber_stream_moves at the id that was sent last */
-    struct bh_bytes notes; /* to be told, each topic once; empty: nothing */
+struct bh_client_note {
+    uint64_t hash;   /* of the topic */
+    const char *why; /* of a gap; NULL: rewound */
 };
 
-void bh_client_link_free(struct bh_client_link *l);
+/* Zero-initialise to start; owns nothing. */
+struct bh_client_link {
+    uint64_t moves; /* bh_subscriber_stream_moves at the id that was sent last */
+    unsigned note_count;
+    struct bh_client_note notes[BH_RESUME_TOPICS_MAX]; /* to be told, each topic once */
+};
 
 /* A frame with the id as it is now was queued. */
 static inline void bh_client_link_sent(struct bh_client_link *l, const struct bh_subscriber *s) {
@@ -35,22 +38,29 @@ static inline bool bh_client_link_has_moved(const struct bh_client_link *l,
     return bh_subscriber_is_recovered(s) && l->moves != bh_subscriber_stream_moves(s);
 }
 
-/* To be told. Of a topic that is noted already nothing is added; a gap replaces `rewound`. */
-void bh_client_link_note(struct bh_client_link *l, enum bh_client_note note, struct bh_slice topic);
+/* To be told: a gap, why is a constant; or rewound, why is NULL. A gap replaces rewound, otherwise
+ * the first of a topic stays. */
+void bh_client_link_note(struct bh_client_link *l, const struct bh_subscriber *s,
+                         struct bh_slice topic, const char *why);
+#define BH_CLIENT_SLOW "slow consumer" /* the reason of the following two */
 /* A message was not queued, because the client is slow: a gap, if it has a position. */
-void bh_client_link_note_message(struct bh_client_link *l, const struct bh_message *m);
-/* A queued text was dropped: a gap in the topic with that tag; 0: no stream, nothing. */
+void bh_client_link_note_message(struct bh_client_link *l, const struct bh_subscriber *s,
+                                 const struct bh_message *m);
+/* A queued text was dropped: a gap in the topics with that tag; 0: no stream, nothing. */
 void bh_client_link_note_tag(struct bh_client_link *l, const struct bh_subscriber *s, uint16_t tag);
 static inline bool bh_client_link_has_notes(const struct bh_client_link *l) {
-    return l->notes.len > 0;
+    return l->note_count > 0;
 }
-/* The first of the notes; it stays until _drop_note. False: none. */
-bool bh_client_link_first(const struct bh_client_link *l, enum bh_client_note *note,
-                          struct bh_slice *topic);
+/* The first of the notes; it stays until _drop_note. Forgets topics that s has left. False: none.
+ */
+bool bh_client_link_first(struct bh_client_link *l, const struct bh_subscriber *s,
+                          struct bh_slice *topic, const char **why);
 void bh_client_link_drop_note(struct bh_client_link *l);
 
-/* Of a stream's topic (bh_buf.tag), never 0: from its hash, so two topics of a link have the same
- * one once in thousands of links; then a gap is told for both. */
+/* Of a stream's topic (bh_buf.tag): from its hash, so two topics of a link have the same one once
+ * in thousands of links; then a gap is told for both. */
+#define BH_CLIENT_TAG_NONE 0
+#define BH_CLIENT_TAG_KEEP 0xffff /* a frame that must not be dropped */
 uint16_t bh_client_tag(struct bh_slice topic);
 /* The id of s as it was before m, which is being delivered to it. As bh_subscriber_resume_text. */
 size_t bh_client_id_before(const struct bh_subscriber *s, const struct bh_message *m,

@@ -16,9 +16,11 @@ struct bh_client_query {
     unsigned topic_count;
     struct bh_resume since; /* without `since`: count 0 */
     char *bytes;            /* owned: what the slices point to */
+    char why[160];
 };
 
-/* 0, or BH_EINVAL with *why, a constant sentence for the client (400). Free it in both cases. */
+/* 0, or BH_EINVAL with *why, a sentence for the client (400), valid as long as out. Free it in both
+ * cases. */
 int bh_client_query_parse(struct bh_slice query, struct bh_client_query *out, const char **why);
 void bh_client_query_free(struct bh_client_query *q);
 /* Is there a format=json in it? Other formats are the policy's. */

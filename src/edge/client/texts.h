@@ -39,7 +39,7 @@ struct bh_texts {
 
 void bh_texts_init(struct bh_texts *t, struct bh_loop *loop, bh_text_render render);
 void bh_texts_deinit(struct bh_texts *t);
-/* The text of m for s, a subscriber that resumes. A reference. */
+/* The text of m for s, a subscriber that resumes. A reference; NULL without memory. */
 struct bh_message *bh_texts_get(struct bh_texts *t, struct bh_message *m,
                                 const struct bh_subscriber *s);
 

@@ -9,7 +9,8 @@ static void an_identity_is_a_copy(void **state) {
     struct bh_slice topics[] = {test_exact(BH_SLICE("news/eu")), test_exact(BH_SLICE("a"))};
     struct bh_tag tags[] = {{test_exact(BH_SLICE("role")), test_exact(BH_SLICE("admin"))},
                             {test_exact(BH_SLICE("empty")), test_exact(BH_SLICE(""))}};
-    struct bh_identity parts = {user, tenant, device, 123, topics, tags, 2, 2, {5, 6, 7}}, *id;
+    struct bh_identity parts = {user, tenant, device, 123, topics, tags, 2, 2, {5, 6, 7}, 2, 1},
+                       *id;
     assert_int_equal(bh_identity_new(&parts, &id, NULL), 0);
     struct bh_slice all[] = {user,         tenant,        device,       topics[0],    topics[1],
                              tags[0].name, tags[0].value, tags[1].name, tags[1].value};
@@ -22,6 +23,8 @@ static void an_identity_is_a_copy(void **state) {
     assert_slice(id->device, "phone \xf0\x9f\x93\xb1");
     assert_int_equal(id->expires, 123);
     assert_int_equal(id->limits.queue_bytes, 7);
+    assert_int_equal(id->named, 2);
+    assert_int_equal(id->gained, 1);
     assert_int_equal(id->topic_count, 2);
     assert_slice(id->topics[0], "news/eu");
     assert_slice(id->topics[1], "a");

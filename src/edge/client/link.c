@@ -1,0 +1,101 @@
+/* link.c - notes are hashes of topics, so a link owns no memory; their names are those of the
+ * topics that the subscriber is in when they are told. */
+#include "client/link.h"
+
+static struct bh_slice name_of(const struct bh_subscriber *s, uint64_t hash) {
+    const struct bh_link *links = bh_subscriber_links(s);
+    for (unsigned i = 0; i < s->link_count; i++) {
+        struct bh_slice name = bh_hub_topic_name(links[i].topic);
+        if (bh_topic_hash(name) == hash)
+            return name;
+    }
+    return bh_slice(NULL, 0);
+}
+
+static void remove_note(struct bh_client_link *l, unsigned i) {
+    memmove(&l->notes[i], &l->notes[i + 1], (--l->note_count - i) * sizeof l->notes[0]);
+}
+
+static void forget_left_topics(struct bh_client_link *l, const struct bh_subscriber *s) {
+    for (unsigned i = l->note_count; i-- > 0;)
+        if (!name_of(s, l->notes[i].hash).n)
+            remove_note(l, i);
+}
+
+static void note(struct bh_client_link *l, const struct bh_subscriber *s, uint64_t hash,
+                 const char *why) {
+    for (unsigned i = 0; i < l->note_count; i++) {
+        if (l->notes[i].hash != hash)
+            continue;
+        if (!l->notes[i].why)
+            l->notes[i].why = why;
+        return;
+    }
+    if (l->note_count == BH_RESUME_TOPICS_MAX)
+        forget_left_topics(l, s);
+    if (l->note_count < BH_RESUME_TOPICS_MAX)
+        l->notes[l->note_count++] = (struct bh_client_note){hash, why};
+}
+
+void bh_client_link_note(struct bh_client_link *l, const struct bh_subscriber *s,
+                         struct bh_slice topic, const char *why) {
+    note(l, s, bh_topic_hash(topic), why);
+}
+
+void bh_client_link_note_message(struct bh_client_link *l, const struct bh_subscriber *s,
+                                 const struct bh_message *m) {
+    if (m->position.epoch)
+        bh_client_link_note(l, s, bh_topic_name(m->topic), BH_CLIENT_SLOW);
+}
+
+static uint16_t tag_of(uint64_t hash) {
+    return (uint16_t)(1 + hash % (BH_CLIENT_TAG_KEEP - 1));
+}
+
+uint16_t bh_client_tag(struct bh_slice topic) {
+    return tag_of(bh_topic_hash(topic));
+}
+
+void bh_client_link_note_tag(struct bh_client_link *l, const struct bh_subscriber *s,
+                             uint16_t tag) {
+    const struct bh_link *links = bh_subscriber_links(s);
+    for (unsigned i = 0; tag != BH_CLIENT_TAG_NONE && i < s->link_count; i++) {
+        uint64_t hash = bh_topic_hash(bh_hub_topic_name(links[i].topic));
+        if (tag_of(hash) == tag)
+            note(l, s, hash, BH_CLIENT_SLOW);
+    }
+}
+
+bool bh_client_link_first(struct bh_client_link *l, const struct bh_subscriber *s,
+                          struct bh_slice *topic, const char **why) {
+    while (l->note_count) {
+        *topic = name_of(s, l->notes[0].hash);
+        *why = l->notes[0].why;
+        if (topic->n)
+            return true;
+        remove_note(l, 0);
+    }
+    return false;
+}
+
+void bh_client_link_drop_note(struct bh_client_link *l) {
+    if (l->note_count)
+        remove_note(l, 0);
+}
+
+size_t bh_client_id_before(const struct bh_subscriber *s, const struct bh_message *m,
+                           char out[BH_RESUME_TEXT_MAX + 1]) {
+    size_t n = bh_subscriber_resume_text(s, out);
+    struct bh_resume r;
+    const char *why;
+    if (!m->position.epoch || bh_resume_parse(bh_slice(out, n), &r, &why))
+        return n;
+    uint64_t hash = bh_topic_hash(bh_topic_name(m->topic));
+    for (unsigned i = 0; i < r.count; i++) {
+        struct bh_position *p = &r.topics[i].position;
+        if (r.topics[i].hash == hash && p->epoch == m->position.epoch &&
+            p->offset >= m->position.offset && m->position.offset > 0)
+            p->offset = m->position.offset - 1;
+    }
+    return bh_resume_format(&r, out);
+}
