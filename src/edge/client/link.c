@@ -2,6 +2,8 @@
  * topics that the subscriber is in when they are told. */
 #include "client/link.h"
 
+#include "client/outq.h"
+
 static struct bh_slice name_of(const struct bh_subscriber *s, uint64_t hash) {
     const struct bh_link *links = bh_subscriber_links(s);
     for (unsigned i = 0; i < s->link_count; i++) {
@@ -49,7 +51,7 @@ void bh_client_link_note_message(struct bh_client_link *l, const struct bh_subsc
 }
 
 static uint16_t tag_of(uint64_t hash) {
-    return (uint16_t)(1 + hash % (BH_CLIENT_TAG_KEEP - 1));
+    return (uint16_t)(1 + hash % (BH_OUTQ_KEEP - 1));
 }
 
 uint16_t bh_client_tag(struct bh_slice topic) {

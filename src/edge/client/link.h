@@ -60,7 +60,6 @@ void bh_client_link_drop_note(struct bh_client_link *l);
 /* Of a stream's topic (bh_buf.tag): from its hash, so two topics of a link have the same one once
  * in thousands of links; then a gap is told for both. */
 #define BH_CLIENT_TAG_NONE 0
-#define BH_CLIENT_TAG_KEEP 0xffff /* a frame that must not be dropped */
 uint16_t bh_client_tag(struct bh_slice topic);
 /* The id of s as it was before m, which is being delivered to it. As bh_subscriber_resume_text. */
 size_t bh_client_id_before(const struct bh_subscriber *s, const struct bh_message *m,

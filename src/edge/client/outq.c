@@ -111,18 +111,22 @@ void bh_outq_drop_unsent(struct bh_outq *q) {
     }
 }
 
-/* By the first byte: bit 3 is set in the opcode of a control frame, and in the 'H' of HTTP. */
+/* Without a tag by the first byte: bit 3 is set in the opcode of a control frame, and in the 'H' of
+ * HTTP. */
 static bool may_be_dropped(const struct bh_buf *frame) {
+    if (frame->tag)
+        return frame->tag != BH_OUTQ_KEEP;
     return !(frame->data[0] & 0x08);
 }
 
-bool bh_outq_drop_oldest(struct bh_outq *q) {
+bool bh_outq_drop_oldest(struct bh_outq *q, uint16_t *tag) {
     uint32_t i = q->offset ? 1 : 0;
     while (i < q->count && !may_be_dropped(*at(q, i)))
         i++;
     if (i >= q->count)
         return false;
     struct bh_buf *frame = *at(q, i);
+    *tag = frame->tag;
     for (; i > 0; i--)
         *at(q, i) = *at(q, i - 1);
     q->head = q->cap ? (q->head + 1) & (q->cap - 1) : 0;

@@ -26,9 +26,10 @@ void bh_outq_push_front(struct bh_outq *q, struct bh_buf *frame);
 /* Writes as much as the stream takes: 0 when the queue is empty now, BH_EAGAIN when the kernel is
  * full, BH_ECLOSED when the connection is broken. */
 int bh_outq_flush(struct bh_outq *q, struct bh_stream *stream);
-/* Drops the oldest data frame that has not begun to be sent; false when there is none. Control
- * frames and the answer to the handshake stay. */
-bool bh_outq_drop_oldest(struct bh_outq *q);
+/* Drops the oldest data frame that has not begun to be sent, and gives its tag; false when there is
+ * none. Control frames, the answer to the handshake and what is tagged BH_OUTQ_KEEP stay. */
+#define BH_OUTQ_KEEP 0xffff
+bool bh_outq_drop_oldest(struct bh_outq *q, uint16_t *tag);
 /* Drops the frames that have not begun to be sent: one that has begun must be finished. */
 void bh_outq_drop_unsent(struct bh_outq *q);
 void bh_outq_clear(struct bh_outq *q);

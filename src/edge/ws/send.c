@@ -30,7 +30,8 @@ static void forget_context(struct bh_ws_conn *ws) {
 /* With context takeover a frame refers to the ones before it, so all are dropped. */
 static void drop_oldest(struct bh_ws_conn *ws, size_t n) {
     bool all = ws->deflate.server_takeover;
-    while ((all || !fits(ws, n)) && bh_outq_drop_oldest(&ws->out))
+    uint16_t tag;
+    while ((all || !fits(ws, n)) && bh_outq_drop_oldest(&ws->out, &tag))
         bh_edge_count(BH_EDGE_MESSAGES_DROPPED, 1);
     forget_context(ws);
 }

@@ -1,6 +1,8 @@
 /* test_client_link.c - what a link remembers. The subscriber's positions are the test's own. */
 #include "client/link.h"
 
+#include "client/outq.h"
+
 #include "bellhop/base/error.h"
 #include "unit_test.h"
 
@@ -142,7 +144,7 @@ static void a_dropped_message_of_a_stream_is_a_gap(void **state) {
 static void a_dropped_text_is_known_by_its_tag(void **state) {
     uint16_t tag = bh_client_tag(BH_SLICE("topic:news"));
     assert_int_not_equal(tag, BH_CLIENT_TAG_NONE);
-    assert_int_not_equal(tag, BH_CLIENT_TAG_KEEP);
+    assert_int_not_equal(tag, BH_OUTQ_KEEP);
     bh_client_link_note_tag(&client, &sub, BH_CLIENT_TAG_NONE);
     bh_client_link_note_tag(&client, &sub, bh_client_tag(BH_SLICE("topic:other")));
     assert_notes("");
@@ -156,7 +158,7 @@ static void no_tag_means_something_else(void **state) {
     for (int i = 0; i < 200000; i++) {
         sprintf(name, "user:%d", i);
         uint16_t tag = bh_client_tag(bh_slice_cstr(name));
-        assert_true(tag != BH_CLIENT_TAG_NONE && tag != BH_CLIENT_TAG_KEEP);
+        assert_true(tag != BH_CLIENT_TAG_NONE && tag != BH_OUTQ_KEEP);
     }
 }
 

@@ -3,6 +3,7 @@
 
 #include "bellhop/base/budget.h"
 #include "client/outq.h"
+#include "unit_test.h"
 
 #include <sys/socket.h>
 #include <unistd.h>
@@ -159,6 +160,33 @@ static void test_drop_keeps_a_frame_that_has_begun(void **state) {
     pair_close(&p);
 }
 
+static struct bh_buf *tagged(unsigned char first, uint16_t tag) {
+    struct bh_buf *b = numbered(first, 1);
+    b->tag = tag;
+    return b;
+}
+
+/* A tag counts before the first byte, whose bit 3 is that of control frames. */
+static void test_drop_oldest_gives_the_tag(void **state) {
+    struct bh_outq q = {0};
+    uint16_t tag = 1;
+    bh_outq_push(&q, tagged(0x89, 0));
+    bh_outq_push(&q, tagged(0x81, BH_OUTQ_KEEP));
+    bh_outq_push(&q, tagged(0x81, 7));
+    bh_outq_push(&q, tagged(0x88, 0));
+    bh_outq_push(&q, tagged('i', 9));
+    bh_outq_push(&q, tagged(0x81, 0));
+    const uint16_t expected[] = {7, 9, 0};
+    for (size_t i = 0; i < COUNT(expected); i++) {
+        assert_true(bh_outq_drop_oldest(&q, &tag));
+        assert_int_equal(tag, expected[i]);
+    }
+    assert_false(bh_outq_drop_oldest(&q, &tag));
+    assert_int_equal(q.count, 3);
+    assert_int_equal(q.bytes, 3);
+    bh_outq_clear(&q);
+}
+
 /* Two queues share the first frame; each frame is charged once, until it is freed. */
 static void test_what_waits_is_charged_once(void **state) {
     struct bh_outq one = {0}, two = {0};
@@ -202,6 +230,7 @@ int main(void) {
         cmocka_unit_test(test_partial_writes),
         cmocka_unit_test(test_front),
         cmocka_unit_test(test_drop_keeps_a_frame_that_has_begun),
+        cmocka_unit_test(test_drop_oldest_gives_the_tag),
         cmocka_unit_test(test_what_waits_is_charged_once),
         cmocka_unit_test(test_broken_peer),
     };
