@@ -133,7 +133,7 @@ static void release(struct bh_task *t) {
         s->on_idle(s);
     t->ticket = 0;
     t->conn = NULL;
-    t->nested = t->cancel_requested = t->answered = false;
+    t->nested = t->cancel_requested = t->answered = t->finishing = false;
     if (s->pooled >= POOL_MAX) {
         destroy(t);
         return;
@@ -155,6 +155,7 @@ static void finish(struct bh_task *t, enum bh_outcome outcome, const char *error
     struct bh_lua_conn *c = t->conn;
     const struct bh_task_conn_ops *ops = t->conn_ops;
     bool nested = t->nested;
+    t->finishing = true;
     if (error)
         bh_task_log_error(t, error);
     if (outcome == BH_FAILED || outcome == BH_CANCELLED) {
@@ -337,6 +338,8 @@ bool bh_task_has_hooks(const struct bh_script *s) {
 }
 
 void bh_task_cancel(struct bh_task *t) {
+    if (t->finishing)
+        return;
     if (t->running)
         t->cancel_requested = true;
     else

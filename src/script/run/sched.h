@@ -48,6 +48,7 @@ struct bh_task {
     bool overran;          /* its CPU limit, since it last waited; on_done may ask */
     bool running;          /* on the C stack */
     bool cancel_requested; /* while it was running */
+    bool finishing;        /* on_done may close what would cancel it */
     bool answered;         /* its wait was answered before it could yield */
     int answers;
     struct bh_timer timer;        /* of the wait */

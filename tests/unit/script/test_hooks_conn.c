@@ -377,6 +377,40 @@ static void test_close_cancels_a_subscribe(void **state) {
     client_free(&witness);
 }
 
+static void close_refused(void *ud, bh_handle handle, int error) {
+    struct client *p = ud;
+    if (error == BH_EDENIED)
+        client_closed(p, 1006, "");
+}
+
+/* What is decided about a topic that the client names may end the connection at once. */
+static void test_close_when_a_topic_is_refused(void **state) {
+    struct env *env = *state;
+    struct client p, witness;
+    const struct bh_slice topics[] = {BH_SLICE("yes"), BH_SLICE("no"), BH_SLICE("nil")};
+    env->config.max_tasks = 100; /* a task that finishes twice would be counted down twice */
+    LOAD_OK(env, WITNESS,
+            BH LOG "return { on_subscribe = function(c, topic) note(topic)\n"
+                   "    if topic == 'yes' then bh.sleep(1) return true end\n"
+                   "    if topic == 'no' then return false, 404 end end,\n"
+                   "  on_close = function(c, info) note('close', info.code) end }");
+    client_open(env, &witness, "w");
+    for (unsigned n = 2; n <= 3; n++) {
+        struct bh_slice named[] = {topics[0], topics[n - 1]};
+        struct bh_identity parts = {.topics = named, .topic_count = 2, .named = 2, .gained = 2},
+                           *identity;
+        bh_identity_new(&parts, &identity, NULL);
+        p = (struct client){.sub.vt = &client_vt, .env = env};
+        bh_node_open(env->worker, &p.sub, identity, close_refused, &p, 0);
+        env_advance(env, 1100);
+        assert_int_equal(p.sub.handle, 0);
+        client_free(&p);
+    }
+    client_sends(&witness, "log");
+    assert_string_equal(client_last(&witness), "yes|no|close 1006|yes|nil|close 1006");
+    client_free(&witness);
+}
+
 static void test_conn_is_readable_after_close(void **state) {
     struct env *env = *state;
     struct client p, witness;
@@ -555,6 +589,7 @@ int main(void) {
         SCRIPT_TEST(test_close_runs_once_and_last),
         SCRIPT_TEST(test_close_without_earlier_hooks),
         SCRIPT_TEST(test_close_cancels_a_subscribe),
+        SCRIPT_TEST(test_close_when_a_topic_is_refused),
         SCRIPT_TEST(test_conn_is_readable_after_close),
         SCRIPT_TEST(test_idle_connection_owns_nothing),
         SCRIPT_TEST(test_conn_fields_and_misuse),
