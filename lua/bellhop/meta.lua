@@ -110,12 +110,14 @@ local bh = {}
 ---A connection whose runs exceed it three times within a minute is closed with 1011. After three such runs on a worker, for
 ---whichever connections, the limit of that worker is 1 ms, until none exceeded it for a minute.
 ---@field on_deliver? fun(conn: bellhop.Conn, msg: bellhop.Msg): boolean|string|nil
----A connection joins a topic: one of its identity, or by `conn:subscribe`. Does not run for its user, its tenant and
----broadcasts.
+---A connection joins a topic: one of its identity, by `conn:subscribe`, or one that the client names (`?topic=` with
+---`format=json` or SSE). Does not run for its user, its tenant and broadcasts.
 ---
 ---**Returns** true or nil to allow it (a table, too: reserved for options), or `false, code, reason` to refuse it: a topic of
----the identity is skipped, and `conn:subscribe` returns `nil, "denied"`. **On failure** it is refused. The hook is cancelled
----when the connection closes.
+---the identity is skipped, and `conn:subscribe` returns `nil, "denied"`. A topic that the client names and its identity does
+---not have needs true (or a table): nil refuses it, except with `--dev`. A refused topic that the client names ends its
+---request with the HTTP status `code` (403 by default) and `reason`. **On failure** it is refused. The hook is cancelled when
+---the connection closes.
 ---@field on_subscribe? async fun(conn: bellhop.Conn, topic: string): boolean|table|nil, integer?, string?
 ---A connection has left a topic. `why` is `"unsubscribed"` (by `conn:unsubscribe`) or `"closed"`. **On failure** the error is
 ---logged.
@@ -175,6 +177,7 @@ local bh = {}
 ---@field protocol? string The subprotocol, one of `req.subprotocols`.
 ---@field limits? bellhop.Limits Limits of this connection.
 ---@field compression? "off"|"no_takeover"|"takeover" Replaces `websocket.compression` for this connection, for [clients that break it](../api.md#clients-that-break-compression).
+---@field format? "json"|"raw" What the connection gets: `"json"` is JSON frames with topic and position, as with `?format=json`; `"raw"` is the messages alone, whatever the query says. By default the query decides.
 
 ---Limits that replace the configured ones for one connection.
 ---@class bellhop.Limits

@@ -1,5 +1,5 @@
-/* publish.c - what HTTP and Lua agree on: the words for the result of a publish and for
- * compression, and the headers that an answer may carry. */
+/* publish.c - what HTTP and Lua agree on: the words for the result of a publish, for compression
+ * and for formats, and the headers that an answer may carry. */
 #include "bellhop/core/hooks.h"
 
 static const char *const names[] = {
@@ -13,6 +13,11 @@ const char *const bh_compression_names[BH_COMPRESSION_COUNT] = {
     [BH_COMPRESSION_OFF] = "off",
     [BH_COMPRESSION_NO_TAKEOVER] = "no_takeover",
     [BH_COMPRESSION_TAKEOVER] = "takeover",
+};
+
+const char *const bh_format_names[BH_FORMAT_COUNT] = {
+    [BH_FORMAT_RAW] = "raw",
+    [BH_FORMAT_JSON] = "json",
 };
 
 void bh_publish_release(struct bh_publish *p) {

@@ -131,6 +131,7 @@ static void on_handshake(void *ud, bh_handle handle, const struct bh_handshake_r
     bh_spec_set_slice(a->L, "protocol", result->protocol);
     bh_spec_set_slice(a->L, "compression",
                       bh_slice_cstr(bh_compression_names[result->compression]));
+    bh_spec_set_slice(a->L, "format", bh_slice_cstr(bh_format_names[result->format]));
     if (result->identity)
         set_identity(a->L, result->identity);
 }

@@ -64,6 +64,15 @@ enum bh_compression {
 };
 extern const char *const bh_compression_names[BH_COMPRESSION_COUNT]; /* of DEFAULT: NULL */
 
+/* What a WebSocket gets. DEFAULT: as its query says (format=json), else raw. */
+enum bh_format {
+    BH_FORMAT_DEFAULT,
+    BH_FORMAT_RAW,  /* the messages as they are */
+    BH_FORMAT_JSON, /* with their topic and position */
+    BH_FORMAT_COUNT
+};
+extern const char *const bh_format_names[BH_FORMAT_COUNT]; /* of DEFAULT: NULL */
+
 /* status 0: accepted; the callee takes over identity. Else the handshake is refused with this HTTP
  * status and body, and identity is NULL. headers are added to either answer. Borrowed for the call.
  */
@@ -73,6 +82,7 @@ struct bh_handshake_result {
     struct bh_identity *identity;
     struct bh_slice protocol; /* chosen subprotocol; empty: none */
     enum bh_compression compression;
+    enum bh_format format;
     const struct bh_header *headers;
     size_t header_count;
 };

@@ -210,6 +210,7 @@ function t.redis(command, ...) end
 ---@field tags table<string, string> Of the identity.
 ---@field protocol? string Subprotocol.
 ---@field compression? string Of the identity.
+---@field format? string Of the identity.
 ---@field sent string[] The messages sent to this client since `clear`.
 ---@field opcodes bellhop.Opcode[] The opcode of each.
 ---@field closed? integer The close code, after the policy (or the core) has closed the connection.

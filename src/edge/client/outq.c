@@ -54,6 +54,17 @@ static void release_ring(struct bh_outq *q) {
     *q = (struct bh_outq){0};
 }
 
+struct bh_buf *bh_outq_shift(struct bh_outq *q) {
+    if (q->count == 0)
+        return NULL;
+    struct bh_buf *frame = *at(q, 0);
+    q->bytes -= frame->len;
+    q->head = q->cap ? (q->head + 1) & (q->cap - 1) : 0;
+    if (--q->count == 0)
+        release_ring(q);
+    return frame;
+}
+
 static void consume(struct bh_outq *q, size_t n) {
     q->bytes -= n;
     n += q->offset;

@@ -23,6 +23,8 @@ struct bh_outq {
 /* Both take over the caller's reference. _front only while nothing of the queue has been sent. */
 void bh_outq_push(struct bh_outq *q, struct bh_buf *frame);
 void bh_outq_push_front(struct bh_outq *q, struct bh_buf *frame);
+/* Takes the first frame out, with its reference; NULL: none. Only while nothing has been sent. */
+struct bh_buf *bh_outq_shift(struct bh_outq *q);
 /* Writes as much as the stream takes: 0 when the queue is empty now, BH_EAGAIN when the kernel is
  * full, BH_ECLOSED when the connection is broken. */
 int bh_outq_flush(struct bh_outq *q, struct bh_stream *stream);

@@ -7,15 +7,22 @@
 #include "bellhop/proto/ws_message.h"
 #include "limits/edge_metrics.h"
 
-static void forget(struct bh_frames *f) {
-    bh_message_unref(f->message);
-    bh_buf_unref(f->plain);
-    f->message = NULL;
-    f->plain = NULL;
+static void clear(struct bh_encoded *e) {
+    bh_message_unref(e->message);
+    bh_buf_unref(e->plain);
+    e->message = NULL;
+    e->plain = NULL;
     for (size_t i = 0; i <= BH_FRAMES_BITS_MAX; i++) {
-        bh_buf_unref(f->compressed[i]);
-        f->compressed[i] = NULL;
+        bh_buf_unref(e->compressed[i]);
+        e->compressed[i] = NULL;
     }
+}
+
+static void forget(struct bh_frames *f) {
+    clear(&f->last);
+    for (size_t i = 0; i < BH_TEXTS_SETS; i++)
+        if (f->texts[i].message)
+            clear(&f->texts[i]);
 }
 
 static void on_forget(struct bh_defer *d) {
@@ -34,18 +41,18 @@ void bh_frames_deinit(struct bh_frames *f) {
         bh_deflater_free(f->deflaters[i]);
 }
 
-static void begin(struct bh_frames *f, struct bh_message *m) {
-    if (f->message == m)
-        return;
-    forget(f);
-    f->message = bh_message_ref(m);
+static void begin(struct bh_frames *f, struct bh_encoded *e, struct bh_message *m) {
+    clear(e);
+    e->message = bh_message_ref(m);
     bh_defer(f->loop, BH_PHASE_REAP, &f->forget);
 }
 
-static struct bh_buf *plain(struct bh_frames *f) {
-    if (!f->plain)
-        f->plain = bh_ws_frame_new(f->message->opcode, f->message->payload);
-    return f->plain;
+static struct bh_buf *plain(struct bh_encoded *e) {
+    if (!e->plain) {
+        e->plain = bh_ws_frame_new(e->message->opcode, e->message->payload);
+        e->plain->tag = e->tag;
+    }
+    return e->plain;
 }
 
 /* NULL when compressing is not possible or not worth it. */
@@ -59,18 +66,49 @@ static struct bh_buf *compress(struct bh_frames *f, uint8_t opcode, struct bh_sl
     return bh_deflater_frame(f->deflaters[bits], opcode, payload, false);
 }
 
-struct bh_buf *bh_frames_message(struct bh_frames *f, struct bh_message *m, unsigned bits,
-                                 bool *is_compressed) {
-    begin(f, m);
+static struct bh_buf *compressed(struct bh_frames *f, struct bh_encoded *e, unsigned bits) {
+    struct bh_buf *frame = compress(f, e->message->opcode, e->message->payload, bits);
+    if (!frame)
+        return bh_buf_ref(plain(e));
+    frame->tag = e->tag;
+    return frame;
+}
+
+static struct bh_buf *frame_of(struct bh_frames *f, struct bh_encoded *e, unsigned bits,
+                               bool *is_compressed) {
     *is_compressed = false;
     if (bits == 0)
-        return bh_buf_ref(plain(f));
-    if (!f->compressed[bits])
-        f->compressed[bits] = compress(f, m->opcode, m->payload, bits);
-    if (!f->compressed[bits])
-        f->compressed[bits] = bh_buf_ref(plain(f));
-    *is_compressed = f->compressed[bits] != f->plain;
-    return bh_buf_ref(f->compressed[bits]);
+        return bh_buf_ref(plain(e));
+    if (!e->compressed[bits])
+        e->compressed[bits] = compressed(f, e, bits);
+    *is_compressed = e->compressed[bits] != e->plain;
+    return bh_buf_ref(e->compressed[bits]);
+}
+
+struct bh_buf *bh_frames_message(struct bh_frames *f, struct bh_message *m, unsigned bits,
+                                 bool *is_compressed) {
+    if (f->last.message != m)
+        begin(f, &f->last, m);
+    return frame_of(f, &f->last, bits, is_compressed);
+}
+
+static struct bh_encoded *find_text(struct bh_frames *f, const struct bh_message *text) {
+    for (size_t i = 0; i < BH_TEXTS_SETS; i++)
+        if (f->texts[i].message == text)
+            return &f->texts[i];
+    return NULL;
+}
+
+struct bh_buf *bh_frames_text(struct bh_frames *f, struct bh_message *text, unsigned bits,
+                              bool *is_compressed) {
+    struct bh_encoded *e = find_text(f, text);
+    if (!e) {
+        e = &f->texts[f->next_text];
+        f->next_text = (f->next_text + 1) % BH_TEXTS_SETS;
+        begin(f, e, text);
+        e->tag = text->buf->tag;
+    }
+    return frame_of(f, e, bits, is_compressed);
 }
 
 struct bh_buf *bh_frames_bytes(struct bh_frames *f, uint8_t opcode, struct bh_slice payload,

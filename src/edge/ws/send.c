@@ -27,12 +27,16 @@ static void forget_context(struct bh_ws_conn *ws) {
         bh_deflater_reset(ws->deflater);
 }
 
-/* With context takeover a frame refers to the ones before it, so all are dropped. */
+/* With context takeover a frame refers to the ones before it, so all are dropped; with format=json
+ * because the ids of later ones would cover the dropped ones. */
 static void drop_oldest(struct bh_ws_conn *ws, size_t n) {
-    bool all = ws->deflate.server_takeover;
+    bool all = ws->deflate.server_takeover || ws->json;
     uint16_t tag;
-    while ((all || !fits(ws, n)) && bh_outq_drop_oldest(&ws->out, &tag))
+    while ((all || !fits(ws, n)) && bh_outq_drop_oldest(&ws->out, &tag)) {
         bh_edge_count(BH_EDGE_MESSAGES_DROPPED, 1);
+        if (ws->json)
+            bh_client_link_note_tag(&bh_ws_conn_json(ws)->link, &ws->subscriber, tag);
+    }
     forget_context(ws);
 }
 
@@ -57,16 +61,15 @@ static enum bh_slow decide(struct bh_ws_conn *ws) {
     return slow;
 }
 
-static bool takes_messages(const struct bh_ws_conn *ws) {
+bool bh_ws_conn_takes_messages(const struct bh_ws_conn *ws) {
     return ws->state == BH_WS_CONN_OPEN ||
            (ws->state == BH_WS_CONN_OPENING && !ws->opening.close_frame);
 }
 
-/* 0 when n bytes may be queued. */
-static int make_room(struct bh_ws_conn *ws, size_t n) {
+int bh_ws_conn_make_room(struct bh_ws_conn *ws, size_t n) {
     if (!fits(ws, n) && ws->state == BH_WS_CONN_OPEN)
         bh_ws_conn_flush(ws);
-    if (!takes_messages(ws))
+    if (!bh_ws_conn_takes_messages(ws))
         return BH_ECLOSED; /* the write found it broken */
     if (fits(ws, n))
         return 0;
@@ -81,7 +84,7 @@ static int make_room(struct bh_ws_conn *ws, size_t n) {
     case BH_SLOW_DROP_NEWEST:
         break;
     }
-    if (!takes_messages(ws))
+    if (!bh_ws_conn_takes_messages(ws))
         return BH_ECLOSED; /* the hook closed it */
     if (fits(ws, n))
         return 0;
@@ -124,6 +127,21 @@ static struct bh_buf *frame_of_message(struct bh_ws_conn *ws, struct bh_message 
     return frame;
 }
 
+struct bh_buf *bh_ws_conn_frame_of_text(struct bh_ws_conn *ws, struct bh_message *text) {
+    unsigned bits = compression_for(ws, text->payload);
+    bool compressed;
+    struct bh_buf *frame;
+    if (bits && ws->deflate.server_takeover && text->topic->kind == BH_TOPIC_USER) {
+        frame = own_frame(ws, text->opcode, text->payload);
+        frame->tag = text->buf->tag;
+        return frame;
+    }
+    frame = bh_frames_text(&ws->server->frames, text, bits, &compressed);
+    if (compressed)
+        forget_context(ws);
+    return frame;
+}
+
 static struct bh_buf *frame_of_bytes(struct bh_ws_conn *ws, uint8_t opcode, struct bh_slice data) {
     unsigned bits = compression_for(ws, data);
     if (bits && ws->deflate.server_takeover)
@@ -134,13 +152,13 @@ static struct bh_buf *frame_of_bytes(struct bh_ws_conn *ws, uint8_t opcode, stru
 /* --- sending --- */
 
 int bh_ws_conn_send_message(struct bh_ws_conn *ws, struct bh_message *m) {
-    if (!takes_messages(ws))
+    if (!bh_ws_conn_takes_messages(ws))
         return BH_ECLOSED;
     if (bh_message_expired(m, bh_loop_now(ws->server->loop))) {
         bh_edge_count(BH_EDGE_MESSAGES_EXPIRED, 1);
         return 0;
     }
-    int error = make_room(ws, m->payload.n + BH_WS_HEADER_OUT_MAX);
+    int error = bh_ws_conn_make_room(ws, m->payload.n + BH_WS_HEADER_OUT_MAX);
     if (error)
         return error;
     bh_edge_count(BH_EDGE_MESSAGES_OUT, 1);
@@ -149,11 +167,11 @@ int bh_ws_conn_send_message(struct bh_ws_conn *ws, struct bh_message *m) {
 }
 
 int bh_ws_conn_send_data(struct bh_ws_conn *ws, enum bh_opcode opcode, struct bh_slice data) {
-    if (!takes_messages(ws))
+    if (!bh_ws_conn_takes_messages(ws))
         return BH_ECLOSED;
     if (opcode == BH_TEXT && !bh_utf8_valid(data))
         return BH_EUTF8;
-    int error = make_room(ws, data.n + BH_WS_HEADER_OUT_MAX);
+    int error = bh_ws_conn_make_room(ws, data.n + BH_WS_HEADER_OUT_MAX);
     if (error)
         return error;
     bh_edge_count(BH_EDGE_MESSAGES_OUT, 1);
@@ -162,9 +180,9 @@ int bh_ws_conn_send_data(struct bh_ws_conn *ws, enum bh_opcode opcode, struct bh
 }
 
 int bh_ws_conn_send_control(struct bh_ws_conn *ws, uint8_t opcode, struct bh_slice data) {
-    if (!takes_messages(ws))
+    if (!bh_ws_conn_takes_messages(ws))
         return BH_ECLOSED;
-    int error = make_room(ws, data.n + BH_WS_HEADER_OUT_MAX);
+    int error = bh_ws_conn_make_room(ws, data.n + BH_WS_HEADER_OUT_MAX);
     if (!error)
         bh_ws_conn_enqueue(ws, bh_ws_frame_new(opcode, data));
     return error;

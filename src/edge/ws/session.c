@@ -18,6 +18,7 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 #include "limits/edge_metrics.h"
+#include "ws/json_session.h"
 #include "ws/send.h"
 #include "ws/ws_hold.h"
 
@@ -78,6 +79,20 @@ static const struct bh_subscriber_vt subscriber_vt = {
     .read = on_read,
     .ip = on_ip,
     .protocol = on_protocol,
+};
+
+static const struct bh_subscriber_vt json_subscriber_vt = {
+    .deliver = bh_json_session_deliver,
+    .send = bh_json_session_send,
+    .close = on_close,
+    .queued = on_queued,
+    .read = on_read,
+    .ip = on_ip,
+    .protocol = on_protocol,
+    .recovered = bh_json_session_recovered,
+    .gap = bh_json_session_gap,
+    .rewound = bh_json_session_rewound,
+    .refused = bh_json_session_refused,
 };
 
 /* --- receiving --- */
@@ -361,6 +376,19 @@ static void on_flush(struct bh_defer *d) {
 
 static const struct bh_stream_callbacks stream_callbacks = {on_data, on_end, on_writable, on_turn};
 
+static void on_json_writable(struct bh_stream *s) {
+    on_writable(s);
+    bh_json_session_catch_up(BH_CONTAINER_OF(s, struct bh_ws_conn, stream));
+}
+
+static void on_json_flush(struct bh_defer *d) {
+    on_flush(d);
+    bh_json_session_catch_up(BH_CONTAINER_OF(d, struct bh_ws_conn, flush));
+}
+
+static const struct bh_stream_callbacks json_callbacks = {on_data, on_end, on_json_writable,
+                                                          on_turn};
+
 /* --- heartbeat and expiry --- */
 
 static uint64_t expires_in(const struct bh_ws_conn *ws) {
@@ -405,6 +433,8 @@ static void arm(struct bh_ws_conn *ws, uint64_t delay) {
         ws->open.resume_ms ? left(bh_loop_now(ws->server->loop), ws->open.resume_ms) : UINT64_MAX;
     delay = delay < expiry ? delay : expiry;
     delay = delay < resume ? delay : resume;
+    if (ws->json && delay > BH_JSON_HEARTBEAT_MS)
+        delay = BH_JSON_HEARTBEAT_MS;
     if (delay != UINT64_MAX)
         bh_timer_set(&ws->timer, delay);
 }
@@ -451,6 +481,8 @@ static void on_open_timer(struct bh_ws_conn *ws) {
     }
     if (ws->state != BH_WS_CONN_OPEN)
         return; /* the hook refused at once */
+    if (ws->json)
+        bh_json_session_heartbeat(ws);
     uint64_t again = check_heartbeat(ws);
     if (ws->state != BH_WS_CONN_OPEN)
         return; /* the ping found a full queue */
@@ -477,11 +509,11 @@ static void on_timer(struct bh_timer *t) {
 /* --- the beginning --- */
 
 struct bh_ws_conn *bh_ws_session_new(struct bh_ws_server *s, const struct bh_ip *ip,
-                                     struct bh_slice protocol, struct bh_defer *opener) {
-    struct bh_ws_conn *ws = bh_ws_conn_new(s, ip, protocol, opener);
-    ws->subscriber.vt = &subscriber_vt;
+                                     struct bh_slice protocol, bool json, struct bh_defer *opener) {
+    struct bh_ws_conn *ws = bh_ws_conn_new(s, ip, protocol, json, opener);
+    ws->subscriber.vt = json ? &json_subscriber_vt : &subscriber_vt;
     bh_timer_init(&ws->timer, s->loop, on_timer);
-    bh_defer_init(&ws->flush, on_flush);
+    bh_defer_init(&ws->flush, json ? on_json_flush : on_flush);
     return ws;
 }
 
@@ -510,7 +542,7 @@ void bh_ws_session_wake(struct bh_ws_reader *r) {
 void bh_ws_session_start(struct bh_ws_conn *ws, struct bh_stream *from, struct bh_buf *answer,
                          struct bh_slice held) {
     struct bh_buf *close_frame = ws->opening.close_frame;
-    bh_stream_move(&ws->stream, from, &stream_callbacks);
+    bh_stream_move(&ws->stream, from, ws->json ? &json_callbacks : &stream_callbacks);
     memset(&ws->open, 0, sizeof ws->open);
     ws->state = BH_WS_CONN_OPEN;
     ws->has_socket = true;

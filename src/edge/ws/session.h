@@ -5,9 +5,9 @@
 
 #include "ws/ws_conn.h"
 
-/* A connection that is opening; opener as for bh_ws_conn_new. */
+/* A connection that is opening; json and opener as for bh_ws_conn_new. */
 struct bh_ws_conn *bh_ws_session_new(struct bh_ws_server *s, const struct bh_ip *ip,
-                                     struct bh_slice protocol, struct bh_defer *opener);
+                                     struct bh_slice protocol, bool json, struct bh_defer *opener);
 /* While opening: the compression that the 101 announces. */
 void bh_ws_session_set_deflate(struct bh_ws_conn *ws, const struct bh_ws_deflate *deflate);
 /* Its long message may be inflated now. */

@@ -16,7 +16,9 @@
 #include "bellhop/base/mem.h"
 #include "bellhop/proto/ws_handshake.h"
 #include "client/dev_identity.h"
+#include "client/query.h"
 #include "client/quotas.h"
+#include "client/rights.h"
 #include "http/hook_request.h"
 #include "limits/edge_metrics.h"
 #include "limits/origin.h"
@@ -78,12 +80,26 @@ static const struct bh_upgrade_ops upgrade_ops = {on_written, on_deadline, on_dr
 
 /* --- opening --- */
 
+static void refuse_opening(struct bh_http_conn *c, int error) {
+    struct bh_ws_conn *ws = of(c)->ws;
+    if (!ws->json) {
+        refuse(c, 503, "the connection could not be registered");
+        return;
+    }
+    struct bh_client_refusal *r = &bh_ws_conn_json(ws)->refusal;
+    bh_client_refusal_error(r, error);
+    bh_edge_count(BH_EDGE_HANDSHAKES_REFUSED, 1);
+    bh_info_limited("websocket handshake refused", bh_kv_int("status", r->status),
+                    bh_kv_slice("reason", bh_bytes_slice(&r->body)));
+    bh_http_conn_refuse(c, r->status, bh_bytes_slice(&r->body), NULL, 0);
+}
+
 static void on_live(void *ud, bh_handle handle, int error) {
     struct bh_http_conn *c = bh_http_conn_find(ud, handle);
     if (!c)
         return;
     if (error) {
-        refuse(c, 503, "the connection could not be registered");
+        refuse_opening(c, error);
         return;
     }
     of(c)->live = true;
@@ -144,24 +160,56 @@ static bool acquire_quotas(struct bh_http_conn *c, const struct bh_identity *ide
     return false;
 }
 
-/* The identity is taken over. */
-static void accept_client(struct bh_http_conn *c, const struct bh_handshake_result *result) {
+static bool wants_json(const struct bh_http_conn *c, enum bh_format format) {
+    if (format != BH_FORMAT_DEFAULT)
+        return format == BH_FORMAT_JSON;
+    return bh_client_query_wants_json(bh_http_conn_request(c)->query);
+}
+
+/* False: the request was refused. */
+static bool name_topics(struct bh_http_conn *c, struct bh_client_query *q,
+                        struct bh_identity **identity) {
+    const char *why;
+    if (!bh_client_query_parse(bh_http_conn_request(c)->query, q, &why) &&
+        !bh_client_name_topics(identity, q, c->server->config->dev, &why))
+        return true;
+    bh_edge_count(BH_EDGE_HANDSHAKES_REFUSED, 1);
+    bh_http_conn_fail(c, 400, "invalid_query", "%s", why);
+    return false;
+}
+
+/* The identity is taken over. q: of a client that gets JSON, else NULL. */
+static void open_session(struct bh_http_conn *c, const struct bh_handshake_result *result,
+                         struct bh_identity *identity, const struct bh_client_query *q) {
     struct bh_ws_upgrade *u = of(c);
+    struct bh_worker *w = c->server->worker;
     bh_handle request = c->request;
     struct bh_slice protocol = result->protocol;
     if (protocol.n && !bh_ws_handshake_offers(bh_http_conn_request(c), protocol))
         protocol = bh_slice(NULL, 0);
-    if (!acquire_quotas(c, result->identity)) {
-        bh_identity_free(result->identity);
-        return;
-    }
-    u->ws = bh_ws_session_new(u->server, &c->peer.ip, protocol, &c->flush);
+    u->ws = bh_ws_session_new(u->server, &c->peer.ip, protocol, q != NULL, &c->flush);
     u->ws->counted_ip = c->peer.forwarded;
-    u->ws->limited = bh_identity_is_limited(result->identity);
-    bh_node_open(c->server->worker, &u->ws->subscriber, result->identity, on_live, c->server,
-                 request);
+    u->ws->limited = bh_identity_is_limited(identity);
+    if (q)
+        bh_node_resume(w, &u->ws->subscriber, identity, q->since.count ? &q->since : NULL, on_live,
+                       c->server, request);
+    else
+        bh_node_open(w, &u->ws->subscriber, identity, on_live, c->server, request);
     if (bh_http_conn_find(c->server, request) == c)
         u->answer = switching_protocols(c, result, protocol);
+}
+
+/* The identity is taken over. */
+static void accept_client(struct bh_http_conn *c, const struct bh_handshake_result *result) {
+    struct bh_identity *identity = result->identity;
+    struct bh_client_query q;
+    bool json = wants_json(c, result->format);
+    q.bytes = NULL;
+    if ((json && !name_topics(c, &q, &identity)) || !acquire_quotas(c, identity))
+        bh_identity_free(identity);
+    else
+        open_session(c, result, identity, json ? &q : NULL);
+    bh_client_query_free(&q);
 }
 
 static void on_handshake_result(void *ud, bh_handle handle,

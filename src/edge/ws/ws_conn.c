@@ -59,6 +59,8 @@ void bh_ws_conn_free(struct bh_ws_conn *ws) {
         bh_buf_unref(ws->opening.close_frame);
     bh_deflater_free(ws->deflater);
     bh_inflater_free(ws->reader.inflater);
+    if (ws->json)
+        bh_ws_json_deinit(bh_ws_conn_json(ws));
     if (ws->counted_ip)
         bh_admission_release_address(admission, &ws->ip);
     if (ws->has_socket)
@@ -176,9 +178,22 @@ void bh_ws_conn_close(struct bh_ws_conn *ws, unsigned code, struct bh_slice reas
 
 /* --- the beginning --- */
 
+/* Where the bh_ws_json is, with a protocol of n bytes. */
+static size_t json_at(size_t n) {
+    size_t align = _Alignof(struct bh_ws_json);
+    return (BH_SIZE_WITH(struct bh_ws_conn, protocol, n + 1) + align - 1) / align * align;
+}
+
+struct bh_ws_json *bh_ws_conn_json(const struct bh_ws_conn *ws) {
+    return (struct bh_ws_json *)((char *)ws + json_at(strlen(ws->protocol)));
+}
+
 struct bh_ws_conn *bh_ws_conn_new(struct bh_ws_server *s, const struct bh_ip *ip,
-                                  struct bh_slice protocol, struct bh_defer *opener) {
-    struct bh_ws_conn *ws = bh_calloc(1, BH_SIZE_WITH(struct bh_ws_conn, protocol, protocol.n + 1));
+                                  struct bh_slice protocol, bool json, struct bh_defer *opener) {
+    size_t size = json ? json_at(protocol.n) + sizeof(struct bh_ws_json)
+                       : BH_SIZE_WITH(struct bh_ws_conn, protocol, protocol.n + 1);
+    struct bh_ws_conn *ws = bh_calloc(1, size);
+    ws->json = json;
     ws->server = s;
     ws->opening.opener = opener;
     ws->ip = *ip;

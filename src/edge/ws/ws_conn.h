@@ -9,6 +9,7 @@
 #include "bellhop/io/stream.h"
 #include "client/outq.h"
 #include "limits/rate.h"
+#include "ws/ws_json.h"
 #include "ws/ws_server.h"
 
 enum bh_ws_conn_state {
@@ -49,6 +50,7 @@ struct bh_ws_conn {
     bool limited : 1;    /* the identity has limits of its own */
     bool pinged : 1;     /* a ping was sent that is not answered yet */
     bool stuck : 1;      /* the kernel is full: the queue is charged to the memory budget */
+    bool json : 1;       /* format=json: there is a bh_ws_json, behind the protocol */
     uint64_t since_ms;   /* when bytes last came; pinged: when the ping was sent */
     struct bh_rate rate;
     struct bh_ws_reader reader;
@@ -95,7 +97,9 @@ BH_WS_CONN_HOT(state, flush, BH_DEFER_HOT);
 /* For session.c, which sets subscriber.vt and the callbacks of timer and flush. opener is queued
  * (flush phase) when the connection is to be closed before it has started. */
 struct bh_ws_conn *bh_ws_conn_new(struct bh_ws_server *s, const struct bh_ip *ip,
-                                  struct bh_slice protocol, struct bh_defer *opener);
+                                  struct bh_slice protocol, bool json, struct bh_defer *opener);
+/* Only of one with format=json. */
+struct bh_ws_json *bh_ws_conn_json(const struct bh_ws_conn *ws);
 /* Opening only: it is to be closed. */
 bool bh_ws_conn_wants_close(const struct bh_ws_conn *ws);
 /* Takes over the reference, even if the queue is full. Written at the end of the tick. */

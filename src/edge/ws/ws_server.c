@@ -3,6 +3,7 @@
  * The list owns the connections; each one takes itself out when it is freed in the reap phase. */
 #include "ws/ws_server.h"
 
+#include "ws/json_session.h"
 #include "ws/session.h"
 #include "ws/ws_conn.h"
 #include "ws/ws_excess.h"
@@ -29,6 +30,7 @@ void bh_ws_server_init(struct bh_ws_server *s, const struct bh_edge_config *conf
                                .limits = {config->message_bytes, config->fragments, &s->inflaters}};
     bh_list_init(&s->conns);
     bh_frames_init(&s->frames, s->loop, config->deflate.level);
+    bh_texts_init(&s->texts, s->loop, bh_json_session_render);
     bh_inflaters_init(&s->inflaters, bh_ws_session_wake);
     bh_drain_init(&s->drain, s->loop, &s->conns, close_conn);
 }
@@ -38,4 +40,5 @@ void bh_ws_server_deinit(struct bh_ws_server *s) {
         bh_ws_conn_free(BH_CONTAINER_OF(s->conns.next, struct bh_ws_conn, node));
     bh_inflaters_deinit(&s->inflaters);
     bh_frames_deinit(&s->frames);
+    bh_texts_deinit(&s->texts);
 }

@@ -21,6 +21,7 @@ struct bh_ws_server {
     struct bh_inflaters inflaters;
     struct bh_list conns; /* struct bh_ws_conn */
     struct bh_frames frames;
+    struct bh_texts texts; /* of format=json */
     struct bh_drain drain; /* closes them with 1001 */
 };
 

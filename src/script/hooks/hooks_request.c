@@ -143,6 +143,7 @@ static void accept_handshake(struct bh_task *t, int index) {
     struct bh_handshake_result w = {.identity = admission.identity,
                                     .protocol = admission.protocol,
                                     .compression = admission.compression,
+                                    .format = admission.format,
                                     .headers = admission.headers.list,
                                     .header_count = admission.headers.count};
     t->u.handshake.done(t->u.handshake.ud, t->u.handshake.handle, &w);

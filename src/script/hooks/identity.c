@@ -1,5 +1,5 @@
 /* identity.c - reads {tenant, user, anonymous, device, expires, topics, tags, limits, headers,
- * protocol, compression}.
+ * protocol, compression, format}.
  *
  * A wrong type or an unknown key is a bug of the script, and a dangerous one (`tennant` would
  * admit a user without a tenant), so nothing is ignored. Strings stay alive on the coroutine's
@@ -30,12 +30,13 @@ enum key {
     PROTOCOL,
     LIMITS,
     COMPRESSION,
-    ANONYMOUS
+    ANONYMOUS,
+    FORMAT
 };
 
-const char *const bh_identity_keys[] = {"tenant", "user",        "device",    "expires",
-                                        "topics", "tags",        "headers",   "protocol",
-                                        "limits", "compression", "anonymous", NULL};
+const char *const bh_identity_keys[] = {
+    "tenant",   "user",   "device",      "expires",   "topics", "tags", "headers",
+    "protocol", "limits", "compression", "anonymous", "format", NULL};
 
 struct reader {
     lua_State *L;
@@ -299,6 +300,20 @@ static int read_compression(struct reader *r, enum bh_compression *out) {
     return BH_ESCRIPT;
 }
 
+/* --- format --- */
+
+static int read_format(struct reader *r, enum bh_format *out) {
+    int type = field(r, FORMAT);
+    if (type == LUA_TNIL)
+        return 0;
+    const char *name = type == LUA_TSTRING ? lua_tostring(r->L, -1) : "";
+    for (*out = BH_FORMAT_RAW; *out < BH_FORMAT_COUNT; ++*out)
+        if (strcmp(name, bh_format_names[*out]) == 0)
+            return 0;
+    snprintf(r->why, BH_WHY_MAX, "identity.format must be \"json\" or \"raw\"");
+    return BH_ESCRIPT;
+}
+
 /* --- the whole table --- */
 
 static int check_keys(struct reader *r) {
@@ -343,6 +358,8 @@ static int read_all(struct reader *r, const struct bh_request *request, struct b
         error = read_protocol(r, request, &out->protocol);
     if (!error)
         error = read_compression(r, &out->compression);
+    if (!error)
+        error = read_format(r, &out->format);
     if (!error && field(r, HEADERS) != LUA_TNIL)
         error = bh_response_headers_read(r->L, lua_gettop(r->L), &out->headers, r->why);
     return error;
@@ -359,6 +376,7 @@ int bh_admission_read(lua_State *L, int index, const struct bh_request *request,
     const char *reason;
     out->protocol = bh_slice(NULL, 0);
     out->compression = BH_COMPRESSION_DEFAULT;
+    out->format = BH_FORMAT_DEFAULT;
     out->headers.count = 0;
     if (!lua_checkstack(L, STACK_NEED)) {
         snprintf(why, BH_WHY_MAX, "identity: the Lua stack is full");

@@ -18,6 +18,7 @@ struct bh_admission {
     bool anonymous;               /* it is meant to have no user */
     struct bh_slice protocol;
     enum bh_compression compression;
+    enum bh_format format;
     struct bh_response_headers headers;
 };
 

@@ -1,0 +1,237 @@
+/* json_session.c - messages, positions and gaps as JSON frames.
+ *
+ * Texts of messages are shared by the connections of a worker that are at the same positions
+ * (client/texts.h), and so are their frames. The small frames of one connection are not compressed:
+ * the first one is sent before others that were compressed earlier.
+ *
+ * Before the first frame nothing is sent: messages of topics without history, and what the policy
+ * sends, wait beside the queue. Thread: the worker's. */
+#include "ws/json_session.h"
+
+#include "bellhop/base/crypto.h"
+#include "bellhop/base/error.h"
+#include "bellhop/base/json.h"
+#include "bellhop/base/utf8.h"
+#include "limits/edge_metrics.h"
+#include "ws/send.h"
+
+/* A topic's name with each byte escaped, an id, and the rest. */
+#define NOTE_MAX (2 * BH_TOPIC_NAME_MAX + BH_RESUME_TEXT_MAX + 64)
+
+static struct bh_ws_conn *of(struct bh_subscriber *s) {
+    return BH_CONTAINER_OF(s, struct bh_ws_conn, subscriber);
+}
+
+/* --- texts --- */
+
+static void add_base64(struct bh_bytes *out, struct bh_slice data) {
+    size_t n = bh_base64_len(data.n);
+    bh_bytes_addc(out, '"');
+    bh_bytes_reserve(out, n);
+    out->len += bh_base64_encode(data, out->p + out->len);
+    bh_bytes_addc(out, '"');
+}
+
+/* The last members and the end of the object. */
+static void add_data(struct bh_bytes *out, unsigned opcode, struct bh_slice data) {
+    bh_bytes_adds(out, "\"data\":");
+    if (opcode == BH_BINARY) {
+        add_base64(out, data);
+        bh_bytes_adds(out, ",\"encoding\":\"base64\"}");
+    } else if (bh_json_check(data, NULL) == 0) {
+        bh_bytes_add(out, data);
+        bh_bytes_addc(out, '}');
+    } else {
+        bh_json_quote(out, data);
+        bh_bytes_adds(out, ",\"encoding\":\"text\"}");
+    }
+}
+
+void bh_json_session_render(const struct bh_message *m, bool id, struct bh_bytes *before,
+                            struct bh_bytes *after) {
+    bh_bytes_adds(before, "{\"topic\":");
+    bh_json_quote(before, bh_topic_name(m->topic));
+    bh_bytes_adds(before, id ? ",\"id\":\"" : ",");
+    if (id)
+        bh_bytes_adds(after, "\",");
+    add_data(id ? after : before, m->opcode, m->payload);
+}
+
+/* --- frames of this connection alone --- */
+
+/* Takes the text over; always queued. */
+static void enqueue(struct bh_ws_conn *ws, struct bh_bytes *text, uint16_t tag) {
+    struct bh_buf *frame = bh_ws_frame_new(BH_WS_TEXT, bh_bytes_slice(text));
+    frame->tag = tag;
+    bh_bytes_free(text);
+    bh_edge_count(BH_EDGE_MESSAGES_OUT, 1);
+    bh_ws_conn_enqueue(ws, frame);
+}
+
+static void tell_one(struct bh_ws_conn *ws, struct bh_slice topic, const char *why,
+                     const char *id) {
+    struct bh_bytes text = {0};
+    bh_bytes_adds(&text, why ? "{\"gap\":" : "{\"rewound\":");
+    bh_json_quote(&text, topic);
+    if (why)
+        bh_bytes_addf(&text, ",\"id\":\"%s\",\"reason\":\"%s\"", id, why);
+    bh_bytes_addc(&text, '}');
+    enqueue(ws, &text, bh_client_tag(topic));
+}
+
+static void tell_all(struct bh_ws_conn *ws, const char *id) {
+    struct bh_client_link *link = &bh_ws_conn_json(ws)->link;
+    struct bh_slice topic;
+    const char *why;
+    while (bh_client_link_first(link, &ws->subscriber, &topic, &why)) {
+        tell_one(ws, topic, why, id);
+        bh_client_link_drop_note(link);
+    }
+}
+
+static bool may_tell(const struct bh_ws_conn *ws, const struct bh_ws_json *j) {
+    return j->recovered && bh_ws_conn_takes_messages(ws) && !bh_ws_conn_above_high_water(ws);
+}
+
+void bh_json_session_catch_up(struct bh_ws_conn *ws) {
+    struct bh_ws_json *j = bh_ws_conn_json(ws);
+    char id[BH_RESUME_TEXT_MAX + 1];
+    if (!bh_client_link_has_notes(&j->link) || !may_tell(ws, j))
+        return;
+    bh_subscriber_resume_text(&ws->subscriber, id);
+    tell_all(ws, id);
+    bh_client_link_sent(&j->link, &ws->subscriber);
+}
+
+/* {<name>"id":"1...."} */
+static void send_id(struct bh_ws_conn *ws, const char *name) {
+    struct bh_bytes text = {0};
+    char id[BH_RESUME_TEXT_MAX + 1];
+    bh_subscriber_resume_text(&ws->subscriber, id);
+    bh_bytes_addf(&text, "{%s\"id\":\"%s\"}", name, id);
+    enqueue(ws, &text, BH_OUTQ_KEEP);
+    bh_client_link_sent(&bh_ws_conn_json(ws)->link, &ws->subscriber);
+}
+
+void bh_json_session_heartbeat(struct bh_ws_conn *ws) {
+    struct bh_ws_json *j = bh_ws_conn_json(ws);
+    bh_json_session_catch_up(ws);
+    if (may_tell(ws, j) && bh_client_link_has_moved(&j->link, &ws->subscriber))
+        send_id(ws, "");
+}
+
+/* --- before the first frame --- */
+
+static bool fits_early(const struct bh_ws_conn *ws, const struct bh_ws_json *j, size_t n) {
+    return j->early.count == 0 || j->early.bytes + n <= BH_WS_CONN_LIMIT(ws, queue_bytes);
+}
+
+/* The frame is made by the caller only if there is room: a compressed one moves the context. */
+static int room_early(struct bh_ws_conn *ws, size_t n) {
+    if (fits_early(ws, bh_ws_conn_json(ws), n))
+        return 0;
+    bh_edge_count(BH_EDGE_LIMIT_QUEUE, 1);
+    bh_edge_count(BH_EDGE_MESSAGES_DROPPED, 1);
+    return BH_ETOOBIG;
+}
+
+static int keep_early(struct bh_ws_conn *ws, struct bh_buf *frame) {
+    bh_edge_count(BH_EDGE_MESSAGES_OUT, 1);
+    bh_buf_count(frame);
+    bh_outq_push(&bh_ws_conn_json(ws)->early, frame);
+    return 0;
+}
+
+static int keep_text(struct bh_ws_conn *ws, struct bh_message *text) {
+    int error = room_early(ws, text->payload.n);
+    return error ? error : keep_early(ws, bh_ws_conn_frame_of_text(ws, text));
+}
+
+void bh_json_session_recovered(struct bh_subscriber *s, bool complete) {
+    struct bh_ws_conn *ws = of(s);
+    struct bh_ws_json *j = bh_ws_conn_json(ws);
+    struct bh_buf *frame;
+    if (j->recovered || !bh_ws_conn_takes_messages(ws))
+        return;
+    j->recovered = true;
+    send_id(ws, complete ? "\"recovered\":true," : "\"recovered\":false,");
+    while ((frame = bh_outq_shift(&j->early)))
+        bh_ws_conn_enqueue(ws, frame);
+}
+
+/* --- messages --- */
+
+/* What is to be told goes before the message, with the id as it was before it: client/link.h. */
+static int send_text(struct bh_ws_conn *ws, struct bh_message *m, struct bh_message *text) {
+    struct bh_client_link *link = &bh_ws_conn_json(ws)->link;
+    size_t notes = link->note_count * NOTE_MAX;
+    int error = bh_ws_conn_make_room(ws, text->payload.n + BH_WS_HEADER_OUT_MAX + notes);
+    if (error) {
+        bh_client_link_note_message(link, &ws->subscriber, m);
+        return error;
+    }
+    if (bh_client_link_has_notes(link)) {
+        char id[BH_RESUME_TEXT_MAX + 1];
+        bh_client_id_before(&ws->subscriber, m, id);
+        tell_all(ws, id);
+    }
+    bh_edge_count(BH_EDGE_MESSAGES_OUT, 1);
+    bh_ws_conn_enqueue(ws, bh_ws_conn_frame_of_text(ws, text));
+    if (m->position.epoch)
+        bh_client_link_sent(link, &ws->subscriber);
+    return 0;
+}
+
+int bh_json_session_deliver(struct bh_subscriber *s, struct bh_message *m) {
+    struct bh_ws_conn *ws = of(s);
+    if (!bh_ws_conn_takes_messages(ws))
+        return BH_ECLOSED;
+    if (bh_message_expired(m, bh_loop_now(ws->server->loop))) {
+        bh_edge_count(BH_EDGE_MESSAGES_EXPIRED, 1);
+        return 0;
+    }
+    struct bh_message *text = bh_texts_get(&ws->server->texts, m, s);
+    if (!text)
+        return BH_ENOMEM;
+    int error = bh_ws_conn_json(ws)->recovered ? send_text(ws, m, text) : keep_text(ws, text);
+    bh_message_unref(text);
+    return error;
+}
+
+static int send_bytes(struct bh_ws_conn *ws, struct bh_slice text) {
+    if (bh_ws_conn_json(ws)->recovered)
+        return bh_ws_conn_send_data(ws, BH_TEXT, text);
+    int error = room_early(ws, text.n);
+    return error ? error : keep_early(ws, bh_ws_frame_new(BH_WS_TEXT, text));
+}
+
+int bh_json_session_send(struct bh_subscriber *s, enum bh_opcode opcode, struct bh_slice data) {
+    struct bh_ws_conn *ws = of(s);
+    if (!bh_ws_conn_takes_messages(ws))
+        return BH_ECLOSED;
+    if (opcode == BH_TEXT && !bh_utf8_valid(data))
+        return BH_EUTF8;
+    struct bh_bytes text = {0};
+    bh_bytes_addc(&text, '{');
+    add_data(&text, opcode, data);
+    int error = send_bytes(ws, bh_bytes_slice(&text));
+    bh_bytes_free(&text);
+    return error;
+}
+
+/* --- what the core tells --- */
+
+void bh_json_session_gap(struct bh_subscriber *s, struct bh_slice topic, const char *why) {
+    bh_client_link_note(&bh_ws_conn_json(of(s))->link, s, topic, why);
+    bh_json_session_catch_up(of(s));
+}
+
+void bh_json_session_rewound(struct bh_subscriber *s, struct bh_slice topic) {
+    bh_client_link_note(&bh_ws_conn_json(of(s))->link, s, topic, NULL);
+    bh_json_session_catch_up(of(s));
+}
+
+void bh_json_session_refused(struct bh_subscriber *s, struct bh_slice topic, int status,
+                             struct bh_slice why) {
+    bh_client_refusal_set(&bh_ws_conn_json(of(s))->refusal, topic, status, why);
+}
