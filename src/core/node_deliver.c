@@ -9,6 +9,7 @@
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
+#include "bellhop/base/utf8.h"
 #include "bellhop/core/filter.h"
 #include "metrics.h"
 #include "recoveries.h"
@@ -54,6 +55,27 @@ static void count_socket(struct bh_subscriber *s, void *ud) {
     pass->sockets += is_for(s, pass->message);
 }
 
+/* on_deliver gives this subscriber something else. One that resumes gets it with the topic and the
+ * position of the message. */
+static int deliver_other(struct bh_subscriber *s, const struct bh_message *m,
+                         struct bh_slice payload) {
+    if (!s->vt->recovered)
+        return s->vt->send(s, (enum bh_opcode)m->opcode, payload);
+    if (m->opcode == BH_TEXT && !bh_utf8_valid(payload))
+        return BH_EUTF8;
+    struct bh_message parts = {.opcode = m->opcode,
+                               .flags = m->flags,
+                               .topic = m->topic,
+                               .position = m->position,
+                               .stored_ms = m->stored_ms,
+                               .expires_ms = m->expires_ms,
+                               .payload = payload};
+    struct bh_message *other = bh_message_new(&parts);
+    int error = other ? s->vt->deliver(s, other) : BH_ENOMEM;
+    bh_message_unref(other);
+    return error;
+}
+
 static void deliver_to(struct bh_subscriber *s, void *ud) {
     struct pass *pass = ud;
     struct bh_message *m = pass->message;
@@ -69,7 +91,7 @@ static void deliver_to(struct bh_subscriber *s, void *ud) {
         case BH_DELIVER_SKIP:
             return;
         case BH_DELIVER_REPLACED:
-            error = s->vt->send(s, (enum bh_opcode)m->opcode, replacement);
+            error = deliver_other(s, m, replacement);
             break;
         default:
             error = s->vt->deliver(s, m);
