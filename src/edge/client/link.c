@@ -1,8 +1,29 @@
-/* link.c - notes are hashes of topics, so a link owns no memory; their names are those of the
- * topics that the subscriber is in when they are told. */
+/* link.c - notes are hashes of topics; their names are those of the topics that the subscriber is
+ * in when they are told. They have memory only while there are some. */
 #include "client/link.h"
 
+#include "bellhop/base/mem.h"
 #include "client/outq.h"
+
+/* Of one topic. */
+struct note {
+    uint64_t hash;
+    const char *why; /* of a gap; NULL: rewound */
+};
+
+struct bh_client_notes {
+    unsigned count;
+    struct note list[BH_RESUME_TOPICS_MAX]; /* each topic once */
+};
+
+void bh_client_link_free(struct bh_client_link *l) {
+    bh_free(l->notes);
+    l->notes = NULL;
+}
+
+unsigned bh_client_link_note_count(const struct bh_client_link *l) {
+    return l->notes ? l->notes->count : 0;
+}
 
 static struct bh_slice name_of(const struct bh_subscriber *s, uint64_t hash) {
     const struct bh_link *links = bh_subscriber_links(s);
@@ -14,34 +35,38 @@ static struct bh_slice name_of(const struct bh_subscriber *s, uint64_t hash) {
     return bh_slice(NULL, 0);
 }
 
-static void remove_note(struct bh_client_link *l, unsigned i) {
-    memmove(&l->notes[i], &l->notes[i + 1], (--l->note_count - i) * sizeof l->notes[0]);
+static void remove_note(struct bh_client_notes *n, unsigned i) {
+    n->count--;
+    memmove(&n->list[i], &n->list[i + 1], (n->count - i) * sizeof n->list[0]);
 }
 
-static void forget_left_topics(struct bh_client_link *l, const struct bh_subscriber *s) {
-    for (unsigned i = l->note_count; i-- > 0;)
-        if (!name_of(s, l->notes[i].hash).n)
-            remove_note(l, i);
+static void forget_left_topics(struct bh_client_notes *n, const struct bh_subscriber *s) {
+    for (unsigned i = n->count; i-- > 0;)
+        if (!name_of(s, n->list[i].hash).n)
+            remove_note(n, i);
 }
 
-static void note(struct bh_client_link *l, const struct bh_subscriber *s, uint64_t hash,
-                 const char *why) {
-    for (unsigned i = 0; i < l->note_count; i++) {
-        if (l->notes[i].hash != hash)
+static void add_note(struct bh_client_link *l, const struct bh_subscriber *s, uint64_t hash,
+                     const char *why) {
+    if (!l->notes)
+        l->notes = bh_calloc(1, sizeof *l->notes);
+    struct bh_client_notes *n = l->notes;
+    for (unsigned i = 0; i < n->count; i++) {
+        if (n->list[i].hash != hash)
             continue;
-        if (!l->notes[i].why)
-            l->notes[i].why = why;
+        if (!n->list[i].why)
+            n->list[i].why = why;
         return;
     }
-    if (l->note_count == BH_RESUME_TOPICS_MAX)
-        forget_left_topics(l, s);
-    if (l->note_count < BH_RESUME_TOPICS_MAX)
-        l->notes[l->note_count++] = (struct bh_client_note){hash, why};
+    if (n->count == BH_RESUME_TOPICS_MAX)
+        forget_left_topics(n, s);
+    if (n->count < BH_RESUME_TOPICS_MAX)
+        n->list[n->count++] = (struct note){hash, why};
 }
 
 void bh_client_link_note(struct bh_client_link *l, const struct bh_subscriber *s,
                          struct bh_slice topic, const char *why) {
-    note(l, s, bh_topic_hash(topic), why);
+    add_note(l, s, bh_topic_hash(topic), why);
 }
 
 void bh_client_link_note_message(struct bh_client_link *l, const struct bh_subscriber *s,
@@ -64,25 +89,27 @@ void bh_client_link_note_tag(struct bh_client_link *l, const struct bh_subscribe
     for (unsigned i = 0; tag != BH_CLIENT_TAG_NONE && i < s->link_count; i++) {
         uint64_t hash = bh_topic_hash(bh_hub_topic_name(links[i].topic));
         if (tag_of(hash) == tag)
-            note(l, s, hash, BH_CLIENT_SLOW);
+            add_note(l, s, hash, BH_CLIENT_SLOW);
     }
 }
 
 bool bh_client_link_first(struct bh_client_link *l, const struct bh_subscriber *s,
                           struct bh_slice *topic, const char **why) {
-    while (l->note_count) {
-        *topic = name_of(s, l->notes[0].hash);
-        *why = l->notes[0].why;
+    while (l->notes && l->notes->count) {
+        *topic = name_of(s, l->notes->list[0].hash);
+        *why = l->notes->list[0].why;
         if (topic->n)
             return true;
-        remove_note(l, 0);
+        bh_client_link_drop_note(l);
     }
     return false;
 }
 
 void bh_client_link_drop_note(struct bh_client_link *l) {
-    if (l->note_count)
-        remove_note(l, 0);
+    if (l->notes && l->notes->count)
+        remove_note(l->notes, 0);
+    if (l->notes && !l->notes->count)
+        bh_client_link_free(l);
 }
 
 size_t bh_client_id_before(const struct bh_subscriber *s, const struct bh_message *m,

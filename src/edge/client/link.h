@@ -15,17 +15,15 @@
 
 #include "bellhop/core/recovery.h"
 
-struct bh_client_note {
-    uint64_t hash;   /* of the topic */
-    const char *why; /* of a gap; NULL: rewound */
+struct bh_client_notes; /* opaque */
+
+/* Zero-initialise to start. */
+struct bh_client_link {
+    uint64_t moves;                /* bh_subscriber_stream_moves at the id that was sent last */
+    struct bh_client_notes *notes; /* to be told; NULL: nothing */
 };
 
-/* Zero-initialise to start; owns nothing. */
-struct bh_client_link {
-    uint64_t moves; /* bh_subscriber_stream_moves at the id that was sent last */
-    unsigned note_count;
-    struct bh_client_note notes[BH_RESUME_TOPICS_MAX]; /* to be told, each topic once */
-};
+void bh_client_link_free(struct bh_client_link *l);
 
 /* A frame with the id as it is now was queued. */
 static inline void bh_client_link_sent(struct bh_client_link *l, const struct bh_subscriber *s) {
@@ -48,8 +46,9 @@ void bh_client_link_note_message(struct bh_client_link *l, const struct bh_subsc
                                  const struct bh_message *m);
 /* A queued text was dropped: a gap in the topics with that tag; 0: no stream, nothing. */
 void bh_client_link_note_tag(struct bh_client_link *l, const struct bh_subscriber *s, uint16_t tag);
+unsigned bh_client_link_note_count(const struct bh_client_link *l);
 static inline bool bh_client_link_has_notes(const struct bh_client_link *l) {
-    return l->note_count > 0;
+    return l->notes != NULL;
 }
 /* The first of the notes; it stays until _drop_note. Forgets topics that s has left. False: none.
  */

@@ -164,7 +164,7 @@ void bh_json_session_recovered(struct bh_subscriber *s, bool complete) {
 /* What is to be told goes before the message, with the id as it was before it: client/link.h. */
 static int send_text(struct bh_ws_conn *ws, struct bh_message *m, struct bh_message *text) {
     struct bh_client_link *link = &bh_ws_conn_json(ws)->link;
-    size_t notes = link->note_count * NOTE_MAX;
+    size_t notes = bh_client_link_note_count(link) * NOTE_MAX;
     int error = bh_ws_conn_make_room(ws, text->payload.n + BH_WS_HEADER_OUT_MAX + notes);
     if (error) {
         bh_client_link_note_message(link, &ws->subscriber, m);

@@ -55,6 +55,7 @@ static int down(void **state) {
     while (sub.link_count)
         bh_hub_leave_last(&hub, &sub, &last);
     bh_hub_deinit(&hub);
+    bh_client_link_free(&client);
     return 0;
 }
 
