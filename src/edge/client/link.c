@@ -93,23 +93,29 @@ void bh_client_link_note_tag(struct bh_client_link *l, const struct bh_subscribe
     }
 }
 
+static void free_if_empty(struct bh_client_link *l) {
+    if (l->notes && !l->notes->count)
+        bh_client_link_free(l);
+}
+
 bool bh_client_link_first(struct bh_client_link *l, const struct bh_subscriber *s,
-                          struct bh_slice *topic, const char **why) {
-    while (l->notes && l->notes->count) {
-        *topic = name_of(s, l->notes->list[0].hash);
-        *why = l->notes->list[0].why;
-        if (topic->n)
-            return true;
-        bh_client_link_drop_note(l);
-    }
-    return false;
+                          struct bh_slice *topic, const char **why, bool *last) {
+    if (!l->notes)
+        return false;
+    forget_left_topics(l->notes, s);
+    free_if_empty(l);
+    if (!l->notes)
+        return false;
+    *topic = name_of(s, l->notes->list[0].hash);
+    *why = l->notes->list[0].why;
+    *last = l->notes->count == 1;
+    return true;
 }
 
 void bh_client_link_drop_note(struct bh_client_link *l) {
-    if (l->notes && l->notes->count)
+    if (l->notes)
         remove_note(l->notes, 0);
-    if (l->notes && !l->notes->count)
-        bh_client_link_free(l);
+    free_if_empty(l);
 }
 
 size_t bh_client_id_before(const struct bh_subscriber *s, const struct bh_message *m,

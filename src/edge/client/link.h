@@ -5,6 +5,7 @@
  * - Before a message goes into the queue, what is to be told goes first, with the id as it was
  *   before that message (bh_client_id_before); if there is no room for both, the message is
  *   dropped, too.
+ * - Of several notes only the last one that is told has an id: it covers the others, too.
  * - on_slow "drop_oldest" drops everything that waits, because ids of later messages that stay
  *   would cover the dropped ones.
  * - What is to be told without a message that follows (core said gap, room after a drop) has the
@@ -50,10 +51,10 @@ unsigned bh_client_link_note_count(const struct bh_client_link *l);
 static inline bool bh_client_link_has_notes(const struct bh_client_link *l) {
     return l->notes != NULL;
 }
-/* The first of the notes; it stays until _drop_note. Forgets topics that s has left. False: none.
- */
+/* The first of the notes; it stays until _drop_note. *last: no other follows, so it is told with
+ * the id, the others without. Forgets topics that s has left. False: none. */
 bool bh_client_link_first(struct bh_client_link *l, const struct bh_subscriber *s,
-                          struct bh_slice *topic, const char **why);
+                          struct bh_slice *topic, const char **why, bool *last);
 void bh_client_link_drop_note(struct bh_client_link *l);
 
 /* Of a stream's topic (bh_buf.tag): from its hash, so two topics of a link have the same one once

@@ -68,13 +68,16 @@ static void enqueue(struct bh_ws_conn *ws, struct bh_bytes *text, uint16_t tag) 
     bh_ws_conn_enqueue(ws, frame);
 }
 
+/* id NULL: others follow. */
 static void tell_one(struct bh_ws_conn *ws, struct bh_slice topic, const char *why,
                      const char *id) {
     struct bh_bytes text = {0};
     bh_bytes_adds(&text, why ? "{\"gap\":" : "{\"rewound\":");
     bh_json_quote(&text, topic);
+    if (id)
+        bh_bytes_addf(&text, ",\"id\":\"%s\"", id);
     if (why)
-        bh_bytes_addf(&text, ",\"id\":\"%s\",\"reason\":\"%s\"", id, why);
+        bh_bytes_addf(&text, ",\"reason\":\"%s\"", why);
     bh_bytes_addc(&text, '}');
     enqueue(ws, &text, bh_client_tag(topic));
 }
@@ -83,8 +86,9 @@ static void tell_all(struct bh_ws_conn *ws, const char *id) {
     struct bh_client_link *link = &bh_ws_conn_json(ws)->link;
     struct bh_slice topic;
     const char *why;
-    while (bh_client_link_first(link, &ws->subscriber, &topic, &why)) {
-        tell_one(ws, topic, why, id);
+    bool last;
+    while (bh_client_link_first(link, &ws->subscriber, &topic, &why, &last)) {
+        tell_one(ws, topic, why, last ? id : NULL);
         bh_client_link_drop_note(link);
     }
 }
@@ -221,14 +225,19 @@ int bh_json_session_send(struct bh_subscriber *s, enum bh_opcode opcode, struct 
 
 /* --- what the core tells --- */
 
+/* Told before the next message, or at the end of this tick (before the 101 there is none). */
+static void note(struct bh_ws_conn *ws, struct bh_slice topic, const char *why) {
+    bh_client_link_note(&bh_ws_conn_json(ws)->link, &ws->subscriber, topic, why);
+    if (ws->state == BH_WS_CONN_OPEN)
+        bh_defer(ws->server->loop, BH_PHASE_FLUSH, &ws->flush);
+}
+
 void bh_json_session_gap(struct bh_subscriber *s, struct bh_slice topic, const char *why) {
-    bh_client_link_note(&bh_ws_conn_json(of(s))->link, s, topic, why);
-    bh_json_session_catch_up(of(s));
+    note(of(s), topic, why);
 }
 
 void bh_json_session_rewound(struct bh_subscriber *s, struct bh_slice topic) {
-    bh_client_link_note(&bh_ws_conn_json(of(s))->link, s, topic, NULL);
-    bh_json_session_catch_up(of(s));
+    note(of(s), topic, NULL);
 }
 
 void bh_json_session_refused(struct bh_subscriber *s, struct bh_slice topic, int status,

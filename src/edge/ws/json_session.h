@@ -5,12 +5,12 @@
  *     {"topic":"user:42","id":"1....","data":...} a message; without id if it is of no stream
  *     {"id":"1...."}                              the position has moved without a message
  *     {"gap":"user:42","id":"1....","reason":...} messages are missing
- *     {"rewound":"user:42"}                       messages may come twice, or Redis has lost some
+ *     {"rewound":"user:42","id":"1...."}          messages may come twice, or Redis has lost some
  *     {"data":...}                                from the policy to this client (conn:send)
  *
- * data is the message as it is if it is JSON. Other text is a string beside "encoding":"text",
- * binary one in base64 beside "encoding":"base64". Frames from the client are as without
- * format=json. Thread: the worker's. */
+ * Of several gaps and rewinds in a row only the last one has the id. data is the message as it is
+ * if it is JSON. Other text is a string beside "encoding":"text", binary one in base64 beside
+ * "encoding":"base64". Frames from the client are as without format=json. Thread: the worker's. */
 #ifndef BELLHOP_EDGE_WS_JSON_SESSION_H
 #define BELLHOP_EDGE_WS_JSON_SESSION_H
 

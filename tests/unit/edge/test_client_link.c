@@ -64,8 +64,10 @@ static void assert_notes(const char *expected) {
     char got[2048] = "";
     struct bh_slice topic;
     const char *why;
-    while (bh_client_link_first(&client, &sub, &topic, &why)) {
-        sprintf(got + strlen(got), "%.*s %s; ", BH_SLICE_ARG(topic), why ? why : "rewound");
+    bool last;
+    while (bh_client_link_first(&client, &sub, &topic, &why, &last)) {
+        sprintf(got + strlen(got), "%.*s %s%s; ", BH_SLICE_ARG(topic), why ? why : "rewound",
+                last ? ", last" : "");
         bh_client_link_drop_note(&client);
     }
     assert_string_equal(got, expected);
@@ -89,7 +91,7 @@ static void a_topic_is_told_once(void **state) {
     note("all", NULL);
     note("user:42", "other");
     assert_true(bh_client_link_has_notes(&client));
-    assert_notes("user:42 expired; all rewound; ");
+    assert_notes("user:42 expired; all rewound, last; ");
 }
 
 static void a_gap_is_more_than_a_rewind(void **state) {
@@ -97,26 +99,27 @@ static void a_gap_is_more_than_a_rewind(void **state) {
     note("all", "expired");
     note("user:42", "expired");
     note("user:42", NULL);
-    assert_notes("all expired; user:42 expired; ");
+    assert_notes("all expired; user:42 expired, last; ");
 }
 
 static void the_first_stays_until_it_is_dropped(void **state) {
     struct bh_slice topic;
     const char *why;
+    bool last;
     bh_client_link_drop_note(&client); /* nothing */
     note("all", "x");
     for (int i = 0; i < 2; i++) {
-        assert_true(bh_client_link_first(&client, &sub, &topic, &why));
+        assert_true(bh_client_link_first(&client, &sub, &topic, &why, &last));
         assert_slice(topic, "all");
     }
-    assert_notes("all x; ");
+    assert_notes("all x, last; ");
 }
 
 static void topics_that_it_has_left_are_not_told(void **state) {
     note("topic:news", "x");
     note("all", "x");
     leave("topic:news");
-    assert_notes("all x; ");
+    assert_notes("all x, last; ");
 }
 
 static void those_that_it_has_left_take_no_room(void **state) {
@@ -129,7 +132,7 @@ static void those_that_it_has_left_take_no_room(void **state) {
     }
     note("all", "x");
     note("user:42", "x");
-    assert_notes("all x; user:42 x; ");
+    assert_notes("all x; user:42 x, last; ");
 }
 
 static void a_dropped_message_of_a_stream_is_a_gap(void **state) {
@@ -137,7 +140,7 @@ static void a_dropped_message_of_a_stream_is_a_gap(void **state) {
     bh_client_link_note_message(&client, &sub, m);
     assert_notes("");
     bh_client_link_note_message(&client, &sub, p);
-    assert_notes("user:42 slow consumer; ");
+    assert_notes("user:42 slow consumer, last; ");
     bh_message_unref(m);
     bh_message_unref(p);
 }
@@ -151,7 +154,7 @@ static void a_dropped_text_is_known_by_its_tag(void **state) {
     assert_notes("");
     bh_client_link_note_tag(&client, &sub, tag);
     bh_client_link_note_tag(&client, &sub, tag);
-    assert_notes("topic:news slow consumer; ");
+    assert_notes("topic:news slow consumer, last; ");
 }
 
 static void no_tag_means_something_else(void **state) {
