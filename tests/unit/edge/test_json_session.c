@@ -143,6 +143,86 @@ static void clients_with_the_same_streams_share_a_frame(void **state) {
     hang_up(&other);
 }
 
+/* --- compression --- */
+
+#define DEFLATE "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+
+static void start_deflate(enum bh_ws_deflate_mode mode) {
+    t.config.deflate = (struct bh_ws_deflate_config){mode, 15, 6};
+    t.config.deflate_threshold = 100;
+    test_start(&t);
+    begin_upgrade(&c, DEFLATE, 0);
+}
+
+/* The next frame, inflated if it is compressed. */
+static void expect_inflated(struct bh_inflater *inflater, const char *expected, bool compressed) {
+    struct bh_slice payload;
+    struct bh_bytes out = {0};
+    WAIT_FOR(&t, has_frame(&c));
+    size_t n = whole_frame(&c, &payload);
+    assert_int_equal((unsigned char)c.got.p[0], compressed ? 0xc1 : 0x81);
+    if (compressed) {
+        bh_inflater_begin(inflater);
+        while (bh_inflater_step(inflater, &payload, 1 << 20, &out) == BH_INFLATE_AGAIN)
+            ;
+        payload = bh_bytes_slice(&out);
+    }
+    assert_slice(payload, expected);
+    bh_bytes_consume(&c.got, n);
+    bh_bytes_free(&out);
+}
+
+static void a_shared_text_is_compressed_once(void **state) {
+    static char payload[3000];
+    struct client other;
+    streams.shared = true;
+    fake_streams_set("user:42", 7, 3);
+    start_deflate(BH_WS_DEFLATE_NO_TAKEOVER);
+    expect_first(&c, "true");
+    struct bh_subscriber *first = t.last;
+    begin_upgrade(&other, DEFLATE, 0);
+    expect_first(&other, "true");
+    memset(payload, '7', sizeof payload - 1);
+    int64_t before = count_of(BH_EDGE_COMPRESSED);
+    struct bh_message *m = fake_streams_next("user:42", payload);
+    first->vt->deliver(first, m);
+    t.last->vt->deliver(t.last, m);
+    bh_message_unref(m);
+    assert_int_equal(count_of(BH_EDGE_COMPRESSED), before + 1);
+    WAIT_FOR(&t, has_frame(&c) && has_frame(&other));
+    assert_int_equal(c.got.len, other.got.len);
+    assert_memory_equal(c.got.p, other.got.p, c.got.len);
+    hang_up(&c);
+    hang_up(&other);
+}
+
+/* Frames that were compressed before the first one are sent behind it. */
+static void a_context_survives_what_is_sent_late(void **state) {
+    static char payload[1000], expected[1300];
+    char id[BH_RESUME_TEXT_MAX + 1];
+    struct bh_inflater *inflater = bh_inflater_new(15, true);
+    streams.hold = true;
+    start_deflate(BH_WS_DEFLATE_TAKEOVER);
+    for (size_t i = 0; i < sizeof payload - 1; i++)
+        payload[i] = (char)('1' + i % 8);
+    for (int i = 0; i < 2; i++)
+        deliver(message("user:42", payload));
+    for (unsigned i = 0; i < BH_RESUME_TOPICS_MAX; i++) {
+        snprintf(id, sizeof id, "topic:%u", i);
+        fake_streams_set(id, BH_POSITION_END - 1, BH_POSITION_END - 1);
+    }
+    t.last->vt->recovered(t.last, true);
+    deliver(message("user:42", payload));
+    bh_resume_format(&streams.at, id);
+    snprintf(expected, sizeof expected, "{\"recovered\":true,\"id\":\"%s\"}", id);
+    expect_inflated(inflater, expected, false);
+    snprintf(expected, sizeof expected, "{\"topic\":\"user:42\",\"data\":%s}", payload);
+    for (int i = 0; i < 3; i++)
+        expect_inflated(inflater, expected, true);
+    bh_inflater_free(inflater);
+    hang_up(&c);
+}
+
 /* --- before the first frame --- */
 
 static void nothing_comes_before_the_first_frame(void **state) {
@@ -369,6 +449,8 @@ int main(void) {
         TEST(a_move_without_a_message_is_a_heartbeat),
         TEST(without_a_move_there_is_no_heartbeat),
         TEST(clients_with_the_same_streams_share_a_frame),
+        TEST(a_shared_text_is_compressed_once),
+        TEST(a_context_survives_what_is_sent_late),
         TEST(nothing_comes_before_the_first_frame),
         TEST(what_waits_for_the_first_frame_is_bounded),
         TEST(a_close_before_the_first_frame_is_a_close),

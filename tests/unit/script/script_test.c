@@ -306,6 +306,7 @@ void on_handshake_result(void *ud, bh_handle handle, const struct bh_handshake_r
     a->header_count = (unsigned)r->header_count;
     snprintf(a->protocol, sizeof a->protocol, "%.*s", BH_SLICE_ARG(r->protocol));
     a->compression = r->compression;
+    a->format = r->format;
     if (r->header_count)
         snprintf(a->header, sizeof a->header, "%.*s: %.*s", BH_SLICE_ARG(r->headers[0].name),
                  BH_SLICE_ARG(r->headers[0].value));

@@ -119,6 +119,7 @@ struct answer {
     char *body;
     char protocol[64];
     enum bh_compression compression;
+    enum bh_format format;
     struct bh_identity *identity;
     unsigned header_count;
     char header[128]; /* the first, "name: value" */

@@ -95,7 +95,7 @@ static void test_identity(void **state) {
         "  user = 9223372036854775807, tenant = 't1', device = 'phone', expires = 1800000000.5,\n"
         "  topics = { 'news', 7 }, tags = { platform = 'ios', beta = true },\n"
         "  headers = { ['Set-Cookie'] = 'a=1' }, protocol = 'news.v1',\n"
-        "  compression = 'takeover' } end }");
+        "  compression = 'takeover', format = 'json' } end }");
     shake(env, &a);
     assert_int_equal(a.status, 0);
     IS(a.identity->user, "9223372036854775807");
@@ -108,6 +108,7 @@ static void test_identity(void **state) {
     assert_int_equal(a.identity->tag_count, 2);
     assert_string_equal(a.protocol, "news.v1");
     assert_int_equal(a.compression, BH_COMPRESSION_TAKEOVER);
+    assert_int_equal(a.format, BH_FORMAT_JSON);
     assert_string_equal(a.header, "Set-Cookie: a=1");
     answer_free(&a);
 }
@@ -122,6 +123,7 @@ static int status_of(struct env *env, const char *identity) {
     assert_true((a.status == 0) == (a.identity != NULL));
     int status = a.status;
     assert_true(status || a.compression == BH_COMPRESSION_DEFAULT);
+    assert_true(status || a.format == BH_FORMAT_DEFAULT);
     answer_free(&a);
     return status;
 }
@@ -180,6 +182,8 @@ static void test_bad_identities(void **state) {
         "{ compression = 'on' }",
         "{ compression = '' }",
         "{ compression = false }",
+        "{ format = 'xml' }",
+        "{ format = true }",
         "true",
         "'u1'",
     };
