@@ -18,33 +18,36 @@ static void clear(struct bh_encoded *e) {
     }
 }
 
-static void forget(struct bh_frames *f) {
-    clear(&f->last);
-    for (size_t i = 0; i < BH_TEXTS_SETS; i++)
-        if (f->texts[i].message)
-            clear(&f->texts[i]);
+static void on_forget(struct bh_defer *d) {
+    clear(&BH_CONTAINER_OF(d, struct bh_frames, forget)->last);
 }
 
-static void on_forget(struct bh_defer *d) {
-    forget(BH_CONTAINER_OF(d, struct bh_frames, forget));
+static void on_forget_texts(struct bh_defer *d) {
+    struct bh_frames *f = BH_CONTAINER_OF(d, struct bh_frames, forget_texts);
+    for (size_t i = 0; i < BH_TEXTS_SETS; i++)
+        clear(&f->texts[i]);
 }
 
 void bh_frames_init(struct bh_frames *f, struct bh_loop *loop, unsigned level) {
     *f = (struct bh_frames){.loop = loop, .level = level};
     bh_defer_init(&f->forget, on_forget);
+    bh_defer_init(&f->forget_texts, on_forget_texts);
 }
 
 void bh_frames_deinit(struct bh_frames *f) {
     bh_defer_cancel(&f->forget);
-    forget(f);
+    bh_defer_cancel(&f->forget_texts);
+    on_forget(&f->forget);
+    on_forget_texts(&f->forget_texts);
     for (size_t i = 0; i <= BH_FRAMES_BITS_MAX; i++)
         bh_deflater_free(f->deflaters[i]);
 }
 
-static void begin(struct bh_frames *f, struct bh_encoded *e, struct bh_message *m) {
+static void begin(struct bh_frames *f, struct bh_encoded *e, struct bh_message *m,
+                  struct bh_defer *forget) {
     clear(e);
     e->message = bh_message_ref(m);
-    bh_defer(f->loop, BH_PHASE_REAP, &f->forget);
+    bh_defer(f->loop, BH_PHASE_REAP, forget);
 }
 
 static struct bh_buf *plain(struct bh_encoded *e) {
@@ -74,8 +77,8 @@ static struct bh_buf *compressed(struct bh_frames *f, struct bh_encoded *e, unsi
     return frame;
 }
 
-static struct bh_buf *frame_of(struct bh_frames *f, struct bh_encoded *e, unsigned bits,
-                               bool *is_compressed) {
+static inline struct bh_buf *frame_of(struct bh_frames *f, struct bh_encoded *e, unsigned bits,
+                                      bool *is_compressed) {
     *is_compressed = false;
     if (bits == 0)
         return bh_buf_ref(plain(e));
@@ -88,7 +91,7 @@ static struct bh_buf *frame_of(struct bh_frames *f, struct bh_encoded *e, unsign
 struct bh_buf *bh_frames_message(struct bh_frames *f, struct bh_message *m, unsigned bits,
                                  bool *is_compressed) {
     if (f->last.message != m)
-        begin(f, &f->last, m);
+        begin(f, &f->last, m, &f->forget);
     return frame_of(f, &f->last, bits, is_compressed);
 }
 
@@ -105,7 +108,7 @@ struct bh_buf *bh_frames_text(struct bh_frames *f, struct bh_message *text, unsi
     if (!e) {
         e = &f->texts[f->next_text];
         f->next_text = (f->next_text + 1) % BH_TEXTS_SETS;
-        begin(f, e, text);
+        begin(f, e, text, &f->forget_texts);
         e->tag = text->buf->tag;
     }
     return frame_of(f, e, bits, is_compressed);

@@ -25,9 +25,9 @@ struct bh_frames {
     struct bh_loop *loop;
     unsigned level;
     struct bh_encoded last;                 /* the last message of this tick */
-    struct bh_encoded texts[BH_TEXTS_SETS]; /* and of its texts (client/texts.h) */
+    struct bh_encoded texts[BH_TEXTS_SETS]; /* and its last texts (client/texts.h) */
     unsigned next_text;                     /* to be replaced */
-    struct bh_defer forget;
+    struct bh_defer forget, forget_texts;
     struct bh_deflater *deflaters[BH_FRAMES_BITS_MAX + 1];
 };
 

@@ -15,6 +15,7 @@
 #include "bellhop/base/log.h"
 #include "bellhop/base/utf8.h"
 #include "limits/edge_metrics.h"
+#include "ws/ws_hold.h"
 
 /* --- slow clients --- */
 
@@ -29,7 +30,7 @@ static void forget_context(struct bh_ws_conn *ws) {
 
 /* With context takeover a frame refers to the ones before it, so all are dropped; with format=json
  * because the ids of later ones would cover the dropped ones. */
-static void drop_oldest(struct bh_ws_conn *ws, size_t n) {
+static BH_WS_HOLD_COLD void drop_oldest(struct bh_ws_conn *ws, size_t n) {
     bool all = ws->deflate.server_takeover || ws->json;
     uint16_t tag;
     while ((all || !fits(ws, n)) && bh_outq_drop_oldest(&ws->out, &tag)) {
