@@ -41,7 +41,7 @@ static inline bool bh_client_link_has_moved(const struct bh_client_link *l,
  * the first of a topic stays. */
 void bh_client_link_note(struct bh_client_link *l, const struct bh_subscriber *s,
                          struct bh_slice topic, const char *why);
-#define BH_CLIENT_SLOW "slow consumer" /* the reason of the following two */
+#define BH_CLIENT_SLOW "slow" /* the reason of the following two */
 /* A message was not queued, because the client is slow: a gap, if it has a position. */
 void bh_client_link_note_message(struct bh_client_link *l, const struct bh_subscriber *s,
                                  const struct bh_message *m);

@@ -97,11 +97,8 @@ static bool may_tell(const struct bh_ws_conn *ws, const struct bh_ws_json *j) {
     return j->recovered && bh_ws_conn_takes_messages(ws) && !bh_ws_conn_above_high_water(ws);
 }
 
-void bh_json_session_catch_up(struct bh_ws_conn *ws) {
-    struct bh_ws_json *j = bh_ws_conn_json(ws);
+static void tell_now(struct bh_ws_conn *ws, struct bh_ws_json *j) {
     char id[BH_RESUME_TEXT_MAX + 1];
-    if (!bh_client_link_has_notes(&j->link) || !may_tell(ws, j))
-        return;
     bh_subscriber_resume_text(&ws->subscriber, id);
     tell_all(ws, id);
     bh_client_link_sent(&j->link, &ws->subscriber);
@@ -115,6 +112,25 @@ static void send_id(struct bh_ws_conn *ws, const char *name) {
     bh_bytes_addf(&text, "{%s\"id\":\"%s\"}", name, id);
     enqueue(ws, &text, BH_OUTQ_KEEP);
     bh_client_link_sent(&bh_ws_conn_json(ws)->link, &ws->subscriber);
+}
+
+/* A client whose streams were not known in the first frame must not wait for the heartbeat. */
+static void settle(struct bh_ws_conn *ws, struct bh_ws_json *j) {
+    j->settled = true;
+    if (bh_client_link_has_moved(&j->link, &ws->subscriber))
+        send_id(ws, "");
+}
+
+void bh_json_session_catch_up(struct bh_ws_conn *ws) {
+    struct bh_ws_json *j = bh_ws_conn_json(ws);
+    if (j->settled && !bh_client_link_has_notes(&j->link))
+        return;
+    if (!may_tell(ws, j))
+        return;
+    if (bh_client_link_has_notes(&j->link))
+        tell_now(ws, j);
+    if (!j->settled && bh_subscriber_is_recovered(&ws->subscriber))
+        settle(ws, j);
 }
 
 void bh_json_session_heartbeat(struct bh_ws_conn *ws) {

@@ -13,6 +13,7 @@ struct bh_ws_json {
     struct bh_client_refusal refusal; /* why its opening fails */
     struct bh_outq early; /* until it is recovered: frames that come behind the first one */
     bool recovered;       /* the first frame is queued */
+    bool settled;         /* and what it missed, and the id behind that */
 };
 
 void bh_ws_json_deinit(struct bh_ws_json *j);

@@ -93,6 +93,27 @@ static void a_message_of_a_stream_has_the_id_behind_it(void **state) {
     hang_up(&c);
 }
 
+/* New clients: the core knows where they are behind the first frame. */
+static void the_first_id_comes_at_once(void **state) {
+    streams.hold = true;
+    streams.recovered = false;
+    test_start(&t);
+    begin_upgrade(&c, "", 0);
+    t.last->vt->recovered(t.last, false);
+    expect_first(&c, "false");
+    fake_streams_set("user:42", 7, 0);
+    expect_nothing(&c);
+    streams.recovered = true;
+    deliver(message("user:42", "1"));
+    expect_frame(&c, 1, BH_SLICE("{\"topic\":\"user:42\",\"data\":1}"));
+    expect_with_id(&c, "{\"id\":\"%s\"}");
+    fake_streams_set("user:42", 7, 1); /* from now on it has its time */
+    deliver(message("user:42", "1"));
+    expect_frame(&c, 1, BH_SLICE("{\"topic\":\"user:42\",\"data\":1}"));
+    expect_nothing(&c);
+    hang_up(&c);
+}
+
 static void a_move_without_a_message_is_a_heartbeat(void **state) {
     fake_streams_set("user:42", 7, 3);
     start();
@@ -446,6 +467,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(the_first_frame_says_where_it_is),
         TEST(a_message_of_a_stream_has_the_id_behind_it),
+        TEST(the_first_id_comes_at_once),
         TEST(a_move_without_a_message_is_a_heartbeat),
         TEST(without_a_move_there_is_no_heartbeat),
         TEST(clients_with_the_same_streams_share_a_frame),
