@@ -70,9 +70,9 @@ void bh_client_link_note(struct bh_client_link *l, const struct bh_subscriber *s
 }
 
 void bh_client_link_note_message(struct bh_client_link *l, const struct bh_subscriber *s,
-                                 const struct bh_message *m) {
+                                 const struct bh_message *m, const char *why) {
     if (m->position.epoch)
-        bh_client_link_note(l, s, bh_topic_name(m->topic), BH_CLIENT_SLOW);
+        bh_client_link_note(l, s, bh_topic_name(m->topic), why);
 }
 
 static uint16_t tag_of(uint64_t hash) {

@@ -8,6 +8,8 @@
  * - Of several notes only the last one that is told has an id: it covers the others, too.
  * - on_slow "drop_oldest" drops everything that waits, because ids of later messages that stay
  *   would cover the dropped ones.
+ * - While it is given what it missed (bh_subscriber_is_recovered is false), a full queue is a gap
+ *   and not slowness: a client that is closed for it would come back for the same.
  * - What is to be told without a message that follows (core said gap, room after a drop) has the
  *   current id.
  * Thread: the worker's. */
@@ -41,10 +43,12 @@ static inline bool bh_client_link_has_moved(const struct bh_client_link *l,
  * the first of a topic stays. */
 void bh_client_link_note(struct bh_client_link *l, const struct bh_subscriber *s,
                          struct bh_slice topic, const char *why);
-#define BH_CLIENT_SLOW "slow" /* the reason of the following two */
-/* A message was not queued, because the client is slow: a gap, if it has a position. */
+/* The reasons of the following two. */
+#define BH_CLIENT_SLOW "slow" /* the client does not read */
+#define BH_CLIENT_SIZE "size" /* what it missed is more than its queue takes */
+/* A message was not queued: a gap, if it has a position. */
 void bh_client_link_note_message(struct bh_client_link *l, const struct bh_subscriber *s,
-                                 const struct bh_message *m);
+                                 const struct bh_message *m, const char *why);
 /* A queued text was dropped: a gap in the topics with that tag; 0: no stream, nothing. */
 void bh_client_link_note_tag(struct bh_client_link *l, const struct bh_subscriber *s, uint16_t tag);
 unsigned bh_client_link_note_count(const struct bh_client_link *l);

@@ -181,15 +181,27 @@ void bh_json_session_recovered(struct bh_subscriber *s, bool complete) {
 
 /* --- messages --- */
 
+/* A client that is given what it missed is not slow: closing it would make it come back for the
+ * same. */
+static int room_for(struct bh_ws_conn *ws, struct bh_message *m, size_t n) {
+    struct bh_subscriber *s = &ws->subscriber;
+    bool late = !bh_subscriber_is_recovered(s);
+    int error = late ? bh_ws_conn_find_room(ws, n) : bh_ws_conn_make_room(ws, n);
+    if (error)
+        bh_client_link_note_message(&bh_ws_conn_json(ws)->link, s, m,
+                                    late ? BH_CLIENT_SIZE : BH_CLIENT_SLOW);
+    if (error == BH_ETOOBIG && late)
+        bh_edge_count(BH_EDGE_MESSAGES_DROPPED, 1);
+    return error;
+}
+
 /* What is to be told goes before the message, with the id as it was before it: client/link.h. */
 static int send_text(struct bh_ws_conn *ws, struct bh_message *m, struct bh_message *text) {
     struct bh_client_link *link = &bh_ws_conn_json(ws)->link;
     size_t notes = bh_client_link_note_count(link) * NOTE_MAX;
-    int error = bh_ws_conn_make_room(ws, text->payload.n + BH_WS_HEADER_OUT_MAX + notes);
-    if (error) {
-        bh_client_link_note_message(link, &ws->subscriber, m);
+    int error = room_for(ws, m, text->payload.n + BH_WS_HEADER_OUT_MAX + notes);
+    if (error)
         return error;
-    }
     if (bh_client_link_has_notes(link)) {
         char id[BH_RESUME_TEXT_MAX + 1];
         bh_client_id_before(&ws->subscriber, m, id);

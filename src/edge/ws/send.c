@@ -67,13 +67,18 @@ bool bh_ws_conn_takes_messages(const struct bh_ws_conn *ws) {
            (ws->state == BH_WS_CONN_OPENING && !ws->opening.close_frame);
 }
 
-int bh_ws_conn_make_room(struct bh_ws_conn *ws, size_t n) {
+int bh_ws_conn_find_room(struct bh_ws_conn *ws, size_t n) {
     if (!fits(ws, n) && ws->state == BH_WS_CONN_OPEN)
         bh_ws_conn_flush(ws);
     if (!bh_ws_conn_takes_messages(ws))
         return BH_ECLOSED; /* the write found it broken */
-    if (fits(ws, n))
-        return 0;
+    return fits(ws, n) ? 0 : BH_ETOOBIG;
+}
+
+int bh_ws_conn_make_room(struct bh_ws_conn *ws, size_t n) {
+    int error = bh_ws_conn_find_room(ws, n);
+    if (error != BH_ETOOBIG)
+        return error;
     bh_edge_count(BH_EDGE_LIMIT_QUEUE, 1);
     switch (decide(ws)) {
     case BH_SLOW_CLOSE:

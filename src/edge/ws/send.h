@@ -14,7 +14,9 @@ int bh_ws_conn_send_control(struct bh_ws_conn *ws, uint8_t opcode, struct bh_sli
 /* --- the parts of it, for json_session.c --- */
 
 bool bh_ws_conn_takes_messages(const struct bh_ws_conn *ws);
-/* 0 when n bytes may be queued, or an error as above. */
+/* 0 when n bytes may be queued; BH_ECLOSED; BH_ETOOBIG. */
+int bh_ws_conn_find_room(struct bh_ws_conn *ws, size_t n);
+/* The same, but without room on_slow decides: an error as above. */
 int bh_ws_conn_make_room(struct bh_ws_conn *ws, size_t n);
 /* A reference. Not made in vain: a compressed frame moves the client's window. */
 struct bh_buf *bh_ws_conn_frame_of_text(struct bh_ws_conn *ws, struct bh_message *text);

@@ -137,9 +137,9 @@ static void those_that_it_has_left_take_no_room(void **state) {
 
 static void a_dropped_message_of_a_stream_is_a_gap(void **state) {
     struct bh_message *m = message("topic:news", 0, 0), *p = message("user:42", 5, 1);
-    bh_client_link_note_message(&client, &sub, m);
+    bh_client_link_note_message(&client, &sub, m, BH_CLIENT_SLOW);
     assert_notes("");
-    bh_client_link_note_message(&client, &sub, p);
+    bh_client_link_note_message(&client, &sub, p, BH_CLIENT_SLOW);
     assert_notes("user:42 slow, last; ");
     bh_message_unref(m);
     bh_message_unref(p);

@@ -448,6 +448,42 @@ static void only_streams_with_drops_are_told(void **state) {
     run_slow(BH_SLOW_DROP_OLDEST, true);
 }
 
+/* More than the queue and the kernel take. */
+static void one_that_comes_back_is_not_slow(void **state) {
+    static struct seen seen[TOPICS];
+    static char payload[5000];
+    memset(seen, 0, sizeof seen);
+    for (unsigned i = 0; i < TOPICS; i++)
+        fake_streams_set(names[i], 7, 0);
+    t.config.queue_bytes = 20000;
+    streams.hold = true;
+    streams.recovered = false;
+    test_start(&t);
+    begin_upgrade(&c, "", 4096);
+    t.last->vt->recovered(t.last, true);
+    expect_first(&c, "true");
+    memset(payload, '1', sizeof payload - 1);
+    for (int i = 0; i < 3000; i++)
+        deliver(fake_streams_next("user:42", payload));
+    streams.recovered = true;
+    for (int i = 0; i < 5; i++)
+        run_idle(&t);
+    struct bh_bytes got = {0};
+    bool told = false;
+    while (has_frame(&c)) {
+        assert_int_equal(take_frame(&c, &got), 1);
+        if (strstr(got.p, "\"topic\"") || strstr(got.p, "\"gap\""))
+            check_frame(seen, got.p);
+        told = told || strstr(got.p, "\"reason\":\"size\"");
+    }
+    bh_bytes_free(&got);
+    assert_int_equal(t.closed, 0);
+    assert_true(told);
+    assert_in_range(seen[0].messages, 1, 2999);
+    assert_int_equal(seen[0].told, 3000);
+    hang_up(&c);
+}
+
 static void slow_clients_may_be_closed(void **state) {
     static char payload[50000];
     start();
@@ -481,6 +517,7 @@ int main(void) {
         TEST(slow_clients_know_what_the_oldest_were),
         TEST(slow_clients_know_what_the_newest_were),
         TEST(only_streams_with_drops_are_told),
+        TEST(one_that_comes_back_is_not_slow),
         TEST(slow_clients_may_be_closed),
     };
     return cmocka_run_group_tests(tests, register_metrics, NULL);
