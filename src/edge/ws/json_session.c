@@ -104,20 +104,32 @@ static void tell_now(struct bh_ws_conn *ws, struct bh_ws_json *j) {
     bh_client_link_sent(&j->link, &ws->subscriber);
 }
 
-/* {<name>"id":"1...."} */
-static void send_id(struct bh_ws_conn *ws, const char *name) {
+static uint8_t count_streams(const char *id) {
+    uint8_t n = 0;
+    while ((id = strchr(id, ':'))) {
+        id++;
+        n++;
+    }
+    return n;
+}
+
+/* {<name>"id":"1...."}; returns how many streams are in it. */
+static uint8_t send_id(struct bh_ws_conn *ws, const char *name) {
     struct bh_bytes text = {0};
     char id[BH_RESUME_TEXT_MAX + 1];
     bh_subscriber_resume_text(&ws->subscriber, id);
     bh_bytes_addf(&text, "{%s\"id\":\"%s\"}", name, id);
     enqueue(ws, &text, BH_OUTQ_KEEP);
     bh_client_link_sent(&bh_ws_conn_json(ws)->link, &ws->subscriber);
+    return count_streams(id);
 }
 
-/* A client whose streams were not known in the first frame must not wait for the heartbeat. */
+/* A client that was new to a stream in the first frame must not wait for the heartbeat. */
 static void settle(struct bh_ws_conn *ws, struct bh_ws_json *j) {
+    char id[BH_RESUME_TEXT_MAX + 1];
     j->settled = true;
-    if (bh_client_link_has_moved(&j->link, &ws->subscriber))
+    bh_subscriber_resume_text(&ws->subscriber, id);
+    if (count_streams(id) > j->streams && bh_client_link_has_moved(&j->link, &ws->subscriber))
         send_id(ws, "");
 }
 
@@ -174,7 +186,7 @@ void bh_json_session_recovered(struct bh_subscriber *s, bool complete) {
     if (j->recovered || !bh_ws_conn_takes_messages(ws))
         return;
     j->recovered = true;
-    send_id(ws, complete ? "\"recovered\":true," : "\"recovered\":false,");
+    j->streams = send_id(ws, complete ? "\"recovered\":true," : "\"recovered\":false,");
     while ((frame = bh_outq_shift(&j->early)))
         bh_ws_conn_enqueue(ws, frame);
 }

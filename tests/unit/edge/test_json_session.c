@@ -114,6 +114,22 @@ static void the_first_id_comes_at_once(void **state) {
     hang_up(&c);
 }
 
+static void one_that_comes_back_has_its_id(void **state) {
+    streams.hold = true;
+    streams.recovered = false;
+    fake_streams_set("user:42", 7, 3);
+    test_start(&t);
+    begin_upgrade(&c, "", 0);
+    t.last->vt->recovered(t.last, true);
+    expect_first(&c, "true");
+    deliver(fake_streams_next("user:42", "{}"));
+    streams.moves++; /* without another text, as at the end of a recovery */
+    streams.recovered = true;
+    expect_with_id(&c, "{\"topic\":\"user:42\",\"id\":\"%s\",\"data\":{}}");
+    expect_nothing(&c);
+    hang_up(&c);
+}
+
 static void a_move_without_a_message_is_a_heartbeat(void **state) {
     fake_streams_set("user:42", 7, 3);
     start();
@@ -504,6 +520,7 @@ int main(void) {
         TEST(the_first_frame_says_where_it_is),
         TEST(a_message_of_a_stream_has_the_id_behind_it),
         TEST(the_first_id_comes_at_once),
+        TEST(one_that_comes_back_has_its_id),
         TEST(a_move_without_a_message_is_a_heartbeat),
         TEST(without_a_move_there_is_no_heartbeat),
         TEST(clients_with_the_same_streams_share_a_frame),
