@@ -69,10 +69,24 @@ void bh_client_link_note(struct bh_client_link *l, const struct bh_subscriber *s
     add_note(l, s, bh_topic_hash(topic), why);
 }
 
-void bh_client_link_note_message(struct bh_client_link *l, const struct bh_subscriber *s,
+static bool is_noted(const struct bh_client_link *l, uint64_t hash) {
+    for (unsigned i = 0; l->notes && i < l->notes->count; i++)
+        if (l->notes->list[i].hash == hash)
+            return l->notes->list[i].why != NULL;
+    return false;
+}
+
+/* One gap, however many messages of the topic are dropped before it is told. */
+static void note_dropped(const struct bh_client_link *l, struct bh_subscriber *s,
+                         struct bh_slice topic, const char *why) {
+    if (!is_noted(l, bh_topic_hash(topic)))
+        bh_subscriber_tell_gap(s, topic, why);
+}
+
+void bh_client_link_note_message(const struct bh_client_link *l, struct bh_subscriber *s,
                                  const struct bh_message *m, const char *why) {
     if (m->position.epoch)
-        bh_client_link_note(l, s, bh_topic_name(m->topic), why);
+        note_dropped(l, s, bh_topic_name(m->topic), why);
 }
 
 static uint16_t tag_of(uint64_t hash) {
@@ -83,13 +97,13 @@ uint16_t bh_client_tag(struct bh_slice topic) {
     return tag_of(bh_topic_hash(topic));
 }
 
-void bh_client_link_note_tag(struct bh_client_link *l, const struct bh_subscriber *s,
+void bh_client_link_note_tag(const struct bh_client_link *l, struct bh_subscriber *s,
                              uint16_t tag) {
     const struct bh_link *links = bh_subscriber_links(s);
     for (unsigned i = 0; tag != BH_CLIENT_TAG_NONE && i < s->link_count; i++) {
-        uint64_t hash = bh_topic_hash(bh_hub_topic_name(links[i].topic));
-        if (tag_of(hash) == tag)
-            add_note(l, s, hash, BH_CLIENT_SLOW);
+        struct bh_slice topic = bh_hub_topic_name(links[i].topic);
+        if (bh_client_tag(topic) == tag)
+            note_dropped(l, s, topic, BH_GAP_SLOW);
     }
 }
 

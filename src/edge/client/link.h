@@ -43,14 +43,13 @@ static inline bool bh_client_link_has_moved(const struct bh_client_link *l,
  * the first of a topic stays. */
 void bh_client_link_note(struct bh_client_link *l, const struct bh_subscriber *s,
                          struct bh_slice topic, const char *why);
-/* The reasons of the following two. */
-#define BH_CLIENT_SLOW "slow" /* the client does not read */
-#define BH_CLIENT_SIZE "size" /* what it missed is more than its queue takes */
-/* A message was not queued: a gap, if it has a position. */
-void bh_client_link_note_message(struct bh_client_link *l, const struct bh_subscriber *s,
+/* Both tell the core (bh_subscriber_tell_gap), which counts it; vt->gap notes it, and must tell
+ * nothing before it returns. */
+/* A message was not queued: a gap, if it has a position; why: BH_GAP_SLOW or BH_GAP_SIZE. */
+void bh_client_link_note_message(const struct bh_client_link *l, struct bh_subscriber *s,
                                  const struct bh_message *m, const char *why);
 /* A queued text was dropped: a gap in the topics with that tag; 0: no stream, nothing. */
-void bh_client_link_note_tag(struct bh_client_link *l, const struct bh_subscriber *s, uint16_t tag);
+void bh_client_link_note_tag(const struct bh_client_link *l, struct bh_subscriber *s, uint16_t tag);
 unsigned bh_client_link_note_count(const struct bh_client_link *l);
 static inline bool bh_client_link_has_notes(const struct bh_client_link *l) {
     return l->notes != NULL;

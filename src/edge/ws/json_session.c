@@ -201,7 +201,7 @@ static int room_for(struct bh_ws_conn *ws, struct bh_message *m, size_t n) {
     int error = late ? bh_ws_conn_find_room(ws, n) : bh_ws_conn_make_room(ws, n);
     if (error)
         bh_client_link_note_message(&bh_ws_conn_json(ws)->link, s, m,
-                                    late ? BH_CLIENT_SIZE : BH_CLIENT_SLOW);
+                                    late ? BH_GAP_SIZE : BH_GAP_SLOW);
     if (error == BH_ETOOBIG && late)
         bh_edge_count(BH_EDGE_MESSAGES_DROPPED, 1);
     return error;
@@ -278,6 +278,11 @@ void bh_json_session_gap(struct bh_subscriber *s, struct bh_slice topic, const c
 
 void bh_json_session_rewound(struct bh_subscriber *s, struct bh_slice topic) {
     note(of(s), topic, NULL);
+}
+
+size_t bh_json_session_room(const struct bh_subscriber *s) {
+    const struct bh_ws_conn *ws = BH_CONTAINER_OF(s, const struct bh_ws_conn, subscriber);
+    return BH_WS_CONN_LIMIT(ws, queue_bytes) / 2;
 }
 
 void bh_json_session_refused(struct bh_subscriber *s, struct bh_slice topic, int status,

@@ -22,6 +22,7 @@ int bh_json_session_send(struct bh_subscriber *s, enum bh_opcode opcode, struct 
 void bh_json_session_recovered(struct bh_subscriber *s, bool complete);
 void bh_json_session_gap(struct bh_subscriber *s, struct bh_slice topic, const char *why);
 void bh_json_session_rewound(struct bh_subscriber *s, struct bh_slice topic);
+size_t bh_json_session_room(const struct bh_subscriber *s);
 void bh_json_session_refused(struct bh_subscriber *s, struct bh_slice topic, int status,
                              struct bh_slice why);
 

@@ -93,6 +93,7 @@ static const struct bh_subscriber_vt json_subscriber_vt = {
     .gap = bh_json_session_gap,
     .rewound = bh_json_session_rewound,
     .refused = bh_json_session_refused,
+    .room = bh_json_session_room,
 };
 
 /* --- receiving --- */

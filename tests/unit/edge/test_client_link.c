@@ -14,6 +14,7 @@ static struct bh_client_link client;
 static struct bh_resume at; /* its positions */
 static uint64_t moves;
 static bool recovered;
+static unsigned told; /* to the core */
 
 size_t bh_subscriber_resume_text(const struct bh_subscriber *s, char out[BH_RESUME_TEXT_MAX + 1]) {
     return bh_resume_format(&at, out);
@@ -25,6 +26,11 @@ uint64_t bh_subscriber_stream_moves(const struct bh_subscriber *s) {
 
 bool bh_subscriber_is_recovered(const struct bh_subscriber *s) {
     return recovered;
+}
+
+void bh_subscriber_tell_gap(struct bh_subscriber *s, struct bh_slice topic, const char *why) {
+    told++;
+    bh_client_link_note(&client, s, topic, why);
 }
 
 static void join(const char *topic) {
@@ -44,6 +50,7 @@ static int up(void **state) {
     at.count = 0;
     moves = 0;
     recovered = true;
+    told = 0;
     join("user:42");
     join("topic:news");
     join("all");
@@ -137,9 +144,11 @@ static void those_that_it_has_left_take_no_room(void **state) {
 
 static void a_dropped_message_of_a_stream_is_a_gap(void **state) {
     struct bh_message *m = message("topic:news", 0, 0), *p = message("user:42", 5, 1);
-    bh_client_link_note_message(&client, &sub, m, BH_CLIENT_SLOW);
+    bh_client_link_note_message(&client, &sub, m, BH_GAP_SLOW);
     assert_notes("");
-    bh_client_link_note_message(&client, &sub, p, BH_CLIENT_SLOW);
+    bh_client_link_note_message(&client, &sub, p, BH_GAP_SLOW);
+    bh_client_link_note_message(&client, &sub, p, BH_GAP_SLOW);
+    assert_int_equal(told, 1);
     assert_notes("user:42 slow, last; ");
     bh_message_unref(m);
     bh_message_unref(p);
