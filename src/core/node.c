@@ -180,6 +180,8 @@ int bh_node_ready(const struct bh_node *n, const char **why) {
     int error = n->broker->vt->ready(n->broker, why);
     if (!error && n->tracker->vt->ready)
         error = n->tracker->vt->ready(n->tracker, why);
+    if (!error && n->history && n->history->vt->ready)
+        error = n->history->vt->ready(n->history, why);
     return error;
 }
 

@@ -68,7 +68,8 @@ struct bh_range {
     bool rewound;
     size_t count;
     size_t bytes;                  /* of the payloads */
-    struct bh_message *messages[]; /* a reference each; DATA and TOMBSTONE */
+    struct bh_message *messages[]; /* a reference each; DATA and TOMBSTONE; all in the epoch of
+                                      `top`, those of an older one, too */
 };
 
 /* Takes over the references. */
@@ -87,9 +88,9 @@ struct bh_appended {
     bool known;        /* its id was appended before, with that position; nothing was published */
 };
 
-/* error: BH_EUNAVAIL (not appended), BH_EIO (lost, maybe appended: repeat it with its id),
- * BH_ENOMEM (Redis is out of memory), BH_EDENIED (refused, with why), BH_ETOOBIG (the offsets have
- * ended, or too few replicas). appended: NULL with an error. */
+/* error: BH_EUNAVAIL (not appended), BH_EIO (lost, or on too few replicas: maybe appended, repeat it
+ * with its id), BH_ENOMEM (Redis is out of memory), BH_EDENIED (refused, with why), BH_ETOOBIG (the
+ * offsets have ended). appended: NULL with an error. */
 typedef void (*bh_appended_cb)(void *ud, bh_handle handle, int error,
                                const struct bh_appended *appended, const char *why);
 
@@ -142,6 +143,9 @@ struct bh_history_vt {
     /* offset 0: all. The instances are told by PURGE. */
     void (*remove)(struct bh_history *h, unsigned worker, const struct bh_topic *topic,
                    struct bh_position position, bh_removed_cb done, void *ud, bh_handle handle);
+    /* Any thread; may be NULL. 0, or BH_EUNAVAIL and *why, valid as long as the history: it is
+     * refused, and an operator has to put that right. */
+    int (*ready)(const struct bh_history *h, const char **why);
     void (*free)(struct bh_history *h); /* after all stops; no thread runs */
 };
 
