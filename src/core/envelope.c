@@ -6,7 +6,8 @@
 #include "bellhop/base/id.h"
 #include "bellhop/base/utf8.h"
 
-#define KNOWN_FLAGS (BH_MESSAGE_ECHO | BH_MESSAGE_DEDUP)
+#define PLAIN_FLAGS  (BH_MESSAGE_ECHO | BH_MESSAGE_DEDUP)
+#define STREAM_FLAGS (PLAIN_FLAGS | BH_MESSAGE_POSITION | BH_MESSAGE_RAW)
 
 static const char magic[4] = {0, 'b', 'h', '1'};
 
@@ -31,23 +32,137 @@ static uint32_t ttl_left(const struct bh_message *m, uint64_t now_ms) {
     return left > UINT32_MAX ? UINT32_MAX : (uint32_t)left;
 }
 
-size_t bh_envelope_head(const struct bh_message *m, uint64_t now_ms, char *out) {
+static uint8_t known_flags(uint8_t flags) {
+    return flags & (flags & BH_MESSAGE_POSITION ? STREAM_FLAGS : PLAIN_FLAGS);
+}
+
+static void put_fixed(const struct bh_message *m, uint64_t now_ms, uint8_t flags, char *out) {
     unsigned char *h = (unsigned char *)out;
     memset(h, 0, BH_ENVELOPE_HEAD);
     memcpy(h, magic, sizeof magic);
     h[4] = m->kind;
-    h[5] = m->opcode;
-    h[6] = m->flags & KNOWN_FLAGS;
+    h[5] = flags & BH_MESSAGE_RAW ? BH_BINARY : m->opcode;
+    h[6] = flags;
     h[7] = (unsigned char)m->origin.n;
     h[8] = (unsigned char)m->id.n;
     put_be(h + 10, m->filter.n, 2);
     put_be(h + 12, m->except, 8);
     put_be(h + 20, ttl_left(m, now_ms), 4);
-    char *at = out + BH_ENVELOPE_HEAD;
+}
+
+static size_t put_texts(const struct bh_message *m, const char *start, char *at) {
     bh_slice_pack(&at, m->origin);
     bh_slice_pack(&at, m->id);
     bh_slice_pack(&at, m->filter);
-    return bh_envelope_head_len(m);
+    return (size_t)(at - start);
+}
+
+size_t bh_envelope_head(const struct bh_message *m, uint64_t now_ms, char *out) {
+    char *at = out + BH_ENVELOPE_HEAD;
+    put_fixed(m, now_ms, known_flags(m->flags), out);
+    if (m->flags & BH_MESSAGE_POSITION) {
+        unsigned char *p = (unsigned char *)at;
+        put_be(p, m->position.offset, 8);
+        put_be(p + 8, m->position.epoch, 8);
+        put_be(p + 16, m->stored_ms, 8);
+        at += BH_ENVELOPE_POSITION;
+    }
+    return put_texts(m, out, at);
+}
+
+size_t bh_envelope_head_append(const struct bh_message *m, uint64_t now_ms, char *out) {
+    put_fixed(m, now_ms, (m->flags & BH_MESSAGE_ECHO) | BH_MESSAGE_POSITION, out);
+    return put_texts(m, out, out + BH_ENVELOPE_HEAD);
+}
+
+/* "all", or offsets with a space between them. */
+static bool is_purge(struct bh_slice payload) {
+    struct bh_slice one;
+    uint64_t offset;
+    if (bh_slice_eq(payload, BH_SLICE("all")))
+        return true;
+    while (bh_slice_split(&payload, ' ', &one))
+        if (bh_slice_u64(one, BH_POSITION_END - 1, &offset))
+            return false;
+    return true;
+}
+
+/* A PURGE of all may name no offset. */
+static const char *read_position(const unsigned char *p, struct bh_message *m) {
+    m->position.offset = get_be(p, 8);
+    m->position.epoch = get_be(p + 8, 8);
+    m->stored_ms = get_be(p + 16, 8);
+    if (m->position.offset >= BH_POSITION_END || m->position.epoch >= BH_POSITION_END ||
+        m->stored_ms >= BH_POSITION_END || m->position.epoch == 0 ||
+        (m->position.offset == 0 && m->kind != BH_MESSAGE_PURGE))
+        return "envelope: no valid position";
+    return NULL;
+}
+
+/* What only an envelope of a stream may be. */
+static const char *check_kind(const struct bh_message *m) {
+    bool stream = m->flags & BH_MESSAGE_POSITION;
+    switch (m->kind) {
+    case BH_MESSAGE_DATA:
+        return NULL;
+    case BH_MESSAGE_DISCONNECT:
+        return stream ? "envelope: a control message with a position" : NULL;
+    case BH_MESSAGE_PURGE:
+    case BH_MESSAGE_TOMBSTONE:
+        return stream ? NULL : "envelope: no position";
+    default:
+        return "envelope: unknown kind";
+    }
+}
+
+/* A plain backend has no instance id, and need not give a message id; Redis' scripts have none. */
+static const char *check_ids(const struct bh_message *m) {
+    bool optional = m->flags & BH_MESSAGE_RAW || m->kind > BH_MESSAGE_DISCONNECT;
+    if (!(optional && m->origin.n == 0) && bh_id_check(BH_ID_INSTANCE, m->origin, NULL))
+        return "envelope: the origin is not a valid instance id";
+    if (!(optional && m->id.n == 0) && bh_id_check(BH_ID_MESSAGE, m->id, NULL))
+        return "envelope: the message id is not a valid id";
+    return NULL;
+}
+
+static const char *check_payload(struct bh_message *m) {
+    if (m->kind == BH_MESSAGE_TOMBSTONE && m->payload.n)
+        return "envelope: a tombstone with a payload";
+    if (m->kind == BH_MESSAGE_PURGE && !is_purge(m->payload))
+        return "envelope: malformed list of offsets";
+    if (m->flags & BH_MESSAGE_RAW)
+        m->opcode = bh_utf8_valid(m->payload) ? BH_TEXT : BH_BINARY;
+    else if (m->opcode == BH_TEXT && !bh_utf8_valid(m->payload))
+        return "envelope: the text payload is not valid UTF-8";
+    return NULL;
+}
+
+static const char *check_flags(const struct bh_message *m) {
+    if (m->flags != known_flags(m->flags))
+        return "envelope: unknown flags";
+    bool raw = m->flags & BH_MESSAGE_RAW;
+    if (m->opcode != BH_BINARY && (raw || m->opcode != BH_TEXT))
+        return "envelope: unknown opcode";
+    return raw && m->kind != BH_MESSAGE_DATA ? "envelope: unknown flags" : NULL;
+}
+
+/* The slices, and how long the head is before them. */
+static const char *read_texts(struct bh_slice bytes, size_t head, struct bh_message *m) {
+    const unsigned char *h = (const unsigned char *)bytes.p;
+    size_t origin = h[7], id = h[8], filter = get_be(h + 10, 2);
+    if (bytes.n < head + origin + id + filter)
+        return "envelope: truncated ids or filter";
+    const char *at = bytes.p + head;
+    m->origin = bh_slice(at, origin);
+    m->id = bh_slice(at + origin, id);
+    m->filter = bh_slice(at + origin + id, filter);
+    m->payload = bh_slice(at + origin + id + filter, bytes.n - (head + origin + id + filter));
+    const char *why = check_ids(m);
+    if (why)
+        return why;
+    if (bh_filter_check(m->filter) || (filter && m->kind != BH_MESSAGE_DATA))
+        return "envelope: malformed filter";
+    return check_payload(m);
 }
 
 static const char *read_head(struct bh_slice bytes, uint64_t now_ms, struct bh_message *m) {
@@ -57,32 +172,20 @@ static const char *read_head(struct bh_slice bytes, uint64_t now_ms, struct bh_m
     m->kind = h[4];
     m->opcode = h[5];
     m->flags = h[6];
-    size_t origin = h[7], id = h[8], filter = get_be(h + 10, 2);
-    if (m->kind > BH_MESSAGE_DISCONNECT)
-        return "envelope: unknown kind";
-    if (m->opcode != BH_TEXT && m->opcode != BH_BINARY)
-        return "envelope: unknown opcode";
-    if ((m->flags & ~KNOWN_FLAGS) || h[9])
-        return "envelope: unknown flags";
-    if (bytes.n < BH_ENVELOPE_HEAD + origin + id + filter)
-        return "envelope: truncated ids or filter";
+    const char *why = check_kind(m);
+    if (!why)
+        why = h[9] ? "envelope: unknown flags" : check_flags(m);
+    if (why)
+        return why;
     m->except = get_be(h + 12, 8);
     uint64_t ttl = get_be(h + 20, 4);
     m->expires_ms = ttl ? now_ms + ttl : 0;
-    const char *at = bytes.p + BH_ENVELOPE_HEAD;
-    m->origin = bh_slice(at, origin);
-    m->id = bh_slice(at + origin, id);
-    m->filter = bh_slice(at + origin + id, filter);
-    m->payload = bh_slice(at + origin + id + filter, bytes.n - bh_envelope_head_len(m));
-    if (bh_id_check(BH_ID_INSTANCE, m->origin, NULL))
-        return "envelope: the origin is not a valid instance id";
-    if (bh_id_check(BH_ID_MESSAGE, m->id, NULL))
-        return "envelope: the message id is not a valid id";
-    if (bh_filter_check(m->filter) || (filter && m->kind != BH_MESSAGE_DATA))
-        return "envelope: malformed filter";
-    if (m->opcode == BH_TEXT && !bh_utf8_valid(m->payload))
-        return "envelope: the text payload is not valid UTF-8";
-    return NULL;
+    if (!(m->flags & BH_MESSAGE_POSITION))
+        return read_texts(bytes, BH_ENVELOPE_HEAD, m);
+    if (bytes.n < BH_ENVELOPE_HEAD + BH_ENVELOPE_POSITION)
+        return "envelope: truncated head";
+    why = read_position(h + BH_ENVELOPE_HEAD, m);
+    return why ? why : read_texts(bytes, BH_ENVELOPE_HEAD + BH_ENVELOPE_POSITION, m);
 }
 
 int bh_envelope_open(const struct bh_topic *topic, struct bh_slice bytes, uint64_t now_ms,
@@ -104,4 +207,9 @@ int bh_envelope_open(const struct bh_topic *topic, struct bh_slice bytes, uint64
         return BH_ENOMEM;
     }
     return 0;
+}
+
+void bh_envelope_set_age(struct bh_message *m, uint64_t age_ms) {
+    if (m->expires_ms)
+        m->expires_ms = m->expires_ms > age_ms ? m->expires_ms - age_ms : 1; /* 0: never */
 }

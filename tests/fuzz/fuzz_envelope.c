@@ -31,11 +31,21 @@ static void check_filter(const struct bh_message *m) {
     bh_buf_unref(again);
 }
 
+/* Where there is a position, it is one; only there the ids may be missing. */
+static void check_stream(const struct bh_message *m) {
+    bool positioned = m->flags & BH_MESSAGE_POSITION;
+    bool optional = m->flags & BH_MESSAGE_RAW || m->kind > BH_MESSAGE_DISCONNECT;
+    CHECK(m->kind <= BH_MESSAGE_TOMBSTONE);
+    CHECK(positioned ? m->kind != BH_MESSAGE_DISCONNECT : !optional);
+    CHECK((m->position.epoch != 0) == positioned);
+    CHECK(m->position.epoch < BH_POSITION_END && m->position.offset < BH_POSITION_END);
+    CHECK(m->id.n == 0 ? optional : bh_id_check(BH_ID_MESSAGE, m->id, NULL) == 0);
+    CHECK(m->origin.n == 0 ? optional : bh_id_check(BH_ID_INSTANCE, m->origin, NULL) == 0);
+}
+
 static void check_ours(const struct bh_message *m, struct bh_slice in) {
     struct bh_bytes again = {0};
-    CHECK(!(m->flags & BH_MESSAGE_RAW));
-    CHECK(bh_id_check(BH_ID_MESSAGE, m->id, NULL) == 0);
-    CHECK(bh_id_check(BH_ID_INSTANCE, m->origin, NULL) == 0);
+    check_stream(m);
     CHECK(m->opcode == BH_BINARY || bh_utf8_valid(m->payload));
     check_filter(m);
     bh_bytes_reserve(&again, BH_ENVELOPE_HEAD_MAX);
@@ -56,7 +66,7 @@ static void open_envelope(const struct bh_topic *topic, struct bh_slice in) {
         return;
     }
     CHECK(bh_slice_eq(bh_topic_name(m->topic), bh_topic_name(topic)));
-    if (m->flags & BH_MESSAGE_RAW)
+    if (m->flags == BH_MESSAGE_RAW)
         check_raw(m, in);
     else
         check_ours(m, in);

@@ -17,7 +17,9 @@
  *            origin, id, filter (filter.h), then the payload to the end
  *
  * A message of a stream has the flag POSITION; its ttl counts from the time of the append. With RAW
- * beside it (from a plain backend) it is text when the payload is valid UTF-8, else binary.
+ * beside it (from a plain backend: opcode 2, without an origin) it is text when the payload is
+ * valid UTF-8, else binary. PURGE and TOMBSTONE come from Redis' scripts: with POSITION, without
+ * origin and id, and a TOMBSTONE without a payload.
  *
  * The topic is not included: it follows from the channel. An instance drops an envelope with
  * unknown flags or a reserved byte that is not 0, because they may restrict the receivers. So do
@@ -31,17 +33,29 @@
 
 #define BH_ENVELOPE_HEAD 24
 
-#define BH_ENVELOPE_HEAD_MAX (BH_ENVELOPE_HEAD + 255 + 255 + BH_FILTER_MAX)
+/* Of POSITION. */
+#define BH_ENVELOPE_POSITION 24
+
+#define BH_ENVELOPE_HEAD_MAX (BH_ENVELOPE_HEAD + BH_ENVELOPE_POSITION + 255 + 255 + BH_FILTER_MAX)
 static inline size_t bh_envelope_head_len(const struct bh_message *m) {
-    return BH_ENVELOPE_HEAD + m->origin.n + m->id.n + m->filter.n;
+    return BH_ENVELOPE_HEAD + (m->flags & BH_MESSAGE_POSITION ? BH_ENVELOPE_POSITION : 0) +
+           m->origin.n + m->id.n + m->filter.n;
 }
 
 /* Writes the bytes before the payload to out (bh_envelope_head_len bytes); returns their number. */
 size_t bh_envelope_head(const struct bh_message *m, uint64_t now_ms, char *out);
+/* The same for an append of m, which has no position yet: with the flag, and without the bytes of
+ * the position, which the script inserts. Never DEDUP: the messages of a stream are told apart by
+ * their positions. */
+size_t bh_envelope_head_append(const struct bh_message *m, uint64_t now_ms, char *out);
 
 /* Makes a message from bytes that arrived on the topic's channel. A raw payload is text when it is
- * valid UTF-8, else binary. 0, or BH_EPROTO (malformed envelope) or BH_ENOMEM with *why. */
+ * valid UTF-8, else binary. A ttl counts from now_ms: of a message that was appended earlier its
+ * age is to be subtracted (bh_envelope_set_age). The kinds GAP and REWOUND are refused. 0, or
+ * BH_EPROTO (malformed envelope) or BH_ENOMEM with *why. */
 int bh_envelope_open(const struct bh_topic *topic, struct bh_slice bytes, uint64_t now_ms,
                      struct bh_message **out, const char **why);
+/* For who has opened it, and has not shared it yet. */
+void bh_envelope_set_age(struct bh_message *m, uint64_t age_ms);
 
 #endif

@@ -275,6 +275,185 @@ static void the_raw_flag_stays_at_home(void **state) {
     bh_message_unref(m);
 }
 
+/* --- streams --- */
+
+static const unsigned char stored[] = {
+    0,   'b', 'h',  '1',                       /* magic */
+    0,   2,   9,    2,    3,    0,    0,    0, /* POSITION and ECHO */
+    1,   2,   3,    4,    5,    6,    7,    8, /* except */
+    0,   0,   0x13, 0x88,                      /* ttl: 5000 */
+    0,   0,   0,    0,    0,    0,    1,    2, /* offset: 258 */
+    0,   6,   0x0a, 0x24, 0x18, 0x1e, 0x40, 3, /* epoch */
+    0,   0,   1,    0x8b, 0xcf, 0xe5, 0x68, 4, /* time */
+    'i', '1', 'm',  '-',  '9',  'h',  'i',  0  /* origin, id, payload */
+};
+#define STORED_HEAD  (sizeof stored - 3)
+#define POSITION_AT  24
+#define STORED_EPOCH UINT64_C(0x00060a24181e4003)
+#define STORED_MS    UINT64_C(0x0000018bcfe56804)
+
+/* Of kind, flags and lengths as given, with the position of `stored`, then `rest`. */
+static int open_stored(uint8_t kind, uint8_t opcode, uint8_t flags, const char *origin,
+                       const char *id, struct bh_slice payload, struct bh_message **out) {
+    char bytes[256] = {0, 'b', 'h', '1', (char)kind, (char)opcode, (char)flags};
+    char *at = bytes + BH_ENVELOPE_HEAD;
+    bytes[7] = (char)strlen(origin);
+    bytes[8] = (char)strlen(id);
+    if (flags & BH_MESSAGE_POSITION)
+        bh_slice_pack(&at, bh_slice(stored + POSITION_AT, BH_ENVELOPE_POSITION));
+    bh_slice_pack(&at, bh_slice_cstr(origin));
+    bh_slice_pack(&at, bh_slice_cstr(id));
+    bh_slice_pack(&at, payload);
+    return open_bytes(bh_slice(bytes, (size_t)(at - bytes)), out);
+}
+
+static void a_position_lies_behind_the_head(void **state) {
+    struct bh_message *m;
+    char head[BH_ENVELOPE_HEAD_MAX];
+    assert_int_equal(open_bytes(bh_slice(stored, sizeof stored), &m), 0);
+    assert_int_equal(m->flags, BH_MESSAGE_POSITION | BH_MESSAGE_ECHO);
+    assert_int_equal(m->position.offset, 258);
+    assert_true(m->position.epoch == STORED_EPOCH && m->stored_ms == STORED_MS);
+    assert_int_equal(m->expires_ms, NOW + 5000);
+    assert_slice(m->origin, "i1");
+    assert_slice(m->id, "m-9");
+    assert_int_equal(m->payload.n, 3);
+    assert_int_equal(bh_envelope_head_len(m), STORED_HEAD);
+    assert_int_equal(bh_envelope_head(m, NOW, head), STORED_HEAD);
+    assert_memory_equal(head, stored, STORED_HEAD);
+    bh_message_unref(m);
+    for (size_t n = 4; n < STORED_HEAD; n++)
+        assert_int_equal(open_bytes(bh_slice(stored, n), &m), BH_EPROTO);
+}
+
+/* The script inserts the position. */
+static void an_append_has_the_flag_and_no_position(void **state) {
+    char head[BH_ENVELOPE_HEAD_MAX], whole[sizeof stored];
+    struct bh_message *m = golden_message(); /* ECHO and DEDUP */
+    size_t n = bh_envelope_head_append(m, NOW, head);
+    assert_int_equal(n, STORED_HEAD - BH_ENVELOPE_POSITION);
+    assert_int_equal(n, bh_envelope_head_len(m));
+    memcpy(whole, head, POSITION_AT);
+    memcpy(whole + POSITION_AT, stored + POSITION_AT, BH_ENVELOPE_POSITION);
+    memcpy(whole + POSITION_AT + BH_ENVELOPE_POSITION, head + POSITION_AT, n - POSITION_AT);
+    assert_memory_equal(whole, stored, STORED_HEAD);
+    bh_message_unref(m);
+}
+
+static int open_stored_with(size_t at, unsigned char byte) {
+    unsigned char bytes[sizeof stored];
+    struct bh_message *m;
+    memcpy(bytes, stored, sizeof stored);
+    bytes[at] = byte;
+    int error = open_bytes(bh_slice(bytes, sizeof bytes), &m);
+    bh_message_unref(m);
+    return error;
+}
+
+static void hostile_positions_are_refused(void **state) {
+    for (size_t number = 0; number < 3; number++) {
+        assert_int_equal(open_stored_with(POSITION_AT + 8 * number, 1), BH_EPROTO);
+        assert_int_equal(open_stored_with(POSITION_AT + 8 * number + 1, 0x20), BH_EPROTO);
+        assert_int_equal(open_stored_with(POSITION_AT + 8 * number + 1, 0x1f), 0);
+    }
+    unsigned char zero[sizeof stored];
+    struct bh_message *m;
+    memcpy(zero, stored, sizeof zero);
+    memset(zero + POSITION_AT, 0, 8);
+    assert_int_equal(open_bytes(bh_slice(zero, sizeof zero), &m), BH_EPROTO); /* offset 0 */
+    memcpy(zero, stored, sizeof zero);
+    memset(zero + POSITION_AT + 8, 0, 8);
+    assert_int_equal(open_bytes(bh_slice(zero, sizeof zero), &m), BH_EPROTO); /* epoch 0 */
+}
+
+/* Text when it is one, without origin, with an id or without; only beside a position. */
+static void a_plain_backend_may_leave_out_the_ids(void **state) {
+    const uint8_t raw = BH_MESSAGE_POSITION | BH_MESSAGE_RAW;
+    const struct bh_slice text = BH_SLICE("{}"), binary = BH_SLICE("\xff");
+    char head[BH_ENVELOPE_HEAD_MAX];
+    struct bh_message *m;
+    assert_int_equal(open_stored(BH_MESSAGE_DATA, 2, raw, "", "", text, &m), 0);
+    assert_int_equal(m->opcode, BH_TEXT);
+    assert_int_equal(m->flags, raw);
+    bh_envelope_head(m, NOW, head);
+    assert_int_equal(head[5], 2);
+    assert_int_equal(head[6], raw);
+    bh_message_unref(m);
+    assert_int_equal(open_stored(BH_MESSAGE_DATA, 2, raw, "", "id-1", binary, &m), 0);
+    assert_int_equal(m->opcode, BH_BINARY);
+    assert_slice(m->id, "id-1");
+    bh_message_unref(m);
+    assert_int_equal(open_stored(BH_MESSAGE_DATA, 2, raw, "", "a b", text, &m), BH_EPROTO);
+    assert_int_equal(open_stored(BH_MESSAGE_DATA, 2, raw, "a b", "", text, &m), BH_EPROTO);
+    assert_int_equal(open_stored(BH_MESSAGE_DATA, 1, raw, "", "", text, &m), BH_EPROTO);
+    assert_int_equal(open_stored(BH_MESSAGE_DATA, 2, BH_MESSAGE_RAW, "i", "m", text, &m),
+                     BH_EPROTO);
+    assert_int_equal(open_stored(BH_MESSAGE_DATA, 2, BH_MESSAGE_POSITION, "", "", text, &m),
+                     BH_EPROTO);
+}
+
+static void removals_have_a_position_and_no_ids(void **state) {
+    static const char *const good[] = {"all", "5", "5 9", "1 2 3 9007199254740991"};
+    static const char *const bad[] = {
+        "", "al", "all ", "5  9", "5 ", " 5", "-1", "9007199254740992", "5,9"};
+    const struct bh_slice none = BH_SLICE("");
+    struct bh_message *m;
+    assert_int_equal(open_stored(BH_MESSAGE_TOMBSTONE, 2, BH_MESSAGE_POSITION, "", "", none, &m),
+                     0);
+    assert_int_equal(m->position.offset, 258);
+    bh_message_unref(m);
+    assert_int_equal(
+        open_stored(BH_MESSAGE_TOMBSTONE, 2, BH_MESSAGE_POSITION, "", "", BH_SLICE("x"), &m),
+        BH_EPROTO);
+    for (size_t i = 0; i < COUNT(good); i++) {
+        assert_int_equal(open_stored(BH_MESSAGE_PURGE, 2, BH_MESSAGE_POSITION, "", "",
+                                     bh_slice_cstr(good[i]), &m),
+                         0);
+        assert_slice(m->payload, good[i]);
+        bh_message_unref(m);
+    }
+    for (size_t i = 0; i < COUNT(bad); i++)
+        assert_int_equal(open_stored(BH_MESSAGE_PURGE, 2, BH_MESSAGE_POSITION, "", "",
+                                     bh_slice_cstr(bad[i]), &m),
+                         BH_EPROTO);
+    for (uint8_t kind = BH_MESSAGE_PURGE; kind <= BH_MESSAGE_TOMBSTONE; kind++)
+        assert_int_equal(open_stored(kind, 2, 0, "", "", none, &m), BH_EPROTO);
+}
+
+/* GAP and REWOUND are told by the bus of this instance alone. */
+static void other_kinds_are_refused_with_a_position(void **state) {
+    struct bh_message *m;
+    for (int kind = BH_MESSAGE_GAP; kind < 256; kind++)
+        assert_int_equal(
+            open_stored((uint8_t)kind, 2, BH_MESSAGE_POSITION, "i", "m", BH_SLICE(""), &m),
+            BH_EPROTO);
+    assert_int_equal(
+        open_stored(BH_MESSAGE_DISCONNECT, 1, BH_MESSAGE_POSITION, "i", "m", BH_SLICE("1000"), &m),
+        BH_EPROTO);
+}
+
+static uint64_t expires_at_age(uint64_t age_ms) {
+    struct bh_message *m;
+    assert_int_equal(open_bytes(bh_slice(stored, sizeof stored), &m), 0);
+    bh_envelope_set_age(m, age_ms);
+    uint64_t expires_ms = m->expires_ms;
+    bh_message_unref(m);
+    return expires_ms;
+}
+
+static void the_ttl_counts_from_the_append(void **state) {
+    assert_int_equal(expires_at_age(0), NOW + 5000);
+    assert_int_equal(expires_at_age(4000), NOW + 1000);
+    assert_int_equal(expires_at_age(NOW + 5000), 1);
+    assert_int_equal(expires_at_age(UINT64_MAX), 1);
+    struct bh_message *m;
+    assert_int_equal(
+        open_stored(BH_MESSAGE_DATA, 1, BH_MESSAGE_POSITION, "i", "m", BH_SLICE("x"), &m), 0);
+    bh_envelope_set_age(m, 9999);
+    assert_int_equal(m->expires_ms, 0);
+    bh_message_unref(m);
+}
+
 static void lack_of_memory_is_told(void **state) {
     struct bh_message *m;
     bh_mem_fail_nth(1);
@@ -288,10 +467,12 @@ static void random_bytes_never_break_a_promise(void **state) {
         size_t n = test_random() % sizeof bytes;
         for (size_t i = 0; i < n; i++)
             bytes[i] = (unsigned char)test_random();
-        const unsigned char *near = round % 2 ? golden : filtered; /* most of it is valid */
-        size_t most = round % 2 ? sizeof golden : sizeof filtered;
+        const struct bh_slice valid[] = {bh_slice(golden, sizeof golden),
+                                         bh_slice(filtered, sizeof filtered),
+                                         bh_slice(stored, sizeof stored)};
+        struct bh_slice near = valid[round % 3]; /* most of it is valid */
         if (round % 4)
-            memcpy(bytes, near, n < most ? n : most);
+            memcpy(bytes, near.p, n < near.n ? n : near.n);
         if (round % 4 && n)
             bytes[test_random() % n] = (unsigned char)test_random();
         struct bh_message *m;
@@ -301,7 +482,7 @@ static void random_bytes_never_break_a_promise(void **state) {
         assert_true(m->opcode == BH_BINARY || bh_utf8_valid(m->payload));
         assert_true(m->id.n <= BH_MESSAGE_ID_MAX && m->origin.n <= BH_ID_MAX);
         assert_int_equal(bh_filter_check(m->filter), 0);
-        if (!(m->flags & BH_MESSAGE_RAW)) {
+        if (m->flags != BH_MESSAGE_RAW) {
             char again[BH_ENVELOPE_HEAD_MAX];
             size_t head = bh_envelope_head(m, NOW, again);
             assert_int_equal(head + m->payload.n, n);
@@ -325,6 +506,13 @@ int main(void) {
         cmocka_unit_test(raw_payloads_stay_as_they_are),
         cmocka_unit_test(the_ttl_is_what_is_left),
         cmocka_unit_test(the_raw_flag_stays_at_home),
+        cmocka_unit_test(a_position_lies_behind_the_head),
+        cmocka_unit_test(an_append_has_the_flag_and_no_position),
+        cmocka_unit_test(hostile_positions_are_refused),
+        cmocka_unit_test(a_plain_backend_may_leave_out_the_ids),
+        cmocka_unit_test(removals_have_a_position_and_no_ids),
+        cmocka_unit_test(other_kinds_are_refused_with_a_position),
+        cmocka_unit_test(the_ttl_counts_from_the_append),
         cmocka_unit_test(lack_of_memory_is_told),
         cmocka_unit_test(random_bytes_never_break_a_promise),
     };
