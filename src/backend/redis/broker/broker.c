@@ -250,17 +250,41 @@ static const char *blocked_by(const struct worker_side *side) {
     return why;
 }
 
+/* The reason why it cannot be sent now, or NULL; with Redis in doubt it asks. */
+static const char *check_side(struct worker_side *side) {
+    if (!was_heard(side))
+        bh_redis_command_link_doubt(&side->link);
+    return blocked_by(side);
+}
+
+static void wait_in_queue(struct worker_side *side, const struct bh_redis_outgoing *out,
+                          const char *blocked) {
+    if (!bh_redis_publish_queue_add(&side->queue, out))
+        reject(out->done, out->ud, out->handle,
+               blocked ? blocked : "the queue for Redis is full (redis.publish_queue)");
+}
+
 static void publish(struct bh_broker *base, unsigned worker, struct bh_message *m,
                     bh_broker_published_cb done, void *ud, bh_handle handle) {
     struct worker_side *side = of(base)->workers[worker];
-    if (!was_heard(side))
-        bh_redis_command_link_doubt(&side->link);
-    const char *blocked = blocked_by(side);
+    const char *blocked = check_side(side);
     if (!blocked && side->queue.count == 0)
         send_publish(side, m, done, ud, handle);
-    else if (!bh_redis_publish_queue_add(&side->queue, m, done, ud, handle))
-        reject(done, ud, handle,
-               blocked ? blocked : "the queue for Redis is full (redis.publish_queue)");
+    else
+        wait_in_queue(side,
+                      &(struct bh_redis_outgoing){
+                          .message = m, .done = done, .ud = ud, .handle = handle},
+                      blocked);
+}
+
+void bh_redis_node_append(struct bh_broker *node, unsigned worker,
+                          const struct bh_redis_outgoing *out) {
+    struct worker_side *side = of(node)->workers[worker];
+    const char *blocked = check_side(side);
+    if (!blocked && side->queue.count == 0)
+        out->append(out);
+    else
+        wait_in_queue(side, out, blocked);
 }
 
 /* Queued messages are sent only when a probe has come back: by then the other instances have had
@@ -271,9 +295,12 @@ static bool can_send(struct bh_redis_publish_queue *q) {
     return !blocked_by(side) && ready(&side->broker->base, &why) == 0;
 }
 
-static void send_queued(struct bh_redis_publish_queue *q, struct bh_message *m,
-                        bh_broker_published_cb done, void *ud, bh_handle handle) {
-    send_publish(BH_CONTAINER_OF(q, struct worker_side, queue), m, done, ud, handle);
+static void send_queued(struct bh_redis_publish_queue *q, const struct bh_redis_outgoing *out) {
+    if (out->append)
+        out->append(out);
+    else
+        send_publish(BH_CONTAINER_OF(q, struct worker_side, queue), out->message, out->done,
+                     out->ud, out->handle);
 }
 
 static void call(struct bh_redis *r, unsigned worker, size_t argc, const struct bh_slice *argv,
@@ -349,6 +376,10 @@ struct bh_redis_link *bh_redis_node_link(struct bh_broker *node, unsigned worker
     struct broker *b = of(node);
     return worker < b->worker_count ? bh_redis_command_link_active(&b->workers[worker]->link)
                                     : NULL;
+}
+
+const struct bh_redis_config *bh_redis_node_config(const struct bh_broker *node) {
+    return &of(node)->config;
 }
 
 struct bh_redis_locator *bh_redis_node_locator(struct bh_broker *node, struct bh_loop *loop) {

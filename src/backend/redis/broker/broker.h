@@ -3,6 +3,7 @@
 #ifndef BELLHOP_BACKEND_REDIS_BROKER_H
 #define BELLHOP_BACKEND_REDIS_BROKER_H
 
+#include "broker/publish_queue.h"
 #include "link/link.h"
 
 /* As bh_redis_broker_commands. */
@@ -13,5 +14,12 @@ struct bh_redis_link *bh_redis_node_link(struct bh_broker *node, unsigned worker
 /* A locator for a link on that loop and thread, which must stop before the broker is freed; NULL
  * when the configuration names the server. */
 struct bh_redis_locator *bh_redis_node_locator(struct bh_broker *node, struct bh_loop *loop);
+/* With its defaults; lives as long as the node. Any thread. */
+const struct bh_redis_config *bh_redis_node_config(const struct bh_broker *node);
+/* An append follows the rules of a publish: out->append is called once, when it can be sent: now,
+ * or in the order of the worker's publishes when Redis is back, with room in its link as the link
+ * has. Else out->done is called with BH_EUNAVAIL. Copies out. Worker's thread. */
+void bh_redis_node_append(struct bh_broker *node, unsigned worker,
+                          const struct bh_redis_outgoing *out);
 
 #endif

@@ -11,10 +11,7 @@
 
 struct publish {
     struct bh_list node;
-    struct bh_message *message;
-    bh_broker_published_cb done;
-    void *ud;
-    bh_handle handle;
+    struct bh_redis_outgoing out; /* with a reference to its message */
     uint64_t until_ms;
 };
 
@@ -23,18 +20,19 @@ static struct publish *head_of(struct bh_redis_publish_queue *q) {
 }
 
 /* Removes it from the list; the caller unrefs the message. */
-static struct publish take_head(struct bh_redis_publish_queue *q) {
-    struct publish *one = head_of(q), copy = *one;
+static struct bh_redis_outgoing take_head(struct bh_redis_publish_queue *q) {
+    struct publish *one = head_of(q);
+    struct bh_redis_outgoing copy = one->out;
     bh_list_unlink(&one->node);
     q->count--;
-    q->bytes -= one->message->payload.n;
+    q->bytes -= copy.message->payload.n;
     bh_metric_add(&bh_redis_metrics[BH_REDIS_PUBLISHES_WAITING], -1);
     bh_free(one);
     return copy;
 }
 
 static void fail_head(struct bh_redis_publish_queue *q, const char *why) {
-    struct publish one = take_head(q);
+    struct bh_redis_outgoing one = take_head(q);
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISH_ERRORS]);
     one.done(one.ud, one.handle, BH_EUNAVAIL, -1, why);
     bh_message_unref(one.message);
@@ -44,8 +42,8 @@ static void on_timer(struct bh_timer *t) {
     struct bh_redis_publish_queue *q = BH_CONTAINER_OF(t, struct bh_redis_publish_queue, timer);
     uint64_t now_ms = bh_loop_now(q->loop);
     while (q->count && q->can_send(q)) {
-        struct publish one = take_head(q);
-        q->send(q, one.message, one.done, one.ud, one.handle);
+        struct bh_redis_outgoing one = take_head(q);
+        q->send(q, &one);
         bh_message_unref(one.message);
     }
     while (q->count && head_of(q)->until_ms <= now_ms)
@@ -63,21 +61,20 @@ void bh_redis_publish_queue_start(struct bh_redis_publish_queue *q, struct bh_lo
     bh_timer_init(&q->timer, loop, on_timer);
 }
 
-bool bh_redis_publish_queue_add(struct bh_redis_publish_queue *q, struct bh_message *m,
-                                bh_broker_published_cb done, void *ud, bh_handle handle) {
-    if (q->count >= q->config->publish_queue ||
-        m->payload.n > BH_REDIS_PUBLISH_QUEUE_BYTES_MAX - q->bytes)
+bool bh_redis_publish_queue_add(struct bh_redis_publish_queue *q,
+                                const struct bh_redis_outgoing *out) {
+    size_t bytes = out->message->payload.n;
+    if (!q->loop || q->count >= q->config->publish_queue ||
+        bytes > BH_REDIS_PUBLISH_QUEUE_BYTES_MAX - q->bytes)
         return false;
     struct publish *one = bh_malloc(sizeof *one);
-    *one = (struct publish){.message = bh_message_ref(m),
-                            .done = done,
-                            .ud = ud,
-                            .handle = handle,
+    *one = (struct publish){.out = *out,
                             .until_ms = bh_loop_now(q->loop) + q->config->publish_wait_ms};
+    bh_message_ref(out->message);
     bh_list_init(&one->node);
     bh_list_append(&q->list, &one->node);
     q->count++;
-    q->bytes += m->payload.n;
+    q->bytes += bytes;
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISHES_WAITING]);
     if (!bh_timer_pending(&q->timer))
         bh_timer_set(&q->timer, CHECK_MS);
@@ -88,6 +85,7 @@ void bh_redis_publish_queue_stop(struct bh_redis_publish_queue *q) {
     if (!q->loop)
         return;
     bh_timer_cancel(&q->timer);
+    q->loop = NULL;
     while (q->count)
         fail_head(q, "this instance is shutting down");
 }

@@ -11,24 +11,33 @@
 
 #define BH_REDIS_PUBLISH_QUEUE_BYTES_MAX (64u * 1024 * 1024)
 
+/* One publish, or an append to the history: then `append` sends it in place of a PUBLISH. */
+struct bh_redis_outgoing {
+    struct bh_message *message;
+    void (*append)(const struct bh_redis_outgoing *out); /* NULL: a publish */
+    bh_broker_published_cb done;                         /* of an append: when it is not sent */
+    void *ud;
+    bh_handle handle;
+};
+
 struct bh_redis_publish_queue {
     const struct bh_redis_config *config;
-    struct bh_loop *loop;
-    struct bh_list list; /* the oldest first */
+    struct bh_loop *loop; /* NULL: not started, or stopped */
+    struct bh_list list;  /* the oldest first */
     size_t count, bytes;
     struct bh_timer timer;
     /* Set by the owner: whether to send now, and how. */
     bool (*can_send)(struct bh_redis_publish_queue *q);
-    void (*send)(struct bh_redis_publish_queue *q, struct bh_message *m,
-                 bh_broker_published_cb done, void *ud, bh_handle handle);
+    void (*send)(struct bh_redis_publish_queue *q, const struct bh_redis_outgoing *out);
 };
 
 /* can_send and send are set, config is borrowed. */
 void bh_redis_publish_queue_start(struct bh_redis_publish_queue *q, struct bh_loop *loop,
                                   const struct bh_redis_config *config);
-/* False: the queue is full, and done is not called. Else it is called once, later. Refs m. */
-bool bh_redis_publish_queue_add(struct bh_redis_publish_queue *q, struct bh_message *m,
-                                bh_broker_published_cb done, void *ud, bh_handle handle);
+/* Copies out and refs its message. False: the queue is full, and nothing is called. Else it is sent
+ * or done is called, once, later. */
+bool bh_redis_publish_queue_add(struct bh_redis_publish_queue *q,
+                                const struct bh_redis_outgoing *out);
 /* Completes those that wait with BH_EUNAVAIL. Harmless when it has never started. */
 void bh_redis_publish_queue_stop(struct bh_redis_publish_queue *q);
 

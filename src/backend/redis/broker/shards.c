@@ -360,6 +360,20 @@ struct bh_broker *bh_redis_shards_new(const struct bh_redis_config *configs, siz
     return &shards_new(configs, (unsigned)count, workers)->base;
 }
 
+/* --- the nodes --- */
+
+unsigned bh_redis_broker_nodes(const struct bh_broker *broker) {
+    return broker->vt == &shards_vt ? of(broker)->count : 1;
+}
+
+struct bh_broker *bh_redis_broker_node(struct bh_broker *broker, unsigned node) {
+    return broker->vt == &shards_vt ? of(broker)->shard[node].broker : broker;
+}
+
+unsigned bh_redis_broker_node_of(struct bh_broker *broker, struct bh_slice topic) {
+    return broker->vt == &shards_vt ? choose(of(broker), topic) : 0;
+}
+
 /* --- what is on the first node alone --- */
 
 static struct bh_broker *first_node(struct bh_broker *b) {
