@@ -35,6 +35,7 @@ local rooms_of = {
         link = set "link",
         broker = set "broker link",
         tracker = set "tracker broker link",
+        history = set "history broker link",
     },
     edge = {
         limits = set "limits",

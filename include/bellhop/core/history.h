@@ -88,9 +88,9 @@ struct bh_appended {
     bool known;        /* its id was appended before, with that position; nothing was published */
 };
 
-/* error: BH_EUNAVAIL (not appended), BH_EIO (lost, or on too few replicas: maybe appended, repeat it
- * with its id), BH_ENOMEM (Redis is out of memory), BH_EDENIED (refused, with why), BH_ETOOBIG (the
- * offsets have ended). appended: NULL with an error. */
+/* error: BH_EUNAVAIL (not appended), BH_EIO (lost, or on too few replicas: maybe appended, repeat
+ * it with its id), BH_ENOMEM (Redis is out of memory), BH_EDENIED (refused, with why), BH_ETOOBIG
+ * (the offsets have ended). appended: NULL with an error. */
 typedef void (*bh_appended_cb)(void *ud, bh_handle handle, int error,
                                const struct bh_appended *appended, const char *why);
 

@@ -271,10 +271,10 @@ static void publish(struct bh_broker *base, unsigned worker, struct bh_message *
     if (!blocked && side->queue.count == 0)
         send_publish(side, m, done, ud, handle);
     else
-        wait_in_queue(side,
-                      &(struct bh_redis_outgoing){
-                          .message = m, .done = done, .ud = ud, .handle = handle},
-                      blocked);
+        wait_in_queue(
+            side,
+            &(struct bh_redis_outgoing){.message = m, .done = done, .ud = ud, .handle = handle},
+            blocked);
 }
 
 void bh_redis_node_append(struct bh_broker *node, unsigned worker,

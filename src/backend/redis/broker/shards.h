@@ -10,7 +10,8 @@ char *bh_redis_shard_name(const struct bh_redis_config *config);
 /* The weight of the topic on that node. Any thread. */
 uint64_t bh_redis_shard_weight(struct bh_slice node, struct bh_slice topic);
 
-/* The brokers of the nodes (broker.h), by number, and the number of the topic's node. Any thread. */
+/* The brokers of the nodes (broker.h), by number, and the number of the topic's node. Any thread.
+ */
 unsigned bh_redis_broker_nodes(const struct bh_broker *broker);
 struct bh_broker *bh_redis_broker_node(struct bh_broker *broker, unsigned node);
 unsigned bh_redis_broker_node_of(struct bh_broker *broker, struct bh_slice topic);

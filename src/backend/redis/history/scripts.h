@@ -11,6 +11,7 @@ extern const struct bh_slice bh_redis_history_library; /* its text; named bellho
 extern const int64_t bh_redis_history_version;         /* what bellhop_version returns then */
 
 extern const struct bh_redis_script bh_redis_script_history_append, bh_redis_script_history_read,
-    bh_redis_script_history_begin, bh_redis_script_history_page, bh_redis_script_history_remove;
+    bh_redis_script_history_begin, bh_redis_script_history_page, bh_redis_script_history_remove,
+    bh_redis_script_history_check;
 
 #endif

@@ -1,0 +1,24 @@
+-- check.lua - which rights the user of Redis lacks for the history.
+--
+-- HEAD     base.lua
+-- KEYS     {<channel>}:log, {<channel>}:m
+-- ARGV     PUBLISH or SPUBLISH
+-- Returns  the commands that this user may not use on these keys, or on the channel; before Redis 7
+--          only an error tells
+-- Writes nothing.
+local function check(keys, args)
+    if not call then fetch() end
+    local missing = {}
+    if not may then
+        call("HMGET", keys[2], "e")
+        return missing
+    end
+    local commands = "DEL HDEL HGET HLEN HMGET HSCAN HSET INFO LINDEX LLEN LPOP LRANGE LSET LTRIM PEXPIRE RPUSH TIME"
+    for command in string.gmatch(commands, "%u+") do
+        if not may(command, command == "INFO" and "replication" or keys[2]) then
+            missing[#missing + 1] = command
+        end
+    end
+    if not may(args[1], channel_of(keys[1]), "") then missing[#missing + 1] = args[1] end
+    return missing
+end

@@ -1,0 +1,23 @@
+/* append.h - appends of one worker to the history of one Redis. Private to the history. Thread: the
+ * worker's. */
+#ifndef BELLHOP_BACKEND_REDIS_HISTORY_APPEND_H
+#define BELLHOP_BACKEND_REDIS_HISTORY_APPEND_H
+
+#include "bellhop/core/history.h"
+#include "history/functions.h"
+
+struct bh_redis_appends {
+    struct bh_redis_calls *calls;
+    struct bh_broker *node;
+    unsigned worker;
+    uint64_t ids_ms;
+    unsigned min_replicas;
+    bool too_few; /* replicas, when Redis last answered: do not wait long for them again */
+};
+
+/* As bh_history_vt.append. */
+void bh_redis_append(struct bh_redis_appends *appends, struct bh_message *m,
+                     const struct bh_history_rule *rule, struct bh_slice collapse,
+                     bh_appended_cb done, void *ud, bh_handle handle);
+
+#endif
