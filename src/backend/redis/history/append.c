@@ -16,7 +16,6 @@
 #include "bellhop/core/envelope.h"
 #include "broker/broker.h"
 #include "link/metrics.h"
-#include "link/resp.h"
 
 #define WAIT_MS       500
 #define WAIT_SHORT_MS 10
@@ -88,6 +87,26 @@ static size_t bound(const struct bh_redis_function_call *call) {
            BH_RESP_BULK_MAX(sizeof "PUBLISH");
 }
 
+static bool is_same(const struct bh_history_rule *a, const struct bh_history_rule *b) {
+    return a->size == b->size && a->revision == b->revision && a->ttl_ms == b->ttl_ms &&
+           a->position_ttl_ms == b->position_ttl_ms && a->bytes == b->bytes;
+}
+
+static char *write_rule(char *p, const struct bh_history_rule *rule,
+                        struct bh_redis_rule_text *text) {
+    if (text->n == 0 || !is_same(rule, &text->rule)) {
+        char *end = text->bytes;
+        end = bh_redis_write_number(end, rule->size);
+        end = bh_redis_write_number(end, rule->ttl_ms);
+        end = bh_redis_write_number(end, rule->position_ttl_ms);
+        end = bh_redis_write_number(end, rule->bytes);
+        end = bh_redis_write_number(end, rule->revision);
+        text->n = (size_t)(end - text->bytes);
+        text->rule = *rule;
+    }
+    return bh_resp_bytes(p, bh_slice(text->bytes, text->n));
+}
+
 static char *write_args(const struct bh_redis_function_call *call, char *p) {
     const struct append *a = of(call);
     const struct bh_message *m = a->message;
@@ -95,11 +114,7 @@ static char *write_args(const struct bh_redis_function_call *call, char *p) {
     p += bh_envelope_head_append(m, bh_loop_now(call->link->loop), p);
     p = bh_resp_end(bh_resp_bytes(p, m->payload));
     p = bh_resp_bulk(p, m->id);
-    p = bh_redis_write_number(p, a->rule.size);
-    p = bh_redis_write_number(p, a->rule.ttl_ms);
-    p = bh_redis_write_number(p, a->rule.position_ttl_ms);
-    p = bh_redis_write_number(p, a->rule.bytes);
-    p = bh_redis_write_number(p, a->rule.revision);
+    p = write_rule(p, &a->rule, &a->appends->text);
     p = bh_redis_write_number(p, a->appends->ids_ms);
     p = bh_resp_bulk(p, bh_slice(a->collapse, a->collapse_len));
     return bh_resp_bytes(p, BH_SLICE("$7\r\nPUBLISH\r\n"));

@@ -8,7 +8,6 @@
 #include "history/scripts.h"
 #include "link/errors.h"
 #include "link/metrics.h"
-#include "link/resp.h"
 
 #define KEYS_MAX (2 * BH_RESP_BULK_MAX(BH_CHANNEL_MAX + sizeof "{}:log"))
 
@@ -177,7 +176,13 @@ char *bh_redis_write_number(char *p, uint64_t n) {
     do
         digits[--at] = (char)('0' + n % 10);
     while (n /= 10);
-    return bh_resp_bulk(p, bh_slice(digits + at, sizeof digits - at));
+    size_t length = sizeof digits - at;
+    *p++ = '$';
+    if (length > 9)
+        *p++ = (char)('0' + length / 10);
+    *p++ = (char)('0' + length % 10);
+    p = bh_resp_end(p);
+    return bh_resp_end(bh_resp_bytes(p, bh_slice(digits + at, length)));
 }
 
 static char *write_key(char *p, struct bh_slice channel, struct bh_slice suffix) {

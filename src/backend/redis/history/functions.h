@@ -12,6 +12,7 @@
 
 #include "bellhop/base/list.h"
 #include "link/link.h"
+#include "link/resp.h"
 
 enum bh_redis_function {
     BH_REDIS_FUNCTION_APPEND,

@@ -5,7 +5,6 @@
 #include "bellhop/base/mem.h"
 #include "history/range.h"
 #include "link/metrics.h"
-#include "link/resp.h"
 
 static const char lost[] = "the link to Redis was lost before it was answered";
 static const char stopping[] = "this instance is shutting down";

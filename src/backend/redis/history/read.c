@@ -8,7 +8,6 @@
 #include "bellhop/base/mem.h"
 #include "history/range.h"
 #include "link/metrics.h"
-#include "link/resp.h"
 
 struct reading {
     struct bh_redis_function_call call;

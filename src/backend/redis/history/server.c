@@ -8,7 +8,6 @@
 #include "broker/broker.h"
 #include "history/scripts.h"
 #include "link/errors.h"
-#include "link/resp.h"
 
 /* --- the version of the library --- */
 
