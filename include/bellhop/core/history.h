@@ -85,7 +85,8 @@ typedef void (*bh_range_cb)(void *ud, bh_handle handle, int error, struct bh_ran
 struct bh_appended {
     struct bh_position position;
     int64_t receivers; /* instances; -1: unknown */
-    bool known;        /* its id was appended before, with that position; nothing was published */
+    bool known;        /* its id was appended before, with that position; nothing was published. Not
+                          if that may have been an attempt of this append, whose reply was lost */
 };
 
 /* error: BH_EUNAVAIL (not appended), BH_EIO (lost, or on too few replicas: maybe appended, repeat

@@ -5,10 +5,10 @@
  * reply, it is sent once more: its id makes Redis answer with the first position if the first
  * attempt was executed.
  *
- * With min_replicas a WAIT follows each append on the same link, in the same write. Its completion
- * may come after that of an append that has already failed, so `waits` counts those that are on
- * their way, and the last one frees the append. WAIT also holds up what follows it on the link, so
- * the time is short while replicas are known to be missing. */
+ * With min_replicas an append that Redis has confirmed is not complete: a WAIT on the same link
+ * follows. WAIT holds up what comes after it on the link, so there is only one at a time, for all
+ * that was confirmed since the last one, and a short one while replicas are known to be missing.
+ */
 #include "history/append.h"
 
 #include "bellhop/base/error.h"
@@ -28,12 +28,10 @@ struct append {
     bh_appended_cb done;         /* NULL: it has been called */
     void *ud;
     bh_handle handle;
-    struct bh_appended result; /* of an append whose replicas are awaited */
-    unsigned attempt;          /* the number of the last WAIT */
-    unsigned waits;            /* without a completion */
-    bool repeated;             /* after a lost link */
-    bool maybe_done;           /* an attempt that was lost may have been executed */
-    bool is_over;              /* freed by the last WAIT */
+    struct bh_appended result;
+    struct bh_list wait; /* in `confirmed` or `waiting` */
+    bool repeated;       /* after a lost link */
+    bool maybe_done;     /* an attempt that was lost may have been executed */
     uint8_t collapse_len;
     char collapse[];
 };
@@ -65,12 +63,9 @@ static void tell(struct append *a, int error, const char *why) {
 
 static void finish(struct append *a, int error, const char *why) {
     bh_redis_function_close(&a->call);
-    a->is_over = true;
-    a->waits++; /* not freed inside the callback */
     tell(a, error, why);
     bh_message_unref(a->message);
-    if (--a->waits == 0)
-        bh_free(a);
+    bh_free(a);
 }
 
 static void on_abort(struct bh_redis_function_call *call) {
@@ -120,29 +115,6 @@ static char *write_args(const struct bh_redis_function_call *call, char *p) {
     return bh_resp_bytes(p, BH_SLICE("$7\r\nPUBLISH\r\n"));
 }
 
-static void on_waited(const struct bh_redis_completion *c, int error, const struct bh_reply *reply);
-
-static void send_wait(struct bh_redis_function_call *call) {
-    struct append *a = of(call);
-    struct bh_redis_link *link = call->link;
-    const char *why;
-    a->attempt++;
-    if (a->appends->min_replicas == 0)
-        return;
-    char *p = bh_redis_link_begin(
-        link, BH_RESP_HEAD_MAX + BH_RESP_BULK_MAX(4) + 2 * BH_REDIS_NUMBER_MAX, &why);
-    if (!p)
-        return;
-    uint64_t half = link->config->command_timeout_ms / 2;
-    uint64_t most = a->appends->too_few ? WAIT_SHORT_MS : WAIT_MS;
-    p = bh_resp_bytes(p, BH_SLICE("*3\r\n$4\r\nWAIT\r\n"));
-    p = bh_redis_write_number(p, a->appends->min_replicas);
-    p = bh_redis_write_number(p, half > 0 && half < most ? half : most);
-    struct bh_redis_completion c = {.fire = on_waited, .ud = a, .handle = a->attempt};
-    bh_redis_link_commit(link, p, &c);
-    a->waits++;
-}
-
 static void send_now(const struct bh_redis_outgoing *out) {
     struct append *a = out->ud;
     const struct bh_redis_appends *s = a->appends;
@@ -165,10 +137,9 @@ static void submit(struct append *a) {
             .message = a->message, .append = send_now, .done = on_unsent, .ud = a});
 }
 
-/* --- replies --- */
+/* --- a lost link --- */
 
 static void on_lost(struct append *a, int error) {
-    a->attempt++; /* a WAIT of this attempt counts no more */
     a->maybe_done = a->maybe_done || error != BH_EUNAVAIL;
     if (!a->repeated && !a->call.calls->stopped) {
         a->repeated = true;
@@ -195,15 +166,107 @@ static bool parse(const struct bh_reply *r, struct bh_appended *out) {
            out->position.epoch > 0 && out->position.epoch < BH_POSITION_END;
 }
 
-static void on_appended(struct append *a) {
-    a->maybe_done = true;
-    if (a->result.known)
-        bh_metric_inc(&bh_redis_metrics[BH_REDIS_HISTORY_KNOWN]);
-    if (a->appends->min_replicas == 0)
-        finish(a, 0, NULL);
-    else if (a->waits == 0)
-        finish(a, BH_EIO, "appended, but the queue to Redis is full: repeat it with the same id");
+/* --- replicas --- */
+
+static const char too_few[] =
+    "appended, but on fewer replicas than history.min_replicas: repeat it with the same id";
+
+static struct append *shift(struct bh_list *list) {
+    struct bh_list *node = bh_list_shift(list);
+    return node ? BH_CONTAINER_OF(node, struct append, wait) : NULL;
 }
+
+/* Those that were confirmed on the link of the first one. */
+static struct bh_redis_link *take_confirmed(struct bh_redis_appends *s) {
+    struct bh_redis_link *link = BH_CONTAINER_OF(s->confirmed.next, struct append, wait)->call.link;
+    struct bh_list others;
+    struct append *a;
+    bh_list_init(&others);
+    while ((a = shift(&s->confirmed)))
+        bh_list_append(a->call.link == link ? &s->waiting : &others, &a->wait);
+    while ((a = shift(&others)))
+        bh_list_append(&s->confirmed, &a->wait);
+    return link;
+}
+
+static void on_waited(const struct bh_redis_completion *c, int error, const struct bh_reply *reply);
+
+static void send_wait(struct bh_redis_appends *s) {
+    const char *why;
+    if (!bh_list_empty(&s->waiting) || bh_list_empty(&s->confirmed))
+        return;
+    struct bh_redis_link *link = take_confirmed(s);
+    uint64_t half = link->config->command_timeout_ms / 2;
+    uint64_t most = s->too_few ? WAIT_SHORT_MS : WAIT_MS;
+    char *p =
+        bh_redis_link_begin(link, sizeof "*3\r\n$4\r\nWAIT\r\n" + 2 * BH_REDIS_NUMBER_MAX, &why);
+    if (!p) {
+        for (struct append *a; (a = shift(&s->waiting));)
+            on_lost(a, BH_EIO);
+        return;
+    }
+    p = bh_resp_bytes(p, BH_SLICE("*3\r\n$4\r\nWAIT\r\n"));
+    p = bh_redis_write_number(p, s->min_replicas);
+    p = bh_redis_write_number(p, half > 0 && half < most ? half : most);
+    bh_redis_link_commit(link, p, &(struct bh_redis_completion){.fire = on_waited, .ud = s});
+}
+
+/* 0, or an error with *why. */
+static int check_replicas(struct bh_redis_appends *s, const struct bh_reply *reply,
+                          const char **why) {
+    if (reply->type == BH_REPLY_ERROR) {
+        bh_redis_functions_error(s->calls->functions, reply->str, why);
+        return BH_EIO;
+    }
+    s->too_few = reply->type != BH_REPLY_INTEGER || reply->integer < (int64_t)s->min_replicas;
+    *why = too_few;
+    return s->too_few ? BH_EIO : 0;
+}
+
+static void on_waited(const struct bh_redis_completion *c, int error,
+                      const struct bh_reply *reply) {
+    struct bh_redis_appends *s = c->ud;
+    struct bh_list batch;
+    struct append *a;
+    const char *why = NULL;
+    int result = error ? 0 : check_replicas(s, reply, &why);
+    bh_list_init(&batch);
+    while ((a = shift(&s->waiting)))
+        bh_list_append(&batch, &a->wait);
+    while ((a = shift(&batch))) {
+        if (result)
+            bh_metric_inc(&bh_redis_metrics[BH_REDIS_HISTORY_UNREPLICATED]);
+        if (error)
+            on_lost(a, error);
+        else
+            finish(a, result, result ? why : NULL);
+    }
+    send_wait(s);
+}
+
+/* What a lost attempt of its own has appended was published then, to nobody knows how many. */
+static void note_known(struct append *a) {
+    bh_metric_inc(&bh_redis_metrics[BH_REDIS_HISTORY_KNOWN]);
+    if (a->maybe_done) {
+        a->result.known = false;
+        a->result.receivers = -1;
+    }
+}
+
+static void on_appended(struct append *a) {
+    struct bh_redis_appends *s = a->appends;
+    if (a->result.known)
+        note_known(a);
+    if (s->min_replicas == 0) {
+        finish(a, 0, NULL);
+        return;
+    }
+    a->maybe_done = true;
+    bh_list_append(&s->confirmed, &a->wait);
+    send_wait(s);
+}
+
+/* --- the reply --- */
 
 static void on_done(struct bh_redis_function_call *call, int error, const struct bh_reply *reply) {
     struct append *a = of(call);
@@ -220,45 +283,11 @@ static void on_done(struct bh_redis_function_call *call, int error, const struct
     }
 }
 
-static void on_replicas(struct append *a, const struct bh_reply *reply) {
-    struct bh_redis_appends *s = a->appends;
-    if (reply->type == BH_REPLY_ERROR) {
-        const char *why;
-        bh_redis_functions_error(a->call.calls->functions, reply->str, &why);
-        finish(a, BH_EIO, why);
-        return;
-    }
-    s->too_few = reply->type != BH_REPLY_INTEGER || reply->integer < (int64_t)s->min_replicas;
-    if (!s->too_few) {
-        finish(a, 0, NULL);
-        return;
-    }
-    bh_metric_inc(&bh_redis_metrics[BH_REDIS_HISTORY_UNREPLICATED]);
-    finish(a, BH_EIO,
-           "appended, but on fewer replicas than history.min_replicas: repeat it with the same id");
-}
-
-static void on_waited(const struct bh_redis_completion *c, int error,
-                      const struct bh_reply *reply) {
-    struct append *a = c->ud;
-    a->waits--;
-    if (a->is_over) {
-        if (a->waits == 0)
-            bh_free(a);
-    } else if (c->handle == a->attempt) {
-        if (error)
-            on_lost(a, error);
-        else
-            on_replicas(a, reply);
-    }
-}
-
 static const struct bh_redis_function_vt vt = {
     .function = BH_REDIS_FUNCTION_APPEND,
     .args = 10,
     .bound = bound,
     .write = write_args,
-    .on_sent = send_wait,
     .done = on_done,
     .abort = on_abort,
 };
@@ -276,6 +305,19 @@ void bh_redis_append(struct bh_redis_appends *s, struct bh_message *m,
                          .collapse_len = (uint8_t)collapse.n};
     if (collapse.n)
         memcpy(a->collapse, collapse.p, collapse.n);
+    bh_list_init(&a->wait);
     bh_redis_function_open(&a->call, s->calls, &vt, a->message->topic);
     submit(a);
+}
+
+void bh_redis_appends_init(struct bh_redis_appends *s, struct bh_redis_calls *calls,
+                           struct bh_broker *node, unsigned worker,
+                           const struct bh_history_config *config) {
+    *s = (struct bh_redis_appends){.calls = calls,
+                                   .node = node,
+                                   .worker = worker,
+                                   .ids_ms = config->ids_ms,
+                                   .min_replicas = config->min_replicas};
+    bh_list_init(&s->confirmed);
+    bh_list_init(&s->waiting);
 }

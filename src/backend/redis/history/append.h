@@ -20,8 +20,14 @@ struct bh_redis_appends {
     uint64_t ids_ms;
     unsigned min_replicas;
     struct bh_redis_rule_text text;
+    struct bh_list confirmed, waiting; /* for a WAIT; for its reply */
     bool too_few; /* replicas, when Redis last answered: do not wait long for them again */
 };
+
+/* calls and node are borrowed; what it needs of config is copied. */
+void bh_redis_appends_init(struct bh_redis_appends *appends, struct bh_redis_calls *calls,
+                           struct bh_broker *node, unsigned worker,
+                           const struct bh_history_config *config);
 
 /* As bh_history_vt.append. */
 void bh_redis_append(struct bh_redis_appends *appends, struct bh_message *m,

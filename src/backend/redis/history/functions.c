@@ -220,8 +220,6 @@ static const char *send_as(struct bh_redis_function_call *call, struct bh_slice 
         p = vt->write(call, p);
     struct bh_redis_completion c = {.fire = on_reply, .ud = call};
     bh_redis_link_commit(call->link, p, &c);
-    if (vt->on_sent)
-        vt->on_sent(call);
     return NULL;
 }
 

@@ -63,8 +63,6 @@ struct bh_redis_function_vt {
     /* An upper bound of their bytes, and the bytes. */
     size_t (*bound)(const struct bh_redis_function_call *call);
     char *(*write)(const struct bh_redis_function_call *call, char *p);
-    /* Each time it has been written; may be NULL. */
-    void (*on_sent)(struct bh_redis_function_call *call);
     /* Once, unless it could not be sent. error: as in a completion of the link. Frees the call. */
     void (*done)(struct bh_redis_function_call *call, int error, const struct bh_reply *reply);
     /* The caller is to be told BH_EIO, and nothing when the call is done; NULL: it need not. */

@@ -149,11 +149,8 @@ static struct side *new_sides(struct history *h, unsigned worker,
     struct side *sides = bh_calloc(h->node_count, sizeof *sides);
     for (unsigned i = 0; i < h->node_count; i++) {
         bh_redis_calls_init(&sides[i].calls, &h->servers[i].functions);
-        sides[i].appends = (struct bh_redis_appends){.calls = &sides[i].calls,
-                                                     .node = h->servers[i].node,
-                                                     .worker = worker,
-                                                     .ids_ms = config->ids_ms,
-                                                     .min_replicas = config->min_replicas};
+        bh_redis_appends_init(&sides[i].appends, &sides[i].calls, h->servers[i].node, worker,
+                              config);
     }
     return sides;
 }
