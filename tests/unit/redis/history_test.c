@@ -231,12 +231,12 @@ static void on_tops(void *ud, bh_handle handle, int error, const struct bh_posit
     t->count++;
     t->error = error;
     t->tops = count;
-    for (size_t i = 0; i < count && i < 8; i++)
+    for (size_t i = 0; i < count && i < TOPS_MAX; i++)
         t->top[i] = tops[i];
 }
 
 void start_tops(const char *const *names, size_t count, struct topped *out) {
-    struct bh_topic topics[8];
+    struct bh_topic topics[TOPS_MAX];
     for (size_t i = 0; i < count; i++)
         topics[i] = topic_of(names[i]);
     *out = (struct topped){0};

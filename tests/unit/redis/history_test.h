@@ -76,11 +76,13 @@ struct removed {
 };
 struct removed remove_one(const char *topic, struct bh_position position);
 
+#define TOPS_MAX 24
+
 struct topped {
     unsigned count;
     int error;
     size_t tops;
-    struct bh_position top[8];
+    struct bh_position top[TOPS_MAX];
 };
 void start_tops(const char *const *topics, size_t count, struct topped *out);
 
