@@ -2,7 +2,8 @@
 --
 -- HEAD     base.lua look.lua
 -- KEYS     {<channel>}:log, {<channel>}:m
--- ARGV     epoch (0: no position), offset, limit of entries, limit of bytes
+-- ARGV     epoch (0: no position), offset, limit of entries, limit of bytes; perhaps "latest": the last
+--          entry is the state of the topic, and behind every position but the top
 -- Returns  { status, epoch, top, since, now, entries... }; status:
 --          0 ok: the entries behind `since` up to top, without holes
 --          1 gap: they are not kept, or are more than the limits
@@ -39,9 +40,15 @@ local function read(keys, args)
     local stream = look(log, meta, now)
     if not stream then return { 3, 0, 0, 0, now } end
     local top = stream.top
-    if epoch == 0 then return { 2, stream.epoch, top, top, now } end
-
-    local since = resolve(stream, meta, epoch, offset)
+    local since
+    if args[5] == "latest" then
+        local has_it = stream.len == 0 or epoch == stream.epoch and offset == top
+        since = has_it and top or top - 1
+    elseif epoch == 0 then
+        return { 2, stream.epoch, top, top, now }
+    else
+        since = resolve(stream, meta, epoch, offset)
+    end
     if since and since < stream.floor then since = stream.floor end
     local count = since and top - since
     if count == 0 then return { 0, stream.epoch, top, since, now } end

@@ -97,6 +97,33 @@ static void outcomes_of_reads(void) {
     release(&r);
 }
 
+/* The entry is behind every position but its own. */
+static void latest(void) {
+    static const uint64_t epochs[] = {0, 5, UINT64_MAX};
+    open_history();
+    hx.rule.latest = true;
+    hx.rule.size = 1;
+    struct ranged r = read_behind("user:42", none);
+    assert_int_equal(r.range->outcome, BH_HISTORY_OK);
+    assert_int_equal(r.range->count, 0);
+    release(&r);
+    append("user:42", "a", "one");
+    append("user:42", "b", "two");
+    struct bh_position top = append("user:42", "c", "three");
+    for (int i = 0; i < 3; i++) {
+        struct bh_position since = {epochs[i] == UINT64_MAX ? top.epoch : epochs[i], 1};
+        r = read_behind("user:42", since);
+        assert_int_equal(r.range->outcome, BH_HISTORY_OK);
+        assert_string_equal(payloads(r.range), "three");
+        assert_false(r.range->rewound);
+        release(&r);
+    }
+    r = read_behind("user:42", top);
+    assert_int_equal(r.range->outcome, BH_HISTORY_OK);
+    assert_int_equal(r.range->count, 0);
+    release(&r);
+}
+
 static void pages_and_removals(void) {
     struct gateway *g = &fx->g;
     open_history();
@@ -188,6 +215,7 @@ static void tops(void) {
 BOTH(append_and_read)
 BOTH(known_ids)
 BOTH(outcomes_of_reads)
+BOTH(latest)
 BOTH(pages_and_removals)
 BOTH(collapse)
 BOTH(tops)
@@ -300,6 +328,8 @@ int main(void) {
         S(test_known_ids_by_scripts),
         T(test_outcomes_of_reads),
         S(test_outcomes_of_reads_by_scripts),
+        T(test_latest),
+        S(test_latest_by_scripts),
         T(test_pages_and_removals),
         S(test_pages_and_removals_by_scripts),
         T(test_collapse),

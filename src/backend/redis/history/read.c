@@ -77,7 +77,7 @@ static const struct bh_redis_function_vt begin_vt = {
 /* --- read --- */
 
 static size_t read_bound(const struct bh_redis_function_call *call) {
-    return 4 * BH_REDIS_NUMBER_MAX;
+    return 4 * BH_REDIS_NUMBER_MAX + BH_RESP_BULK_MAX(sizeof "latest");
 }
 
 static char *write_read(const struct bh_redis_function_call *call, char *p) {
@@ -85,7 +85,8 @@ static char *write_read(const struct bh_redis_function_call *call, char *p) {
     p = bh_redis_write_number(p, r->since.epoch);
     p = bh_redis_write_number(p, r->since.offset);
     p = bh_redis_write_number(p, r->limit);
-    return bh_redis_write_number(p, r->bytes);
+    p = bh_redis_write_number(p, r->bytes);
+    return bh_resp_bulk(p, r->rule.latest ? BH_SLICE("latest") : BH_SLICE(""));
 }
 
 /* The entries behind since, without a hole up to the top. */
@@ -110,7 +111,7 @@ static struct bh_range *ok_range(const struct reading *r, const struct bh_reply 
     struct bh_range *range = bh_redis_range_new(r->call.calls->functions, &r->topic, reply,
                                                 head->top, bh_loop_now(r->call.link->loop));
     range->since.offset = head->fourth;
-    range->rewound = head->fourth < r->since.offset;
+    range->rewound = !r->rule.latest && head->fourth < r->since.offset;
     if (head->fourth <= head->top.offset && is_whole(range))
         return range;
     bh_range_unref(range);
@@ -139,7 +140,7 @@ static void on_read(struct bh_redis_function_call *call, int error, const struct
 
 static const struct bh_redis_function_vt read_vt = {
     .function = BH_REDIS_FUNCTION_READ,
-    .args = 4,
+    .args = 5,
     .bound = read_bound,
     .write = write_read,
     .done = on_read,
