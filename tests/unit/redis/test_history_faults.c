@@ -33,6 +33,25 @@ static void test_a_lost_reply_is_asked_for_again(void **state) {
     proxy_stop(&proxy);
 }
 
+/* The queue is for new messages; one that was sent waits without it. */
+static void test_a_lost_append_waits_without_a_queue(void **state) {
+    struct appended a = {0}, refused = {0};
+    fx->config.publish_wait_ms = 60000;
+    open_history();
+    kill(fx->redis.pid, SIGSTOP);
+    start_append("user:42", "a", "one", &a);
+    bh_loop_tick(fx->g.loop, false);
+    test_redis_kill(&fx->redis);
+    WAIT_UNTIL(!fx->g.up);
+    start_append("user:42", "b", "two", &refused);
+    assert_int_equal(refused.error, BH_EUNAVAIL);
+    assert_int_equal(a.count, 0);
+    test_redis_run(&fx->redis);
+    WAIT_UNTIL(a.count);
+    assert_int_equal(a.error, 0);
+    assert_false(a.result.known);
+}
+
 /* Nothing comes back any more: it may have been appended. */
 static void test_lost_for_good(void **state) {
     struct proxy proxy;
@@ -444,6 +463,7 @@ int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_history, teardown_history)
     const struct CMUnitTest tests[] = {
         T(test_a_lost_reply_is_asked_for_again),
+        T(test_a_lost_append_waits_without_a_queue),
         T(test_lost_for_good),
         T(test_waits_in_order_with_the_publishes),
         T(test_waits_no_longer_than_a_publish),

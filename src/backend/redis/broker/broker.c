@@ -257,6 +257,11 @@ static const char *check_side(struct worker_side *side) {
     return blocked_by(side);
 }
 
+/* Without a queue, only appends that are sent again wait in it, and nothing waits for them. */
+static bool is_next(const struct worker_side *side) {
+    return side->queue.count == 0 || side->broker->config.publish_queue == 0;
+}
+
 static void wait_in_queue(struct worker_side *side, const struct bh_redis_outgoing *out,
                           const char *blocked) {
     if (!bh_redis_publish_queue_add(&side->queue, out))
@@ -268,7 +273,7 @@ static void publish(struct bh_broker *base, unsigned worker, struct bh_message *
                     bh_broker_published_cb done, void *ud, bh_handle handle) {
     struct worker_side *side = of(base)->workers[worker];
     const char *blocked = check_side(side);
-    if (!blocked && side->queue.count == 0)
+    if (!blocked && is_next(side))
         send_publish(side, m, done, ud, handle);
     else
         wait_in_queue(
@@ -281,7 +286,7 @@ void bh_redis_node_append(struct bh_broker *node, unsigned worker,
                           const struct bh_redis_outgoing *out) {
     struct worker_side *side = of(node)->workers[worker];
     const char *blocked = check_side(side);
-    if (!blocked && side->queue.count == 0)
+    if (!blocked && (out->again || is_next(side)))
         out->append(out);
     else
         wait_in_queue(side, out, blocked);

@@ -64,7 +64,7 @@ void bh_redis_publish_queue_start(struct bh_redis_publish_queue *q, struct bh_lo
 bool bh_redis_publish_queue_add(struct bh_redis_publish_queue *q,
                                 const struct bh_redis_outgoing *out) {
     size_t bytes = out->message->payload.n;
-    if (!q->loop || q->count >= q->config->publish_queue ||
+    if (!q->loop || (q->count >= q->config->publish_queue && !out->again) ||
         bytes > BH_REDIS_PUBLISH_QUEUE_BYTES_MAX - q->bytes)
         return false;
     struct publish *one = bh_malloc(sizeof *one);

@@ -15,7 +15,8 @@
 struct bh_redis_outgoing {
     struct bh_message *message;
     void (*append)(const struct bh_redis_outgoing *out); /* NULL: a publish */
-    bh_broker_published_cb done;                         /* of an append: when it is not sent */
+    bool again;                  /* it was sent on a link that was lost: it waits in any case */
+    bh_broker_published_cb done; /* of an append: when it is not sent */
     void *ud;
     bh_handle handle;
 };

@@ -131,10 +131,12 @@ static void on_unsent(void *ud, bh_handle handle, int error, int64_t receivers, 
 }
 
 static void submit(struct append *a) {
-    bh_redis_node_append(
-        a->appends->node, a->appends->worker,
-        &(struct bh_redis_outgoing){
-            .message = a->message, .append = send_now, .done = on_unsent, .ud = a});
+    bh_redis_node_append(a->appends->node, a->appends->worker,
+                         &(struct bh_redis_outgoing){.message = a->message,
+                                                     .append = send_now,
+                                                     .again = a->repeated,
+                                                     .done = on_unsent,
+                                                     .ud = a});
 }
 
 /* --- a lost link --- */
