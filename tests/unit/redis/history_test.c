@@ -19,6 +19,17 @@ int setup_history(void **state) {
     return setup_gateway(state);
 }
 
+/* Redis before 7 has no functions. */
+int setup_old_history(void **state) {
+    static const char *const options[] = {"--rename-command", "FCALL",    "",
+                                          "--rename-command", "FUNCTION", ""};
+    int error = setup_history(state);
+    test_redis_kill(&fx->redis);
+    memcpy(fx->redis.options, options, sizeof options);
+    test_redis_run(&fx->redis);
+    return error;
+}
+
 void close_history(void) {
     if (!hx.base)
         return;

@@ -22,6 +22,8 @@ extern struct history hx;
 
 /* The gateway's, and a rule of 100 entries. */
 int setup_history(void **state);
+/* The same, with a Redis that has no functions: as before version 7. */
+int setup_old_history(void **state);
 int teardown_history(void **state);
 /* Both are ready; the gateway is subscribed to user:42. */
 void open_history(void);

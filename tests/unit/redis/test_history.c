@@ -2,17 +2,6 @@
  * and by scripts. */
 #include "history_test.h"
 
-/* Redis before 7 has no functions. */
-static int setup_old(void **state) {
-    static const char *const options[] = {"--rename-command", "FCALL",    "",
-                                          "--rename-command", "FUNCTION", ""};
-    int error = setup_history(state);
-    test_redis_kill(&fx->redis);
-    memcpy(fx->redis.options, options, sizeof options);
-    test_redis_run(&fx->redis);
-    return error;
-}
-
 static const struct bh_position none = {0};
 
 static void append_and_read(void) {
@@ -320,7 +309,7 @@ static void test_plain_backends(void **state) {
 
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_history, teardown_history)
-#define S(name) cmocka_unit_test_setup_teardown(name, setup_old, teardown_history)
+#define S(name) cmocka_unit_test_setup_teardown(name, setup_old_history, teardown_history)
     const struct CMUnitTest tests[] = {
         T(test_append_and_read),
         S(test_append_and_read_by_scripts),
