@@ -103,6 +103,8 @@ int bh_redis_functions_error(struct bh_redis_functions *f, struct bh_slice answe
     if (e->reconnect || e->transient)
         return BH_EUNAVAIL;
     if (is_missing(inner)) {
+        bh_warn_limited("a function of the history is missing in Redis",
+                        bh_kv_slice("answer", inner));
         *why = "the functions of the history could not be loaded into Redis; see the log";
         return BH_EUNAVAIL;
     }
