@@ -33,6 +33,32 @@ static void test_a_lost_reply_is_asked_for_again(void **state) {
     proxy_stop(&proxy);
 }
 
+/* The link swallows what Redis answers, and is replaced; later its answers come all the same. */
+static void test_a_link_that_is_silent_is_replaced(void **state) {
+    struct proxy proxy;
+    struct appended late = {0};
+    proxy_start(&proxy, fx->redis.port);
+    fx->config.port = proxy.port;
+    fx->config.command_timeout_ms = 20000;
+    open_history_behind(&proxy);
+    append("user:42", "a", "one");
+    proxy.deafen = proxy.all = proxy.hold = true;
+    start_append("user:42", "b", "two", &late);
+    WAIT_UNTIL(test_redis_do(&fx->redis, "LLEN {notification:42}:log") == 2);
+    proxy.deafen = false; /* for the next links */
+    WAIT_UNTIL(!is_ready(&fx->g));
+    WAIT_UNTIL(is_ready(&fx->g));
+    assert_int_equal(append("user:42", "c", "three").offset, 3);
+    assert_int_equal(late.count, 0);
+    proxy.hold = false;
+    WAIT_UNTIL(late.count);
+    assert_int_equal(late.error, 0);
+    assert_int_equal(late.result.position.offset, 2);
+    close_history();
+    assert_int_equal(late.count, 1);
+    proxy_stop(&proxy);
+}
+
 /* The queue is for new messages; one that was sent waits without it. */
 static void test_a_lost_append_waits_without_a_queue(void **state) {
     struct appended a = {0}, refused = {0};
@@ -431,7 +457,8 @@ static void test_min_replicas(void **state) {
     test_redis_do(&replica, "REPLICAOF 127.0.0.1 %d", (int)fx->redis.port);
     open_history();
     WAIT_UNTIL(has_replica());
-    assert_int_equal(append("user:42", "a", "one").offset, 1);
+    WAIT_UNTIL(append_error("user:42", "a", &a) == 0); /* as soon as the replica has the data */
+    assert_int_equal(a.result.position.offset, 1);
     kill(replica.pid, SIGSTOP);
     int64_t missing = counted(BH_REDIS_HISTORY_UNREPLICATED);
     assert_int_equal(append_error("user:42", "b", &a), BH_EIO);
@@ -464,6 +491,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         T(test_a_lost_reply_is_asked_for_again),
         T(test_a_lost_append_waits_without_a_queue),
+        T(test_a_link_that_is_silent_is_replaced),
         T(test_lost_for_good),
         T(test_waits_in_order_with_the_publishes),
         T(test_waits_no_longer_than_a_publish),
