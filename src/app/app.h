@@ -89,10 +89,10 @@ struct bh_app_settings {
 int bh_app_settings_init(struct bh_app_settings *s, const struct bh_config *config,
                          const char *instance, bool may_be_in_use, struct bh_report *report);
 void bh_app_settings_free(struct bh_app_settings *s);
-/* The history that the settings ask for, in Redis or in this process; NULL without rules. 0, or
- * BH_EUNAVAIL when there is none for Redis. Points into settings. */
-int bh_app_history_new(const struct bh_app_settings *settings, struct bh_broker *broker,
-                       unsigned workers, struct bh_history **out);
+/* The history that the settings ask for, in Redis or in this process; NULL without rules. Points
+ * into settings. */
+struct bh_history *bh_app_history_new(const struct bh_app_settings *settings,
+                                      struct bh_broker *broker, unsigned workers);
 /* Why an address cannot be listened on. */
 const char *bh_app_explain_listen(int error);
 

@@ -3,7 +3,6 @@
 #include "app.h"
 
 #include "bellhop/backend/memory.h"
-#include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 #include "config_history.h"
 
@@ -45,16 +44,12 @@ size_t bh_app_history_rules(const struct bh_json *tree, struct bh_history_rule *
     return bh_config_history_read(rules, out, on_mistake, error);
 }
 
-int bh_app_history_new(const struct bh_app_settings *settings, struct bh_broker *broker,
-                       unsigned workers, struct bh_history **out) {
+struct bh_history *bh_app_history_new(const struct bh_app_settings *settings,
+                                      struct bh_broker *broker, unsigned workers) {
     const struct bh_app_history *h = &settings->history;
-    const struct bh_app_redis *redis = &settings->redis;
-    *out = NULL;
     if (h->config.rule_count == 0)
-        return 0;
-    if (redis->count == 0)
-        *out = bh_memory_history_new(&h->config, broker, h->memory_bytes);
-    else
-        *out = bh_redis_history_new(broker, &h->config, workers);
-    return *out ? 0 : BH_EUNAVAIL;
+        return NULL;
+    if (settings->redis.count == 0)
+        return bh_memory_history_new(&h->config, broker, h->memory_bytes);
+    return bh_redis_history_new(broker, &h->config, workers);
 }

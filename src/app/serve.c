@@ -251,13 +251,6 @@ static void make_broker(struct bh_server *s, unsigned workers) {
     }
 }
 
-static int make_history(struct bh_server *s, unsigned workers) {
-    if (bh_app_history_new(&s->settings, s->broker, workers, &s->history) == 0)
-        return 0;
-    return fail("history", "history in Redis is not available in this version; remove `history` or "
-                           "redis.url");
-}
-
 static unsigned count_workers(const struct bh_config *c) {
     cpu_set_t cores;
     if (c->workers)
@@ -301,8 +294,7 @@ static int build(struct bh_server *s) {
     if (make_settings(s))
         return BH_EINVAL;
     make_broker(s, workers);
-    if (make_history(s, workers))
-        return BH_EUNAVAIL;
+    s->history = bh_app_history_new(&s->settings, s->broker, workers);
     s->settings.edge.config.accepts_per_second = (c->accepts_per_second + workers - 1) / workers;
     s->lua_dir = bh_app_lua_dir(c);
     bh_app_script_config(c, s->lua_dir, &s->script, &s->files);

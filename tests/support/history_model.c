@@ -300,10 +300,10 @@ static struct bh_message *some_message(int id, uint64_t ttl_ms) {
     size_t n = below(4) ? below(60) : below(500);
     int digits = snprintf(payload, sizeof payload, "%u ", ++fx.number);
     memset(payload + digits, 'x', n);
-    snprintf(id_text, sizeof id_text, "id%d", id);
+    snprintf(id_text, sizeof id_text, id < 0 ? "new%u" : "id%d", id < 0 ? fx.number : (unsigned)id);
     struct bh_message parts = {.opcode = BH_TEXT,
                                .topic = &fx.topic,
-                               .id = id < 0 ? bh_slice(NULL, 0) : bh_slice_cstr(id_text),
+                               .id = bh_slice_cstr(id_text),
                                .origin = BH_SLICE("origin"),
                                .expires_ms = ttl_ms ? fx.model.now_ms + ttl_ms : 0,
                                .payload = bh_slice(payload, (size_t)digits + n)};

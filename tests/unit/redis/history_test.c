@@ -95,6 +95,19 @@ static struct bh_topic topic_of(const char *name) {
     return topic;
 }
 
+/* --- the log --- */
+
+void change_entry(int index, void (*change)(char *entry)) {
+    redisContext *c = test_redis_client(&fx->redis);
+    redisReply *r = redisCommand(c, "LINDEX {notification:42}:log %d", index);
+    assert_int_equal(r->type, REDIS_REPLY_STRING);
+    change(r->str);
+    freeReplyObject(
+        redisCommand(c, "LSET {notification:42}:log %d %b", index, r->str, (size_t)r->len));
+    freeReplyObject(r);
+    redisFree(c);
+}
+
 /* --- appends --- */
 
 static void on_appended(void *ud, bh_handle handle, int error, const struct bh_appended *appended,

@@ -34,6 +34,9 @@ void close_history(void);
 bool history_is_ready(const char **why);
 int64_t counted(unsigned metric);
 
+/* What another client may do to the log of user:42. */
+void change_entry(int index, void (*change)(char *entry));
+
 /* --- appends: handle 6 --- */
 
 struct appended {

@@ -209,18 +209,6 @@ BOTH(pages_and_removals)
 BOTH(collapse)
 BOTH(tops)
 
-/* What another client may do to a log. */
-static void change_entry(int index, void (*change)(char *entry)) {
-    redisContext *c = test_redis_client(&fx->redis);
-    redisReply *r = redisCommand(c, "LINDEX {notification:42}:log %d", index);
-    assert_int_equal(r->type, REDIS_REPLY_STRING);
-    change(r->str);
-    freeReplyObject(
-        redisCommand(c, "LSET {notification:42}:log %d %b", index, r->str, (size_t)r->len));
-    freeReplyObject(r);
-    redisFree(c);
-}
-
 /* --- what is left of a message's time --- */
 
 /* As if it had been appended 50 s ago. */
