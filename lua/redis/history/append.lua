@@ -2,17 +2,18 @@
 --
 -- HEAD     base.lua write.lua
 -- KEYS     {<channel>}:log, {<channel>}:m
--- ARGV     envelope with the flag POSITION, without the position; id or ""; size, ttl in ms,
---          position_ttl in ms, bytes, revision; how long ids are remembered in ms; collapse key or "";
---          PUBLISH or SPUBLISH
+-- ARGV     first 24 bytes of its envelope, with the flag POSITION; what follows them, without the position; id or "";
+--          the rule, "<size> <ttl_ms> <position_ttl_ms> <bytes> <revision> <id_ttl_ms>"; PUBLISH or SPUBLISH; perhaps
+--          a collapse key
 -- Returns  { offset, epoch, receivers, known }; known 1: the message with this id has been appended
 --          before, with this position, and nothing was done
 local function append(keys, args)
     if not call then fetch() end
-    local envelope, id_ttl = args[1], tonumber(args[8])
-    if #envelope < HEAD or sub(envelope, 1, 4) ~= MAGIC then return error_reply("ERR this is no envelope") end
-    if not is_publish(args[10]) then return error_reply("ERR the last argument is PUBLISH or SPUBLISH") end
-    if not id_ttl then return error_reply("ERR the time for ids must be a number") end
-    return store(keys[1], keys[2], sub(envelope, 1, HEAD), sub(envelope, HEAD + 1), args[2], args[9], args[10], id_ttl,
-        args[3], args[4], args[5], args[6], args[7])
+    local head, collapse = args[1], args[6]
+    if #args < 5 or #head ~= HEAD or sub(head, 1, 4) ~= MAGIC then
+        return error_reply("ERR the arguments are head, rest, id, rule, publish [, collapse]")
+    end
+    if not is_publish(args[5]) then return error_reply("ERR publish is PUBLISH or SPUBLISH") end
+    if collapse == "" then collapse = nil end
+    return store(keys[1], keys[2], head, args[2], args[3], args[5], collapse, args[4])
 end

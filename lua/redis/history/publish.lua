@@ -29,7 +29,7 @@ local function parse_options(args)
             if not n or n < 1 or n > 4294967 and name ~= "SIZE" or n > 1000000000 then
                 return nil, name .. " must be a positive integer, in seconds at most 4294967"
             end
-            if name ~= "SIZE" then value = format("%.0f", n * 1000) end
+            value = name == "SIZE" and n or n * 1000
         elseif name == "ID" then
             if not is_id(value) then return nil, "an id has at most 128 of A-Z a-z 0-9 _ . @ - / : + =" end
         elseif name ~= "COLLAPSE" or #value > 255 or value == "" then
@@ -40,24 +40,28 @@ local function parse_options(args)
     return options
 end
 
-local none = {}
+local NONE = {}
+local plain_head -- without an id and a ttl
 
 local function publish_plain(keys, args)
     if not call then fetch() end
     local log, meta, payload = keys[1], keys[2], args[1]
-    local channel = channel_of(log)
-    if log ~= "{" .. channel .. "}:log" or meta ~= "{" .. channel .. "}:m" or channel == "" or match(channel, "[{}]") then
+    if byte(log) ~= 123 or sub(log, -5) ~= "}:log" or sub(log, 1, -4) .. "m" ~= meta or find(log, "[{}]", 2) ~= #log - 4 then
         return error_reply("ERR the keys are {<channel>}:log and {<channel>}:m")
     end
     if not payload then return error_reply("ERR there is no payload") end
-    local options, why = none
+    local options, why = NONE
     if args[2] then
         options, why = parse_options(args)
         if not options then return error_reply("ERR " .. why) end
     end
     local id = options.ID or ""
-    local head = make_head(DATA, BINARY, RAW + POSITION, #id, options.EXPIRES or 0)
-    local size, ttl, position_ttl, bytes = options.SIZE, options.TTL, nil, nil
-    return store(log, meta, head, id .. payload, id, options.COLLAPSE or "", publish_command(), ID_TTL, size, ttl,
-        position_ttl, bytes, nil)
+    local head = plain_head
+    if options ~= NONE or not head then
+        head = make_head(DATA, BINARY, RAW + POSITION, #id, options.EXPIRES or 0)
+        if options == NONE then plain_head = head end
+    end
+    if id ~= "" then payload = id .. payload end
+    return store(log, meta, head, payload, id, publish_command(), options.COLLAPSE, nil, ID_TTL, options.SIZE,
+        options.TTL)
 end

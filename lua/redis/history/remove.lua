@@ -19,20 +19,24 @@ local function count_all(stream, log)
     return count
 end
 
-local function remove_all(stream, log, meta, publish, now, micros)
+-- Only the log is left, which would take the epoch with it.
+local function begin_without_meta(stream, log, meta, now, time)
+    local now_mark = current_mark(now)
+    local refused, epoch, top, last, total, fields = begin_epoch(log, meta, nil, nil, nil, nil, now_mark, time, false)
+    if refused then return refused end
+    parse_rule(plain_rule(now_mark, false))
+    stream.epoch, stream.top = epoch, top
+    call("HSET", meta, "t", top, "s", make_state(top, epoch, last, total, 0, parsed), unpack(fields))
+    expire(log, meta)
+end
+
+local function remove_all(stream, log, meta, publish, now, time)
     local count = count_all(stream, log)
-    local epoch, top = stream.epoch, stream.top
-    if not stream.k then -- the meta is gone, and the log was all that names the epoch
-        local fields
-        epoch, top, fields = begin_epoch(log, meta, nil, nil, current_mark(now), micros, false)
-        call("DEL", log)
-        call("HSET", meta, "t", top, "f", top, "b", 0, unpack(fields))
-        call("PEXPIRE", meta, 2592000000)
-    else
-        call("DEL", log)
-        call("HSET", meta, "f", top, "b", 0)
-    end
-    publish_purge(publish, log, epoch, top, now, "all")
+    local refused = not stream.state and begin_without_meta(stream, log, meta, now, time)
+    if refused then return refused end
+    call("DEL", log)
+    call("HSET", meta, "f", stream.top)
+    publish_purge(publish, channel_of(log), stream.epoch, stream.top, now, "all")
     return count
 end
 
@@ -42,9 +46,13 @@ local function remove_one(stream, log, meta, publish, now, epoch, offset)
     local index = offset - stream.top - 1
     local entry = call("LINDEX", log, index)
     if position_of(entry) ~= offset or byte(entry, 5) ~= DATA then return 0 end
-    call("LSET", log, index, tombstone_of(entry))
-    if stream.k then call("HSET", meta, "b", stream.bytes - #entry + BODY) end
-    publish_purge(publish, log, stream.epoch, stream.top, now, format("%.0f", offset))
+    call("LSET", log, index, tombstone_of(entry, HEAD + 1))
+    if stream.state then
+        local removed = offset > stream.removed and offset or stream.removed
+        local bytes = stream.bytes - #entry + BODY
+        call("HSET", meta, "s", make_state(stream.top, stream.epoch, stream.last, bytes, removed, parsed))
+    end
+    publish_purge(publish, channel_of(log), stream.epoch, stream.top, now, format("%.0f", offset))
     return 1
 end
 
@@ -55,12 +63,10 @@ local function remove(keys, args)
     if what ~= "all" and not offset or not epoch then return error_reply("ERR offset and epoch must be integers") end
     if not is_publish(publish) then return error_reply("ERR the second argument is PUBLISH or SPUBLISH") end
     local log, meta = keys[1], keys[2]
-    local now, micros = clock()
+    local now, time = clock()
     local stream = look(log, meta, now)
     if not stream then return 0 end
-    if may and not may(publish, channel_of(log), "") then
-        return error_reply("NOPERM this user may not publish to the channel " .. channel_of(log))
-    end
-    if what == "all" then return remove_all(stream, log, meta, publish, now, micros) end
+    if is_channel_refused(publish, channel_of(log)) then return refuse_channel(channel_of(log)) end
+    if what == "all" then return remove_all(stream, log, meta, publish, now, time) end
     return remove_one(stream, log, meta, publish, now, epoch, offset)
 end

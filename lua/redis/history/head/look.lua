@@ -1,31 +1,28 @@
 -- look.lua - what a read of a stream begins with.
 
--- The stream as it is, or nil if it has no key: epoch, top, floor, len (entries that may be read),
--- k (its rule; false if only the log is left), bytes.
+-- The stream as it is, or nil if it has no key: state (s; nil if only the log is left), what it says, floor, len
+-- (entries that may be read).
 local function look(log, meta, now)
-    local state = call("HMGET", meta, "e", "t", "f", "k", "b")
+    local fields = call("HMGET", meta, "s", "f")
     local len = call("LLEN", log)
-    local last = len > 0 and call("LINDEX", log, -1)
-    local offset, epoch, at = position_of(last)
-    if not state[1] then
-        if not offset then return nil end
-        return { epoch = epoch, top = offset, floor = 0, len = len, k = false, bytes = 0 }
+    local top, epoch, last, bytes, removed = open_state(fields[1])
+    if top then
+        if len > size_max then len = size_max end
+        if now - last > ttl_ms then len = 0 end -- Redis removes it up to a tenth later
+        return { state = fields[1], epoch = epoch, top = top, last = last, bytes = bytes, removed = removed,
+            floor = tonumber(fields[2] or 0), len = len }
     end
-    local top, k = tonumber(state[2]), state[4]
-    if k ~= parsed then parse(k) end
-    -- Half a tenth of its ttl may pass before Redis removes it. A log whose end is not the top is none.
-    if offset ~= top or (ttl_ms and now - at > ttl_ms) then len = 0 end
-    return { epoch = tonumber(state[1]), top = top, floor = tonumber(state[3] or 0), len = len, k = k,
-        bytes = tonumber(state[5] or 0) }
+    top, epoch = position_of(len > 0 and call("LINDEX", log, -1))
+    return top and { epoch = epoch, top = top, floor = 0, len = len, bytes = 0, removed = 0 }
 end
 
 -- Every later epoch began behind the last message that it knew. What had a larger number in the epoch
 -- asked for was lost, and the number was given again.
 local function resolve_older(meta, epoch, offset)
-    local parents = call("HMGET", meta, "p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7")
+    local epochs = call("HMGET", meta, "p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7")
     local is_known = false
     for i = 1, 8 do
-        local one, begin = match(parents[i] or "", "^(%d+) (%d+)$")
+        local one, begin = match(epochs[i] or "", "^(%d+) (%d+)$")
         one, begin = tonumber(one), tonumber(begin)
         if one == epoch then
             is_known = true
@@ -41,6 +38,6 @@ local function resolve(stream, meta, epoch, offset)
     if epoch ~= stream.epoch then return resolve_older(meta, epoch, offset) end
     if offset <= stream.top then return offset end
     -- Redis has come back older, and nothing was appended since; without that, nobody gave this number.
-    if stream.k and k_mark == ask_mark() then return nil end
+    if stream.state and parsed_mark == ask_mark() then return nil end
     return stream.top
 end

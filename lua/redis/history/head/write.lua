@@ -1,215 +1,255 @@
--- write.lua - epochs, and the step that appends and publishes.
+-- write.lua - rules, epochs, and the step that appends and publishes.
 --
 -- Everything that can fail comes before the first write: what is half written would give two
 -- messages the same number. The publish is last.
-local SWEEP_EVERY, SWEEP, FIELDS_MAX = 16, 64, 50000
+local SWEEP_EVERY, SWEEP, SWEEP_FROM, FIELDS_MAX = 32, 80, 32, 50000
 local TRIM_MAX = 1000 -- entries in one call, so that a smaller size does not stop Redis for long
+local MAX4, MAX5 = 2 ^ 32, 2 ^ 40
+local SIZE, TTL, POSITION_TTL, BYTES = 100, 86400000, 2592000000, 1048576
+
+-- --- rules ---
+
+local function make_rule(now_mark, its_revision, size, ttl, position_ttl, bytes)
+    return now_mark .. pack(">I4I4I5I5I5", its_revision, size, ttl, position_ttl, bytes)
+end
+
+-- The rule and id_ttl for the text that an instance sends; nil if it is wrong. Those of the last texts are kept.
+local function rule_of(text, now_mark)
+    local known = rules[text]
+    if known then return known[1], known[2] end
+    local size, ttl, position_ttl, bytes, its_revision, id_ttl = match(text, "^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$")
+    size, ttl, position_ttl, bytes = natural(size), natural(ttl), natural(position_ttl), natural(bytes)
+    its_revision, id_ttl = natural(its_revision), natural(id_ttl)
+    if not (size and ttl and position_ttl and bytes and its_revision and id_ttl) or size < 1 or size >= MAX4 or ttl < 1
+        or position_ttl < ttl or position_ttl >= MAX5 or bytes >= MAX5 or its_revision >= MAX4 then
+        return nil
+    end
+    if rule_count >= 64 then rules, rule_count = {}, 0 end
+    known = { make_rule(now_mark, its_revision, size, ttl, position_ttl, bytes), id_ttl }
+    if now_mark == mark then rules[text], rule_count = known, rule_count + 1 end
+    return known[1], known[2]
+end
+
+local function refuse_rule()
+    return error_reply("ERR the rule is <size> <ttl_ms> <position_ttl_ms> <bytes> <revision> <id_ttl_ms>: size and ttl "
+        .. "at least 1, position_ttl at least ttl")
+end
 
 -- --- epochs ---
 
 -- The slot for another epoch among those that are kept: an empty one, or that of the oldest.
-local function free_slot(parents)
+local function free_slot(epochs)
     local slot, oldest = nil, END
     for i = 1, 8 do
-        local epoch = tonumber(match(parents[i] or "0", "^%d+"))
+        local epoch = tonumber(match(epochs[i] or "0", "^%d+") or 0)
         if epoch < oldest then slot, oldest = i - 1, epoch end
     end
     return "p" .. slot
 end
 
 -- The next epoch must not be the name of one that is lost with the data, even if the clock is behind.
-local function next_epoch(parent, now_mark, micros)
+local function next_epoch(parent, now_mark, time)
+    local micros = time[1] * 1000000 + time[2]
     if micros > parent then return micros end
-    return parent + 1 + (tonumber(sub(now_mark, 1, 4), 16) or 0)
+    return parent + 1 + read_binary(">I2", now_mark)
 end
 
--- Begins an epoch behind the top. Only reads: returns the epoch, the top, the fields to be written
--- without k, and whether the log and the older epochs must be removed.
-local function begin_epoch(log, meta, epoch, top, now_mark, micros, forget)
-    local last = call("LINDEX", log, -1)
-    local offset, last_epoch = position_of(last)
-    if last and not offset then return nil end
-    local parent, parents = epoch, {}
-    local fields = {}
-    if epoch then
-        parents = forget and {} or call("HMGET", meta, "p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7")
-    elseif last then -- the meta is gone: go on behind the last entry
-        parent, top = last_epoch, offset
-        parents[1] = format("%.0f 0", parent)
-        fields[1], fields[2] = "p0", parents[1]
-    else
-        parent, top = 0, 0
+local function count_bytes(log, len)
+    local total = 0
+    for from = 0, len - 1, 64 do
+        for _, entry in ipairs(call("LRANGE", log, from, from + 63)) do total = total + #entry end
     end
-    local log_is_other = last and offset ~= top
-    if log_is_other and offset > top then top = offset end
-    local new = next_epoch(parent, now_mark, micros)
+    return total
+end
+
+-- Begins an epoch behind the top; epoch nil: there is no meta. Only reads: returns an error reply, or nil and the
+-- epoch, top, time of the last append, bytes of the log, fields to be written without s, and whether the log must be removed.
+local function begin_epoch(log, meta, epoch, top, last, total, now_mark, time, forget)
+    local entry = call("LINDEX", log, -1)
+    local offset, entry_epoch, at = position_of(entry)
+    if entry and not offset then return error_reply("ERR " .. log .. " is not a log of bellhop") end
+    local parent, epochs, fields = epoch, {}, {}
+    if epoch then
+        if not forget then epochs = call("HMGET", meta, "p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7") end
+    elseif entry then -- the meta is gone: go on behind the last entry
+        parent, top, last, total = entry_epoch, offset, at, count_bytes(log, call("LLEN", log))
+        epochs[1] = format("%.0f 0", parent)
+        fields = { "p0", epochs[1] }
+    else
+        parent, top, last, total = 0, 0, 0, 0
+    end
+    local clear = entry and offset ~= top -- it is not the log of this meta
+    if clear and offset > top then top = offset end
+    local new = next_epoch(parent, now_mark, time)
+    if new >= END then return error_reply("HISTORYOFFSET the epoch of this stream has reached 2^53") end
     local n = #fields
     fields[n + 1], fields[n + 2] = "e", new
-    fields[n + 3], fields[n + 4] = free_slot(parents), format("%.0f %.0f", new, top)
-    return new, top, fields, log_is_other
+    fields[n + 3], fields[n + 4] = free_slot(epochs), format("%.0f %.0f", new, top)
+    return nil, new, top, last, total, fields, clear
 end
 
--- --- the rule ---
-
--- k for the arguments; nil if they are wrong. Sets the parsed rule.
-local function make_rule(now_mark, revision, size, ttl, position_ttl, bytes)
-    if not (natural(revision) and natural(size) and natural(ttl) and natural(position_ttl) and natural(bytes)) then
-        return nil
-    end
-    local k = now_mark .. " " .. revision .. " " .. size .. " " .. ttl .. " " .. position_ttl .. " " .. bytes
-    parse(k)
-    if not k_mark or size_max < 1 or ttl_ms < 1 or position_ttl_ms < ttl_ms then
-        parse(nil)
-        return nil
-    end
-    return k
+-- The rule for a plain backend, which gives a size, a ttl, both or none: the rest is as the stream has it.
+local function plain_rule(now_mark, has_state, size, ttl)
+    local position_ttl = has_state and position_ttl_ms or POSITION_TTL
+    ttl = ttl or has_state and ttl_ms or TTL
+    if position_ttl < 2 * ttl then position_ttl = 2 * ttl end
+    return make_rule(now_mark, has_state and revision or 0, size or has_state and size_max or SIZE, ttl, position_ttl,
+        has_state and bytes_max or BYTES)
 end
 
-local RULE_ERROR = "ERR size, ttl, position_ttl, bytes and revision must be integers, size and ttl at least 1, "
-    .. "position_ttl at least ttl"
-
-local function expire(log, meta, now)
+local function expire(log, meta)
     call("PEXPIRE", log, floor(ttl_ms * 1.1))
     call("PEXPIRE", meta, floor(position_ttl_ms + ttl_ms * 0.1))
-    call("HSET", meta, "x", now)
 end
 
 -- --- ids and collapse keys ---
 
--- Looks at some fields, and returns those that are not needed any more: ids whose time is over, keys
--- whose entry is gone. Each field is looked at again and again as appends go on, four for each one
--- that is added. When there are too many, ids live for a shorter time.
-local function sweep(log, meta, now, top, id_ttl)
-    local count = call("HLEN", meta)
-    if count <= SWEEP then return nil end
-    if count > 2 * FIELDS_MAX then
-        id_ttl = -1
-    elseif count > FIELDS_MAX then
-        id_ttl = id_ttl * FIELDS_MAX / (4 * count)
+local function is_over(field, value, now, first, id_ttl)
+    local kind = byte(field)
+    if kind == 105 then -- i:<id>
+        local age = now - read_binary(">I8", value, 17)
+        return age >= id_ttl or -age > id_ttl
     end
-    local first = top - call("LLEN", log) + 1
-    local page = call("HSCAN", meta, call("HGET", meta, "w") or "0", "COUNT", SWEEP)
-    local fields, doomed = page[2], {}
-    for i = 1, #fields, 2 do
-        local kind, value = sub(fields[i], 1, 2), fields[i + 1]
-        local is_over = false
-        if kind == "i:" then
-            local age = now - read_binary(">I8", value, 17)
-            is_over = age > id_ttl or -age > id_ttl
-        elseif kind == "c:" then
-            is_over = tonumber(value) < first
-        end
-        if is_over then doomed[#doomed + 1] = fields[i] end
-    end
-    return doomed, page[1]
+    return kind == 99 and read_binary(">I8", value) < first -- c:<key>
 end
 
-local function remove_fields(meta, doomed, cursor)
-    if #doomed > 0 then call("HDEL", meta, unpack(doomed)) end
-    call("HSET", meta, "w", cursor)
+-- Looks at some fields, and returns those that are not needed any more (ids whose time is over, keys whose entry is
+-- gone), and w. A sweep comes round to all fields as appends go on; the next one begins when the ids that are added
+-- meanwhile may be over. When there are too many, ids live for a shorter time. The value of w is longer than
+-- hash-max-listpack-value: so many fields are found faster in a table.
+local function sweep(log, meta, now, top, id_ttl)
+    local count = call("HLEN", meta)
+    if count < SWEEP_FROM then return nil end
+    local cursor, due = match(call("HGET", meta, "w") or "", "^(%d+) (%d+)")
+    cursor, due = cursor or "0", tonumber(due) or now + id_ttl
+    local is_full = count > FIELDS_MAX
+    if is_full then id_ttl = count < 2 * FIELDS_MAX and id_ttl * FIELDS_MAX / (4 * count) or -1 end
+    local doomed = {}
+    if is_full or cursor ~= "0" or now >= due or due - now > id_ttl then
+        local first = top - call("LLEN", log) + 1
+        local page = call("HSCAN", meta, cursor, "COUNT", SWEEP)
+        local fields = page[2]
+        for i = 1, #fields, 2 do
+            if is_over(fields[i], fields[i + 1], now, first, id_ttl) then doomed[#doomed + 1] = fields[i] end
+        end
+        cursor, due = page[1], now + id_ttl
+    end
+    return doomed, format("%-65s", format("%s %.0f", cursor, due))
 end
 
 -- --- append ---
 
--- What stands under the collapse key, if it can be replaced: the entry.
-local function find_replaced(log, old, offset)
-    local entry = call("LINDEX", log, old - offset)
-    if position_of(entry) == tonumber(old) and byte(entry, 5) == DATA then return entry end
+-- Whether the entry that a collapse key names is still a message; only asked if some were removed.
+local function is_message(log, offset, top)
+    local entry = call("LINDEX", log, offset - top - 1)
+    return position_of(entry) == offset and byte(entry, 5) == DATA
 end
 
-local function trim(log, len, bytes)
-    local left = TRIM_MAX
-    while (len > size_max or bytes > bytes_max) and len > 1 and left > 0 do
-        bytes = bytes - #call("LPOP", log)
-        len, left = len - 1, left - 1
+-- Removes the oldest entries: those beyond the size, and further ones until the bytes fit. Not all at once
+-- if they are very many. Returns the bytes that are left.
+local function trim(log, len, total)
+    local over, last = len - size_max, len - 1
+    if last > TRIM_MAX then last = TRIM_MAX end
+    local drop = 0
+    while drop < last and (drop < over or total > bytes_max) do
+        local to = drop < over and over or drop + 16
+        local part = call("LRANGE", log, drop, (to < last and to or last) - 1)
+        for i = 1, #part do
+            if drop >= over and total <= bytes_max then break end
+            drop, total = drop + 1, total - #part[i]
+        end
     end
-    return bytes
+    call("LTRIM", log, drop, -1)
+    return total
 end
 
--- head, rest: the envelope before and behind the place of its position. Size and so on are texts; nil:
--- as the stream has it. Returns the reply.
-local function store(log, meta, head, rest, id, collapse, publish, id_ttl, size, ttl, position_ttl, bytes, revision)
-    local now, micros = clock()
-    local now_mark = current_mark(now)
-    local id_field, collapse_field = "i:" .. id, "c:" .. collapse
-    local state
-    if collapse ~= "" then
-        state = call("HMGET", meta, "t", "e", "k", "b", "x", id_field, collapse_field)
+-- s, the position under the id, that under the collapse key.
+local function read_fields(meta, id_field, collapse_field)
+    if collapse_field then
+        local found = call("HMGET", meta, "s", id_field, collapse_field)
+        return found[1], found[2], found[3]
+    end
+    if id_field == "i:" then return call("HGET", meta, "s") end
+    local found = call("HMGET", meta, "s", id_field)
+    return found[1], found[2]
+end
+
+local function write_fields(meta, offset, state, id_field, position, collapse_field, size)
+    if id_field == "i:" then
+        call("HSET", meta, "t", offset, "s", state)
+        if collapse_field then call("HSET", meta, collapse_field, position .. pack(">I4", size)) end
+    elseif collapse_field then
+        call("HSET", meta, "t", offset, "s", state, id_field, position, collapse_field, position .. pack(">I4", size))
     else
-        state = call("HMGET", meta, "t", "e", "k", "b", "x", id_field)
+        call("HSET", meta, "t", offset, "s", state, id_field, position)
     end
-    local seen = state[6]
+end
+
+-- Reads, checks, writes and publishes. head and rest: the envelope before and behind the place of its position.
+-- rule_text: of an instance; nil: a plain backend, whose id_ttl, size and ttl follow. Returns the reply.
+local function store(log, meta, head, rest, id, publish, collapse, rule_text, id_ttl, size, ttl)
+    local time = call("TIME")
+    local now = time[1] * 1000 + floor(time[2] / 1000)
+    local now_mark = current_mark(now)
+    local wanted
+    if rule_text then
+        wanted, id_ttl = rule_of(rule_text, now_mark)
+        if not wanted then return refuse_rule() end
+    end
+    local id_field, collapse_field = "i:" .. id, collapse and "c:" .. collapse
+    local state, seen, place = read_fields(meta, id_field, collapse_field)
     if seen then
         local offset, epoch, at = read_binary(">I8I8I8", seen)
         if now - at < id_ttl then return { offset, epoch, 0, 1 } end
     end
 
-    -- The epoch and the rule.
-    local top, epoch, k = state[1], state[2], state[3]
-    if k ~= parsed then parse(k) end
-    local fields, forget, clear
-    if k_mark ~= now_mark or not epoch or (size and size ~= k_size) or (ttl and ttl ~= k_ttl) or
-            (position_ttl and position_ttl ~= k_position_ttl) or (bytes and bytes ~= k_bytes) or
-            (revision and revision ~= k_revision) then
-        local is_other = revision and k_revision and k_revision ~= "0" and revision ~= k_revision
-        local is_new = k_mark ~= now_mark or not epoch or is_other
-        forget = is_other
-        k = make_rule(now_mark, revision or k_revision or "0", size or k_size or "100", ttl or k_ttl or "86400000",
-            position_ttl or k_position_ttl or "2592000000", bytes or k_bytes or "1048576")
-        if not k then return error_reply(RULE_ERROR) end
-        fields = {}
-        if is_new then
-            epoch, top, fields, clear = begin_epoch(log, meta, tonumber(epoch), tonumber(top), now_mark, micros, forget)
-            if not epoch then return error_reply("ERR " .. log .. " is not a log of bellhop") end
-            if epoch >= END then return error_reply("HISTORYOFFSET the epoch of this stream has reached 2^53") end
+    local top, epoch, last, total, removed = open_state(state)
+    local is_other, is_new, fields, clear, refused = false, not top or parsed_mark ~= now_mark, nil, nil, nil
+    if is_new or wanted and wanted ~= parsed or (size and size ~= size_max) or (ttl and ttl ~= ttl_ms) then
+        wanted = wanted or plain_rule(now_mark, top, size, ttl)
+        is_other = top and revision > 0 and sub(wanted, 7, 10) ~= sub(parsed, 7, 10)
+        fields, removed = {}, removed or 0
+        if is_new or is_other then
+            refused, epoch, top, last, total, fields, clear =
+                begin_epoch(log, meta, epoch, top, last, total, now_mark, time, is_other)
+            if refused then return refused end
         end
-        fields[#fields + 1] = "k"
-        fields[#fields + 1] = k
+        parse_rule(wanted)
     end
-
     local offset = top + 1
     if offset >= END then return error_reply("HISTORYOFFSET the offset of this stream has reached 2^53") end
-    local touched = not fields and state[5]
-    local is_due = not touched or now - touched > ttl_ms * 0.1 or now - touched < 0
-    if is_due and not clear then
-        local _, _, at = position_of(call("LINDEX", log, -1))
-        clear = at and now - at > ttl_ms
-    end
-    local old = not clear and state[7]
-    local replaced = old and find_replaced(log, old, offset)
-    local doomed, cursor
-    if offset % SWEEP_EVERY == 0 and (id ~= "" or collapse ~= "") then
-        doomed, cursor = sweep(log, meta, now, top, id_ttl)
-    end
     local channel = channel_of(log)
-    if may and not may(publish, channel, "") then
-        return error_reply("NOPERM this user may not publish to the channel " .. channel)
+    if is_channel_refused(publish, channel) then return refuse_channel(channel) end
+    clear = clear or now - last > ttl_ms
+    local old, old_size = 0, 0
+    if place then
+        old, old_size = read_binary(">I8", place), read_binary(">I4", place, 25)
+        if old <= removed and not is_message(log, old, top) then old = 0 end
     end
+    local doomed, swept
+    if offset % SWEEP_EVERY == 0 then doomed, swept = sweep(log, meta, now, top, id_ttl) end
     local position = pack(">I8I8I8", offset, epoch, now)
     local entry = head .. position .. rest
 
     -- From here on it writes.
     if clear then call("DEL", log) end
     local len = call("RPUSH", log, entry)
-    local total = len > 1 and state[4] and state[4] + #entry or #entry
-    if replaced then
-        call("LSET", log, old - offset - 1, tombstone_of(replaced))
-        total = total - #replaced + BODY
+    total = len > 1 and total + #entry or #entry
+    local is_replaced = old > offset - len
+    if is_replaced then
+        call("LSET", log, old - offset - 1, tombstone_of(place, 1))
+        total = total - old_size + BODY
     end
-    if len > size_max or total > bytes_max then total = trim(log, len, total) end
-    if forget then call("HDEL", meta, "p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7") end
-    if fields then call("HSET", meta, unpack(fields)) end
-    if doomed then remove_fields(meta, doomed, cursor) end
-    if collapse ~= "" then
-        call("HSET", meta, "t", offset, "b", total, collapse_field, offset)
-        if id ~= "" then call("HSET", meta, id_field, position) end
-    elseif id ~= "" then
-        call("HSET", meta, "t", offset, "b", total, id_field, position)
-    else
-        call("HSET", meta, "t", offset, "b", total)
+    if len > slack_max or total > bytes_max then total = trim(log, len, total) end
+    if is_other then call("HDEL", meta, "p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7") end
+    if fields and fields[1] then call("HSET", meta, unpack(fields)) end
+    if doomed then
+        if doomed[1] then call("HDEL", meta, unpack(doomed)) end
+        call("HSET", meta, "w", swept)
     end
-    if is_due or len == 1 then expire(log, meta, now) end
-    if replaced then publish_purge(publish, log, epoch, offset - 1, now, old) end
-    local receivers = call(publish, channel, entry)
-    return { offset, tonumber(epoch), receivers, 0 }
+    state = make_state(offset, epoch, now, total, removed, parsed)
+    write_fields(meta, offset, state, id_field, position, collapse_field, #entry)
+    if fields or len == 1 or now - now % slot_ms ~= last - last % slot_ms then expire(log, meta) end
+    if is_replaced then publish_purge(publish, channel, epoch, offset - 1, now, format("%.0f", old)) end
+    return { offset, epoch, call(publish, channel, entry), 0 }
 end
