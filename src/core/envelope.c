@@ -70,9 +70,12 @@ size_t bh_envelope_head(const struct bh_message *m, uint64_t now_ms, char *out) 
     return put_texts(m, out, at);
 }
 
-size_t bh_envelope_head_append(const struct bh_message *m, uint64_t now_ms, char *out) {
+void bh_envelope_append_head(const struct bh_message *m, uint64_t now_ms, char *out) {
     put_fixed(m, now_ms, (m->flags & BH_MESSAGE_ECHO) | BH_MESSAGE_POSITION, out);
-    return put_texts(m, out, out + BH_ENVELOPE_HEAD);
+}
+
+size_t bh_envelope_append_rest(const struct bh_message *m, char *out) {
+    return put_texts(m, out, out);
 }
 
 /* "all", or offsets with a space between them. */

@@ -128,6 +128,19 @@ describe("the rights of a Redis user for a history", function()
         assert.are.equal("OK", server:call("ACL", "SETUSER", "bellhop", table.unpack(words)))
     end
 
+    it("are asked for every command that the library calls", function()
+        local text = ""
+        for name in process.run({"ls", "lua/redis/history", "lua/redis/history/head"}):gmatch "%l+%.lua" do
+            local file = io.open("lua/redis/history/" .. name) or assert(io.open("lua/redis/history/head/" .. name))
+            text = text .. file:read "a"
+            file:close()
+        end
+        local commands = assert(text:match 'local commands = "([^"]+)"') .. " "
+        for command in text:gmatch 'call%("(%u+)"' do
+            assert.is_truthy(commands:find(command .. " ", 1, true), command .. " is missing in check.lua")
+        end
+    end)
+
     it("are told by readiness, and those of docs/scaling.md are enough", function()
         rights "(on >secret ~ws:%* &notification:%* &bellhop:probe:%* %-@all [^\n]+)"
         a = start("node-a", server:url "bellhop:secret")

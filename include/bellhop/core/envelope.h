@@ -44,10 +44,14 @@ static inline size_t bh_envelope_head_len(const struct bh_message *m) {
 
 /* Writes the bytes before the payload to out (bh_envelope_head_len bytes); returns their number. */
 size_t bh_envelope_head(const struct bh_message *m, uint64_t now_ms, char *out);
-/* The same for an append of m, which has no position yet: with the flag, and without the bytes of
- * the position, which the script inserts. Never DEDUP: the messages of a stream are told apart by
- * their positions. */
-size_t bh_envelope_head_append(const struct bh_message *m, uint64_t now_ms, char *out);
+/* The same in two parts for an append of m, which has no position yet: the first BH_ENVELOPE_HEAD
+ * bytes, with the flag; and those behind the position. Never DEDUP: the messages of a stream are
+ * told apart by their positions. */
+void bh_envelope_append_head(const struct bh_message *m, uint64_t now_ms, char *out);
+size_t bh_envelope_append_rest(const struct bh_message *m, char *out);
+static inline size_t bh_envelope_append_rest_len(const struct bh_message *m) {
+    return m->origin.n + m->id.n + m->filter.n;
+}
 
 /* Makes a message from bytes that arrived on the topic's channel. A raw payload is text when it is
  * valid UTF-8, else binary. A ttl counts from now_ms: of a message that was appended earlier its

@@ -328,14 +328,13 @@ static void a_position_lies_behind_the_head(void **state) {
 
 /* The script inserts the position. */
 static void an_append_has_the_flag_and_no_position(void **state) {
-    char head[BH_ENVELOPE_HEAD_MAX], whole[sizeof stored];
+    char whole[BH_ENVELOPE_HEAD_MAX];
     struct bh_message *m = golden_message(); /* ECHO and DEDUP */
-    size_t n = bh_envelope_head_append(m, NOW, head);
-    assert_int_equal(n, STORED_HEAD - BH_ENVELOPE_POSITION);
-    assert_int_equal(n, bh_envelope_head_len(m));
-    memcpy(whole, head, POSITION_AT);
+    bh_envelope_append_head(m, NOW, whole);
     memcpy(whole + POSITION_AT, stored + POSITION_AT, BH_ENVELOPE_POSITION);
-    memcpy(whole + POSITION_AT + BH_ENVELOPE_POSITION, head + POSITION_AT, n - POSITION_AT);
+    size_t n = bh_envelope_append_rest(m, whole + POSITION_AT + BH_ENVELOPE_POSITION);
+    assert_int_equal(n, bh_envelope_append_rest_len(m));
+    assert_int_equal(POSITION_AT + BH_ENVELOPE_POSITION + n, STORED_HEAD);
     assert_memory_equal(whole, stored, STORED_HEAD);
     bh_message_unref(m);
 }

@@ -6,6 +6,7 @@
 #include "history/functions.h"
 
 static const struct bh_redis_config config = {.channel_prefix = "notification:", .user = "joe"};
+static const struct bh_history_config history = {.ids_ms = 1000}, waiting = {.min_replicas = 1};
 
 static void test_errors(void **state) {
     static const struct {
@@ -38,7 +39,7 @@ static void test_errors(void **state) {
          BH_EDENIED, "attempt to index"},
     };
     struct bh_redis_functions f;
-    bh_redis_functions_init(&f, &config, false);
+    bh_redis_functions_init(&f, &config, &history);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *why = NULL;
         int error = bh_redis_functions_error(&f, bh_slice_cstr(cases[i].answer), &why);
@@ -53,7 +54,7 @@ static void test_errors(void **state) {
 static void test_the_rights_are_those_of_the_server(void **state) {
     struct bh_redis_functions f;
     const char *why;
-    bh_redis_functions_init(&f, &config, true);
+    bh_redis_functions_init(&f, &config, &waiting);
     assert_int_equal(bh_redis_functions_error(&f, BH_SLICE("NOPERM no"), &why), BH_EDENIED);
     assert_string_equal(why, atomic_load(&f.refused));
     assert_non_null(strstr(why, "ACL SETUSER joe ~{notification:* &notification:* "));
@@ -70,7 +71,7 @@ static void test_the_rights_are_those_of_the_server(void **state) {
 static void test_time(void **state) {
     struct bh_redis_functions f;
     bh_clock_fake(1000, 5000000);
-    bh_redis_functions_init(&f, &config, false);
+    bh_redis_functions_init(&f, &config, &history);
     assert_int_equal(bh_redis_functions_time(&f), 5000000); /* as long as Redis has told nothing */
     bh_redis_functions_note_time(&f, 4000000);
     bh_clock_fake_advance(70);

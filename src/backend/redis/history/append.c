@@ -77,42 +77,25 @@ static void on_abort(struct bh_redis_function_call *call) {
 static size_t bound(const struct bh_redis_function_call *call) {
     const struct append *a = of(call);
     const struct bh_message *m = a->message;
-    return BH_RESP_BULK_MAX(bh_envelope_head_len(m) + m->payload.n) + BH_RESP_BULK_MAX(m->id.n) +
-           6 * BH_REDIS_NUMBER_MAX + BH_RESP_BULK_MAX(a->collapse_len) +
-           BH_RESP_BULK_MAX(sizeof "PUBLISH");
-}
-
-static bool is_same(const struct bh_history_rule *a, const struct bh_history_rule *b) {
-    return a->size == b->size && a->revision == b->revision && a->ttl_ms == b->ttl_ms &&
-           a->position_ttl_ms == b->position_ttl_ms && a->bytes == b->bytes;
-}
-
-static char *write_rule(char *p, const struct bh_history_rule *rule,
-                        struct bh_redis_rule_text *text) {
-    if (text->n == 0 || !is_same(rule, &text->rule)) {
-        char *end = text->bytes;
-        end = bh_redis_write_number(end, rule->size);
-        end = bh_redis_write_number(end, rule->ttl_ms);
-        end = bh_redis_write_number(end, rule->position_ttl_ms);
-        end = bh_redis_write_number(end, rule->bytes);
-        end = bh_redis_write_number(end, rule->revision);
-        text->n = (size_t)(end - text->bytes);
-        text->rule = *rule;
-    }
-    return bh_resp_bytes(p, bh_slice(text->bytes, text->n));
+    return BH_RESP_BULK_MAX(BH_ENVELOPE_HEAD) +
+           BH_RESP_BULK_MAX(bh_envelope_append_rest_len(m) + m->payload.n) +
+           BH_RESP_BULK_MAX(m->id.n) + BH_REDIS_RULE_MAX + BH_RESP_BULK_MAX(sizeof "PUBLISH") +
+           BH_RESP_BULK_MAX(a->collapse_len);
 }
 
 static char *write_args(const struct bh_redis_function_call *call, char *p) {
     const struct append *a = of(call);
     const struct bh_message *m = a->message;
-    p = bh_resp_head(p, '$', bh_envelope_head_len(m) + m->payload.n);
-    p += bh_envelope_head_append(m, bh_loop_now(call->link->loop), p);
+    p = bh_resp_head(p, '$', BH_ENVELOPE_HEAD);
+    bh_envelope_append_head(m, bh_loop_now(call->link->loop), p);
+    p = bh_resp_end(p + BH_ENVELOPE_HEAD);
+    p = bh_resp_head(p, '$', bh_envelope_append_rest_len(m) + m->payload.n);
+    p += bh_envelope_append_rest(m, p);
     p = bh_resp_end(bh_resp_bytes(p, m->payload));
     p = bh_resp_bulk(p, m->id);
-    p = write_rule(p, &a->rule, &a->appends->text);
-    p = bh_redis_write_number(p, a->appends->ids_ms);
-    p = bh_resp_bulk(p, bh_slice(a->collapse, a->collapse_len));
-    return bh_resp_bytes(p, BH_SLICE("$7\r\nPUBLISH\r\n"));
+    p = bh_redis_write_rule(p, &a->rule, call->calls->functions->ids_ms, &a->appends->rule);
+    p = bh_resp_bytes(p, BH_SLICE("$7\r\nPUBLISH\r\n"));
+    return bh_resp_bulk(p, bh_slice(a->collapse, a->collapse_len));
 }
 
 static void send_now(const struct bh_redis_outgoing *out) {
@@ -287,7 +270,7 @@ static void on_done(struct bh_redis_function_call *call, int error, const struct
 
 static const struct bh_redis_function_vt vt = {
     .function = BH_REDIS_FUNCTION_APPEND,
-    .args = 10,
+    .args = 6,
     .bound = bound,
     .write = write_args,
     .done = on_done,
@@ -315,11 +298,8 @@ void bh_redis_append(struct bh_redis_appends *s, struct bh_message *m,
 void bh_redis_appends_init(struct bh_redis_appends *s, struct bh_redis_calls *calls,
                            struct bh_broker *node, unsigned worker,
                            const struct bh_history_config *config) {
-    *s = (struct bh_redis_appends){.calls = calls,
-                                   .node = node,
-                                   .worker = worker,
-                                   .ids_ms = config->ids_ms,
-                                   .min_replicas = config->min_replicas};
+    *s = (struct bh_redis_appends){
+        .calls = calls, .node = node, .worker = worker, .min_replicas = config->min_replicas};
     bh_list_init(&s->confirmed);
     bh_list_init(&s->waiting);
 }

@@ -6,20 +6,12 @@
 #include "bellhop/core/history.h"
 #include "history/functions.h"
 
-/* The arguments of the last rule as they are sent: most appends have the same one. */
-struct bh_redis_rule_text {
-    struct bh_history_rule rule;
-    size_t n; /* 0: none yet */
-    char bytes[5 * BH_REDIS_NUMBER_MAX];
-};
-
 struct bh_redis_appends {
     struct bh_redis_calls *calls;
     struct bh_broker *node;
     unsigned worker;
-    uint64_t ids_ms;
     unsigned min_replicas;
-    struct bh_redis_rule_text text;
+    struct bh_redis_rule_text rule;    /* of the last append: most have the same one */
     struct bh_list confirmed, waiting; /* for a WAIT; for its reply */
     bool too_few; /* replicas, when Redis last answered: do not wait long for them again */
 };

@@ -9,6 +9,9 @@
 #include "link/errors.h"
 #include "link/metrics.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 #define KEYS_MAX (2 * BH_RESP_BULK_MAX(BH_CHANNEL_MAX + sizeof "{}:log"))
 
 static const struct {
@@ -41,7 +44,9 @@ static char *rights_text(const struct bh_redis_config *config, bool old, bool wa
 }
 
 void bh_redis_functions_init(struct bh_redis_functions *f, const struct bh_redis_config *config,
-                             bool waits) {
+                             const struct bh_history_config *history) {
+    bool waits = history->min_replicas > 0;
+    f->ids_ms = history->ids_ms;
     f->prefix = bh_slice_cstr(config->channel_prefix);
     f->rights = rights_text(config, false, waits);
     f->old_rights = rights_text(config, true, waits);
@@ -185,6 +190,28 @@ char *bh_redis_write_number(char *p, uint64_t n) {
     *p++ = (char)('0' + length % 10);
     p = bh_resp_end(p);
     return bh_resp_end(bh_resp_bytes(p, bh_slice(digits + at, length)));
+}
+
+static bool is_same(const struct bh_history_rule *a, const struct bh_history_rule *b) {
+    return a->size == b->size && a->revision == b->revision && a->ttl_ms == b->ttl_ms &&
+           a->position_ttl_ms == b->position_ttl_ms && a->bytes == b->bytes;
+}
+
+static void set_rule(struct bh_redis_rule_text *kept, const struct bh_history_rule *rule,
+                     uint64_t ids_ms) {
+    char text[6 * 21 + 1];
+    int n = snprintf(
+        text, sizeof text, "%" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu32 " %" PRIu64,
+        rule->size, rule->ttl_ms, rule->position_ttl_ms, rule->bytes, rule->revision, ids_ms);
+    kept->n = (size_t)(bh_resp_bulk(kept->bytes, bh_slice(text, (size_t)n)) - kept->bytes);
+    kept->rule = *rule;
+}
+
+char *bh_redis_write_rule(char *p, const struct bh_history_rule *rule, uint64_t ids_ms,
+                          struct bh_redis_rule_text *kept) {
+    if (kept->n == 0 || !is_same(rule, &kept->rule))
+        set_rule(kept, rule, ids_ms);
+    return bh_resp_bytes(p, bh_slice(kept->bytes, kept->n));
 }
 
 static char *write_key(char *p, struct bh_slice channel, struct bh_slice suffix) {

@@ -11,6 +11,7 @@
 #define BELLHOP_BACKEND_REDIS_HISTORY_FUNCTIONS_H
 
 #include "bellhop/base/list.h"
+#include "bellhop/core/history.h"
 #include "link/link.h"
 #include "link/resp.h"
 
@@ -26,6 +27,7 @@ enum bh_redis_function {
 
 /* What is known of one server. Any thread, but for init and deinit. */
 struct bh_redis_functions {
+    uint64_t ids_ms;               /* how long ids are remembered */
     struct bh_slice prefix;        /* of the channels; borrowed */
     char *rights, *old_rights;     /* sentences: those that a user of Redis needs */
     atomic_bool old;               /* Redis before 7 */
@@ -33,9 +35,9 @@ struct bh_redis_functions {
     atomic_int_fast64_t clock_ms;  /* from bh_clock_ms to Redis' clock */
 };
 
-/* config is borrowed. */
+/* config is borrowed; what is needed of history is copied. */
 void bh_redis_functions_init(struct bh_redis_functions *f, const struct bh_redis_config *config,
-                             bool waits);
+                             const struct bh_history_config *history);
 void bh_redis_functions_deinit(struct bh_redis_functions *f);
 /* A user of Redis lacks a right. Returns the sentence. */
 const char *bh_redis_functions_refuse(struct bh_redis_functions *f, struct bh_slice answer);
@@ -97,5 +99,15 @@ void bh_redis_functions_load(struct bh_redis_calls *calls, struct bh_redis_link 
 #define BH_REDIS_NUMBER_MAX BH_RESP_BULK_MAX(20)
 
 char *bh_redis_write_number(char *p, uint64_t n);
+
+/* A rule is one argument. Its bytes are kept for the next one that is the same. */
+#define BH_REDIS_RULE_MAX BH_RESP_BULK_MAX(6 * 21)
+struct bh_redis_rule_text {
+    struct bh_history_rule rule;
+    size_t n; /* 0: none yet */
+    char bytes[BH_REDIS_RULE_MAX];
+};
+char *bh_redis_write_rule(char *p, const struct bh_history_rule *rule, uint64_t ids_ms,
+                          struct bh_redis_rule_text *kept);
 
 #endif

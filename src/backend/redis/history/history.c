@@ -164,8 +164,7 @@ struct bh_history *bh_redis_history_new(struct bh_broker *broker,
     h->worker_count = workers;
     h->servers = bh_calloc(h->node_count, sizeof *h->servers);
     for (unsigned i = 0; i < h->node_count; i++)
-        bh_redis_history_server_init(&h->servers[i], bh_redis_broker_node(broker, i),
-                                     config->min_replicas > 0);
+        bh_redis_history_server_init(&h->servers[i], bh_redis_broker_node(broker, i), config);
     h->workers = bh_calloc(workers, sizeof(struct side *));
     for (unsigned i = 0; i < workers; i++)
         h->workers[i] = new_sides(h, i, config);

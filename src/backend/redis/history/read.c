@@ -50,16 +50,12 @@ static void fail(struct reading *r, int error, const struct bh_reply *reply) {
 /* --- begin --- */
 
 static size_t begin_bound(const struct bh_redis_function_call *call) {
-    return 5 * BH_REDIS_NUMBER_MAX;
+    return BH_REDIS_RULE_MAX;
 }
 
 static char *write_begin(const struct bh_redis_function_call *call, char *p) {
-    const struct bh_history_rule *rule = &of(call)->rule;
-    p = bh_redis_write_number(p, rule->revision);
-    p = bh_redis_write_number(p, rule->ttl_ms);
-    p = bh_redis_write_number(p, rule->position_ttl_ms);
-    p = bh_redis_write_number(p, rule->size);
-    return bh_redis_write_number(p, rule->bytes);
+    struct bh_redis_rule_text text = {.n = 0};
+    return bh_redis_write_rule(p, &of(call)->rule, call->calls->functions->ids_ms, &text);
 }
 
 static void ask(struct reading *r, const struct bh_redis_function_vt *vt);
@@ -68,7 +64,7 @@ static void on_begun(struct bh_redis_function_call *call, int error, const struc
 
 static const struct bh_redis_function_vt begin_vt = {
     .function = BH_REDIS_FUNCTION_BEGIN,
-    .args = 5,
+    .args = 1,
     .bound = begin_bound,
     .write = write_begin,
     .done = on_begun,

@@ -176,9 +176,9 @@ static const struct bh_redis_link_callbacks callbacks = {
     .on_up = on_up, .on_down = on_down, .on_check = on_interval};
 
 void bh_redis_history_server_init(struct bh_redis_history_server *s, struct bh_broker *node,
-                                  bool waits) {
+                                  const struct bh_history_config *config) {
     s->node = node;
-    bh_redis_functions_init(&s->functions, bh_redis_node_config(node), waits);
+    bh_redis_functions_init(&s->functions, bh_redis_node_config(node), config);
     bh_redis_calls_init(&s->calls, &s->functions);
     bh_topic_make(BH_TOPIC_ALL, BH_SLICE(""), &s->all, NULL);
 }

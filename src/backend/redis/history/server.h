@@ -23,7 +23,7 @@ struct bh_redis_history_server {
 
 /* node: its broker, borrowed. */
 void bh_redis_history_server_init(struct bh_redis_history_server *s, struct bh_broker *node,
-                                  bool waits);
+                                  const struct bh_history_config *config);
 void bh_redis_history_server_deinit(struct bh_redis_history_server *s);
 void bh_redis_history_server_start(struct bh_redis_history_server *s, struct bh_loop *bus);
 /* Completes all calls. Harmless when it has not started. */
