@@ -477,7 +477,7 @@ static void test_min_replicas(void **state) {
     static struct appended burst[50];
     long long waits = calls_of("wait");
     for (int i = 0; i < 50; i++) {
-        char id[16];
+        char id[24];
         snprintf(id, sizeof id, "burst-%d", i);
         burst[i] = (struct appended){0};
         start_append("user:42", id, "x", &burst[i]);

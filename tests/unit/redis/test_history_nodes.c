@@ -6,7 +6,7 @@
 #define TOPICS TOPS_MAX
 
 static struct test_redis second;
-static char names[TOPICS][16];
+static char names[TOPICS][24];
 
 static void on_message(void *ud, struct bh_message *m) {
     fx->g.messages++;
