@@ -11,7 +11,7 @@ local ws = require "ws"
 
 local ENV = daemon.short_timeouts {BELLHOP_REDIS_PUBLISH_QUEUE = "1000"}
 local CONFIG = 'return { history = { { topic = "user:*", size = 1000, ttl = 3600 } } }'
-local LOG = "{notification:42}:log"
+local LOG, META, user -- of each test its own
 
 local server
 
@@ -29,8 +29,17 @@ local function finish()
 end
 
 local function publish(d, text, query)
-    return d:request("POST", "/api/users/42/messages" .. (query and "?" .. query or ""), {body = text})
+    return d:request("POST", "/api/users/" .. user .. "/messages" .. (query and "?" .. query or ""), {body = text})
 end
+
+local users = 0
+local function next_user()
+    users = users + 1
+    user = "user-" .. users
+    LOG, META = ("{notification:%s}:log"):format(user), ("{notification:%s}:m"):format(user)
+end
+
+local function connect(d) return ws.connect(d.port, "/ws?user=" .. user) end
 
 local function length() return server:call("LLEN", LOG) end
 
@@ -51,11 +60,11 @@ describe("a history in Redis", function()
         a, b = start "node-a", start "node-b"
     end)
     teardown(finish)
-    before_each(function() server:call("DEL", LOG, "{notification:42}:m") end)
+    before_each(next_user)
     after_each(ws.drop_all)
 
     it("has each message once, in order, and delivers it on all instances", function()
-        local here, there = ws.connect(a.port, "/ws?user=42"), ws.connect(b.port, "/ws?user=42")
+        local here, there = connect(a), connect(b)
         for i = 1, 5 do assert.are.equal(200, publish(i % 2 == 0 and a or b, "m" .. i).status) end
         for i = 1, 5 do
             check.next(here, "m" .. i)
@@ -78,7 +87,7 @@ describe("a history in Redis", function()
             local session = assert(http.open(a.port))
             for _ = 1, 50 do
                 ids = ids + 1
-                session:send(http.format("POST", "/api/users/42/messages?id=cut-" .. ids, {body = "c" .. ids}))
+                session:send(http.format("POST", "/api/users/" .. user .. "/messages?id=cut-" .. ids, {body = "c" .. ids}))
             end
             server:call("CLIENT", "KILL", "TYPE", round % 2 == 0 and "pubsub" or "normal")
             for i = 1, 50 do
@@ -94,6 +103,19 @@ describe("a history in Redis", function()
             seen[payload] = true
         end
         assert.are.equal(ids, length())
+    end)
+
+    it("brings what others appended while nothing was received", function()
+        local sockets = {connect(a), connect(a), connect(b)}
+        assert.are.equal(200, publish(a, "first").status)
+        for _, socket in ipairs(sockets) do check.next(socket, "first") end
+        server:call("CLIENT", "KILL", "TYPE", "pubsub")
+        for i = 1, 3 do server:call("FCALL", "bellhop_publish", "2", LOG, META, "from a backend " .. i) end
+        for _, socket in ipairs(sockets) do
+            for i = 1, 3 do check.next(socket, "from a backend " .. i) end
+        end
+        assert.are.equal(200, publish(b, "last").status)
+        for _, socket in ipairs(sockets) do check.next(socket, "last") end
     end)
 
     it("goes on when functions are flushed", function()
@@ -118,6 +140,7 @@ describe("the rights of a Redis user for a history", function()
 
     setup(function() server = redis.start() end)
     teardown(finish)
+    before_each(next_user)
 
     local function rights(pattern)
         local file = assert(io.open "docs/scaling.md")
