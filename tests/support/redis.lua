@@ -66,12 +66,12 @@ local function launch(self, may_load)
     end, 10, "redis-server to answer")
 end
 
--- args: more arguments of redis-server. Tries another port if the first is taken meanwhile.
-function redis.start(args)
+-- args: more arguments of redis-server. Without a port it tries another one if the first is taken meanwhile.
+function redis.start(args, port)
     local self = setmetatable({dir = process.temp_dir(), args = args or {}}, redis)
     all[self] = true
     for _ = 1, 5 do
-        self.port = tcp.free_port()
+        self.port = port or tcp.free_port()
         launch(self)
         if not self.process:status() then return self end
         local _, log = self.process:stop()

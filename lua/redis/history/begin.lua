@@ -13,11 +13,5 @@ local function begin(keys, args)
     local now_mark = current_mark(now)
     local rule = rule_of(args[1] or "", now_mark)
     if not rule then return refuse_rule() end
-    local refused, last, total, fields
-    refused, epoch, top, last, total, fields = begin_epoch(log, meta, nil, nil, nil, nil, now_mark, time, false)
-    if refused then return refused end
-    parse_rule(rule)
-    call("HSET", meta, "t", top, "s", make_state(top, epoch, last, total, 0, rule), unpack(fields))
-    expire(log, meta)
-    return { epoch, top }
+    return begin_without_meta(log, meta, now_mark, time, rule)
 end

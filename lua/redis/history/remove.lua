@@ -19,21 +19,14 @@ local function count_all(stream, log)
     return count
 end
 
--- Only the log is left, which would take the epoch with it.
-local function begin_without_meta(stream, log, meta, now, time)
-    local now_mark = current_mark(now)
-    local refused, epoch, top, last, total, fields = begin_epoch(log, meta, nil, nil, nil, nil, now_mark, time, false)
-    if refused then return refused end
-    parse_rule(plain_rule(now_mark, false))
-    stream.epoch, stream.top = epoch, top
-    call("HSET", meta, "t", top, "s", make_state(top, epoch, last, total, 0, parsed), unpack(fields))
-    expire(log, meta)
-end
-
 local function remove_all(stream, log, meta, publish, now, time)
     local count = count_all(stream, log)
-    local refused = not stream.state and begin_without_meta(stream, log, meta, now, time)
-    if refused then return refused end
+    if not stream.state then -- the log, which is all that is left, would take the epoch with it
+        local now_mark = current_mark(now)
+        local begun = begin_without_meta(log, meta, now_mark, time, plain_rule(now_mark, false))
+        if begun.err then return begun end
+        stream.epoch, stream.top = begun[1], begun[2]
+    end
     call("DEL", log)
     call("HSET", meta, "f", stream.top)
     publish_purge(publish, channel_of(log), stream.epoch, stream.top, now, "all")

@@ -102,6 +102,16 @@ local function expire(log, meta)
     call("PEXPIRE", meta, floor(position_ttl_ms + ttl_ms * 0.1))
 end
 
+-- Writes an epoch where there is no meta. { epoch, top } or an error reply.
+local function begin_without_meta(log, meta, now_mark, time, rule)
+    local refused, epoch, top, last, total, fields = begin_epoch(log, meta, nil, nil, nil, nil, now_mark, time, false)
+    if refused then return refused end
+    parse_rule(rule)
+    call("HSET", meta, "t", top, "s", make_state(top, epoch, last, total, 0, rule), unpack(fields))
+    expire(log, meta)
+    return { epoch, top }
+end
+
 -- --- ids and collapse keys ---
 
 local function is_over(field, value, now, first, id_ttl)
@@ -204,12 +214,14 @@ local function store(log, meta, head, rest, id, publish, collapse, rule_text, id
     end
 
     local top, epoch, last, total, removed = open_state(state)
-    local is_other, is_new, fields, clear, refused = false, not top or parsed_mark ~= now_mark, nil, nil, nil
+    local is_other, is_new = false, not top or parsed_mark ~= now_mark
+    local fields, clear
     if is_new or wanted and wanted ~= parsed or (size and size ~= size_max) or (ttl and ttl ~= ttl_ms) then
         wanted = wanted or plain_rule(now_mark, top, size, ttl)
         is_other = top and revision > 0 and sub(wanted, 7, 10) ~= sub(parsed, 7, 10)
         fields, removed = {}, removed or 0
         if is_new or is_other then
+            local refused
             refused, epoch, top, last, total, fields, clear =
                 begin_epoch(log, meta, epoch, top, last, total, now_mark, time, is_other)
             if refused then return refused end
