@@ -78,10 +78,19 @@ function history.load(client)
     return assert(client:call("FUNCTION", "LOAD", "REPLACE", history.library()))
 end
 
+local shas = {}
+
 -- The reply, or nil and the error.
 function stream:run(name, ...)
     if self.how == "FCALL" then return self.client:call("FCALL", "bellhop_" .. name, 2, self.log, self.m, ...) end
-    return self.client:call("EVAL", history.script(name), 2, self.log, self.m, ...)
+    if shas[name] then
+        local reply, why = self.client:call("EVALSHA", shas[name], 2, self.log, self.m, ...)
+        if reply or not why:find "NOSCRIPT" then return reply, why end
+    end
+    local script = history.script(name)
+    local reply, why = self.client:call("EVAL", script, 2, self.log, self.m, ...)
+    if reply then shas[name] = self.client:call("SCRIPT", "LOAD", script) end
+    return reply, why
 end
 
 -- As an instance does it. options: id, collapse, message_ttl in ms, and those of the rule. {offset, epoch,
