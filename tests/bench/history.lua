@@ -8,7 +8,7 @@ local CHANNELS, BATCH, SIZE = 1000, 200, 100
 local PAYLOAD = ("x"):rep(128)
 
 -- A script of our own with the same steps as Centrifugo's for history in a stream: the next offset and the epoch in a
--- hash, XADD with MAXLEN, both keys expire anew, and the message is published with its position before it.
+-- hash, XADD with MAXLEN, the expiry of both keys is set again, and the message is published with its position before it.
 local STREAM_SCRIPT = [[
 local meta, stream = KEYS[1], KEYS[2]
 local epoch = redis.call("HGET", meta, "e")
@@ -75,7 +75,8 @@ end
 
 -- Time inside the command, in us a call.
 local function inside(server, command)
-    return tonumber(server:call("INFO", "commandstats"):match("cmdstat_" .. command .. ":calls=%d+,usec=%d+,usec_per_call=([%d.]+)"))
+    local pattern = "cmdstat_" .. command .. ":calls=%d+,usec=%d+,usec_per_call=([%d.]+)"
+    return tonumber(server:call("INFO", "commandstats"):match(pattern))
 end
 
 local function pipeline(client, of, from, to)

@@ -277,7 +277,7 @@ for _, how in ipairs {"FCALL", "EVAL"} do
             assert.is_true(client:call("PTTL", s.log) > 300)
         end)
 
-        it("lets keys expire anew only when a tenth of the ttl has gone", function()
+        it("moves the expiry of keys only when a tenth of the ttl has gone", function()
             local s = open "expire"
             s:append("a", {ttl = 100000, position_ttl = 300000})
             client:call("PEXPIRE", s.log, 5000)
@@ -507,6 +507,43 @@ describe("the library of the history", function()
             assert.matches("ERR the keys are", select(2, client:call("FCALL", "bellhop_publish", 2, keys[1], keys[2], "x")))
         end
         listener:close()
+    end)
+
+    describe("called by examples/streams", function()
+        local server, client
+
+        lazy_setup(function()
+            server = redis.start()
+            client = server:client()
+            history.load(client)
+        end)
+
+        local languages = {sh = {"sh"}, py = {"python3"}, js = {"node"}, go = {"go", "build"}, php = {"php"}}
+        for suffix, words in pairs(languages) do
+            it("publish." .. suffix, function()
+                local _, status = process.run {"sh", "-c", "command -v " .. words[1]}
+                if status ~= 0 then return pending(words[1] .. " is not installed") end
+                words[#words + 1] = "examples/streams/publish." .. suffix
+                if suffix == "go" then -- which has no time for its first build in process.run
+                    local binary = server.dir .. "/publish"
+                    local build = process.spawn({"go", "build", "-o", binary, words[3]}, {GOTOOLCHAIN = "local"})
+                    assert.are.equal(0, build:wait(300), build:log())
+                    build:stop()
+                    words = {binary}
+                end
+                local s = history.stream(client, "notification:42")
+                local _, top = s:tops()
+                top = top or 0
+                local env = {REDIS_PORT = tostring(server.port)}
+                for known = 0, 1 do
+                    local output, code = process.run(words, env)
+                    assert.are.equal(0, code, output)
+                    local epoch = s:tops()
+                    assert.are.equal(("%d\n%d\n0\n%d\n"):format(top + 1, epoch, known), output)
+                end
+                assert.matches('^{"text":"from ', s:page("desc", 0, 0, 1).payloads[1])
+            end)
+        end
     end)
 
     it("needs no more rights than docs/streams.md lists", function()
