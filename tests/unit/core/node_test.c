@@ -165,8 +165,16 @@ static void fake_on_publish(struct bh_hooks *base, struct bh_publish *p,
 
 static enum bh_verdict fake_on_deliver(struct bh_hooks *base, struct bh_subscriber *s,
                                        struct bh_message *m, struct bh_slice *replacement) {
+    struct fake_hooks *h = (struct fake_hooks *)base;
+    if (h->on_deliver)
+        h->on_deliver(s, m);
     *replacement = BH_SLICE("replaced");
-    return ((struct fake_hooks *)base)->verdict;
+    return h->verdict;
+}
+
+static void fake_on_gap(struct bh_hooks *base, struct bh_subscriber *s, struct bh_slice topic,
+                        const char *why) {
+    HOOK_LOG((struct fake_hooks *)base, "gap %.*s %s; ", BH_SLICE_ARG(topic), why);
 }
 
 static void fake_hooks_init(struct fake_hooks *h, unsigned present) {
@@ -174,7 +182,8 @@ static void fake_hooks_init(struct fake_hooks *h, unsigned present) {
                                     .unsubscribe = fake_on_unsubscribe,
                                     .close = fake_on_close,
                                     .publish = fake_on_publish,
-                                    .deliver = fake_on_deliver},
+                                    .deliver = fake_on_deliver,
+                                    .gap = fake_on_gap},
                              .hooks.present = present};
     h->hooks.vt = &h->vt;
 }
@@ -190,6 +199,8 @@ struct fake_broker broker;
 struct fake_hooks hooks;
 struct sub subs[8];
 struct local_tracker tracker;
+struct bh_history *history;
+struct bh_history_config history_config;
 
 /* Enough ticks for mail to go to and fro between workers and bus. */
 void settle(void) {
@@ -208,7 +219,8 @@ void node_up_with(unsigned workers, bool shared, enum bh_strategy strategy, stru
                                           .linger_ms = LINGER,
                                           .payload_max = PAYLOAD_MAX,
                                           .seen_max = 1000,
-                                          .seen_ms = SEEN_MS};
+                                          .seen_ms = SEEN_MS,
+                                          .history = history_config};
     if (!t)
         tracker = (struct local_tracker){.base = {.vt = &local_tracker_vt}};
     bh_log_init(BH_LOG_OFF, BH_LOG_LOGFMT, false, NULL);
@@ -220,6 +232,8 @@ void node_up_with(unsigned workers, bool shared, enum bh_strategy strategy, stru
     loop = bh_loop_new();
     bus = bh_mailbox_new(loop);
     node = bh_node_new(&config, &broker.broker, t ? t : &tracker.base, loop, bus);
+    if (history)
+        bh_node_set_history(node, history);
     for (unsigned i = 0; i < workers; i++) {
         boxes[i] = bh_mailbox_new(loop);
         worker[i] = bh_node_add_worker(node, loop, boxes[i]);
@@ -257,6 +271,8 @@ void node_down(void) {
     bh_message_unref(broker.last);
     bh_loop_free(loop);
     bh_clock_real();
+    history = NULL;
+    history_config = (struct bh_history_config){0};
 }
 
 int node_teardown(void **state) {

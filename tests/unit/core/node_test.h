@@ -53,6 +53,7 @@ struct fake_hooks {
     int publish_error;
     void (*on_unsubscribe)(struct bh_subscriber *s, struct bh_slice topic);
     void (*on_publish)(struct bh_publish *p);
+    void (*on_deliver)(struct bh_subscriber *s, struct bh_message *m);
     enum bh_verdict verdict;
     bh_allowed_cb held_allowed;
     void (*held_published)(void *ud, int error, const char *why);
@@ -70,6 +71,9 @@ extern struct fake_broker broker;
 extern struct fake_hooks hooks;
 extern struct sub subs[8];
 extern struct local_tracker tracker;
+/* For the next node_up; none by default, and none again after node_down. */
+extern struct bh_history *history;
+extern struct bh_history_config history_config;
 
 void node_up(unsigned workers, bool shared);
 /* t NULL: the local tracker. */
