@@ -174,7 +174,10 @@ static enum bh_verdict fake_on_deliver(struct bh_hooks *base, struct bh_subscrib
 
 static void fake_on_gap(struct bh_hooks *base, struct bh_subscriber *s, struct bh_slice topic,
                         const char *why) {
-    HOOK_LOG((struct fake_hooks *)base, "gap %.*s %s; ", BH_SLICE_ARG(topic), why);
+    struct fake_hooks *h = (struct fake_hooks *)base;
+    HOOK_LOG(h, "gap %.*s %s; ", BH_SLICE_ARG(topic), why);
+    if (h->on_gap)
+        h->on_gap(s, topic, why);
 }
 
 static void fake_hooks_init(struct fake_hooks *h, unsigned present) {

@@ -54,6 +54,7 @@ struct fake_hooks {
     void (*on_unsubscribe)(struct bh_subscriber *s, struct bh_slice topic);
     void (*on_publish)(struct bh_publish *p);
     void (*on_deliver)(struct bh_subscriber *s, struct bh_message *m);
+    void (*on_gap)(struct bh_subscriber *s, struct bh_slice topic, const char *why);
     enum bh_verdict verdict;
     bh_allowed_cb held_allowed;
     void (*held_published)(void *ud, int error, const char *why);

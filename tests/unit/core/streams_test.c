@@ -1,6 +1,7 @@
 /* streams_test.c - see the header. */
 #include "streams_test.h"
 
+void (*log_on_epoch)(uint64_t epoch, uint64_t parent, uint64_t begin);
 struct fake_history fake;
 struct client clients[8];
 struct bh_history_rule rules[3];
@@ -22,12 +23,17 @@ struct log *log_of(const char *topic) {
 }
 
 static void begin_epoch(struct log *log) {
+    uint64_t before = log->epoch;
     if (log->epoch && log->marked) {
+        assert_true(log->parents < COUNT(log->parent));
         log->parent[log->parents].epoch = log->epoch;
         log->parent[log->parents++].begin = log->top;
     }
-    if (!log->epoch || log->marked)
+    if (!log->epoch || log->marked) {
         log->epoch = ++fake.last_epoch;
+        if (log_on_epoch)
+            log_on_epoch(log->epoch, before, log->top);
+    }
     if (log->first == 0)
         log->first = 1;
     log->marked = false;
@@ -35,10 +41,11 @@ static void begin_epoch(struct log *log) {
 
 static struct bh_message *entry(const struct log *log, uint64_t offset) {
     uint64_t epoch = log->epochs[offset];
+    struct bh_topic topic = test_topic(log->topic);
     struct bh_message parts = {.kind = epoch ? BH_MESSAGE_DATA : BH_MESSAGE_TOMBSTONE,
                                .opcode = BH_TEXT,
                                .flags = BH_MESSAGE_POSITION | BH_MESSAGE_ECHO,
-                               .topic = test_topic(log->topic),
+                               .topic = &topic,
                                .position = {epoch ? epoch : log->epoch, offset},
                                .id = BH_SLICE("id"),
                                .origin = BH_SLICE("elsewhere"),
@@ -105,7 +112,7 @@ static struct bh_range *range_of(const struct log *log, uint64_t since) {
 }
 
 static struct bh_range *carry_out_read(const struct call *c) {
-    struct log *log = log_of(c->topic.name);
+    struct log *log = log_of(c->topics->name);
     uint64_t since = 0;
     if (!log->epoch)
         begin_epoch(log);
@@ -201,9 +208,11 @@ static void fake_history_stop(struct bh_history *h) {
 static void fake_read(struct bh_history *h, const struct bh_topic *topic,
                       const struct bh_history_rule *rule, struct bh_position since, uint32_t limit,
                       size_t bytes, bh_range_cb done, void *ud, bh_handle handle) {
+    struct bh_topic *copy = bh_malloc(sizeof *copy);
+    bh_topic_copy(copy, topic);
     fake_of(h)->reads++;
     start_call(fake_of(h), (struct call){.what = CALL_READ,
-                                         .topic = *topic,
+                                         .topics = copy,
                                          .since = since,
                                          .limit = limit,
                                          .bytes = bytes,
@@ -215,7 +224,8 @@ static void fake_read(struct bh_history *h, const struct bh_topic *topic,
 static void fake_tops(struct bh_history *h, const struct bh_topic *topics, size_t count,
                       bh_tops_cb done, void *ud, bh_handle handle) {
     struct bh_topic *copy = bh_malloc(count * sizeof *copy);
-    memcpy(copy, topics, count * sizeof *copy);
+    for (size_t i = 0; i < count; i++)
+        bh_topic_copy(&copy[i], &topics[i]);
     assert_true(count > 0 && count <= BH_HISTORY_TOPS_MAX);
     fake_of(h)->tops++;
     fake_of(h)->topics_checked += (unsigned)count;
@@ -322,11 +332,15 @@ static void client_recovered(struct bh_subscriber *s, bool complete) {
 
 static void client_gap(struct bh_subscriber *s, struct bh_slice topic, const char *why) {
     CLIENT_LOG(client_of(s), "gap:%.*s:%s ", BH_SLICE_ARG(topic), why);
+    if (client_of(s)->on_gap)
+        client_of(s)->on_gap(client_of(s), topic, why);
     event(client_of(s));
 }
 
 static void client_rewound(struct bh_subscriber *s, struct bh_slice topic) {
     CLIENT_LOG(client_of(s), "rewound:%.*s ", BH_SLICE_ARG(topic));
+    if (client_of(s)->on_rewound)
+        client_of(s)->on_rewound(client_of(s), topic);
     event(client_of(s));
 }
 

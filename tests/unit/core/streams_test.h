@@ -31,7 +31,6 @@ struct log {
 
 struct call {
     enum { CALL_READ, CALL_TOPS } what;
-    struct bh_topic topic;
     struct bh_position since;
     uint32_t limit;
     size_t bytes;
@@ -58,8 +57,11 @@ struct fake_history {
     unsigned call_count, call_max;
 };
 
+/* Called when an epoch begins; NULL: not. */
+extern void (*log_on_epoch)(uint64_t epoch, uint64_t parent, uint64_t begin);
 extern struct fake_history fake;
-extern struct bh_history_rule rules[3]; /* user:* size 100; topic:small size 3; topic:state latest */
+extern struct bh_history_rule
+    rules[3]; /* user:* size 100; topic:small size 3; topic:state latest */
 
 /* A node with the history; live: subscriptions are at once. */
 void streams_up(unsigned workers, bool live);
@@ -92,6 +94,8 @@ struct client {
     char log[2048]; /* "recovered! a b gap:user:1:expired " */
     size_t room;
     void (*on_event)(struct client *c);
+    void (*on_gap)(struct client *c, struct bh_slice topic, const char *why);
+    void (*on_rewound)(struct client *c, struct bh_slice topic);
     void (*on_message)(struct client *c, struct bh_message *m);
 };
 

@@ -1,4 +1,5 @@
-/* Streams on the bus, with scripted histories and brokers: order, healing, checks, gaps, rewinds. */
+/* Streams on the bus, with scripted histories and brokers: order, healing, checks, gaps, rewinds.
+ */
 #include "streams_test.h"
 
 static int up_live(void **state) {
@@ -293,10 +294,11 @@ static void test_purged_entries_of_the_tail(void **state) {
     append("user:1", "a");
     append("user:1", "b");
     append("user:1", "c");
+    struct bh_topic topic = test_topic("user:1");
     struct bh_message parts = {.kind = BH_MESSAGE_PURGE,
                                .opcode = BH_BINARY,
                                .flags = BH_MESSAGE_POSITION,
-                               .topic = test_topic("user:1"),
+                               .topic = &topic,
                                .position = {1, 0},
                                .payload = BH_SLICE("2 9")};
     channel(bh_message_new(&parts));
@@ -315,9 +317,10 @@ static void test_kinds_that_only_the_bus_makes_are_ignored(void **state) {
     append("user:1", "a");
     clients[0].log[0] = '\0';
     for (uint8_t kind = BH_MESSAGE_TOMBSTONE + 1; kind < 8; kind++) {
+        struct bh_topic topic = test_topic("user:1");
         struct bh_message parts = {.kind = kind,
                                    .opcode = BH_TEXT,
-                                   .topic = test_topic("user:1"),
+                                   .topic = &topic,
                                    .position = {1, 7},
                                    .payload = BH_SLICE("expired")};
         channel(bh_message_new(&parts));
