@@ -96,7 +96,7 @@ static unsigned find_off(struct bh_recovery *r, struct bh_topic *out) {
     for (unsigned i = 0; i < s->link_count && n < r->since.count; i++) {
         struct bh_slice name = bh_hub_topic_name(bh_subscriber_links(s)[i].topic);
         uint64_t hash = bh_topic_hash(name);
-        if (bh_resume_find(&r->since, hash) && !missed_of_hash(r, hash))
+        if (bh_resume_find(&r->since, hash) && !bh_subscriber_place(s, name))
             bh_topic_parse(name, &out[n++]);
     }
     return n;

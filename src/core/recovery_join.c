@@ -114,8 +114,18 @@ void bh_recovery_joined(struct bh_subscriber *s) {
 
 /* --- leaving --- */
 
+/* Where it was does not count any more, even if it joins again. */
+static void drop_since(struct bh_resume *since, uint64_t hash) {
+    unsigned kept = 0;
+    for (unsigned i = 0; i < since->count; i++)
+        if (since->topics[i].hash != hash)
+            since->topics[kept++] = since->topics[i];
+    since->count = kept;
+}
+
 static void forget(struct bh_recovery *r, struct bh_missed *m) {
     bh_missed_drop(r, m);
+    drop_since(&r->since, m->place->hash);
     m->place->recovering--;
     m->state = BH_MISSED_NONE;
 }

@@ -179,7 +179,7 @@ void bh_stream_answer(struct bh_stream *s, struct bh_range *range) {
         if (range)
             after_read(s, range, r);
         if (!try(s, r) && r->reads >= READS_MAX)
-            refuse(s, r, BH_GAP_EXPIRED);
+            refuse(s, r, BH_GAP_LOST);
     }
     bh_stream_tail_settle(s);
 }
