@@ -74,7 +74,7 @@ void log_rewind(const char *topic, unsigned n) {
     log->marked = true;
     if (log->first > log->top + 1)
         log->first = log->top + 1;
-    while (log->parents && log->parent[log->parents - 1].begin > log->top)
+    while (log->parents && log->parent[log->parents - 1].begin > log->top && (log->forgot = true))
         log->epoch = log->parent[--log->parents].epoch; /* the snapshot is older than that epoch */
 }
 

@@ -21,6 +21,7 @@ struct log {
     uint64_t epoch, top; /* epoch 0: there is nothing */
     uint64_t first;      /* the oldest entry that is kept */
     bool marked;         /* the next append starts an epoch */
+    bool forgot;         /* an epoch: a snapshot was older */
     unsigned parents;
     struct {
         uint64_t epoch, begin; /* of the epoch that followed */

@@ -55,7 +55,7 @@ struct seen {
 static struct seen seen[COUNT(clients)][TOPICS], raw_seen[COUNT(subs)][TOPICS];
 static struct bh_position kept[COUNT(clients)][TOPICS]; /* what a client has when it comes back */
 static unsigned gaps, rewinds, recovered, given;
-static char trace[65536];
+static char trace[1024 * 1024];
 static size_t trace_len;
 
 static void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -71,7 +71,7 @@ static void note(const char *format, ...) {
 #define must(condition)                                                                            \
     do {                                                                                           \
         if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s\n", trace);                                                            \
+            fprintf(stderr, "%s\n", trace);                                                        \
             assert_true(condition);                                                                \
         }                                                                                          \
     } while (0)
@@ -98,6 +98,9 @@ static void saw(struct seen *s, unsigned t, struct bh_position at, struct bh_sli
     must(said_in(epoch, at.offset) == number);
     if (s->at.epoch) {
         must(in_chain(s->at, epoch, &from));
+        if (from != s->at.offset)
+            note("was at %llu-%llu\n", (unsigned long long)s->at.epoch,
+                 (unsigned long long)s->at.offset);
         must(from == s->at.offset || s->told_rewound || !must_tell);
         must(at.offset > from && only_removed(t, from, at.offset));
     }
@@ -119,12 +122,6 @@ static void on_client_message(struct client *c, struct bh_message *m) {
     saw(&seen[index_of(c)][t], t, at, m->payload, true);
 }
 
-/* A snapshot may be older than an epoch. */
-static bool is_of_log(unsigned t, uint64_t epoch) {
-    uint64_t ignored;
-    return epoch && in_chain((struct bh_position){epoch, 0}, log_of(names[t])->epoch, &ignored);
-}
-
 static void on_client_gap(struct client *c, struct bh_slice topic, const char *why) {
     struct seen *s = &seen[index_of(c)][topic_index(topic)];
     struct bh_position at = bh_subscriber_position(&c->s, topic);
@@ -132,7 +129,7 @@ static void on_client_gap(struct client *c, struct bh_slice topic, const char *w
          (unsigned long long)at.epoch, (unsigned long long)at.offset);
     must(run.rewinds || run.trims || run.failures);
     must(run.trims || run.failures || strcmp(why, "lost") == 0 ||
-         !is_of_log(topic_index(topic), s->at.epoch));
+         log_of(names[topic_index(topic)])->forgot);
     gaps++;
     *s = (struct seen){.at = at};
 }
@@ -152,6 +149,8 @@ static void on_client_rewound(struct client *c, struct bh_slice topic) {
 
 static void on_client_event(struct client *c) {
     recovered += strstr(c->log, "recovered ") != NULL;
+    if (c->log[0] == 'r' || c->log[0] == 'n')
+        note("c%u %s\n", index_of(c), c->log);
     c->log[0] = '\0';
 }
 
@@ -318,7 +317,11 @@ static void come(struct client *c) {
                          .on_message = on_client_message,
                          .on_gap = on_client_gap,
                          .on_rewound = on_client_rewound};
-    note("c%u comes\n", index_of(c));
+    note("c%u comes", index_of(c));
+    for (unsigned i = 0; i < since.count; i++)
+        note(" %llu-%llu", (unsigned long long)since.topics[i].position.epoch,
+             (unsigned long long)since.topics[i].position.offset);
+    note("\n");
     bh_node_resume(worker[test_random() % 3], &c->s, who, &since, on_opened, NULL, 0);
 }
 
