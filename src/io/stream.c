@@ -349,6 +349,11 @@ void bh_stream_init(struct bh_stream *s, struct bh_loop *loop, int fd,
     event_assign(&s->event, bh_loop_base(loop), fd, EV_READ | EV_PERSIST, on_event, s);
 }
 
+void bh_stream_set_ack_timeout(struct bh_stream *s, uint64_t ms) {
+    int timeout = ms < INT_MAX ? (int)ms : INT_MAX;
+    setsockopt(s->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof timeout); /* not of AF_UNIX */
+}
+
 int bh_stream_connect(struct bh_stream *s, struct bh_loop *loop, const struct bh_addr *to,
                       const struct bh_stream_callbacks *callbacks) {
     int fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

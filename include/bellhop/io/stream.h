@@ -116,6 +116,9 @@ void bh_stream_end_long(struct bh_stream *s); /* also where none has begun */
  * afterwards, and the peer notices nothing. Reading stays on or off. */
 void bh_stream_move(struct bh_stream *to, struct bh_stream *from,
                     const struct bh_stream_callbacks *callbacks);
+/* TCP: a peer that has not acknowledged a byte for so long is gone (on_end with an error); 0: as
+ * the kernel thinks, a quarter of an hour. For peers that are written to and never answer. */
+void bh_stream_set_ack_timeout(struct bh_stream *s, uint64_t ms);
 static inline bool bh_stream_is_open(const struct bh_stream *s) {
     return s->fd >= 0;
 }

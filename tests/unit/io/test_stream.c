@@ -765,6 +765,37 @@ static void anything_in_any_order(void **state) {
     assert_true(received > 0);
 }
 
+/* Its window is closed: it never acknowledges the rest. */
+static void a_peer_that_acknowledges_nothing_is_gone(void **state) {
+    static char block[65536];
+    struct iovec iov = {block, sizeof block};
+    int fds[2];
+    test_tcp_pair(fds);
+    struct owner *o = owner_new(fds[1]);
+    bh_stream_set_ack_timeout(&o->stream, 50);
+    bh_stream_read(&o->stream, true);
+    while (bh_stream_write(&o->stream, &iov, 1) > 0)
+        ;
+    for (int i = 0; i < 20000 && !o->ends; i++) {
+        tick();
+        poll(NULL, 0, 1);
+    }
+    assert_int_equal(o->ends, 1);
+    assert_int_equal(o->error, BH_EIO);
+    owner_close(o);
+    close(fds[0]);
+}
+
+static void an_acknowledgement_timeout_of_a_unix_socket_is_none(void **state) {
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    struct owner *o = owner_new(fds[1]);
+    bh_stream_set_ack_timeout(&o->stream, 50);
+    assert_int_equal(stream_puts(&o->stream, "hello"), 5);
+    owner_close(o);
+    close(fds[0]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(reads_when_asked_to, setup, teardown),
@@ -775,6 +806,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_reset_in_mid_write, setup, teardown),
         cmocka_unit_test_setup_teardown(writing_to_a_closed_peer_raises_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(partial_writes_lose_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_peer_that_acknowledges_nothing_is_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_acknowledgement_timeout_of_a_unix_socket_is_none, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(odd_vectors, setup, teardown),
         cmocka_unit_test_setup_teardown(a_closed_stream_is_harmless, setup, teardown),
         cmocka_unit_test_setup_teardown(connects, setup, teardown),
