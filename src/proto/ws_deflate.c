@@ -20,6 +20,9 @@
 #define CHUNK (16u << 10)
 #define PIECE (1u << 20)
 
+#define STORED_MAX  65535 /* bytes of a block that is not compressed */
+#define STORED_HEAD 5
+
 /* Input of one step of inflating. Mostly the output costs time, but a block of 12 bytes may have a
  * table to build and no output: 65 ns a byte. */
 #define STEP_IN (4u << 10)
@@ -148,6 +151,35 @@ struct bh_buf *bh_deflater_frame(struct bh_deflater *d, uint8_t opcode, struct b
         bh_deflater_reset(d);
     bh_bytes_free(&out);
     return frame;
+}
+
+struct bh_buf *bh_deflater_piece(struct bh_deflater *d, struct bh_slice payload) {
+    struct bh_bytes out = {0};
+    struct bh_buf *piece = NULL;
+    bh_deflater_reset(d);
+    d->used = true;
+    if (deflate_message(&d->z, payload, payload.n, &out) == 0 && (piece = bh_buf_try_new(out.len)))
+        memcpy(piece->data, out.p, out.len);
+    bh_bytes_free(&out);
+    return piece;
+}
+
+/* RFC 1951, 3.2.4: type 0, the length, and the complement of that. */
+struct bh_buf *bh_deflate_stored(struct bh_slice payload) {
+    size_t blocks = payload.n / STORED_MAX + 1;
+    struct bh_buf *piece = bh_buf_new(payload.n + blocks * STORED_HEAD);
+    unsigned char *at = piece->data;
+    for (size_t i = 0, from = 0; i < blocks; i++) {
+        size_t n = payload.n - from < STORED_MAX ? payload.n - from : STORED_MAX;
+        unsigned char head[STORED_HEAD] = {0, (unsigned char)n, (unsigned char)(n >> 8),
+                                           (unsigned char)~n, (unsigned char)(~n >> 8)};
+        memcpy(at, head, sizeof head);
+        if (n)
+            memcpy(at + sizeof head, payload.p + from, n);
+        at += sizeof head + n;
+        from += n;
+    }
+    return piece;
 }
 
 /* --- in --- */

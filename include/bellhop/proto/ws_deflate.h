@@ -48,6 +48,13 @@ void bh_deflater_free(struct bh_deflater *d); /* NULL is allowed */
  * reset, and the payload may be sent uncompressed. */
 struct bh_buf *bh_deflater_frame(struct bh_deflater *d, uint8_t opcode, struct bh_slice payload,
                                  bool takeover);
+/* For gzip (server-sent events): the payload as blocks of DEFLATE that refer to nothing before them
+ * and end with a whole byte, so any pieces may follow one another behind BH_GZIP_HEAD. NULL if that
+ * makes it longer, or without memory. */
+struct bh_buf *bh_deflater_piece(struct bh_deflater *d, struct bh_slice payload);
+/* The same, not compressed. */
+struct bh_buf *bh_deflate_stored(struct bh_slice payload);
+#define BH_GZIP_HEAD BH_SLICE("\x1f\x8b\x08\0\0\0\0\0\0\xff")
 /* Resets the context. Call it when the client was sent a compressed message that this deflater did
  * not make, or was not sent one that it made. */
 void bh_deflater_reset(struct bh_deflater *d);
