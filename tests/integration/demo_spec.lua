@@ -1,9 +1,9 @@
 -- The demo page of --dev, in a headless Chromium. A second policy serves a page that has the demo in a frame, works it
 -- as a user would, and writes the outcome to the console.
 package.path = "tests/support/?.lua;" .. package.path
+local browser = require "browser"
 local daemon = require "daemon"
 local process = require "process"
-local wait = require "wait"
 
 local PAGE = [==[
 <iframe id="frame" src="/" width="1280" height="900"></iframe>
@@ -121,22 +121,14 @@ end } }]]):format(PAGE)
 describe("the demo page", function()
     teardown(daemon.stop_all)
 
-    -- Chromium writes the console of a page to its standard error.
     it("works under the default policy", function()
-        local chromium = io.popen "command -v chromium || command -v chromium-browser || command -v google-chrome":read "l"
-        if not chromium then return pending "there is no Chromium" end
+        if not browser.find() then return pending "there is no Chromium" end
         local dir = process.temp_dir()
         local file = process.write_file(dir .. "/policy.lua", POLICY)
         local d = daemon.start {env = {BELLHOP_SCRIPT_FILES = "lua/policy.lua," .. file}}
-        local browser = process.spawn {
-            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--user-data-dir=" .. dir,
-            "--remote-debugging-port=0", "--window-size=1400,1000", ("http://127.0.0.1:%d/work"):format(d.port),
-        }
-        local outcome = wait.till(function() return browser:log():match "demo: (%l+ [^\n]*)" end, 120, function()
-            return "the page; the browser says\n" .. browser:log()
-        end)
-        browser:stop()
-        os.execute("rm -rf " .. process.quote(dir))
+        local page = browser.open(("http://127.0.0.1:%d/work"):format(d.port), dir)
+        local outcome = page:wait("demo: (%l+ [^\n]*)", 120)
+        page:stop()
         assert.matches("^passed 6", outcome)
     end)
 end)

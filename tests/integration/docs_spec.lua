@@ -1,6 +1,7 @@
 -- The documents: every command in README.md and docs/*.md works as it stands and prints what is shown,
 -- the code for browsers works in a browser, and lists are complete.
 package.path = "tests/support/?.lua;" .. package.path
+local browser = require "browser"
 local daemon = require "daemon"
 local documents = require "documents"
 local http = require "http"
@@ -92,35 +93,29 @@ describe("README.md", function()
         }
     end
 
-    local function reaches(d, browser, text)
+    local function reaches(d, page, text)
         wait.till(function()
             http.post(d.port, "/api/users/42/messages", text, {Authorization = "Bearer key"})
-            return browser:log():find("received " .. text, 1, true)
-        end, 40, function() return text .. "; the browser says\n" .. browser:log() end)
+            return page:log():find("received " .. text, 1, true)
+        end, 40, function() return text .. "; the browser says\n" .. page:log() end)
     end
 
-    -- Chromium writes the console of a page to its standard error.
     it("has code for browsers that survives a restart of the server", function()
-        local chromium = io.popen "command -v chromium || command -v chromium-browser || command -v google-chrome":read "l"
-        if not chromium then return pending "there is no Chromium" end
+        if not browser.find() then return pending "there is no Chromium" end
         local d = start()
         local token = process.run({daemon.BIN, "token", "--user", "42"}, {BELLHOP_AUTH_JWT_SECRET = ("s"):rep(32)})
         local dir = process.temp_dir()
         local code = assert(block_of("README.md", "js")):gsub("127%.0%.0%.1:8080", "127.0.0.1:" .. d.port)
         process.write_file(dir .. "/page.html", ("<script>prompt = () => %q</script><script>%s</script>")
             :format(token:match "%S+", code))
-        local browser = process.spawn({
-            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--user-data-dir=" .. dir,
-            "--remote-debugging-port=0", "file://" .. dir .. "/page.html",
-        })
-        reaches(d, browser, "before")
-        assert.is_truthy(browser:log():find("received pong", 1, true), browser:log())
+        local page = browser.open("file://" .. dir .. "/page.html", dir)
+        reaches(d, page, "before")
+        assert.is_truthy(page:log():find("received pong", 1, true), page:log())
         local port = d.port
         d:stop()
         d = start(port)
-        reaches(d, browser, "after")
-        browser:stop()
-        os.execute("rm -rf " .. process.quote(dir))
+        reaches(d, page, "after")
+        page:stop()
     end)
 end)
 
