@@ -55,8 +55,8 @@ local bh = {}
 ---**Returns** an id, nil for no tenant, or `false, status, body` to refuse the request (404 by default). **On failure** the
 ---client gets 503.
 ---@field on_tenant? fun(req: bellhop.Request): bellhop.Id|false|nil, integer?, string?
----Decides who may open a WebSocket, and as which user. When the client disconnects while the hook waits, the hook is
----cancelled: nothing after the wait runs, except that to-be-closed variables are closed.
+---Decides who may open a WebSocket or an SSE connection, and as which user. When the client disconnects while the hook
+---waits, the hook is cancelled: nothing after the wait runs, except that to-be-closed variables are closed.
 ---
 ---**Returns** an [identity](#identity) (`{ anonymous = true }` for a connection without a user, which gets broadcasts), or
 ---`false, status, body, headers` to refuse: the status is 300 to 599 (401 by default), and headers are as in the identity.
@@ -228,7 +228,7 @@ local bh = {}
 ---@field device? string From the identity.
 ---@field tags table<string, string> A copy of the identity's tags.
 ---@field ip? string The client's address, as far as [proxies are trusted](../security.md#proxies).
----@field protocol? string The subprotocol.
+---@field protocol? string The subprotocol; `"sse"` for server-sent events.
 ---@field opened_at number In Unix seconds, with a fraction.
 ---@field expires? integer In Unix seconds; nil: never.
 ---@field queued integer Bytes in the send queue.

@@ -31,7 +31,7 @@ struct bh_app_edge {
     struct bh_edge_config config;
     struct bh_edge_listen *listen; /* those for administration are the last ones */
     size_t listen_count;
-    struct bh_slice *api_keys, *origins, *cors, *ws_paths;
+    struct bh_slice *api_keys, *origins, *cors, *ws_paths, *sse_paths;
     struct bh_cidr *trusted;
 };
 void bh_app_edge_config(const struct bh_config *config, struct bh_app_edge *out);

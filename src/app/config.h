@@ -43,6 +43,9 @@ struct bh_config {
     char *compression;
     uint64_t compression_threshold, compression_max, compression_level, compression_window_bits;
 
+    struct bh_strings sse_paths;
+    uint64_t sse_retry;
+
     struct bh_strings api_keys, cors_origins;
 
     struct bh_strings redis_urls; /* empty: no Redis */

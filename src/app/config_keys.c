@@ -154,6 +154,14 @@ const struct bh_config_key bh_config_keys[] = {
     {"websocket.client_messages", STRING, AT(client_messages), 0, 0, "\"refuse\"", "refuse|ignore",
      "What happens to a client's message when there is no `on_message` hook: close with "
      "1008, or drop it."},
+    {"sse.paths", STRINGS, AT(sse_paths), 0, 0, "[\"/sse\"]", NULL,
+     "Paths of server-sent events (`EventSource`), with parameters as in `websocket.paths`. A "
+     "script's own route goes first. An empty list: none. Limits, origins and heartbeats are those "
+     "of the "
+     "section `websocket`."},
+    {"sse.retry", SECONDS, AT(sse_retry), 0.05, 3600, "2", NULL,
+     "Time after which a client whose connection has ended comes back, give or take a half; after "
+     "a refusal up to five times as long."},
     {"api.keys", STRINGS, AT(api_keys), 0, 0, "[]", NULL,
      "Keys for `Authorization: Bearer KEY`. Without keys, and without an `on_api` hook, the "
      "API is closed, except with `server.dev`."},

@@ -62,6 +62,7 @@ static const struct {
     {"server.instance", check_instance},
     {"server.trusted_proxies", check_range},
     {"websocket.paths", bh_path_check},
+    {"sse.paths", bh_path_check},
     {"websocket.origins", bh_edge_check_origin},
     {"api.cors_origins", bh_edge_check_origin},
     {"redis.url", check_redis_url},

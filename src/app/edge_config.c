@@ -54,6 +54,7 @@ static void read_lists(const struct bh_config *c, struct bh_app_edge *out) {
     e->cors = out->cors = read_list(&c->cors_origins, NULL, 0, &e->cors_count);
     e->api_keys = out->api_keys = read_list(&c->api_keys, NULL, 0, &e->api_key_count);
     e->ws_paths = out->ws_paths = read_list(&c->ws_paths, NULL, 0, &e->ws_path_count);
+    e->sse_paths = out->sse_paths = read_list(&c->sse_paths, NULL, 0, &e->sse_path_count);
 }
 
 static int find_choice(const char *value, const char *const *choices) {
@@ -82,6 +83,7 @@ static void set_limits(const struct bh_config *c, struct bh_edge_config *e) {
     e->ping_interval_ms = c->ping_interval;
     e->pong_timeout_ms = c->pong_timeout;
     e->close_timeout_ms = c->close_timeout;
+    e->sse_retry_ms = c->sse_retry;
     e->connections_max = c->connections_max;
     e->connections_per_ip = c->connections_per_ip;
     e->connections_per_user = c->connections_per_user;
@@ -125,6 +127,7 @@ void bh_app_edge_free(struct bh_app_edge *e) {
     bh_free(e->api_keys);
     bh_free(e->origins);
     bh_free(e->ws_paths);
+    bh_free(e->sse_paths);
     bh_free(e->cors);
     bh_free(e->trusted);
 }

@@ -62,8 +62,8 @@ struct bh_server {
         uint64_t until_ms;
         unsigned waiting; /* workers that have not finished the step */
         size_t step;
-        uint64_t left_ms;  /* of server.drain_timeout, when the step began */
-        size_t websockets; /* then */
+        uint64_t left_ms; /* of server.drain_timeout, when the step began */
+        size_t clients;   /* then */
     } stop;
     struct bh_timer ready_timer;
     bool was_ready;

@@ -51,7 +51,7 @@ static void settle(struct bh_server_worker *w) {
 }
 
 static void close_connections(struct bh_server_worker *w) {
-    struct bh_edge_drain drain = {.websockets = w->server->stop.websockets,
+    struct bh_edge_drain drain = {.clients = w->server->stop.clients,
                                   .spread_ms = w->server->stop.left_ms / 2,
                                   .on_drained = step_done,
                                   .ud = w};
@@ -85,7 +85,7 @@ static void start_step(struct bh_server *s, size_t step) {
     s->stop.step = step;
     s->stop.waiting = s->worker_count;
     s->stop.left_ms = s->stop.until_ms > now_ms ? s->stop.until_ms - now_ms : 0;
-    s->stop.websockets = (size_t)bh_node_connection_count(s->node);
+    s->stop.clients = (size_t)bh_node_connection_count(s->node);
     for (unsigned i = 0; i < s->worker_count; i++)
         bh_app_mail_post(bh_thread_mailbox(s->workers[i].thread), &s->workers[i], on_step, 0, NULL);
 }

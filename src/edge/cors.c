@@ -9,15 +9,16 @@
 #include "api/script_route.h"
 #include "limits/edge_metrics.h"
 #include "limits/origin.h"
+#include "sse_route.h"
 
 #define METHODS "GET, POST, DELETE"
-#define HEADERS "Authorization, Content-Type"
+#define HEADERS "Authorization, Content-Type, Last-Event-ID"
 
 /* A script that sets this header decides about CORS itself. */
 #define ALLOW_ORIGIN BH_SLICE("Access-Control-Allow-Origin")
 
 static bool is_covered(const struct bh_http_conn *c, const struct bh_route *route) {
-    return route == &bh_script_route ||
+    return route == &bh_script_route || route == &bh_sse_route ||
            bh_slice_starts(bh_http_conn_request(c)->path, BH_SLICE("/api/"));
 }
 
@@ -25,19 +26,36 @@ static struct bh_slice origin_of(const struct bh_http_request *r) {
     return bh_http_header(r->headers, r->header_count, BH_SLICE("Origin"));
 }
 
-static bool is_allowed(const struct bh_http_conn *c) {
+static bool is_in_origins(const struct bh_http_conn *c) {
     const struct bh_edge_config *config = c->server->config;
-    return bh_origin_in(config->cors, config->cors_count, origin_of(bh_http_conn_request(c)));
+    return bh_origin_in(config->origins, config->origin_count, origin_of(bh_http_conn_request(c)));
+}
+
+/* Server-sent events are for the pages that may open WebSockets, too. */
+static bool is_allowed(const struct bh_http_conn *c, const struct bh_route *route) {
+    const struct bh_edge_config *config = c->server->config;
+    return (route == &bh_sse_route && is_in_origins(c)) ||
+           bh_origin_in(config->cors, config->cors_count, origin_of(bh_http_conn_request(c)));
+}
+
+static bool is_configured(const struct bh_http_conn *c, const struct bh_route *route) {
+    const struct bh_edge_config *config = c->server->config;
+    return config->cors_count || (route == &bh_sse_route && config->origin_count);
+}
+
+static void add_common(struct bh_http_conn *c, struct bh_slice name, struct bh_slice value) {
+    c->common[c->common_count++] = (struct bh_header){name, value};
 }
 
 void bh_cors_prepare(struct bh_http_conn *c, const struct bh_route *route) {
-    if (c->server->config->cors_count == 0 || !is_covered(c, route))
+    if (!is_configured(c, route) || !is_covered(c, route))
         return;
     c->common_unless = ALLOW_ORIGIN;
-    c->common[c->common_count++] = (struct bh_header){BH_SLICE("Vary"), BH_SLICE("Origin")};
-    if (is_allowed(c))
-        c->common[c->common_count++] =
-            (struct bh_header){ALLOW_ORIGIN, origin_of(bh_http_conn_request(c))};
+    add_common(c, BH_SLICE("Vary"), BH_SLICE("Origin"));
+    if (is_allowed(c, route))
+        add_common(c, ALLOW_ORIGIN, origin_of(bh_http_conn_request(c)));
+    if (route == &bh_sse_route && is_in_origins(c)) /* cookies, which WebSockets have anyway */
+        add_common(c, BH_SLICE("Access-Control-Allow-Credentials"), BH_SLICE("true"));
 }
 
 static void answer_preflight(struct bh_http_conn *c, const struct bh_route *route,
@@ -48,7 +66,7 @@ static void answer_preflight(struct bh_http_conn *c, const struct bh_route *rout
         {BH_SLICE("Access-Control-Allow-Headers"), BH_SLICE(HEADERS)},
         {BH_SLICE("Access-Control-Max-Age"), BH_SLICE("600")},
     };
-    if (is_allowed(c))
+    if (is_allowed(c, route))
         bh_http_conn_answer(c, 204, NULL, headers, sizeof headers / sizeof *headers,
                             bh_slice(NULL, 0));
     else
@@ -64,13 +82,13 @@ bool bh_cors_answer(struct bh_http_conn *c, const struct bh_route *route, const 
     bool preflight =
         allow && bh_slice_eq(r->method, BH_SLICE("OPTIONS")) &&
         bh_http_header(r->headers, r->header_count, BH_SLICE("Access-Control-Request-Method")).p;
-    if (preflight && config->cors_count) {
+    if (preflight && is_configured(c, route)) {
         answer_preflight(c, route, allow);
         return true;
     }
     bool known = !bh_slice_eq(origin_of(r), BH_SLICE("null")) && /* any page can have it */
-                 bh_origin_in(config->origins, config->origin_count, origin_of(r));
-    if (!config->dev || known || is_allowed(c))
+                 is_in_origins(c);
+    if (!config->dev || known || is_allowed(c, route))
         return false;
     bh_edge_count(BH_EDGE_LIMIT_ORIGIN, 1);
     bh_http_conn_fail(c, 403, "forbidden",

@@ -1,7 +1,8 @@
 /* dispatch.c - from the head of a request to the code that answers it.
  *
  * With --dev a request under a foreign name is refused first (limits/dev_host.h). Then, in this
- * order: an upgrade, a built-in route, a script's route, with --dev a route for developers.
+ * order: an upgrade, a built-in route, a script's route, server-sent events, with --dev a route for
+ * developers.
  * A script is asked only about paths that no built-in route has, so it can override none. CORS
  * comes before the endpoint; between the two the length of the body, then authorization: only then
  * is the body read. The ops of http/ are put together here,
@@ -19,6 +20,8 @@
 #include "limits/dev_host.h"
 #include "limits/edge_metrics.h"
 #include "router.h"
+#include "sse/sse_request.h"
+#include "sse_route.h"
 #include "ws/upgrade.h"
 
 static void begin_upgrade(struct bh_http_conn *c) {
@@ -51,6 +54,8 @@ static enum bh_route_result find_route(const struct bh_http_conn *c, struct bh_r
         return has_ops(r->path) ? found : BH_ROUTE_NO_PATH;
     if (found == BH_ROUTE_NO_PATH)
         found = bh_script_route_find(c, match);
+    if (found == BH_ROUTE_NO_PATH)
+        found = bh_sse_route_find(c, match);
     if (found == BH_ROUTE_NO_PATH && c->server->config->dev)
         found = bh_route_find(r->method, r->path, true, match);
     return found;
@@ -139,12 +144,22 @@ static void refuse_host(struct bh_http_conn *c, struct bh_slice host) {
                       BH_SLICE_ARG(host));
 }
 
+static void refuse_full(struct bh_http_conn *c) {
+    struct bh_route_match match;
+    if (find_route(c, &match) != BH_ROUTE_FOUND || match.route != &bh_sse_route) {
+        bh_http_conn_fail(c, 503, "too_many_connections", "connection limit reached");
+        return;
+    }
+    bh_cors_prepare(c, match.route);
+    bh_sse_refuse_full(c);
+}
+
 static void on_head(struct bh_http_conn *c) {
     const struct bh_edge_config *config = c->server->config;
     const struct bh_http_request *r = bh_http_conn_request(c);
     bh_peer_find(&c->remote, r, config->trusted, config->trusted_count, &c->peer);
     if (c->place == BH_PLACE_RESERVE && !is_served_when_full(c))
-        bh_http_conn_fail(c, 503, "too_many_connections", "connection limit reached");
+        refuse_full(c);
     else if (config->dev && !bh_dev_host_ok(config, r->host))
         refuse_host(c, r->host);
     else if (r->upgrade && !c->listener->admin)

@@ -1,5 +1,5 @@
-/* edge.c - one worker's edge: the HTTP server, the WebSocket server, the API's state and the
- * limits, put together.
+/* edge.c - one worker's edge: the HTTP server, the servers of WebSockets and of SSE, the API's
+ * state and the limits, put together.
  *
  * Each part owns its connections through its list; all parts share the admission, which counts the
  * connections and says when a drain is complete.
@@ -17,8 +17,10 @@ struct bh_edge *bh_edge_new(const struct bh_edge_config *config, struct bh_worke
     bh_holds_init(&e->admission.holds, worker->loop, config->message_timeout_ms);
     bh_http_server_init(&e->http, config, worker, &e->admission, &bh_dispatch_ops);
     bh_ws_server_init(&e->ws, config, worker, &e->admission);
+    bh_sse_server_init(&e->sse, config, worker, &e->admission);
     bh_batches_init(&e->batches);
     e->http.batches = &e->batches;
+    e->http.sse = &e->sse;
     return e;
 }
 
@@ -29,6 +31,7 @@ void bh_edge_free(struct bh_edge *e) {
     bh_edge_abort(e);
     bh_http_server_deinit(&e->http);
     bh_ws_server_deinit(&e->ws);
+    bh_sse_server_deinit(&e->sse);
     bh_batches_deinit(&e->batches);
     bh_holds_deinit(&e->admission.holds);
     bh_free(e);
@@ -62,11 +65,13 @@ void bh_edge_drain(struct bh_edge *e, const struct bh_edge_drain *drain) {
     bh_edge_refuse(e);
     bh_admission_drain(&e->admission, drain->on_drained, drain->ud);
     bh_http_server_drain(&e->http);
-    bh_drain_start(&e->ws.drain, drain->websockets, drain->spread_ms);
+    bh_drain_start(&e->ws.drain, drain->clients, drain->spread_ms);
+    bh_drain_start(&e->sse.drain, drain->clients, drain->spread_ms);
     bh_admission_check_drained(&e->admission);
 }
 
 void bh_edge_abort(struct bh_edge *e) {
     bh_http_server_abort(&e->http);
     bh_ws_server_abort(&e->ws);
+    bh_sse_server_abort(&e->sse);
 }

@@ -5,12 +5,14 @@
 
 #include "api/batch.h"
 #include "http/http_server.h"
+#include "sse/sse_server.h"
 #include "ws/ws_server.h"
 
 struct bh_edge {
     struct bh_admission admission;
     struct bh_http_server http;
     struct bh_ws_server ws;
+    struct bh_sse_server sse;
     struct bh_batches batches;
 };
 

@@ -22,6 +22,9 @@ struct bh_edge_config {
     size_t api_key_count;
     const struct bh_slice *ws_paths; /* patterns (core/path.h), checked */
     size_t ws_path_count;
+    const struct bh_slice *sse_paths; /* the same for server-sent events; may be none */
+    size_t sse_path_count;
+    uint64_t sse_retry_ms; /* after which clients of SSE come back, give or take a half */
 
     size_t http_head_bytes, http_body_bytes;
     uint64_t http_idle_ms;    /* keep-alive */

@@ -35,7 +35,7 @@ void bh_edge_reloaded(struct bh_edge *e, bh_handle handle, int error, unsigned g
 void bh_edge_refuse(struct bh_edge *e);
 
 struct bh_edge_drain {
-    size_t websockets;  /* of all workers, when their drains begin */
+    size_t clients;     /* WebSockets and SSE links of all workers, when their drains begin */
     uint64_t spread_ms; /* more than BH_EDGE_DRAIN_AT_ONCE of them close over this time */
     void (*on_drained)(void *ud);
     void *ud;
@@ -43,9 +43,9 @@ struct bh_edge_drain {
 
 #define BH_EDGE_DRAIN_AT_ONCE 200
 
-/* Worker's thread. Refuses as above, finishes the HTTP requests in progress, closes WebSockets with
- * 1001: this worker's share of BH_EDGE_DRAIN_AT_ONCE at once, the others evenly over the time.
- * on_drained fires once when no connection is left (maybe at once). */
+/* Worker's thread. Refuses as above, finishes the HTTP requests in progress, closes WebSockets and
+ * SSE links with 1001: this worker's share of BH_EDGE_DRAIN_AT_ONCE at once, the others evenly over
+ * the time. on_drained fires once when no connection is left (maybe at once). */
 void bh_edge_drain(struct bh_edge *e, const struct bh_edge_drain *drain);
 /* Worker's thread, or after it has ended: closes the listeners and drops every connection now;
  * requests in progress are answered with 503, on_close hooks are started. Harmless a second time.

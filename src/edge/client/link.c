@@ -90,7 +90,7 @@ void bh_client_link_note_message(const struct bh_client_link *l, struct bh_subsc
 }
 
 static uint16_t tag_of(uint64_t hash) {
-    return (uint16_t)(1 + hash % (BH_OUTQ_KEEP - 1));
+    return (uint16_t)(1 + hash % (BH_OUTQ_DROP - 1));
 }
 
 uint16_t bh_client_tag(struct bh_slice topic) {

@@ -31,6 +31,7 @@ int bh_outq_flush(struct bh_outq *q, struct bh_stream *stream);
 /* Drops the oldest data frame that has not begun to be sent, and gives its tag; false when there is
  * none. Control frames, the answer to the handshake and what is tagged BH_OUTQ_KEEP stay. */
 #define BH_OUTQ_KEEP 0xffff
+#define BH_OUTQ_DROP 0xfffe /* the tag of data frames whose first byte says nothing */
 bool bh_outq_drop_oldest(struct bh_outq *q, uint16_t *tag);
 /* Drops the frames that have not begun to be sent: one that has begun must be finished. */
 void bh_outq_drop_unsent(struct bh_outq *q);

@@ -30,6 +30,8 @@ void bh_http_conn_fail_with(struct bh_http_conn *c, int status, const struct bh_
 
 static const char *code_of(int status) {
     switch (status) {
+    case 400:
+        return "bad_request";
     case 401:
         return "unauthorized";
     case 403:

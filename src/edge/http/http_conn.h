@@ -15,7 +15,7 @@
 
 #define BH_HTTP_PARAM_MAX   BH_TOPIC_ID_MAX
 #define BH_HTTP_HEADERS_MAX 100
-#define BH_HTTP_COMMON_MAX  2
+#define BH_HTTP_COMMON_MAX  3
 
 enum bh_http_conn_state {
     BH_HTTP_CONN_PREFACE,    /* PROXY header, TLS handshake */

@@ -13,6 +13,7 @@
 
 struct bh_batches;
 struct bh_http_conn_ops;
+struct bh_sse_server;
 
 struct bh_http_listener {
     struct bh_http_server *server;
@@ -30,6 +31,7 @@ struct bh_http_server {
     const struct bh_hold_ops *hold_ops;
     const struct bh_http_conn_ops *ops;
     struct bh_batches *batches; /* of the API (api/batch.h) */
+    struct bh_sse_server *sse;  /* gets the requests for server-sent events */
     struct bh_tls *tls;         /* NULL: no listener needs it */
     struct bh_http_limits limits;
     struct bh_list conns;                  /* struct bh_http_conn */

@@ -12,12 +12,19 @@
     [metric] = {"bellhop_edge_http_requests_total", "class=\"" class "\"",                         \
                 "HTTP requests answered, by status class", BH_COUNTER, 0}
 
+#define RECOVERED(metric, complete)                                                                \
+    [metric] = {"bellhop_edge_sse_recovered_total", "complete=\"" complete "\"",                   \
+                "SSE clients that came back with a position", BH_COUNTER, 0}
+#define REFUSED(metric, reason)                                                                    \
+    [metric] = {"bellhop_edge_sse_refused_total", "reason=\"" reason "\"", "SSE requests refused", \
+                BH_COUNTER, 0}
+
 #define LIMIT(metric, name)                                                                        \
     [metric] = {"bellhop_edge_limited_total", "limit=\"" name "\"",                                \
                 "times a limit was reached, by its name in the configuration", BH_COUNTER, 0}
 
 struct bh_metric bh_edge_metrics[BH_EDGE_METRIC_COUNT] = {
-    GAUGE(BH_EDGE_SOCKETS, "sockets", "open sockets, HTTP and WebSocket"),
+    GAUGE(BH_EDGE_SOCKETS, "sockets", "open sockets, HTTP, WebSocket and SSE"),
     GAUGE(BH_EDGE_RESERVE, "reserve_connections",
           "open connections over connections_max or the limit of descriptors"),
     COUNTER(BH_EDGE_RESERVE_OPENED, "reserve_opened",
@@ -47,6 +54,19 @@ struct bh_metric bh_edge_metrics[BH_EDGE_METRIC_COUNT] = {
     COUNTER(BH_EDGE_SLOW_CONSUMERS, "slow_consumers",
             "connections closed because the queue was full"),
     COUNTER(BH_EDGE_HALF_OPEN, "half_open", "connections dropped for an unanswered ping"),
+    GAUGE(BH_EDGE_SSE_CONNECTIONS, "sse_connections", "open SSE connections"),
+    COUNTER(BH_EDGE_SSE_OPENED, "sse_connections_opened", "SSE connections opened"),
+    COUNTER(BH_EDGE_SSE_CLOSED, "sse_connections_closed", "SSE connections closed"),
+    COUNTER(BH_EDGE_SSE_EVENTS, "sse_events", "events queued for SSE clients"),
+    COUNTER(BH_EDGE_SSE_BYTES_OUT, "sse_bytes_out", "bytes sent on SSE connections"),
+    RECOVERED(BH_EDGE_SSE_RECOVERED, "true"),
+    RECOVERED(BH_EDGE_SSE_NOT_RECOVERED, "false"),
+    REFUSED(BH_EDGE_SSE_REFUSED_MALFORMED, "malformed"),
+    REFUSED(BH_EDGE_SSE_REFUSED_ORIGIN, "origin"),
+    REFUSED(BH_EDGE_SSE_REFUSED_RIGHTS, "rights"),
+    REFUSED(BH_EDGE_SSE_REFUSED_LIMIT, "limit"),
+    REFUSED(BH_EDGE_SSE_REFUSED_DRAINING, "draining"),
+    REFUSED(BH_EDGE_SSE_REFUSED_FAILED, "failed"),
     REQUESTS(BH_EDGE_HTTP_1XX, "1xx"),
     REQUESTS(BH_EDGE_HTTP_2XX, "2xx"),
     REQUESTS(BH_EDGE_HTTP_3XX, "3xx"),

@@ -13,10 +13,10 @@
  * Thread: the worker's. */
 #include "ws/session.h"
 
-#include "bellhop/base/clock.h"
 #include "bellhop/base/crypto.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
+#include "client/expiry.h"
 #include "limits/edge_metrics.h"
 #include "ws/json_session.h"
 #include "ws/send.h"
@@ -393,15 +393,7 @@ static const struct bh_stream_callbacks json_callbacks = {on_data, on_end, on_js
 /* --- heartbeat and expiry --- */
 
 static uint64_t expires_in(const struct bh_ws_conn *ws) {
-    const struct bh_identity *identity = ws->subscriber.identity;
-    if (!identity || identity->expires == 0)
-        return UINT64_MAX;
-    int64_t now = bh_clock_wall_ms();
-    if (identity->expires <= now / 1000)
-        return 0;
-    if (identity->expires > INT64_MAX / 1000)
-        return UINT64_MAX;
-    return (uint64_t)(identity->expires * 1000 - now);
+    return bh_expires_in(ws->subscriber.identity);
 }
 
 static uint64_t left(uint64_t now, uint64_t due) {
@@ -452,7 +444,7 @@ static void on_expiry(void *ud, bh_handle handle, int64_t expires) {
         return;
     ws->subscriber.identity->expires = expires;
     if (expires == 0 || expires_in(ws) == 0) {
-        bh_ws_conn_close(ws, 4401, BH_SLICE("expired"));
+        bh_ws_conn_close(ws, BH_CLOSE_EXPIRED);
         return;
     }
     ws->expiring = false;
@@ -477,7 +469,7 @@ static void on_open_timer(struct bh_ws_conn *ws) {
         bh_ws_conn_update_reading(ws);
     }
     if (expires_in(ws) == 0 && !ws->expiring && !ask_to_extend(ws)) {
-        bh_ws_conn_close(ws, 4401, BH_SLICE("expired"));
+        bh_ws_conn_close(ws, BH_CLOSE_EXPIRED);
         return;
     }
     if (ws->state != BH_WS_CONN_OPEN)

@@ -432,11 +432,17 @@ static const char *good_text(const char *path) {
     static const struct {
         const char *path, *text;
     } texts[] = {
-        {"server.listen", "[::1]:1"},         {"server.admin_listen", "localhost:2"},
-        {"server.trusted_proxies", "unix"},   {"websocket.paths", "/x/:id"},
-        {"websocket.origins", "*.a.example"}, {"api.cors_origins", "https://a.example"},
-        {"fetch.allow", "10.0.0.0/8"},        {"fetch.deny", "::1"},
-        {"auth.jwt.algorithms", "HS512"},     {"server.instance", "i1"},
+        {"server.listen", "[::1]:1"},
+        {"server.admin_listen", "localhost:2"},
+        {"server.trusted_proxies", "unix"},
+        {"websocket.paths", "/x/:id"},
+        {"sse.paths", "/x/:id"},
+        {"websocket.origins", "*.a.example"},
+        {"api.cors_origins", "https://a.example"},
+        {"fetch.allow", "10.0.0.0/8"},
+        {"fetch.deny", "::1"},
+        {"auth.jwt.algorithms", "HS512"},
+        {"server.instance", "i1"},
         {"auth.jwt.secret", SECRET},
     };
     for (size_t i = 0; i < COUNT(texts); i++)

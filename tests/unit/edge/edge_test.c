@@ -162,6 +162,8 @@ static const struct bh_slice api_keys_of_test[] = {BH_SLICE("first-key"), BH_SLI
 
 static const struct bh_slice ws_paths_of_test[] = {BH_SLICE("/ws")};
 
+static const struct bh_slice sse_paths_of_test[] = {BH_SLICE("/sse"), BH_SLICE("/sse/:app")};
+
 void test_setup(struct test *t) {
     *t = (struct test){.echo = true, .handshake = YES, .api = NO};
     the_test = t;
@@ -171,6 +173,9 @@ void test_setup(struct test *t) {
         .api_key_count = 2,
         .ws_paths = ws_paths_of_test,
         .ws_path_count = 1,
+        .sse_paths = sse_paths_of_test,
+        .sse_path_count = 2,
+        .sse_retry_ms = 2000,
         .http_head_bytes = 8192,
         .http_body_bytes = 2 << 20,
         .http_idle_ms = 60000,
