@@ -1,0 +1,293 @@
+-- Streams under traffic: publishers that keep going, clients that stay and clients that come and go,
+-- while Redis, the network or an instance fails; `check` says whether the promise was kept.
+--
+--   local flow = streams.new {instances = {a, b, c}, server = server}
+--   flow:run(0.5)              -- traffic
+--   server:kill()
+--   flow:run(function() ... end, 5, "what")
+--   flow:finish {gaps = 0, rewinds = 0}
+local check = require "streams.check"
+local client = require "streams.client"
+local http = require "http"
+local loop = require "streams.loop"
+local process = require "process"
+local publisher = require "streams.publisher"
+local resume = require "streams.resume"
+local wait = require "wait"
+
+local streams = {}
+streams.__index = streams
+
+-- The streams of the traffic. A message for one platform is skipped by the clients of others.
+local TARGETS = {
+    {path = "users/42", channel = "notification:42", topic = "user:42"},
+    {path = "topics/news", channel = "notification:topic:news", topic = "topic:news"},
+    {path = "users/43", channel = "notification:43", topic = "user:43"},
+    {path = "users/42", channel = "notification:42", topic = "user:42", query = "filter=platform:ios",
+        filter = {platform = "ios"}},
+    {path = "tenants/7", channel = "notification:tenant:7", topic = "tenant:7"},
+    {path = "broadcast", channel = "notification:broadcast", topic = "all"},
+    {path = "topics/news", channel = "notification:topic:news", topic = "topic:news", padding = ("x"):rep(3000)},
+}
+
+local WHO = {
+    {query = "user=42&topic=news", streams = {"user:42", "topic:news", "all"}},
+    {query = "user=42&tenant=7&tag=platform:ios", streams = {"user:42", "tenant:7", "all"}, tags = {platform = "ios"}},
+    {query = "user=43&tenant=7", streams = {"user:43", "tenant:7", "all"}},
+    {query = "user=44&topic=news&tag=platform:ios", streams = {"user:44", "topic:news", "all"}, tags = {platform = "ios"}},
+}
+
+local AWAY, THERE = 0.4, 0.8 -- seconds, at most, of clients that come and go
+
+-- The arguments of an instance with these rules, and the directory to remove. text: of the table `history`.
+function streams.config(text)
+    local dir = process.temp_dir()
+    local path = process.write_file(dir .. "/bellhop.conf.lua", "return { history = " .. text .. " }\n")
+    return {"-c", path}, dir
+end
+
+streams.RULES = [[{ { topic = "user:*", size = 10000 }, { topic = "tenant:*", size = 10000 },
+    { topic = "topic:news", size = 10000, bytes = 67108864 }, { topic = "all", size = 10000 } }]]
+
+local function ports_of(self)
+    return function()
+        local ports = {}
+        for _, d in ipairs(self.instances) do
+            if not d.gone then ports[#ports + 1] = d.port end
+        end
+        return ports
+    end
+end
+
+local function add_client(self, protocol, roams)
+    local n = #self.clients + 1
+    local who = self.who[n % #self.who + 1]
+    local c = client.new {
+        name = ("%s %d%s"):format(protocol, n, roams and " (comes and goes)" or ""), protocol = protocol,
+        query = who.query, streams = who.streams, tags = who.tags, ports = self.ports, roams = roams,
+        pick = function(count) return self.random(count) end,
+    }
+    self.clients[n] = c
+    self.loop:add(c)
+end
+
+local function add_publisher(self, options)
+    options.log, options.ports, options.target = self.log, self.ports, function()
+        self.next_target = self.next_target % #self.targets + 1
+        return self.targets[self.next_target]
+    end
+    options.first = #self.publishers
+    options.interval, options.patience = self.interval, self.patience
+    if options.plain then
+        -- Its messages have no filter.
+        options.target = function() return self.targets[self.random(3)] end
+    end
+    self.publishers[#self.publishers + 1] = self.loop:add(publisher.new(options))
+end
+
+-- A generator of its own, so that a seed makes the same choices.
+local function generator(seed)
+    local state = seed * 0x9e3779b97f4a7c15 + 1
+    return function(n)
+        state = state ~ state << 13
+        state = state ~ state >> 7
+        state = state ~ state << 17
+        return (state >> 11) % n + 1
+    end
+end
+
+-- options: instances; server (for plain backends, or nil); seed; stay, roam (clients of each protocol);
+-- publishers; interval; targets, who (see above).
+function streams.new(options)
+    local self = setmetatable({
+        instances = options.instances, server = options.server, loop = loop.new(), log = {}, clients = {},
+        publishers = {}, next_target = 0, interval = options.interval or 0.02, patience = options.patience,
+        targets = options.targets or TARGETS, who = options.who or WHO, roaming = true,
+    }, streams)
+    self.seed = math.tointeger(tonumber(os.getenv "BELLHOP_STREAMS_SEED" or options.seed or 1))
+    self.random = generator(self.seed)
+    self.ports = ports_of(self)
+    for _, protocol in ipairs {"sse", "json"} do
+        for _ = 1, options.stay or 4 do add_client(self, protocol, false) end
+        for _ = 1, options.roam or 4 do add_client(self, protocol, true) end
+    end
+    for _ = 1, options.publishers or 4 do add_publisher(self, {}) end
+    if self.server then
+        add_publisher(self, {plain = function() return self.server.port end})
+    end
+    return self
+end
+
+-- --- traffic ---
+
+local LEAVE = {"fin", "reset", "close"}
+
+local function roam(self, c, now)
+    if not c.roams or now < (c.next_move or 0) then return end
+    if c.next_move and c.wanted then
+        if c.sock and self.random(4) == 1 then
+            c:cut(self.random(2000))
+            c.next_move = now + THERE / 2
+            return
+        end
+        c:leave(LEAVE[self.random(3)])
+        c.next_move = now + AWAY * self.random(100) / 100
+    else
+        c.wanted, c.due = true, now
+        c.next_move = now + THERE * self.random(100) / 100
+    end
+end
+
+local function turn(self)
+    local now = wait.now()
+    if self.roaming then
+        for _, c in ipairs(self.clients) do roam(self, c, now) end
+    end
+    self.loop:turn(0.005)
+end
+
+-- Runs for a number of seconds, or until the condition holds (at most `limit` seconds, default 15).
+function streams:run(till, limit, what)
+    local seconds = type(till) == "number"
+    local deadline, ask = wait.now() + (seconds and till or limit or 15), 0
+    while true do
+        turn(self)
+        local now = wait.now()
+        if not seconds and now >= ask then
+            if till() then return end
+            ask = wait.now() + 0.03
+        end
+        if now > deadline then
+            if seconds then return end
+            if type(what) == "function" then what = what() end
+            error(("timeout: %s (seed %d)"):format(what or "a condition", self.seed), 2)
+        end
+    end
+end
+
+function streams:accepted()
+    local n = 0
+    for _, record in ipairs(self.log) do
+        if record.position then n = n + 1 end
+    end
+    return n
+end
+
+-- Until so many more messages were accepted.
+function streams:accept(count, limit)
+    local goal = self:accepted() + count
+    self:run(function() return self:accepted() >= goal end, limit, count .. " messages to be accepted")
+end
+
+-- All clients are connected, those that roam as often as they are here.
+function streams:settle(limit)
+    self:run(function()
+        for _, c in ipairs(self.clients) do
+            if c.wanted and not c.is_open then return false end
+        end
+        return true
+    end, limit, "all clients to be connected")
+end
+
+-- --- the end ---
+
+local function idle(self)
+    for _, p in ipairs(self.publishers) do
+        if p.record then return false end
+    end
+    return true
+end
+
+-- Where the streams are, as the API of an instance says.
+local function read_tops(self)
+    local tops, port = {}, self.ports()[1]
+    for _, target in ipairs(self.targets) do
+        local answer = http.get(port, "/api/" .. target.path .. "/messages?limit=1")
+        assert(answer and answer.status == 200, answer and answer.body or "no answer")
+        local p = resume.position(answer.body:match '"position":"([^"]*)","more"' or answer.body:match '.*"position":"([^"]*)"')
+        tops[target.topic] = p
+    end
+    return tops
+end
+
+-- Whether the client has got the last message of each of its streams.
+local function is_level(self, c, tops)
+    if not c.is_open then return false end
+    local positions = c.last_id and resume.parse(c.last_id) or {}
+    for _, topic in ipairs(c.streams) do
+        local top, at = tops[topic], positions[resume.hash(topic)]
+        local last = top and self.last_for(c, topic, top.epoch) or 0
+        if last > 0 and not (at and at.epoch == top.epoch and at.offset >= last) then return false end
+    end
+    return true
+end
+
+-- The offset of the last message that is for the client in an epoch; nil: none.
+local function last_for(self)
+    local last = {}
+    for _, record in ipairs(self.log) do
+        if record.position then
+            local key = record.topic .. " " .. record.position.epoch .. " " .. (record.filter and "filtered" or "all")
+            last[key] = math.max(last[key] or 0, record.position.offset)
+        end
+    end
+    return function(c, topic, epoch)
+        local key = topic .. " " .. epoch .. " "
+        local all, filtered = last[key .. "all"], c.tags and last[key .. "filtered"]
+        return math.max(all or 0, filtered or 0)
+    end
+end
+
+-- Stops the traffic, waits until everybody has everything (not an error: the checker says what is
+-- missing), and returns what the checker says.
+function streams:stop(limit)
+    for _, p in ipairs(self.publishers) do p.sending = false end
+    self:run(function() return idle(self) end, limit or 20, "the last messages to be accepted")
+    self.roaming = false
+    for _, c in ipairs(self.clients) do c.wanted = true end
+    local tops = read_tops(self)
+    self.last_for = last_for(self)
+    pcall(self.run, self, function()
+        for _, c in ipairs(self.clients) do
+            if not is_level(self, c, tops) then return false end
+        end
+        return true
+    end, 6)
+    self:run(0.1) -- what comes twice comes now
+    local report = check.run(self.log, self.clients, tops)
+    for _, list in ipairs {self.clients, self.publishers} do
+        for _, one in ipairs(list) do
+            for _, text in ipairs(one.errors) do report.errors[#report.errors + 1] = text end
+        end
+    end
+    self.loop:close_all()
+    report.accepted = self:accepted()
+    return report
+end
+
+local function summary(report)
+    return ("%d messages accepted, %d delivered, %d again, %d sessions, %d gaps, %d rewinds, %d errors"):format(
+        report.accepted, report.delivered, report.again, report.sessions, report.gaps, report.rewinds, report.count)
+end
+
+-- stop, and raises what is wrong. expected: gaps, rewinds (numbers, true for some, nil for any).
+function streams:finish(expected)
+    local report = self:stop()
+    local errors = report.errors
+    for name, wanted in pairs(expected or {}) do
+        local got = report[name]
+        if wanted == true and got == 0 or wanted ~= true and got ~= wanted then
+            errors[#errors + 1] = ("%d %s instead of %s"):format(got, name, wanted == true and "some" or wanted)
+        end
+    end
+    if report.accepted < 30 then errors[#errors + 1] = "the test is too weak" end
+    if os.getenv "BELLHOP_STREAMS_VERBOSE" then io.stderr:write(summary(report), "\n") end
+    if #errors > 0 then
+        error(("%s\n(seed %d: %s)"):format(table.concat(errors, "\n"), self.seed, summary(report)), 2)
+    end
+    return report
+end
+
+function streams.show_report(report) return summary(report) end
+
+return streams
