@@ -48,7 +48,7 @@ local function opened(since) return {kind = "open", since = since} end
 local function run(events, options)
     options = options or {}
     local one = {name = "one", streams = options.streams or {USER}, events = events, wanted = true, tags = options.tags}
-    return check.run(log, {one, options.other}, options.tops)
+    return check.run(log, {one, options.other}, options.tops, options.histories)
 end
 
 local function passes(...)
@@ -256,6 +256,21 @@ describe("the checker of streams", function()
         local other = {name = "other", streams = {USER}, wanted = true,
             events = {opened(), first(at(A, 1)), got(lost, A, 2)}}
         fails("where message", {opened(), first(at(A, 0)), got(m[1]), got(m[2])}, {other = other})
+    end)
+
+    it("compares the histories with what was accepted", function()
+        local m = fill(USER, A, 1, 3)
+        local x = fill(NEWS, A, 1, 1)
+        local function history(...)
+            local list = {}
+            for i, record in ipairs {...} do list[i] = {n = record.n, position = record.position} end
+            return {histories = {[USER] = list}}
+        end
+        passes({opened(), first(at(A, 3))}, history(m[1], m[2], m[3]))
+        fails("3 behind 1", {opened(), first(at(A, 3))}, history(m[1], m[3]))
+        fails("which nobody published there", {opened(), first(at(A, 3))}, history(m[1], x[1]))
+        fails("holds message 1 at 100%-2", {opened(), first(at(A, 3))},
+            {histories = {[USER] = {{n = 1, position = {epoch = A, offset = 2}}}}})
     end)
 
     it("knows the hash of a topic", function()

@@ -11,6 +11,7 @@
 --   swallow    discard everything on the connections that there are; they stay open, new ones work
 --   mute       the same for connections that have sent SUBSCRIBE
 --   resume     end pause or cut
+--   upstream PORT   forward new connections there
 --   count      reply with the number of pairs
 package.path = "tests/support/?.lua;" .. package.path
 local socket = require "socket"
@@ -159,6 +160,8 @@ function commands.resume(self)
     self:listen()
 end
 
+function commands.upstream(self, port) self.upstream = math.tointeger(tonumber(port)) end
+
 function commands.count(self)
     local n = 0
     for _ in pairs(self.pairs) do n = n + 1 end
@@ -260,6 +263,12 @@ function proxy:swallow() self:command "swallow" end
 function proxy:mute() self:command "mute" end
 
 function proxy:resume() self:command "resume" end
+
+-- Moves to another server: existing connections are reset.
+function proxy:move(port)
+    self:command("upstream " .. port)
+    self:drop()
+end
 
 function proxy:count() return math.tointeger(tonumber(self:command "count")) end
 

@@ -10,7 +10,6 @@ local check = require "streams.check"
 local client = require "streams.client"
 local http = require "http"
 local loop = require "streams.loop"
-local process = require "process"
 local publisher = require "streams.publisher"
 local resume = require "streams.resume"
 local wait = require "wait"
@@ -38,16 +37,6 @@ local WHO = {
 }
 
 local AWAY, THERE = 0.4, 0.8 -- seconds, at most, of clients that come and go
-
--- The arguments of an instance with these rules, and the directory to remove. text: of the table `history`.
-function streams.config(text)
-    local dir = process.temp_dir()
-    local path = process.write_file(dir .. "/bellhop.conf.lua", "return { history = " .. text .. " }\n")
-    return {"-c", path}, dir
-end
-
-streams.RULES = [[{ { topic = "user:*", size = 10000 }, { topic = "tenant:*", size = 10000 },
-    { topic = "topic:news", size = 10000, bytes = 67108864 }, { topic = "all", size = 10000 } }]]
 
 local function ports_of(self)
     return function()
@@ -210,6 +199,28 @@ local function read_tops(self)
     return tops
 end
 
+local PAGE = 1000
+
+-- What the histories hold, as the API says: topic -> list of {position, n}, oldest first.
+local function read_histories(self)
+    local histories, port = {}, self.ports()[1]
+    for _, target in ipairs(self.targets) do
+        local list, since = {}, ""
+        if histories[target.topic] then goto known end
+        repeat
+            local answer = http.get(port, ("/api/%s/messages?order=asc&limit=%d%s"):format(target.path, PAGE, since))
+            assert(answer and answer.status == 200, answer and answer.body or "no answer")
+            for position, n in answer.body:gmatch '"position":"([%d-]+)",[^\n]-"n":(%d+)' do
+                list[#list + 1] = {position = resume.position(position), n = math.tointeger(tonumber(n))}
+                since = "&since=" .. position
+            end
+        until not answer.body:find '"more":true'
+        histories[target.topic] = list
+        ::known::
+    end
+    return histories
+end
+
 -- Whether the client has got the last message of each of its streams.
 local function is_level(self, c, tops)
     if not c.is_open then return false end
@@ -254,7 +265,7 @@ function streams:stop(limit)
         return true
     end, 6)
     self:run(0.1) -- what comes twice comes now
-    local report = check.run(self.log, self.clients, tops)
+    local report = check.run(self.log, self.clients, tops, read_histories(self))
     for _, list in ipairs {self.clients, self.publishers} do
         for _, one in ipairs(list) do
             for _, text in ipairs(one.errors) do report.errors[#report.errors + 1] = text end

@@ -103,7 +103,7 @@ local function missing(self, state, topic, epoch, offset)
     for _, record in ipairs(all) do
         if state.got[record.n] or not is_for(state.client, record) then return nil end
     end
-    if #all == 0 then return self.unknown_allowed and nil or ("%d-%d, which nobody published"):format(epoch, offset) end
+    if #all == 0 then return ("%d-%d, which nobody published"):format(epoch, offset) end
     return ("message %d at %d-%d"):format(all[1].n, epoch, offset)
 end
 
@@ -306,13 +306,33 @@ local function read_seen(self, client)
     end
 end
 
+-- A history holds, in order and without holes, what was accepted.
+local function check_history(self, topic, list)
+    local last
+    for _, entry in ipairs(list) do
+        local record, p = self.records[entry.n], entry.position
+        if not record or record.topic ~= topic then
+            add_error(self, "the history of %s holds message %d, which nobody published there", topic, entry.n)
+        elseif not may_be_at(record, p) then
+            add_error(self, "the history of %s holds message %d at %s; it was accepted at %s", topic, entry.n,
+                resume.show(p), resume.show(record.position))
+        end
+        if last and p.offset ~= last + 1 then
+            add_error(self, "the history of %s has %d behind %d", topic, p.offset, last)
+        end
+        last = p.offset
+    end
+end
+
 -- log: records; clients; tops (topic -> position): where the streams are at the end, when all clients
--- have had time. Returns {errors (texts), count (of errors), delivered, again, gaps, rewinds, sessions}.
-function check.run(log, clients, tops)
+-- have had time; histories (topic -> list of {n, position}): what they hold.
+-- Returns {errors (texts), count (of errors), delivered, again, gaps, rewinds, sessions}.
+function check.run(log, clients, tops, histories)
     local self = {report = new_report(), log = {}, begins = {}, records = {}}
     read_log(self, log)
     for _, client in ipairs(clients) do read_seen(self, client) end
     for _, client in ipairs(clients) do walk(self, client, tops or {}) end
+    for topic, list in pairs(histories or {}) do check_history(self, topic, list) end
     return self.report
 end
 
