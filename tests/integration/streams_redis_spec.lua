@@ -278,7 +278,7 @@ describe("a quiet stream", function()
         assert.are.equal(3 * #flow.clients, report.delivered)
         assert.is_true(wait.now() - sent < 8)
         local reads = 0
-        for _, d in ipairs(net.instances) do reads = reads + d:metric "bellhop_stream_reads_total" end
+        for _, d in ipairs(net.instances) do reads = reads + d:metric "bellhop_core_stream_reads_total" end
         assert.is_true(reads <= 20, reads .. " reads")
     end)
 end)

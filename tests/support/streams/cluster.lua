@@ -7,20 +7,11 @@ local redis = require "redis"
 local cluster = {}
 cluster.__index = cluster
 
-local dirs = {}
-
--- Large enough that nothing is trimmed in a test.
-cluster.RULES = [[
-        { topic = "user:*", size = 10000 }, { topic = "tenant:*", size = 10000 }, { topic = "all", size = 10000 },
-        { topic = "topic:news", size = 10000, bytes = 67108864 },]]
-
--- The arguments of an instance: a file with the table `history`, and its name.
-local function arguments(name, history)
-    local dir = process.temp_dir()
-    dirs[#dirs + 1] = dir
-    local path = process.write_file(dir .. "/bellhop.conf.lua", "return { history = {\n" .. history .. "\n} }\n")
-    return {"-c", path, "--instance", name}
-end
+-- The rules, as JSON; large enough that nothing is trimmed in a test.
+cluster.RULES = [[ [
+    {"topic": "user:*", "size": 10000}, {"topic": "tenant:*", "size": 10000}, {"topic": "all", "size": 10000},
+    {"topic": "topic:news", "size": 10000, "bytes": 67108864}
+] ]]
 
 -- One more instance, behind a proxy if the cluster has them.
 function cluster:add(name)
@@ -31,7 +22,7 @@ function cluster:add(name)
         url = self.proxies[i]:url()
     end
     local d = daemon.start {
-        redis = url, env = self.env, workers = 2, args = arguments(name, self.history), wait = "alive", dev = self.dev,
+        redis = url, env = self.env, workers = 2, args = {"--instance", name}, wait = "alive", dev = self.dev,
         policy = self.policy,
     }
     self.instances[i] = d
@@ -39,14 +30,14 @@ function cluster:add(name)
 end
 
 -- options: count (of instances, default 3), proxies (true: one for each instance), redis (arguments of
--- the server, or a server), history (text of rules and settings), env, dev, policy, url.
+-- the server, or a server), history (rules), env, dev, policy, url.
 function cluster.start(options)
     options = options or {}
     local self = setmetatable({
-        instances = {}, proxies = {}, proxied = options.proxies, history = options.history or cluster.RULES,
-        dev = options.dev, policy = options.policy,
+        instances = {}, proxies = {}, proxied = options.proxies, dev = options.dev, policy = options.policy,
     }, cluster)
     self.env = daemon.short_timeouts(options.env)
+    self.env.BELLHOP_HISTORY_RULES = options.history or cluster.RULES
     self.server = options.redis and options.redis.port and options.redis or redis.start(options.redis)
     self.url = options.url or self.server:url()
     for i = 1, options.count or 3 do self:add("node-" .. i) end
@@ -88,8 +79,6 @@ function cluster.stop_all()
     local ok, why = pcall(daemon.stop_all)
     proxy.stop_all()
     redis.stop_all()
-    for _, dir in ipairs(dirs) do os.execute("rm -rf " .. process.quote(dir)) end
-    dirs = {}
     if not ok then error(why, 0) end
 end
 
