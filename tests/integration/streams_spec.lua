@@ -26,10 +26,11 @@ return {
         return { user = req:arg "user", topics = topics, tags = { platform = req:arg "platform" } }
     end,
     on_subscribe = function(conn, topic)
-        if topic:sub(1, 6) == "topic:" then return topic:find "^topic:open%-" ~= nil or nil end
+        return topic:find "^open%-" ~= nil or nil
     end,
-    on_deliver = function(conn, data)
-        if data:find("hidden from " .. (conn.user or "nobody"), 1, true) then return false end
+    on_api = function() return true end,
+    on_deliver = function(conn, msg)
+        if msg.data:find("hidden from " .. (conn.user or "nobody"), 1, true) then return false end
     end,
 }
 ]]
@@ -293,8 +294,8 @@ describe("while Redis is away, a client that comes back", function()
 
     each_protocol("is told a gap when it has waited for history.recover_wait", function(protocol)
         local a, b = start {proxies = true, env = {BELLHOP_HISTORY_RECOVER_WAIT = "0.5"}}
-        local one = clients:open(a, protocol, "user=42"):wait_open()
-        a:publish("users/42", "1")
+        local one = clients:open(b, protocol, "user=42"):wait_open()
+        b:publish("users/42", "1")
         one:next "message"
         one:leave "fin"
         net.proxies[1]:cut()
@@ -336,11 +337,18 @@ describe("a publish that was refused, and was appended nevertheless,", function(
     after_each(stop)
 
     it("is repeated by its id on another instance, and comes once", function()
-        local a, b = start {redis = {"--enable-debug-command", "yes"}}
+        local a, b = start {
+            redis = {"--enable-debug-command", "yes"},
+            env = {BELLHOP_REDIS_COMMAND_TIMEOUT = "0.3", BELLHOP_REDIS_PUBLISH_WAIT = "0.3"},
+        }
         local sse = clients:open(a, "sse", "user=42"):wait_open()
         local json = clients:open(b, "json", "user=42"):wait_open()
-        local sleeper = net.server:client()
+        local sleeper, other = net.server:client(), net.server:client()
         sleeper:write("DEBUG", "SLEEP", "2")
+        wait.till(function()
+            other:write "PING"
+            return other:read(0.05) == nil
+        end, 2, "Redis to sleep")
         local answer = a:request("POST", "/api/users/42/messages?id=order-1", {body = "1"})
         check.error(answer, 503)
         assert.are.equal("OK", sleeper:read())
@@ -499,7 +507,12 @@ describe("a client that is slow", function()
         a:publish("topics/big", '"first"')
         one:next "message"
         one:leave "fin"
-        for n = 1, 100 do a:publish("topics/big", ('{"n":%d,"pad":"%s"}'):format(n, ("x"):rep(100000))) end
+        local witness = clients:open(a, "json", "topic=big&user=near"):wait_open()
+        for n = 1, 100 do
+            local data = ('{"n":%d,"pad":"%s"}'):format(n, ("x"):rep(100000))
+            a:publish("topics/big", data)
+            witness:until_message(data)
+        end
         one:reopen(a)
         one:next "gap"
         a:publish("topics/big", '"live"')

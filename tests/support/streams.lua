@@ -162,6 +162,20 @@ function streams:accepted()
     return n
 end
 
+-- Plain backends wait: what they have sent is answered when this returns.
+function streams:pause_plain(on)
+    for _, p in ipairs(self.publishers) do
+        if p.plain then p.paused = on end
+    end
+    if not on then return end
+    self:run(function()
+        for _, p in ipairs(self.publishers) do
+            if p.plain and p.waiting then return false end
+        end
+        return true
+    end, 5, "plain backends to pause")
+end
+
 -- Until so many more messages were accepted.
 function streams:accept(count, limit)
     local goal = self:accepted() + count
@@ -281,8 +295,9 @@ local function summary(report)
         report.accepted, report.delivered, report.again, report.sessions, report.gaps, report.rewinds, report.count)
 end
 
--- stop, and raises what is wrong. expected: gaps, rewinds (numbers, true for some, nil for any).
-function streams:finish(expected)
+-- stop, and raises what is wrong. expected: gaps, rewinds (numbers, true for some, nil for any). least:
+-- messages, without which the test says nothing.
+function streams:finish(expected, least)
     local report = self:stop()
     local errors = report.errors
     for name, wanted in pairs(expected or {}) do
@@ -291,7 +306,7 @@ function streams:finish(expected)
             errors[#errors + 1] = ("%d %s instead of %s"):format(got, name, wanted == true and "some" or wanted)
         end
     end
-    if report.accepted < 30 then errors[#errors + 1] = "the test is too weak" end
+    if report.accepted < (least or 100) then errors[#errors + 1] = "the test is too weak" end
     if os.getenv "BELLHOP_STREAMS_VERBOSE" then io.stderr:write(summary(report), "\n") end
     if #errors > 0 then
         error(("%s\n(seed %d: %s)"):format(table.concat(errors, "\n"), self.seed, summary(report)), 2)

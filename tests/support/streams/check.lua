@@ -177,19 +177,20 @@ local function judge_unknown(self, state, is_cut)
     end
 end
 
-function handlers.open(self, state, event)
-    judge_unknown(self, state, event.after_cut)
-    self.report.sessions = self.report.sessions + 1
-    state.first, state.told, state.since = nil, false, event.since
-end
-
 -- What is not complete has a gap.
 local function judge_first(self, state)
     local first = state.first
     state.first = nil
     if first and first.since and not first.recovered and not state.told then
-        add_error(self, "%s: recovered is false, and no gap was told (event %d)", state.client.name, state.index)
+        add_error(self, "%s: recovered is false, and no gap was told (before event %d)", state.client.name, state.index)
     end
+end
+
+function handlers.open(self, state, event)
+    judge_unknown(self, state, event.after_cut)
+    if not event.after_cut then judge_first(self, state) end
+    self.report.sessions = self.report.sessions + 1
+    state.first, state.told, state.since = nil, false, event.since
 end
 
 function handlers.first(self, state, event)
@@ -242,7 +243,6 @@ local function note_got(self, state, topic, p, record)
 end
 
 function handlers.message(self, state, event)
-    judge_first(self, state)
     judge_unknown(self, state)
     local name = state.client.name
     local record = self.records[publisher.number(event.data) or 0]
@@ -270,6 +270,7 @@ end
 local function check_end(self, state, tops)
     if not state.client.wanted then return end
     judge_unknown(self, state)
+    judge_first(self, state)
     for topic, place in pairs(state.places) do
         local top = tops[topic]
         if not place.position then

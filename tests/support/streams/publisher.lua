@@ -84,7 +84,7 @@ function publisher:tick(now)
         if now > self.deadline then give_up(self) end
         return
     end
-    if now < self.due or not (self.record or self.sending) then return end
+    if now < self.due or self.paused or not (self.record or self.sending) then return end
     if not self.sock then
         local port = next_port(self)
         if not port then return end
