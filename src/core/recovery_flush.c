@@ -39,6 +39,8 @@ static void take_answer(struct bh_recovery *rec, struct bh_missed *m, struct bh_
     m->from = r->since.epoch ? r->since.offset : r->top.offset;
     m->gap = r->gap;
     m->rewound = r->rewound;
+    if (m->at.epoch == 0 && !m->gap) /* a client without a position begins here */
+        m->at = (struct bh_position){m->top.epoch, m->from};
     if (r->range)
         take_range(rec, m, r);
     if (r->top.epoch)
