@@ -142,14 +142,24 @@ static void drain(struct bh_stream *s) {
 }
 
 /* The first one of the epoch; 0: none. */
-static uint64_t first_held(const struct bh_stream *s) {
+static uint64_t first_held(const struct bh_stream *s, uint64_t epoch) {
     uint64_t first = 0;
     for (uint32_t i = 0; i < s->held_count; i++) {
         struct bh_position p = s->held[i]->position;
-        if (p.epoch == s->known.epoch && (!first || p.offset < first))
+        if (p.epoch == epoch && (!first || p.offset < first))
             first = p.offset;
     }
     return first;
+}
+
+/* Up to `top` nothing can be read; what is held goes on behind the gap. */
+static void jump_over(struct bh_stream *s, struct bh_position top) {
+    uint64_t first = first_held(s, top.epoch);
+    struct bh_position to = top;
+    if (first && first <= top.offset)
+        to.offset = first - 1;
+    s->behind |= to.offset < top.offset; /* they may have holes */
+    jump(s, BH_MESSAGE_GAP, to, BH_GAP_EXPIRED);
 }
 
 /* Each of those that are left has seen a read that did not bring what is before it. */
@@ -158,7 +168,7 @@ static void settle_held(struct bh_stream *s) {
     if (!s->held_judged || ++s->holes <= HOLES_MAX)
         return;
     uint64_t first;
-    while ((first = first_held(s))) {
+    while ((first = first_held(s, s->known.epoch))) {
         jump(s, BH_MESSAGE_GAP, (struct bh_position){s->known.epoch, first - 1}, BH_GAP_LOST);
         drain(s);
     }
@@ -222,7 +232,7 @@ static void apply_same_epoch(struct bh_stream *s, const struct bh_range *r) {
     if (r->outcome == BH_HISTORY_OK && r->since.offset <= s->known.offset)
         pass_range(s, r);
     else if (r->outcome == BH_HISTORY_GAP && bh_position_eq(s->asked, s->known))
-        jump(s, BH_MESSAGE_GAP, r->top, BH_GAP_EXPIRED);
+        jump_over(s, r->top);
     else
         s->behind = true;
 }
@@ -233,7 +243,7 @@ static void apply_new_epoch(struct bh_stream *s, const struct bh_range *r) {
         return;
     }
     if (r->outcome != BH_HISTORY_OK) {
-        jump(s, BH_MESSAGE_GAP, r->top, BH_GAP_EXPIRED);
+        jump_over(s, r->top);
         return;
     }
     if (r->rewound || r->since.offset < s->known.offset)
