@@ -11,6 +11,7 @@ local client = require "streams.client"
 local http = require "http"
 local loop = require "streams.loop"
 local publisher = require "streams.publisher"
+local remover = require "streams.remover"
 local resume = require "streams.resume"
 local wait = require "wait"
 
@@ -28,6 +29,14 @@ local TARGETS = {
     {path = "broadcast", channel = "notification:broadcast", topic = "all"},
     {path = "topics/news", channel = "notification:topic:news", topic = "topic:news", padding = ("x"):rep(3000)},
 }
+
+-- Messages that are replaced, that expire, and that have no history.
+streams.MIXED = {
+    {path = "users/43", channel = "notification:43", topic = "user:43", query = "collapse=progress", optional = true},
+    {path = "users/42", channel = "notification:42", topic = "user:42", query = "ttl=1", optional = true},
+    {path = "topics/news", channel = "notification:topic:news", topic = "topic:news", query = "history=false", live = true},
+}
+for _, target in ipairs(TARGETS) do table.insert(streams.MIXED, 1, target) end
 
 local WHO = {
     {query = "user=42&topic=news", streams = {"user:42", "topic:news", "all"}},
@@ -69,9 +78,16 @@ local function add_publisher(self, options)
     options.interval, options.patience = self.interval, self.patience
     if options.plain then
         -- Its messages have no filter.
-        options.target = function() return self.targets[self.random(3)] end
+        options.target = function() return TARGETS[self.random(3)] end
     end
     self.publishers[#self.publishers + 1] = self.loop:add(publisher.new(options))
+end
+
+-- Removes messages by chance, as a publisher of its own.
+local function add_remover(self)
+    self.publishers[#self.publishers + 1] = self.loop:add(remover.new {
+        log = self.log, ports = self.ports, random = self.random, interval = 0.1,
+    })
 end
 
 -- A generator of its own, so that a seed makes the same choices.
@@ -86,12 +102,13 @@ local function generator(seed)
 end
 
 -- options: instances; server (for plain backends, or nil); seed; stay, roam (clients of each protocol);
--- publishers; interval; targets, who (see above).
+-- publishers; interval; removes (true: messages are removed by chance); targets, who (see above); deaf
+-- (true: clients that come and go do not read at times).
 function streams.new(options)
     local self = setmetatable({
         instances = options.instances, server = options.server, loop = loop.new(), log = {}, clients = {},
         publishers = {}, next_target = 0, interval = options.interval or 0.02, patience = options.patience,
-        targets = options.targets or TARGETS, who = options.who or WHO, roaming = true,
+        targets = options.targets or TARGETS, deaf = options.deaf, who = options.who or WHO, roaming = true,
     }, streams)
     self.seed = math.tointeger(tonumber(os.getenv "BELLHOP_STREAMS_SEED" or options.seed or 1))
     self.random = generator(self.seed)
@@ -101,6 +118,7 @@ function streams.new(options)
         for _ = 1, options.roam or 4 do add_client(self, protocol, true) end
     end
     for _ = 1, options.publishers or 4 do add_publisher(self, {}) end
+    if options.removes then add_remover(self) end
     if self.server then
         add_publisher(self, {plain = function() return self.server.port end})
     end
@@ -119,6 +137,12 @@ local function roam(self, c, now)
             c.next_move = now + THERE / 2
             return
         end
+        if self.deaf and self.random(2) == 1 then
+            c.deaf = not c.deaf
+            c.next_move = now + THERE
+            return
+        end
+        c.deaf = false
         c:leave(LEAVE[self.random(3)])
         c.next_move = now + AWAY * self.random(100) / 100
     else
@@ -251,7 +275,7 @@ end
 local function last_for(self)
     local last = {}
     for _, record in ipairs(self.log) do
-        if record.position then
+        if record.position and not record.optional then
             local key = record.topic .. " " .. record.position.epoch .. " " .. (record.filter and "filtered" or "all")
             last[key] = math.max(last[key] or 0, record.position.offset)
         end
@@ -269,7 +293,7 @@ function streams:stop(limit)
     for _, p in ipairs(self.publishers) do p.sending = false end
     self:run(function() return idle(self) end, limit or 20, "the last messages to be accepted")
     self.roaming = false
-    for _, c in ipairs(self.clients) do c.wanted = true end
+    for _, c in ipairs(self.clients) do c.wanted, c.deaf = true, false end
     local tops = read_tops(self)
     self.last_for = last_for(self)
     pcall(self.run, self, function()

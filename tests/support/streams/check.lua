@@ -65,7 +65,10 @@ end
 local function read_log(self, log)
     for _, record in ipairs(log) do
         self.records[record.n] = record
-        if record.position then
+        self.holes[record.topic] = self.holes[record.topic] or record.optional
+        if record.position and record.live then
+            add_error(self, "message %d without history was given a position", record.n)
+        elseif record.position then
             note_position(self, record.topic, record.position, record, "the publisher")
             note_begin(self, record.topic, record.position)
         end
@@ -74,8 +77,8 @@ end
 
 -- --- what a client has to get ---
 
+-- Whether it has to come. One that is optional (replaced, removed, expired) may come.
 local function is_for(client, record)
-    if record.removed then return false end
     if not record.filter then return true end
     for name, value in pairs(record.filter) do
         if (client.tags or {})[name] ~= value then return false end
@@ -101,7 +104,7 @@ end
 local function missing(self, state, topic, epoch, offset)
     local all = candidates(self, topic, epoch, offset)
     for _, record in ipairs(all) do
-        if state.got[record.n] or not is_for(state.client, record) then return nil end
+        if state.got[record.n] or record.optional or not is_for(state.client, record) then return nil end
     end
     if #all == 0 then return ("%d-%d, which nobody published"):format(epoch, offset) end
     return ("message %d at %d-%d"):format(all[1].n, epoch, offset)
@@ -190,7 +193,7 @@ function handlers.open(self, state, event)
     judge_unknown(self, state, event.after_cut)
     if not event.after_cut then judge_first(self, state) end
     self.report.sessions = self.report.sessions + 1
-    state.first, state.told, state.since = nil, false, event.since
+    state.first, state.told, state.since, state.live = nil, false, event.since, {}
 end
 
 function handlers.first(self, state, event)
@@ -242,6 +245,15 @@ local function note_got(self, state, topic, p, record)
     end
 end
 
+-- A message without history: at most once on a connection, and without a position.
+local function check_live(self, state, record, event)
+    if event.id then
+        add_error(self, "%s: message %d without history has the id %s", state.client.name, record.n, event.id)
+    end
+    if state.live[record.n] then add_error(self, "%s: message %d comes twice", state.client.name, record.n) end
+    state.live[record.n] = true
+end
+
 function handlers.message(self, state, event)
     judge_unknown(self, state)
     local name = state.client.name
@@ -253,6 +265,7 @@ function handlers.message(self, state, event)
     end
     if event.data ~= record.payload then add_error(self, "%s: message %d is damaged: %s", name, record.n, event.data) end
     if not is_for(state.client, record) then add_error(self, "%s gets message %d, which is not for it", name, record.n) end
+    if record.live then return check_live(self, state, record, event) end
     local positions = event.id and resume.parse(event.id)
     local p = positions and positions[resume.hash(topic)]
     if not p then
@@ -318,7 +331,7 @@ local function check_history(self, topic, list)
             add_error(self, "the history of %s holds message %d at %s; it was accepted at %s", topic, entry.n,
                 resume.show(p), resume.show(record.position))
         end
-        if last and p.offset ~= last + 1 then
+        if last and p.offset ~= last + 1 and not self.holes[topic] then
             add_error(self, "the history of %s has %d behind %d", topic, p.offset, last)
         end
         last = p.offset
@@ -329,7 +342,8 @@ end
 -- have had time; histories (topic -> list of {n, position}): what they hold.
 -- Returns {errors (texts), count (of errors), delivered, again, gaps, rewinds, sessions}.
 function check.run(log, clients, tops, histories)
-    local self = {report = new_report(), log = {}, begins = {}, records = {}}
+    -- holes: topics whose histories have removed messages
+    local self = {report = new_report(), log = {}, begins = {}, records = {}, holes = {}}
     read_log(self, log)
     for _, client in ipairs(clients) do read_seen(self, client) end
     for _, client in ipairs(clients) do walk(self, client, tops or {}) end

@@ -17,7 +17,8 @@ local PATIENCE = 2 -- seconds for an answer; then the message is sent again
 -- of the next message), ports (a function), plain (a function: the port of Redis; nil: by HTTP),
 -- interval (seconds between its messages), patience.
 --
--- A record: {n, id, topic, payload, filter, tries, position, known, refused}; position nil: not accepted.
+-- A record: {n, id, topic, payload, filter, live, optional, tries, position, known}; position nil: not
+-- accepted. live: without history. optional: it may be replaced, expire or be removed.
 function publisher.new(options)
     local self = setmetatable({due = 0, errors = {}, refused = 0, sending = true}, publisher)
     for name, value in pairs(options) do self[name] = value end
@@ -37,7 +38,7 @@ local function new_record(self)
         n = n, id = ("s%s-%d"):format(prefix, n), topic = target.topic, target = target, filter = target.filter,
         payload = ('{"topic":"%s","n":%d%s}'):format(target.topic, n, target.padding and ',"pad":"'
             .. target.padding .. '"' or ""),
-        tries = 0, plain = self.plain ~= nil,
+        live = target.live, optional = target.optional, tries = 0, plain = self.plain ~= nil,
     }
     self.log[n] = record
     return record
@@ -118,6 +119,10 @@ end
 
 local function take_http(self, answer)
     local position = resume.position(answer.body:match '"position":"([^"]*)"')
+    if answer.status == 200 and self.record.live then
+        self.record.accepted = true
+        return accepted(self, position, false)
+    end
     if answer.status == 200 and position then
         if not answer.body:find('"strategy":"durable"', 1, true) then
             self:add_error("%s: no durable strategy: %s", self.record.id, answer.body)
