@@ -47,8 +47,11 @@ local function opened(since) return {kind = "open", since = since} end
 
 local function run(events, options)
     options = options or {}
-    local one = {name = "one", streams = options.streams or {USER}, events = events, wanted = true, tags = options.tags}
-    return check.run(log, {one, options.other}, options.tops, options.histories)
+    local one = {
+        name = "one", streams = options.streams or {USER}, events = events, wanted = true, tags = options.tags,
+        protocol = options.protocol,
+    }
+    return check.run(log, {one, options.other}, options.tops, options.histories, options.lossy)
 end
 
 local function passes(...)
@@ -248,6 +251,39 @@ describe("the checker of streams", function()
             again.tries = 1
             fails("comes at 100%-9", {opened(), first(at(A, 8)), got(again, A, 9)})
         end)
+    end)
+
+    it("knows what may be missing, because it was replaced, removed or expired", function()
+        local m = fill(USER, A, 1, 3)
+        m[2].optional = true
+        passes {opened(), first(at(A, 0)), got(m[1]), got(m[3])}
+        passes {opened(), first(at(A, 0)), got(m[1]), got(m[2]), got(m[3])}
+        fails("comes twice", {opened(), first(at(A, 0)), got(m[1]), got(m[2]), got(m[2])})
+    end)
+
+    it("knows what has no history", function()
+        local m = fill(USER, A, 1, 2)
+        local live = accept(USER, nil, nil, {live = true})
+        local event = {kind = "message", topic = USER, data = live.payload}
+        passes {opened(), first(at(A, 0)), got(m[1]), event, got(m[2])}
+        passes {opened(), first(at(A, 0)), got(m[1]), event, opened(at(A, 1)), first(at(A, 1), true), event, got(m[2])}
+        fails("comes twice", {opened(), first(at(A, 0)), event, event})
+        fails("has the id", {opened(), first(at(A, 0)), got(live, A, 1)})
+    end)
+
+    it("knows raw WebSockets", function()
+        local m = fill(USER, A, 1, 4)
+        local function raw(record) return {kind = "message", data = record.payload} end
+        local options = {protocol = "raw", tops = {[USER] = {epoch = A, offset = 4}}}
+        passes({opened(), raw(m[1]), raw(m[2]), raw(m[3]), raw(m[4])}, options)
+        passes({opened(), raw(m[1]), opened(), raw(m[3]), raw(m[4])}, options)
+        fails("misses message 2", {opened(), raw(m[1]), raw(m[3]), raw(m[4])}, options)
+        fails("misses message 4", {opened(), raw(m[1]), raw(m[2]), raw(m[3])}, options)
+        fails("comes twice", {opened(), raw(m[1]), raw(m[1])}, options)
+        fails("goes back", {opened(), raw(m[2]), raw(m[1])}, options)
+        options.lossy = true
+        passes({opened(), raw(m[1]), raw(m[3])}, options)
+        fails("goes back", {opened(), raw(m[2]), raw(m[1])}, options)
     end)
 
     it("compares what clients have seen", function()

@@ -258,6 +258,100 @@ describe("clients of streams", function()
     end)
 end)
 
+describe("a stream whose Redis comes back with an old snapshot", function()
+    local pool = require "streams.pool"
+    local clients
+
+    after_each(function()
+        clients:close()
+        cluster.stop_all()
+    end)
+
+    it("gives all of what is new to those who had seen more, and tells them", function()
+        net, clients = cluster.start {count = 2}, pool.new()
+        local a, b = net.instances[1], net.instances[2]
+        local stays, returns = {}, {}
+        for i, protocol in ipairs {"sse", "json"} do
+            stays[i] = clients:open(a, protocol, "user=42"):wait_open()
+            returns[i] = clients:open(b, protocol, "user=42"):wait_open()
+        end
+        for n = 1, 5 do a:publish("users/42", tostring(n)) end
+        assert.are.equal("OK", net.server:call "SAVE")
+        for n = 6, 8 do a:publish("users/42", '"lost ' .. n .. '"') end
+        for i = 1, 2 do
+            stays[i]:until_message '"lost 8"'
+            returns[i]:until_message '"lost 8"'
+            returns[i]:leave "fin"
+        end
+        net.server:kill()
+        net.server:restart()
+        for _, d in ipairs(net.instances) do d:wait_ready() end
+        for n = 6, 9 do a:publish("users/42", '"new ' .. n .. '"') end
+        for i = 1, 2 do returns[i]:reopen(b) end
+        for i = 1, 2 do
+            for _, one in ipairs {stays[i], returns[i]} do
+                one:until_message '"new 9"'
+                assert.are.same({
+                    "1", "2", "3", "4", "5", '"lost 6"', '"lost 7"', '"lost 8"', '"new 6"', '"new 7"', '"new 8"', '"new 9"',
+                }, one:data())
+                assert.are.equal(1, one:count "rewound")
+                assert.are.equal(0, one:count "gap")
+            end
+        end
+    end)
+
+    it("goes on when its log or its meta is deleted alone", function()
+        net, clients = cluster.start {count = 2}, pool.new()
+        local a, b = net.instances[1], net.instances[2]
+        local stays = clients:open(a, "json", "user=42"):wait_open()
+        local returns = clients:open(b, "sse", "user=42"):wait_open()
+        local n = 0
+        local function publish()
+            n = n + 1
+            a:publish("users/42", tostring(n))
+            stays:until_message(tostring(n))
+        end
+        for _ = 1, 3 do publish() end
+        returns:until_message "3"
+        net.server:call("DEL", "{notification:42}:m")
+        for _ = 1, 2 do publish() end
+        returns:until_message "5"
+        returns:leave "fin"
+        publish()
+        returns:reopen(a)
+        returns:until_message "6"
+        assert.are.equal(0, returns:count "gap")
+        net.server:call("DEL", "{notification:42}:log")
+        for _ = 1, 2 do publish() end
+        returns:until_message "8"
+        assert.are.same({"1", "2", "3", "4", "5", "6", "7", "8"}, stays:data())
+        assert.are.same({"1", "2", "3", "4", "5", "6", "7", "8"}, returns:data())
+        assert.are.equal(0, stays:count "gap" + stays:count "rewound" + returns:count "gap" + returns:count "rewound")
+    end)
+end)
+
+describe("under traffic, a failover by Sentinel", function()
+    local sentinel = require "sentinel"
+
+    after_each(function()
+        sentinel.stop_all()
+        cluster.stop_all()
+    end)
+
+    it("loses nothing that the replica had, and tells the rest", function()
+        local master = redis.start {"--repl-diskless-sync-delay", "0"}
+        local replica = redis.start {"--replicaof", "127.0.0.1 " .. master.port}
+        local sentinels = sentinel.start(1, master, 1)
+        start {redis = master, url = sentinel.url(sentinels)}
+        flow:accept(40)
+        master:kill()
+        flow.server = replica
+        flow:run(function() return sentinels[1]:master_port() == replica.port end, 20, "a failover")
+        recover()
+        flow:finish {gaps = 0}
+    end)
+end)
+
 describe("a quiet stream", function()
     after_each(cluster.stop_all)
 

@@ -307,6 +307,54 @@ local function walk(self, client, tops)
     check_end(self, state, tops)
 end
 
+-- --- raw WebSockets ---
+
+-- A raw client knows no positions. While it is connected it gets everything, once and in order, unless
+-- Redis has lost something; what it has missed meanwhile it never knows.
+local function take_raw(self, state, event)
+    local record = self.records[publisher.number(event.data) or 0]
+    local name = state.client.name
+    if not record then return add_error(self, "%s: a strange message: %s", name, event.data) end
+    local topic, p = record.topic, record.position
+    self.report.delivered = self.report.delivered + 1
+    if not state.places[topic] then return add_error(self, "%s gets message %d, which is of %s", name, record.n, topic) end
+    if state.live[record.n] and record.tries < 2 then
+        add_error(self, "%s: message %d comes twice", name, record.n)
+    end
+    state.live[record.n] = true
+    if record.live or not p then return end
+    local place = state.places[topic]
+    local was = place.position
+    if was and was.epoch == p.epoch and p.offset <= was.offset and record.tries < 2 then
+        add_error(self, "%s: %s goes back from %s to %s (event %d)", name, topic, resume.show(was), resume.show(p), state.index)
+    elseif was and not self.lossy then
+        state.got = state.live
+        expect_all(self, state, topic, p.epoch, was.offset, p.offset - 1)
+    end
+    place.position = p
+end
+
+local function walk_raw(self, client, tops)
+    local state = {client = client}
+    for index, event in ipairs(client.events) do
+        state.index = index
+        if event.kind == "open" then
+            state.places, state.live = {}, {}
+            self.report.sessions = self.report.sessions + 1
+            for _, topic in ipairs(client.streams) do state.places[topic] = {} end
+        else
+            take_raw(self, state, event)
+        end
+    end
+    for topic, place in pairs(state.places) do
+        local top = tops[topic]
+        if top and place.position and not self.lossy then
+            state.index, state.got = -1, state.live
+            expect_all(self, state, topic, top.epoch, place.position.offset, top.offset)
+        end
+    end
+end
+
 -- Positions that clients have seen, of tries whose answers were lost.
 local function read_seen(self, client)
     for _, event in ipairs(client.events) do
@@ -339,14 +387,17 @@ local function check_history(self, topic, list)
 end
 
 -- log: records; clients; tops (topic -> position): where the streams are at the end, when all clients
--- have had time; histories (topic -> list of {n, position}): what they hold.
+-- have had time; histories (topic -> list of {n, position}): what they hold; lossy: raw clients may miss something.
 -- Returns {errors (texts), count (of errors), delivered, again, gaps, rewinds, sessions}.
-function check.run(log, clients, tops, histories)
+function check.run(log, clients, tops, histories, lossy)
     -- holes: topics whose histories have removed messages
-    local self = {report = new_report(), log = {}, begins = {}, records = {}, holes = {}}
+    local self = {report = new_report(), log = {}, begins = {}, records = {}, holes = {}, lossy = lossy}
     read_log(self, log)
     for _, client in ipairs(clients) do read_seen(self, client) end
-    for _, client in ipairs(clients) do walk(self, client, tops or {}) end
+    for _, client in ipairs(clients) do
+        local go = client.protocol == "raw" and walk_raw or walk
+        go(self, client, tops or {})
+    end
     for topic, list in pairs(histories or {}) do check_history(self, topic, list) end
     return self.report
 end

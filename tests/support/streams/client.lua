@@ -1,9 +1,10 @@
--- A client that resumes, over server-sent events or a WebSocket with format=json. It remembers nothing
--- but its last id, comes back by itself, and records everything for check.lua in `events`:
+-- A client that resumes, over server-sent events or a WebSocket with format=json; or a raw WebSocket, which
+-- does not. It remembers nothing but its last id, comes back by itself, and records everything for check.lua
+-- in `events`:
 --   {kind = "open", since = id or nil}        a connection is being made
 --   {kind = "first", recovered = bool, id}    format=json
 --   {kind = "id", id}
---   {kind = "message", topic, id, data}       topic nil over SSE; id nil without a position
+--   {kind = "message", topic, id, data}       topic nil over SSE; id nil without a position; raw: data alone
 --   {kind = "gap", topic, id, reason}
 --   {kind = "rewound", topic, id}             id nil over format=json
 local http = require "http"
@@ -13,10 +14,11 @@ local ws = require "ws"
 local client = {}
 client.__index = client
 
+local PATHS = {sse = "/sse?", json = "/ws?format=json&", raw = "/ws?"}
 local RETRY = 0.05      -- seconds until it comes back
 local PATIENCE = 4      -- for the head of the answer
 
--- options: name, protocol ("sse" or "json"), query ("user=42&topic=news"), streams (names of the topics
+-- options: name, protocol ("sse", "json" or "raw"), query ("user=42&topic=news"), streams (names of the topics
 -- with history that it is in), tags (name -> value), ports (a function: those of the instances that it
 -- may use), headers (name -> value), receive_buffer, patience.
 function client.new(options)
@@ -37,7 +39,7 @@ end
 -- --- going and coming ---
 
 function client:open(port)
-    local path = (self.protocol == "sse" and "/sse?" or "/ws?format=json&") .. self.query
+    local path = PATHS[self.protocol] .. self.query
     local headers = {}
     for name, value in pairs(self.headers or {}) do headers[name] = value end
     -- Half of the SSE clients do as EventSource does; a new one has no header.
@@ -69,7 +71,7 @@ end
 -- how: "fin", "reset", or "close" (with a close frame). It stays away until `wanted` is set again.
 function client:leave(how)
     self.wanted, self.is_open, self.was_cut = false, false, true
-    if self.sock and how == "close" and self.protocol == "json" and self.state == "stream" then
+    if self.sock and how == "close" and self.protocol ~= "sse" and self.state == "stream" then
         self.sock:send(ws.frame(ws.CLOSE, "\3\xe8"))
     end
     loop.close(self, how == "reset")
@@ -194,7 +196,8 @@ local function next_frame(buffer)
     return first & 15, buffer:sub(from, from + n - 1), from + n
 end
 
-function json.stream(self)
+function json.stream(self, take)
+    take = take or take_frame
     local buffer, at = self.buffer, 1
     while self.sock do
         local opcode, payload, after = next_frame(at == 1 and buffer or buffer:sub(at, at + 65600))
@@ -205,7 +208,7 @@ function json.stream(self)
         if not opcode then break end
         at = at + after - 1
         if opcode == ws.TEXT then
-            take_frame(self, payload)
+            take(self, payload)
         elseif opcode == ws.PING then
             loop.write(self, ws.frame(ws.PONG, payload))
         elseif opcode == ws.CLOSE then
@@ -221,7 +224,15 @@ function json.accepted(head)
     return head.status == 101, true
 end
 
-local protocols = {sse = sse, json = json}
+local raw = {}
+
+local function take_raw(self, payload) record(self, {kind = "message", data = payload}) end
+
+function raw.stream(self) json.stream(self, take_raw) end
+
+function raw.accepted(head) return head.status == 101, true end
+
+local protocols = {sse = sse, json = json, raw = raw}
 
 -- --- receiving ---
 
@@ -234,6 +245,7 @@ local function receive_head(self)
     if not ok then return refused(self, head.status, self.buffer) end
     if not typed then self:add_error("%s: no content type", self.name) end
     self.state, self.head = "stream", head
+    self.is_open = self.protocol == "raw"
 end
 
 function client:receive(bytes)
