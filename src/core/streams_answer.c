@@ -80,9 +80,14 @@ static bool give(struct bh_stream *s, struct bh_stream_request *r) {
     return true;
 }
 
+/* A log has no more than the rule allows. */
+static size_t bytes_to_ask(const struct bh_stream *s, size_t bytes) {
+    return bytes < s->rule->bytes || !s->rule->bytes ? bytes : s->rule->bytes;
+}
+
 static bool is_known_gap(const struct bh_stream *s, const struct bh_stream_request *r) {
     return r->since.epoch == s->gap.epoch && r->since.offset <= s->gap.offset &&
-           r->bytes <= s->gap_bytes;
+           bytes_to_ask(s, r->bytes) <= s->gap_bytes;
 }
 
 /* The state of a topic is its last message, whatever the position. */
@@ -250,7 +255,7 @@ bool bh_stream_wanted(const struct bh_stream *s, struct bh_position *since, size
         return false;
     struct wanted w = wanted(s);
     *since = w.since;
-    *bytes = w.bytes < s->rule->bytes || !s->rule->bytes ? w.bytes : s->rule->bytes;
+    *bytes = bytes_to_ask(s, w.bytes);
     return true;
 }
 
