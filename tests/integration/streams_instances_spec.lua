@@ -17,7 +17,7 @@ end
 local function finish()
     flow:run(net:are(200), 15, "/readyz 200")
     flow:accept(60)
-    flow:finish {gaps = 0, rewinds = 0, again = 0}
+    flow:finish {gaps = 0, rewinds = 0, again = 0, lost = 0}
 end
 
 -- What its clients and publishers see of an instance that ends.

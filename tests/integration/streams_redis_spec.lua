@@ -34,7 +34,7 @@ describe("under traffic, clients of streams get everything, once and in order, t
     it("is well", function()
         start()
         flow:accept(100)
-        flow:finish {gaps = 0, rewinds = 0, again = 0}
+        flow:finish {gaps = 0, rewinds = 0, again = 0, lost = 0}
     end)
 
     it("closes the links of subscribers, again and again", function()
@@ -46,7 +46,7 @@ describe("under traffic, clients of streams get everything, once and in order, t
             flow:accept(20)
         end
         recover()
-        flow:finish {gaps = 0, rewinds = 0, again = 0}
+        flow:finish {gaps = 0, rewinds = 0, again = 0, lost = 0}
     end)
 
     it("closes all links", function()
@@ -55,7 +55,7 @@ describe("under traffic, clients of streams get everything, once and in order, t
         net.server:call("CLIENT", "KILL", "SKIPME", "yes")
         flow:run(net:links_renewed(before), 10, "new links")
         recover()
-        flow:finish {gaps = 0, rewinds = 0, again = 0}
+        flow:finish {gaps = 0, rewinds = 0, again = 0, lost = 0}
     end)
 
     it("closes the links of subscribers that are slow", function()
@@ -66,7 +66,7 @@ describe("under traffic, clients of streams get everything, once and in order, t
         flow:run(net:links_renewed(before), 10, "new links")
         net.server:call("CONFIG", "SET", "client-output-buffer-limit", "pubsub 33554432 8388608 60")
         recover()
-        flow:finish {gaps = 0, rewinds = 0, again = 0}
+        flow:finish {gaps = 0, rewinds = 0, again = 0, lost = 0}
     end)
 
     it("sleeps", function()
@@ -74,7 +74,7 @@ describe("under traffic, clients of streams get everything, once and in order, t
         net.server:client():write("DEBUG", "SLEEP", "2.5")
         flow:run(net:are(503), 8, "/readyz 503")
         recover()
-        flow:finish {gaps = 0, rewinds = 0, again = 0}
+        flow:finish {gaps = 0, rewinds = 0, again = 0, lost = 0}
     end)
 
     it("is stopped", function()
@@ -84,7 +84,7 @@ describe("under traffic, clients of streams get everything, once and in order, t
         flow:run(0.5)
         net.server.process:signal "CONT"
         recover()
-        flow:finish {gaps = 0, rewinds = 0, again = 0}
+        flow:finish {gaps = 0, rewinds = 0, again = 0, lost = 0}
     end)
 
     it("loses its functions", function()
@@ -94,7 +94,7 @@ describe("under traffic, clients of streams get everything, once and in order, t
             assert.are.equal("OK", net.server:call("SCRIPT", "FLUSH"))
             flow:accept(20)
         end
-        flow:finish {gaps = 0, rewinds = 0, again = 0}
+        flow:finish {gaps = 0, rewinds = 0, again = 0, lost = 0}
     end)
 
     it("is killed, and comes back with all its data", function()
@@ -105,7 +105,7 @@ describe("under traffic, clients of streams get everything, once and in order, t
             net.server:restart(true)
             recover()
         end
-        flow:finish {gaps = 0, rewinds = 0}
+        flow:finish {gaps = 0, rewinds = 0, lost = 0}
     end)
 end)
 
@@ -120,7 +120,7 @@ describe("under traffic, clients of streams get everything that Redis remembers,
         flow:run(net:are(503), 8, "/readyz 503")
         net.server:restart()
         recover()
-        flow:finish {gaps = 0, rewinds = true}
+        flow:finish {gaps = 0, rewinds = true, lost = true}
     end)
 
     it("comes back with the same snapshot twice", function()
@@ -194,7 +194,7 @@ describe("under traffic, clients of streams get everything that a promoted repli
         local master = net.server
         promote(master, replica)
         recover()
-        flow:finish {gaps = 0, rewinds = 0}
+        flow:finish {gaps = 0, rewinds = 0, lost = 0}
     end)
 
     it("has lagged", function()
@@ -208,7 +208,28 @@ describe("under traffic, clients of streams get everything that a promoted repli
         between:cut()
         move(replica)
         recover()
-        flow:finish {gaps = 0, rewinds = true}
+        flow:finish {gaps = 0, rewinds = true, lost = true}
+    end)
+
+    it("has lagged, with history.min_replicas: nothing that was accepted is lost", function()
+        net = cluster.start {proxies = true, env = {BELLHOP_HISTORY_MIN_REPLICAS = "1"}}
+        flow = streams.new {instances = net.instances} -- plain backends do not wait for replicas
+        add_replica()
+        flow:accept(60)
+        between:pause()
+        flow:run(function()
+            local refused = 0
+            for _, p in ipairs(flow.publishers) do refused = refused + p.refused end
+            return refused > 3
+        end, 15, "refusals")
+        net.server:kill()
+        between:cut()
+        local other = redis.start {"--replicaof", "127.0.0.1 " .. replica.port}
+        assert.are.equal("OK", replica:call("CONFIG", "SET", "repl-diskless-sync-delay", "0"))
+        move(replica)
+        flow:run(function() return other:call("INFO", "replication"):find "master_link_status:up" end, 15, "a replica")
+        recover()
+        flow:finish {gaps = 0, lost = 0}
     end)
 
     it("gives the rank back to the old master", function()
@@ -223,7 +244,7 @@ describe("under traffic, clients of streams get everything that a promoted repli
         assert.are.equal("OK", b:call("CONFIG", "SET", "repl-diskless-sync-delay", "0"))
         promote(b, a)
         recover(40)
-        flow:finish {gaps = 0, rewinds = 0}
+        flow:finish {gaps = 0, rewinds = 0, lost = 0}
     end)
 end)
 

@@ -187,7 +187,7 @@ function streams:accepted()
     return n
 end
 
--- Plain backends wait: what they have sent is answered when this returns.
+-- Plain backends wait: what they have sent is answered when this returns. They go on with a new connection.
 function streams:pause_plain(on)
     for _, p in ipairs(self.publishers) do
         if p.plain then p.paused = on end
@@ -199,6 +199,9 @@ function streams:pause_plain(on)
         end
         return true
     end, 5, "plain backends to pause")
+    for _, p in ipairs(self.publishers) do
+        if p.plain then loop.close(p) end
+    end
 end
 
 -- Until so many more messages were accepted.
@@ -317,12 +320,13 @@ function streams:stop(lossy)
 end
 
 local function summary(report)
-    return ("%d messages accepted, %d delivered, %d again, %d sessions, %d gaps, %d rewinds, %d errors"):format(
-        report.accepted, report.delivered, report.again, report.sessions, report.gaps, report.rewinds, report.count)
+    return ("%d messages accepted, %d delivered, %d again, %d lost, %d sessions, %d gaps, %d rewinds, %d errors"):format(
+        report.accepted, report.delivered, report.again, report.lost, report.sessions, report.gaps, report.rewinds,
+        report.count)
 end
 
--- stop, and raises what is wrong. expected: gaps, rewinds (numbers, true for some, nil for any). least:
--- messages, without which the test says nothing.
+-- stop, and raises what is wrong. expected: gaps, rewinds, lost, again (numbers, true for some, nil for any).
+-- least: messages, without which the test says nothing.
 function streams:finish(expected, least)
     expected = expected or {}
     local report = self:stop(expected.gaps ~= 0 or expected.rewinds ~= 0)

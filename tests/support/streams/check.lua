@@ -17,7 +17,7 @@ local check = {}
 local MOST_ERRORS = 12
 
 local function new_report()
-    return {errors = {}, count = 0, delivered = 0, again = 0, gaps = 0, rewinds = 0, sessions = 0, not_recovered = 0}
+    return {errors = {}, count = 0, delivered = 0, again = 0, gaps = 0, rewinds = 0, lost = 0, sessions = 0}
 end
 
 local function add_error(self, ...)
@@ -198,7 +198,6 @@ end
 
 function handlers.first(self, state, event)
     state.first = {recovered = event.recovered, since = state.since}
-    if not event.recovered then self.report.not_recovered = self.report.not_recovered + 1 end
     take_id(self, state, event.id)
 end
 
@@ -368,6 +367,17 @@ local function read_seen(self, client)
     end
 end
 
+-- What was accepted, and is in no history.
+local function count_lost(self, histories)
+    local kept = {}
+    for _, list in pairs(histories) do
+        for _, entry in ipairs(list) do kept[entry.n] = true end
+    end
+    for _, record in pairs(self.records) do
+        if record.position and not record.optional and not kept[record.n] then self.report.lost = self.report.lost + 1 end
+    end
+end
+
 -- A history holds, in order and without holes, what was accepted.
 local function check_history(self, topic, list)
     local last
@@ -388,7 +398,8 @@ end
 
 -- log: records; clients; tops (topic -> position): where the streams are at the end, when all clients
 -- have had time; histories (topic -> list of {n, position}): what they hold; lossy: raw clients may miss something.
--- Returns {errors (texts), count (of errors), delivered, again, gaps, rewinds, sessions}.
+-- Returns {errors (texts), count (of errors), delivered, again, gaps, rewinds, sessions,
+-- lost (of what was accepted, it is in no history)}.
 function check.run(log, clients, tops, histories, lossy)
     -- holes: topics whose histories have removed messages
     local self = {report = new_report(), log = {}, begins = {}, records = {}, holes = {}, lossy = lossy}
@@ -399,6 +410,7 @@ function check.run(log, clients, tops, histories, lossy)
         go(self, client, tops or {})
     end
     for topic, list in pairs(histories or {}) do check_history(self, topic, list) end
+    count_lost(self, histories or {})
     return self.report
 end
 
