@@ -99,6 +99,7 @@ local HARMLESS = {
     {"instance replaced", replace "TERM"},
 }
 
+-- The meta alone is not deleted here: the ids go with it, so what is sent again is appended again.
 local LOSSY = {
     {"snapshot", function() net.server:call "SAVE" end},
     {"snapshot", function() net.server:call "SAVE" end},
@@ -109,7 +110,6 @@ local LOSSY = {
         restart()
     end},
     {"FLUSHALL", function() net.server:call "FLUSHALL" end},
-    {"meta deleted", function() net.server:call("DEL", "{notification:42}:m") end},
     {"log deleted", function() net.server:call("DEL", "{notification:42}:log") end},
 }
 
