@@ -2,6 +2,9 @@
  * and for formats, and the headers that an answer may carry. */
 #include "bellhop/core/hooks.h"
 
+#include "bellhop/base/error.h"
+#include "bellhop/base/utf8.h"
+
 static const char *const names[] = {
     [BH_PUBLISH_DELIVERED] = "delivered",
     [BH_PUBLISH_PUBLISHED] = "published",
@@ -25,6 +28,16 @@ void bh_publish_release(struct bh_publish *p) {
     bh_buf_unref(p->filter);
     bh_buf_unref(p->collapse);
     bh_message_unref(p->stored);
+}
+
+int bh_publish_set_collapse(struct bh_publish *p, struct bh_slice key, const char **why) {
+    *why = "collapse must be a key of 1 to 128 bytes of UTF-8 without control characters";
+    if (key.n == 0 || key.n > BH_COLLAPSE_MAX || bh_slice_control(key) < key.n ||
+        !bh_utf8_valid(key))
+        return BH_EINVAL;
+    bh_buf_unref(p->collapse);
+    p->collapse = bh_buf_copy(key);
+    return 0;
 }
 
 const char *bh_publish_status_name(const struct bh_publish_result *result) {

@@ -19,8 +19,10 @@ struct bh_edge *bh_edge_new(const struct bh_edge_config *config, struct bh_worke
     bh_ws_server_init(&e->ws, config, worker, &e->admission);
     bh_sse_server_init(&e->sse, config, worker, &e->admission);
     bh_batches_init(&e->batches);
+    bh_pages_init(&e->pages);
     e->http.batches = &e->batches;
     e->http.sse = &e->sse;
+    e->http.pages = &e->pages;
     return e;
 }
 
@@ -33,6 +35,7 @@ void bh_edge_free(struct bh_edge *e) {
     bh_ws_server_deinit(&e->ws);
     bh_sse_server_deinit(&e->sse);
     bh_batches_deinit(&e->batches);
+    bh_pages_deinit(&e->pages);
     bh_holds_deinit(&e->admission.holds);
     bh_free(e);
 }

@@ -4,6 +4,7 @@
 #define BELLHOP_EDGE_PRIVATE_H
 
 #include "api/batch.h"
+#include "api/page.h"
 #include "http/http_server.h"
 #include "sse/sse_server.h"
 #include "ws/ws_server.h"
@@ -14,6 +15,7 @@ struct bh_edge {
     struct bh_ws_server ws;
     struct bh_sse_server sse;
     struct bh_batches batches;
+    struct bh_pages pages;
 };
 
 #endif

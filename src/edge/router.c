@@ -7,8 +7,17 @@
 
 #include <stdio.h>
 
+static struct bh_slice without_last_segment(struct bh_slice path) {
+    size_t n = path.n;
+    while (n > 0 && path.p[n - 1] != '/')
+        n--;
+    return n < path.n ? bh_slice(path.p, n) : bh_slice("", 0);
+}
+
 static bool matches(const struct bh_route *r, struct bh_slice path, struct bh_slice *param) {
     struct bh_slice prefix = bh_slice_cstr(r->prefix);
+    if (r->flags & BH_ROUTE_ENTRY)
+        path = without_last_segment(path);
     *param = bh_slice(NULL, 0);
     if (!r->suffix)
         return bh_slice_eq(path, prefix);

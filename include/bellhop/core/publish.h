@@ -68,6 +68,9 @@ static inline void bh_publish_set_data(struct bh_publish *p, struct bh_buf *data
     p->data = data;
     p->utf8_checked = false;
 }
+/* The key is valid UTF-8 of 1 to BH_COLLAPSE_MAX bytes without control characters: 0, or BH_EINVAL
+ * with *why. */
+int bh_publish_set_collapse(struct bh_publish *p, struct bh_slice key, const char **why);
 /* Releases its references; for a publish that is not given to the node. */
 void bh_publish_release(struct bh_publish *p);
 
@@ -101,7 +104,7 @@ struct bh_publish_result {
     enum bh_strategy strategy;   /* that was used; DEFAULT with an error before the plan */
 };
 
-/* "delivered", "published" or "offline", for a result without error. */
+/* "delivered", "published", "offline" or "stored", for a result without error. */
 const char *bh_publish_status_name(const struct bh_publish_result *result);
 
 /* Exactly once, on the publisher's worker thread, maybe before the call returns. */

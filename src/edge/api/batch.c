@@ -182,6 +182,17 @@ static int parse_filter(struct bh_publish *p, struct bh_json_value object, struc
     return error;
 }
 
+/* history is true or false; the others are strings or integers. */
+static int add_option(struct bh_slice key, struct bh_json_value value, struct bh_bytes *text,
+                      struct item_error *c) {
+    bool is_boolean = value.type == BH_JSON_TRUE || value.type == BH_JSON_FALSE;
+    bh_bytes_clear(text);
+    if (!is_boolean || !bh_slice_eq(key, BH_SLICE("history")))
+        return add_text(value, text, c);
+    bh_bytes_add(text, value.raw);
+    return 0;
+}
+
 static int parse_member(struct bh_publish *p, bool *targeted, struct bh_slice key,
                         struct bh_json_value value, struct bh_bytes *text, struct item_error *c) {
     if (bh_slice_eq(key, BH_SLICE("data"))) {
@@ -195,8 +206,7 @@ static int parse_member(struct bh_publish *p, bool *targeted, struct bh_slice ke
     }
     if (bh_slice_eq(key, BH_SLICE("filter")))
         return parse_filter(p, value, text, c);
-    bh_bytes_clear(text);
-    if (add_text(value, text, c) != 0)
+    if (add_option(key, value, text, c) != 0)
         return BH_EINVAL;
     struct bh_slice id = bh_bytes_slice(text);
     if (bh_slice_eq(key, BH_SLICE("user")))
@@ -210,7 +220,7 @@ static int parse_member(struct bh_publish *p, bool *targeted, struct bh_slice ke
     if (error == BH_ENOTFOUND)
         return reject(c, "unknown_member",
                       "members are user, tenant, topic, all, data, strategy, ttl, id, except, "
-                      "filter");
+                      "filter, history, collapse");
     return error ? reject(c, "invalid_option", why) : 0;
 }
 

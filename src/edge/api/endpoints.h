@@ -11,6 +11,11 @@ void bh_api_tenant_message(struct bh_http_conn *c);
 void bh_api_topic_message(struct bh_http_conn *c);
 void bh_api_broadcast(struct bh_http_conn *c);
 
+/* history.c */
+void bh_api_history(struct bh_http_conn *c);
+void bh_api_history_purge(struct bh_http_conn *c);
+void bh_api_history_remove(struct bh_http_conn *c);
+
 /* batch.c */
 void bh_api_batch(struct bh_http_conn *c);
 

@@ -3,9 +3,9 @@
  *
  * The body is the payload, byte for byte. The Content-Type says whether it is text or binary; where
  * it says neither, valid UTF-8 is text. Options are in the query: strategy, ttl (seconds), id
- * (an idempotency key), except (a connection id) and filter (name:value, once for each tag that a
- * receiver must have). An unknown option is an error, because a misspelt option that is ignored
- * does harm unnoticed. */
+ * (an idempotency key), except (a connection id), filter (name:value, once for each tag that a
+ * receiver must have), history and collapse. An unknown option is an error, because a misspelt
+ * option that is ignored does harm unnoticed. */
 #include "api/publish.h"
 
 #include "api/endpoints.h"
@@ -60,6 +60,15 @@ static int parse_filter(struct bh_publish *p, struct bh_slice value, const char 
     return bh_filter_add(&p->filter, name, value, why);
 }
 
+static int parse_history(struct bh_publish *p, struct bh_slice value, const char **why) {
+    bool on = bh_slice_eq(value, BH_SLICE("true"));
+    *why = "history must be true or false";
+    if (!on && !bh_slice_eq(value, BH_SLICE("false")))
+        return BH_EINVAL;
+    p->history = on ? BH_PUBLISH_HISTORY_ON : BH_PUBLISH_HISTORY_OFF;
+    return 0;
+}
+
 int bh_api_parse_option(struct bh_publish *p, struct bh_slice name, struct bh_slice value,
                         const char **why) {
     if (bh_slice_eq(name, BH_SLICE("strategy")))
@@ -72,7 +81,11 @@ int bh_api_parse_option(struct bh_publish *p, struct bh_slice name, struct bh_sl
         return parse_except(p, value, why);
     if (bh_slice_eq(name, BH_SLICE("filter")))
         return parse_filter(p, value, why);
-    *why = "options are strategy, ttl, id, except, filter";
+    if (bh_slice_eq(name, BH_SLICE("history")))
+        return parse_history(p, value, why);
+    if (bh_slice_eq(name, BH_SLICE("collapse")))
+        return bh_publish_set_collapse(p, value, why);
+    *why = "options are strategy, ttl, id, except, filter, history, collapse";
     return BH_ENOTFOUND;
 }
 
@@ -114,6 +127,12 @@ void bh_api_publish_error(const struct bh_publish_result *r, int *status, const 
     case BH_ESCRIPT:
         *status = 500, *code = "script_error";
         break;
+    case BH_ENOMEM:
+        if (r->strategy == BH_STRATEGY_DURABLE)
+            *status = 503, *code = "history_full";
+        else
+            *status = 500, *code = "internal_error";
+        break;
     case BH_EUNAVAIL:
     case BH_EIO:
         *status = 503, *code = "broker_unavailable";
@@ -130,10 +149,18 @@ void bh_api_publish_error(const struct bh_publish_result *r, int *status, const 
     bh_bytes_adds(message, why);
 }
 
+static void add_position(struct bh_position position, struct bh_bytes *out) {
+    char text[BH_POSITION_TEXT_MAX + 1];
+    bh_position_format(position, text);
+    bh_bytes_addf(out, ",\"strategy\":\"durable\",\"position\":\"%s\"", text);
+}
+
 void bh_api_published(const struct bh_publish_result *r, struct bh_bytes *out) {
     bh_bytes_adds(out, "{\"id\":");
     bh_json_quote(out, r->id);
     bh_bytes_addf(out, ",\"status\":\"%s\"", bh_publish_status_name(r));
+    if (r->strategy == BH_STRATEGY_DURABLE)
+        add_position(r->position, out);
     if (r->duplicate)
         bh_bytes_adds(out, ",\"duplicate\":true");
     else

@@ -8,8 +8,8 @@
 
 #define BH_API_TTL_MAX 4294967 /* seconds; what 32 bits of milliseconds hold */
 
-/* strategy, ttl, id, except, filter (one pair; they add up). 0, BH_ENOTFOUND for another name, or
- * an error; *why. */
+/* strategy, ttl, id, except, filter (one pair; they add up), history, collapse. 0, BH_ENOTFOUND for
+ * another name, or an error; *why. */
 int bh_api_parse_option(struct bh_publish *p, struct bh_slice name, struct bh_slice value,
                         const char **why);
 /* {"id":...,"status":"published",...} */

@@ -13,6 +13,7 @@ enum bh_route_flag {
     BH_ROUTE_BODY = 1 << 3,    /* the endpoint reads the body; others do not wait for it */
     BH_ROUTE_OPS = 1 << 4,     /* health and metrics, which addresses for administration have */
     BH_ROUTE_PUBLISH = 1 << 5, /* refused while the instance drains */
+    BH_ROUTE_ENTRY = 1 << 6,   /* one more segment follows, which the endpoint reads */
 };
 
 struct bh_route {

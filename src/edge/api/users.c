@@ -9,6 +9,7 @@
  * are RFC 3339, UTC, with milliseconds. A disconnect closes with 4000 "disconnected" unless
  * the query says otherwise: a private code, so that a client can tell it from a shutdown (1001) and
  * from an error. */
+#include "api/api_time.h"
 #include "api/endpoints.h"
 #include "api/publish.h"
 
@@ -17,19 +18,9 @@
 #include "bellhop/base/mem.h"
 #include "bellhop/base/utf8.h"
 
-#include <time.h>
-
 #define DISCONNECT_CODE   4000
 #define DISCONNECT_REASON "disconnected"
 #define REASON_MAX        123 /* of a close frame */
-
-static void add_time(struct bh_bytes *out, int64_t ms) {
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm tm;
-    gmtime_r(&seconds, &tm);
-    bh_bytes_addf(out, "\"%04d-%02d-%02dT%02d:%02d:%02d.%03dZ\"", tm.tm_year + 1900, tm.tm_mon + 1,
-                  tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(ms % 1000));
-}
 
 static const char *boolean(bool b) {
     return b ? "true" : "false";
@@ -72,7 +63,7 @@ static void answer_as_of(struct bh_http_conn *c, struct bh_bytes *body, bool par
     if (partial)
         bh_bytes_adds(body, ",\"partial\":true");
     bh_bytes_adds(body, ",\"as_of\":");
-    add_time(body, as_of);
+    bh_api_add_time(body, as_of);
     bh_bytes_adds(body, "}\n");
     bh_http_conn_answer_json(c, 200, bh_bytes_slice(body));
     bh_bytes_free(body);
@@ -91,7 +82,7 @@ static void add_connection(struct bh_bytes *out, const struct bh_connection_info
     else
         bh_bytes_adds(out, "null");
     bh_bytes_adds(out, ",\"opened_at\":");
-    add_time(out, info->opened_at);
+    bh_api_add_time(out, info->opened_at);
     bh_bytes_addc(out, '}');
 }
 

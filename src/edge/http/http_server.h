@@ -12,6 +12,7 @@
 #include "limits/admission.h"
 
 struct bh_batches;
+struct bh_pages;
 struct bh_http_conn_ops;
 struct bh_sse_server;
 
@@ -32,6 +33,7 @@ struct bh_http_server {
     const struct bh_http_conn_ops *ops;
     struct bh_batches *batches; /* of the API (api/batch.h) */
     struct bh_sse_server *sse;  /* gets the requests for server-sent events */
+    struct bh_pages *pages;     /* of the API (api/page.h) */
     struct bh_tls *tls;         /* NULL: no listener needs it */
     struct bh_http_limits limits;
     struct bh_list conns;                  /* struct bh_http_conn */

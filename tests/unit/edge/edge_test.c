@@ -203,7 +203,13 @@ void test_start(struct test *t) {
     t->tracker.base.vt = &local_tracker_vt;
     t->loop = bh_loop_new();
     t->mailbox = bh_mailbox_new(t->loop);
+    static const struct bh_history_rule rules[] = {
+        {.pattern = BH_SLICE("user:"), .prefix = true, .size = 100, .ttl_ms = 60000},
+        {.pattern = BH_SLICE("topic:a/b/messages"), .size = 100, .ttl_ms = 60000},
+        {.pattern = BH_SLICE("all"), .size = 100, .ttl_ms = 60000},
+    };
     struct bh_node_config config = {.instance = BH_SLICE("i-1"),
+                                    .history = {.rules = rules, .rule_count = 3},
                                     .strategy = BH_STRATEGY_LOCAL_FIRST,
                                     .linger_ms = 1000,
                                     .payload_max = 1 << 20,

@@ -155,6 +155,12 @@ static void test_bad_requests(void **state) {
          "invalid_option", "at most 8"},
         {"/api/broadcast?filter=os:ios&ttl=x", "invalid_option", "ttl"},
         {"/api/broadcast?filters=os:ios", "unknown_option", "except, filter"},
+        {"/api/broadcast?history=1", "invalid_option", "true or false"},
+        {"/api/broadcast?history", "invalid_option", "true or false"},
+        {"/api/broadcast?collapse=", "invalid_option", "1 to 128 bytes"},
+        {"/api/broadcast?collapse=a%0Ab", "invalid_option", "control characters"},
+        {"/api/broadcast?collapse=a%7F", "invalid_option", "control characters"},
+        {"/api/broadcast?collapse=%ff", "invalid_option", "UTF-8"},
         {"/api/publish?strategy=local", "unknown_option", ""},
     };
     struct world w;

@@ -26,6 +26,16 @@ static void test_found(void **state) {
     expect("DELETE", "/api/users/42/connections", "42");
     expect("POST", "/api/topics/news/eu/messages", "news/eu");
     expect("POST", "/api/topics/messages/messages", "messages");
+    expect("GET", "/api/users/42/messages", "42");
+    expect("GET", "/api/topics/a/b/messages", "a/b");
+    expect("DELETE", "/api/tenants/7/messages", "7");
+    expect("DELETE", "/api/users/42/messages/17-3", "42");
+    expect("DELETE", "/api/topics/a/b/messages/17-3", "a/b");
+    expect("DELETE", "/api/topics/a/messages/messages", "a/messages");
+    expect("DELETE", "/api/topics/a/messages/17-3/messages", "a/messages/17-3");
+    expect("DELETE", "/api/topics/a/messages/messages/17-3", "a/messages");
+    expect("GET", "/api/broadcast/messages", NULL);
+    expect("DELETE", "/api/broadcast/messages/17-3", NULL);
 }
 
 static void test_not_found(void **state) {
@@ -37,6 +47,11 @@ static void test_not_found(void **state) {
         assert_int_equal(find("GET", paths[i], &m), BH_ROUTE_NO_PATH);
     assert_int_equal(find("POST", "/api/users/a/b/messages", &m), BH_ROUTE_NO_PATH);
     assert_int_equal(find("POST", "/api/users//messages", &m), BH_ROUTE_NO_PATH);
+    static const char *const entries[] = {
+        "/api/users/42/messages/",     "/api/users//messages/1-1", "/api/users/messages/1-1",
+        "/api/users/a/b/messages/1-1", "/api/broadcast/messages/", "/api/users/42/messages/1-1/2"};
+    for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
+        assert_int_equal(find("DELETE", entries[i], &m), BH_ROUTE_NO_PATH);
 }
 
 static void test_wrong_method(void **state) {
@@ -48,6 +63,8 @@ static void test_wrong_method(void **state) {
     assert_string_equal(m.allow, "POST");
     assert_int_equal(find("PATCH", "/api/users/online", &m), BH_ROUTE_NO_METHOD);
     assert_string_equal(m.allow, "POST, GET, HEAD");
+    assert_int_equal(find("GET", "/api/users/42/messages/17-3", &m), BH_ROUTE_NO_METHOD);
+    assert_string_equal(m.allow, "DELETE");
 }
 
 static void test_demo_in_dev_only(void **state) {

@@ -1,0 +1,46 @@
+/* page.h - a page of a topic's history: its options, and the request that waits for it.
+ *
+ * A page is asked of the history (core/history.h) and written as JSON in steps, so that a large one
+ * does not hold the loop. Thread: the worker's. */
+#ifndef BELLHOP_EDGE_PAGE_H
+#define BELLHOP_EDGE_PAGE_H
+
+#include "bellhop/core/history.h"
+
+struct bh_http_conn;
+struct bh_identity;
+
+#define BH_PAGE_LIMIT     100 /* messages, unless the query says otherwise */
+#define BH_PAGE_LIMIT_MAX 1000
+#define BH_PAGE_BYTES     (1024 * 1024) /* of payloads */
+
+/* Those of one worker that are under way. */
+struct bh_pages {
+    struct bh_slots open; /* -> struct page */
+};
+
+void bh_pages_init(struct bh_pages *p);
+/* Frees what is left; what completes later finds nothing, as long as the memory is there. */
+void bh_pages_deinit(struct bh_pages *p);
+
+struct bh_page_options {
+    struct bh_position since;
+    uint32_t limit;
+    bool ordered, ascending; /* ordered: the query says how */
+};
+
+void bh_page_options_init(struct bh_page_options *o);
+/* since, limit, order: 0, BH_ENOTFOUND for another name, or BH_EINVAL; *why. */
+int bh_page_option(struct bh_page_options *o, struct bh_slice name, struct bh_slice value,
+                   const char **why);
+/* Reads the page and answers the request. A topic that is no stream is answered with 404. identity
+ * (taken over; NULL: none): only messages whose filter it matches. */
+void bh_page_answer(struct bh_http_conn *c, const struct bh_topic *topic,
+                    const struct bh_page_options *options, struct bh_identity *identity);
+
+/* The topic has a history; false after answering. */
+bool bh_page_has_history(struct bh_http_conn *c, const struct bh_topic *topic);
+/* Answers with the error of the history. */
+void bh_page_fail(struct bh_http_conn *c, int error, const char *why);
+
+#endif
