@@ -17,6 +17,7 @@ void bh_bind_all(lua_State *L) {
     bh_bind_message(L);
     bh_bind_metrics(L);
     bh_bind_publish(L);
+    bh_bind_history(L);
     bh_bind_http(L);
     bh_bind_hub(L);
     bh_bind_tracker(L);

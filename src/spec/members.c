@@ -23,6 +23,14 @@ static const char *timer_name(size_t i) {
     return bh_timer_keys[i];
 }
 
+static const char *read_name(size_t i) {
+    return bh_history_read_options[i];
+}
+
+static const char *remove_name(size_t i) {
+    return bh_history_remove_options[i];
+}
+
 static const char *verify_name(size_t i) {
     return bh_jwt_verify_options[i];
 }
@@ -43,9 +51,10 @@ static const struct {
     const char *name;
     const char *(*at)(size_t i); /* NULL at the end */
 } lists[] = {
-    {"hooks", hook_name},    {"identity", identity_name},  {"publish", bh_publish_field},
-    {"timer", timer_name},   {"fetch", bh_fetch_option},   {"jwt_verify", verify_name},
-    {"jwt_sign", sign_name}, {"json_decode", decode_name}, {"json_peek", peek_name},
+    {"hooks", hook_name},         {"identity", identity_name},     {"publish", bh_publish_field},
+    {"timer", timer_name},        {"fetch", bh_fetch_option},      {"jwt_verify", verify_name},
+    {"history_read", read_name},  {"history_remove", remove_name}, {"jwt_sign", sign_name},
+    {"json_decode", decode_name}, {"json_peek", peek_name},
 };
 
 int bh_spec_names(lua_State *L) {

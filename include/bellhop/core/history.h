@@ -95,6 +95,10 @@ struct bh_appended {
 typedef void (*bh_appended_cb)(void *ud, bh_handle handle, int error,
                                const struct bh_appended *appended, const char *why);
 
+#define BH_PAGE_LIMIT     100 /* messages, unless the query says otherwise */
+#define BH_PAGE_LIMIT_MAX 1000
+#define BH_PAGE_BYTES     (1024 * 1024) /* of payloads */
+
 /* A page, newest or oldest first; for people and backends: partial is fine. */
 struct bh_page_query {
     struct bh_topic topic;

@@ -10,10 +10,6 @@
 struct bh_http_conn;
 struct bh_identity;
 
-#define BH_PAGE_LIMIT     100 /* messages, unless the query says otherwise */
-#define BH_PAGE_LIMIT_MAX 1000
-#define BH_PAGE_BYTES     (1024 * 1024) /* of payloads */
-
 /* Those of one worker that are under way. */
 struct bh_pages {
     struct bh_slots open; /* -> struct page */

@@ -149,18 +149,19 @@ void bh_api_publish_error(const struct bh_publish_result *r, int *status, const 
     bh_bytes_adds(message, why);
 }
 
-static void add_position(struct bh_position position, struct bh_bytes *out) {
+static void add_position(const struct bh_publish_result *r, struct bh_bytes *out) {
     char text[BH_POSITION_TEXT_MAX + 1];
-    bh_position_format(position, text);
-    bh_bytes_addf(out, ",\"strategy\":\"durable\",\"position\":\"%s\"", text);
+    bh_position_format(r->position, text);
+    bh_bytes_addf(out, ",\"strategy\":\"%s\",\"position\":\"%s\"", bh_strategy_name(r->strategy),
+                  text);
 }
 
 void bh_api_published(const struct bh_publish_result *r, struct bh_bytes *out) {
     bh_bytes_adds(out, "{\"id\":");
     bh_json_quote(out, r->id);
     bh_bytes_addf(out, ",\"status\":\"%s\"", bh_publish_status_name(r));
-    if (r->strategy == BH_STRATEGY_DURABLE)
-        add_position(r->position, out);
+    if (r->position.epoch)
+        add_position(r, out);
     if (r->duplicate)
         bh_bytes_adds(out, ",\"duplicate\":true");
     else

@@ -14,6 +14,7 @@ void bh_bind_cache(lua_State *L);
 void bh_bind_config(lua_State *L);
 void bh_bind_conn(lua_State *L);
 void bh_bind_crypto(lua_State *L);
+void bh_bind_history(lua_State *L);
 void bh_bind_http(lua_State *L);
 void bh_bind_hub(lua_State *L);
 void bh_bind_id(lua_State *L);
@@ -32,8 +33,9 @@ void bh_bind_tracker(lua_State *L);
 /* The options of bh.json.decode at that argument, which may be absent. */
 enum bh_json_big bh_check_json_options(lua_State *L, int arg);
 
-/* The options of bh.json.decode, bh.json.peek, bh.jwt.verify and bh.jwt.sign (NULL at the end), and
- * of bh.http.fetch (from 0; NULL: no more). */
+/* The options of bh.history.read, bh.history.remove, bh.json.decode, bh.json.peek, bh.jwt.verify
+ * and bh.jwt.sign (NULL at the end), and of bh.http.fetch (from 0; NULL: no more). */
+extern const char *const bh_history_read_options[], *const bh_history_remove_options[];
 extern const char *const bh_json_decode_options[];
 extern const char *const bh_json_peek_options[];
 extern const char *const bh_jwt_verify_options[], *const bh_jwt_sign_options[];

@@ -31,10 +31,14 @@ enum {
     F_TTL,
     F_PRIORITY,
     F_SOURCE,
+    F_HISTORY,
+    F_COLLAPSE,
+    F_POSITION,
 };
-static const char *const fields[] = {"kind",     "user",   "tenant",   "topic",  "all",
-                                     "data",     "opcode", "id",       "except", "filter",
-                                     "strategy", "ttl",    "priority", "source", NULL};
+static const char *const fields[] = {"kind",     "user",     "tenant",   "topic",  "all",
+                                     "data",     "opcode",   "id",       "except", "filter",
+                                     "strategy", "ttl",      "priority", "source", "history",
+                                     "collapse", "position", NULL};
 
 static void push_kind(lua_State *L, const struct bh_topic *topic) {
     static const char *const names[] = {"user", "tenant", "topic", "all"};
@@ -62,7 +66,7 @@ static void push_except(lua_State *L, uint64_t number) {
 }
 
 /* A copy: to change the filter, assign a table. */
-static void push_filter(lua_State *L, struct bh_slice filter) {
+void bh_push_filter(lua_State *L, struct bh_slice filter) {
     struct bh_tag pair;
     if (!filter.n) {
         lua_pushnil(L);
@@ -74,6 +78,14 @@ static void push_filter(lua_State *L, struct bh_slice filter) {
         bh_push_slice(L, pair.value);
         lua_rawset(L, -3);
     }
+}
+
+/* nil: as the topic has it */
+static void push_history(lua_State *L, unsigned history) {
+    if (history == BH_PUBLISH_HISTORY_DEFAULT)
+        lua_pushnil(L);
+    else
+        lua_pushboolean(L, history == BH_PUBLISH_HISTORY_ON);
 }
 
 /* What both kinds of msg have. */
@@ -115,7 +127,7 @@ static bool push_common(lua_State *L, int field, const struct common *c) {
         push_except(L, c->except);
         return true;
     case F_FILTER:
-        push_filter(L, c->filter);
+        bh_push_filter(L, c->filter);
         return true;
     default:
         return false;
@@ -164,6 +176,12 @@ static int msg_index(lua_State *L) {
     case F_SOURCE:
         lua_pushstring(L, sources[p->source]);
         return 1;
+    case F_HISTORY:
+        push_history(L, p->history);
+        return 1;
+    case F_COLLAPSE:
+        bh_push_optional(L, bh_buf_slice(p->collapse));
+        return 1;
     default:
         lua_pushnil(L);
         return 1;
@@ -180,7 +198,7 @@ static int msg_newindex(lua_State *L) {
     bh_publish_move(&r.p, p);
     r.to = NULL;
     r.targets = 0;
-    if (field == F_KIND || field == F_SOURCE || strcmp(name, "conn") == 0)
+    if (field == F_KIND || field == F_SOURCE || field == F_POSITION || strcmp(name, "conn") == 0)
         return luaL_error(L, "msg.%s cannot be changed", name);
     if (bh_publish_set(L, name, &r, why))
         return luaL_error(L, "msg: %s", why);
@@ -200,6 +218,7 @@ struct bh_lua_delivery *bh_delivery_push_new(lua_State *L) {
 static int delivery_index(lua_State *L) {
     const struct bh_lua_delivery *delivery = luaL_checkudata(L, 1, DELIVERY_MT);
     const struct bh_message *m = delivery->m;
+    int field = bh_class_member(L);
     if (!m)
         return luaL_error(L,
                           "this msg is no longer valid: it can be used only while its hook runs");
@@ -209,7 +228,9 @@ static int delivery_index(lua_State *L) {
                              .filter = m->filter,
                              .opcode = m->opcode,
                              .except = m->except};
-    if (!push_common(L, bh_class_member(L), &c))
+    if (field == F_POSITION)
+        bh_push_position(L, m->position);
+    else if (!push_common(L, field, &c))
         lua_pushnil(L);
     return 1;
 }

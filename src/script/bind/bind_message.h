@@ -13,6 +13,9 @@ struct bh_lua_delivery {
     struct bh_message *owned; /* a reference to m, when the hook may wait */
 };
 
+/* A table of names and values; nil: none. */
+void bh_push_filter(lua_State *L, struct bh_slice filter);
+
 struct bh_lua_msg *bh_msg_push(lua_State *L, struct bh_publish *p);
 struct bh_lua_delivery *bh_delivery_push_new(lua_State *L);
 

@@ -240,6 +240,31 @@ static int set_priority(lua_State *L, struct bh_publish_request *r, char *why) {
     return 0;
 }
 
+static int set_history(lua_State *L, struct bh_publish_request *r, char *why) {
+    if (!lua_isnil(L, -1) && !lua_isboolean(L, -1))
+        return wrong_type(L, why, "history must be true or false");
+    r->p.history = lua_isnil(L, -1)       ? BH_PUBLISH_HISTORY_DEFAULT
+                   : lua_toboolean(L, -1) ? BH_PUBLISH_HISTORY_ON
+                                          : BH_PUBLISH_HISTORY_OFF;
+    return 0;
+}
+
+static int set_collapse(lua_State *L, struct bh_publish_request *r, char *why) {
+    struct bh_slice key;
+    const char *reason = "";
+    if (lua_isnil(L, -1)) {
+        bh_buf_unref(r->p.collapse);
+        r->p.collapse = NULL;
+        return 0;
+    }
+    if (!bh_id_from_lua(L, &key))
+        return wrong_type(L, why, "collapse must be a string or an integer");
+    if (!bh_publish_set_collapse(&r->p, key, &reason))
+        return 0;
+    snprintf(why, BH_WHY_MAX, "%s", reason);
+    return BH_EINVAL;
+}
+
 static const struct field fields[] = {
     {"user", set_user},
     {"tenant", set_tenant},
@@ -255,6 +280,8 @@ static const struct field fields[] = {
     {"except", set_except},
     {"filter", set_filter},
     {"priority", set_priority},
+    {"history", set_history},
+    {"collapse", set_collapse},
 };
 #define FIELD_COUNT (sizeof fields / sizeof *fields)
 
@@ -288,6 +315,8 @@ static int check_whole(const struct bh_publish_request *r, char *why) {
         must = "name exactly one target: user, tenant, topic, all = true, or conn";
     else if (!r->p.data)
         must = "data is missing";
+    else if (r->to && (r->p.history == BH_PUBLISH_HISTORY_ON || r->p.collapse))
+        must = "what is sent to a conn has no history and replaces nothing";
     if (!must)
         return 0;
     snprintf(why, BH_WHY_MAX, "publish: %s", must);
@@ -416,11 +445,17 @@ static int publish(lua_State *L) {
 /* --- waiting for the result --- */
 
 void bh_publish_push_result(lua_State *L, const struct bh_publish_result *result) {
-    lua_createtable(L, 0, 4);
+    lua_createtable(L, 0, 6);
     bh_push_slice(L, result->id);
     lua_setfield(L, -2, "id");
     lua_pushstring(L, bh_publish_status_name(result));
     lua_setfield(L, -2, "status");
+    if (result->position.epoch) {
+        lua_pushstring(L, bh_strategy_name(result->strategy));
+        lua_setfield(L, -2, "strategy");
+        bh_push_position(L, result->position);
+        lua_setfield(L, -2, "position");
+    }
     if (result->duplicate) {
         lua_pushboolean(L, 1);
         lua_setfield(L, -2, "duplicate");

@@ -23,6 +23,7 @@ const struct bh_hooks_vt bh_script_hooks_vt = {
     .publish = bh_hook_publish,
     .deliver = bh_hook_deliver,
     .slow = bh_hook_slow,
+    .gap = bh_hook_gap,
     .presence = bh_hook_presence,
     .offline = bh_hook_offline,
     .route = bh_hook_route,

@@ -42,6 +42,8 @@ void bh_hook_subscribe(struct bh_hooks *h, struct bh_subscriber *sub, struct bh_
                        bh_allowed_cb done, void *ud, bh_handle handle);
 void bh_hook_unsubscribe(struct bh_hooks *h, struct bh_subscriber *sub, struct bh_slice topic,
                          const char *why);
+void bh_hook_gap(struct bh_hooks *h, struct bh_subscriber *sub, struct bh_slice topic,
+                 const char *why);
 
 /* hooks_publish.c */
 void bh_hook_publish(struct bh_hooks *h, struct bh_publish *p,

@@ -190,12 +190,12 @@ void bh_hook_subscribe(struct bh_hooks *h, struct bh_subscriber *sub, struct bh_
                                         .data = topic_id(topic)});
 }
 
-static void unsubscribe_prepare(struct bh_task *t, const struct bh_job *job) {
+static void topic_and_why_prepare(struct bh_task *t, const struct bh_job *job) {
     lua_pushlstring(t->co, job->data.p, job->data.n);
     lua_pushstring(t->co, job->why);
 }
 
-static const struct bh_job_ops unsubscribe_ops = {HOOK_UNSUBSCRIBE, unsubscribe_prepare,
+static const struct bh_job_ops unsubscribe_ops = {HOOK_UNSUBSCRIBE, topic_and_why_prepare,
                                                   ignore_outcome};
 
 void bh_hook_unsubscribe(struct bh_hooks *h, struct bh_subscriber *sub, struct bh_slice topic,
@@ -203,6 +203,17 @@ void bh_hook_unsubscribe(struct bh_hooks *h, struct bh_subscriber *sub, struct b
     bh_lua_conn_submit(
         (struct bh_script *)h, sub,
         &(struct bh_job){.ops = &unsubscribe_ops, .why = why, .data = topic_id(topic)});
+}
+
+/* --- on_gap --- */
+
+/* The whole name of the topic, because it may be any: user:42, tenant:7, topic:news, all. */
+static const struct bh_job_ops gap_ops = {HOOK_GAP, topic_and_why_prepare, ignore_outcome};
+
+void bh_hook_gap(struct bh_hooks *h, struct bh_subscriber *sub, struct bh_slice topic,
+                 const char *why) {
+    bh_lua_conn_submit((struct bh_script *)h, sub,
+                       &(struct bh_job){.ops = &gap_ops, .why = why, .data = topic});
 }
 
 /* --- on_expire --- */

@@ -85,6 +85,16 @@ void bh_push_opcode(lua_State *L, unsigned opcode) {
         lua_pushliteral(L, "binary");
 }
 
+void bh_push_position(lua_State *L, struct bh_position position) {
+    char text[BH_POSITION_TEXT_MAX + 1];
+    if (!position.epoch) {
+        lua_pushnil(L);
+        return;
+    }
+    bh_position_format(position, text);
+    lua_pushstring(L, text);
+}
+
 int bh_push_error(lua_State *L, const char *why) {
     lua_pushnil(L);
     lua_pushstring(L, why);

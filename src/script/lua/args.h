@@ -4,7 +4,7 @@
 #ifndef BELLHOP_SCRIPT_ARGS_H
 #define BELLHOP_SCRIPT_ARGS_H
 
-#include "bellhop/base/slice.h"
+#include "bellhop/core/position.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -35,6 +35,9 @@ void bh_push_slice(lua_State *L, struct bh_slice s);
 void bh_push_optional(lua_State *L, struct bh_slice s);
 /* "text" or "binary" */
 void bh_push_opcode(lua_State *L, unsigned opcode);
+
+/* "<epoch>-<offset>", or nil where there is none */
+void bh_push_position(lua_State *L, struct bh_position position);
 
 /* --- results: each returns how many values it has pushed --- */
 

@@ -20,6 +20,7 @@ enum bh_script_hook {
     HOOK_UNSUBSCRIBE,
     HOOK_CLOSE,
     HOOK_EXPIRE,
+    HOOK_GAP,
     HOOK_SHUTDOWN,
     HOOK_TIMER, /* no chain: see timers.h */
     HOOK_HTTP,  /* no chain: see routes.h */

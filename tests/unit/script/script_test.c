@@ -91,7 +91,12 @@ void env_open(struct env *env) {
     env->redis.base.vt = &test_redis_vt;
     env->loop = bh_loop_new();
     env->mailbox = bh_mailbox_new(env->loop);
+    static const struct bh_history_rule rules[] = {
+        {.pattern = BH_SLICE("user:"), .prefix = true, .size = 100, .ttl_ms = 60000},
+        {.pattern = BH_SLICE("all"), .size = 100, .ttl_ms = 60000},
+    };
     struct bh_node_config config = {.instance = BH_SLICE("i1"),
+                                    .history = {.rules = rules, .rule_count = 2},
                                     .strategy = BH_STRATEGY_LOCAL_FIRST,
                                     .payload_max = 1 << 20,
                                     .seen_max = 100,
