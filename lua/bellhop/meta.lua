@@ -10,7 +10,7 @@ assert(not ..., "bellhop.meta is only for editors; use require \"bellhop\"")
 local bh = {}
 
 ---@alias bellhop.Opcode "text"|"binary"
----@alias bellhop.Strategy "local_first"|"redis"|"both"|"local"
+---@alias bellhop.Strategy "local_first"|"redis"|"both"|"local"|"durable"
 ---@alias bellhop.Id string|integer
 ---@alias bellhop.Scalar string|number|boolean
 
@@ -135,16 +135,31 @@ local bh = {}
 ---**Returns** `"drop_oldest"`, `"drop_newest"`, `"close"` (1008), or nil: `websocket.on_slow` decides. **On failure**, also
 ---when it exceeds `script.deliver_limit`, the connection is closed.
 ---@field on_slow? fun(conn: bellhop.Conn, queued: integer): "drop_oldest"|"drop_newest"|"close"|nil
+---Messages of a topic with [history](history.md) are missing for a connection, and its protocol cannot tell it: a raw
+---WebSocket. Clients that resume (SSE, `format=json`) are told themselves, so the hook does not run for them. `topic` is the
+---whole name: `"user:42"`, `"tenant:7"`, `"topic:news"` or `"all"`. Runs on the instance of the connection, once for each
+---connection, topic and gap, in the order of its other hooks. Send the client what it needs to load its state again.
+---
+---All results are ignored; without this hook nothing happens. **On failure** the error is logged.
+---
+---```lua
+---on_gap = function(conn, topic, reason)
+---    conn:send_json { type = "reload", topic = topic, reason = reason }
+---end
+---```
+---@field on_gap? async fun(conn: bellhop.Conn, topic: string, reason: string)
 ---A user has come online, or has been offline on all instances for `tracking.debounce` seconds. Runs on one instance of
 ---the cluster. When Redis has lost data, the last event of a user may be raised a second time: see
 ---[presence](../scaling.md#when-redis-loses-data). **On failure** the error is logged.
 ---@field on_presence? async fun(event: bellhop.Presence)
 ---A message was delivered to no connection on any instance, for example to send a push notification instead. Does not
----run for broadcasts. The publisher already has its answer (`"offline"`). `msg` is read only; `attempt` counts from 1.
+---run for broadcasts. The publisher already has its answer (`"offline"`, or `"stored"` when it is in the topic's history).
+---`msg` is read only; `attempt` counts from 1.
 ---
 ---**Returns** true (handled), `"drop"` or nil (the message is dropped), or `{ retry = seconds }` (0.1 seconds to a day): the
----message is delivered again after this time, without `on_publish`. There are at most ten attempts, all within the `ttl` of
----the message. **On failure** it is retried after as many seconds as there were attempts.
+---message is delivered again after this time, without `on_publish`; of a stored message only this hook is called again. There
+---are at most ten attempts, all within the `ttl` of the message. **On failure** it is retried after as many seconds as there
+---were attempts.
 ---@field on_offline? async fun(msg: bellhop.Msg, attempt: integer): true|"drop"|bellhop.Retry|nil
 ---The server stops; the connections are still open, and new ones are refused. What it publishes is delivered before they close.
 ---`reason` is `"stop"`, `grace` is the time for the whole shutdown in seconds (`server.drain_timeout`). Timers have stopped.
@@ -363,9 +378,10 @@ function req:json(options) end
 -- end
 -- ```
 --
--- - In `on_publish` all fields can be assigned, except `kind` and `source`. A new target (`user`, `tenant`, `topic`,
+-- - In `on_publish` all fields can be assigned, except `kind`, `source` and `position`. A new target (`user`, `tenant`, `topic`,
 --   `all = true`) replaces the old one. An invalid value is an error at that line.
--- - In `on_deliver` and `on_offline` it is read only, and `strategy`, `ttl`, `priority` and `source` are nil.
+-- - In `on_deliver` and `on_offline` it is read only, and `strategy`, `ttl`, `priority`, `source`, `history` and `collapse` are
+--   nil.
 -- - It is valid while its hook runs. Copy the fields that you want to keep.
 
 ---@class bellhop.Msg
@@ -383,6 +399,9 @@ function req:json(options) end
 ---@field ttl integer In seconds; 0: no limit.
 ---@field priority integer 0 to 255, for scripts only.
 ---@field source "http"|"script"|"client" Who published it.
+---@field history? boolean Whether it is stored in the topic's [history](history.md); nil: if the topic has one.
+---@field collapse? string The key of the message that it replaces in the history. A string or an integer can be assigned, or nil.
+---@field position? string Its position in the topic's history, in `on_deliver` and `on_offline`; nil: it is not stored.
 
 -- # endpoints.md: Endpoints
 --
@@ -502,10 +521,12 @@ function bh.after(seconds, fn) end
 ---@field except? bellhop.Conn|string A connection, or its id, that does not get the message.
 ---@field filter? table<string, bellhop.Scalar> Only connections whose tags have all of these values: at most 8, with names of 1 to 64 bytes and values of up to 256. An empty table is an error, so that `{ platform = x }` does not reach everybody when x is nil.
 ---@field priority? integer 0 to 255, for `on_publish` only.
+---@field history? boolean False: it is not stored in the topic's [history](history.md). True: it must be; a topic without history is an error. By default it is stored if the topic has a history.
+---@field collapse? bellhop.Id A key of 1 to 128 bytes: in the history it replaces the message that had this key.
 
 ---Publishes without waiting for the result. An error that is known at once is returned; a later one is logged.
 ---@param message bellhop.Publish
----@return string? id the message id; or nil and why: the reason of `on_publish`, `"unavailable"` (Redis), the payload is too large or not UTF-8, an invalid id
+---@return string? id the message id; or nil and why: the reason of `on_publish`, `"unavailable"` (Redis), the payload is too large or not UTF-8, an invalid id, `history` or `collapse` for a topic without history
 ---@return string? why
 function bh.publish(message) end
 
@@ -523,10 +544,83 @@ function bh.publish_wait(message) end
 
 ---@class bellhop.PublishResult
 ---@field id string
----@field status "delivered"|"published"|"offline" `"delivered"`: at least one connection of this instance received it. `"published"`: none here, but other instances accepted it. `"offline"`: nobody received it.
+---@field status "delivered"|"published"|"offline"|"stored" `"delivered"`: at least one connection of this instance received it. `"published"`: none here, but other instances accepted it. `"offline"`: nobody received it. `"stored"`: nobody received it, and it is in the topic's history.
+---@field strategy? "durable" The strategy that was used, when the message is in the topic's history.
+---@field position? string Its position there, `"<epoch>-<offset>"`; of a repetition that of the first.
 ---@field instances? integer Instances that accepted it.
 ---@field local? integer Connections on this instance that received it.
 ---@field duplicate? true The id was known: nothing was delivered again, the status is that of the first publish, and the two counts are missing.
+
+-- # history.md: Histories of topics
+--
+-- Use `bh.history` to read what was published to a topic with history (a stream), and to remove from it.
+--
+-- ```lua
+-- on_message = function(conn, data)
+--     if data ~= "what is new?" then return true end
+--     local page, why = bh.history.read { user = conn.user, limit = 20 }
+--     if not page then bh.log.warn("no page", { why = why }) return true end
+--     for _, message in ipairs(page.messages) do conn:send(message.data, message.opcode) end
+--     return true
+-- end
+-- ```
+--
+-- - Which topics have a history, and how much of it, is in the section [`history`](../configuration.md) of the
+--   configuration. A user, a tenant, a topic and broadcasts (`all`) may have one. Of other topics the result is `nil, why`.
+-- - Both functions wait, and both ask Redis (without Redis the history is in this process).
+-- - A page shows what is stored: `filter` and `except` of the messages, `on_deliver` and rights are yours to apply. What has
+--   expired or was removed is not in it.
+
+---@class bellhop.History
+bh.history = {}
+
+---What to read: exactly one of `user`, `tenant`, `topic` and `all`. Unknown fields and wrong types raise an error; an invalid
+---id or position returns `nil, why`.
+---@class bellhop.HistoryRead
+---@field user? bellhop.Id
+---@field tenant? bellhop.Id
+---@field topic? bellhop.Id
+---@field all? true
+---@field since? string A position: the page continues behind it, in the order of the page. With `"asc"`, which is then the default, these are the messages after it, with `"desc"` those before it.
+---@field limit? integer At most so many messages, 1 to 1,000; 100 by default. A page has about 1 MiB at most, so it may be shorter: see `more`.
+---@field order? "asc"|"desc" `"desc"`, the default without `since`: the newest first. `"asc"`: the oldest first.
+
+---Reads a page. Runs on any instance, as often as you call it.
+---@async
+---@param query bellhop.HistoryRead
+---@return bellhop.Page? page or nil and why: an invalid id or position, the topic has no history, `"unavailable"` or `"timed out"` (Redis)
+---@return string? why
+function bh.history.read(query) end
+
+---@class bellhop.Page
+---@field messages bellhop.StoredMessage[]
+---@field position? string The position of the newest message of the topic; nil: nothing was ever stored.
+---@field more boolean There are further messages in this order: read again with the position of the last one as `since`.
+---@field gap boolean `since` is unknown, or messages behind it are not kept any more: the page begins with the oldest message.
+
+---@class bellhop.StoredMessage
+---@field id? string The message id; nil when a backend stored it without one.
+---@field position string
+---@field time? number When it was stored, in Unix seconds by the clock of Redis.
+---@field data string The payload.
+---@field opcode bellhop.Opcode
+---@field filter? table<string, string>
+
+---What to remove: exactly one of `user`, `tenant`, `topic` and `all`.
+---@class bellhop.HistoryRemove
+---@field user? bellhop.Id
+---@field tenant? bellhop.Id
+---@field topic? bellhop.Id
+---@field all? true
+---@field position? string The message at this position only; without it all messages of the topic.
+
+---Removes stored messages, for all instances. Clients that come back do not get them any more, and are not told of a gap.
+---What was delivered already stays delivered.
+---@async
+---@param query bellhop.HistoryRemove
+---@return integer? removed how many messages were removed; or nil and why, as `bh.history.read`
+---@return string? why
+function bh.history.remove(query) end
 
 -- # hub.md: Who is connected
 --

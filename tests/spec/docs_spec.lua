@@ -132,6 +132,8 @@ describe("meta.lua", function()
         publish = "Publish",
         timer = "Timer",
         fetch = "FetchOptions",
+        history_read = "HistoryRead",
+        history_remove = "HistoryRemove",
         jwt_verify = "JwtVerify",
         jwt_sign = "JwtSign",
         json_decode = "JsonOptions",

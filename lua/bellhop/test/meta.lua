@@ -170,6 +170,8 @@ function t.redis(command, ...) end
 ---@field except? bellhop.test.Client|string A client, or the id of a connection, that does not get the message.
 ---@field filter? table<string, bellhop.Scalar> Only connections whose tags have all of these values.
 ---@field priority? integer 0 to 255, for `on_publish` only.
+---@field history? boolean
+---@field collapse? bellhop.Id
 
 ---@class bellhop.test.Result
 ---@field status "delivered"|"published"|"offline" As in `bh.publish_wait`.

@@ -3,9 +3,10 @@
  * Like the fields of a publish, misuse raises an error, and invalid values (which may come from
  * clients) return nil and why. A page may be larger than the memory that is left, so it is made in
  * a protected call. */
+#include "bind/bind_history.h"
+
 #include "bind/bind.h"
 #include "bind/bind_message.h"
-#include "bind/bind_publish.h"
 #include "lua/args.h"
 #include "lua/class.h"
 #include "run/sched.h"
@@ -22,14 +23,15 @@ const char *const bh_history_remove_options[] = {"user", "tenant",   "topic",
 /* --- options --- */
 
 /* Exactly one of user, tenant, topic and all. 0, or BH_EINVAL with why; misuse raises. */
-static int read_target(lua_State *L, const char *function, struct bh_topic *topic, char *why) {
+static int read_target(lua_State *L, int index, const char *function, struct bh_topic *topic,
+                       char *why) {
     static const char *const names[] = {"user", "tenant", "topic", "all"};
     struct bh_publish_request r = {.targets = 0};
     int error = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names && !error; i++) {
-        if (lua_getfield(L, 1, names[i]) != LUA_TNIL)
+        if (lua_getfield(L, index, names[i]) != LUA_TNIL)
             error = bh_publish_set(L, names[i], &r, why);
-        lua_settop(L, 1);
+        lua_pop(L, 1);
     }
     if (error == BH_ESCRIPT)
         return luaL_error(L, "%s: %s", function, why);
@@ -40,11 +42,11 @@ static int read_target(lua_State *L, const char *function, struct bh_topic *topi
     return error;
 }
 
-/* Leaves the stack as it is; position.epoch 0: the option is nil. */
-static int read_position(lua_State *L, const char *function, const char *name,
+/* position.epoch 0: the option is nil. */
+static int read_position(lua_State *L, int index, const char *function, const char *name,
                          struct bh_position *out, char *why) {
     *out = (struct bh_position){0};
-    int type = lua_getfield(L, 1, name), error = 0;
+    int type = lua_getfield(L, index, name), error = 0;
     if (type != LUA_TNIL && type != LUA_TSTRING)
         return luaL_error(L, "%s: %s must be a string, \"<epoch>-<offset>\"", function, name);
     if (type == LUA_TSTRING)
@@ -55,24 +57,36 @@ static int read_position(lua_State *L, const char *function, const char *name,
     return error;
 }
 
-static uint32_t read_limit(lua_State *L) {
+static uint32_t read_limit(lua_State *L, int index, const char *function) {
     lua_Integer limit = BH_PAGE_LIMIT;
-    if (lua_getfield(L, 1, "limit") != LUA_TNIL)
+    if (lua_getfield(L, index, "limit") != LUA_TNIL)
         limit = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : 0;
     lua_pop(L, 1);
     if (limit < 1 || limit > BH_PAGE_LIMIT_MAX)
-        luaL_error(L, "bh.history.read: limit must be an integer from 1 to %d", BH_PAGE_LIMIT_MAX);
+        luaL_error(L, "%s: limit must be an integer from 1 to %d", function, BH_PAGE_LIMIT_MAX);
     return (uint32_t)limit;
 }
 
-static bool read_order(lua_State *L, bool otherwise) {
-    bool given = lua_getfield(L, 1, "order") != LUA_TNIL;
+static bool read_order(lua_State *L, int index, const char *function, bool otherwise) {
+    bool given = lua_getfield(L, index, "order") != LUA_TNIL;
     const char *order = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
     bool ascending = strcmp(order, "asc") == 0;
     if (given && !ascending && strcmp(order, "desc") != 0)
-        luaL_error(L, "bh.history.read: order must be \"asc\" or \"desc\"");
+        luaL_error(L, "%s: order must be \"asc\" or \"desc\"", function);
     lua_pop(L, 1);
     return given ? ascending : otherwise;
+}
+
+int bh_history_query_read(lua_State *L, int index, const char *function, struct bh_page_query *out,
+                          char why[BH_WHY_MAX]) {
+    *out = (struct bh_page_query){.bytes = BH_PAGE_BYTES};
+    bh_check_option_names(L, index, bh_history_read_options);
+    out->limit = read_limit(L, index, function);
+    int error = read_target(L, index, function, &out->topic, why);
+    if (!error)
+        error = read_position(L, index, function, "since", &out->from, why);
+    out->ascending = read_order(L, index, function, out->from.epoch != 0);
+    return error;
 }
 
 static int no_history(lua_State *L, const struct bh_topic *topic) {
@@ -86,12 +100,6 @@ static const char *why_of(int error, const char *why) {
 }
 
 /* --- a page --- */
-
-struct page {
-    const struct bh_range *range;
-    bool gap, more;
-    uint64_t now_ms;
-};
 
 static void push_message(lua_State *L, const struct bh_message *m) {
     lua_createtable(L, 0, 6);
@@ -111,8 +119,7 @@ static void push_message(lua_State *L, const struct bh_message *m) {
     lua_setfield(L, -2, "filter");
 }
 
-static int make_page(lua_State *L) {
-    const struct page *p = lua_touserdata(L, 1);
+void bh_history_push_page(lua_State *L, const struct bh_lua_page *p) {
     lua_createtable(L, 0, 4);
     bh_push_position(L, p->range->top);
     lua_setfield(L, -2, "position");
@@ -129,10 +136,14 @@ static int make_page(lua_State *L) {
         lua_rawseti(L, -2, (lua_Integer)++n);
     }
     lua_setfield(L, -2, "messages");
+}
+
+static int make_page(lua_State *L) {
+    bh_history_push_page(L, lua_touserdata(L, 1));
     return 1;
 }
 
-static void answer_page(struct bh_task *t, struct page *page) {
+static void answer_page(struct bh_task *t, struct bh_lua_page *page) {
     lua_State *L = t->script->L;
     int top = lua_gettop(L);
     lua_checkstack(L, 4);
@@ -157,22 +168,16 @@ static void on_page(void *ud, bh_handle wait, int error, struct bh_range *range,
     if (error)
         bh_task_answer_error(t, why_of(error, why));
     else
-        answer_page(t, &(struct page){range, gap, more, bh_loop_now(w->loop)});
+        answer_page(t, &(struct bh_lua_page){range, gap, more, bh_loop_now(w->loop)});
 }
 
 static int history_read(lua_State *L) {
-    static const char function[] = "bh.history.read";
-    struct bh_page_query q = {.bytes = BH_PAGE_BYTES};
+    struct bh_page_query q;
     char why[BH_WHY_MAX];
-    struct bh_task *t = bh_task_may_wait(L, function);
+    struct bh_task *t = bh_task_may_wait(L, "bh.history.read");
     struct bh_worker *w = t->script->worker;
-    bh_check_option_names(L, 1, bh_history_read_options);
-    lua_settop(L, 1);
-    q.limit = read_limit(L);
-    if (read_target(L, function, &q.topic, why) ||
-        read_position(L, function, "since", &q.from, why))
+    if (bh_history_query_read(L, 1, "bh.history.read", &q, why))
         return bh_push_error(L, why);
-    q.ascending = read_order(L, q.from.epoch != 0);
     if (!bh_node_stream_rule(w->node, &q.topic))
         return no_history(L, &q.topic);
     struct bh_history *history = bh_node_history(w->node);
@@ -202,9 +207,8 @@ static int history_remove(lua_State *L) {
     struct bh_task *t = bh_task_may_wait(L, function);
     struct bh_worker *w = t->script->worker;
     bh_check_option_names(L, 1, bh_history_remove_options);
-    lua_settop(L, 1);
-    if (read_target(L, function, &topic, why) ||
-        read_position(L, function, "position", &position, why))
+    if (read_target(L, 1, function, &topic, why) ||
+        read_position(L, 1, function, "position", &position, why))
         return bh_push_error(L, why);
     if (position.epoch && !position.offset)
         return bh_push_error(L, "position: no message has offset 0");
