@@ -247,6 +247,7 @@ local bh = {}
 ---@field opened_at number In Unix seconds, with a fraction.
 ---@field expires? integer In Unix seconds; nil: never.
 ---@field queued integer Bytes in the send queue.
+---@field position? string Of a client that resumes (SSE, `format=json`): where it is in its streams, as the `id` that it gives back in `?since=`. nil: it is none, or it is closed.
 ---@field closed boolean Whether it is closed, or about to be.
 ---@field vars table Your data, for the life of the connection. Plain data survives a [reload](README.md#reloading): strings, numbers, booleans, and tables of them, up to 16 deep and 10,000 values in all.
 local conn = {}

@@ -57,13 +57,25 @@ function client_methods:last()
     return #sent > 0 and core.decode(sent[#sent]) or nil
 end
 
+-- As if messages of a topic ("user:42") were missing for this client: a client that resumes is told, for others on_gap
+-- runs. reason is "expired" unless given.
+function client_methods:gap(topic, reason)
+    self.handle:gap(topic, reason)
+    return self
+end
+
 -- `sent` starts again with the next message.
 function client_methods:clear() self.from = self.from + #self.sent end
 
 local client_fields = {}
 
 function client_fields.sent(handle, from) return (handle:sent(from)) end
-function client_fields.opcodes(handle, from) return select(2, handle:sent(from)) end
+function client_fields.opcodes(handle, from) return (select(2, handle:sent(from))) end
+function client_fields.positions(handle, from) return select(3, handle:sent(from)) end
+function client_fields.position(handle) return handle:position() end
+function client_fields.recovered(handle) return handle:recovered() end
+function client_fields.gaps(handle) return (handle:notes()) end
+function client_fields.rewound(handle) return select(2, handle:notes()) end
 function client_fields.closed(handle) return (handle:closed()) end
 function client_fields.reason(handle) return select(2, handle:closed()) end
 
@@ -241,6 +253,12 @@ function test.try(files, options)
         return env:publish(copy)
     end
 
+    -- A page of the history of a topic, as bh.history.read returns it.
+    function t.history(query)
+        check("t.history", query, schema.history)
+        return env:history(query)
+    end
+
     -- A request to an endpoint of the policy. Returns status, headers, body, json.
     function t.request(request)
         check("t.request", request, schema.request)
@@ -252,7 +270,7 @@ function test.try(files, options)
     -- The decision of on_api: status 200 allows the request, 0 is no decision.
     function t.api(request)
         request = request or {}
-        check("t.api", request, schema.connect)
+        check("t.api", request, schema.api)
         return env:api(request)
     end
 

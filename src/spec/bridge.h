@@ -49,6 +49,9 @@ int bh_spec_env_api(lua_State *L);
  * fields it checks */
 int bh_spec_env_publish(lua_State *L);
 
+/* env:history(query) -> page, as bh.history.read; or nil and the reason */
+int bh_spec_env_history(lua_State *L);
+
 /* --- bridge_client.c: clients --- */
 
 /* Pushes a client that is not open yet; it keeps the environment at argument 1 alive. */

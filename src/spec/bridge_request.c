@@ -3,8 +3,9 @@
  *
  * Each function starts the operation, then moves the clock until its callback has left the result
  * on the stack of L. */
+#include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
-#include "bind/bind_publish.h"
+#include "bind/bind_history.h"
 #include "bridge.h"
 
 #define HEADERS_MAX 64
@@ -136,10 +137,24 @@ static void on_handshake(void *ud, bh_handle handle, const struct bh_handshake_r
         set_identity(a->L, result->identity);
 }
 
+/* Whether the client resumes: `since` says where it was, or `resume` is true for a new one. */
+static bool read_since(lua_State *L, int index, struct bh_resume *since) {
+    const char *why = "";
+    struct bh_slice text = bh_spec_field(L, index, "since", "");
+    lua_getfield(L, index, "resume");
+    bool resumes = lua_toboolean(L, -1) || text.n > 0;
+    lua_pop(L, 1);
+    if (bh_resume_parse(text, since, &why))
+        luaL_error(L, "t.connect: %s", why);
+    return resumes;
+}
+
 int bh_spec_env_connect(lua_State *L) {
     struct bh_spec_env *env = bh_spec_check_env(L);
     struct bh_hooks *h = env->worker->hooks;
     struct answer a = {.L = L};
+    struct bh_resume since;
+    bool resumes = read_since(L, 2, &since);
     struct request *q = read_request(L, 2, "/ws");
     struct bh_spec_client *client = bh_spec_new_client(L);
     snprintf(client->ip, sizeof client->ip, "%.*s", BH_SLICE_ARG(q->r.peer_ip));
@@ -153,7 +168,7 @@ int bh_spec_env_connect(lua_State *L) {
     if (a.identity) {
         struct bh_slice protocol = bh_spec_field(L, -1, "protocol", "");
         snprintf(client->protocol, sizeof client->protocol, "%.*s", BH_SLICE_ARG(protocol));
-        bh_spec_client_open(client, env, a.identity);
+        bh_spec_client_open(client, env, a.identity, resumes ? &since : NULL);
     }
     return 2;
 }
@@ -195,6 +210,43 @@ int bh_spec_env_api(lua_State *L) {
     else
         h->vt->api(h, &q->r, on_api, &a, 0);
     return finish(env, &a, "on_api");
+}
+
+/* --- histories --- */
+
+/* Leaves two values: the page and nil, or nil and the reason. */
+static void on_page(void *ud, bh_handle handle, int error, struct bh_range *range, bool gap,
+                    bool more, const char *why) {
+    struct answer *a = ud;
+    a->done = true;
+    if (error) {
+        lua_pushnil(a->L);
+        lua_pushstring(a->L, why ? why : bh_strerror(error));
+        return;
+    }
+    bh_history_push_page(a->L, &(struct bh_lua_page){range, gap, more, bh_clock_ms()});
+    lua_pushnil(a->L);
+}
+
+int bh_spec_env_history(lua_State *L) {
+    struct bh_spec_env *env = bh_spec_check_env(L);
+    struct bh_history *history = bh_node_history(env->node);
+    struct answer a = {.L = L};
+    struct bh_page_query q;
+    char why[BH_WHY_MAX];
+    if (bh_history_query_read(L, 2, "t.history", &q, why)) {
+        lua_pushnil(L);
+        lua_pushstring(L, why);
+        return 2;
+    }
+    if (!bh_node_stream_rule(env->node, &q.topic)) {
+        lua_pushnil(L);
+        lua_pushfstring(L, "%s has no history", q.topic.name);
+        return 2;
+    }
+    history->vt->page(history, 0, &q, on_page, &a, 0);
+    finish(env, &a, "the history");
+    return 2;
 }
 
 /* --- publishes --- */

@@ -16,23 +16,24 @@ static struct bh_spec_client *of(const struct bh_subscriber *s) {
     return BH_CONTAINER_OF((struct bh_subscriber *)s, struct bh_spec_client, subscriber);
 }
 
-static int record(struct bh_spec_client *c, unsigned opcode, struct bh_slice data) {
+static int record(struct bh_spec_client *c, unsigned opcode, struct bh_slice data,
+                  struct bh_position position) {
     if (!c->open || c->code)
         return BH_ECLOSED;
     c->sent = bh_realloc(c->sent, (c->sent_count + 1) * sizeof *c->sent);
     c->sent[c->sent_count++] =
-        (struct bh_spec_sent){(uint8_t)opcode, data.n, bh_strndup(data.p, data.n)};
+        (struct bh_spec_sent){(uint8_t)opcode, data.n, bh_strndup(data.p, data.n), position};
     return 0;
 }
 
 static int on_deliver(struct bh_subscriber *s, struct bh_message *m) {
-    return record(of(s), m->opcode, m->payload);
+    return record(of(s), m->opcode, m->payload, m->position);
 }
 
 static int on_send(struct bh_subscriber *s, enum bh_opcode opcode, struct bh_slice data) {
     if (opcode == BH_TEXT && !bh_utf8_valid(data))
         return BH_EUTF8;
-    return record(of(s), opcode, data);
+    return record(of(s), opcode, data, (struct bh_position){0});
 }
 
 static void on_close(struct bh_subscriber *s, unsigned code, struct bh_slice reason) {
@@ -65,6 +66,39 @@ static const struct bh_subscriber_vt vt = {
     .read = on_read,
     .ip = on_ip,
     .protocol = on_protocol,
+};
+
+/* --- one that resumes --- */
+
+static void on_recovered(struct bh_subscriber *s, bool complete) {
+    of(s)->recovered = complete ? BH_SPEC_RECOVERED_YES : BH_SPEC_RECOVERED_NO;
+}
+
+static void note(struct bh_subscriber *s, struct bh_slice topic, const char *gap) {
+    struct bh_spec_client *c = of(s);
+    c->notes = bh_realloc(c->notes, (c->note_count + 1) * sizeof *c->notes);
+    c->notes[c->note_count++] = (struct bh_spec_note){bh_strndup(topic.p, topic.n), gap};
+}
+
+static void on_gap(struct bh_subscriber *s, struct bh_slice topic, const char *why) {
+    note(s, topic, why);
+}
+
+static void on_rewound(struct bh_subscriber *s, struct bh_slice topic) {
+    note(s, topic, NULL);
+}
+
+static const struct bh_subscriber_vt resuming_vt = {
+    .deliver = on_deliver,
+    .send = on_send,
+    .close = on_close,
+    .queued = on_queued,
+    .read = on_read,
+    .ip = on_ip,
+    .protocol = on_protocol,
+    .recovered = on_recovered,
+    .gap = on_gap,
+    .rewound = on_rewound,
 };
 
 /* --- expiry --- */
@@ -109,13 +143,18 @@ static void on_open(void *ud, bh_handle handle, int error) {
 }
 
 void bh_spec_client_open(struct bh_spec_client *c, struct bh_spec_env *env,
-                         struct bh_identity *identity) {
-    c->subscriber.vt = &vt;
+                         struct bh_identity *identity, const struct bh_resume *since) {
+    c->subscriber.vt = since ? &resuming_vt : &vt;
+    c->resumes = since != NULL;
     c->env = env;
     c->accepted = true;
     env->clients++;
     bh_timer_init(&c->expiry, env->loop, on_expiry_timer);
-    bh_node_open(env->worker, &c->subscriber, identity, on_open, c, 0);
+    if (since)
+        bh_node_resume(env->worker, &c->subscriber, identity, since->count ? since : NULL, on_open,
+                       c, 0);
+    else
+        bh_node_open(env->worker, &c->subscriber, identity, on_open, c, 0);
     bh_spec_env_run_due(env);
     set_expiry_timer(c);
 }
@@ -132,10 +171,27 @@ void bh_spec_client_message(struct bh_spec_client *c, unsigned opcode, struct bh
 void bh_spec_client_close(struct bh_spec_client *c, unsigned code, struct bh_slice reason) {
     if (!c->open)
         return;
+    bh_spec_client_position(c, c->position);
     c->open = false;
     bh_timer_cancel(&c->expiry);
     bh_node_close(c->env->worker, &c->subscriber, code, reason);
     c->env->clients--;
+    bh_spec_env_run_due(c->env);
+}
+
+void bh_spec_client_position(const struct bh_spec_client *c, char out[BH_RESUME_TEXT_MAX + 1]) {
+    if (c->resumes && c->open)
+        bh_subscriber_resume_text(&c->subscriber, out);
+    else if (out != c->position)
+        memcpy(out, c->position, sizeof c->position);
+}
+
+void bh_spec_client_gap(struct bh_spec_client *c, struct bh_slice topic, const char *why) {
+    struct bh_hooks *h = c->env->worker->hooks;
+    if (c->resumes)
+        on_gap(&c->subscriber, topic, why);
+    else if (bh_hooks_has(h, BH_HOOK_GAP))
+        h->vt->gap(h, &c->subscriber, topic, why);
     bh_spec_env_run_due(c->env);
 }
 
@@ -144,4 +200,7 @@ void bh_spec_client_free(struct bh_spec_client *c) {
     for (size_t i = 0; i < c->sent_count; i++)
         bh_free(c->sent[i].data);
     bh_free(c->sent);
+    for (size_t i = 0; i < c->note_count; i++)
+        bh_free(c->notes[i].topic);
+    bh_free(c->notes);
 }

@@ -7,6 +7,7 @@
 #define BELLHOP_SPEC_SPEC_INTERNAL_H
 
 #include "bellhop/base/json.h"
+#include "bellhop/core/recovery.h"
 #include "bellhop/io/timer.h"
 #include "bellhop/spec/spec.h"
 
@@ -64,7 +65,16 @@ struct bh_spec_sent {
     uint8_t opcode;
     size_t len;
     char *data;
+    struct bh_position position; /* epoch 0: none */
 };
+
+/* What a client that resumes was told about a topic. */
+struct bh_spec_note {
+    char *topic;
+    const char *gap; /* why; NULL: it was rewound */
+};
+
+enum bh_spec_recovered { BH_SPEC_RECOVERED_UNKNOWN, BH_SPEC_RECOVERED_NO, BH_SPEC_RECOVERED_YES };
 
 struct bh_spec_client {
     struct bh_subscriber subscriber;
@@ -72,17 +82,27 @@ struct bh_spec_client {
     struct bh_timer expiry;
     struct bh_spec_sent *sent;
     size_t sent_count;
-    size_t queued; /* the spec sets it */
+    struct bh_spec_note *notes;
+    size_t note_count;
+    enum bh_spec_recovered recovered;
+    char position[BH_RESUME_TEXT_MAX + 1]; /* of a client that resumes, when it closed */
+    size_t queued;                         /* the spec sets it */
     unsigned code; /* of the close that the policy or the core requested; 0: none */
     char reason[128];
     char ip[64], protocol[64];
     bool accepted; /* by the handshake */
+    bool resumes;
     bool open;
 };
 
-/* Takes ownership of identity. */
+/* Takes ownership of identity. since: where it was, for one that resumes; NULL: it does not. */
 void bh_spec_client_open(struct bh_spec_client *client, struct bh_spec_env *env,
-                         struct bh_identity *identity);
+                         struct bh_identity *identity, const struct bh_resume *since);
+/* Messages of a topic are missing for it; why: one of BH_GAP_... */
+void bh_spec_client_gap(struct bh_spec_client *client, struct bh_slice topic, const char *why);
+/* Where it is in its streams: what it would give back. NUL-terminated; empty: it does not resume.
+ */
+void bh_spec_client_position(const struct bh_spec_client *client, char out[BH_RESUME_TEXT_MAX + 1]);
 /* A message from the client. */
 void bh_spec_client_message(struct bh_spec_client *client, unsigned opcode, struct bh_slice data);
 /* The client disconnects. */

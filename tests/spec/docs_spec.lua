@@ -181,7 +181,10 @@ describe("meta.lua", function()
             return set_of(list)
         end
         same("options", names(schema.load), documented "test.Options")
-        same("a request", names(schema.request), documented "test.Request")
+        local request = names(schema.request)
+        for name, kind in pairs(names(schema.connect)) do request[name] = kind end
+        same("a request", request, documented "test.Request")
+        same("t.history", names(schema.history), documented "HistoryRead")
         local fields = set_of(core.names().publish)
         fields.conn = nil -- for policies only
         same("t.publish", fields, documented "test.Publish")

@@ -75,7 +75,7 @@ function test.decode(json) end
 function test.redis() end
 
 ---@class bellhop.test.Options
----@field config? table Merged over the default configuration (or that of `-c FILE`): `{ app = { greeting = "hi" } }`. Policies read it with `bh.config`. Of the settings of bellhop itself it changes `websocket.paths` only; limits, for example, are those of `-c FILE`. Unknown keys and values of the wrong type raise an error; `app` is free.
+---@field config? table Merged over the default configuration (or that of `-c FILE`): `{ app = { greeting = "hi" } }`. Policies read it with `bh.config`. Of the settings of bellhop itself it changes `websocket.paths` and `history` only; limits, for example, are those of `-c FILE`. Unknown keys and values of the wrong type raise an error; `app` is free.
 ---False: no Redis is configured. A function is called with each command and returns the reply: a string, an integer, a list (false in it is nil) or nil; `nil, text` is an error reply, false is a connection that is down. Without this option a fake Redis stores values. It checks commands as Redis 7 does (`ERR wrong number of arguments for 'get' command`), and says so when it does not have a command or an option of Redis. It has `PING SET GET DEL EXISTS INCR INCRBY DECR EXPIRE PEXPIRE TTL PTTL HSET HGET HMGET HGETALL HDEL HLEN HEXISTS HINCRBY HSETNX SADD SREM SMEMBERS SRANDMEMBER SISMEMBER SCARD RPUSH LPUSH LLEN LRANGE LTRIM ZADD ZREM ZSCORE ZCARD ZRANGE ZRANGEBYSCORE ZLEXCOUNT TIME FLUSHALL EVAL EVALSHA` and runs scripts in Lua 5.4.
 ---@field redis? false|fun(command: string, ...: string): any, string?
 ---The HTTP servers for `bh.http.fetch`: a function is called with each request and returns `{ status =, headers =, body = }`
@@ -113,6 +113,13 @@ function t.jwt(claims, secret) end
 ---@return bellhop.test.Result? result or nil and the reason, such as that of `on_publish`
 ---@return string? why
 function t.publish(message) end
+
+---Reads the history of a topic. The rules are in the option `config`: `{ history = { { topic = "user:*", ttl = 60 } } }`.
+---Histories are in the memory of the environment; messages expire when `t.advance` moves the clock.
+---@param query bellhop.HistoryRead
+---@return bellhop.Page? page or nil and the reason, as [bh.history.read](history.md#bhhistoryreadquery)
+---@return string? why
+function t.history(query) end
 
 ---Sends a request to an endpoint of the policy.
 ---@param request bellhop.test.Request
@@ -174,7 +181,9 @@ function t.redis(command, ...) end
 ---@field collapse? bellhop.Id
 
 ---@class bellhop.test.Result
----@field status "delivered"|"published"|"offline" As in `bh.publish_wait`.
+---@field status "delivered"|"published"|"offline"|"stored" As in `bh.publish_wait`.
+---@field strategy? "durable" When it is in the topic's history.
+---@field position? string Its position there.
 ---@field local? integer The number of connections that received it.
 ---@field instances? integer
 ---@field duplicate? true The id was known: nothing was delivered again, the status is that of the first publish, and the two counts are missing.
@@ -190,6 +199,8 @@ function t.redis(command, ...) end
 ---@field secure? boolean Whether it came over TLS.
 ---@field headers? table<string, string>
 ---@field body? string For `t.request` only.
+---@field resume? boolean For `t.connect` only. True: the client resumes, as one of SSE or `format=json`; it is a new one.
+---@field since? string For `t.connect` only: the `position` of an earlier client. This one resumes there, and gets what that one missed.
 
 ---@class bellhop.test.Answer
 ---@field status integer
@@ -215,6 +226,11 @@ function t.redis(command, ...) end
 ---@field format? string Of the identity.
 ---@field sent string[] The messages sent to this client since `clear`.
 ---@field opcodes bellhop.Opcode[] The opcode of each.
+---@field positions (string|false)[] The position of each in the history of its topic; false: it has none.
+---@field position? string Of a client that resumes: where it is, for `since` of the next one. It stays when the client has closed.
+---@field recovered? boolean Of a client that resumes: whether it gets everything since then. nil: not known yet.
+---@field gaps { topic: string, reason: string }[] Of a client that resumes: the topics of which it was told that messages are missing.
+---@field rewound string[] Of a client that resumes: the topics of which it was told that the history has lost messages.
 ---@field closed? integer The close code, after the policy (or the core) has closed the connection.
 ---@field reason? string The close reason.
 local client = {}
@@ -237,6 +253,13 @@ function client:close(code, reason) end
 ---@param queued integer
 ---@return "drop_oldest"|"drop_newest"|"close"
 function client:slow(queued) end
+
+---Pretends that messages of a topic are missing for this client. For a client that resumes they are added to `gaps`; for
+---others `on_gap` runs.
+---@param topic string its name: `"user:42"`, `"tenant:7"`, `"topic:news"`, `"all"`
+---@param reason? "expired"|"unavailable"|"lost"|"size"|"off"|"slow" `"expired"` by default
+---@return bellhop.test.Client self
+function client:gap(topic, reason) end
 
 ---@return any value the last message sent to this client, decoded from JSON
 function client:last() end

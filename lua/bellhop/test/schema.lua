@@ -9,14 +9,20 @@ local schema = {}
 
 schema.load = { config = "table", redis = "function|false", http = "function", keep = "boolean" }
 
--- A handshake, and what on_api judges, have no body.
-schema.connect = {
+-- What on_api judges has no body.
+schema.api = {
     method = "string", path = "string", query = "string", host = "string", ip = "string", secure = "boolean",
     headers = "strings",
 }
 
+schema.connect = { resume = "boolean", since = "string" }
 schema.request = { body = "string" }
-for name, kind in pairs(schema.connect) do schema.request[name] = kind end
+for name, kind in pairs(schema.api) do schema.connect[name], schema.request[name] = kind, kind end
+
+schema.history = {
+    user = "string|integer", tenant = "string|integer", topic = "string|integer", all = "boolean", since = "string",
+    limit = "integer", order = "string",
+}
 
 schema.response = { status = "integer", headers = "strings", body = "string" }
 

@@ -10,6 +10,7 @@
 #include "run/lua_conn.h"
 
 #include "bellhop/base/error.h"
+#include "bellhop/core/recovery.h"
 
 #include <math.h>
 
@@ -26,10 +27,11 @@ enum {
     F_VARS,
     F_QUEUED,
     F_CLOSED,
+    F_POSITION,
 };
-static const char *const fields[] = {"id",     "tenant",    "user",    "device", "protocol",
-                                     "ip",     "opened_at", "expires", "tags",   "vars",
-                                     "queued", "closed",    NULL};
+static const char *const fields[] = {"id",     "tenant",    "user",     "device", "protocol",
+                                     "ip",     "opened_at", "expires",  "tags",   "vars",
+                                     "queued", "closed",    "position", NULL};
 
 static struct bh_lua_conn *check(lua_State *L) {
     return luaL_checkudata(L, 1, BH_LUA_CONN_MT);
@@ -91,6 +93,15 @@ static void push_expires(lua_State *L, const struct bh_identity *id) {
         lua_pushnil(L);
 }
 
+/* Where a client that resumes is in its streams. */
+static void push_place(lua_State *L, const struct bh_subscriber *sub) {
+    char text[BH_RESUME_TEXT_MAX + 1];
+    if (sub && sub->resumption)
+        lua_pushlstring(L, text, bh_subscriber_resume_text(sub, text));
+    else
+        lua_pushnil(L);
+}
+
 static void push_field(lua_State *L, struct bh_lua_conn *c, int field) {
     struct bh_subscriber *sub = bh_lua_conn_readable(c);
     const struct bh_identity *id = bh_lua_conn_identity(c);
@@ -130,6 +141,9 @@ static void push_field(lua_State *L, struct bh_lua_conn *c, int field) {
         return;
     case F_CLOSED:
         lua_pushboolean(L, !bh_lua_conn_subscriber(c));
+        return;
+    case F_POSITION:
+        push_place(L, sub);
         return;
     default:
         lua_pushnil(L);
