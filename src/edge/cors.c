@@ -17,8 +17,15 @@
 /* A script that sets this header decides about CORS itself. */
 #define ALLOW_ORIGIN BH_SLICE("Access-Control-Allow-Origin")
 
+/* For the pages that may open WebSockets, too: server-sent events, and the inbox. */
+static bool is_for_clients(const struct bh_http_conn *c, const struct bh_route *route) {
+    return route == &bh_sse_route ||
+           (route != &bh_script_route &&
+            bh_slice_eq(bh_http_conn_request(c)->path, BH_SLICE("/inbox")));
+}
+
 static bool is_covered(const struct bh_http_conn *c, const struct bh_route *route) {
-    return route == &bh_script_route || route == &bh_sse_route ||
+    return route == &bh_script_route || is_for_clients(c, route) ||
            bh_slice_starts(bh_http_conn_request(c)->path, BH_SLICE("/api/"));
 }
 
@@ -31,16 +38,15 @@ static bool is_in_origins(const struct bh_http_conn *c) {
     return bh_origin_in(config->origins, config->origin_count, origin_of(bh_http_conn_request(c)));
 }
 
-/* Server-sent events are for the pages that may open WebSockets, too. */
 static bool is_allowed(const struct bh_http_conn *c, const struct bh_route *route) {
     const struct bh_edge_config *config = c->server->config;
-    return (route == &bh_sse_route && is_in_origins(c)) ||
+    return (is_for_clients(c, route) && is_in_origins(c)) ||
            bh_origin_in(config->cors, config->cors_count, origin_of(bh_http_conn_request(c)));
 }
 
 static bool is_configured(const struct bh_http_conn *c, const struct bh_route *route) {
     const struct bh_edge_config *config = c->server->config;
-    return config->cors_count || (route == &bh_sse_route && config->origin_count);
+    return config->cors_count || (is_for_clients(c, route) && config->origin_count);
 }
 
 static void add_common(struct bh_http_conn *c, struct bh_slice name, struct bh_slice value) {
@@ -54,7 +60,7 @@ void bh_cors_prepare(struct bh_http_conn *c, const struct bh_route *route) {
     add_common(c, BH_SLICE("Vary"), BH_SLICE("Origin"));
     if (is_allowed(c, route))
         add_common(c, ALLOW_ORIGIN, origin_of(bh_http_conn_request(c)));
-    if (route == &bh_sse_route && is_in_origins(c)) /* cookies, which WebSockets have anyway */
+    if (is_for_clients(c, route) && is_in_origins(c)) /* cookies, which WebSockets have anyway */
         add_common(c, BH_SLICE("Access-Control-Allow-Credentials"), BH_SLICE("true"));
 }
 

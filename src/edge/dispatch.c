@@ -1,8 +1,8 @@
 /* dispatch.c - from the head of a request to the code that answers it.
  *
  * With --dev a request under a foreign name is refused first (limits/dev_host.h). Then, in this
- * order: an upgrade, a built-in route, a script's route, server-sent events, with --dev a route for
- * developers.
+ * order: an upgrade, a built-in route, a script's route, server-sent events, a late route (with
+ * --dev those for developers, too).
  * A script is asked only about paths that no built-in route has, so it can override none. CORS
  * comes before the endpoint; between the two the length of the body, then authorization: only then
  * is the body read. The ops of http/ are put together here,
@@ -42,22 +42,24 @@ static void decode_param(struct bh_http_conn *c, struct bh_slice param) {
 
 static bool has_ops(struct bh_slice path) {
     struct bh_route_match match;
-    return bh_route_find(BH_SLICE("GET"), path, false, &match) == BH_ROUTE_FOUND &&
+    return bh_route_find(BH_SLICE("GET"), path, 0, &match) == BH_ROUTE_FOUND &&
            match.route->flags & BH_ROUTE_OPS;
 }
 
-/* The routes for developers come last, so the scripts' paths are the same with --dev. */
+/* The routes for developers come last, so the scripts' paths are the same with --dev; and those
+ * that scripts may have had before there was one. */
 static enum bh_route_result find_route(const struct bh_http_conn *c, struct bh_route_match *match) {
     const struct bh_http_request *r = bh_http_conn_request(c);
-    enum bh_route_result found = bh_route_find(r->method, r->path, false, match);
+    enum bh_route_result found = bh_route_find(r->method, r->path, 0, match);
     if (c->listener->admin)
         return has_ops(r->path) ? found : BH_ROUTE_NO_PATH;
     if (found == BH_ROUTE_NO_PATH)
         found = bh_script_route_find(c, match);
     if (found == BH_ROUTE_NO_PATH)
         found = bh_sse_route_find(c, match);
-    if (found == BH_ROUTE_NO_PATH && c->server->config->dev)
-        found = bh_route_find(r->method, r->path, true, match);
+    if (found == BH_ROUTE_NO_PATH)
+        found = bh_route_find(r->method, r->path,
+                              BH_ROUTE_LATE | (c->server->config->dev ? BH_ROUTE_DEV : 0), match);
     return found;
 }
 
@@ -125,7 +127,7 @@ static void dispatch(struct bh_http_conn *c) {
 static bool is_served_when_full(const struct bh_http_conn *c) {
     const struct bh_http_request *r = bh_http_conn_request(c);
     struct bh_route_match match;
-    if (r->upgrade || bh_route_find(r->method, r->path, false, &match) != BH_ROUTE_FOUND)
+    if (r->upgrade || bh_route_find(r->method, r->path, 0, &match) != BH_ROUTE_FOUND)
         return false;
     return match.route->flags & BH_ROUTE_OPS ||
            (match.route->flags & BH_ROUTE_GUARDED && bh_auth_has_key(c));

@@ -38,16 +38,16 @@ static void allow(struct bh_route_match *m, const char *method) {
 
 bool bh_edge_has_path(struct bh_slice path) {
     struct bh_route_match match;
-    return bh_route_find(BH_SLICE("GET"), path, false, &match) != BH_ROUTE_NO_PATH;
+    return bh_route_find(BH_SLICE("GET"), path, 0, &match) != BH_ROUTE_NO_PATH;
 }
 
-enum bh_route_result bh_route_find(struct bh_slice method, struct bh_slice path, bool dev,
+enum bh_route_result bh_route_find(struct bh_slice method, struct bh_slice path, unsigned late,
                                    struct bh_route_match *out) {
     *out = (struct bh_route_match){0};
     struct bh_slice wanted = bh_slice_eq(method, BH_SLICE("HEAD")) ? BH_SLICE("GET") : method;
     for (size_t i = 0; i < bh_api_route_count; i++) {
         const struct bh_route *r = &bh_api_routes[i];
-        if ((r->flags & BH_ROUTE_DEV && !dev) || !matches(r, path, &out->param))
+        if (r->flags & BH_ROUTES_LATE & ~late || !matches(r, path, &out->param))
             continue;
         if (bh_slice_eq(wanted, bh_slice_cstr(r->method))) {
             out->route = r;

@@ -4,8 +4,10 @@
 
 #include "api/routes.h"
 
-/* HEAD finds what GET would. dev: routes with BH_ROUTE_DEV, too. */
-enum bh_route_result bh_route_find(struct bh_slice method, struct bh_slice path, bool dev,
+#define BH_ROUTES_LATE (BH_ROUTE_DEV | BH_ROUTE_LATE)
+
+/* HEAD finds what GET would. late: routes with these flags of BH_ROUTES_LATE, too. */
+enum bh_route_result bh_route_find(struct bh_slice method, struct bh_slice path, unsigned late,
                                    struct bh_route_match *out);
 
 #endif

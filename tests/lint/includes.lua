@@ -43,7 +43,7 @@ local rooms_of = {
         client = set "client limits",
         ws = set "ws client http limits",
         sse = set "sse client http limits",
-        api = set "api http limits",
+        api = set "api client http limits",
     },
 }
 

@@ -16,6 +16,9 @@ void bh_api_history(struct bh_http_conn *c);
 void bh_api_history_purge(struct bh_http_conn *c);
 void bh_api_history_remove(struct bh_http_conn *c);
 
+/* inbox.c */
+void bh_api_inbox(struct bh_http_conn *c);
+
 /* batch.c */
 void bh_api_batch(struct bh_http_conn *c);
 

@@ -124,7 +124,6 @@ static bool is_visible(const struct page *p, const struct bh_message *m) {
 
 /* --- the page --- */
 
-/* The headers of the handshake are in the scratch memory: name and value, each on a line. */
 static size_t read_headers(const struct bh_http_conn *c, struct bh_header *headers, size_t most) {
     struct bh_slice rest = bh_bytes_slice(&c->scratch), name, value;
     size_t n = 0;

@@ -30,7 +30,8 @@ void bh_page_options_init(struct bh_page_options *o);
 int bh_page_option(struct bh_page_options *o, struct bh_slice name, struct bh_slice value,
                    const char **why);
 /* Reads the page and answers the request. A topic that is no stream is answered with 404. identity
- * (taken over; NULL: none): only messages whose filter it matches. */
+ * (taken over; NULL: none): only messages whose filter it matches. c->scratch has headers of the
+ * answer: name and value, each followed by a newline. */
 void bh_page_answer(struct bh_http_conn *c, const struct bh_topic *topic,
                     const struct bh_page_options *options, struct bh_identity *identity);
 

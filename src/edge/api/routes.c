@@ -12,6 +12,7 @@ const struct bh_route bh_api_routes[] = {
     {"GET", "/readyz", NULL, bh_ops_readyz, BH_ROUTE_OPS},
     {"GET", "/metrics", NULL, bh_ops_metrics, BH_ROUTE_OPS},
     {"GET", "/", NULL, bh_asset_get, BH_ROUTE_DEV},
+    {"GET", "/inbox", NULL, bh_api_inbox, BH_ROUTE_LATE},
     {"POST", "/api/publish", NULL, bh_api_batch, PUBLISH},
     {"POST", "/api/reload", NULL, bh_api_reload, BH_ROUTE_GUARDED},
     {"POST", "/api/broadcast", NULL, bh_api_broadcast, PUBLISH},

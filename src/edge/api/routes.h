@@ -8,12 +8,13 @@ struct bh_http_conn;
 
 enum bh_route_flag {
     BH_ROUTE_GUARDED = 1 << 0, /* needs an API key, or on_api accepts the request */
-    BH_ROUTE_DEV = 1 << 1,     /* exists only with --dev */
+    BH_ROUTE_DEV = 1 << 1,     /* exists only with --dev, behind those of scripts */
     BH_ROUTE_SLASHES = 1 << 2, /* the parameter may contain '/' */
     BH_ROUTE_BODY = 1 << 3,    /* the endpoint reads the body; others do not wait for it */
     BH_ROUTE_OPS = 1 << 4,     /* health and metrics, which addresses for administration have */
     BH_ROUTE_PUBLISH = 1 << 5, /* refused while the instance drains */
     BH_ROUTE_ENTRY = 1 << 6,   /* one more segment follows, which the endpoint reads */
+    BH_ROUTE_LATE = 1 << 7,    /* a script may have an endpoint of this path, which comes first */
 };
 
 struct bh_route {

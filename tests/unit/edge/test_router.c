@@ -4,7 +4,7 @@
 #include "router.h"
 
 static enum bh_route_result find(const char *method, const char *path, struct bh_route_match *m) {
-    return bh_route_find(bh_slice_cstr(method), bh_slice_cstr(path), false, m);
+    return bh_route_find(bh_slice_cstr(method), bh_slice_cstr(path), 0, m);
 }
 
 static void expect(const char *method, const char *path, const char *param) {
@@ -70,8 +70,20 @@ static void test_wrong_method(void **state) {
 static void test_demo_in_dev_only(void **state) {
     struct bh_route_match m;
     assert_int_equal(find("GET", "/", &m), BH_ROUTE_NO_PATH);
-    assert_int_equal(bh_route_find(BH_SLICE("GET"), BH_SLICE("/"), true, &m), BH_ROUTE_FOUND);
+    assert_int_equal(bh_route_find(BH_SLICE("GET"), BH_SLICE("/"), BH_ROUTE_DEV, &m),
+                     BH_ROUTE_FOUND);
     assert_false(m.route->flags & BH_ROUTE_GUARDED);
+}
+
+static void test_late(void **state) {
+    struct bh_route_match m;
+    assert_int_equal(find("GET", "/inbox", &m), BH_ROUTE_NO_PATH);
+    assert_false(bh_edge_has_path(BH_SLICE("/inbox")));
+    assert_int_equal(bh_route_find(BH_SLICE("HEAD"), BH_SLICE("/inbox"), BH_ROUTE_LATE, &m),
+                     BH_ROUTE_FOUND);
+    assert_false(m.route->flags & BH_ROUTE_GUARDED);
+    assert_int_equal(bh_route_find(BH_SLICE("POST"), BH_SLICE("/inbox"), BH_ROUTE_LATE, &m),
+                     BH_ROUTE_NO_METHOD);
 }
 
 static void test_has_path(void **state) {
@@ -101,9 +113,10 @@ static void test_api_is_guarded(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_found),          cmocka_unit_test(test_not_found),
-        cmocka_unit_test(test_wrong_method),   cmocka_unit_test(test_demo_in_dev_only),
-        cmocka_unit_test(test_api_is_guarded), cmocka_unit_test(test_has_path),
+        cmocka_unit_test(test_found),        cmocka_unit_test(test_not_found),
+        cmocka_unit_test(test_wrong_method), cmocka_unit_test(test_demo_in_dev_only),
+        cmocka_unit_test(test_late),         cmocka_unit_test(test_api_is_guarded),
+        cmocka_unit_test(test_has_path),
     };
     return cmocka_run_group_tests(tests, register_metrics, NULL);
 }
