@@ -597,7 +597,7 @@ function bh.history.read(query) end
 ---@field messages bellhop.StoredMessage[]
 ---@field position? string The position of the newest message of the topic; nil: nothing was ever stored.
 ---@field more boolean There are further messages in this order: read again with the position of the last one as `since`.
----@field gap boolean `since` is unknown, or messages behind it are not kept any more: the page begins with the oldest message.
+---@field gap boolean `since` is unknown, or messages behind it are not kept any more: the page begins as without it.
 
 ---@class bellhop.StoredMessage
 ---@field id? string The message id; nil when a backend stored it without one.
