@@ -9,7 +9,7 @@
  *
  * A page has up to a MiB, and checking and quoting it takes milliseconds. So it is written message
  * by message, for the loop's share of a tick each time. The page is found by its handle; the
- * request may have ended meanwhile. */
+ * request may have ended meanwhile: a page whose client has left ends at its next step. */
 #include "api/page.h"
 
 #include "api/api_time.h"
@@ -26,6 +26,9 @@ struct page {
     bh_handle self;
     struct bh_http_server *server;
     bh_handle request;
+    struct bh_page_query query;
+    bool running;
+    struct bh_list in_line;       /* while it is not running */
     struct bh_identity *identity; /* NULL: no filter is judged */
     struct bh_range *range;
     bool gap, more;
@@ -37,7 +40,23 @@ struct page {
 
 /* --- life --- */
 
+static void run(struct page *p) {
+    p->running = true;
+    p->pages->running++;
+    bh_loop_put_off(p->server->loop, &p->step);
+}
+
+static void stop(struct page *p) {
+    struct bh_list *next = NULL;
+    if (p->running && --p->pages->running < BH_PAGES_AT_ONCE)
+        next = bh_list_shift(&p->pages->waiting);
+    if (next)
+        run(BH_CONTAINER_OF(next, struct page, in_line));
+}
+
 static void page_free(struct page *p) {
+    stop(p);
+    bh_list_unlink(&p->in_line);
     bh_defer_cancel(&p->step);
     bh_slots_remove(&p->pages->open, p->self);
     bh_identity_free(p->identity);
@@ -48,6 +67,8 @@ static void page_free(struct page *p) {
 
 void bh_pages_init(struct bh_pages *p) {
     bh_slots_init(&p->open);
+    bh_list_init(&p->waiting);
+    p->running = 0;
 }
 
 void bh_pages_deinit(struct bh_pages *p) {
@@ -161,17 +182,6 @@ static bool write_some(struct page *p) {
     return true;
 }
 
-static void on_step(struct bh_defer *d) {
-    struct page *p = BH_CONTAINER_OF(d, struct page, step);
-    struct bh_http_conn *c = bh_http_conn_find(p->server, p->request);
-    if (!c)
-        page_free(p);
-    else if (write_some(p))
-        finish(p, c);
-    else
-        bh_loop_put_off(p->server->loop, &p->step);
-}
-
 static void on_page(void *ud, bh_handle handle, int error, struct bh_range *range, bool gap,
                     bool more, const char *why) {
     struct page *p = bh_slots_get(&((struct bh_pages *)ud)->open, handle);
@@ -190,6 +200,25 @@ static void on_page(void *ud, bh_handle handle, int error, struct bh_range *rang
         page_free(p);
 }
 
+static void ask_history(struct page *p) {
+    struct bh_worker *w = p->server->worker;
+    struct bh_history *history = bh_node_history(w->node);
+    history->vt->page(history, w->index, &p->query, on_page, p->pages, p->self);
+}
+
+static void on_step(struct bh_defer *d) {
+    struct page *p = BH_CONTAINER_OF(d, struct page, step);
+    struct bh_http_conn *c = bh_http_conn_find(p->server, p->request);
+    if (!c)
+        page_free(p);
+    else if (!p->range)
+        ask_history(p);
+    else if (write_some(p))
+        finish(p, c);
+    else
+        bh_loop_put_off(p->server->loop, &p->step);
+}
+
 void bh_page_answer(struct bh_http_conn *c, const struct bh_topic *topic,
                     const struct bh_page_options *options, struct bh_identity *identity) {
     struct bh_http_server *s = c->server;
@@ -197,22 +226,25 @@ void bh_page_answer(struct bh_http_conn *c, const struct bh_topic *topic,
         bh_identity_free(identity);
         return;
     }
-    struct bh_page_query query = {
+    struct page *p = bh_calloc(1, sizeof *p);
+    p->query = (struct bh_page_query){
         .topic = *topic,
         .from = options->since,
         .ascending = options->ordered ? options->ascending : options->since.epoch != 0,
         .limit = options->limit,
         .bytes = BH_PAGE_BYTES,
     };
-    struct page *p = bh_calloc(1, sizeof *p);
     p->pages = s->pages;
     p->server = s;
     p->request = c->request;
     p->identity = identity;
+    bh_list_init(&p->in_line);
     bh_defer_init(&p->step, on_step);
     p->self = bh_slots_add(&s->pages->open, p);
-    struct bh_history *history = bh_node_history(s->worker->node);
-    history->vt->page(history, s->worker->index, &query, on_page, s->pages, p->self);
+    if (s->pages->running < BH_PAGES_AT_ONCE)
+        run(p);
+    else
+        bh_list_append(&s->pages->waiting, &p->in_line);
 }
 
 /* --- options --- */

@@ -5,14 +5,20 @@
 #ifndef BELLHOP_EDGE_PAGE_H
 #define BELLHOP_EDGE_PAGE_H
 
+#include "bellhop/base/list.h"
 #include "bellhop/core/history.h"
 
 struct bh_http_conn;
 struct bh_identity;
 
-/* Those of one worker that are under way. */
+/* Those of one worker. So many are under way at a time, because each takes a MiB or two; the others
+ * wait in line. */
+#define BH_PAGES_AT_ONCE 64
+
 struct bh_pages {
     struct bh_slots open; /* -> struct page */
+    struct bh_list waiting;
+    unsigned running;
 };
 
 void bh_pages_init(struct bh_pages *p);
