@@ -138,7 +138,8 @@ local bh = {}
 ---Messages of a topic with [history](history.md) are missing for a connection, and its protocol cannot tell it: a raw
 ---WebSocket. Clients that resume (SSE, `format=json`) are told themselves, so the hook does not run for them. `topic` is the
 ---whole name: `"user:42"`, `"tenant:7"`, `"topic:news"` or `"all"`. Runs on the instance of the connection, once for each
----connection, topic and gap, in the order of its other hooks. Send the client what it needs to load its state again.
+---connection, topic and gap, in the order of its other hooks; gaps of a topic whose hook still waits for its turn are one. Send
+---the client what it needs to load its state again.
 ---
 ---All results are ignored; without this hook nothing happens. **On failure** the error is logged.
 ---

@@ -210,8 +210,22 @@ void bh_hook_unsubscribe(struct bh_hooks *h, struct bh_subscriber *sub, struct b
 /* The whole name of the topic, because it may be any: user:42, tenant:7, topic:news, all. */
 static const struct bh_job_ops gap_ops = {HOOK_GAP, topic_and_why_prepare, ignore_outcome};
 
+/* Then the hook will run behind this gap anyway, and a hook that takes long gathers no more jobs
+ * than there are topics. */
+static bool is_gap_queued(const struct bh_subscriber *sub, struct bh_slice topic) {
+    const struct bh_lua_conn *c = sub->script;
+    for (const struct bh_list *n = c ? c->jobs.next : NULL; n && n != &c->jobs; n = n->next) {
+        const struct bh_job *job = BH_CONTAINER_OF(n, struct bh_job, node);
+        if (job->ops == &gap_ops && bh_slice_eq(job->data, topic))
+            return true;
+    }
+    return false;
+}
+
 void bh_hook_gap(struct bh_hooks *h, struct bh_subscriber *sub, struct bh_slice topic,
                  const char *why) {
+    if (is_gap_queued(sub, topic))
+        return;
     bh_lua_conn_submit((struct bh_script *)h, sub,
                        &(struct bh_job){.ops = &gap_ops, .why = why, .data = topic});
 }
