@@ -567,7 +567,7 @@ function bh.publish_wait(message) end
 -- end
 -- ```
 --
--- - Which topics have a history, and how much of it, is in the section [`history`](../configuration.md) of the
+-- - Which topics have a history, and how much of it, is in the section [`history`](../configuration.md#history) of the
 --   configuration. A user, a tenant, a topic and broadcasts (`all`) may have one. Of other topics the result is `nil, why`.
 -- - Both functions wait, and both ask Redis (without Redis the history is in this process).
 -- - A page shows what is stored: `filter` and `except` of the messages, `on_deliver` and rights are yours to apply. What has
