@@ -244,9 +244,10 @@ local function suite(name, start)
             client:text "typing"
             check.next(client, "typing")
             check.next(client, "delivered nil nil")
-            client:text "second"
-            check.next(client, "second")
-            check.next(client, "delivered durable " .. position:gsub("1$", "2"))
+            client:text "second" -- its echo may be behind the result
+            local got = {client:recv(), (client:recv())}
+            table.sort(got, function(x, y) return #x > #y end)
+            assert.are.same({"delivered durable " .. position:gsub("1$", "2"), "second"}, got)
             client:text "read"
             check.next(client, "first of 2")
         end)
