@@ -14,11 +14,11 @@
 
 #include "api/api_time.h"
 
-#include "bellhop/base/crypto.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/json.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/core/filter.h"
+#include "client/data.h"
 #include "http/http_conn.h"
 
 struct page {
@@ -87,25 +87,6 @@ static void add_position(struct bh_bytes *out, struct bh_position position) {
     bh_bytes_addf(out, ",\"position\":\"%s\"", text);
 }
 
-static void add_base64(struct bh_bytes *out, struct bh_slice data) {
-    bh_bytes_reserve(out, bh_base64_len(data.n));
-    out->len += bh_base64_encode(data, out->p + out->len);
-}
-
-static void add_data(struct bh_bytes *out, const struct bh_message *m) {
-    bh_bytes_adds(out, ",\"data\":");
-    if (m->opcode != BH_TEXT) {
-        bh_bytes_addc(out, '"');
-        add_base64(out, m->payload);
-        bh_bytes_adds(out, "\",\"encoding\":\"base64\"");
-    } else if (bh_json_check(m->payload, NULL) == 0) {
-        bh_bytes_add(out, m->payload);
-    } else {
-        bh_json_quote(out, m->payload);
-        bh_bytes_adds(out, ",\"encoding\":\"text\"");
-    }
-}
-
 static void add_filter(struct bh_bytes *out, struct bh_slice filter) {
     struct bh_tag pair;
     char before = '{';
@@ -134,7 +115,8 @@ static void add_message(struct bh_bytes *out, const struct bh_message *m) {
         bh_api_add_time(out, (int64_t)m->stored_ms);
     }
     add_filter(out, m->filter);
-    add_data(out, m);
+    bh_bytes_addc(out, ',');
+    bh_client_add_data(out, m->opcode, m->payload);
     bh_bytes_addc(out, '}');
 }
 

@@ -8,10 +8,10 @@
  * sends, wait beside the queue. Thread: the worker's. */
 #include "ws/json_session.h"
 
-#include "bellhop/base/crypto.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/json.h"
 #include "bellhop/base/utf8.h"
+#include "client/data.h"
 #include "limits/edge_metrics.h"
 #include "ws/send.h"
 
@@ -24,27 +24,10 @@ static struct bh_ws_conn *of(struct bh_subscriber *s) {
 
 /* --- texts --- */
 
-static void add_base64(struct bh_bytes *out, struct bh_slice data) {
-    size_t n = bh_base64_len(data.n);
-    bh_bytes_addc(out, '"');
-    bh_bytes_reserve(out, n);
-    out->len += bh_base64_encode(data, out->p + out->len);
-    bh_bytes_addc(out, '"');
-}
-
 /* The last members and the end of the object. */
 static void add_data(struct bh_bytes *out, unsigned opcode, struct bh_slice data) {
-    bh_bytes_adds(out, "\"data\":");
-    if (opcode == BH_BINARY) {
-        add_base64(out, data);
-        bh_bytes_adds(out, ",\"encoding\":\"base64\"}");
-    } else if (bh_json_check(data, NULL) == 0) {
-        bh_bytes_add(out, data);
-        bh_bytes_addc(out, '}');
-    } else {
-        bh_json_quote(out, data);
-        bh_bytes_adds(out, ",\"encoding\":\"text\"}");
-    }
+    bh_client_add_data(out, opcode, data);
+    bh_bytes_addc(out, '}');
 }
 
 void bh_json_session_render(const struct bh_message *m, bool id, struct bh_bytes *before,
