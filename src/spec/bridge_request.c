@@ -137,7 +137,8 @@ static void on_handshake(void *ud, bh_handle handle, const struct bh_handshake_r
         set_identity(a->L, result->identity);
 }
 
-/* Whether the client resumes: `since` says where it was, or `resume` is true for a new one. */
+/* Whether the client asks to resume: `since` says where it was, or `resume` is true for a new one.
+ */
 static bool read_since(lua_State *L, int index, struct bh_resume *since) {
     const char *why = "";
     struct bh_slice text = bh_spec_field(L, index, "since", "");
@@ -167,6 +168,7 @@ int bh_spec_env_connect(lua_State *L) {
     finish(env, &a, "on_handshake");
     if (a.identity) {
         struct bh_slice protocol = bh_spec_field(L, -1, "protocol", "");
+        resumes |= bh_slice_eq(bh_spec_field(L, -1, "format", ""), BH_SLICE("json"));
         snprintf(client->protocol, sizeof client->protocol, "%.*s", BH_SLICE_ARG(protocol));
         bh_spec_client_open(client, env, a.identity, resumes ? &since : NULL);
     }

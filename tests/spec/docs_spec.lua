@@ -157,7 +157,7 @@ describe("meta.lua", function()
         local t = test.load(write [[return { on_handshake = function(req)
             if req.query == "" then return false, 403, "{}" end
             return { user = "u", tenant = "t", device = "d", expires = os.time() + 60, protocol = "p",
-                compression = "off" } end }]])
+                compression = "off", format = "raw" } end }]])
         same("bellhop.test", kinds(test), documented "test")
         same("what load gives", kinds(t), documented "test.Env")
         local client = t.connect { query = "x", headers = { ["Sec-WebSocket-Protocol"] = "p" } }

@@ -255,6 +255,15 @@ describe("a client that resumes", function()
         assert.is_nil(plain.recovered)
     end)
 
+    it("is one whose identity says so", function()
+        local t = test.load(temporary.write 'return { on_handshake = function() return { user = "42", format = "json" } end }',
+            { config = { history = RULES } })
+        local first = t.connect()
+        first:close()
+        t.publish { user = 42, data = "1" }
+        assert.same({ "1" }, t.connect({ since = first.position }).sent)
+    end)
+
     it("says where it was, or raises an error", function()
         local t = load()
         refuses(function() t.connect { since = "17-3" } end, "not an id that this server sends")

@@ -199,7 +199,7 @@ function t.redis(command, ...) end
 ---@field secure? boolean Whether it came over TLS.
 ---@field headers? table<string, string>
 ---@field body? string For `t.request` only.
----@field resume? boolean For `t.connect` only. True: the client resumes, as one of SSE or `format=json`; it is a new one.
+---@field resume? boolean For `t.connect` only. True: the client resumes, as one of SSE or `format=json`; it is a new one. So does a client whose identity has `format = "json"`. What it is sent is recorded as it is, without the frames of JSON.
 ---@field since? string For `t.connect` only: the `position` of an earlier client. This one resumes there, and gets what that one missed.
 
 ---@class bellhop.test.Answer
