@@ -4,6 +4,7 @@ package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
 local redis = require "redis"
+local wait = require "wait"
 local ws = require "ws"
 
 local RULES = '[{"topic":"user:*","size":1000,"bytes":10000000},{"topic":"topic:news/*","size":3},{"topic":"all","size":10}]'
@@ -266,7 +267,31 @@ suite("in Redis", function()
 end)
 
 describe("the history API", function()
-    teardown(daemon.stop_all)
+    teardown(function()
+        daemon.stop_all()
+        redis.stop_all()
+    end)
+
+    it("says that Redis is away, and works again when it is back", function()
+        local r = redis.start()
+        local d = daemon.start {
+            workers = 1, redis = r:url(),
+            env = daemon.short_timeouts {BELLHOP_HISTORY_RULES = RULES},
+        }
+        local path = "/api/users/42/messages"
+        assert.matches('"stored"', d:request("POST", path .. "?id=a", {body = "1"}).body, nil, true)
+        r:kill()
+        check.error(d:request("POST", path .. "?id=b", {body = "2"}), 503, "broker_unavailable", "id=b")
+        check.error(d:request("GET", path), 503, "history_unavailable")
+        check.error(d:request("DELETE", path), 503, "history_unavailable")
+        check.error(d:request("GET", "/inbox?user=42"), 503, "history_unavailable")
+        r:restart()
+        d:wait_ready()
+        wait.till(function() return d:request("GET", path).status == 200 end, 10, "a page")
+        assert.matches('"position":"%d+%-%d+"', d:request("POST", path .. "?id=b", {body = "2"}).body)
+        local _, count = d:request("GET", path).body:gsub('"id":"b"', "")
+        assert.are.equal(1, count)
+    end)
 
     it("refuses publishes when the memory of histories is used", function()
         local d = daemon.start {workers = 1, env = {BELLHOP_HISTORY_RULES = RULES, BELLHOP_HISTORY_MEMORY_BYTES = "100000"}}
