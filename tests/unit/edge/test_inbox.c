@@ -139,9 +139,11 @@ static void test_inbox_and_origins(void **state) {
     w.t.config.cors_count = 1;
     assert_int_equal(inbox(&w, "", "Origin: https://app.example\r\n"), 200);
     expect_header(&w, "Access-Control-Allow-Origin: https://app.example", true);
+    expect_header(&w, "Access-Control-Allow-Credentials: true", true);
     take_response(&w.api, &w.answer);
     assert_int_equal(inbox(&w, "", "Origin: https://other.example\r\n"), 200);
     expect_header(&w, "Access-Control-Allow-Origin: https://other.example", true);
+    expect_header(&w, "Access-Control-Allow-Credentials", false);
     take_response(&w.api, &w.answer);
     assert_int_equal(inbox(&w, "", ""), 200);
     expect_header(&w, "Access-Control-Allow-Origin", false);
