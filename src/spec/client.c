@@ -187,11 +187,7 @@ void bh_spec_client_position(const struct bh_spec_client *c, char out[BH_RESUME_
 }
 
 void bh_spec_client_gap(struct bh_spec_client *c, struct bh_slice topic, const char *why) {
-    struct bh_hooks *h = c->env->worker->hooks;
-    if (c->resumes)
-        on_gap(&c->subscriber, topic, why);
-    else if (bh_hooks_has(h, BH_HOOK_GAP))
-        h->vt->gap(h, &c->subscriber, topic, why);
+    bh_subscriber_tell_gap(&c->subscriber, topic, why);
     bh_spec_env_run_due(c->env);
 }
 
