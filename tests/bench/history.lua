@@ -1,14 +1,15 @@
 -- The cost of an append in Redis: its CPU beside that of a script of Centrifugo's shape, in one run, and the
--- memory of small streams. Usage: lua5.4 tests/bench/history.lua [--runs N] [--appends N] [--only A,B]
+-- memory of small streams. Usage: lua5.4 tests/bench/history.lua [--runs N] [--appends N] [--channels N] [--only A,B]
 package.path = "tests/support/?.lua;" .. package.path
 local history = require "history"
 local redis = require "redis"
 
-local CHANNELS, BATCH, SIZE = 1000, 200, 100
+local BATCH, SIZE = 200, 100
+local CHANNELS -- --channels
 local PAYLOAD = ("x"):rep(128)
 
 -- A script of our own with the same steps as Centrifugo's for history in a stream: the next offset and the epoch in a
--- hash, XADD with MAXLEN, the expiry of both keys is set again, and the message is published with its position before it.
+-- hash, XADD with MAXLEN, both keys get a new expiry, and the message is published with its position before it.
 local STREAM_SCRIPT = [[
 local meta, stream = KEYS[1], KEYS[2]
 local epoch = redis.call("HGET", meta, "e")
@@ -25,9 +26,10 @@ return { top, epoch }
 ]]
 
 local function options()
-    local found = {runs = 3, appends = 200000}
+    local found = {runs = 5, appends = 50000, channels = 200}
     for i = 1, #arg, 2 do found[arg[i]:match "^%-%-(%a+)$" or error("unknown argument " .. arg[i])] = arg[i + 1] end
-    found.runs, found.appends = tonumber(found.runs), tonumber(found.appends)
+    for _, name in ipairs {"runs", "appends", "channels"} do found[name] = math.tointeger(tonumber(found[name])) end
+    CHANNELS = found.channels
     return found
 end
 
@@ -75,8 +77,8 @@ end
 
 -- Time inside the command, in us a call.
 local function inside(server, command)
-    local pattern = "cmdstat_" .. command .. ":calls=%d+,usec=%d+,usec_per_call=([%d.]+)"
-    return tonumber(server:call("INFO", "commandstats"):match(pattern))
+    local stats = server:call("INFO", "commandstats")
+    return tonumber(stats:match("cmdstat_" .. command .. ":calls=%d+,usec=%d+,usec_per_call=([%d.]+)"))
 end
 
 local function pipeline(client, of, from, to)

@@ -33,6 +33,12 @@ usage: tests/bench/run.sh [NAME [ARGUMENT...]]
   tracker [CONNECTIONS]    presence over Redis: register, open and close, heartbeat, lookups, clean-up
                            after a crash
   script [CONNECTIONS]     hooks that reply, wait, filter; JSON; a reload with CONNECTIONS open
+  history [OPTION...]      what an append to a stream costs Redis, beside a script of Centrifugo's shape, and
+                           the memory of small streams: a minute
+      --runs N             of each (default 5)
+      --appends N          of each run, of which the second half is measured (default 50000)
+      --channels N         streams (default 200)
+      --only A,B           of plain, no id, id, "id, collapse", "id, EVAL"
   counts [--record]        instructions of the hot paths under callgrind, compared with a baseline;
                            status 1 if one takes more
 
@@ -46,9 +52,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$root"
 
 # Each benchmark and the function that runs it. run_program runs bench_<name> (CMakeLists.txt).
-order=(compare scale fairness tracker script counts)
+order=(compare scale fairness tracker script history counts)
 declare -A runner=([compare]=run_compare [scale]=run_lua [fairness]=run_lua [tracker]=run_program
-    [script]=run_program [counts]=run_counts)
+    [script]=run_program [history]=run_history [counts]=run_counts)
 
 work=
 lua_pid= # also the process group of the servers and the load generator
@@ -69,7 +75,7 @@ counts_packages=(valgrind:valgrind lua5.4:lua5.4)
 
 install_all() { # name...
     local wanted=("${build_packages[@]}" libcmocka-dev redis-server:redis-server) peers_wanted=() entry
-    [[ ! " $* " =~ " "(compare|scale|fairness)" " ]] || wanted+=("${lua_packages[@]}")
+    [[ ! " $* " =~ " "(compare|scale|fairness|history)" " ]] || wanted+=("${lua_packages[@]}")
     if [[ " $* " == *" compare "* ]]; then
         peers_wanted=("${peer_packages[@]}")
         [ -z "${UWEBSOCKETS:-}" ] || peers_wanted+=("${peer_builders[@]}")
@@ -128,6 +134,11 @@ stop_lua() {
     done
     kill -KILL -- "-$lua_pid" 2>/dev/null || true
     lua_pid=
+}
+
+run_history() { # history argument...
+    shift
+    lua5.4 tests/bench/history.lua "$@" </dev/null
 }
 
 run_counts() { # counts argument...

@@ -277,7 +277,7 @@ for _, how in ipairs {"FCALL", "EVAL"} do
             assert.is_true(client:call("PTTL", s.log) > 300)
         end)
 
-        it("moves the expiry of keys only when a tenth of the ttl has gone", function()
+        it("sets the expiry of keys again only when a tenth of the ttl has gone", function()
             local s = open "expire"
             s:append("a", {ttl = 100000, position_ttl = 300000})
             client:call("PEXPIRE", s.log, 5000)

@@ -93,8 +93,8 @@ for _, how in ipairs {"FCALL", "EVAL"} do
             local future = (1 << 52) + 7
             append(s, "1", "2")
             local state = client:call("HGET", s.m, "s")
-            client:call("HSET", s.m, "s", state:sub(1, 8) .. (">I8"):pack(future) .. state:sub(17),
-                "e", ("%d"):format(future), "p0", ("%d 0"):format(future))
+            client:call("HSET", s.m, "s", state:sub(1, 8) .. (">I8"):pack(future) .. state:sub(17), "e",
+                ("%d"):format(future), "p0", ("%d 0"):format(future))
             client:call "SAVE"
             local epochs = {}
             for i = 1, 3 do

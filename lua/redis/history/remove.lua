@@ -45,7 +45,7 @@ local function remove_one(stream, log, meta, publish, now, epoch, offset)
         local bytes = stream.bytes - #entry + BODY
         call("HSET", meta, "s", make_state(stream.top, stream.epoch, stream.last, bytes, removed, parsed))
     end
-    publish_purge(publish, channel_of(log), stream.epoch, stream.top, now, format("%.0f", offset))
+    publish_purge(publish, channel_of(log), stream.epoch, stream.top, now, format(integer, offset))
     return 1
 end
 

@@ -25,6 +25,7 @@ local TEXT, BINARY, RAW, POSITION = 1, 2, 4, 8
 
 local call, may, pack, read_binary, sub, byte, match, find, format, floor, error_reply
 local purge_head, tombstone_head
+local integer -- the format of an offset: %d is cheaper, but a long may have 32 bits
 
 -- The head of an envelope without origin and filter.
 local function make_head(kind, opcode, flags, id_len, ttl)
@@ -36,6 +37,7 @@ local function fetch()
     pack, read_binary = struct.pack, struct.unpack
     sub, byte, match, find, format = string.sub, string.byte, string.match, string.find, string.format
     floor = math.floor
+    integer = format("%d", 2 ^ 52) == "4503599627370496" and "%d" or "%.0f"
     purge_head = make_head(PURGE, TEXT, POSITION, 0, 0)
     tombstone_head = make_head(TOMBSTONE, TEXT, POSITION, 0, 0)
 end

@@ -184,12 +184,12 @@ local function read_fields(meta, id_field, collapse_field)
     return found[1], found[2]
 end
 
-local function write_fields(meta, offset, state, id_field, position, collapse_field, size)
+local function write_fields(meta, offset, state, id_field, position, collapse_field, place)
     if id_field == "i:" then
         call("HSET", meta, "t", offset, "s", state)
-        if collapse_field then call("HSET", meta, collapse_field, position .. pack(">I4", size)) end
-    elseif collapse_field then
-        call("HSET", meta, "t", offset, "s", state, id_field, position, collapse_field, position .. pack(">I4", size))
+        if place then call("HSET", meta, collapse_field, place) end
+    elseif place then
+        call("HSET", meta, "t", offset, "s", state, id_field, position, collapse_field, place)
     else
         call("HSET", meta, "t", offset, "s", state, id_field, position)
     end
@@ -233,9 +233,9 @@ local function store(log, meta, head, rest, id, publish, collapse, rule_text, id
     local channel = channel_of(log)
     if is_channel_refused(publish, channel) then return refuse_channel(channel) end
     clear = clear or now - last > ttl_ms
-    local old, old_size = 0, 0
+    local old, old_size, _ = 0, 0, nil
     if place then
-        old, old_size = read_binary(">I8", place), read_binary(">I4", place, 25)
+        old, _, _, old_size = read_binary(">I8I8I8I4", place)
         if old <= removed and not is_message(log, old, top) then old = 0 end
     end
     local doomed, swept
@@ -260,8 +260,9 @@ local function store(log, meta, head, rest, id, publish, collapse, rule_text, id
         call("HSET", meta, "w", swept)
     end
     state = make_state(offset, epoch, now, total, removed, parsed)
-    write_fields(meta, offset, state, id_field, position, collapse_field, #entry)
+    place = collapse and pack(">I8I8I8I4", offset, epoch, now, #entry)
+    write_fields(meta, offset, state, id_field, position, collapse_field, place)
     if fields or len == 1 or now - now % slot_ms ~= last - last % slot_ms then expire(log, meta) end
-    if is_replaced then publish_purge(publish, channel, epoch, offset - 1, now, format("%.0f", old)) end
+    if is_replaced then publish_purge(publish, channel, epoch, offset - 1, now, format(integer, old)) end
     return { offset, epoch, call(publish, channel, entry), 0 }
 end
