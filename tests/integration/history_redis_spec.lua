@@ -568,7 +568,22 @@ describe("the library of the history", function()
             assert(s:remove(199))
             assert(s:remove "all")
         end
-        -- Without the channel nothing is half written.
+        -- Without one of them the number of the refused message is given to the next one.
+        for i, missing in ipairs {"-hset", "-ltrim", "-lset", "-rpush", "-hdel"} do
+            local s = history.stream(client, unique "half")
+            local full = history.stream(server:client(), s.channel)
+            for k = 1, 40 do full:append("x", {size = 40, id = "i" .. k, collapse = k > 39 and "k" or nil, id_ttl = 1}) end
+            server:call("ACL", "SETUSER", "bellhop", missing)
+            local options = {size = 1, collapse = "k", revision = i}
+            for _ = 1, 3 do s:append("refused", options) end
+            server:call("ACL", "SETUSER", "bellhop", (missing:gsub("-", "+")))
+            local reply = full:append("y", {size = 40})
+            local entries = client:call("LRANGE", s.log, 0, -1)
+            for k, entry in ipairs(entries) do
+                assert.are.equal(reply[1] - #entries + k, history.parse(entry).offset, missing)
+            end
+        end
+        -- Without the channel nothing is written.
         server:call("ACL", "SETUSER", "bellhop", "resetchannels", "&other")
         client = server:client("AUTH", "bellhop", "secret")
         local s = history.stream(client, unique "channel")

@@ -34,7 +34,7 @@ end
 
 -- What a Redis user needs beside the keys ~{notification:* and the channels &notification:*.
 history.RIGHTS = "+fcall +function|load +eval +evalsha +info +time +hmget +hget +hset +hdel +hlen +hscan " ..
-    "+rpush +lrange +lindex +llen +lset +ltrim +del +pexpire +publish"
+    "+rpush +lrange +lindex +llen +lset +ltrim +rpop +del +pexpire +publish"
 
 history.DATA, history.PURGE, history.TOMBSTONE = 0, 2, 3
 

@@ -195,6 +195,23 @@ local function write_fields(meta, offset, state, id_field, position, collapse_fi
     end
 end
 
+-- What is written behind the entry. To a user who may not use one of these commands Redis answers with an error here:
+-- then the entry is taken back, so that its number is not given twice.
+local function write_rest(log, meta, len, total, replaced_at, place, is_other, fields, doomed, swept, offset, epoch, now,
+                          removed, id_field, position, collapse_field, size)
+    if replaced_at then call("LSET", log, replaced_at, tombstone_of(place, 1)) end
+    if len > slack_max or total > bytes_max then total = trim(log, len, total) end
+    if is_other then call("HDEL", meta, "p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7") end
+    if doomed then
+        if doomed[1] then call("HDEL", meta, unpack(doomed)) end
+        call("HSET", meta, "w", swept)
+    end
+    if fields and fields[1] then call("HSET", meta, unpack(fields)) end
+    place = collapse_field and pack(">I8I8I8I4", offset, epoch, now, size)
+    local state = make_state(offset, epoch, now, total, removed, parsed)
+    write_fields(meta, offset, state, id_field, position, collapse_field, place)
+end
+
 -- Reads, checks, writes and publishes. head and rest: the envelope before and behind the place of its position.
 -- rule_text: of an instance; nil: a plain backend, whose id_ttl, size and ttl follow. Returns the reply.
 local function store(log, meta, head, rest, id, publish, collapse, rule_text, id_ttl, size, ttl)
@@ -243,25 +260,17 @@ local function store(log, meta, head, rest, id, publish, collapse, rule_text, id
     local position = pack(">I8I8I8", offset, epoch, now)
     local entry = head .. position .. rest
 
-    -- From here on it writes.
     if clear then call("DEL", log) end
     local len = call("RPUSH", log, entry)
     total = len > 1 and total + #entry or #entry
     local is_replaced = old > offset - len
-    if is_replaced then
-        call("LSET", log, old - offset - 1, tombstone_of(place, 1))
-        total = total - old_size + BODY
+    if is_replaced then total = total - old_size + BODY end
+    local ok, why = pcall(write_rest, log, meta, len, total, is_replaced and old - offset - 1, place, is_other, fields,
+        doomed, swept, offset, epoch, now, removed, id_field, position, collapse_field, #entry)
+    if not ok then
+        call("RPOP", log)
+        error(why, 0)
     end
-    if len > slack_max or total > bytes_max then total = trim(log, len, total) end
-    if is_other then call("HDEL", meta, "p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7") end
-    if fields and fields[1] then call("HSET", meta, unpack(fields)) end
-    if doomed then
-        if doomed[1] then call("HDEL", meta, unpack(doomed)) end
-        call("HSET", meta, "w", swept)
-    end
-    state = make_state(offset, epoch, now, total, removed, parsed)
-    place = collapse and pack(">I8I8I8I4", offset, epoch, now, #entry)
-    write_fields(meta, offset, state, id_field, position, collapse_field, place)
     if fields or len == 1 or now - now % slot_ms ~= last - last % slot_ms then expire(log, meta) end
     if is_replaced then publish_purge(publish, channel, epoch, offset - 1, now, format(integer, old)) end
     return { offset, epoch, call(publish, channel, entry), 0 }
