@@ -135,7 +135,7 @@ for _, how in ipairs {"FCALL", "EVAL"} do
                 local m = history.parse(listener:read()[3])
                 seen[i] = m.kind == history.PURGE and "purge " .. m.payload .. " at " .. m.offset or m.payload
             end
-            assert.are.same({"a1", "purge 1 at 1", "b", "c", "a2", "purge 2 at 4", "a3"}, seen)
+            assert.are.same({"a1", "b", "purge 1 at 2", "c", "a2", "a3", "purge 2 at 5"}, seen)
             listener:close()
         end)
 

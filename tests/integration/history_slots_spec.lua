@@ -61,7 +61,7 @@ for _, how in ipairs {"FCALL", "EVAL"} do
                     assert.are.same({"smessage", channel}, {m[1], m[2]})
                     seen[k] = history.parse(m[3]).payload
                 end
-                assert.are.same({"a", "1", "b", "2", "all"}, seen)
+                assert.are.same({"a", "b", "1", "2", "all"}, seen)
                 for _, other in ipairs(nodes.nodes) do
                     if other ~= node then assert.matches("^MOVED ", select(2, on(other, channel):append "x")) end
                 end

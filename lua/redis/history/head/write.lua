@@ -272,6 +272,10 @@ local function store(log, meta, head, rest, id, publish, collapse, rule_text, id
         error(why, 0)
     end
     if fields or len == 1 or now - now % slot_ms ~= last - last % slot_ms then expire(log, meta) end
-    if is_replaced then publish_purge(publish, channel, epoch, offset - 1, now, format(integer, old)) end
-    return { offset, epoch, call(publish, channel, entry), 0 }
+    local receivers = call(publish, channel, entry)
+    -- In a cluster the number is that of one node only.
+    if is_replaced and (receivers > 0 or publish ~= "PUBLISH") then
+        call(publish, channel, purge_head .. position .. format(integer, old))
+    end
+    return { offset, epoch, receivers, 0 }
 end
