@@ -327,12 +327,11 @@ static void test_keys_of_others_are_refused(void **state) {
 
 /* --- libraries --- */
 
-static void test_flushed_functions_are_loaded_again(void **state) {
+static void flush_and_go_on(const char *flush) {
     struct appended a[3] = {0};
     open_history();
     struct bh_position first = append("user:42", "a", "one");
-    int64_t loads = counted(BH_REDIS_HISTORY_LOADS);
-    test_redis_do(&fx->redis, "FUNCTION FLUSH");
+    test_redis_do(&fx->redis, flush);
     start_append("user:42", "b", "two", &a[0]);
     start_append("user:42", "c", "three", &a[1]);
     start_append("user:42", "d", "four", &a[2]);
@@ -341,11 +340,20 @@ static void test_flushed_functions_are_loaded_again(void **state) {
         assert_int_equal(a[i].error, 0);
         assert_int_equal(a[i].result.position.offset, 2 + i);
     }
-    assert_true(counted(BH_REDIS_HISTORY_LOADS) >= loads + 1);
-    test_redis_do(&fx->redis, "FUNCTION FLUSH");
+    test_redis_do(&fx->redis, flush);
     struct ranged r = read_behind("user:42", first);
     assert_string_equal(payloads(r.range), "two,three,four");
     release(&r);
+}
+
+static void test_flushed_functions_are_loaded_again(void **state) {
+    int64_t loads = counted(BH_REDIS_HISTORY_LOADS);
+    flush_and_go_on("FUNCTION FLUSH");
+    assert_true(counted(BH_REDIS_HISTORY_LOADS) >= loads + 2);
+}
+
+static void test_flushed_scripts_are_sent_again(void **state) {
+    flush_and_go_on("SCRIPT FLUSH");
 }
 
 static void load_library(const char *body) {
@@ -513,6 +521,8 @@ int main(void) {
         T(test_one_right_is_missing),
         T(test_keys_of_others_are_refused),
         T(test_flushed_functions_are_loaded_again),
+        cmocka_unit_test_setup_teardown(test_flushed_scripts_are_sent_again, setup_old_history,
+                                        teardown_history),
         T(test_an_older_library_is_replaced),
         T(test_a_newer_library_stays),
         T(test_odd_answers),
