@@ -27,6 +27,18 @@ static void on_pump(struct bh_defer *d) {
     pump(BH_CONTAINER_OF(d, struct bh_streams, pump));
 }
 
+static void on_answer_more(struct bh_defer *d) {
+    struct bh_streams *st = BH_CONTAINER_OF(d, struct bh_streams, answer_more);
+    struct bh_list *node = bh_list_shift(&st->answering);
+    if (node) {
+        struct bh_stream *s = BH_CONTAINER_OF(node, struct bh_stream, answering);
+        bh_stream_answer(s, NULL);
+        bh_stream_next(s);
+    }
+    if (!bh_list_empty(&st->answering))
+        bh_loop_put_off(st->node->bus_loop, d);
+}
+
 static void on_pump_later(struct bh_timer *t) {
     pump(BH_CONTAINER_OF(t, struct bh_streams, pump_later));
 }
@@ -39,7 +51,9 @@ void bh_streams_init(struct bh_streams *st, struct bh_node *node) {
     bh_list_init(&st->reads);
     bh_list_init(&st->checks);
     bh_list_init(&st->window);
+    bh_list_init(&st->answering);
     bh_list_init(&st->requests);
+    bh_defer_init(&st->answer_more, on_answer_more);
     bh_defer_init(&st->pump, on_pump);
     bh_timer_init(&st->pump_later, node->bus_loop, on_pump_later);
     bh_timer_init(&st->deadline, node->bus_loop, bh_streams_on_deadline);
@@ -82,6 +96,7 @@ void bh_streams_added(void *streams, struct bh_slice name, bool live) {
     bh_list_init(&s->queue);
     bh_list_init(&s->window);
     bh_list_init(&s->waiting);
+    bh_list_init(&s->answering);
     bh_timer_init(&s->timer, st->node->bus_loop, bh_stream_on_timer);
     s->handle = bh_slots_add(&st->handles, s);
     bh_map_put(&st->map, s);
@@ -92,6 +107,7 @@ void bh_streams_added(void *streams, struct bh_slice name, bool live) {
 
 static void stream_free(struct bh_stream *s) {
     bh_stream_rest(s);
+    bh_list_unlink(&s->answering);
     bh_stream_tail_clear(s);
     bh_stream_forget_held(s);
     bh_slots_remove(&s->streams->handles, s->handle);
@@ -188,6 +204,7 @@ void bh_streams_stop(struct bh_streams *st) {
     struct bh_stream *s;
     st->stopped = true;
     bh_defer_cancel(&st->pump);
+    bh_defer_cancel(&st->answer_more);
     bh_timer_cancel(&st->pump_later);
     bh_timer_cancel(&st->deadline);
     while ((s = bh_map_next(&st->map, &cursor))) {

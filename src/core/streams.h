@@ -41,6 +41,8 @@ struct bh_streams {
     size_t window_bytes;
     size_t held_bytes;
 
+    struct bh_list answering; /* streams with more answers than fit into a turn of the loop */
+    struct bh_defer answer_more;
     struct bh_list requests; /* waiting, the oldest first */
     struct bh_timer deadline;
 };

@@ -15,7 +15,8 @@
 #include "bellhop/base/mem.h"
 #include "metrics.h"
 
-#define READS_MAX 8 /* that have not answered a request */
+#define ANSWERS_MAX 1000 /* in a turn of the loop: a worker takes about as many microseconds */
+#define READS_MAX   8    /* that have not answered a request */
 
 struct bh_stream_request *bh_stream_request_new(struct bh_worker *w, const struct bh_topic *topic) {
     struct bh_stream_request *r = bh_calloc(1, sizeof *r);
@@ -150,10 +151,11 @@ static void convert(const struct bh_stream *s, const struct bh_range *range,
         s->asked.epoch == range->top.epoch || r->since.epoch != s->asked.epoch ||
         (r->since.offset > s->asked.offset && !begins))
         return;
-    r->rewound = r->since.offset > range->since.offset;
     r->since.epoch = range->since.epoch;
-    if (r->rewound)
-        r->since.offset = range->since.offset;
+    if (r->since.offset <= range->since.offset)
+        return;
+    r->rewound = true; /* and stays it over further epochs */
+    r->since.offset = range->since.offset;
 }
 
 /* Whether nothing can be read behind a smaller position, either: more is missing there. */
@@ -173,20 +175,41 @@ static void after_read(struct bh_stream *s, struct bh_range *range, struct bh_st
         convert(s, range, r);
 }
 
-void bh_stream_answer(struct bh_stream *s, struct bh_range *range) {
-    if (range)
-        remember_gap(s, range);
-    if (!s->live || !s->known.epoch)
-        return;
+static void note_read(struct bh_stream *s, struct bh_range *range) {
+    for (struct bh_list *node = s->waiting.next; node != &s->waiting; node = node->next)
+        after_read(s, range, BH_CONTAINER_OF(node, struct bh_stream_request, waiting));
+}
+
+/* False: there are more. */
+static bool answer_some(struct bh_stream *s) {
+    unsigned answered = 0;
     for (struct bh_list *node = s->waiting.next, *next; node != &s->waiting; node = next) {
         struct bh_stream_request *r = BH_CONTAINER_OF(node, struct bh_stream_request, waiting);
         next = node->next;
-        if (range)
-            after_read(s, range, r);
-        if (!try(s, r) && r->reads >= READS_MAX)
+        if (answered == ANSWERS_MAX)
+            return false;
+        bool done = try(s, r);
+        if (!done && r->reads >= READS_MAX)
             refuse(s, r, BH_GAP_LOST);
+        answered += done;
     }
-    bh_stream_tail_settle(s);
+    return true;
+}
+
+void bh_stream_answer(struct bh_stream *s, struct bh_range *range) {
+    if (range) {
+        remember_gap(s, range);
+        note_read(s, range);
+    }
+    if (!s->live || !s->known.epoch)
+        return;
+    if (answer_some(s)) {
+        bh_list_unlink(&s->answering);
+        bh_stream_tail_settle(s);
+    } else if (bh_list_empty(&s->answering)) {
+        bh_list_append(&s->streams->answering, &s->answering);
+        bh_loop_put_off(s->streams->node->bus_loop, &s->streams->answer_more);
+    }
 }
 
 /* --- what must be read --- */

@@ -50,6 +50,7 @@ struct bh_stream {
     size_t held_bytes;
 
     struct bh_list waiting;   /* requests */
+    struct bh_list answering; /* in streams->answering while some can be answered now */
     struct bh_position asked; /* of the current read */
     size_t asked_bytes;
     struct bh_position latest; /* of a rule `latest`: where to read from */
@@ -103,7 +104,7 @@ static inline bool bh_stream_must_heal(const struct bh_stream *s) {
 /* True: it is answered. Else it waits. */
 bool bh_stream_ask(struct bh_stream *s, struct bh_stream_request *r);
 /* Answers what can be answered from the tail and from r, which was read from s->asked (NULL: no
- * read has ended). */
+ * read has ended). If they are many the rest follows in the next turn of the loop. */
 void bh_stream_answer(struct bh_stream *s, struct bh_range *r);
 /* Where to read from for those that wait; false: none of them needs a read. epoch 0: without a
  * position. */

@@ -76,7 +76,7 @@ void bh_stream_next(struct bh_stream *s) {
     size_t bytes;
     bool heal = bh_stream_must_heal(s);
     if (s->streams->stopped || s->put_off || s->work == BH_STREAM_READING ||
-        (s->work == BH_STREAM_READ_QUEUED && !heal))
+        (!bh_list_empty(&s->answering) && !heal) || (s->work == BH_STREAM_READ_QUEUED && !heal))
         return;
     if (!s->live) {
         bh_stream_rest(s);
