@@ -118,6 +118,19 @@ describe("a history in Redis", function()
         for _, socket in ipairs(sockets) do check.next(socket, "last") end
     end)
 
+    it("goes on in a Redis that comes back without its data", function()
+        local socket = connect(b)
+        assert.are.equal(200, publish(a, "before").status)
+        check.next(socket, "before")
+        server:kill()
+        server:restart()
+        a:wait_ready()
+        b:wait_ready()
+        assert.are.equal(200, publish(a, "after").status)
+        check.next(socket, "after")
+        assert.are.same({"after"}, log_payloads())
+    end)
+
     it("goes on when functions are flushed", function()
         for i = 1, 3 do
             server:call("FUNCTION", "FLUSH")

@@ -440,7 +440,7 @@ static void test_clients_with_the_same_streams_share_their_set(void **state) {
     fake.hold = true;
     client_open(0, &clients[4], "1", "small", "user:1:77-1");
     assert_null(bh_subscriber_stream_set(&clients[4].s));
-    assert_id(&clients[4], "user:1:77-1");
+    assert_id(&clients[4], "user:1:77-1,topic:small:2-1");
     calls_answer_all();
     assert_ptr_equal(set, bh_subscriber_stream_set(&clients[4].s));
 }
