@@ -2,6 +2,7 @@
 package.path = "tests/support/?.lua;" .. package.path
 local browser = require "browser"
 local daemon = require "daemon"
+local redis = require "redis"
 local sse = require "sse"
 local wait = require "wait"
 
@@ -52,11 +53,17 @@ local function numbers(from, to)
     return list
 end
 
-describe("a client of server-sent events that comes back", function()
-    local d
+local function specs(with_redis)
+    local d, url
 
-    setup(function() d = start() end)
-    teardown(daemon.stop_all)
+    setup(function()
+        url = with_redis and redis.start():url() or nil
+        d = start {redis = url}
+    end)
+    teardown(function()
+        daemon.stop_all()
+        redis.stop_all()
+    end)
     after_each(sse.drop_all)
 
     local user = 100
@@ -204,7 +211,7 @@ describe("a client of server-sent events that comes back", function()
     end)
 
     it("gets more than its queue holds as a gap, and stays", function()
-        local small = start {env = {BELLHOP_HISTORY_RULES = RULES, BELLHOP_WEBSOCKET_QUEUE_BYTES = "20000"}}
+        local small = start {redis = url, env = {BELLHOP_HISTORY_RULES = RULES, BELLHOP_WEBSOCKET_QUEUE_BYTES = "20000"}}
         local client = sse.connect(small.port, "/sse")
         small:publish("users/42", "1")
         assert.are.equal("1", client:message())
@@ -243,4 +250,7 @@ describe("a client of server-sent events that comes back", function()
         assert.is_nil(page:log():find("gap <", 1, true))
         page:stop()
     end)
-end)
+end
+
+describe("a client of server-sent events that comes back", function() specs(false) end)
+describe("a client of server-sent events that comes back, with Redis,", function() specs(true) end)
