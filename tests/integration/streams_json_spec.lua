@@ -254,3 +254,72 @@ describe("format=json on streams", function()
         expect_data(client, "topic:later", "1")
     end)
 end)
+
+-- A client that does not read for a while, then reads on and comes back.
+describe("format=json on streams and slow clients", function()
+    teardown(daemon.stop_all)
+    after_each(ws.drop_all)
+
+    for _, mode in ipairs {"drop_oldest", "drop_newest"} do
+        it("tells what it dropped: " .. mode, function()
+            local d = daemon.start {workers = 1, env = {
+                BELLHOP_HISTORY_RULES = '[{"topic":"user:*","size":10,"ttl":60}]',
+                BELLHOP_WEBSOCKET_ON_SLOW = mode, BELLHOP_WEBSOCKET_QUEUE_BYTES = "65536",
+            }}
+            local client = ws.connect(d.port, "/ws?format=json&user=1", {receive_buffer = 4096})
+            local pad, published = ("x"):rep(20000), 0
+            while d:metric "bellhop_edge_messages_dropped_total" == 0 do
+                assert.is_true(published < 4000, "nothing is dropped")
+                for _ = 1, 50 do
+                    published = published + 1
+                    d:publish("users/1", ('{"n":%d,"pad":"%s"}'):format(published, pad))
+                end
+            end
+            -- Each id says that what is before it was got, or told as missing.
+            local got, gaps, offset, id = 0, 0, 0, nil
+            while offset < published do
+                local text = assert(client:recv())
+                local n = tonumber(text:match '"data":{"n":(%d+)')
+                id = text:match '"id":"([^"]+)"' or id
+                offset = tonumber(id:match ":%d+%-(%d+)$") or 0
+                if text:find('{"gap"', 1, true) then
+                    assert.is_truthy(text:find('"reason":"slow"', 1, true), text)
+                    gaps = gaps + 1
+                    got = offset
+                elseif n then
+                    assert.are.equal(got + 1, n)
+                    got = n
+                end
+                assert.are.equal(got, offset)
+            end
+            assert.is_true(gaps > 0)
+            -- With drop_oldest some were dropped themselves, and told again.
+            assert.is_true(d:metric 'bellhop_core_stream_gaps_total{reason="slow"}' >= gaps)
+            client:drop()
+            d:publish("users/1", "1")
+            client = ws.connect(d.port, "/ws?format=json&user=1&since=" .. id)
+            assert.is_truthy(client:recv():find('"recovered":true', 1, true))
+            assert.is_truthy(client:recv():find('"data":1}', 1, true))
+            client:drop()
+            d:stop()
+        end)
+    end
+
+    it("tells a gap when the history has gone with the process", function()
+        local env = {BELLHOP_HISTORY_RULES = '[{"topic":"user:*","size":10,"ttl":60}]'}
+        local d = daemon.start {workers = 1, env = env}
+        local client = ws.connect(d.port, "/ws?format=json&user=1")
+        client:recv()
+        local id = client:recv():match '"id":"([^"]+)"'
+        client:drop()
+        d:publish("users/1", "1")
+        d:stop()
+        d = daemon.start {workers = 1, env = env}
+        d:publish("users/1", "2")
+        client = ws.connect(d.port, "/ws?format=json&user=1&since=" .. id)
+        assert.is_truthy(client:recv():find('"recovered":false', 1, true))
+        assert.is_truthy(client:recv():find('^{"gap":"user:1","id":"[^"]+","reason":"expired"}$'))
+        d:publish("users/1", "3")
+        assert.is_truthy(client:recv():find('"data":3}', 1, true))
+    end)
+end)
