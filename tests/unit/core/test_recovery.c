@@ -99,6 +99,28 @@ static void test_a_snapshot_was_restored(void **state) {
     assert_log(clients[2], "recovered rewound:user:1 new6 new7 new8 new9 ");
 }
 
+/* The first epoch began before its position, the next one behind it. */
+static void test_a_rewind_is_told_over_two_epochs(void **state) {
+    for (int i = 1; i <= 8; i++)
+        bh_message_unref(log_append("user:1", "old"));
+    log_rewind("user:1", 3);
+    bh_message_unref(log_append("user:1", "new6"));
+    bh_message_unref(log_append("user:1", "new7"));
+    fake.hold = true;
+    client_open(0, &clients[0], "1", NULL, "user:1:1-8");
+    call_carry_out(0);
+    bh_message_unref(log_append("user:1", "lost8"));
+    append("user:1", "lost9");
+    log_rewind("user:1", 3);
+    bh_message_unref(log_append("user:1", "newer7"));
+    for (int i = 0; i < 10; i++) {
+        calls_answer_all();
+        pass(100);
+    }
+    assert_log(clients[0], "recovered rewound:user:1 new6 newer7 ");
+    assert_id(&clients[0], "user:1:3-7");
+}
+
 static void test_a_topic_that_is_no_stream_any_more(void **state) {
     client_open(0, &clients[0], "1", "other", "topic:other:1-4,user:1:1-0");
     assert_log(clients[0], "new gap:topic:other:off ");
@@ -544,6 +566,7 @@ int main(void) {
         LIVE(test_a_position_beyond_the_tail),
         LIVE(test_what_is_not_kept_is_a_gap),
         LIVE(test_a_snapshot_was_restored),
+        LIVE(test_a_rewind_is_told_over_two_epochs),
         LIVE(test_a_topic_that_is_no_stream_any_more),
         LIVE(test_two_streams),
         LIVE(test_it_has_too_many_streams),
