@@ -14,7 +14,7 @@
 /* --- the log --- */
 
 #define LOG_MAX  4096 /* offsets of one test */
-#define CALL_MAX 64
+#define CALL_MAX 256
 
 struct log {
     char topic[64];

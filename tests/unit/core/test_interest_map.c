@@ -429,12 +429,35 @@ static void names_of_all_lengths(void **state) {
         assert_false(bh_interest_map_subscribed(&map, bh_slice(bytes, n)));
 }
 
+static void on_added(void *ud, struct bh_slice topic, bool live) {
+    note_call(&fake.broker, live ? '!' : '?', topic);
+}
+
+static void on_gone(void *ud, struct bh_slice topic) {
+    note_call(&fake.broker, '.', topic);
+}
+
+static void an_observer_hears_what_is_subscribed(void **state) {
+    map.observer = (struct bh_interest_observer){on_added, on_gone, NULL};
+    bh_interest_map_add(&map, 0, BH_SLICE("user:1"));
+    bh_interest_map_add(&map, 1, BH_SLICE("user:1"));
+    fake.live_at_once = true;
+    bh_interest_map_pin(&map, BH_SLICE("all"));
+    bh_interest_map_remove(&map, 0, BH_SLICE("user:1"));
+    bh_interest_map_remove(&map, 1, BH_SLICE("user:1"));
+    assert_string_equal(fake.calls, "+user:1 ?user:1 +all !all ");
+    bh_clock_fake_advance(LINGER + 4);
+    bh_loop_tick(loop, false);
+    assert_string_equal(fake.calls, "+user:1 ?user:1 +all !all -user:1 .user:1 ");
+}
+
 #define SHARDED(fn) cmocka_unit_test_setup_teardown(fn, setup_sharded, teardown)
 #define TEST(fn)    cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(the_first_worker_subscribes_and_no_other),
+        TEST(an_observer_hears_what_is_subscribed),
         TEST(the_last_one_unsubscribes_after_the_linger_only),
         TEST(a_return_within_the_linger_costs_nothing),
         TEST(each_lingers_for_its_own_time),

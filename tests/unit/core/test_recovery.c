@@ -550,9 +550,21 @@ static void test_10000_own_topics(void **state) {
         pass(4);
     unsigned reads = fake.reads - before;
     assert_true(reads <= BH_STREAM_READS_PER_SECOND && reads > BH_STREAM_READS_PER_SECOND * 9 / 10);
-    /* One that needs no read does not wait behind them. */
+    /* Those that need no read do not wait behind them. */
     client_open(0, &clients[0], NULL, "other", NULL);
     assert_log(clients[0], "new ");
+    fake.error = 0;
+    bh_message_unref(log_append("topic:small", "a"));
+    fake.hold = true;
+    client_open(0, &clients[1], NULL, "small", NULL);
+    for (unsigned i = 0; i < fake.call_count; i++)
+        if (fake.calls[i].what == CALL_TOPS)
+            call_answer(i--);
+    assert_log(clients[1], "new ");
+    assert_id(&clients[1], "topic:small:1-1");
+    fake.hold = false;
+    for (unsigned n = fake.call_count; n > 0; n--)
+        call_fail(0, BH_EIO);
     many_close();
 }
 
