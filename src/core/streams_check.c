@@ -21,7 +21,7 @@ static void on_top(struct bh_stream *s, struct bh_position top) {
     if (s->known.epoch == 0) {
         s->absent |= !top.epoch;
         if (top.epoch)
-            bh_stream_learn(s, top);
+            bh_stream_learn_top(s, top);
         bh_stream_tell_live(s);
         bh_stream_answer(s, NULL);
     } else if (top.epoch && (top.epoch != s->known.epoch || top.offset > s->known.offset)) {

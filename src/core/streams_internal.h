@@ -92,6 +92,9 @@ void bh_stream_tell_live(struct bh_stream *s);
 void bh_stream_message(struct bh_stream *s, struct bh_message *m);
 /* The top is `top`, and nothing behind it was dispatched. */
 void bh_stream_learn(struct bh_stream *s, struct bh_position top);
+/* The same, as it was read. Clients that were open before, because it could not be, may have been
+ * sent messages up to it that have not come: a gap. */
+void bh_stream_learn_top(struct bh_stream *s, struct bh_position top);
 /* A read from `asked` has found r. Sets s->behind if more must be read. */
 void bh_stream_apply(struct bh_stream *s, struct bh_range *r);
 void bh_stream_forget_held(struct bh_stream *s);

@@ -61,6 +61,11 @@ void bh_stream_learn(struct bh_stream *s, struct bh_position top) {
     s->absent = s->unsure = s->pending = false;
 }
 
+void bh_stream_learn_top(struct bh_stream *s, struct bh_position top) {
+    s->unsure |= s->told_live && !s->absent && top.offset > 0;
+    bh_stream_learn(s, top);
+}
+
 /* --- held messages --- */
 
 static void unhold(struct bh_stream *s, const struct bh_message *m) {
@@ -277,7 +282,7 @@ static void apply_latest(struct bh_stream *s, const struct bh_range *r) {
 
 void bh_stream_apply(struct bh_stream *s, struct bh_range *r) {
     if (s->known.epoch == 0)
-        bh_stream_learn(s, r->top);
+        bh_stream_learn_top(s, r->top);
     else if (s->rule->latest)
         apply_latest(s, r);
     else if (r->top.epoch == s->known.epoch)

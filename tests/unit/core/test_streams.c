@@ -205,6 +205,41 @@ static void test_an_unknown_position_and_a_lost_link_are_a_gap(void **state) {
     assert_string_equal(hooks.log, "gap user:1 lost; ");
 }
 
+/* The top comes by another link than the messages: it must not be newer than the client. */
+static void test_a_topic_is_live_when_its_position_is_known(void **state) {
+    struct answer a = {0};
+    bh_message_unref(log_append("user:1", "before"));
+    fake.hold = true;
+    bh_node_open(worker[0], &subs[0].s, identity("1", NULL, NULL), on_joined, &a, 77);
+    subscribed("user:1");
+    subscribed("all");
+    assert_int_equal(a.count, 0);
+    call_carry_out(0);
+    struct bh_message *m = log_append("user:1", "a");
+    call_answer(0);
+    settle();
+    assert_int_equal(a.count, 1);
+    channel(m);
+    assert_got(subs[0], "a ");
+}
+
+static void test_a_top_that_comes_late_is_a_gap(void **state) {
+    struct answer a = {0};
+    with_hooks(BH_HOOK_GAP);
+    fake.error = BH_EUNAVAIL;
+    bh_node_open(worker[0], &subs[0].s, identity("1", NULL, NULL), on_joined, &a, 77);
+    subscribed("user:1");
+    subscribed("all");
+    pass(10);
+    assert_int_equal(a.count, 1);
+    struct bh_message *m = log_append("user:1", "a");
+    fake.error = 0;
+    pass(1000);
+    channel(m);
+    assert_got(subs[0], "");
+    assert_string_equal(hooks.log, "gap user:1 lost; ");
+}
+
 static void test_a_new_epoch_that_lost_nothing(void **state) {
     client_open(0, &clients[0], "1", NULL, NULL);
     append("user:1", "a");
@@ -408,6 +443,8 @@ int main(void) {
         WAITING(test_after_a_lost_link_all_is_read_once),
         WAITING(test_a_message_before_the_check_of_a_lost_link),
         WAITING(test_an_unknown_position_and_a_lost_link_are_a_gap),
+        WAITING(test_a_topic_is_live_when_its_position_is_known),
+        WAITING(test_a_top_that_comes_late_is_a_gap),
         LIVE(test_a_new_epoch_that_lost_nothing),
         LIVE(test_a_rewound_stream),
         LIVE(test_an_unknown_epoch_is_a_gap),
