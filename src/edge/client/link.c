@@ -132,6 +132,7 @@ void bh_client_link_drop_note(struct bh_client_link *l) {
     free_if_empty(l);
 }
 
+/* A message that was missed may be of an older epoch than its place, with the same offset. */
 size_t bh_client_id_before(const struct bh_subscriber *s, const struct bh_message *m,
                            char out[BH_RESUME_TEXT_MAX + 1]) {
     size_t n = bh_subscriber_resume_text(s, out);
@@ -142,8 +143,7 @@ size_t bh_client_id_before(const struct bh_subscriber *s, const struct bh_messag
     uint64_t hash = bh_topic_hash(bh_topic_name(m->topic));
     for (unsigned i = 0; i < r.count; i++) {
         struct bh_position *p = &r.topics[i].position;
-        if (r.topics[i].hash == hash && p->epoch == m->position.epoch &&
-            p->offset >= m->position.offset && m->position.offset > 0)
+        if (r.topics[i].hash == hash && p->offset >= m->position.offset && m->position.offset > 0)
             p->offset = m->position.offset - 1;
     }
     return bh_resume_format(&r, out);
