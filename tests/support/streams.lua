@@ -338,7 +338,7 @@ function streams:finish(expected, least)
         end
     end
     if report.accepted < (least or 100) then errors[#errors + 1] = "the test is too weak" end
-    if os.getenv "BELLHOP_STREAMS_VERBOSE" then io.stderr:write(summary(report), "\n") end
+    if os.getenv "BELLHOP_STREAMS_VERBOSE" then io.stderr:write(summary(report), "\n", table.concat(errors, "\n"), "\n") end
     if #errors > 0 then
         error(("%s\n(seed %d: %s)"):format(table.concat(errors, "\n"), self.seed, summary(report)), 2)
     end
