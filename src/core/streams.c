@@ -66,7 +66,9 @@ const struct bh_history_rule *bh_node_stream_rule(const struct bh_node *n,
     return n->history ? bh_history_rule_of(&n->config.history, topic) : NULL;
 }
 
+/* For the first time, or again after a loss: messages may be missing. */
 static void on_live(struct bh_stream *s) {
+    s->unsure |= s->live && !s->known.epoch && !s->absent;
     s->live = true;
     s->failures = 0;
     s->put_off = false;

@@ -112,6 +112,13 @@ describe("under traffic, clients of streams get everything, once and in order, t
         finish()
     end)
 
+    it("has lost the last messages before it was quiet, while the links stay", function()
+        start({proxies = true})
+        net.proxies[2]:mute()
+        flow:accept(20)
+        flow:finish({gaps = 0, rewinds = 0, again = 0, lost = 0}, 80)
+    end)
+
     it("has its links reset, again and again", function()
         start({proxies = true})
         for _ = 1, 3 do

@@ -22,7 +22,8 @@ struct bh_broker;
 struct bh_broker_sink {
     /* Borrows m: refs it to keep it. */
     void (*on_message)(void *ud, struct bh_message *m);
-    /* The broker has confirmed this subscription (again, after a reconnect). */
+    /* The broker has confirmed this subscription; again, when messages may have been lost: after a
+     * reconnect, or on a link that delivered nothing and was replaced. */
     void (*on_subscribed)(void *ud, struct bh_slice topic);
     /* The link of a shard (< BH_SHARDS_MAX) came up or went down; at first all are down. While it
      * is down no subscription of its topics is live. */

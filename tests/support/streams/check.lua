@@ -54,12 +54,13 @@ local function note_begin(self, topic, p)
 end
 
 -- Whether the message may be at this position: it was accepted there or, before the epoch's begin, in
--- another epoch; or an answer was lost, and this is where an earlier try of it went.
-local function may_be_at(record, p)
+-- another epoch; or an answer was lost, and this is where an earlier try of it went. lossy: Redis may
+-- have forgotten the id of an earlier try of the instance.
+local function may_be_at(record, p, lossy)
     local accepted = record.position
     if not accepted then return true end
     if accepted.offset == p.offset then return true end
-    return accepted.epoch ~= p.epoch and record.tries > 1
+    return accepted.epoch ~= p.epoch and (record.tries > 1 or lossy)
 end
 
 local function read_log(self, log)
@@ -238,7 +239,8 @@ local function note_got(self, state, topic, p, record)
     if not before then return end
     self.report.again = self.report.again + 1
     local place = state.places[topic]
-    if before == p.epoch and not place.rewound or not place.ever_rewound and record.tries < 2 then
+    local is_told = place.ever_rewound or place.gapped or record.tries > 1
+    if before == p.epoch and not place.rewound or not is_told then
         add_error(self, "%s: message %d of %s comes twice, in the epochs %d and %d (event %d)", state.client.name, record.n,
             topic, before, p.epoch, state.index)
     end
@@ -270,7 +272,7 @@ function handlers.message(self, state, event)
     if not p then
         return add_error(self, "%s: message %d comes without a position (event %d)", name, record.n, state.index)
     end
-    if not may_be_at(record, p) then
+    if not may_be_at(record, p, self.lossy) then
         add_error(self, "%s: message %d comes at %s; it was accepted at %s", name, record.n, resume.show(p),
             resume.show(record.position))
     end
@@ -385,7 +387,7 @@ local function check_history(self, topic, list)
         local record, p = self.records[entry.n], entry.position
         if not record or record.topic ~= topic then
             add_error(self, "the history of %s holds message %d, which nobody published there", topic, entry.n)
-        elseif not may_be_at(record, p) then
+        elseif not may_be_at(record, p, self.lossy) then
             add_error(self, "the history of %s holds message %d at %s; it was accepted at %s", topic, entry.n,
                 resume.show(p), resume.show(record.position))
         end

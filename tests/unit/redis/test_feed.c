@@ -150,8 +150,8 @@ static void test_topics_that_come_and_go_meanwhile(void **state) {
     UNTIL(subscribers("notification:3") == 2 && subscribers("notification:2") == 0);
     unsigned before = g->subscribed;
     take_over();
-    assert_int_equal(g->subscribed, before + 1); /* and not user:1, which was live all the time */
-    assert_string_equal(g->last_subscribed, "user:3");
+    assert_int_equal(g->subscribed,
+                     before + 2); /* and user:1 again, which may have lost messages */
     test_redis_do(&fx->redis, "PUBLISH notification:3 raw");
     UNTIL(g->messages == 1);
     assert_int_equal(subscribers("notification:2"), 0);

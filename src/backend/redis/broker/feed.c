@@ -2,7 +2,8 @@
  *
  * In the state ONE the active link calls the node's sink itself, so a message costs nothing here.
  * In the other states its sink is `marked`. The other link has a sink of its own, which passes on
- * nothing but messages with an id: what is subscribed there becomes live with the takeover.
+ * nothing but messages with an id: what is subscribed there becomes live with the takeover, also
+ * what was live on the first one, because messages may have been lost there.
  *
  * That the first link was silent all the time is the count of what it has heard, compared when it
  * matters: before the takeover and at each check. */
@@ -104,7 +105,7 @@ static void take_over(struct bh_redis_feed *f) {
     first->sink = ids_only(f);
     second->sink = marked(f);
     atomic_store(&f->active, second);
-    bh_redis_subscriptions_report_live(second, first);
+    bh_redis_subscriptions_report_live(second);
     if (!was_up)
         f->sink.on_state(f->sink.ud, 0, true);
     set_after(f);

@@ -392,11 +392,10 @@ void bh_redis_subscriptions_copy(struct bh_redis_subscriptions *s,
             want(s, key_of(e));
 }
 
-void bh_redis_subscriptions_report_live(struct bh_redis_subscriptions *s,
-                                        const struct bh_redis_subscriptions *there) {
-    const struct subscription *e, *here;
+void bh_redis_subscriptions_report_live(struct bh_redis_subscriptions *s) {
+    const struct subscription *e;
     size_t cursor = 0;
-    while ((e = bh_map_next(&there->channels, &cursor)))
-        if (!is_live(e) && (here = bh_map_get(&s->channels, key_of(e))) && is_live(here))
-            report(s, here);
+    while ((e = bh_map_next(&s->channels, &cursor)))
+        if (is_live(e) && !is_probe(s, key_of(e)))
+            report(s, e);
 }

@@ -52,8 +52,7 @@ void bh_redis_subscriptions_remove(struct bh_redis_subscriptions *s, struct bh_s
 /* Also subscribes to what the other one wants. */
 void bh_redis_subscriptions_copy(struct bh_redis_subscriptions *s,
                                  const struct bh_redis_subscriptions *other);
-/* Calls the sink's on_subscribed for each topic that is live here and not there. */
-void bh_redis_subscriptions_report_live(struct bh_redis_subscriptions *s,
-                                        const struct bh_redis_subscriptions *there);
+/* Calls the sink's on_subscribed for each topic that is live. */
+void bh_redis_subscriptions_report_live(struct bh_redis_subscriptions *s);
 
 #endif
