@@ -601,6 +601,40 @@ describe("without Redis", function()
     end)
 end)
 
+-- A version without histories on the same Redis: BELLHOP_OTHER_BIN names its program.
+local OTHER = os.getenv "BELLHOP_OTHER_BIN"
+
+describe("an instance of a version without histories", function()
+    if not OTHER then return pending "BELLHOP_OTHER_BIN is not set" end
+    local daemon = require "daemon"
+    local ws = require "ws"
+
+    after_each(function()
+        ws.drop_all()
+        stop()
+    end)
+
+    it("shows nothing of what it does not know, and its own messages come without a position", function()
+        local new = start {count = 1}
+        local own = daemon.BIN
+        daemon.BIN = OTHER
+        local old = daemon.start {redis = net.server:url(), args = {"--instance", "old"}}
+        daemon.BIN = own
+        local there, here = ws.connect(old.port, "/ws?user=42"), clients:open(new, "json", "user=42"):wait_open()
+        wait.till(function() return net.server:subscribers "notification:42" == 2 end, 5, "both to subscribe")
+        new:publish("users/42", "1")
+        assert.matches("%-1$", here:next "message".id)
+        old:publish("users/42", '"from the old one"')
+        local event = here:next "message"
+        assert.are.equal('"from the old one"', event.data)
+        assert.is_nil(event.id)
+        check.next(there, '"from the old one"') -- the first one that it has got
+        new:publish("users/42", "2")
+        assert.matches("%-2$", here:next "message".id)
+        assert.are.equal(0, here:count "gap")
+    end)
+end)
+
 describe("a topic of a stream", function()
     local a
     setup(function() a = start {count = 1} end)
