@@ -319,14 +319,13 @@ local function take_raw(self, state, event)
     local topic, p = record.topic, record.position
     self.report.delivered = self.report.delivered + 1
     if not state.places[topic] then return add_error(self, "%s gets message %d, which is of %s", name, record.n, topic) end
-    if state.live[record.n] and record.tries < 2 then
-        add_error(self, "%s: message %d comes twice", name, record.n)
-    end
+    local is_strict = record.tries < 2 and not self.lossy
+    if state.live[record.n] and is_strict then add_error(self, "%s: message %d comes twice", name, record.n) end
     state.live[record.n] = true
     if record.live or not p then return end
     local place = state.places[topic]
     local was = place.position
-    if was and was.epoch == p.epoch and p.offset <= was.offset and record.tries < 2 then
+    if was and was.epoch == p.epoch and p.offset <= was.offset and is_strict then
         add_error(self, "%s: %s goes back from %s to %s (event %d)", name, topic, resume.show(was), resume.show(p), state.index)
     elseif was and not self.lossy then
         state.got = state.live
