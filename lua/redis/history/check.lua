@@ -13,7 +13,7 @@ local function check(keys, args)
         call("HMGET", keys[2], "e")
         return missing
     end
-    local commands = "DEL HDEL HGET HLEN HMGET HSCAN HSET INFO LINDEX LLEN LRANGE LSET LTRIM PEXPIRE RPUSH TIME"
+    local commands = "DEL HDEL HGET HLEN HMGET HSCAN HSET INFO LINDEX LLEN LRANGE LSET LTRIM PEXPIRE RPOP RPUSH TIME"
     for command in string.gmatch(commands, "%u+") do
         if not may(command, command == "INFO" and "replication" or keys[2]) then
             missing[#missing + 1] = command

@@ -36,7 +36,7 @@ static char *rights_text(const struct bh_redis_config *config, bool old, bool wa
     bh_bytes_addf(&text,
                   "the Redis user lacks rights that the history needs: ACL SETUSER %s ~{%s* &%s* "
                   "+publish +info +time %s +del +pexpire +hget +hmget +hset +hdel +hlen +hscan "
-                  "+lindex +llen +lrange +lset +ltrim +rpush%s",
+                  "+lindex +llen +lrange +lset +ltrim +rpop +rpush%s",
                   config->user ? config->user : "default", prefix, prefix,
                   old ? "+eval +evalsha" : "+fcall +function|load", waits ? " +wait" : "");
     bh_bytes_addc(&text, '\0');
