@@ -77,8 +77,12 @@ local function add_publisher(self, options)
     options.first = #self.publishers
     options.interval, options.patience = self.interval, self.patience
     if options.plain then
-        -- Its messages have no filter.
-        options.target = function() return TARGETS[self.random(3)] end
+        -- Its messages have no options.
+        local plain = {}
+        for _, target in ipairs(self.targets) do
+            if not target.query then plain[#plain + 1] = target end
+        end
+        options.target = function() return plain[self.random(#plain)] end
     end
     self.publishers[#self.publishers + 1] = self.loop:add(publisher.new(options))
 end
@@ -229,14 +233,20 @@ local function idle(self)
     return true
 end
 
+-- An answer of the API. A link that was just found to be lost is a 503.
+local function get(self, path)
+    return wait.till(function()
+        local answer = http.get(self.ports()[1], path, {timeout = 5})
+        return answer and answer.status == 200 and answer.body
+    end, 10, "the API to answer " .. path)
+end
+
 -- Where the streams are, as the API of an instance says.
 local function read_tops(self)
-    local tops, port = {}, self.ports()[1]
+    local tops = {}
     for _, target in ipairs(self.targets) do
-        local answer = http.get(port, "/api/" .. target.path .. "/messages?limit=1")
-        assert(answer and answer.status == 200, answer and answer.body or "no answer")
-        local p = resume.position(answer.body:match '"position":"([^"]*)","more"' or answer.body:match '.*"position":"([^"]*)"')
-        tops[target.topic] = p
+        local body = get(self, "/api/" .. target.path .. "/messages?limit=1")
+        tops[target.topic] = resume.position(body:match '"position":"([^"]*)","more"')
     end
     return tops
 end
@@ -245,18 +255,17 @@ local PAGE = 1000
 
 -- What the histories hold, as the API says: topic -> list of {position, n}, oldest first.
 local function read_histories(self)
-    local histories, port = {}, self.ports()[1]
+    local histories = {}
     for _, target in ipairs(self.targets) do
         local list, since = {}, ""
         if histories[target.topic] then goto known end
         repeat
-            local answer = http.get(port, ("/api/%s/messages?order=asc&limit=%d%s"):format(target.path, PAGE, since))
-            assert(answer and answer.status == 200, answer and answer.body or "no answer")
-            for position, n in answer.body:gmatch '"position":"([%d-]+)",[^\n]-"n":(%d+)' do
+            local body = get(self, ("/api/%s/messages?order=asc&limit=%d%s"):format(target.path, PAGE, since))
+            for position, n in body:gmatch '"position":"([%d-]+)",[^\n]-"n":(%d+)' do
                 list[#list + 1] = {position = resume.position(position), n = math.tointeger(tonumber(n))}
                 since = "&since=" .. position
             end
-        until not answer.body:find '"more":true'
+        until not body:find '"more":true'
         histories[target.topic] = list
         ::known::
     end
