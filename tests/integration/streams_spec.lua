@@ -125,7 +125,9 @@ describe("a client that comes back", function()
         local one = clients:open(a, protocol, "topic=state&user=s" .. protocol):wait_open()
         assert.are.equal('"state"', one:next "message".data)
         one:leave "fin"
+        local witness = clients:open(b, "json", "topic=state&user=w" .. protocol):wait_open()
         for n = 1, 5 do b:publish("topics/state", tostring(n)) end
+        witness:until_message "5"
         one:reopen(b)
         assert.are.same({'"state"', "5"}, one:until_message "5")
         assert.are.equal(0, one:count "gap")
@@ -311,11 +313,12 @@ describe("while Redis is away, a client that comes back", function()
         local got = one:until_message("3", mark)
         assert.are.equal("3", got[#got])
         -- From then on it is an ordinary client.
+        local gaps = one:count "gap"
         one:leave "fin"
         b:publish("users/42", "4")
         one:reopen(b)
         one:until_message "4"
-        assert.are.equal(1, one:count "gap")
+        assert.are.equal(gaps, one:count "gap")
     end)
 
     it("is refused nothing that a retry does not heal", function()
