@@ -25,7 +25,13 @@ local VARIANTS = {
         env = {BELLHOP_WEBSOCKET_QUEUE_BYTES = "65536", BELLHOP_WEBSOCKET_ON_SLOW = "drop_newest"}, deaf = true, gaps = true,
         interval = 0.005,
     },
-    {env = {BELLHOP_WEBSOCKET_QUEUE_BYTES = "65536"}, deaf = true, gaps = true, interval = 0.005},
+    {
+        env = {
+            BELLHOP_WEBSOCKET_QUEUE_BYTES = "65536", BELLHOP_WEBSOCKET_COMPRESSION = "takeover",
+            BELLHOP_WEBSOCKET_COMPRESSION_THRESHOLD = "0",
+        },
+        deaf = true, gaps = true, interval = 0.005,
+    },
 }
 
 local net, flow

@@ -62,7 +62,7 @@ local function add_client(self, protocol, roams)
     local who = self.who[n % #self.who + 1]
     local c = client.new {
         name = ("%s %d%s"):format(protocol, n, roams and " (comes and goes)" or ""), protocol = protocol,
-        query = who.query, streams = who.streams, tags = who.tags, ports = self.ports, roams = roams,
+        deflate = n % 3 == 0, query = who.query, streams = who.streams, tags = who.tags, ports = self.ports, roams = roams,
         pick = function(count) return self.random(count) end,
     }
     self.clients[n] = c

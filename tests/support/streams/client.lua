@@ -7,6 +7,7 @@
 --   {kind = "message", topic, id, data}       topic nil over SSE; id nil without a position; raw: data alone
 --   {kind = "gap", topic, id, reason}
 --   {kind = "rewound", topic, id}             id nil over format=json
+local deflate = require "deflate"
 local http = require "http"
 local loop = require "streams.loop"
 local ws = require "ws"
@@ -20,7 +21,7 @@ local PATIENCE = 4      -- for the head of the answer
 
 -- options: name, protocol ("sse", "json" or "raw"), query ("user=42&topic=news"), streams (names of the topics
 -- with history that it is in), tags (name -> value), ports (a function: those of the instances that it
--- may use), headers (name -> value), receive_buffer, patience.
+-- may use), headers (name -> value), receive_buffer, patience, deflate (true: it accepts compression).
 function client.new(options)
     local self = setmetatable({events = {}, errors = {}, due = 0, wanted = true, sessions = 0}, client)
     for name, value in pairs(options) do self[name] = value end
@@ -49,15 +50,17 @@ function client:open(port)
         path = path .. "&since=" .. self.last_id
     end
     self.sessions, self.port, self.state, self.since = self.sessions + 1, port, "head", self.last_id
-    self.buffer, self.stream, self.is_open, self.bytes = "", nil, false, 0
+    self.buffer, self.gunzip, self.is_open = "", nil, false
     self.deadline = require "wait".now() + (self.patience or PATIENCE)
     record(self, {kind = "open", since = self.last_id, after_cut = self.was_cut})
     self.was_cut = nil
     loop.connect(self, port, self.receive_buffer)
     if self.protocol == "sse" then
         headers.Accept = "text/event-stream"
+        headers["Accept-Encoding"] = self.deflate and "gzip" or nil
         loop.write(self, http.format("GET", path, {headers = headers}))
     else
+        headers["Sec-WebSocket-Extensions"] = self.deflate and "permessage-deflate" or nil
         loop.write(self, ws.request(path, headers))
     end
 end
@@ -182,7 +185,7 @@ local function take_frame(self, frame)
     end
 end
 
--- opcode, payload, rest of the buffer; nil: not whole yet.
+-- first byte, payload, rest of the buffer; nil: not whole yet.
 local function next_frame(buffer)
     if #buffer < 2 then return nil end
     local first, n = buffer:byte(1, 2)
@@ -193,20 +196,22 @@ local function next_frame(buffer)
         n, from = string.unpack(">I" .. size, buffer, 3), 3 + size
     end
     if #buffer < from + n - 1 then return nil end
-    return first & 15, buffer:sub(from, from + n - 1), from + n
+    return first, buffer:sub(from, from + n - 1), from + n
 end
 
 function json.stream(self, take)
     take = take or take_frame
     local buffer, at = self.buffer, 1
     while self.sock do
-        local opcode, payload, after = next_frame(at == 1 and buffer or buffer:sub(at, at + 65600))
-        if not opcode and at > 1 then -- a large frame
+        local first, payload, after = next_frame(at == 1 and buffer or buffer:sub(at, at + 65600))
+        if not first and at > 1 then -- a large frame
             buffer, at = buffer:sub(at), 1
-            opcode, payload, after = next_frame(buffer)
+            first, payload, after = next_frame(buffer)
         end
-        if not opcode then break end
+        if not first then break end
         at = at + after - 1
+        local opcode = first & 15
+        if first & 0x40 ~= 0 then payload = self.inflate(payload) end
         if opcode == ws.TEXT then
             take(self, payload)
         elseif opcode == ws.PING then
@@ -246,6 +251,12 @@ local function receive_head(self)
     if not typed then self:add_error("%s: no content type", self.name) end
     self.state, self.head = "stream", head
     self.is_open = self.protocol == "raw"
+    local agreed = head.headers["sec-websocket-extensions"]
+    self.inflate = agreed and deflate.inflater(agreed)
+    if head.headers["content-encoding"] == "gzip" then
+        self.gunzip = require "zlib".inflate(31)
+        self.buffer = self.buffer ~= "" and self.gunzip(self.buffer) or ""
+    end
 end
 
 function client:receive(bytes)
@@ -254,6 +265,7 @@ function client:receive(bytes)
         bytes = bytes:sub(1, self.cut_at)
         self.cut_at = self.cut_at - #bytes
     end
+    if self.gunzip then bytes = self.gunzip(bytes) end
     self.buffer = self.buffer .. bytes
     if self.state == "head" then receive_head(self) end
     if self.sock and self.state == "stream" then protocols[self.protocol].stream(self) end
