@@ -363,6 +363,9 @@ describe("under traffic, a failover by Sentinel", function()
         local master = redis.start {"--repl-diskless-sync-delay", "0"}
         local replica = redis.start {"--replicaof", "127.0.0.1 " .. master.port}
         local sentinels = sentinel.start(1, master, 1)
+        wait.till(function()
+            return replica:call("INFO", "replication"):find "master_link_status:up"
+        end, 15, "the replica to follow")
         start {redis = master, url = sentinel.url(sentinels)}
         flow:accept(40)
         master:kill()
