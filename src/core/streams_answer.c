@@ -169,8 +169,18 @@ static void remember_gap(struct bh_stream *s, const struct bh_range *range) {
         s->gap.offset = range->top.offset - s->rule->size - 1;
 }
 
+/* A range that begins behind the place it was read from: all before was removed. */
+static void skip_removed(const struct bh_stream *s, const struct bh_range *range,
+                         struct bh_stream_request *r) {
+    if (range->outcome == BH_HISTORY_OK && s->asked.epoch == range->since.epoch &&
+        range->since.offset > s->asked.offset && r->since.epoch == range->since.epoch &&
+        r->since.offset < range->since.offset)
+        r->since.offset = range->since.offset;
+}
+
 static void after_read(struct bh_stream *s, struct bh_range *range, struct bh_stream_request *r) {
     r->reads += r->covered;
+    skip_removed(s, range, r);
     if (r->since.epoch != s->known.epoch)
         convert(s, range, r);
 }

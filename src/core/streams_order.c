@@ -231,7 +231,15 @@ static void pass_range(struct bh_stream *s, const struct bh_range *r) {
     }
 }
 
+/* What is read from a place that was dispatched begins later only where all before was removed. */
+static void skip_removed(struct bh_stream *s, const struct bh_range *r) {
+    if (r->outcome == BH_HISTORY_OK && r->since.offset > s->known.offset &&
+        s->asked.epoch == s->known.epoch && s->asked.offset <= s->known.offset)
+        jump(s, BH_MESSAGE_TOMBSTONE, r->since, NULL);
+}
+
 static void apply_same_epoch(struct bh_stream *s, const struct bh_range *r) {
+    skip_removed(s, r);
     if (r->top.offset <= s->known.offset)
         return;
     if (r->outcome == BH_HISTORY_OK && r->since.offset <= s->known.offset)
@@ -253,6 +261,8 @@ static void apply_new_epoch(struct bh_stream *s, const struct bh_range *r) {
     }
     if (r->rewound || r->since.offset < s->known.offset)
         jump(s, BH_MESSAGE_REWOUND, r->since, NULL);
+    else if (r->since.offset > s->known.offset) /* all before was removed */
+        jump(s, BH_MESSAGE_TOMBSTONE, r->since, NULL);
     s->known = r->since;
     pass_range(s, r);
 }

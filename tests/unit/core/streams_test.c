@@ -84,6 +84,12 @@ void log_trim(const char *topic, unsigned keep) {
         log->first = log->top - keep + 1;
 }
 
+void log_remove_all(const char *topic) {
+    struct log *log = log_of(topic);
+    log->floor = log->top;
+    log->first = log->top + 1;
+}
+
 /* --- the port --- */
 
 static struct fake_history *fake_of(struct bh_history *h) {
@@ -117,6 +123,9 @@ static struct bh_range *carry_out_read(const struct call *c) {
     if (!log->epoch)
         begin_epoch(log);
     bool found = c->since.epoch && find_since(log, c->since, &since);
+    bool rewound = found && since < c->since.offset;
+    if (since < log->floor)
+        since = log->floor;
     size_t bytes = 0;
     for (uint64_t o = since + 1; found && o <= log->top; o++)
         bytes += log->epochs[o] ? strlen(log->text[o]) : 0;
@@ -125,7 +134,7 @@ static struct bh_range *carry_out_read(const struct call *c) {
     r->outcome = ok ? BH_HISTORY_OK : c->since.epoch ? BH_HISTORY_GAP : BH_HISTORY_NEW;
     r->top = (struct bh_position){log->epoch, log->top};
     r->since = (struct bh_position){log->epoch, ok ? since : log->top};
-    r->rewound = ok && since < c->since.offset;
+    r->rewound = ok && rewound;
     return r;
 }
 

@@ -20,6 +20,7 @@ struct log {
     char topic[64];
     uint64_t epoch, top; /* epoch 0: there is nothing */
     uint64_t first;      /* the oldest entry that is kept */
+    uint64_t floor;      /* up to there all was removed */
     bool marked;         /* the next append starts an epoch */
     bool forgot;         /* an epoch: a snapshot was older */
     unsigned parents;
@@ -74,6 +75,8 @@ struct bh_message *log_append(const char *topic, const char *text);
 /* The server lost the last n entries, and the next append starts an epoch. */
 void log_rewind(const char *topic, unsigned n);
 void log_trim(const char *topic, unsigned keep);
+/* All entries, on another instance; the message that says so is lost. */
+void log_remove_all(const char *topic);
 
 /* Carries out the held call i, as the log is now; then answers it. */
 void call_carry_out(unsigned i);

@@ -81,6 +81,18 @@ static void test_what_is_not_kept_is_a_gap(void **state) {
     assert_log(clients[2], "d ");
 }
 
+static void test_what_was_removed_is_no_gap(void **state) {
+    append_abc("user:1");
+    log_trim("user:1", 1);
+    log_remove_all("user:1");
+    client_open(0, &clients[0], "1", NULL, "user:1:1-1");
+    assert_log(clients[0], "recovered ");
+    assert_id(&clients[0], "user:1:1-3");
+    append("user:1", "d");
+    client_open(0, &clients[1], "1", NULL, "user:1:1-0");
+    assert_log(clients[1], "recovered d ");
+}
+
 static void test_a_snapshot_was_restored(void **state) {
     for (int i = 1; i <= 8; i++)
         bh_message_unref(log_append("user:1", "old"));
@@ -577,6 +589,7 @@ int main(void) {
         LIVE(test_it_gets_what_it_missed),
         LIVE(test_a_position_beyond_the_tail),
         LIVE(test_what_is_not_kept_is_a_gap),
+        LIVE(test_what_was_removed_is_no_gap),
         LIVE(test_a_snapshot_was_restored),
         LIVE(test_a_rewind_is_told_over_two_epochs),
         LIVE(test_a_topic_that_is_no_stream_any_more),

@@ -176,6 +176,46 @@ static void test_after_a_lost_link_all_is_read_once(void **state) {
     assert_int_equal(fake.reads, 1);
 }
 
+static void test_all_was_removed_while_the_link_was_lost(void **state) {
+    with_hooks(BH_HOOK_GAP);
+    raw_open(&subs[0], "1");
+    client_open(0, &clients[0], "1", NULL, NULL);
+    append("user:1", "a");
+    lose_link();
+    log_remove_all("user:1");
+    subscribed("user:1");
+    heal();
+    assert_int_equal(fake.reads, 2); /* one to begin the stream */
+    assert_id(&clients[0], "user:1:1-4");
+    append("user:1", "e");
+    shard(false);
+    bh_message_unref(log_append("user:1", "f"));
+    log_remove_all("user:1");
+    bh_message_unref(log_append("user:1", "g"));
+    shard(true);
+    subscribed("user:1");
+    heal();
+    assert_log(clients[0], "new a e g ");
+    assert_id(&clients[0], "user:1:1-7");
+    assert_got(subs[0], "a e g ");
+    assert_string_equal(hooks.log, "");
+}
+
+static void test_all_was_removed_and_an_epoch_began(void **state) {
+    client_open(0, &clients[0], "1", NULL, NULL);
+    append("user:1", "a");
+    shard(false);
+    log_rewind("user:1", 0);
+    bh_message_unref(log_append("user:1", "b"));
+    log_remove_all("user:1");
+    bh_message_unref(log_append("user:1", "c"));
+    shard(true);
+    subscribed("user:1");
+    heal();
+    assert_log(clients[0], "new a c ");
+    assert_id(&clients[0], "user:1:2-3");
+}
+
 static void test_a_message_before_the_check_of_a_lost_link(void **state) {
     raw_open(&subs[0], "1");
     subscribed("user:1");
@@ -453,6 +493,8 @@ int main(void) {
         LIVE(test_purged_entries_of_the_tail),
         LIVE(test_kinds_that_only_the_bus_makes_are_ignored),
         LIVE(test_messages_without_a_position),
+        LIVE(test_all_was_removed_while_the_link_was_lost),
+        LIVE(test_all_was_removed_and_an_epoch_began),
         LIVE(test_the_latest_state),
         LIVE(test_the_latest_state_on_a_fresh_instance),
         LIVE(test_stop_while_reads_and_requests_are_under_way),
