@@ -4,15 +4,18 @@
  *
  * The paths, from the inside out: the frame reader alone; a connection that reads, with and without
  * a hook; a message written to one socket; a publish to one user among many, and to 10,000 sockets;
- * hooks, called as the core calls them. Messages come 16 at a time, as on a busy connection, so
- * that a path includes its share of the tick. Each path checks that its work was done. */
+ * hooks, called as the core calls them; topics with history (hot_streams.c). Messages come 16 at a
+ * time, as on a busy connection, so that a path includes its share of the tick. Each path checks
+ * that its work was done. */
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/proto/ws_inflaters.h"
 #include "bellhop/proto/ws_message.h"
 #include "counting.h"
+#include "hot_streams.h"
 #include "instance.h"
 #include "limits/edge_metrics.h"
+#include "null_clients.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -235,81 +238,6 @@ static void on_published(void *ud, bh_handle handle, const struct bh_publish_res
     counting_must(r->error == 0 && r->local == (int64_t)handle, "a publish");
 }
 
-struct null_client { /* counts deliveries and keeps nothing */
-    struct bh_subscriber subscriber;
-};
-
-static unsigned long deliveries;
-
-static int null_deliver(struct bh_subscriber *s, struct bh_message *m) {
-    deliveries++;
-    return 0;
-}
-
-static int null_send(struct bh_subscriber *s, enum bh_opcode opcode, struct bh_slice data) {
-    deliveries++;
-    return 0;
-}
-
-static void null_close(struct bh_subscriber *s, unsigned code, struct bh_slice reason) {}
-
-static size_t null_queued(const struct bh_subscriber *s) {
-    return 0;
-}
-
-static void null_read(struct bh_subscriber *s, bool on) {}
-
-static struct bh_slice null_ip(struct bh_subscriber *s, char buffer[64]) {
-    return BH_SLICE("192.0.2.1");
-}
-
-static struct bh_slice null_protocol(const struct bh_subscriber *s) {
-    return bh_slice(NULL, 0);
-}
-
-static const struct bh_subscriber_vt null_vt = {
-    .deliver = null_deliver,
-    .send = null_send,
-    .close = null_close,
-    .queued = null_queued,
-    .read = null_read,
-    .ip = null_ip,
-    .protocol = null_protocol,
-};
-
-static void on_opened(void *ud, bh_handle handle, int error) {
-    counting_must(error == 0, "a connection");
-}
-
-static struct null_client *open_null_clients(struct instance *in, unsigned count) {
-    struct null_client *clients = bh_calloc(count, sizeof *clients);
-    for (unsigned i = 0; i < count; i++) {
-        struct bh_identity parts = {.tenant = BH_SLICE("t")}, *identity;
-        char user[24];
-        snprintf(user, sizeof user, "u%06u", i);
-        parts.user = bh_slice_cstr(user);
-        counting_must(bh_identity_new(&parts, &identity, NULL) == 0, "an identity");
-        clients[i].subscriber.vt = &null_vt;
-        bh_node_open(in->worker, &clients[i].subscriber, identity, on_opened, NULL, 0);
-        if (i % 100 == 0)
-            bh_loop_tick(in->loop, false);
-    }
-    for (int i = 0; i < 8; i++)
-        bh_loop_tick(in->loop, false);
-    return clients;
-}
-
-static void close_null_clients(struct instance *in, struct null_client *clients, unsigned count) {
-    for (unsigned i = 0; i < count; i++) {
-        bh_node_close(in->worker, &clients[i].subscriber, 1000, bh_slice(NULL, 0));
-        if (i % 100 == 0)
-            bh_loop_tick(in->loop, false);
-    }
-    for (int i = 0; i < 8; i++)
-        bh_loop_tick(in->loop, false);
-    bh_free(clients);
-}
-
 struct publishing {
     struct instance instance;
     struct bh_publish publish[BATCH];
@@ -345,11 +273,11 @@ static void count_publish_to_user(const char *name, unsigned users) {
     struct path path = {name, ROUNDS, BATCH, prepare_users, publish};
     struct publishing p = {.count = BATCH, .receivers = 1, .users = users};
     instance_open(&p.instance, NULL);
-    struct null_client *clients = open_null_clients(&p.instance, users);
-    deliveries = 0;
+    struct null_client *clients = null_clients_open(&p.instance, users);
+    null_deliveries = 0;
     counting_path(&path, &p);
-    counting_must(deliveries == p.picked, name);
-    close_null_clients(&p.instance, clients, users);
+    counting_must(null_deliveries == p.picked, name);
+    null_clients_close(&p.instance, clients, users);
     instance_close(&p.instance);
 }
 
@@ -359,7 +287,7 @@ static void count_publish_to_all(void) {
     struct publishing p = {.count = 1, .receivers = CROWD};
     struct crowd crowd;
     instance_open(&p.instance, NULL);
-    crowd_open(&crowd, &p.instance, CROWD);
+    crowd_open(&crowd, &p.instance, CROWD, CROWD_WS);
     int64_t before = bh_metric_read(&bh_edge_metrics[BH_EDGE_BYTES_OUT]);
     counting_path(&path, &p);
     int64_t sent = bh_metric_read(&bh_edge_metrics[BH_EDGE_BYTES_OUT]) - before;
@@ -372,11 +300,11 @@ static void count_on_deliver(void) {
     static const struct path path = {"hook: on_deliver that passes", 8, 1000, prepare_all, publish};
     struct publishing p = {.count = 1, .receivers = 1000};
     instance_open(&p.instance, BELLHOP_ROOT "/tests/bench/hooks/passes.lua");
-    struct null_client *clients = open_null_clients(&p.instance, 1000);
-    deliveries = 0;
+    struct null_client *clients = null_clients_open(&p.instance, 1000);
+    null_deliveries = 0;
     counting_path(&path, &p);
-    counting_must(deliveries >= 8 * 1000, path.name);
-    close_null_clients(&p.instance, clients, 1000);
+    counting_must(null_deliveries >= 8 * 1000, path.name);
+    null_clients_close(&p.instance, clients, 1000);
     instance_close(&p.instance);
 }
 
@@ -419,11 +347,11 @@ static void count_calls(const struct path *path, const char *policy, struct bh_s
                         unsigned count) {
     struct calling c = {.data = data, .count = count};
     instance_open(&c.instance, policy);
-    c.clients = open_null_clients(&c.instance, count);
-    deliveries = 0;
+    c.clients = null_clients_open(&c.instance, count);
+    null_deliveries = 0;
     counting_path(path, &c);
-    counting_must(deliveries >= (unsigned long)path->rounds * count, path->name);
-    close_null_clients(&c.instance, c.clients, count);
+    counting_must(null_deliveries >= (unsigned long)path->rounds * count, path->name);
+    null_clients_close(&c.instance, c.clients, count);
     instance_close(&c.instance);
 }
 
@@ -449,8 +377,8 @@ static void count_hooks(void) {
 }
 
 int main(int argc, char **argv) {
-    if (argc == 4 && strcmp(argv[1], "--crowd") == 0)
-        return crowd_main((unsigned)atoi(argv[2]), (unsigned)atoi(argv[3]));
+    if (argc == 5 && strcmp(argv[1], "--crowd") == 0)
+        return crowd_main((unsigned)atoi(argv[2]), (unsigned)atoi(argv[3]), argv[4]);
     if (argc > 1) {
         fprintf(stderr, "usage: %s (see tests/bench/counts.lua)\n", argv[0]);
         return 2;
@@ -468,6 +396,8 @@ int main(int argc, char **argv) {
     count_publish_to_user("deliver: publish to one of 1,000 users", 1000);
     count_publish_to_user("deliver: publish to one of 100,000 users", 100000);
     count_hooks();
+    count_streams(text_128);
     count_publish_to_all(); /* last: connections arrive in any order, which changes the heap */
+    count_stream_crowds(text_128, CROWD);
     return 0;
 }

@@ -52,7 +52,7 @@ static void start_script(struct instance *in) {
 }
 
 static void start_edge(struct instance *in) {
-    static const struct bh_slice ws_path = BH_SLICE("/ws");
+    static const struct bh_slice ws_path = BH_SLICE("/ws"), sse_path = BH_SLICE("/sse");
     struct bh_edge_listen listen = {0};
     const char *why;
     size_t which;
@@ -61,6 +61,9 @@ static void start_edge(struct instance *in) {
         .dev = in->policy == NULL,
         .ws_paths = &ws_path,
         .ws_path_count = 1,
+        .sse_paths = &sse_path,
+        .sse_path_count = 1,
+        .sse_retry_ms = HOUR_MS,
         .http_head_bytes = 8192,
         .http_body_bytes = 1 << 20,
         .http_idle_ms = HOUR_MS,
@@ -86,24 +89,40 @@ static void on_work(struct bh_defer *d) {
     in->fn(in->ud);
 }
 
-void instance_open(struct instance *in, const char *policy) {
+static void open_node(struct instance *in, struct bh_history *history,
+                      const struct bh_history_config *rules) {
     struct bh_node_config config = {.instance = BH_SLICE("counted"),
                                     .strategy = BH_STRATEGY_LOCAL_FIRST,
                                     .linger_ms = HOUR_MS,
                                     .payload_max = 1 << 20,
                                     .seen_max = 100000,
                                     .seen_ms = HOUR_MS};
-    *in = (struct instance){.policy = policy};
+    if (rules)
+        config.history = *rules;
     bh_defer_init(&in->work, on_work);
     in->loop = bh_loop_new();
     in->mailbox = bh_mailbox_new(in->loop);
     in->broker = bh_memory_broker_new();
     in->tracker = bh_memory_tracker_new(1000);
     in->node = bh_node_new(&config, in->broker, in->tracker, in->loop, in->mailbox);
+    if (history)
+        bh_node_set_history(in->node, history);
     in->worker = bh_node_add_worker(in->node, in->loop, in->mailbox);
     counting_must(bh_node_start(in->node) == 0, "the start of a node");
+}
+
+void instance_open(struct instance *in, const char *policy) {
+    *in = (struct instance){.policy = policy};
+    open_node(in, NULL, NULL);
     if (policy)
         start_script(in);
+    start_edge(in);
+}
+
+void instance_open_with_history(struct instance *in, struct bh_history *history,
+                                const struct bh_history_config *rules) {
+    *in = (struct instance){0};
+    open_node(in, history, rules);
     start_edge(in);
 }
 
@@ -142,7 +161,8 @@ static unsigned port_of(const struct instance *in) {
 }
 
 static int64_t connections(void) {
-    return bh_metric_read(&bh_edge_metrics[BH_EDGE_CONNECTIONS]);
+    return bh_metric_read(&bh_edge_metrics[BH_EDGE_CONNECTIONS]) +
+           bh_metric_read(&bh_edge_metrics[BH_EDGE_SSE_CONNECTIONS]);
 }
 
 static void wait_for_connections(struct instance *in, int64_t count) {
@@ -168,20 +188,21 @@ static int dial(unsigned port) {
     return fd;
 }
 
-static void ask_for_websocket(int fd, unsigned user) {
+static void ask(int fd, const char *path, unsigned user) {
+    static const char upgrade[] = "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+                                  "Sec-WebSocket-Version: 13\r\n"
+                                  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    bool websocket = strcmp(path, CROWD_SSE) != 0;
     char request[256];
-    int n = snprintf(request, sizeof request,
-                     "GET /ws?user=u%u HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
-                     "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-                     user);
-    counting_must(send(fd, request, (size_t)n, MSG_NOSIGNAL) == n, "a client's handshake");
+    int n = snprintf(request, sizeof request, "GET %suser=u%u HTTP/1.1\r\nHost: x\r\n%s\r\n", path,
+                     user, websocket ? upgrade : "");
+    counting_must(send(fd, request, (size_t)n, MSG_NOSIGNAL) == n, "a client's request");
 }
 
 void client_open(struct client *c, struct instance *in) {
     char answer[1024];
     *c = (struct client){in, dial(port_of(in)), 0};
-    ask_for_websocket(c->fd, 0);
+    ask(c->fd, CROWD_WS, 0);
     wait_for_connections(in, connections() + 1);
     tick(in, 1);
     ssize_t n = recv(c->fd, answer, sizeof answer, 0);
@@ -237,15 +258,15 @@ static void allow_descriptors(unsigned count) {
     }
 }
 
-int crowd_main(unsigned count, unsigned port) {
+int crowd_main(unsigned count, unsigned port, const char *path) {
     char end;
     allow_descriptors(count);
     for (unsigned i = 0; i < count; i++)
-        ask_for_websocket(dial(port), i);
+        ask(dial(port), path, i);
     return read(STDIN_FILENO, &end, 1) != 0; /* the sockets are closed with the process */
 }
 
-static void start_crowd(const int leash[2], unsigned count, unsigned port) {
+static void start_crowd(const int leash[2], unsigned count, unsigned port, const char *path) {
     char self[4096], counts[16], ports[16];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     if (n < 0)
@@ -255,18 +276,18 @@ static void start_crowd(const int leash[2], unsigned count, unsigned port) {
     snprintf(ports, sizeof ports, "%u", port);
     dup2(leash[0], STDIN_FILENO);
     close(leash[1]);
-    execl(self, self, "--crowd", counts, ports, (char *)NULL);
+    execl(self, self, "--crowd", counts, ports, path, (char *)NULL);
     _exit(127);
 }
 
-void crowd_open(struct crowd *c, struct instance *in, unsigned count) {
+void crowd_open(struct crowd *c, struct instance *in, unsigned count, const char *path) {
     int leash[2];
     int64_t before = connections();
     allow_descriptors(count);
     counting_must(pipe(leash) == 0, "a pipe");
     c->pid = fork();
     if (c->pid == 0)
-        start_crowd(leash, count, port_of(in));
+        start_crowd(leash, count, port_of(in), path);
     counting_must(c->pid > 0, "a process");
     close(leash[0]);
     c->leash = leash[1];

@@ -31,6 +31,9 @@ struct instance {
 /* policy: a path below the project's root, or NULL: then anybody may connect, and messages of
  * clients are dropped. */
 void instance_open(struct instance *in, const char *policy);
+/* The same without a policy and with topics that are streams. */
+void instance_open_with_history(struct instance *in, struct bh_history *history,
+                                const struct bh_history_config *rules);
 /* After all clients are closed. */
 void instance_close(struct instance *in);
 /* Runs fn inside a tick, as all code of a worker runs: the loop's time is set. */
@@ -62,9 +65,13 @@ struct crowd {
 };
 
 /* Opens users u0, u1, ... They never read. */
-void crowd_open(struct crowd *c, struct instance *in, unsigned count);
+#define CROWD_WS   "/ws?"
+#define CROWD_JSON "/ws?format=json&"
+#define CROWD_SSE  "/sse?"
+void crowd_open(struct crowd *c, struct instance *in, unsigned count, const char *path);
 void crowd_close(struct crowd *c, struct instance *in);
-/* The main function of the second process, which crowd_open starts with `--crowd COUNT PORT`. */
-int crowd_main(unsigned count, unsigned port);
+/* The main function of the second process, which crowd_open starts with `--crowd COUNT PORT PATH`.
+ */
+int crowd_main(unsigned count, unsigned port, const char *path);
 
 #endif

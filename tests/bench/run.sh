@@ -30,6 +30,18 @@ usage: tests/bench/run.sh [NAME [ARGUMENT...]]
       --only A,B           of messages, requests, metrics, inflating, json, keys, handshakes
       --quick              one run, one second each
       --csv FILE           one row for each run (default build/bench/results/fairness.csv)
+  recovery [OPTION...]     10,000 clients come back to a topic with history, and each to its own, over
+                           format=json and SSE: about two minutes
+      --runs N             of each (default 3)
+      --only A,B           of "json, one topic", "sse, one topic", "json, own topics", ...
+      --quick              one run, 1,000 clients
+      --csv FILE           one row for each run (default build/bench/results/recovery.csv)
+  durable [OPTION...]      messages with history, beside the strategy redis and Centrifugo with and without
+                           history, on one and three instances: about five minutes
+      --runs N             of each (default 3)
+      --only A,B           of rate, latency
+      --quick              one run of a second
+      --csv FILE           one row for each run (default build/bench/results/durable.csv)
   tracker [CONNECTIONS]    presence over Redis: register, open and close, heartbeat, lookups, clean-up
                            after a crash
   script [CONNECTIONS]     hooks that reply, wait, filter; JSON; a reload with CONNECTIONS open
@@ -52,8 +64,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$root"
 
 # Each benchmark and the function that runs it. run_program runs bench_<name> (CMakeLists.txt).
-order=(compare scale fairness tracker script history counts)
-declare -A runner=([compare]=run_compare [scale]=run_lua [fairness]=run_lua [tracker]=run_program
+order=(compare scale fairness recovery durable tracker script history counts)
+declare -A runner=([compare]=run_compare [scale]=run_lua [fairness]=run_lua [recovery]=run_lua
+    [durable]=run_compare [tracker]=run_program
     [script]=run_program [history]=run_history [counts]=run_counts)
 
 work=
@@ -75,8 +88,8 @@ counts_packages=(valgrind:valgrind lua5.4:lua5.4)
 
 install_all() { # name...
     local wanted=("${build_packages[@]}" libcmocka-dev redis-server:redis-server) peers_wanted=() entry
-    [[ ! " $* " =~ " "(compare|scale|fairness|history)" " ]] || wanted+=("${lua_packages[@]}")
-    if [[ " $* " == *" compare "* ]]; then
+    [[ ! " $* " =~ " "(compare|scale|fairness|recovery|durable|history)" " ]] || wanted+=("${lua_packages[@]}")
+    if [[ " $* " =~ " "(compare|durable)" " ]]; then
         peers_wanted=("${peer_packages[@]}")
         [ -z "${UWEBSOCKETS:-}" ] || peers_wanted+=("${peer_builders[@]}")
     fi

@@ -7,13 +7,14 @@ local servers = require "servers"
 local bellhop = {}
 
 -- how: policy (a path from the root); optional: workers (default one), redis (a running one), tls,
--- instance, variables (environment). Returns a ready server as in servers.lua, with `plain`, its address
+-- instance, config (a file), variables (environment). Returns a ready server as in servers.lua, with `plain`, its address
 -- without TLS. The caller sets its words.
 function bellhop.start(env, how)
     local argv = {env.build .. "/src/bellhop", "serve", "--workers", tostring(how.workers or 1), "--listen",
         how.tls and "127.0.0.1:0,tls:127.0.0.1:0" or "127.0.0.1:0", "--policy", env.root .. "/" .. how.policy}
     local function add(...) table.move({...}, 1, select("#", ...), #argv + 1, argv) end
     if how.redis then add("--redis", how.redis:url()) end
+    if how.config then add("--config", how.config) end
     if how.instance then add("--instance", how.instance) end
     -- The probe pings more often than the default allows.
     local variables = {BELLHOP_SERVER_BACKLOG = "4096", BELLHOP_WEBSOCKET_CONTROL_PER_SECOND = "1000"}

@@ -226,7 +226,7 @@ local CENTRIFUGO_CONFIG = [[
   "http_api": { "key": "bench" },
   "client": { "allow_anonymous_connect_without_token": true },
   "channel": {
-    "without_namespace": { "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true }
+    "without_namespace": { "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true@history@ }
   },
   "engine": @engine@,
   "log": { "level": "warn" }
@@ -253,6 +253,7 @@ local function start_centrifugo(env, scenario, redis)
     local config = process.write_file(process.temp_dir() .. "/centrifugo.json", fill(CENTRIFUGO_CONFIG, {
         port = tostring(port),
         tls = tls or "",
+        history = scenario.history and ', "history_size": 100, "history_ttl": "3600s", "force_recovery": true' or "",
         engine = redis and ('{ "type": "redis", "redis": { "address": "%s" } }'):format(redis:url())
             or '{ "type": "memory" }',
     }))

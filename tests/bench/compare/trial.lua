@@ -59,9 +59,9 @@ end
 
 -- what: mode, connections, options, size, redis (whether to start one). start(broker): returns the
 -- servers (servers.lua), which share the connections; the words of the first one are used.
--- meanwhile(broker), if given, is called while the load runs. Returns a run as in verdict.lua, with all
+-- meanwhile(broker), if given, is called while the load runs; after(), when it has succeeded. Returns a run as in verdict.lua, with all
 -- output as `raw`.
-function trial.run(env, what, start, meanwhile)
+function trial.run(env, what, start, meanwhile, after)
     local broker = what.redis and redis.start() or nil
     local started, servers = pcall(start, broker)
     local run
@@ -70,6 +70,7 @@ function trial.run(env, what, start, meanwhile)
     else
         run = {keys = {}, status = 1, error = last_line(tostring(servers)), raw = tostring(servers) .. "\n"}
     end
+    if after and run.status == 0 then after() end
     for _, one in ipairs(process.running()) do
         if not broker or one ~= broker.process then one:stop() end
     end

@@ -30,7 +30,8 @@
 #define ACCEPT "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 static const struct protocol *protocol_of(const struct client *client) {
-    return &protocols[client->worker->options->protocol];
+    const struct worker *worker = client->worker;
+    return &protocols[worker->mode == &mode_probe ? PROTOCOL_RAW : worker->options->protocol];
 }
 
 void bytes_append(struct bytes *b, const void *from, size_t len) {
@@ -272,10 +273,16 @@ static void read_once(struct client *client) {
 
 /* --- opening --- */
 
+void client_path(const struct client *client, char *out, size_t room) {
+    const struct worker *worker = client->worker;
+    const char *path = worker->mode->path ? worker->mode->path(client) : worker->options->path;
+    payload_expand(out, room, path, client->number, NULL);
+}
+
 static void request_upgrade(struct client *client) {
     const struct options *o = client->worker->options;
     char text[2048], path[1024];
-    payload_expand(path, sizeof path, o->path, client->number, NULL);
+    client_path(client, path, sizeof path);
     int n = snprintf(text, sizeof text,
                      "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                      "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " KEY "\r\n\r\n",
@@ -374,8 +381,8 @@ void client_start(struct client *client, struct worker *worker, unsigned number)
     const struct options *o = worker->options;
     const struct sockaddr_in *to = &o->addresses[(number - 1) % o->address_count];
     int yes = 1;
-    bool early_request = protocols[o->protocol].websocket && !worker->tls;
     *client = (struct client){.source = {ready}, .worker = worker, .number = number};
+    bool early_request = protocol_of(client)->websocket && !worker->tls;
     client->state = CLIENT_CONNECTING;
     client->events = early_request ? EPOLLIN : EPOLLIN | EPOLLOUT;
     client->begun = now_ns();

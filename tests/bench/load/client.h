@@ -58,6 +58,9 @@ void client_send(struct client *client, const void *bytes, size_t len);
 /* Sends one frame; len is at most 4096 bytes. */
 void client_send_frame(struct client *client, uint8_t opcode, const void *bytes, size_t len);
 
+/* The path of its request. */
+void client_path(const struct client *client, char *out, size_t room);
+
 /* Called by the protocol: its handshake is done. */
 void client_opened(struct client *client);
 

@@ -185,21 +185,21 @@ static struct process_memory memory(struct conductor *c) {
     return process_stats_memory(c->options.pids, c->options.pid_count);
 }
 
-/* The mode burst measures this phase. */
+/* The modes burst and recover measure this phase. */
 static void open_all(struct conductor *c) {
     const struct options *o = &c->options;
     if (o->probe) {
         send_command(c, o->processes, COMMAND_OPEN);
         wait_for(c, 1);
         send_command(c, o->processes, COMMAND_RUN);
-        c->shared->probe_counts = o->mode == MODE_IDLE || o->mode == MODE_BURST;
+        c->shared->probe_counts = o->mode >= MODE_IDLE;
     }
     c->report.memory_before = memory(c);
     read_usage(c, &c->report.opening);
     send_all(c, COMMAND_OPEN);
     wait_until(c, now_ns() + TIMEOUT_NS + o->connections * 5 * NS_PER_MS, o->processes);
     read_usage(c, &c->report.opened);
-    if (o->mode == MODE_BURST)
+    if (o->mode >= MODE_BURST)
         c->shared->probe_counts = false;
     wait_until(c, now_ns() + (uint64_t)(o->settle * NS_PER_S), 0);
     c->report.memory_after = memory(c);
@@ -248,7 +248,7 @@ static void run(struct conductor *c) {
     bool published = o->mode == MODE_FANOUT || o->mode == MODE_USERS;
     if (o->mode == MODE_FANOUT && o->rate == 0)
         run_counted(c);
-    else if (o->mode != MODE_BURST)
+    else if (o->mode < MODE_BURST)
         run_timed(c, published ? 1 : o->processes);
 }
 

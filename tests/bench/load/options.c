@@ -11,8 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const options_mode_names[MODES] = {"echo", "fanout", "users", "idle", "burst"};
-static const char *const protocol_names[PROTOCOLS] = {"raw", "nats", "centrifugo", "tcp"};
+const char *const options_mode_names[MODES] = {"echo", "fanout", "users",
+                                               "idle", "burst",  "recover"};
+static const char *const protocol_names[PROTOCOLS] = {"raw", "nats", "centrifugo", "tcp", "sse"};
 
 static const char usage[] =
     "usage: bench_load MODE [option...] HOST:PORT...\n"
@@ -22,6 +23,7 @@ static const char usage[] =
     "  users   each published message reaches one user\n"
     "  idle    connections do nothing: memory for each\n"
     "  burst   connections are opened as fast as the server accepts them\n"
+    "  recover connections come back with a position (in the path), each for --rounds messages\n"
     "\n"
     "  Several addresses are used in turn, one for each connection.\n"
     "\n"
@@ -29,18 +31,22 @@ static const char usage[] =
     "  --processes K        worker processes (as few as the limit of file descriptors allows)\n"
     "  --sources A          source addresses 127.0.0.1..A (as few as the ports allow)\n"
     "  --path PATH          of the WebSocket; %d is the number of the connection, from 1 (/ws)\n"
-    "  --protocol raw|nats|centrifugo|tcp    inside the WebSocket; tcp: without WebSocket (raw)\n"
+    "  --paths FILE         recover: the path of each connection on a line (--path)\n"
+    "  --protocol raw|nats|centrifugo|tcp|sse    inside the WebSocket; tcp: without WebSocket; "
+    "sse:\n"
+    "                       server-sent events, only for recover (raw)\n"
     "  --channel NAME       nats, centrifugo: subscribe to it; %d as in the path\n"
     "  --tls                without verification\n"
     "  --size BYTES         of a payload (20 for echo, else 128)\n"
     "  --in-flight P        echo: messages of each connection (1); users: messages in total (64);\n"
-    "                       burst: connections being opened (256)\n"
+    "                       burst, recover: connections being opened (256)\n"
     "  --users N            users: number of users, published to in turn; user n is connection\n"
     "                       (n - 1) % connections + 1 (as many as connections)\n"
     "  --rate R             messages per second, sent on a fixed schedule (open loop)\n"
     "  --warmup S           before the measured time (1)\n"
     "  --seconds S          the measured time (5)\n"
-    "  --rounds N           fanout: messages, each sent when the last one is delivered (100)\n"
+    "  --rounds N           fanout: messages, each sent when the last one is delivered (100);\n"
+    "                       recover: messages that each connection is to receive\n"
     "  --settle S           pause when all connections are open (0.5)\n"
     "  --drain S            how long to wait for outstanding messages at the end (10)\n"
     "  --publish http://HOST:PORT/PATH | redis://HOST:PORT/CHANNEL | nats://HOST:PORT/SUBJECT\n"
@@ -129,6 +135,7 @@ enum {
     PROCESSES,
     SOURCES,
     WS_PATH,
+    PATHS,
     PROTOCOL,
     CHANNEL,
     TLS,
@@ -155,6 +162,7 @@ static const struct option known[] = {
     {"processes", 1, NULL, PROCESSES},
     {"sources", 1, NULL, SOURCES},
     {"path", 1, NULL, WS_PATH},
+    {"paths", 1, NULL, PATHS},
     {"protocol", 1, NULL, PROTOCOL},
     {"channel", 1, NULL, CHANNEL},
     {"tls", 0, NULL, TLS},
@@ -222,6 +230,9 @@ static void set(struct options *o, int option, const char *name, char *text) {
     case WS_PATH:
         o->path = text;
         break;
+    case PATHS:
+        o->paths = text;
+        break;
     case PROTOCOL:
         o->protocol = (enum protocol_id)choice("--protocol", text, protocol_names, PROTOCOLS);
         break;
@@ -264,7 +275,7 @@ static void set(struct options *o, int option, const char *name, char *text) {
 
 /* Defaults that depend on other options, and combinations that make no sense. */
 static void complete(struct options *o) {
-    static const unsigned in_flight[MODES] = {1, 1, 64, 256, 256};
+    static const unsigned in_flight[MODES] = {1, 1, 64, 256, 256, 256};
     bool publishes = o->mode == MODE_FANOUT || o->mode == MODE_USERS;
     if (!o->in_flight)
         o->in_flight = in_flight[o->mode];
@@ -280,6 +291,10 @@ static void complete(struct options *o) {
         fail_usage("--rate is only valid for echo, fanout and users");
     if (o->protocol == PROTOCOL_TCP && (publishes || o->probe))
         fail_usage("--protocol tcp is only valid for echo, idle and burst, without --probe");
+    if (o->protocol == PROTOCOL_SSE && o->mode != MODE_RECOVER)
+        fail_usage("--protocol sse is only valid for recover");
+    if (o->paths && o->mode != MODE_RECOVER)
+        fail_usage("--paths is only valid for recover");
     bool named = o->protocol == PROTOCOL_NATS || o->protocol == PROTOCOL_CENTRIFUGO;
     if (named && o->mode == MODE_ECHO)
         fail_usage("echo needs --protocol raw or tcp");

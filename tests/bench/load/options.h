@@ -9,8 +9,15 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum mode_id { MODE_ECHO, MODE_FANOUT, MODE_USERS, MODE_IDLE, MODE_BURST, MODES };
-enum protocol_id { PROTOCOL_RAW, PROTOCOL_NATS, PROTOCOL_CENTRIFUGO, PROTOCOL_TCP, PROTOCOLS };
+enum mode_id { MODE_ECHO, MODE_FANOUT, MODE_USERS, MODE_IDLE, MODE_BURST, MODE_RECOVER, MODES };
+enum protocol_id {
+    PROTOCOL_RAW,
+    PROTOCOL_NATS,
+    PROTOCOL_CENTRIFUGO,
+    PROTOCOL_TCP,
+    PROTOCOL_SSE,
+    PROTOCOLS
+};
 enum publish_id { PUBLISH_NOTHING, PUBLISH_HTTP, PUBLISH_REDIS, PUBLISH_NATS };
 
 #define OPTIONS_MAX_PIDS      16
@@ -26,6 +33,7 @@ struct options {
     unsigned connections, processes, sources;
     unsigned users;             /* mode users: at least as many as connections */
     const char *path, *channel; /* may hold %d; the channel may be null */
+    const char *paths; /* recover: a file with the path of each connection on a line; or null */
     bool tls, probe;
     size_t size;
     unsigned in_flight, rounds;

@@ -1,5 +1,5 @@
 /* protocol.c - the protocols: raw WebSocket messages; NATS, a byte stream that WebSocket frames
- * split anywhere; Centrifugo, JSON objects on a line each; and plain TCP.
+ * split anywhere; Centrifugo, JSON objects on a line each; plain TCP; and server-sent events.
  *
  * They are parsed only as far as needed to find the payload: a NATS message by its length, a
  * publication of Centrifugo by the payload's marker and the next quote. */
@@ -142,9 +142,43 @@ static size_t centrifugo_parse(struct client *client, const uint8_t *bytes, size
     return len;
 }
 
+/* --- server-sent events --- */
+
+static void sse_handshake(struct client *client) {
+    char text[2048], path[1024];
+    client_path(client, path, sizeof path);
+    int n = snprintf(text, sizeof text,
+                     "GET %s HTTP/1.1\r\nHost: %s\r\nAccept: text/event-stream\r\n\r\n", path,
+                     client->worker->options->host);
+    client_send(client, text, (size_t)n);
+}
+
+static size_t sse_head(struct client *client, const uint8_t *bytes, size_t len) {
+    const uint8_t *end = memmem(bytes, len, "\r\n\r\n", 4);
+    if (!end)
+        return 0;
+    if (!begins(bytes, len, "HTTP/1.1 200"))
+        die_refused(bytes, len);
+    client_opened(client);
+    return (size_t)(end - bytes) + 4;
+}
+
+/* Chunk lines, if there are any, are part of the next event: the mode looks for its marker. */
+static size_t sse_parse(struct client *client, const uint8_t *bytes, size_t len, bool whole) {
+    size_t done = client->state == CLIENT_OPEN ? 0 : sse_head(client, bytes, len);
+    const uint8_t *end;
+    while (client->state == CLIENT_OPEN && (end = memmem(bytes + done, len - done, "\n\n", 2))) {
+        size_t n = (size_t)(end - bytes) - done + 2;
+        message(client, bytes + done, n);
+        done += n;
+    }
+    return done;
+}
+
 const struct protocol protocols[PROTOCOLS] = {
     [PROTOCOL_RAW] = {true, client_opened, raw_parse},
     [PROTOCOL_NATS] = {true, nats_handshake, nats_parse},
     [PROTOCOL_CENTRIFUGO] = {true, centrifugo_handshake, centrifugo_parse},
     [PROTOCOL_TCP] = {false, client_opened, tcp_parse},
+    [PROTOCOL_SSE] = {false, sse_handshake, sse_parse},
 };

@@ -104,13 +104,19 @@ static void traffic(const struct report *r, const struct options *o, const struc
     distribution("round", &all->round);
 }
 
+static void recovered(const struct report *r, const struct result *all) {
+    figure("recovered_s", (double)(all->opened_at - r->opening.at) / NS_PER_S);
+    count("deliveries", all->delivered_measured);
+    distribution("latency", &all->latency);
+}
+
 static void cpu(const struct report *r, const struct options *o, const struct result *all) {
-    bool burst = o->mode == MODE_BURST;
-    const struct usage *from = burst ? &r->opening : &r->begin, *to = burst ? &r->opened : &r->end;
+    bool opens = o->mode >= MODE_BURST;
+    const struct usage *from = opens ? &r->opening : &r->begin, *to = opens ? &r->opened : &r->end;
     figure("client_cpu_share", share(used(&from->client, &to->client), from, to));
     if (!o->pid_count)
         return;
-    if (burst)
+    if (opens)
         server_cpu(from, to, o->connections, "connection");
     else
         server_cpu(from, to, all->delivered_measured, "message");
@@ -140,10 +146,12 @@ int report_print(const struct report *r, const struct options *o, const struct s
     count("sources", o->sources);
     count("size", o->size);
     opening(r, o, all);
-    if (o->mode != MODE_BURST)
+    if (o->mode < MODE_BURST)
         figure("seconds", (double)r->measured_ns / NS_PER_S);
     if (o->mode < MODE_IDLE)
         traffic(r, o, all);
+    if (o->mode == MODE_RECOVER)
+        recovered(r, all);
     cpu(r, o, all);
     if (o->mode == MODE_IDLE)
         count("server_pings", all->pings_measured);

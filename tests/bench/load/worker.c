@@ -74,7 +74,7 @@ void worker_on_open(struct worker *worker, struct client *client) {
     histogram_add(&worker->result->handshake, now - client->begun);
     worker->result->opened_at = now;
     worker->open++;
-    if (worker->open == worker->count)
+    if (worker->open == worker->count && !worker->mode->counts_opened)
         worker_done(worker);
 }
 
@@ -162,7 +162,7 @@ void worker_init(struct worker *worker, const struct options *options, struct sh
     worker->epoll = epoll_create1(EPOLL_CLOEXEC);
     worker->buffer_size = BUFFER_BYTES + 2 * options->size;
     worker->buffer = must_realloc(NULL, worker->buffer_size);
-    worker->window = options->mode == MODE_BURST ? options->in_flight : 256;
+    worker->window = options->mode >= MODE_BURST ? options->in_flight : 256;
     worker->window = (worker->window + options->processes - 1) / options->processes;
     payload_init(&worker->payload, options->size);
     if (options->tls)
@@ -184,7 +184,7 @@ static void assign_connections(struct worker *worker, unsigned index) {
 void worker_main(const struct options *options, struct shared *shared, unsigned index,
                  int commands) {
     static const struct mode *const modes[MODES] = {&mode_echo, &mode_fanout, &mode_users,
-                                                    &mode_idle, &mode_idle};
+                                                    &mode_idle, &mode_idle,   &mode_recover};
     static struct worker worker;
     worker_init(&worker, options, shared);
     assign_connections(&worker, index);

@@ -21,8 +21,10 @@ struct source {
 /* A mode of bench_load. All but `tick` may be null; a mode that sets `batch` of a client has
  * `batch`. */
 struct mode {
-    void (*init)(struct worker *worker); /* before connections are opened */
-    void (*run)(struct worker *worker);  /* COMMAND_RUN */
+    bool counts_opened; /* it says itself when all is done that COMMAND_OPEN asks for */
+    const char *(*path)(const struct client *client); /* null: that of the options */
+    void (*init)(struct worker *worker);              /* before connections are opened */
+    void (*run)(struct worker *worker);               /* COMMAND_RUN */
     /* A message arrived; its bytes are valid during the call only. */
     void (*message)(struct client *client, const uint8_t *bytes, size_t len);
     /* After the messages of one read. */
@@ -64,7 +66,7 @@ struct worker {
     uint32_t rounds;               /* fanout: rounds that are left */
 };
 
-extern const struct mode mode_echo, mode_fanout, mode_users, mode_idle, mode_probe;
+extern const struct mode mode_echo, mode_fanout, mode_users, mode_idle, mode_probe, mode_recover;
 
 /* Runs a worker process to its end. */
 __attribute__((noreturn)) void worker_main(const struct options *options, struct shared *shared,
