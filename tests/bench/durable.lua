@@ -69,7 +69,7 @@ local function steps(options, group, with_centrifugo)
                     redis = true,
                     history = kind == "durable" or kind == "centrifugo, history",
                     start = theirs and start_centrifugo or start_bellhop,
-                    options = {"--warmup", "0.5", "--seconds", options.quick and "1" or "4", table.unpack(group.options)},
+                    options = {"--warmup", "0.5", "--seconds", options.quick and "1" or "3", table.unpack(group.options)},
                 }
             end
         end

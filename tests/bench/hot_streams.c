@@ -65,7 +65,10 @@ static const struct bh_history_rule rules[] = {
     {.pattern = BH_SLICE("all"), .size = 100, .revision = 1, .ttl_ms = HOUR_MS},
 };
 static const struct bh_history_config config = {
-    .rules = rules, .rule_count = 2, .window_bytes = 1 << 20, .recover_wait_ms = HOUR_MS};
+    .rules = rules, .rule_count = 1, .window_bytes = 1 << 20, .recover_wait_ms = HOUR_MS};
+/* Without the users: so all clients have the same streams. */
+static const struct bh_history_config config_of_all = {
+    .rules = rules + 1, .rule_count = 1, .window_bytes = 1 << 20, .recover_wait_ms = HOUR_MS};
 
 /* --- messages from the broker --- */
 
@@ -213,7 +216,7 @@ static void count_to_crowd(const char *name, const char *protocol, struct bh_sli
     struct path path = {name, 8, crowd, prepare, arrive};
     struct crowd sockets;
     a = (struct arriving){.payload = payload, .count = 1, .stream = true};
-    instance_open_with_history(&a.instance, &history, &config);
+    instance_open_with_history(&a.instance, &history, &config_of_all);
     crowd_open(&sockets, &a.instance, crowd, protocol);
     for (int i = 0; i < 8; i++)
         bh_loop_tick(a.instance.loop, false);

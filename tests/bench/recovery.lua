@@ -18,7 +18,7 @@ local trial = require "trial"
 local verdict = require "verdict"
 
 local WORKERS = 1
-local MISSED = 3 -- messages for each client
+local MISSED = 3 -- messages for each client, unless the step says otherwise
 local BATCH = 200 -- appends in flight
 local CONFIG = [[return { history = {
     { topic = "topic:news", size = 100, ttl = 3600 }, { topic = "user:*", size = 100, ttl = 3600 },
@@ -37,11 +37,15 @@ local METRICS = {
 local function own(number) return "user:" .. number end
 local function one() return "topic:news" end
 
+-- The first is the pinging connection alone for as long as recoveries of own topics take: what the machine adds.
 local STEPS = {
-    {name = "json, one topic", topic = one, query = "/ws?format=json&topic=news"},
-    {name = "sse, one topic", topic = one, query = "/sse?topic=news", protocol = "sse"},
-    {name = "json, own topics", topic = own, query = "/ws?format=json&user=%d", own = true},
-    {name = "sse, own topics", topic = own, query = "/sse?user=%d", protocol = "sse", own = true},
+    {name = "alone", mode = "idle", options = {"--warmup", "0", "--seconds", "5"}},
+    {name = "json-one", topic = one, query = "/ws?format=json&topic=news"},
+    {name = "sse-one", topic = one, query = "/sse?topic=news", protocol = "sse"},
+    {name = "json-one-90", topic = one, query = "/ws?format=json&topic=news", missed = 90},
+    {name = "sse-one-90", topic = one, query = "/sse?topic=news", protocol = "sse", missed = 90},
+    {name = "json-own", topic = own, query = "/ws?format=json&user=%d", own = true},
+    {name = "sse-own", topic = own, query = "/sse?user=%d", protocol = "sse", own = true},
 }
 
 local function parse()
@@ -98,7 +102,7 @@ local function miss(step, broker)
     local client = broker:client()
     local topics = step.own and step.connections or 1
     local epochs = append(client, step, topics, "seen")
-    for i = 1, MISSED do append(client, step, topics, ('{"text":"bh:%d %s"}'):format(i, ("x"):rep(100))) end
+    for i = 1, step.missed or MISSED do append(client, step, topics, ('{"text":"bh:%d %s"}'):format(i, ("x"):rep(100))) end
     client:close()
     return epochs
 end
@@ -119,12 +123,13 @@ local function start(env, step, broker)
     local server = bellhop.start(env, {
         policy = "tests/bench/peers/bellhop.lua", redis = broker, workers = WORKERS, config = config,
     })
-    local words = {"--path", "/ws?topic=probe", "--probe", "--rounds", tostring(MISSED)}
+    local words = {"--path", "/ws?topic=probe", "--probe", "--rounds", tostring(step.missed or MISSED)}
+    server.words = words
+    if not step.topic then return {server} end
     if step.protocol then table.move({"--protocol", step.protocol}, 1, 2, #words + 1, words) end
     local paths = write_paths(step, miss(step, broker))
     assert(broker:call("CONFIG", "RESETSTAT") == "OK")
     table.move({"--paths", paths}, 1, 2, #words + 1, words)
-    server.words = words
     return {server}
 end
 
@@ -162,19 +167,21 @@ end
 local function prepare(env, options)
     local notes = {}
     local connections = session.connections(env, options.quick and 1000 or 10000, notes)
+    if options.steps[1].topic then table.insert(options.steps, 1, STEPS[1]) end
     for _, step in ipairs(options.steps) do
-        step.mode, step.connections, step.redis, step.options = "recover", connections, true, {}
+        step.redis, step.mode, step.options = true, step.mode or "recover", step.options or {}
+        step.connections = step.topic and connections or 1
     end
-    return notes
+    return notes, connections
 end
 
 local function scenario(options, connections)
     local goals = {}
     for _, step in ipairs(options.steps) do
-        goals[#goals + 1] = {of = step.name, metric = "probe_us_max", at_most = 20}
-        if not step.own then goals[#goals + 1] = {of = step.name, metric = "reads", at_most = WORKERS} end
+        if step.topic then goals[#goals + 1] = {of = step.name, metric = "probe_us_max", at_most = 20} end
+        if step.topic == one then goals[#goals + 1] = {of = step.name, metric = "reads", at_most = WORKERS} end
     end
-    return {name = "recovery", title = ("%d clients come back, each for %d messages of 128 B"):format(connections, MISSED),
+    return {name = "recovery", title = ("%d clients come back, each for %d messages of 128 B (or as many as it says)"):format(connections, MISSED),
         column = "clients", base = options.steps[1].name, metrics = METRICS, goals = goals}
 end
 
@@ -183,8 +190,8 @@ local function main()
     local env = session.env(root, options)
     local lines = session.introduce(env, options, "; one worker")
     session.say("%s\n", bellhop.version(env) or "?")
-    local notes = prepare(env, options)
-    local all, asked = scenario(options, options.steps[1].connections), {connections = options.steps[1].connections}
+    local notes, connections = prepare(env, options)
+    local all, asked = scenario(options, connections), {connections = 1}
     local runs = trial.rounds(options.runs, options.steps, function(step, number)
         local run = measure(env, step)
         run.scenario, run.peer, run.number = all.name, step.name, number

@@ -33,7 +33,7 @@ usage: tests/bench/run.sh [NAME [ARGUMENT...]]
   recovery [OPTION...]     10,000 clients come back to a topic with history, and each to its own, over
                            format=json and SSE: about two minutes
       --runs N             of each (default 3)
-      --only A,B           of "json, one topic", "sse, one topic", "json, own topics", ...
+      --only A,B           of alone, json-one, sse-one, json-one-90, sse-one-90, json-own, sse-own
       --quick              one run, 1,000 clients
       --csv FILE           one row for each run (default build/bench/results/recovery.csv)
   durable [OPTION...]      messages with history, beside the strategy redis and Centrifugo with and without

@@ -5,6 +5,7 @@ local certs = require "certs"
 local daemon = require "daemon"
 local process = require "process"
 local redis = require "redis"
+local sse = require "sse"
 local wait = require "wait"
 
 local BUILD = daemon.BIN:gsub("src/bellhop$", "")
@@ -159,6 +160,41 @@ describe("the load generator", function()
         _, output, status = try(d.port, "idle", "--connections", "1000000", "--processes", "1")
         assert.are.equal(1, status, output)
         assert.matches("processes are needed", output)
+    end)
+end)
+
+describe("the load generator's recovery", function()
+    local d, since
+
+    setup(function()
+        local file = process.write_file(process.temp_dir() .. "/bellhop.conf.lua",
+            'return { history = { { topic = "topic:news", size = 100, ttl = 3600 } } }')
+        d = daemon.start {workers = 2, args = {"--config", file}, env = PROBED}
+        since = assert(sse.connect(d.port, "/sse?topic=news").id)
+        for i = 1, 3 do d:publish("topics/news", ('{"text":"bh:%d"}'):format(i)) end
+    end)
+    teardown(function()
+        sse.drop_all()
+        daemon.stop_all()
+    end)
+
+    it("has all that was missed, over WebSocket and SSE", function()
+        for protocol, path in pairs {raw = "/ws?format=json&", sse = "/sse?"} do
+            local keys = run(d.port, "recover", "--protocol", protocol, "--rounds", "3", "--path",
+                path .. "topic=news&since=" .. since)
+            assert.are.equal(60, keys.deliveries)
+            assert.is_true(0 < keys.latency_us_p50 and keys.latency_us_max <= keys.recovered_s * 1e6 + 1)
+        end
+    end)
+
+    it("has a path for each connection", function()
+        local lines = {}
+        for i = 1, 20 do lines[i] = ("/sse?user=%d&topic=news&since=%s\n"):format(i, since) end
+        local file = process.write_file(process.temp_dir() .. "/paths", table.concat(lines))
+        assert.are.equal(60, run(d.port, "recover", "--protocol", "sse", "--rounds", "3", "--paths", file).deliveries)
+        local _, output, status = try(d.port, "recover", "--connections", "21", "--paths", file)
+        assert.are.equal(1, status, output)
+        assert.matches("20 lines", output)
     end)
 end)
 
