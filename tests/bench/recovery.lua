@@ -181,8 +181,9 @@ local function scenario(options, connections)
         if step.topic then goals[#goals + 1] = {of = step.name, metric = "probe_us_max", at_most = 20} end
         if step.topic == one then goals[#goals + 1] = {of = step.name, metric = "reads", at_most = WORKERS} end
     end
-    return {name = "recovery", title = ("%d clients come back, each for %d messages of 128 B (or as many as it says)"):format(connections, MISSED),
-        column = "clients", base = options.steps[1].name, metrics = METRICS, goals = goals}
+    local title = "%d clients come back, each for %d messages of 128 B, or as many as its name says"
+    return {name = "recovery", title = title:format(connections, MISSED), column = "clients",
+        base = options.steps[1].name, metrics = METRICS, goals = goals}
 end
 
 local function main()

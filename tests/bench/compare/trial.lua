@@ -59,7 +59,8 @@ end
 
 -- what: mode, connections, options, size, redis (whether to start one). start(broker): returns the
 -- servers (servers.lua), which share the connections; the words of the first one are used.
--- meanwhile(broker), if given, is called while the load runs; after(), when it has succeeded. Returns a run as in verdict.lua, with all
+-- meanwhile(broker), if given, is called while the load runs; after(), when it has succeeded.
+-- Returns a run as in verdict.lua, with all
 -- output as `raw`.
 function trial.run(env, what, start, meanwhile, after)
     local broker = what.redis and redis.start() or nil
