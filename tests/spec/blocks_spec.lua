@@ -168,8 +168,10 @@ function run.spec(chunk, policy)
         if file then file:close() end
         return file and example or write(assert(policy, "no policy for " .. name))
     end
+    local library = setmetatable({ load = function(name, options) return test.load(find(name), options) end },
+        { __index = test })
     local environment = setmetatable({
-        require = function() return { load = function(name) return test.load(find(name)) end } end,
+        require = function() return library end,
         assert = assert,
         it = function(_, fn)
             tests = tests + 1
