@@ -71,4 +71,7 @@ cat <<TEXT
     Ctrl-C stops the server.
 
 TEXT
+# The devices of the demo get what they missed.
+rules='[{"topic": "user:*"}, {"topic": "topic:news"}]'
+export BELLHOP_HISTORY_RULES="${BELLHOP_HISTORY_RULES-$rules}"
 exec "$bellhop" serve --dev --listen "127.0.0.1:$port"

@@ -28,9 +28,9 @@ const equal = (what, actual, expected) => {
   if (JSON.stringify(actual) !== JSON.stringify(expected)) throw new Error(what + ": " + JSON.stringify(actual));
 };
 
-// Publishes to the topic; returns the server's answer.
-async function publish(filter, text) {
-  $("target-kind-topic").click();
+// Publishes to the topic, or to the user; returns the server's answer.
+async function publish(filter, text, kind) {
+  $("target-kind-" + (kind || "topic")).click();
   $("filter").value = filter;
   $("message-text").value = text;
   $("publish").click();
@@ -80,10 +80,12 @@ const specs = {
   async "a device that is disconnected by hand stays so"() {
     $("device-2-toggle").click();
     await until("its end", () => $("device-2-state").textContent === "closed");
-    equal("button", $("device-2-toggle").textContent, "Connect");
+    equal("button", $("device-2-toggle").textContent, "Switch on");
     $("device-2-toggle").click();
     await until("its return", () => is_open("device-2"));
   },
+
+  "a device gets what it missed": misses,
 
   async "a phone shows the devices"() {
     frame.width = 390;
@@ -98,6 +100,40 @@ const specs = {
     const page = frame.contentDocument.documentElement;
     equal("width", page.scrollWidth, page.clientWidth);
   },
+
+  "a phone gets what it missed": misses,
+};
+
+// With a history what was missed is shown and marked; what is gone, too. Without one it is said.
+const has_history = location.search === "?history";
+let round = 0;
+async function misses() {
+  const text = "round " + ++round, toggle = $("device-2-toggle");
+  const notes = lines("device-2", "note").length;
+  toggle.focus();
+  equal("focus", frame.contentDocument.activeElement.id, toggle.id);
+  toggle.click();
+  await until("off", () => $("device-2-state").textContent === "closed");
+  for (const n of [1, 2]) await publish("", text + " " + n, "user");
+  for (const n of [1, 2]) await until("device 1", () => has("device-1", "message", text + " " + n));
+  toggle.click();
+  await until("on", () => lines("device-2", "note").slice(notes).some((note) => note.includes("reconnected")));
+  await publish("", text + " 3", "user");
+  await until("the next message", () => has("device-2", "message", text + " 3"));
+  const got = lines("device-2", "message").filter((line) => line.startsWith(text));
+  equal("messages", got, (has_history ? [1, 2, 3] : [3]).map((n) => text + " " + n));
+  const marked = lines("device-2", "missed").filter((line) => line.startsWith(text)).slice(0, 2);
+  equal("marked", marked, has_history ? [text + " 1", text + " 2"] : []);
+  equal("note", lines("device-2", "note").at(-1).includes(has_history ? "what it missed follows" : "were not kept"), true);
+}
+
+if (has_history) specs["a device is told what is gone"] = async () => {
+  $("device-1-toggle").click();
+  await until("off", () => $("device-1-state").textContent === "closed");
+  for (const n of [1, 2, 3]) await publish("", "gone " + n);
+  $("device-1-toggle").click();
+  await until("the gap", () => has("device-1", "gap", "topic:news"));
+  equal("gone", has("device-1", "message", "gone"), false);
 };
 
 frame.onload = async () => {
@@ -121,14 +157,25 @@ end } }]]):format(PAGE)
 describe("the demo page", function()
     teardown(daemon.stop_all)
 
-    it("works under the default policy", function()
-        if not browser.find() then return pending "there is no Chromium" end
+    local function run(query, rules)
         local dir = process.temp_dir()
         local file = process.write_file(dir .. "/policy.lua", POLICY)
-        local d = daemon.start {env = {BELLHOP_SCRIPT_FILES = "lua/policy.lua," .. file}}
-        local page = browser.open(("http://127.0.0.1:%d/work"):format(d.port), dir)
+        local d = daemon.start {env = {
+            BELLHOP_SCRIPT_FILES = "lua/policy.lua," .. file, BELLHOP_HISTORY_RULES = rules,
+        }}
+        local page = browser.open(("http://127.0.0.1:%d/work%s"):format(d.port, query), dir)
         local outcome = page:wait("demo: (%l+ [^\n]*)", 120)
         page:stop()
-        assert.matches("^passed 6", outcome)
+        return outcome
+    end
+
+    it("works under the default policy", function()
+        if not browser.find() then return pending "there is no Chromium" end
+        assert.matches("^passed 8", run "")
+    end)
+
+    it("works with a history", function()
+        if not browser.find() then return pending "there is no Chromium" end
+        assert.matches("^passed 9", run("?history", '[{"topic":"user:*"},{"topic":"topic:news","size":2}]'))
     end)
 end)
