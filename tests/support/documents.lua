@@ -120,7 +120,7 @@ while :; do
     while [ ! -e "$bh_step.sh" ]; do sleep 0.02; done
     . "./$bh_step.sh" >"$bh_step.out" 2>&1
     for bh_job in $(jobs -pr); do # a server that has just begun has no log yet
-        for bh_try in $(seq 100); do
+        for bh_try in $(seq 1000); do
             if [ -e "$DOCS/$bh_job.log" ] || ! kill -0 "$bh_job" 2>/dev/null; then break; fi
             sleep 0.02
         done
