@@ -61,10 +61,8 @@ describe("format=json on streams", function()
     local function new(query)
         local client = connect(query)
         local first = frame(client)
-        assert.are.same({"false", "1."}, {first.recovered, first.id})
-        local place = frame(client)
-        assert.are.equal('{"id":"' .. place.id .. '"}', place.text)
-        return client, place.id
+        assert.are.equal("false", first.recovered)
+        return client, first.id
     end
 
     local function expect_data(client, topic, ...)
@@ -309,7 +307,6 @@ describe("format=json on streams and slow clients", function()
         local env = {BELLHOP_HISTORY_RULES = '[{"topic":"user:*","size":10,"ttl":60}]'}
         local d = daemon.start {workers = 1, env = env}
         local client = ws.connect(d.port, "/ws?format=json&user=1")
-        client:recv()
         local id = client:recv():match '"id":"([^"]+)"'
         client:drop()
         d:publish("users/1", "1")
