@@ -59,7 +59,6 @@ struct bh_recovery {
     struct bh_resume since; /* what the client gave */
     unsigned joins;         /* that are not done */
     bool flushing, closed;
-    uint64_t moves;
     size_t bytes; /* that wait, in ranges and `arrived` */
     struct bh_missed missed[BH_RESUME_TOPICS_MAX];
     struct bh_arrived *arrived;
@@ -70,6 +69,7 @@ struct bh_resumption {
     struct bh_stream_set *set;    /* NULL: no streams */
     struct bh_recovery *recovery; /* NULL: all is live */
     bool told;                    /* vt->recovered was called */
+    uint32_t moves;               /* of its own, in all its recoveries */
 };
 
 struct bh_recoveries {

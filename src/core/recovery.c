@@ -116,10 +116,12 @@ void bh_stream_set_unref(struct bh_worker *w, struct bh_stream_set *set) {
     bh_free(set);
 }
 
+#define MIX UINT64_C(0x9e3779b97f4a7c15)
+
 static uint64_t set_moves(const struct bh_stream_set *set) {
     uint64_t moves = set->count;
     for (unsigned i = 0; i < set->count; i++)
-        moves = moves * UINT64_C(0x9e3779b97f4a7c15) + set->places[i]->moved;
+        moves = moves * MIX + set->places[i]->moved;
     return moves;
 }
 
@@ -235,7 +237,7 @@ uint64_t bh_subscriber_stream_moves(const struct bh_subscriber *s) {
     const struct bh_resumption *rs = s->resumption;
     if (!rs || !rs->set)
         return 0;
-    return set_moves(rs->set) + (rs->recovery ? rs->recovery->moves : 0);
+    return set_moves(rs->set) * MIX + rs->moves;
 }
 
 bool bh_subscriber_is_recovered(const struct bh_subscriber *s) {

@@ -113,7 +113,7 @@ static void tell_off(struct bh_recovery *r) {
 
 static void move_to(struct bh_recovery *r, struct bh_missed *m, struct bh_position at) {
     m->at = at;
-    r->moves++;
+    r->subscriber->resumption->moves++;
 }
 
 static bool is_still(const struct bh_recovery *r, const struct bh_missed *m, uint32_t ticket) {

@@ -101,7 +101,7 @@ void bh_recovery_join(struct bh_subscriber *s, const struct bh_topic *topic) {
     if (since)
         m->at = *since;
     place->recovering++;
-    r->moves++;
+    r->subscriber->resumption->moves++;
     add_stream(s, place);
     ask(s, topic, m);
 }

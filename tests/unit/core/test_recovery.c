@@ -479,6 +479,28 @@ static void test_clients_with_the_same_streams_share_their_set(void **state) {
     assert_ptr_equal(set, bh_subscriber_stream_set(&clients[4].s));
 }
 
+static uint64_t moves_at_last;
+
+static void note_moves(struct client *c, struct bh_message *m) {
+    moves_at_last = bh_subscriber_stream_moves(&c->s);
+}
+
+/* What a link noted at its last id says whether another one is due. */
+static void test_moves_after_a_recovery(void **state) {
+    for (int i = 0; i < 3; i++)
+        bh_message_unref(log_append("user:1", "x"));
+    clients[0].on_message = note_moves;
+    client_open(0, &clients[0], "1", NULL, "user:1:1-0");
+    settle();
+    assert_log(clients[0], "recovered x x x ");
+    assert_int_equal(bh_subscriber_stream_moves(&clients[0].s), moves_at_last);
+    clients[0].on_message = NULL;
+    for (int i = 0; i < 10; i++) {
+        append("user:1", "y");
+        assert_int_not_equal(bh_subscriber_stream_moves(&clients[0].s), moves_at_last);
+    }
+}
+
 /* --- many --- */
 
 #define MANY 10000
@@ -611,6 +633,7 @@ int main(void) {
         LIVE(test_leave_and_join_inside_a_callback),
         LIVE(test_leave_and_join_while_a_request_is_under_way),
         LIVE(test_clients_with_the_same_streams_share_their_set),
+        LIVE(test_moves_after_a_recovery),
         LIVE(test_10000_clients_of_one_topic),
         LIVE(test_10000_own_topics),
     };
