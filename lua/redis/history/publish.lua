@@ -46,7 +46,8 @@ local plain_head -- without an id and a ttl
 local function publish_plain(keys, args)
     if not call then fetch() end
     local log, meta, payload = keys[1], keys[2], args[1]
-    if byte(log) ~= 123 or sub(log, -5) ~= "}:log" or sub(log, 1, -4) .. "m" ~= meta or find(log, "[{}]", 2) ~= #log - 4 then
+    local channel = match(log, "^{([^{}]*)}:log$")
+    if not channel or meta ~= "{" .. channel .. "}:m" then
         return error_reply("ERR the keys are {<channel>}:log and {<channel>}:m")
     end
     if not payload then return error_reply("ERR there is no payload") end

@@ -23,7 +23,7 @@ local BODY = HEAD + 24 -- of an entry: the head and its position
 local DATA, PURGE, TOMBSTONE = 0, 2, 3
 local TEXT, BINARY, RAW, POSITION = 1, 2, 4, 8
 
-local call, may, pack, read_binary, sub, byte, match, find, format, floor, error_reply
+local call, may, pack, read_binary, sub, byte, match, format, floor, error_reply
 local purge_head, tombstone_head
 local integer -- the format of an offset: %d is cheaper, but a long may have 32 bits
 
@@ -35,7 +35,7 @@ end
 local function fetch()
     call, may, error_reply = redis.call, redis.acl_check_cmd, redis.error_reply
     pack, read_binary = struct.pack, struct.unpack
-    sub, byte, match, find, format = string.sub, string.byte, string.match, string.find, string.format
+    sub, byte, match, format = string.sub, string.byte, string.match, string.format
     floor = math.floor
     integer = format("%d", 2 ^ 52) == "4503599627370496" and "%d" or "%.0f"
     purge_head = make_head(PURGE, TEXT, POSITION, 0, 0)
