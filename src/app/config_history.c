@@ -75,6 +75,10 @@ static void suggest_topic(struct reading *r, struct bh_slice pattern) {
              memchr(pattern.p, ':', pattern.n) ? "" : ":");
         return;
     }
+    if (bh_slice_eq(pattern, BH_SLICE("broadcast"))) {
+        FAIL(r, "topic", "broadcasts are the topic \"all\"");
+        return;
+    }
     if (!memchr(pattern.p, ':', pattern.n)) {
         FAIL(r, "topic",
              "%.*s is not the name of a topic; write \"user:%.*s\", \"tenant:%.*s\" or "

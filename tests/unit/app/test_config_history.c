@@ -98,6 +98,7 @@ static void what_to_write_instead(void **state) {
         {"{ topic = 'notification:42' }", "is a channel; write \"user:42\""},
         {"{ topic = 'notification:tenant:*' }", "is a channel; write \"tenant:*\""},
         {"{ topic = 'notification:broadcast' }", "is a channel; write \"all\""},
+        {"{ topic = 'broadcast' }", "broadcasts are the topic \"all\""},
         {"{ topic = '42' }", "write \"user:42\", \"tenant:42\" or \"topic:42\""},
         {"{ topic = 'user' }", "write \"user:*\""},
         {"{ topic = 'user:' }", "write \"user:*\""},
