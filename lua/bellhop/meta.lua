@@ -551,7 +551,7 @@ function bh.publish_wait(message) end
 ---@field position? string Its position there, `"<epoch>-<offset>"`; of a repetition that of the first.
 ---@field instances? integer Instances that accepted it.
 ---@field local? integer Connections on this instance that received it.
----@field duplicate? true The id was known: nothing was delivered again, the status is that of the first publish, and the two counts are missing.
+---@field duplicate? true The id was known: nothing was delivered again, the status is that of the first publish (`"stored"` if the message is in the topic's history), and the two counts are missing.
 
 -- # history.md: Histories of topics
 --

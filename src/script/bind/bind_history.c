@@ -9,6 +9,7 @@
 #include "bind/bind_message.h"
 #include "lua/args.h"
 #include "lua/class.h"
+#include "lua/json_value.h"
 #include "run/sched.h"
 
 #include "bellhop/base/error.h"
@@ -128,6 +129,9 @@ void bh_history_push_page(lua_State *L, const struct bh_lua_page *p) {
     lua_pushboolean(L, p->gap);
     lua_setfield(L, -2, "gap");
     lua_createtable(L, (int)p->range->count, 0);
+    lua_rawgetp(L, LUA_REGISTRYINDEX,
+                &bh_json_array_key); /* a list for bh.json, also an empty one */
+    lua_setmetatable(L, -2);
     for (size_t i = 0, n = 0; i < p->range->count; i++) {
         const struct bh_message *m = p->range->messages[i];
         if (m->kind != BH_MESSAGE_DATA || bh_message_expired(m, p->now_ms))

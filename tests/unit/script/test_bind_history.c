@@ -128,6 +128,9 @@ static void test_read(void **state) {
     assert_int_equal(f->query.bytes, 1 << 20);
     assert_false(f->query.ascending);
     assert_int_equal(f->query.from.epoch, 0);
+    f->count = 0;
+    LUA_OK(env, "local page = assert(bh.history.read { user = 42 })\n"
+                "eq(bh.json.encode(page.messages), '[]')");
     fake_free(env, f);
 }
 
