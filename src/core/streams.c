@@ -66,8 +66,10 @@ const struct bh_history_rule *bh_node_stream_rule(const struct bh_node *n,
     return n->history ? bh_history_rule_of(&n->config.history, topic) : NULL;
 }
 
-/* For the first time, or again after a loss: messages may be missing. */
+/* For the first time, or again after a loss: messages may be missing, and notes that some were
+ * removed; so nobody is given what is in the tail. */
 static void on_live(struct bh_stream *s) {
+    bh_stream_tail_clear(s);
     s->unsure |= s->live && !s->known.epoch && !s->absent;
     s->live = true;
     s->failures = 0;
