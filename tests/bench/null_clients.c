@@ -35,7 +35,13 @@ static struct bh_slice null_protocol(const struct bh_subscriber *s) {
 }
 
 static const struct bh_subscriber_vt null_vt = {
-    null_deliver, null_send, null_close, null_queued, null_read, null_ip, null_protocol,
+    .deliver = null_deliver,
+    .send = null_send,
+    .close = null_close,
+    .queued = null_queued,
+    .read = null_read,
+    .ip = null_ip,
+    .protocol = null_protocol,
 };
 
 static void on_opened(void *ud, bh_handle handle, int error) {

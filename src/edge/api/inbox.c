@@ -14,9 +14,8 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
 #include "client/dev_identity.h"
-#include "http/hook_request.h"
+#include "http/handshake.h"
 #include "limits/edge_metrics.h"
-#include "limits/origin.h"
 
 /* --- the page --- */
 
@@ -77,40 +76,24 @@ static void answer(struct bh_http_conn *c, const struct bh_handshake_result *res
 /* --- who is it? --- */
 
 static void refuse(struct bh_http_conn *c, const struct bh_handshake_result *result) {
-    struct bh_header headers[BH_HTTP_HEADERS_MAX];
-    size_t n = 0;
-    for (size_t i = 0; i < result->header_count && n < BH_HTTP_HEADERS_MAX; i++)
-        if (!bh_slice_caseeq(result->headers[i].name, BH_SLICE("Content-Type")))
-            headers[n++] = result->headers[i]; /* a refusal is always JSON */
     bh_info_limited("inbox refused", bh_kv_int("status", result->status));
-    bh_http_conn_refuse(c, result->status ? result->status : 503, result->body, headers, n);
+    bh_handshake_refuse(c, result);
 }
 
 static void on_handshake_result(void *ud, bh_handle handle,
                                 const struct bh_handshake_result *result) {
-    struct bh_http_conn *c = bh_http_conn_find(ud, handle);
-    if (!c) {
-        bh_identity_free(result->identity);
+    struct bh_http_conn *c = bh_handshake_conn(ud, handle, result);
+    if (!c)
         return;
-    }
-    c->ticket = 0;
-    if (result->status == 0 && result->identity)
+    if (bh_handshake_accepted(result))
         answer(c, result);
     else
         refuse(c, result);
 }
 
 static void ask_hook(struct bh_http_conn *c) {
-    struct bh_hooks *hooks = c->server->worker->hooks;
-    struct bh_hook_request h;
-    bh_handle request = c->request;
-    bh_hook_request_init(&h, c);
     c->cancel_on_end = true;
-    bh_handle ticket =
-        hooks->vt->handshake(hooks, &h.request, on_handshake_result, c->server, request);
-    bh_hook_request_deinit(&h);
-    if (c->request == request)
-        c->ticket = ticket;
+    bh_handshake_ask(c, NULL, on_handshake_result);
 }
 
 static void answer_developer(struct bh_http_conn *c) {
@@ -124,15 +107,6 @@ static void answer_developer(struct bh_http_conn *c) {
 
 /* --- beginning --- */
 
-static bool origin_is_allowed(const struct bh_http_conn *c) {
-    const struct bh_edge_config *config = c->server->config;
-    const struct bh_http_request *r = bh_http_conn_request(c);
-    struct bh_slice origin = bh_http_header(r->headers, r->header_count, BH_SLICE("Origin"));
-    return origin.n == 0 || config->origin_count == 0 ||
-           bh_origin_in(config->origins, config->origin_count, origin) ||
-           bh_origin_in(config->cors, config->cors_count, origin);
-}
-
 static void refuse_origin(struct bh_http_conn *c) {
     bh_edge_count(BH_EDGE_LIMIT_ORIGIN, 1);
     bh_http_conn_fail(c, 403, "forbidden",
@@ -144,7 +118,7 @@ void bh_api_inbox(struct bh_http_conn *c) {
     struct bh_page_options ignored;
     if (c->server->admission->draining)
         bh_http_conn_fail(c, 503, BH_HTTP_STOPPING);
-    else if (!origin_is_allowed(c))
+    else if (!bh_handshake_origin_allowed(c))
         refuse_origin(c);
     else if (bh_hooks_has(hooks, BH_HOOK_DELIVER))
         bh_http_conn_fail(c, 403, "forbidden",

@@ -18,9 +18,8 @@
 #include "client/dev_identity.h"
 #include "client/query.h"
 #include "client/quotas.h"
-#include "http/hook_request.h"
+#include "http/handshake.h"
 #include "limits/edge_metrics.h"
-#include "limits/origin.h"
 #include "sse/sse_session.h"
 
 #define TYPE      "text/event-stream"
@@ -266,29 +265,21 @@ static void open_or_head(struct bh_http_conn *c, const struct bh_handshake_resul
 /* --- who is it? --- */
 
 static void refuse_identity(struct bh_http_conn *c, const struct bh_handshake_result *result) {
-    struct bh_header headers[BH_HTTP_HEADERS_MAX];
-    size_t n = 0;
     if (will_pass(result->status)) {
         put_off(c, BH_EDGE_SSE_REFUSED_FAILED, "on_handshake failed, or refused for now");
         return;
     }
-    for (size_t i = 0; i < result->header_count && n < BH_HTTP_HEADERS_MAX; i++)
-        if (!bh_slice_caseeq(result->headers[i].name, BH_SLICE("Content-Type")))
-            headers[n++] = result->headers[i]; /* a refusal is always JSON */
     bh_edge_count(BH_EDGE_SSE_REFUSED_RIGHTS, 1);
     log_refusal(c, result->status, bh_slice(NULL, 0));
-    bh_http_conn_refuse(c, result->status, result->body, headers, n);
+    bh_handshake_refuse(c, result);
 }
 
 static void on_handshake_result(void *ud, bh_handle handle,
                                 const struct bh_handshake_result *result) {
-    struct bh_http_conn *c = bh_http_conn_find(ud, handle);
-    if (!c) {
-        bh_identity_free(result->identity);
+    struct bh_http_conn *c = bh_handshake_conn(ud, handle, result);
+    if (!c)
         return;
-    }
-    c->ticket = 0;
-    if (result->status == 0 && result->identity)
+    if (bh_handshake_accepted(result))
         open_or_head(c, result);
     else
         refuse_identity(c, result);
@@ -306,18 +297,9 @@ bool bh_sse_has_path(const struct bh_http_conn *c) {
 }
 
 static void ask_hook(struct bh_http_conn *c) {
-    struct bh_hooks *hooks = c->server->worker->hooks;
-    struct bh_hook_request h;
-    bh_handle request = c->request;
-    bh_hook_request_init(&h, c);
-    find_path(c, &h.params);
-    h.request.params = h.params.list;
-    h.request.param_count = h.params.count;
-    bh_handle ticket =
-        hooks->vt->handshake(hooks, &h.request, on_handshake_result, c->server, request);
-    bh_hook_request_deinit(&h);
-    if (c->request == request)
-        c->ticket = ticket;
+    struct bh_path_params params;
+    find_path(c, &params);
+    bh_handshake_ask(c, &params, on_handshake_result);
 }
 
 static void accept_developer(struct bh_http_conn *c) {
@@ -330,17 +312,6 @@ static void accept_developer(struct bh_http_conn *c) {
 }
 
 /* --- beginning --- */
-
-/* A page of another origin sends the header; for others nothing is to be checked, because a browser
- * shows a page no answer without the headers of cors.c. */
-static bool origin_is_allowed(const struct bh_http_conn *c) {
-    const struct bh_edge_config *config = c->server->config;
-    const struct bh_http_request *r = bh_http_conn_request(c);
-    struct bh_slice origin = bh_http_header(r->headers, r->header_count, BH_SLICE("Origin"));
-    return origin.n == 0 || config->origin_count == 0 ||
-           bh_origin_in(config->origins, config->origin_count, origin) ||
-           bh_origin_in(config->cors, config->cors_count, origin);
-}
 
 /* What EventSource has seen last is newer than what its URL says. */
 static int read_query(struct bh_sse_upgrade *u, const struct bh_http_request *r, const char **why) {
@@ -379,7 +350,7 @@ static void begin(struct bh_http_conn *c) {
 void bh_sse_begin(struct bh_http_conn *c) {
     if (c->server->admission->draining) {
         on_drain(c);
-    } else if (!origin_is_allowed(c)) {
+    } else if (!bh_handshake_origin_allowed(c)) {
         bh_edge_count(BH_EDGE_LIMIT_ORIGIN, 1);
         refuse(c, BH_EDGE_SSE_REFUSED_ORIGIN, 403,
                BH_SLICE("this origin is not in websocket.origins or api.cors_origins"));

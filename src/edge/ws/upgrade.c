@@ -19,7 +19,7 @@
 #include "client/query.h"
 #include "client/quotas.h"
 #include "client/rights.h"
-#include "http/hook_request.h"
+#include "http/handshake.h"
 #include "limits/edge_metrics.h"
 #include "limits/origin.h"
 #include "ws/session.h"
@@ -214,26 +214,16 @@ static void accept_client(struct bh_http_conn *c, const struct bh_handshake_resu
 
 static void on_handshake_result(void *ud, bh_handle handle,
                                 const struct bh_handshake_result *result) {
-    struct bh_http_conn *c = bh_http_conn_find(ud, handle);
-    if (!c) {
-        bh_identity_free(result->identity);
+    struct bh_http_conn *c = bh_handshake_conn(ud, handle, result);
+    if (!c)
         return;
-    }
-    c->ticket = 0;
-    if (result->status == 0 && result->identity) {
+    if (bh_handshake_accepted(result)) {
         accept_client(c, result);
         return;
     }
-    struct bh_header headers[BH_HTTP_HEADERS_MAX];
-    size_t n = 0;
-    for (size_t i = 0; i < result->header_count && n < BH_HTTP_HEADERS_MAX; i++) {
-        const struct bh_header *h = &result->headers[i];
-        if (!bh_slice_caseeq(h->name, BH_SLICE("Content-Type"))) /* a refusal is always JSON */
-            headers[n++] = *h;
-    }
     bh_edge_count(BH_EDGE_HANDSHAKES_REFUSED, 1);
     bh_info_limited("websocket handshake refused", bh_kv_int("status", result->status));
-    bh_http_conn_refuse(c, result->status ? result->status : 503, result->body, headers, n);
+    bh_handshake_refuse(c, result);
 }
 
 /* --- --dev --- */
@@ -272,14 +262,9 @@ bool bh_upgrade_has_path(const struct bh_http_conn *c) {
 }
 
 static void ask_hook(struct bh_http_conn *c) {
-    struct bh_hooks *hooks = c->server->worker->hooks;
-    struct bh_hook_request h;
-    bh_hook_request_init(&h, c);
-    find_path(c, &h.params);
-    h.request.params = h.params.list;
-    h.request.param_count = h.params.count;
-    c->ticket = hooks->vt->handshake(hooks, &h.request, on_handshake_result, c->server, c->request);
-    bh_hook_request_deinit(&h);
+    struct bh_path_params params;
+    find_path(c, &params);
+    bh_handshake_ask(c, &params, on_handshake_result);
 }
 
 /* A browser sends cookies with a WebSocket from any page, so the page's origin must be checked. */
