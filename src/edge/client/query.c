@@ -85,6 +85,6 @@ void bh_client_query_free(struct bh_client_query *q) {
 
 /* Most queries do not hold the text at all, which is found faster than their arguments. */
 bool bh_client_query_wants_json(struct bh_slice query) {
-    return memmem(query.p, query.n, "format=json", strlen("format=json")) != NULL &&
+    return query.n && memmem(query.p, query.n, "format=json", strlen("format=json")) != NULL &&
            bh_slice_eq(bh_http_arg(query, BH_SLICE("format")), BH_SLICE("json"));
 }

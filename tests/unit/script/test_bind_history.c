@@ -128,7 +128,12 @@ static void test_read(void **state) {
     assert_int_equal(f->query.bytes, 1 << 20);
     assert_false(f->query.ascending);
     assert_int_equal(f->query.from.epoch, 0);
-    f->count = 0;
+    fake_free(env, f);
+}
+
+static void test_an_empty_page(void **state) {
+    struct env *env = *state;
+    struct fake *f = fake_new(env);
     LUA_OK(env, "local page = assert(bh.history.read { user = 42 })\n"
                 "eq(bh.json.encode(page.messages), '[]')");
     fake_free(env, f);
@@ -345,6 +350,7 @@ int main(void) {
         SCRIPT_TEST(test_options),
         SCRIPT_TEST(test_misuse),
         SCRIPT_TEST(test_errors),
+        SCRIPT_TEST(test_an_empty_page),
         SCRIPT_TEST(test_remove),
         SCRIPT_TEST(test_an_answer_that_comes_late),
         SCRIPT_TEST(test_a_page_beyond_the_memory),
