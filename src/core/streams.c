@@ -67,9 +67,9 @@ const struct bh_history_rule *bh_node_stream_rule(const struct bh_node *n,
 }
 
 /* For the first time, or again after a loss: messages may be missing, and notes that some were
- * removed; so nobody is given what is in the tail. */
+ * removed. */
 static void on_live(struct bh_stream *s) {
-    bh_stream_tail_clear(s);
+    s->doubted = s->tail_count > 0;
     s->unsure |= s->live && !s->known.epoch && !s->absent;
     s->live = true;
     s->failures = 0;
@@ -77,7 +77,7 @@ static void on_live(struct bh_stream *s) {
     if (s->known.epoch)
         bh_stream_tell_live(s);
     bh_stream_answer(s, NULL);
-    if (bh_list_empty(&s->waiting))
+    if (bh_list_empty(&s->waiting) || s->doubted)
         bh_stream_queue_check(s);
     bh_stream_next(s);
 }

@@ -140,7 +140,7 @@ bool bh_stream_ask(struct bh_stream *s, struct bh_stream_request *r) {
     r->until_ms = bh_loop_now(st->node->bus_loop) + wait_ms;
     if (!bh_timer_pending(&st->deadline))
         bh_timer_set(&st->deadline, wait_ms);
-    return s->live && s->known.epoch && try(s, r);
+    return s->live && s->known.epoch && !s->doubted && try(s, r);
 }
 
 /* What the read from s->asked, in an older epoch, tells of another position of that epoch. */
@@ -211,7 +211,7 @@ void bh_stream_answer(struct bh_stream *s, struct bh_range *range) {
         remember_gap(s, range);
         note_read(s, range);
     }
-    if (!s->live || !s->known.epoch)
+    if (!s->live || !s->known.epoch || s->doubted)
         return;
     if (answer_some(s)) {
         bh_list_unlink(&s->answering);

@@ -18,6 +18,8 @@ struct check {
 };
 
 static void on_top(struct bh_stream *s, struct bh_position top) {
+    bool doubted = s->doubted;
+    bh_stream_tail_judge(s, top);
     if (s->known.epoch == 0) {
         s->absent |= !top.epoch;
         if (top.epoch)
@@ -27,6 +29,8 @@ static void on_top(struct bh_stream *s, struct bh_position top) {
     } else if (top.epoch && (top.epoch != s->known.epoch || top.offset > s->known.offset)) {
         s->behind = true;
     }
+    if (doubted)
+        bh_stream_answer(s, NULL);
 }
 
 static void on_tops(void *ud, bh_handle handle, int error, const struct bh_position *tops,

@@ -24,6 +24,7 @@ struct bh_stream {
     uint8_t holes;    /* reads in a row that have left a hole */
     bool live;        /* its subscription */
     bool told_live;   /* the interest map knows */
+    bool doubted;     /* of the tail something may have been removed: nobody is answered */
     bool absent;      /* nothing was there: what comes begins at offset 1 */
     bool unsure;      /* messages may have been lost while the position was unknown */
     bool behind;      /* the log has more than `known`, or another epoch */
@@ -74,6 +75,9 @@ void bh_stream_tail_extend(struct bh_stream *s, struct bh_range *r);
 /* After the answers: what the limits do not allow to keep goes. */
 void bh_stream_tail_settle(struct bh_stream *s);
 void bh_stream_tail_clear(struct bh_stream *s);
+/* The log is at `top`: what it has is read again if the tail is doubted. What it has lost only the
+ * tail has, which is kept. */
+void bh_stream_tail_judge(struct bh_stream *s, struct bh_position top);
 /* What is behind offset, up to s->known, with a reference; NULL: the tail does not reach there. The
  * range may begin earlier. Not for s->known itself. */
 struct bh_range *bh_stream_tail_range(struct bh_stream *s, uint64_t offset);

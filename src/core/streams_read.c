@@ -65,7 +65,7 @@ static void idle_for(struct bh_stream *s, uint64_t ms, bool put_off) {
 }
 
 static void next_for_requests(struct bh_stream *s, struct bh_position since) {
-    if (since.epoch || s->absent)
+    if (!s->doubted && (since.epoch || s->absent))
         queue_read(s, !since.epoch);
     else if (s->work != BH_STREAM_CHECKING) /* many learn theirs at once */
         bh_stream_queue_check(s);
@@ -136,6 +136,7 @@ static bool is_whole(const struct bh_range *r) {
 
 static void on_found(struct bh_stream *s, struct bh_range *range) {
     s->failures = 0;
+    bh_stream_tail_judge(s, range->top);
     bh_stream_apply(s, range);
     bh_stream_tell_live(s);
     bh_stream_answer(s, range);

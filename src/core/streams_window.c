@@ -168,6 +168,12 @@ struct bh_message *bh_stream_note(const struct bh_stream *s, enum bh_message_kin
     return bh_message_new(&parts); /* NULL only for the size of a payload */
 }
 
+void bh_stream_tail_judge(struct bh_stream *s, struct bh_position top) {
+    if (s->doubted && top.epoch == s->known.epoch && top.offset >= s->known.offset)
+        bh_stream_tail_clear(s);
+    s->doubted = false;
+}
+
 /* --- removed entries --- */
 
 static bool is_removed(struct bh_slice offsets, uint64_t up_to, uint64_t offset) {

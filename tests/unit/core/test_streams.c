@@ -219,6 +219,24 @@ static void test_what_was_removed_while_the_link_was_lost_is_not_given(void **st
     assert_log(clients[0], "new a b c ");
 }
 
+/* Only this instance has it. */
+static void test_what_the_history_has_lost_is_given_from_the_tail(void **state) {
+    client_open(0, &clients[0], "1", NULL, NULL);
+    subscribed("user:1");
+    append("user:1", "a");
+    append("user:1", "b");
+    append("user:1", "c");
+    shard(false);
+    log_rewind("user:1", 2);
+    shard(true);
+    subscribed("all");
+    subscribed("user:1");
+    client_open(0, &clients[1], "1", NULL, "user:1:1-1");
+    heal();
+    assert_log(clients[1], "recovered b c ");
+    assert_log(clients[0], "new a b c ");
+}
+
 static void test_all_was_removed_and_an_epoch_began(void **state) {
     client_open(0, &clients[0], "1", NULL, NULL);
     append("user:1", "a");
@@ -513,6 +531,7 @@ int main(void) {
         LIVE(test_messages_without_a_position),
         LIVE(test_all_was_removed_while_the_link_was_lost),
         WAITING(test_what_was_removed_while_the_link_was_lost_is_not_given),
+        WAITING(test_what_the_history_has_lost_is_given_from_the_tail),
         LIVE(test_all_was_removed_and_an_epoch_began),
         LIVE(test_the_latest_state),
         LIVE(test_the_latest_state_on_a_fresh_instance),
