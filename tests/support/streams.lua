@@ -166,21 +166,10 @@ end
 
 -- Runs for a number of seconds, or until the condition holds (at most `limit` seconds, default 15).
 function streams:run(till, limit, what)
-    local seconds = type(till) == "number"
-    local deadline, ask = wait.now() + (seconds and till or limit or 15), 0
-    while true do
-        turn(self)
-        local now = wait.now()
-        if not seconds and now >= ask then
-            if till() then return end
-            ask = wait.now() + 0.03
-        end
-        if now > deadline then
-            if seconds then return end
-            if type(what) == "function" then what = what() end
-            error(("timeout: %s (seed %d)"):format(what or "a condition", self.seed), 2)
-        end
-    end
+    wait.run(function() turn(self) end, till, limit, function()
+        local text = type(what) == "function" and what() or what or "a condition"
+        return ("%s (seed %d)"):format(text, self.seed)
+    end)
 end
 
 function streams:accepted()

@@ -147,20 +147,7 @@ end
 
 -- Runs for a number of seconds, or until the condition holds (at most `limit` seconds, default 15).
 function traffic:run(till, limit, what)
-    local seconds = type(till) == "number"
-    local deadline, ask = wait.now() + (seconds and till or limit or 15), 0
-    while true do
-        turn(self)
-        local now = wait.now()
-        if not seconds and now >= ask then
-            if till() then return end
-            ask = wait.now() + 0.05
-        end
-        if now > deadline then
-            if seconds then return end
-            error("timeout: " .. (what or "a condition"), 2)
-        end
-    end
+    wait.run(function() turn(self) end, till, limit, what)
 end
 
 -- From now until `fault_ended` messages may be lost.
