@@ -79,7 +79,7 @@ struct bh_node *bh_node_new(const struct bh_node_config *config, struct bh_broke
     bh_interest_map_init(&n->interest, broker, bus_loop, config->linger_ms);
     bh_seen_init(&n->seen, config->seen_max, config->seen_ms);
     bh_streams_init(&n->streams, n);
-    n->sink = (struct bh_broker_sink){on_message, on_subscribed, on_state, n};
+    n->sink = (struct bh_broker_sink){on_message, on_subscribed, NULL, on_state, n};
     return n;
 }
 

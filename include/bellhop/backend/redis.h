@@ -50,12 +50,14 @@
 /* bh_redis_config_parse sets all strings except channel_prefix and instance. A time of 0 means its
  * default. */
 struct bh_redis_config {
-    /* The server: one of host, unix_path, sentinels; the others are NULL. */
+    /* The server: one of host, unix_path, sentinels, cluster; the others are NULL. */
     const char *host; /* name or address */
     uint16_t port;
     const char *unix_path;
     const char *sentinels;         /* "host:port,[v6]:port,..." */
     const char *master;            /* its name at the Sentinels; NULL without them */
+    const char *cluster;           /* nodes to begin with, as in `sentinels` */
+    bool sharded;                  /* a master of a cluster: SSUBSCRIBE and SPUBLISH */
     const char *sentinel_user;     /* as user and password, for the Sentinels */
     const char *sentinel_password; /* NULL: no AUTH */
     const char *user;              /* NULL: the old AUTH with a password alone */

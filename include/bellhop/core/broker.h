@@ -25,6 +25,9 @@ struct bh_broker_sink {
     /* The broker has confirmed this subscription; again, when messages may have been lost: after a
      * reconnect, or on a link that delivered nothing and was replaced. */
     void (*on_subscribed)(void *ud, struct bh_slice topic);
+    /* This subscription alone was lost, while the shard stays up: the topic is not live until
+     * on_subscribed. NULL: the broker never loses one alone. */
+    void (*on_lost)(void *ud, struct bh_slice topic);
     /* The link of a shard (< BH_SHARDS_MAX) came up or went down; at first all are down. While it
      * is down no subscription of its topics is live. */
     void (*on_state)(void *ud, unsigned shard, bool up);

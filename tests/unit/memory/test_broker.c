@@ -45,7 +45,7 @@ static void on_published(void *ud, bh_handle handle, int error, int64_t receiver
 }
 
 static void start(struct fixture *fx) {
-    struct bh_broker_sink sink = {on_message, on_subscribed, on_state, fx};
+    struct bh_broker_sink sink = {on_message, on_subscribed, NULL, on_state, fx};
     struct bh_topic to;
     struct bh_message parts = {.topic = &to, .opcode = BH_TEXT, .payload = BH_SLICE("x")};
     bh_topic_parse(BH_SLICE("all"), &to);

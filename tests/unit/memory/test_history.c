@@ -52,7 +52,7 @@ static void on_subscribed(void *ud, struct bh_slice topic) {}
 static void on_state(void *ud, unsigned shard, bool up) {}
 
 static void up_with(uint64_t bytes_max) {
-    static const struct bh_broker_sink sink = {on_message, on_subscribed, on_state, NULL};
+    static const struct bh_broker_sink sink = {on_message, on_subscribed, NULL, on_state, NULL};
     memset(&fx, 0, sizeof fx);
     bh_clock_fake(1000000, 1700000000000);
     fx.loop = bh_loop_new();

@@ -41,7 +41,7 @@ void open_gateway(struct gateway *g) {
     g->broker = bh_redis_broker_new(&fx->config, 1);
     g->vt = g->broker->vt;
     assert_false(is_ready(g));
-    struct bh_broker_sink sink = {on_message, on_subscribed, on_state, g};
+    struct bh_broker_sink sink = {on_message, on_subscribed, NULL, on_state, g};
     assert_int_equal(g->vt->start(g->broker, g->loop, g->mailbox, &sink), 0);
     assert_int_equal(g->vt->worker_start(g->broker, 0, g->loop), 0);
     assert_int_equal(g->vt->worker_start(g->broker, 1, g->loop), BH_EINVAL);

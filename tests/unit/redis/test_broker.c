@@ -280,7 +280,7 @@ static void ignore_subscribed(void *ud, struct bh_slice topic) {}
 static void ignore_state(void *ud, unsigned shard, bool up) {}
 
 static void start_bus(void *ud) {
-    struct bh_broker_sink sink = {count_message, ignore_subscribed, ignore_state, NULL};
+    struct bh_broker_sink sink = {count_message, ignore_subscribed, NULL, ignore_state, NULL};
     struct bh_broker *b = threads.broker;
     b->vt->start(b, bh_thread_loop(threads.bus), bh_thread_mailbox(threads.bus), &sink);
     b->vt->subscribe(b, BH_SLICE("all"));

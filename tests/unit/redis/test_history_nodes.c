@@ -32,7 +32,7 @@ static int teardown(void **state) {
 static void open_nodes(void) {
     struct gateway *g = &fx->g;
     struct bh_redis_config configs[] = {fx->config, fx->config};
-    struct bh_broker_sink sink = {on_message, on_subscribed, on_state, NULL};
+    struct bh_broker_sink sink = {on_message, on_subscribed, NULL, on_state, NULL};
     configs[1].port = second.port;
     *g = (struct gateway){.loop = bh_loop_new()};
     g->mailbox = bh_mailbox_new(g->loop);

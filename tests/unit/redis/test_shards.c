@@ -135,7 +135,7 @@ static void start_broker(void) {
     fx.loop = bh_loop_new();
     fx.mailbox = bh_mailbox_new(fx.loop);
     fx.broker = bh_redis_shards_new(fx.configs, NODES, 1);
-    struct bh_broker_sink sink = {on_message, on_subscribed, on_state, &fx};
+    struct bh_broker_sink sink = {on_message, on_subscribed, NULL, on_state, &fx};
     assert_false(is_ready());
     assert_int_equal(metric("bellhop_redis_shards_down"), 0);
     assert_int_equal(fx.broker->vt->start(fx.broker, fx.loop, fx.mailbox, &sink), 0);
@@ -489,7 +489,7 @@ static void ignore_subscribed(void *ud, struct bh_slice topic) {}
 static void ignore_state(void *ud, unsigned shard, bool up) {}
 
 static void start_bus(void *ud) {
-    struct bh_broker_sink sink = {count_message, ignore_subscribed, ignore_state, NULL};
+    struct bh_broker_sink sink = {count_message, ignore_subscribed, NULL, ignore_state, NULL};
     fx.broker->vt->start(fx.broker, bh_thread_loop(threads.bus), bh_thread_mailbox(threads.bus),
                          &sink);
     for (unsigned i = 0; i < TOPICS; i++)

@@ -72,7 +72,7 @@ static int teardown(void **state) {
 }
 
 static void start(void) {
-    struct bh_broker_sink sink = {on_message, on_subscribed, on_state, NULL};
+    struct bh_broker_sink sink = {on_message, on_subscribed, NULL, on_state, NULL};
     bh_redis_subscriptions_start(&fx.s, fx.loop, "bus", &sink, NULL);
 }
 

@@ -48,7 +48,7 @@ static void on_state(void *ud, unsigned shard, bool up) {
 }
 
 static struct bh_broker_sink marked(struct bh_redis_feed *f) {
-    return (struct bh_broker_sink){on_message, on_subscribed, on_state, f};
+    return (struct bh_broker_sink){on_message, on_subscribed, NULL, on_state, f};
 }
 
 static void on_other_message(void *ud, struct bh_message *m) {
@@ -69,7 +69,7 @@ static void on_other_state(void *ud, unsigned shard, bool up) {
 }
 
 static struct bh_broker_sink ids_only(struct bh_redis_feed *f) {
-    return (struct bh_broker_sink){on_other_message, on_other_subscribed, on_other_state, f};
+    return (struct bh_broker_sink){on_other_message, on_other_subscribed, NULL, on_other_state, f};
 }
 
 /* --- the other link --- */

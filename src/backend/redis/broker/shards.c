@@ -151,7 +151,7 @@ static int start(struct bh_broker *base, struct bh_loop *bus, struct bh_mailbox 
     s->sink = *sink;
     for (unsigned i = 0; i < s->count; i++) {
         struct shard *shard = &s->shard[i];
-        struct bh_broker_sink own = {on_message, on_subscribed, on_state, shard};
+        struct bh_broker_sink own = {on_message, on_subscribed, NULL, on_state, shard};
         int error = shard->broker->vt->start(shard->broker, bus, mailbox, &own);
         if (error) {
             stop_some(s, i);

@@ -1,0 +1,65 @@
+/* route.h - commands that go to the server of their key, wherever that is. Private to the backend.
+ *
+ * With one Redis, and with several independent ones, the server is fixed: the command is written to
+ * its link at once, and nothing is redirected. In a cluster the slot of the key decides; there a
+ * command may wait until the link to its master is up, and is sent again when the answer is MOVED,
+ * ASK, TRYAGAIN or CLUSTERDOWN, for at most command_timeout. Commands of one slot and one thread
+ * are executed in the order in which they were routed, also when the slot moves.
+ *
+ * Embed struct bh_redis_routed in what makes the command. Thread: the worker's, or the bus for
+ * BH_REDIS_BUS. */
+#ifndef BELLHOP_BACKEND_REDIS_ROUTE_H
+#define BELLHOP_BACKEND_REDIS_ROUTE_H
+
+#include "bellhop/base/list.h"
+#include "link/link.h"
+
+/* In place of a worker: the bus. Only in a cluster. */
+#define BH_REDIS_BUS UINT32_MAX
+
+struct bh_redis_routed;
+
+struct bh_redis_routed_vt {
+    /* Writes the command into that link, which is READY. NULL, or why it cannot be sent now (a
+     * constant): then it has failed, and `fail` is not called. */
+    const char *(*send)(struct bh_redis_routed *r, struct bh_redis_link *link);
+    /* It has not been executed, and will not be: BH_EUNAVAIL with a constant sentence. Called once,
+     * maybe inside bh_redis_route or bh_redis_reroute; frees it. */
+    void (*fail)(struct bh_redis_routed *r, int error, const char *why);
+};
+
+struct bh_redis_routed {
+    const struct bh_redis_routed_vt *vt; /* set by the caller */
+    /* The rest belongs to the cluster; zeroed at first. */
+    struct bh_list node;
+    uint64_t until_ms; /* of bh_loop_now; 0: it has not been routed yet */
+    uint16_t slot;
+    uint8_t redirected; /* how often */
+    bool asking;
+};
+
+/* Sends it to the server of the key, now or later. */
+void bh_redis_route(struct bh_broker *broker, unsigned worker, struct bh_redis_routed *r,
+                    struct bh_slice key);
+/* In the completion, before the reply is used. True: the reply was a redirection, and the command
+ * will be sent again, or has failed. Never with one Redis. */
+bool bh_redis_reroute(struct bh_broker *broker, unsigned worker, struct bh_redis_routed *r,
+                      const struct bh_reply *reply);
+
+/* Whether the broker is a cluster. Any thread. */
+bool bh_redis_broker_is_cluster(const struct bh_broker *broker);
+/* Of a cluster, before its start: `up` is called on the bus for each link of the bus to a master
+ * that is READY again, before other commands are sent there; links to all masters are opened for
+ * it. */
+void bh_redis_broker_watch(struct bh_broker *broker,
+                           void (*up)(void *ud, struct bh_redis_link *link), void *ud);
+
+/* For a link of the caller's own that has to be where the key is: a locator that follows the key
+ * when it moves (NULL: the configuration names the server), and the configuration of the link,
+ * which lives as long as the broker. The locator belongs to the link, on that loop and its thread.
+ */
+struct bh_redis_locator *bh_redis_broker_locator(struct bh_broker *broker, struct bh_loop *loop,
+                                                 struct bh_slice key);
+const struct bh_redis_config *bh_redis_broker_config(struct bh_broker *broker, struct bh_slice key);
+
+#endif
