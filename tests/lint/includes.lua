@@ -36,6 +36,7 @@ local rooms_of = {
         broker = set "broker link",
         tracker = set "tracker broker link",
         history = set "history broker link",
+        cluster = set "cluster broker link",
     },
     edge = {
         limits = set "limits",

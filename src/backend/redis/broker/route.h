@@ -38,6 +38,29 @@ struct bh_redis_routed {
     bool asking;
 };
 
+/* What each kind of broker does for the functions below: a struct bh_broker of this backend is the
+ * first member of a struct bh_redis_routing, whose `ways` are the kind's. So this room does not
+ * know the cluster. */
+struct bh_redis_routing {
+    struct bh_broker base;
+    const struct bh_redis_ways *ways;
+};
+struct bh_redis_outgoing;
+struct bh_redis_ways {
+    bool cluster;
+    void (*route)(struct bh_broker *b, unsigned worker, struct bh_redis_routed *r,
+                  struct bh_slice key);
+    bool (*reroute)(struct bh_broker *b, unsigned worker, struct bh_redis_routed *r,
+                    const struct bh_reply *reply);
+    /* As bh_redis_node_append, for the topic of its message. */
+    void (*append)(struct bh_broker *b, unsigned worker, const struct bh_redis_outgoing *out);
+    void (*watch)(struct bh_broker *b, void (*up)(void *ud, struct bh_redis_link *link), void *ud);
+    struct bh_redis_locator *(*locator)(struct bh_broker *b, struct bh_loop *loop,
+                                        struct bh_slice key);
+    const struct bh_redis_config *(*config)(struct bh_broker *b, struct bh_slice key);
+    struct bh_redis *(*commands)(struct bh_broker *b);
+};
+
 /* Sends it to the server of the key, now or later. */
 void bh_redis_route(struct bh_broker *broker, unsigned worker, struct bh_redis_routed *r,
                     struct bh_slice key);
