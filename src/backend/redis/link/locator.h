@@ -1,12 +1,14 @@
 /* locator.h - how a link finds its server when the configuration does not name one. Private to the
  * backend.
  *
- * A link owns its locator and calls it on the link's thread. The one there is asks Sentinels
- * (failover.h). */
+ * A link owns its locator and calls it on the link's thread. Some ask Sentinels (failover.h),
+ * others the map of a cluster. */
 #ifndef BELLHOP_BACKEND_REDIS_LOCATOR_H
 #define BELLHOP_BACKEND_REDIS_LOCATOR_H
 
 #include <stdint.h>
+
+#define BH_REDIS_HOST_MAX 255 /* bytes of a host that a server has named */
 
 struct bh_redis_link;
 struct bh_redis_locator;

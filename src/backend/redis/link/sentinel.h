@@ -7,7 +7,6 @@
 
 #include "link/link.h"
 
-#define BH_REDIS_HOST_MAX 255
 /* The connect timeout, at most: a Sentinel that does not answer is given up sooner than Redis. */
 #define BH_REDIS_SENTINEL_TIMEOUT_MS 1000
 
