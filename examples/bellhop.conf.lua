@@ -114,6 +114,7 @@ return {
         --   rediss://host?ca=FILE[&cert=FILE&key=FILE]    over TLS
         --   unix:///run/redis.sock[?db=N]
         --   redis+sentinel://host,host,host/master-name   the master that the Sentinels name
+        --   redis+cluster://host,host                     a Redis Cluster, by some of its nodes; the only URL
         -- A list of several spreads the topics over them; tracking and scripts use the first.
         url = {},
         channel_prefix = "notification:", -- the same on all instances and publishers

@@ -48,7 +48,8 @@ static const struct {
      "and environment say"},
     {"redis", 'r', "URL", "redis.url", true, SERVE | CHECK,
      "redis://[user:pass@]host:port/db, rediss://, unix:///path,\n"
-     "redis+sentinel://host,host/master; may be repeated"},
+     "redis+sentinel://host,host/master, redis+cluster://host,host;\n"
+     "may be repeated"},
     {"policy", 'p', "FILE", "script.files", true, SERVE | CHECK, "a Lua policy; may be repeated"},
     {"workers", 'w', "N", "server.workers", false, SERVE | CHECK,
      "worker threads (0: one for each core)"},

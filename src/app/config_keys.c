@@ -170,7 +170,9 @@ const struct bh_config_key bh_config_keys[] = {
      "`websocket.origins`."},
     {"redis.url", URLS, AT(redis_urls), 0, 0, "[]", NULL,
      "The Redis that connects the instances; empty: none, a single instance. Several URLs "
-     "spread the topics over several independent Redis; tracking and scripts use the first."},
+     "spread the topics over several independent Redis; tracking and scripts use the first. A "
+     "Redis "
+     "Cluster is one URL with some of its nodes, and no other beside it."},
     {"redis.channel_prefix", STRING, AT(channel_prefix), 0, 0, "\"notification:\"", NULL,
      "Prefix of all channels, at most 64 bytes without `{` and `}`; the same for all instances and "
      "publishers."},

@@ -96,6 +96,13 @@ static void compression(const struct bh_config *c, struct bh_report *r) {
                       "be compressed; that is compression = \"off\"");
 }
 
+static bool has_cluster(const struct bh_redis_config *nodes, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (nodes[i].cluster)
+            return true;
+    return false;
+}
+
 static void redis_nodes(const struct bh_config *c, struct bh_report *r) {
     struct bh_redis_config nodes[BH_SHARDS_MAX] = {0};
     size_t count = c->redis_urls.count, a, b;
@@ -107,7 +114,11 @@ static void redis_nodes(const struct bh_config *c, struct bh_report *r) {
     }
     for (size_t i = 0; i < count; i++)
         bh_redis_config_parse(bh_slice_cstr(c->redis_urls.items[i]), &nodes[i], &why);
-    if (bh_redis_shards_twins(nodes, count, &a, &b))
+    if (count > 1 && has_cluster(nodes, count))
+        bh_report_key(r, c, "redis.url",
+                      "redis.url: a Redis Cluster must be the only URL: name several of its nodes "
+                      "in it, redis+cluster://host1,host2");
+    else if (bh_redis_shards_twins(nodes, count, &a, &b))
         bh_report_key(r, c, "redis.url", "redis.url: URLs %zu and %zu are the same node", a + 1,
                       b + 1);
     for (size_t i = 0; i < count; i++)

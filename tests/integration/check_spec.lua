@@ -54,6 +54,8 @@ local WRONG = {
     {"return { websocket = { compression_max = 1 } }", {"websocket.compression_max: is below compression_threshold"}},
     {"return { redis = { url = 'http://:hunter2@a' } }", {"bellhop.conf.lua:1: redis.url: "}, secret = "hunter2"},
     {"return { redis = { url = { 'redis://a', 'redis://a:6379' } } }", {"redis.url: URLs 1 and 2 are the same node"}},
+    {"return { redis = { url = { 'redis://a', 'redis+cluster://b,c' } } }", {"redis.url: a Redis Cluster must be the only URL"}},
+    {"return { redis = { url = 'redis+cluster://b,c/1' } }", {"redis.url: a Redis Cluster has database 0 only"}},
     {"return { redis = { url = 'rediss://a?ca=/none.pem' } }", {"bellhop.conf.lua:1: redis.url: /none.pem: "}},
     {"return { fetch = { ca_file = '/none.pem' } }", {"bellhop.conf.lua:1: fetch.ca_file: /none.pem: cannot be read"}},
     {"return { fetch = { deny = { 'localhost' } } }", {"fetch.deny: localhost: "}},

@@ -31,6 +31,14 @@
  *       valid for the name that the Sentinels give the master: an address, or a host name if they
  * are configured for it (`sentinel resolve-hostnames`, `announce-hostnames`).
  *
+ *   redis+cluster://[user:password@]host1[:6379],host2,...[?ca=...]
+ *       A Redis Cluster (Redis 7 or later): the nodes of the URL are asked for the others. It is
+ * the only URL of a configuration, and has no database but 0. user and password are the same on all
+ * nodes. Masters are reached by the address that CLUSTER SLOTS says. rediss+cluster://... TLS to
+ * all nodes, with ca, cert and key as above; their certificates must be valid for what CLUSTER
+ * SLOTS says: an address, or the host name of each node when Redis is configured for it
+ * (cluster-announce-hostname, cluster-preferred-endpoint-type hostname).
+ *
  * User, password, host, path, master name and the values of the query are percent-decoded. ?db=N is
  * the same as /db. No error and no log line contains a password. */
 #ifndef BELLHOP_BACKEND_REDIS_H

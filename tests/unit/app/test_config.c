@@ -60,6 +60,10 @@ static void one_url_or_a_list(void **state) {
     assert_int_equal(config.redis_urls.count, 2);
     assert_string_equal(config.redis_urls.items[0], sentinels);
     assert_string_equal(config.redis_urls.items[1], "rediss://c");
+    app_environment("redis.url", "redis+cluster://a:1,b:2,[::1]:3");
+    app_load(NULL);
+    app_strings_are(&config.redis_urls, "redis+cluster://a:1,b:2,[::1]:3");
+    assert_int_equal(config.redis_urls.count, 1);
 }
 
 static void bytes_or_auto(void **state) {

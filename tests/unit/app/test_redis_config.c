@@ -82,6 +82,19 @@ static void several_nodes(void **state) {
         assert_int_equal(redis.nodes[i].command_timeout_ms, 2000);
 }
 
+static void a_cluster(void **state) {
+    loaded("return { redis = { url = 'redis+cluster://a,b:7000', command_timeout = 2 } }");
+    assert_int_equal(redis.count, 1);
+    assert_string_equal(redis.nodes[0].cluster, "a:6379,b:7000");
+    assert_int_equal(redis.nodes[0].command_timeout_ms, 2000);
+    refused("return { redis = { url = 'redis+cluster://:hunter2@secret.example/1' } }",
+            "redis.url: a Redis Cluster has database 0 only");
+    refused("return { redis = { url = { 'redis+cluster://secret.example', 'redis://b' } } }",
+            "redis.url: a Redis Cluster must be the only URL");
+    refused("return { redis = { url = { 'redis://b', 'rediss+cluster://secret.example' } } }",
+            "redis.url: a Redis Cluster must be the only URL");
+}
+
 static void bad_urls(void **state) {
     refused("return { redis = { url = 'http://:hunter2@secret.example' } }", "redis.url: ");
     refused("return { redis = { url = { 'redis://a', 'redis://:hunter2@secret.example:none' } } }",
@@ -123,8 +136,9 @@ static void too_much(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(none),     TEST(a_node_has_all_settings), TEST(several_nodes), TEST(bad_urls),
-        TEST(too_much),
+        TEST(none),          TEST(a_node_has_all_settings),
+        TEST(several_nodes), TEST(bad_urls),
+        TEST(too_much),      TEST(a_cluster),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

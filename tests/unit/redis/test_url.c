@@ -128,6 +128,25 @@ static const char *const bad[] = {
     "redis+sentinel://a/m%00",
     "redis+sentinel://a/m?sentinel_user=hunter2",
     "redis+sentinel://a/m?sentinel_password=hunter2%",
+    "redis+cluster://",
+    "redis+cluster:///",
+    "redis+cluster://:hunter2@",
+    "redis+cluster://a,",
+    "redis+cluster://,a",
+    "redis+cluster://a,,b",
+    "redis+cluster://a:0",
+    "redis+cluster://a:65536",
+    "redis+cluster://a,b:x",
+    "redis+cluster://::1",
+    "redis+cluster://a/1",
+    "redis+cluster://a/0/0",
+    "redis+cluster://a/x",
+    "redis+cluster://a?db=1",
+    "redis+cluster://a?sentinel_password=hunter2",
+    "redis+cluster://a?ca=/x",
+    "redis+cluster://a%2cb",
+    "redis+cluster://hunter2@a",
+    "redis+cluster://a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a",
     "redis+sentinel://a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a/m",
 };
 
@@ -246,25 +265,63 @@ static void test_sentinels(void **state) {
     }
 }
 
+/* --- a cluster --- */
+
+static const struct {
+    const char *url, *cluster, *user, *password, *ca;
+    bool tls;
+} clusters[] = {
+    {"redis+cluster://a", "a:6379", NULL, NULL, NULL, false},
+    {"redis+cluster://a/", "a:6379", NULL, NULL, NULL, false},
+    {"redis+cluster://a,b:5,[::1],[::2]:7/0", "a:6379,b:5,[::1]:6379,[::2]:7", NULL, NULL, NULL,
+     false},
+    {"redis+cluster://joe:p%40,w@a,b?db=0", "a:6379,b:6379", "joe", "p@,w", NULL, false},
+    {"REDISS+CLUSTER://:pw@a:1?ca=/x", "a:1", NULL, "pw", "/x", true},
+};
+
+static void test_clusters(void **state) {
+    for (size_t i = 0; i < sizeof clusters / sizeof *clusters; i++) {
+        struct bh_redis_config c;
+        const char *why;
+        if (bh_redis_config_parse(bh_slice_cstr(clusters[i].url), &c, &why) != 0)
+            fail_msg("%s: %s", clusters[i].url, why);
+        same(c.cluster, clusters[i].cluster);
+        same(c.user, clusters[i].user);
+        same(c.password, clusters[i].password);
+        same(c.ca_file, clusters[i].ca);
+        assert_int_equal(c.tls, clusters[i].tls);
+        assert_false(c.sharded);
+        assert_null(c.host);
+        assert_null(c.sentinels);
+        assert_null(c.master);
+        assert_int_equal(c.database, 0);
+        bh_redis_config_deinit(&c);
+    }
+}
+
 /* Each truncated or changed URL is accepted or rejected, without a leak (the sanitizers check). */
-static void test_cut_and_changed(void **state) {
-    static const char whole[] =
-        "rediss+sentinel://joe:hunter2@a%41,[::1]:7/m%20/3?sentinel_user=hunter2&"
-        "sentinel_password=hunter2&ca=/a&cert=/b&key=/c&db=1&db=2&ca=/twice";
-    char text[sizeof whole];
+static void cut_and_change(struct bh_slice whole) {
+    char text[256];
     struct bh_redis_config c;
     const char *why;
-    for (size_t n = 0; n < sizeof whole; n++)
+    for (size_t n = 0; n <= whole.n; n++)
         for (int change = 0; change < 8; change++) {
-            memcpy(text, whole, sizeof whole);
-            if (change && n < sizeof whole - 1)
+            memcpy(text, whole.p, whole.n);
+            if (change && n < whole.n)
                 text[n] = "\0%@:/,]&"[change];
-            struct bh_slice exact = test_exact(bh_slice(text, change ? sizeof whole - 1 : n));
+            struct bh_slice exact = test_exact(bh_slice(text, change ? whole.n : n));
             if (bh_redis_config_parse(exact, &c, &why) != 0)
                 assert_null(strstr(why, "hunter2"));
             test_exact_free(exact);
             bh_redis_config_deinit(&c);
         }
+}
+
+static void test_cut_and_changed(void **state) {
+    cut_and_change(
+        BH_SLICE("rediss+sentinel://joe:hunter2@a%41,[::1]:7/m%20/3?sentinel_user=hunter2&"
+                 "sentinel_password=hunter2&ca=/a&cert=/b&key=/c&db=1&db=2&ca=/twice"));
+    cut_and_change(BH_SLICE("rediss+cluster://joe:hunter2@a%41,[::1]:7/0?ca=/a&db=0&db=2"));
 }
 
 int main(void) {
@@ -276,6 +333,7 @@ int main(void) {
         cmocka_unit_test(test_no_insecure_tls),
         cmocka_unit_test(test_files_are_checked),
         cmocka_unit_test(test_sentinels),
+        cmocka_unit_test(test_clusters),
         cmocka_unit_test(test_cut_and_changed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -296,8 +296,8 @@ static const struct bh_broker_vt shards_vt = {
 };
 
 char *bh_redis_shard_name(const struct bh_redis_config *c) {
-    if (c->unix_path)
-        return bh_strdup(c->unix_path);
+    if (c->unix_path || c->cluster)
+        return bh_strdup(c->unix_path ? c->unix_path : c->cluster);
     const char *where = c->sentinels ? c->master : c->host;
     size_t size = strlen(where) + sizeof "[]:65535/4294967295";
     char *name = bh_malloc(size);

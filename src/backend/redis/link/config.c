@@ -12,6 +12,7 @@
     X(unix_path)                                                                                   \
     X(sentinels)                                                                                   \
     X(master)                                                                                      \
+    X(cluster)                                                                                     \
     X(sentinel_user)                                                                               \
     X(sentinel_password)                                                                           \
     X(user)                                                                                        \

@@ -138,6 +138,8 @@ static const char *server(const struct bh_redis_link *link, char out[SERVER_TEXT
     const struct bh_redis_config *c = link->config;
     if (c->unix_path)
         snprintf(out, SERVER_TEXT_MAX, "unix:%s", c->unix_path);
+    else if (!link->host && c->cluster)
+        snprintf(out, SERVER_TEXT_MAX, "a master of the cluster");
     else if (!link->host)
         snprintf(out, SERVER_TEXT_MAX, "master %s of Sentinel", c->master);
     else

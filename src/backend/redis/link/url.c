@@ -15,9 +15,9 @@
 
 #define DEFAULT_PORT     6379
 #define DEFAULT_SENTINEL 26379
-#define SENTINELS_MAX    32
+#define HOSTS_MAX        32
 
-enum form { TCP, UNIX, SENTINEL };
+enum form { TCP, UNIX, SENTINEL, CLUSTER };
 
 static const struct scheme {
     const char *prefix;
@@ -29,6 +29,8 @@ static const struct scheme {
     {"unix://", UNIX, false},
     {"redis+sentinel://", SENTINEL, false},
     {"rediss+sentinel://", SENTINEL, true},
+    {"redis+cluster://", CLUSTER, false},
+    {"rediss+cluster://", CLUSTER, true},
 };
 
 struct parts {
@@ -72,7 +74,7 @@ static int split(struct bh_slice url, struct parts *out, const char **why) {
     *out = (struct parts){.scheme = parse_scheme(&url)};
     if (!out->scheme)
         return fail(why, "a Redis URL begins with redis://, rediss:// (TLS), unix://, "
-                         "redis+sentinel:// or rediss+sentinel://");
+                         "redis+sentinel:// or redis+cluster:// (TLS: rediss+...)");
     bool found;
     out->query = cut(&url, '?', &found);
     const char *slash = url.n ? memchr(url.p, '/', url.n) : NULL;
@@ -130,6 +132,11 @@ static int parse_database(struct bh_slice digits, struct bh_redis_config *out, c
     return 0;
 }
 
+/* Nothing, "/" or "/DATABASE". */
+static int parse_path(struct bh_slice path, struct bh_redis_config *out, const char **why) {
+    return path.n > 1 ? parse_database(bh_slice(path.p + 1, path.n - 1), out, why) : 0;
+}
+
 static int parse_file(struct bh_slice value, const struct parts *u, const char **out,
                       const char **why) {
     if (!u->scheme->tls)
@@ -180,6 +187,8 @@ static int parse_query(const struct parts *u, struct bh_redis_config *out, const
         return fail(why, "key= in the Redis URL requires cert=");
     if (out->sentinel_user && !out->sentinel_password)
         return fail(why, "sentinel_user in the Redis URL requires sentinel_password");
+    if (out->cluster && out->database)
+        return fail(why, "a Redis Cluster has database 0 only: leave the database out of the URL");
     return 0;
 }
 
@@ -212,14 +221,12 @@ static int parse_host(struct bh_slice host, const char **out, uint16_t *port, co
 
 static int parse_tcp(const struct parts *u, struct bh_redis_config *out, const char **why) {
     int error = parse_host(u->host, &out->host, &out->port, why);
-    if (error || u->path.n <= 1)
-        return error;
-    return parse_database(bh_slice(u->path.p + 1, u->path.n - 1), out, why);
+    return error ? error : parse_path(u->path, out, why);
 }
 
-static int add_sentinel(struct bh_bytes *list, struct bh_slice one, const char **why) {
+static int add_host(struct bh_bytes *list, struct bh_slice one, uint16_t port, const char **why) {
     const char *host = NULL;
-    uint16_t port = DEFAULT_SENTINEL, again;
+    uint16_t again;
     struct bh_slice decoded;
     int error = parse_host(one, &host, &port, why);
     if (error)
@@ -230,18 +237,20 @@ static int add_sentinel(struct bh_bytes *list, struct bh_slice one, const char *
     bh_bytes_addf(list, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
     if (strchr(host, ',') ||
         bh_addr_split(bh_slice(list->p + begins, list->len - begins), &decoded, &again) != 0)
-        error = fail(why, "invalid host name of a Sentinel in the Redis URL");
+        error = fail(why, "invalid host name in the Redis URL");
     bh_free((char *)host);
     return error;
 }
 
-static int parse_sentinels(struct bh_slice hosts, const char **out, const char **why) {
+/* HOST[:PORT],...; *out has a port for each. */
+static int parse_hosts(struct bh_slice hosts, uint16_t default_port, const char **out,
+                       const char **why) {
     struct bh_bytes list = {0};
     struct bh_slice one;
-    int error = hosts.n ? 0 : fail(why, "no Sentinel in the Redis URL");
+    int error = 0;
     for (unsigned count = 0; !error && bh_slice_split(&hosts, ',', &one); count++)
-        error = count < SENTINELS_MAX ? add_sentinel(&list, one, why)
-                                      : fail(why, "more than 32 Sentinels in the Redis URL");
+        error = count < HOSTS_MAX ? add_host(&list, one, default_port, why)
+                                  : fail(why, "more than 32 hosts in the Redis URL");
     if (!error) {
         bh_bytes_addc(&list, '\0');
         *out = bh_strdup(list.p);
@@ -258,12 +267,17 @@ static int parse_sentinel(const struct parts *u, struct bh_redis_config *out, co
     if (name.n == 0)
         return fail(why, "no master name in the Redis URL: "
                          "redis+sentinel://host1,host2/master-name");
-    int error = parse_sentinels(u->host, &out->sentinels, why);
+    int error = parse_hosts(u->host, DEFAULT_SENTINEL, &out->sentinels, why);
     if (!error)
         error = decode(name, &out->master, why);
     if (!error && database.n)
         error = parse_database(database, out, why);
     return error;
+}
+
+static int parse_cluster(const struct parts *u, struct bh_redis_config *out, const char **why) {
+    int error = parse_hosts(u->host, DEFAULT_PORT, &out->cluster, why);
+    return error ? error : parse_path(u->path, out, why);
 }
 
 static int parse_server(const struct parts *u, struct bh_redis_config *out, const char **why) {
@@ -272,6 +286,8 @@ static int parse_server(const struct parts *u, struct bh_redis_config *out, cons
         return parse_unix(u, out, why);
     case SENTINEL:
         return parse_sentinel(u, out, why);
+    case CLUSTER:
+        return parse_cluster(u, out, why);
     case TCP:
         break;
     }
