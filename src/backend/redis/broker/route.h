@@ -46,6 +46,7 @@ struct bh_redis_routing {
     const struct bh_redis_ways *ways;
 };
 struct bh_redis_outgoing;
+struct bh_redis_watch;
 struct bh_redis_ways {
     bool cluster;
     void (*route)(struct bh_broker *b, unsigned worker, struct bh_redis_routed *r,
@@ -54,7 +55,7 @@ struct bh_redis_ways {
                     const struct bh_reply *reply);
     /* As bh_redis_node_append, for the topic of its message. */
     void (*append)(struct bh_broker *b, unsigned worker, const struct bh_redis_outgoing *out);
-    void (*watch)(struct bh_broker *b, void (*up)(void *ud, struct bh_redis_link *link), void *ud);
+    void (*watch)(struct bh_broker *b, const struct bh_redis_watch *watch);
     struct bh_redis_locator *(*locator)(struct bh_broker *b, struct bh_loop *loop,
                                         struct bh_slice key);
     const struct bh_redis_config *(*config)(struct bh_broker *b, struct bh_slice key);
@@ -71,11 +72,19 @@ bool bh_redis_reroute(struct bh_broker *broker, unsigned worker, struct bh_redis
 
 /* Whether the broker is a cluster. Any thread. */
 bool bh_redis_broker_is_cluster(const struct bh_broker *broker);
-/* Of a cluster, before its start: `up` is called on the bus for each link of the bus to a master
- * that is READY again, before other commands are sent there; links to all masters are opened for
- * it. */
-void bh_redis_broker_watch(struct bh_broker *broker,
-                           void (*up)(void *ud, struct bh_redis_link *link), void *ud);
+/* Hears of the links of the bus to the masters of a cluster, on the bus. */
+struct bh_redis_watch {
+    /* It is READY (again), and nothing was sent yet. */
+    void (*up)(void *ud, struct bh_redis_link *link);
+    /* At an interval while it is, as on_check of a link. */
+    void (*check)(void *ud, struct bh_redis_link *link);
+    /* Once after each `up`: it is lost, or closed because the master is gone or the bus stops. What
+     * was sent has been completed. */
+    void (*down)(void *ud, struct bh_redis_link *link);
+    void *ud;
+};
+/* Of a cluster, before its start: links to all masters are opened for it. Copies watch. */
+void bh_redis_broker_watch(struct bh_broker *broker, const struct bh_redis_watch *watch);
 
 /* For a link of the caller's own that has to be where the key is: a locator that follows the key
  * when it moves (NULL: the configuration names the server), and the configuration of the link,
