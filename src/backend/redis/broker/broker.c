@@ -17,6 +17,7 @@
 #include "broker/fence.h"
 #include "broker/probe.h"
 #include "broker/publish_queue.h"
+#include "broker/route.h"
 #include "link/commands.h"
 #include "link/config.h"
 #include "link/errors.h"
@@ -31,7 +32,7 @@ struct worker_side {
 };
 
 struct broker {
-    struct bh_broker base;
+    struct bh_redis_routing routing;
     struct bh_redis commands;
     struct bh_redis_config config;
     struct bh_slice prefix; /* of the channels; in config */
@@ -45,7 +46,7 @@ struct broker {
 };
 
 static struct broker *of(const struct bh_broker *b) {
-    return BH_CONTAINER_OF((struct bh_broker *)b, struct broker, base);
+    return BH_CONTAINER_OF((struct bh_broker *)b, struct broker, routing.base);
 }
 
 /* --- the bus side --- */
@@ -297,7 +298,7 @@ void bh_redis_node_append(struct bh_broker *node, unsigned worker,
 static bool can_send(struct bh_redis_publish_queue *q) {
     struct worker_side *side = BH_CONTAINER_OF(q, struct worker_side, queue);
     const char *why;
-    return !blocked_by(side) && ready(&side->broker->base, &why) == 0;
+    return !blocked_by(side) && ready(&side->broker->routing.base, &why) == 0;
 }
 
 static void send_queued(struct bh_redis_publish_queue *q, const struct bh_redis_outgoing *out) {
@@ -345,9 +346,34 @@ static const struct bh_broker_vt broker_vt = {
 
 static const struct bh_redis_vt commands_vt = {.call = call};
 
+/* --- for the rest of the backend --- */
+
+static void route(struct bh_broker *base, unsigned worker, struct bh_redis_routed *r,
+                  struct bh_slice key) {
+    bh_redis_route_to(bh_redis_command_link_active(&of(base)->workers[worker]->link), r);
+}
+
+static struct bh_redis_locator *locator(struct bh_broker *base, struct bh_loop *loop,
+                                        struct bh_slice key) {
+    return bh_redis_node_locator(base, loop);
+}
+
+static const struct bh_redis_config *config_of(struct bh_broker *base, struct bh_slice key) {
+    return &of(base)->config;
+}
+
+static const struct bh_redis_ways ways = {
+    .route = route,
+    .append = bh_redis_node_append,
+    .locator = locator,
+    .config = config_of,
+    .commands = bh_redis_node_commands,
+};
+
 struct bh_broker *bh_redis_broker_new(const struct bh_redis_config *config, unsigned workers) {
     struct broker *b = bh_calloc(1, sizeof *b);
-    b->base.vt = &broker_vt;
+    b->routing.base.vt = &broker_vt;
+    b->routing.ways = &ways;
     b->commands.vt = &commands_vt;
     bh_redis_config_copy(&b->config, config);
     b->prefix = bh_slice_cstr(b->config.channel_prefix);
@@ -370,7 +396,7 @@ struct bh_broker *bh_redis_broker_new(const struct bh_redis_config *config, unsi
         side->link.on_down = on_worker_down;
         side->link.on_check = on_worker_check;
     }
-    return &b->base;
+    return &b->routing.base;
 }
 
 struct bh_redis *bh_redis_node_commands(struct bh_broker *node) {

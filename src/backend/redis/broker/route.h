@@ -20,8 +20,8 @@
 struct bh_redis_routed;
 
 struct bh_redis_routed_vt {
-    /* Writes the command into that link, which is READY. NULL, or why it cannot be sent now (a
-     * constant): then it has failed, and `fail` is not called. */
+    /* Writes the command into that link. NULL, or why it cannot be sent now (a constant), as of
+     * bh_redis_link_begin: then `fail` follows. Called again when it is redirected. */
     const char *(*send)(struct bh_redis_routed *r, struct bh_redis_link *link);
     /* It has not been executed, and will not be: BH_EUNAVAIL with a constant sentence. Called once,
      * maybe inside bh_redis_route or bh_redis_reroute; frees it. */
@@ -48,12 +48,11 @@ struct bh_redis_routing {
 struct bh_redis_outgoing;
 struct bh_redis_watch;
 struct bh_redis_ways {
-    bool cluster;
-    void (*route)(struct bh_broker *b, unsigned worker, struct bh_redis_routed *r,
-                  struct bh_slice key);
+    /* NULL: nothing is redirected, and it is no cluster; so with watch. */
     bool (*reroute)(struct bh_broker *b, unsigned worker, struct bh_redis_routed *r,
                     const struct bh_reply *reply);
-    /* As bh_redis_node_append, for the topic of its message. */
+    void (*route)(struct bh_broker *b, unsigned worker, struct bh_redis_routed *r,
+                  struct bh_slice key);
     void (*append)(struct bh_broker *b, unsigned worker, const struct bh_redis_outgoing *out);
     void (*watch)(struct bh_broker *b, const struct bh_redis_watch *watch);
     struct bh_redis_locator *(*locator)(struct bh_broker *b, struct bh_loop *loop,
@@ -62,13 +61,21 @@ struct bh_redis_ways {
     struct bh_redis *(*commands)(struct bh_broker *b);
 };
 
-/* Sends it to the server of the key, now or later. */
+/* Sends it to the server of the key, now or later. Again for the same command, when it has been
+ * answered and is to be sent in another form: it keeps its time. */
 void bh_redis_route(struct bh_broker *broker, unsigned worker, struct bh_redis_routed *r,
                     struct bh_slice key);
 /* In the completion, before the reply is used. True: the reply was a redirection, and the command
  * will be sent again, or has failed. Never with one Redis. */
 bool bh_redis_reroute(struct bh_broker *broker, unsigned worker, struct bh_redis_routed *r,
                       const struct bh_reply *reply);
+
+/* For the kinds: writes it into that link, now. */
+void bh_redis_route_to(struct bh_redis_link *link, struct bh_redis_routed *r);
+
+/* As bh_redis_node_append (broker.h), at the server of the topic of its message. */
+void bh_redis_broker_append(struct bh_broker *broker, unsigned worker,
+                            const struct bh_redis_outgoing *out);
 
 /* Whether the broker is a cluster. Any thread. */
 bool bh_redis_broker_is_cluster(const struct bh_broker *broker);

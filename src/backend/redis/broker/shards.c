@@ -17,6 +17,7 @@
 #include "bellhop/base/metrics.h"
 #include "bellhop/io/timer.h"
 #include "broker/broker.h"
+#include "broker/route.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +38,7 @@ struct shard {
 };
 
 struct shards {
-    struct bh_broker base;
+    struct bh_redis_routing routing;
     struct bh_broker_sink sink;
     struct bh_timer timer;
     uint64_t check_ms;
@@ -54,7 +55,7 @@ struct shards {
 };
 
 static struct shards *of(const struct bh_broker *b) {
-    return BH_CONTAINER_OF((struct bh_broker *)b, struct shards, base);
+    return BH_CONTAINER_OF((struct bh_broker *)b, struct shards, routing.base);
 }
 
 /* --- the choice --- */
@@ -91,6 +92,10 @@ static unsigned choose(const struct shards *s, struct bh_slice topic) {
         }
     }
     return best;
+}
+
+static struct bh_broker *node_of(struct bh_broker *base, struct bh_slice key) {
+    return of(base)->shard[choose(of(base), key)].broker;
 }
 
 static unsigned shard_of(struct bh_broker *base, struct bh_slice topic) {
@@ -181,12 +186,12 @@ static void stop(struct bh_broker *base) {
 }
 
 static bool subscribe(struct bh_broker *base, struct bh_slice topic) {
-    struct bh_broker *b = of(base)->shard[choose(of(base), topic)].broker;
+    struct bh_broker *b = node_of(base, topic);
     return b->vt->subscribe(b, topic);
 }
 
 static void unsubscribe(struct bh_broker *base, struct bh_slice topic) {
-    struct bh_broker *b = of(base)->shard[choose(of(base), topic)].broker;
+    struct bh_broker *b = node_of(base, topic);
     b->vt->unsubscribe(b, topic);
 }
 
@@ -259,14 +264,11 @@ static void on_published(void *ud, bh_handle handle, int error, int64_t receiver
 
 static void publish(struct bh_broker *base, unsigned worker, struct bh_message *m,
                     bh_broker_published_cb done, void *ud, bh_handle handle) {
-    struct shards *s = of(base);
-    struct bh_broker *b = s->shard[choose(s, bh_topic_name(m->topic))].broker;
+    struct bh_broker *b = node_of(base, bh_topic_name(m->topic));
     struct publishing *p = bh_malloc(sizeof *p);
     *p = (struct publishing){b, done, ud};
     b->vt->publish(b, worker, m, on_published, p, handle);
 }
-
-/* --- life --- */
 
 static void free_shards(struct bh_broker *base) {
     struct shards *s = of(base);
@@ -309,6 +311,40 @@ char *bh_redis_shard_name(const struct bh_redis_config *c) {
     return name;
 }
 
+/* --- for the rest of the backend --- */
+
+static void route(struct bh_broker *base, unsigned worker, struct bh_redis_routed *r,
+                  struct bh_slice key) {
+    bh_redis_route_to(bh_redis_node_link(node_of(base, key), worker), r);
+}
+
+static void append(struct bh_broker *base, unsigned worker, const struct bh_redis_outgoing *out) {
+    bh_redis_node_append(node_of(base, bh_topic_name(out->message->topic)), worker, out);
+}
+
+static struct bh_redis_locator *locator(struct bh_broker *base, struct bh_loop *loop,
+                                        struct bh_slice key) {
+    return bh_redis_node_locator(node_of(base, key), loop);
+}
+
+static const struct bh_redis_config *config_of(struct bh_broker *base, struct bh_slice key) {
+    return bh_redis_node_config(node_of(base, key));
+}
+
+static struct bh_redis *commands(struct bh_broker *base) {
+    return bh_redis_node_commands(of(base)->first);
+}
+
+static const struct bh_redis_ways ways = {
+    .route = route,
+    .append = append,
+    .locator = locator,
+    .config = config_of,
+    .commands = commands,
+};
+
+/* --- life --- */
+
 static int by_name(const void *a, const void *b) {
     return strcmp(((const struct shard *)a)->name, ((const struct shard *)b)->name);
 }
@@ -334,7 +370,8 @@ bool bh_redis_shards_twins(const struct bh_redis_config *configs, size_t count, 
 static struct shards *shards_new(const struct bh_redis_config *configs, unsigned count,
                                  unsigned workers) {
     struct shards *s = bh_calloc(1, sizeof *s + count * sizeof s->shard[0]);
-    s->base.vt = &shards_vt;
+    s->routing.base.vt = &shards_vt;
+    s->routing.ways = &ways;
     s->count = count;
     s->check_ms = configs[0].probe_ms ? configs[0].probe_ms : BH_REDIS_PROBE_MS;
     for (unsigned i = 0; i < count; i++) {
@@ -357,7 +394,7 @@ struct bh_broker *bh_redis_shards_new(const struct bh_redis_config *configs, siz
     bh_metrics_register(&nodes_down, 1);
     if (count == 1)
         return bh_redis_broker_new(configs, workers);
-    return &shards_new(configs, (unsigned)count, workers)->base;
+    return &shards_new(configs, (unsigned)count, workers)->routing.base;
 }
 
 /* --- the nodes --- */
@@ -380,14 +417,10 @@ static struct bh_broker *first_node(struct bh_broker *b) {
     return b->vt == &shards_vt ? of(b)->first : b;
 }
 
-struct bh_redis *bh_redis_broker_commands(struct bh_broker *broker) {
-    return bh_redis_node_commands(first_node(broker));
-}
-
 struct bh_redis_link *bh_redis_broker_link(struct bh_broker *broker, unsigned worker) {
     return bh_redis_node_link(first_node(broker), worker);
 }
 
-struct bh_redis_locator *bh_redis_broker_locator(struct bh_broker *broker, struct bh_loop *loop) {
+struct bh_redis_locator *bh_redis_first_locator(struct bh_broker *broker, struct bh_loop *loop) {
     return bh_redis_node_locator(first_node(broker), loop);
 }

@@ -18,6 +18,6 @@ unsigned bh_redis_broker_node_of(struct bh_broker *broker, struct bh_slice topic
 
 /* As bh_redis_node_link and bh_redis_node_locator (broker.h), of the first node in the list. */
 struct bh_redis_link *bh_redis_broker_link(struct bh_broker *broker, unsigned worker);
-struct bh_redis_locator *bh_redis_broker_locator(struct bh_broker *broker, struct bh_loop *loop);
+struct bh_redis_locator *bh_redis_first_locator(struct bh_broker *broker, struct bh_loop *loop);
 
 #endif

@@ -317,7 +317,7 @@ static int start(struct bh_tracker *base, struct bh_loop *bus, const struct bh_t
     bh_redis_events_init(&t->events, r, &t->sink);
     r->state = BH_TRACKER_DOWN;
     bh_redis_link_start(&r->link, bus, &r->config, "tracker", &link_callbacks,
-                        bh_redis_broker_locator(t->broker, bus));
+                        bh_redis_first_locator(t->broker, bus));
     return 0;
 }
 
