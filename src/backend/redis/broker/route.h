@@ -17,6 +17,9 @@
 /* In place of a worker: the bus. Only in a cluster. */
 #define BH_REDIS_BUS UINT32_MAX
 
+/* A link that a command was sent on is that long there after its reply, lost or closed maybe. */
+#define BH_REDIS_LINK_KEPT_MS 30000
+
 struct bh_redis_routed;
 
 struct bh_redis_routed_vt {
@@ -30,12 +33,12 @@ struct bh_redis_routed_vt {
 
 struct bh_redis_routed {
     const struct bh_redis_routed_vt *vt; /* set by the caller */
+    uint32_t bytes;                      /* by the caller: what it holds while it waits, about */
     /* The rest belongs to the cluster; zeroed at first. */
-    struct bh_list node;
-    uint64_t until_ms; /* of bh_loop_now; 0: it has not been routed yet */
     uint16_t slot;
     uint8_t redirected; /* how often */
-    bool asking;
+    uint64_t until_ms;  /* of bh_loop_now; 0: it has not been routed yet */
+    struct bh_list node;
 };
 
 /* What each kind of broker does for the functions below: a struct bh_broker of this backend is the

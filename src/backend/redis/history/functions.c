@@ -122,6 +122,13 @@ int bh_redis_functions_error(struct bh_redis_functions *f, struct bh_slice answe
 void bh_redis_calls_init(struct bh_redis_calls *calls, struct bh_redis_functions *f) {
     *calls = (struct bh_redis_calls){.functions = f};
     bh_list_init(&calls->open);
+    bh_list_init(&calls->loads);
+}
+
+void bh_redis_calls_set_cluster(struct bh_redis_calls *calls, struct bh_broker *cluster,
+                                unsigned worker) {
+    calls->broker = cluster;
+    calls->worker = worker;
 }
 
 void bh_redis_calls_stop(struct bh_redis_calls *calls) {
@@ -148,10 +155,29 @@ void bh_redis_function_close(struct bh_redis_function_call *call) {
 
 /* --- loading --- */
 
+struct load {
+    struct bh_list node;
+    struct bh_redis_calls *calls;
+    const struct bh_redis_link *link;
+};
+
+static void end_load(struct load *load) {
+    bh_list_unlink(&load->node);
+    bh_free(load);
+}
+
+bool bh_redis_functions_loading(const struct bh_redis_calls *calls,
+                                const struct bh_redis_link *link) {
+    for (const struct bh_list *n = calls->loads.next; n != &calls->loads; n = n->next)
+        if (BH_CONTAINER_OF(n, const struct load, node)->link == link)
+            return true;
+    return false;
+}
+
 static void on_loaded(const struct bh_redis_completion *c, int error,
                       const struct bh_reply *reply) {
-    struct bh_redis_calls *calls = c->ud;
-    calls->loading = false;
+    struct bh_redis_calls *calls = ((struct load *)c->ud)->calls;
+    end_load(c->ud);
     if (error)
         return;
     if (reply->type != BH_REPLY_ERROR) {
@@ -171,8 +197,13 @@ void bh_redis_functions_load(struct bh_redis_calls *calls, struct bh_redis_link 
     if (replace)
         argv[argc++] = BH_SLICE("REPLACE");
     argv[argc++] = bh_redis_history_library;
-    struct bh_redis_completion c = {.fire = on_loaded, .ud = calls};
-    calls->loading = bh_redis_link_send(link, argc, argv, &c);
+    struct load *load = bh_malloc(sizeof *load);
+    *load = (struct load){.calls = calls, .link = link};
+    bh_list_init(&load->node);
+    bh_list_append(&calls->loads, &load->node);
+    struct bh_redis_completion c = {.fire = on_loaded, .ud = load};
+    if (!bh_redis_link_send(link, argc, argv, &c))
+        end_load(load);
 }
 
 /* --- a call --- */
@@ -222,12 +253,17 @@ static char *write_key(char *p, struct bh_slice channel, struct bh_slice suffix)
     return bh_resp_end(bh_resp_bytes(p, suffix));
 }
 
+static struct bh_slice channel_of(const struct bh_redis_function_call *call,
+                                  char text[BH_CHANNEL_MAX + 1]) {
+    return bh_slice(text, bh_topic_to_channel(call->topic, call->calls->functions->prefix, text));
+}
+
 static char *write_keys(char *p, const struct bh_redis_function_call *call) {
     char text[BH_CHANNEL_MAX + 1];
-    size_t n = bh_topic_to_channel(call->topic, call->calls->functions->prefix, text);
+    struct bh_slice channel = channel_of(call, text);
     p = bh_resp_bytes(p, BH_SLICE("$1\r\n2\r\n"));
-    p = write_key(p, bh_slice(text, n), BH_SLICE(":log"));
-    return write_key(p, bh_slice(text, n), BH_SLICE(":m"));
+    p = write_key(p, channel, BH_SLICE(":log"));
+    return write_key(p, channel, BH_SLICE(":m"));
 }
 
 static void on_reply(const struct bh_redis_completion *c, int error, const struct bh_reply *reply);
@@ -271,18 +307,61 @@ static bool repair(struct bh_redis_function_call *call, struct bh_slice answer) 
     }
     if (call->loaded || !is_missing(answer))
         return false;
-    if (!calls->loading && !bh_slice_starts(answer, BH_SLICE("NOSCRIPT")))
+    if (!bh_redis_functions_loading(calls, call->link) &&
+        !bh_slice_starts(answer, BH_SLICE("NOSCRIPT")))
         bh_redis_functions_load(calls, call->link, false);
     return call->loaded = true;
 }
 
+/* --- in a cluster --- */
+
+static struct bh_redis_function_call *call_of(struct bh_redis_routed *r) {
+    return BH_CONTAINER_OF(r, struct bh_redis_function_call, routed);
+}
+
+static const char *send_routed(struct bh_redis_routed *r, struct bh_redis_link *link) {
+    call_of(r)->link = link;
+    return send_call(call_of(r));
+}
+
+static void on_unsent(struct bh_redis_routed *r, int error, const char *why) {
+    call_of(r)->why = why;
+    call_of(r)->vt->done(call_of(r), error, NULL);
+}
+
+static const struct bh_redis_routed_vt routed_vt = {.send = send_routed, .fail = on_unsent};
+
+static void route(struct bh_redis_function_call *call) {
+    char text[BH_CHANNEL_MAX + 1];
+    bh_redis_route(call->calls->broker, call->calls->worker, &call->routed, channel_of(call, text));
+}
+
+void bh_redis_function_route(struct bh_redis_function_call *call) {
+    const struct bh_redis_function_vt *vt = call->vt;
+    size_t bytes = vt->bound ? vt->bound(call) : 0;
+    call->routed = (struct bh_redis_routed){.vt = &routed_vt, .bytes = (uint32_t)bytes};
+    call->loaded = call->converted = false;
+    route(call);
+}
+
+/* --- both ways --- */
+
+static void repeat(struct bh_redis_function_call *call) {
+    if (call->routed.vt)
+        route(call);
+    else if (send_call(call))
+        call->vt->done(call, BH_EUNAVAIL, NULL);
+}
+
 static void on_reply(const struct bh_redis_completion *c, int error, const struct bh_reply *reply) {
     struct bh_redis_function_call *call = c->ud;
-    if (!error && reply->type == BH_REPLY_ERROR && repair(call, reply->str)) {
-        if (send_call(call))
-            call->vt->done(call, BH_EUNAVAIL, NULL);
-    } else {
+    if (error || reply->type != BH_REPLY_ERROR) {
         call->vt->done(call, error, reply);
+    } else if (repair(call, reply->str)) {
+        repeat(call);
+    } else if (!call->routed.vt ||
+               !bh_redis_reroute(call->calls->broker, call->calls->worker, &call->routed, reply)) {
+        call->vt->done(call, 0, reply);
     }
 }
 

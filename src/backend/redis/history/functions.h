@@ -12,6 +12,7 @@
 
 #include "bellhop/base/list.h"
 #include "bellhop/core/history.h"
+#include "broker/route.h"
 #include "link/link.h"
 #include "link/resp.h"
 
@@ -52,8 +53,10 @@ int bh_redis_functions_error(struct bh_redis_functions *f, struct bh_slice answe
 /* The calls of one thread. */
 struct bh_redis_calls {
     struct bh_redis_functions *functions;
+    struct bh_broker *broker; /* a cluster, and as which worker; NULL: none of them is routed */
+    unsigned worker;
     struct bh_list open;
-    bool loading; /* the library is on its way to Redis */
+    struct bh_list loads; /* of the library, on their way to Redis */
     bool stopped;
 };
 
@@ -65,7 +68,8 @@ struct bh_redis_function_vt {
     /* An upper bound of their bytes, and the bytes. */
     size_t (*bound)(const struct bh_redis_function_call *call);
     char *(*write)(const struct bh_redis_function_call *call, char *p);
-    /* Once, unless it could not be sent. error: as in a completion of the link. Frees the call. */
+    /* Once, unless it could not be sent. error: as in a completion of the link. Frees the call. Of
+     * a call that was routed and not sent: BH_EUNAVAIL, and call->why. */
     void (*done)(struct bh_redis_function_call *call, int error, const struct bh_reply *reply);
     /* The caller is to be told BH_EIO, and nothing when the call is done; NULL: it need not. */
     void (*abort)(struct bh_redis_function_call *call);
@@ -75,12 +79,18 @@ struct bh_redis_function_call {
     const struct bh_redis_function_vt *vt;
     struct bh_redis_calls *calls;
     const struct bh_topic *topic; /* borrowed as long as the call */
-    struct bh_redis_link *link;   /* that it was sent on */
+    struct bh_redis_link *link; /* that it was last sent on; in a cluster for BH_REDIS_LINK_KEPT_MS
+                                   after the reply, and maybe lost or closed by then */
+    const char *why;            /* it was not sent; NULL: it was */
+    struct bh_redis_routed routed;
     struct bh_list node;
     bool loaded, converted; /* what it has been repeated for */
 };
 
 void bh_redis_calls_init(struct bh_redis_calls *calls, struct bh_redis_functions *functions);
+/* They may be routed: to the server of their topic in that cluster. */
+void bh_redis_calls_set_cluster(struct bh_redis_calls *calls, struct bh_broker *cluster,
+                                unsigned worker);
 /* Aborts what is open. No call is repeated any more. */
 void bh_redis_calls_stop(struct bh_redis_calls *calls);
 
@@ -90,9 +100,14 @@ void bh_redis_function_open(struct bh_redis_function_call *call, struct bh_redis
 void bh_redis_function_close(struct bh_redis_function_call *call);
 /* NULL; or why it cannot be sent now, and `done` is not called. */
 const char *bh_redis_function_send(struct bh_redis_function_call *call, struct bh_redis_link *link);
+/* In a cluster: sends it to the server of its topic, now or later. `done` is called in any case,
+ * maybe before this returns. */
+void bh_redis_function_route(struct bh_redis_function_call *call);
 /* Loads the library. replace: in place of an older one. */
 void bh_redis_functions_load(struct bh_redis_calls *calls, struct bh_redis_link *link,
                              bool replace);
+bool bh_redis_functions_loading(const struct bh_redis_calls *calls,
+                                const struct bh_redis_link *link);
 
 /* --- arguments --- */
 

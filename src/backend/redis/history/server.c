@@ -53,7 +53,7 @@ static const struct bh_redis_function_vt version_vt = {
 };
 
 static void ask_version(struct bh_redis_history_server *s) {
-    if (s->version_open || s->calls.loading)
+    if (s->version_open || bh_redis_functions_loading(&s->calls, &s->link))
         return;
     bh_redis_function_open(&s->version, &s->calls, &version_vt, NULL);
     s->version_open = bh_redis_function_send(&s->version, &s->link) == NULL;
