@@ -31,7 +31,7 @@ else()
     string(SHA1 digest "${text}")
     string(CONCAT is "const struct bh_redis_script bh_redis_script_${NAME} = {\n"
                      "    \"${NAME}\", \"${digest}\", {(const char *)body, sizeof body}};\n")
-    set(header "link/scripts.h")
+    set(header "broker/scripts.h")
 endif()
 string(HEX "${text}" hex)
 string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")

@@ -350,7 +350,7 @@ static const struct bh_redis_vt commands_vt = {.call = call};
 
 static void route(struct bh_broker *base, unsigned worker, struct bh_redis_routed *r,
                   struct bh_slice key) {
-    bh_redis_route_to(bh_redis_command_link_active(&of(base)->workers[worker]->link), r);
+    bh_redis_route_to(bh_redis_node_link(base, worker), r);
 }
 
 static struct bh_redis_locator *locator(struct bh_broker *base, struct bh_loop *loop,

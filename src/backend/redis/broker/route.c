@@ -8,7 +8,7 @@ static const struct bh_redis_ways *ways_of(const struct bh_broker *broker) {
 }
 
 void bh_redis_route_to(struct bh_redis_link *link, struct bh_redis_routed *r) {
-    const char *why = r->vt->send(r, link);
+    const char *why = link ? r->vt->send(r, link) : "no such worker";
     if (why)
         r->vt->fail(r, BH_EUNAVAIL, why);
 }

@@ -73,7 +73,7 @@ void bh_redis_route(struct bh_broker *broker, unsigned worker, struct bh_redis_r
 bool bh_redis_reroute(struct bh_broker *broker, unsigned worker, struct bh_redis_routed *r,
                       const struct bh_reply *reply);
 
-/* For the kinds: writes it into that link, now. */
+/* For the kinds: writes it into that link (NULL: it fails), now. */
 void bh_redis_route_to(struct bh_redis_link *link, struct bh_redis_routed *r);
 
 /* As bh_redis_node_append (broker.h), at the server of the topic of its message. */

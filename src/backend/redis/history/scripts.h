@@ -5,7 +5,7 @@
 #ifndef BELLHOP_BACKEND_REDIS_HISTORY_SCRIPTS_H
 #define BELLHOP_BACKEND_REDIS_HISTORY_SCRIPTS_H
 
-#include "link/scripts.h"
+#include "broker/scripts.h"
 
 extern const struct bh_slice bh_redis_history_library; /* its text; named bellhop */
 extern const int64_t bh_redis_history_version;         /* what bellhop_version returns then */

@@ -2,7 +2,7 @@
 #ifndef BELLHOP_BACKEND_REDIS_TRACKER_SCRIPTS_H
 #define BELLHOP_BACKEND_REDIS_TRACKER_SCRIPTS_H
 
-#include "link/scripts.h"
+#include "broker/scripts.h"
 
 extern const struct bh_redis_script bh_redis_script_heartbeat, bh_redis_script_track,
     bh_redis_script_presence, bh_redis_script_tenants, bh_redis_script_reap, bh_redis_script_lookup,

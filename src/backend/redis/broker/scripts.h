@@ -7,7 +7,7 @@
 #ifndef BELLHOP_BACKEND_REDIS_SCRIPTS_H
 #define BELLHOP_BACKEND_REDIS_SCRIPTS_H
 
-#include "link/link.h"
+#include "broker/route.h"
 
 struct bh_redis_script {
     const char *name;
@@ -17,14 +17,18 @@ struct bh_redis_script {
 
 struct bh_redis_call;
 
-/* prefix: of its keys; borrowed until it is sent. Only sending it frees it. */
+/* prefix: of its keys; borrowed until it is done. Only sending it frees it. */
 struct bh_redis_call *bh_redis_call_new(const struct bh_redis_script *script,
                                         struct bh_slice prefix);
 /* The key <prefix><kind><name>, for example "ws:" "connections:" "42". */
 void bh_redis_call_key(struct bh_redis_call *call, const char *kind, struct bh_slice name);
 void bh_redis_call_arg(struct bh_redis_call *call, struct bh_slice arg);
 void bh_redis_call_int(struct bh_redis_call *call, int64_t arg);
-/* done: exactly once, as for bh_redis_vt.call, maybe before this returns. */
+/* To the server of its prefix, wherever that is (route.h). done: exactly once, as for
+ * bh_redis_vt.call, maybe before this returns. */
+void bh_redis_call_route(struct bh_redis_call *call, struct bh_broker *broker, unsigned worker,
+                         bh_reply_cb done, void *ud, bh_handle handle);
+/* The same over a link of the caller's own, which is there. */
 void bh_redis_call_send(struct bh_redis_call *call, struct bh_redis_link *link, bh_reply_cb done,
                         void *ud, bh_handle handle);
 
