@@ -219,6 +219,12 @@ void bh_interest_map_live(struct bh_interest_map *map, struct bh_slice topic) {
     satisfy(&e->waiters);
 }
 
+void bh_interest_map_lost(struct bh_interest_map *map, struct bh_slice topic) {
+    struct entry *e = find(map, topic);
+    if (e)
+        e->live = false;
+}
+
 void bh_interest_map_state(struct bh_interest_map *map, unsigned shard, bool up) {
     assert(shard < BH_SHARDS_MAX);
     if (up)

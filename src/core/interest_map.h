@@ -60,6 +60,8 @@ void bh_interest_map_wait(struct bh_interest_map *map, struct bh_interest_ticket
                           const struct bh_slice *topics, unsigned count);
 /* From the broker. */
 void bh_interest_map_live(struct bh_interest_map *map, struct bh_slice topic);
+/* It is not live until it is told again; tickets that wait for it go on waiting. */
+void bh_interest_map_lost(struct bh_interest_map *map, struct bh_slice topic);
 void bh_interest_map_state(struct bh_interest_map *map, unsigned shard, bool up);
 
 #endif

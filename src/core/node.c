@@ -53,6 +53,13 @@ static void on_subscribed(void *ud, struct bh_slice topic) {
         bh_interest_map_live(&n->interest, topic);
 }
 
+static void on_lost(void *ud, struct bh_slice topic) {
+    struct bh_node *n = ud;
+    bh_interest_map_lost(&n->interest, topic);
+    if (n->history)
+        bh_streams_lost(&n->streams, topic);
+}
+
 static void on_state(void *ud, unsigned shard, bool up) {
     struct bh_node *n = ud;
     bh_interest_map_state(&n->interest, shard, up);
@@ -79,7 +86,7 @@ struct bh_node *bh_node_new(const struct bh_node_config *config, struct bh_broke
     bh_interest_map_init(&n->interest, broker, bus_loop, config->linger_ms);
     bh_seen_init(&n->seen, config->seen_max, config->seen_ms);
     bh_streams_init(&n->streams, n);
-    n->sink = (struct bh_broker_sink){on_message, on_subscribed, NULL, on_state, n};
+    n->sink = (struct bh_broker_sink){on_message, on_subscribed, on_lost, on_state, n};
     return n;
 }
 

@@ -138,16 +138,25 @@ bool bh_streams_live(struct bh_streams *st, struct bh_slice topic) {
     return s != NULL;
 }
 
+/* It goes on with on_live. */
+static void on_lost(struct bh_stream *s) {
+    s->unsure |= s->live && !s->known.epoch && !s->absent;
+    s->live = s->told_live = false;
+    bh_stream_rest(s);
+}
+
+void bh_streams_lost(struct bh_streams *st, struct bh_slice topic) {
+    struct bh_stream *s = find(st, topic);
+    if (s)
+        on_lost(s);
+}
+
 void bh_streams_shard_down(struct bh_streams *st, unsigned shard) {
     size_t cursor = 0;
     struct bh_stream *s;
-    while ((s = bh_map_next(&st->map, &cursor))) {
-        if (s->shard != shard)
-            continue;
-        s->unsure |= s->live && !s->known.epoch && !s->absent;
-        s->live = s->told_live = false;
-        bh_stream_rest(s);
-    }
+    while ((s = bh_map_next(&st->map, &cursor)))
+        if (s->shard == shard)
+            on_lost(s);
 }
 
 static void take(struct bh_stream *s, struct bh_message *m) {

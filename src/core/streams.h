@@ -86,6 +86,8 @@ void bh_streams_gone(void *streams, struct bh_slice topic);
 /* True: it is a stream, whose topic is live for the interest map when its position is known, too
  * (bh_stream_tell_live). */
 bool bh_streams_live(struct bh_streams *st, struct bh_slice topic);
+/* Its subscription alone was lost, and will be live again. */
+void bh_streams_lost(struct bh_streams *st, struct bh_slice topic);
 void bh_streams_shard_down(struct bh_streams *st, unsigned shard);
 /* A message with a position. False: its topic is no stream here. */
 bool bh_streams_message(struct bh_streams *st, struct bh_message *m);

@@ -296,6 +296,11 @@ void subscribed(const char *topic) {
     settle();
 }
 
+void lost(const char *topic) {
+    broker.sink.on_lost(broker.sink.ud, bh_slice_cstr(topic));
+    settle();
+}
+
 void shard(bool up) {
     broker.sink.on_state(broker.sink.ud, 0, up);
     settle();

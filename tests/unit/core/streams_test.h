@@ -89,6 +89,7 @@ void channel(struct bh_message *m);
 /* Appends and delivers it. */
 void append(const char *topic, const char *text);
 void subscribed(const char *topic);
+void lost(const char *topic);
 void shard(bool up);
 
 /* --- clients that resume --- */

@@ -274,6 +274,43 @@ static void after_a_reconnect_live_must_be_told_again(void **state) {
     assert_calls("+user:1 "); /* the broker itself subscribes again */
 }
 
+static void a_topic_that_is_lost_alone_must_be_told_again(void **state) {
+    struct ticket before, during, other;
+    wait_for(&before, (struct bh_slice[]){one, two}, 2);
+    bh_interest_map_live(&map, two);
+    bh_interest_map_lost(&map, two);
+    bh_interest_map_lost(&map, one); /* it was not live yet */
+    bh_interest_map_lost(&map, BH_SLICE("user:other"));
+    assert_false(bh_interest_map_subscribed(&map, two));
+    assert_int_equal(before.completed, 0);
+    wait_for(&during, &two, 1);
+    wait_for(&other, &all, 1);
+    bh_interest_map_live(&map, all);
+    assert_int_equal(other.completed, 1);
+    bh_interest_map_live(&map, one);
+    assert_int_equal(before.completed, 1); /* `two` was live once for it */
+    assert_int_equal(during.completed, 0);
+    bh_interest_map_live(&map, two);
+    assert_true(bh_interest_map_subscribed(&map, two));
+    assert_int_equal(during.completed, 1);
+    assert_calls("+user:1 +user:2 +all ");
+}
+
+static void a_lost_topic_goes_with_its_interest_and_its_shard(void **state) {
+    struct ticket t;
+    bh_interest_map_add(&map, 0, one);
+    bh_interest_map_live(&map, one);
+    bh_interest_map_lost(&map, one);
+    bh_interest_map_remove(&map, 0, one);
+    pass(LINGER);
+    assert_calls("+user:1 -user:1 ");
+    bh_interest_map_lost(&map, one);
+    wait_for(&t, &two, 1);
+    bh_interest_map_lost(&map, two);
+    bh_interest_map_state(&map, 0, false);
+    assert_int_equal(t.completed, 1);
+}
+
 static void who_waits_for_a_topic_that_goes_is_released(void **state) {
     struct ticket t, both;
     wait_for(&t, &one, 1);
@@ -470,6 +507,8 @@ int main(void) {
         TEST(many_wait_for_one),
         TEST(while_it_is_down_nobody_waits),
         TEST(after_a_reconnect_live_must_be_told_again),
+        TEST(a_topic_that_is_lost_alone_must_be_told_again),
+        TEST(a_lost_topic_goes_with_its_interest_and_its_shard),
         TEST(who_waits_for_a_topic_that_goes_is_released),
         TEST(after_the_stop_nothing_is_asked),
         TEST(deinit_completes_what_waits),

@@ -176,6 +176,91 @@ static void test_after_a_lost_link_all_is_read_once(void **state) {
     assert_int_equal(fake.reads, 1);
 }
 
+static void test_after_a_lost_subscription_all_is_read_once(void **state) {
+    with_hooks(BH_HOOK_GAP);
+    client_open(0, &clients[0], "1", "small", NULL);
+    subscribed("user:1");
+    subscribed("topic:small");
+    append("user:1", "a");
+    lost("user:1");
+    bh_message_unref(log_append("user:1", "b"));
+    bh_message_unref(log_append("user:1", "c"));
+    append("topic:small", "other");
+    heal();
+    assert_log(clients[0], "new a other "); /* not live yet */
+    unsigned checked = fake.topics_checked, reads = fake.reads;
+    subscribed("user:1");
+    heal();
+    assert_log(clients[0], "b c ");
+    assert_int_equal(fake.topics_checked, checked + 1); /* not the other topic */
+    assert_int_equal(fake.reads, reads + 1);
+    append("user:1", "d");
+    assert_log(clients[0], "d ");
+    assert_string_equal(hooks.log, "");
+}
+
+/* The position is known, so it is live again as soon as the subscription is. */
+static void test_who_comes_while_the_subscription_is_lost_waits(void **state) {
+    client_open(0, &clients[0], "1", NULL, NULL);
+    subscribed("user:1");
+    subscribed("all");
+    append("user:1", "a");
+    lost("user:1");
+    bh_message_unref(log_append("user:1", "b"));
+    client_open(0, &clients[1], "1", NULL, "user:1:1-0");
+    heal();
+    assert_log(clients[1], "");
+    assert_log(clients[0], "new a ");
+    subscribed("user:1");
+    heal();
+    assert_log(clients[1], "recovered a b ");
+    assert_log(clients[0], "b ");
+}
+
+/* From a server that does not have the topic any more. */
+static void test_a_late_message_of_a_lost_subscription(void **state) {
+    client_open(0, &clients[0], "1", NULL, NULL);
+    subscribed("user:1");
+    append("user:1", "a");
+    struct bh_message *b = log_append("user:1", "b"), *c = log_append("user:1", "c");
+    lost("user:1");
+    channel(bh_message_ref(b));
+    subscribed("user:1");
+    channel(b);
+    channel(c);
+    heal();
+    assert_log(clients[0], "new a b c ");
+}
+
+static void test_an_unknown_position_and_a_lost_subscription_are_a_gap(void **state) {
+    with_hooks(BH_HOOK_GAP);
+    bh_message_unref(log_append("user:1", "old"));
+    fake.error = BH_EUNAVAIL;
+    raw_open(&subs[0], "1");
+    subscribed("user:1");
+    lost("user:1");
+    bh_message_unref(log_append("user:1", "b"));
+    subscribed("user:1");
+    fake.error = 0;
+    pass(10000);
+    assert_string_equal(hooks.log, "gap user:1 lost; ");
+}
+
+static void test_what_was_removed_while_the_subscription_was_lost_is_not_given(void **state) {
+    client_open(0, &clients[0], "1", NULL, NULL);
+    subscribed("all");
+    subscribed("user:1");
+    append("user:1", "a");
+    append("user:1", "b");
+    lost("user:1");
+    log_of("user:1")->epochs[2] = 0;
+    subscribed("user:1");
+    heal();
+    client_open(0, &clients[1], "1", NULL, "user:1:1-0");
+    heal();
+    assert_log(clients[1], "recovered a ");
+}
+
 static void test_all_was_removed_while_the_link_was_lost(void **state) {
     with_hooks(BH_HOOK_GAP);
     raw_open(&subs[0], "1");
@@ -517,6 +602,11 @@ int main(void) {
         LIVE(test_a_loss_before_the_first_message_is_noticed),
         LIVE(test_learned_and_lost_at_once),
         WAITING(test_after_a_lost_link_all_is_read_once),
+        WAITING(test_after_a_lost_subscription_all_is_read_once),
+        WAITING(test_who_comes_while_the_subscription_is_lost_waits),
+        WAITING(test_a_late_message_of_a_lost_subscription),
+        WAITING(test_an_unknown_position_and_a_lost_subscription_are_a_gap),
+        WAITING(test_what_was_removed_while_the_subscription_was_lost_is_not_given),
         WAITING(test_a_message_before_the_check_of_a_lost_link),
         WAITING(test_an_unknown_position_and_a_lost_link_are_a_gap),
         WAITING(test_a_topic_is_live_when_its_position_is_known),

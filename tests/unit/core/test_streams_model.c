@@ -1,7 +1,8 @@
 /* Streams against a model, in random orders of everything that can happen: messages that arrive,
  * are lost, come twice; reads that are carried out early and answered late, or fail; a link that
- * breaks; clients that come, leave and come back, topics that they join and leave; snapshots that
- * are restored. In each run every client gets each message once and in order, or is told. */
+ * breaks, and subscriptions that are lost alone; clients that come, leave and come back, topics
+ * that they join and leave; snapshots that are restored. In each run every client gets each message
+ * once and in order, or is told. */
 #include "streams_test.h"
 
 #define EPOCHS  4000
@@ -216,6 +217,18 @@ static void raise_link(void) {
     broker.sink.on_subscribed(broker.sink.ud, BH_SLICE("all"));
 }
 
+/* While the other topic stays; what is on its way may still come. */
+static void lose_subscription(unsigned t) {
+    look_at_calls();
+    if (subscription[t] == NOT)
+        return;
+    note("lost %u\n", t);
+    subscription[t] = ASKED;
+    if (test_random() % 2)
+        lose_way(t);
+    broker.sink.on_lost(broker.sink.ud, bh_slice_cstr(names[t]));
+}
+
 /* The server takes the subscription; its confirmation arrives before the messages. */
 static void subscribe_one(unsigned t) {
     look_at_calls();
@@ -249,7 +262,8 @@ static void append_one(unsigned t) {
 
 static void arrive_one(unsigned t) {
     look_at_calls();
-    if (subscription[t] != LIVE || !way_len[t])
+    bool late = subscription[t] == ASKED && up; /* of a subscription that was lost */
+    if ((subscription[t] != LIVE && !late) || !way_len[t])
         return;
     struct bh_message *m = take_from_way(t);
     unsigned times = test_random() % 8 == 0 ? 0 : test_random() % 10 == 0 ? 2 : 1;
@@ -387,6 +401,8 @@ static void link_step(unsigned t) {
         raise_link();
     else if (test_random() % 8 == 0)
         drop_link();
+    else if (test_random() % 4 == 0)
+        lose_subscription(t);
     else
         subscribe_one(t);
 }
