@@ -4,7 +4,8 @@
  * holds, and back to the first. Nothing is cached between lookups, so nothing can be stale.
  *
  * A lookup that asks the tracker waits for it as an operation of its worker. An uncertain answer
- * leaves out the connections of this instance, so it is copied, and a local lookup adds them.
+ * leaves out the connections of this instance, so it is copied, and a local lookup adds them to the
+ * names that are uncertain.
  * Thread: each step on its worker's. */
 #include "node_internal.h"
 
@@ -80,7 +81,8 @@ static visitor visitor_of(const struct lookup *l) {
 
 static void visit(struct bh_worker *w, struct lookup *l) {
     for (size_t u = 0; u < l->count; u++)
-        bh_hub_foreach(&w->hub, l->topics[u], visitor_of(l), &l->found[u]);
+        if (!l->uncertain || l->found[u].uncertain)
+            bh_hub_foreach(&w->hub, l->topics[u], visitor_of(l), &l->found[u]);
 }
 
 static void lookup_free(struct lookup *l) {
@@ -206,6 +208,7 @@ static bool is_uncertain(const struct bh_presence *found, size_t count) {
 
 static void copy_found(struct lookup *l, const struct bh_presence *found) {
     for (size_t u = 0; u < l->count; u++) {
+        l->found[u].uncertain = found[u].uncertain;
         if (!found[u].connections)
             l->found[u].count = found[u].count;
         for (size_t i = 0; found[u].connections && i < found[u].count; i++)

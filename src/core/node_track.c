@@ -20,7 +20,7 @@ struct bh_track_batch {
     unsigned restore; /* the number of the restore that this batch completes; 0: none */
     unsigned count;
     struct entry {
-        bool here;
+        bool here, again;
         uint8_t user_len, tenant_len;
         uint64_t number;
         int64_t opened_at;
@@ -38,6 +38,7 @@ static void report(struct bh_track_batch *b) {
         const struct entry *e = &b->entries[i];
         const char *names = b->names.p + e->at;
         changes[i] = (struct bh_track){.here = e->here,
+                                       .again = e->again,
                                        .number = e->number,
                                        .opened_at = e->opened_at,
                                        .user = bh_slice(names, e->user_len),
@@ -89,12 +90,13 @@ static void on_post_changes(struct bh_defer *d) {
     post_batch(BH_CONTAINER_OF(d, struct bh_worker, post_changes));
 }
 
-void bh_node_track(struct bh_worker *w, const struct bh_subscriber *s, bool here) {
+static void track(struct bh_worker *w, const struct bh_subscriber *s, bool here, bool again) {
     const struct bh_identity *identity = s->identity;
     if (!w->node->tracker->wants_changes || identity->user.n == 0)
         return;
     struct bh_track_batch *b = batch_of(w);
     b->entries[b->count++] = (struct entry){.here = here,
+                                            .again = again,
                                             .user_len = (uint8_t)identity->user.n,
                                             .tenant_len = (uint8_t)identity->tenant.n,
                                             .number = s->number,
@@ -106,12 +108,16 @@ void bh_node_track(struct bh_worker *w, const struct bh_subscriber *s, bool here
         post_batch(w);
 }
 
+void bh_node_track(struct bh_worker *w, const struct bh_subscriber *s, bool here) {
+    track(w, s, here, false);
+}
+
 static void on_restore_step(struct bh_timer *t) {
     struct bh_worker *w = BH_CONTAINER_OF(t, struct bh_worker, restore);
     struct bh_subscriber *s = NULL;
     for (int i = 0; i < SLICE && (s = bh_slots_next(&w->subscribers, &w->restore_cursor)); i++)
         if (!s->closing)
-            bh_node_track(w, s, true);
+            track(w, s, true, true);
     if (s) {
         bh_timer_set(t, SLICE_STEP_MS);
         return;

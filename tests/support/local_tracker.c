@@ -13,8 +13,10 @@ static int local_tracker_start(struct bh_tracker *t, struct bh_loop *bus,
 
 static void local_tracker_changed(struct bh_tracker *t, const struct bh_track *changes,
                                   size_t count) {
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        local_tracker_of(t)->again += changes[i].again;
         *(changes[i].here ? &local_tracker_of(t)->came : &local_tracker_of(t)->went) += 1;
+    }
 }
 
 static void local_tracker_restored(struct bh_tracker *t) {

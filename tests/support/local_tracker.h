@@ -9,6 +9,7 @@ struct local_tracker {
     struct bh_tracker base;
     struct bh_tracker_sink sink;
     int came, went, restored;
+    int again; /* of those that came: reported for a restore */
 };
 
 extern const struct bh_tracker_vt local_tracker_vt;

@@ -12,7 +12,8 @@
 
 /* A connection that opened or closed. Only connections of a user are reported. */
 struct bh_track {
-    bool here; /* false: it closed */
+    bool here;  /* false: it closed */
+    bool again; /* it has been open, and is reported for a restore */
     uint64_t number;
     int64_t opened_at; /* Unix milliseconds */
     struct bh_slice user;
@@ -40,7 +41,8 @@ struct bh_presence {
     size_t count;                                 /* connections of the user, or of the tenant */
     const struct bh_connection_info *connections; /* NULL for lookups that only count */
     /* Some may be missing, or have gone: instances register again after an outage, or the store
-     * rejects their writes. From a tracker: and those of this instance are left out. */
+     * rejects their writes. From a tracker: and those of this instance are left out; it may be so
+     * for some of the names only. */
     bool uncertain;
 };
 

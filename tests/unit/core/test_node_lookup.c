@@ -151,7 +151,10 @@ static void the_tracker_is_asked(void **state) {
     node_down();
 }
 
-/* The tracker does not know the connections of this instance for sure, and leaves them out. */
+/* The tracker does not know the connections of this instance for sure, and leaves them out; of
+ * names from `certain_from` on it does. */
+static size_t certain_from = SIZE_MAX;
+
 static void uncertain_lookup(struct bh_tracker *t, struct bh_worker *w, enum bh_lookup what,
                              const struct bh_slice *names, size_t count, bh_tracker_cb done,
                              void *ud, bh_handle handle) {
@@ -162,8 +165,9 @@ static void uncertain_lookup(struct bh_tracker *t, struct bh_worker *w, enum bh_
         infos[i] =
             (struct bh_connection_info){instance, tenant, subs[4].s.number, subs[4].s.opened_at};
     for (size_t u = 0; u < count; u++)
-        found[u] = (struct bh_presence){
-            u ? 0 : COUNT(infos), what == BH_LOOKUP_CONNECTIONS ? infos : NULL, .uncertain = true};
+        found[u] =
+            (struct bh_presence){u ? 0 : COUNT(infos), what == BH_LOOKUP_CONNECTIONS ? infos : NULL,
+                                 .uncertain = u < certain_from};
     done(ud, handle, 0, found, count, 123);
     test_exact_free(instance);
     test_exact_free(tenant);
@@ -209,6 +213,21 @@ static void own_connections_are_added_to_an_uncertain_answer(void **state) {
     node_down();
 }
 
+static void to_certain_names_none_are_added(void **state) {
+    struct bh_slice users[] = {BH_SLICE("1"), BH_SLICE("2"), BH_SLICE("2")};
+    certain_from = 2;
+    uncertain_up(3);
+    struct found f = ask(BH_LOOKUP_ONLINE, users, 3);
+    assert_int_equal(f.connections[0], 5);
+    assert_int_equal(f.connections[1], 1);
+    assert_int_equal(f.connections[2], 0);
+    f = ask(BH_LOOKUP_CONNECTIONS, users, 3);
+    assert_int_equal(f.connections[1], 1);
+    assert_int_equal(f.connections[2], 0);
+    node_down();
+    certain_from = SIZE_MAX;
+}
+
 /* As in Redis, which does not know connections without a user. */
 static void of_tenants_only_connections_of_users_are_added(void **state) {
     struct bh_slice tenant = BH_SLICE("7");
@@ -237,6 +256,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(as_many_as_one_may_ask_for, up_1, node_teardown),
         cmocka_unit_test(the_tracker_is_asked),
         cmocka_unit_test(own_connections_are_added_to_an_uncertain_answer),
+        cmocka_unit_test(to_certain_names_none_are_added),
         cmocka_unit_test(of_tenants_only_connections_of_users_are_added),
         cmocka_unit_test(an_uncertain_answer_in_flight_is_freed_by_the_stop),
     };

@@ -38,6 +38,7 @@ static void all_are_told_again(void **state) {
     tracker.sink.on_restore(tracker.sink.ud);
     settle();
     assert_int_equal(tracker.came, 12);
+    assert_int_equal(tracker.again, 6);
     assert_int_equal(tracker.restored, 1);
     /* A restore during another one: only the last one completes. */
     tracker.sink.on_restore(tracker.sink.ud);
