@@ -1,6 +1,6 @@
 -- The functions of the history in a Redis Cluster: channels of several slots, and a slot that migrates key by key.
 package.path = "tests/support/?.lua;" .. package.path
-local cluster = require "cluster"
+local cluster = require "redis_cluster"
 local history = require "history"
 
 for _, how in ipairs {"FCALL", "EVAL"} do

@@ -93,8 +93,8 @@ end
 
 -- The exit status, 128 + signal if one ended it; nil while it runs.
 function process:status()
-    local text = read_all(self.dir .. "/status")
-    return text and tonumber(text)
+    local text = not self.last_status and read_all(self.dir .. "/status")
+    return text and tonumber(text) or self.last_status
 end
 
 function process:signal(name)

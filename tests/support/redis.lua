@@ -120,6 +120,10 @@ function redis:cli(...)
     return output
 end
 
+function redis:alive()
+    return not self.process:status()
+end
+
 function redis:kill()
     self.process:stop "KILL"
 end
