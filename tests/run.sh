@@ -16,6 +16,8 @@ usage: tests/run.sh [--tsan] [--repeat N] [SPEC...]
   --fuzz SECONDS   instead of the tests, run every fuzz target with clang's libFuzzer: about SECONDS
                    in total, split evenly, two targets at a time, each at least one second
   --analyze        instead of the tests, check the sources with clang and clang-tidy (.clang-tidy)
+
+BELLHOP_TEST_REDIS_SERVER=PROGRAM  the server to test with, instead of redis-server
 TEXT
 }
 
@@ -102,7 +104,7 @@ start_redis() {
     local attempt
     BELLHOP_TEST_REDIS_PORT=$(free_port)
     mkdir -p "$work/redis"
-    redis-server --port "$BELLHOP_TEST_REDIS_PORT" --bind 127.0.0.1 --save '' --appendonly no \
+    "${BELLHOP_TEST_REDIS_SERVER:-redis-server}" --port "$BELLHOP_TEST_REDIS_PORT" --bind 127.0.0.1 --save '' --appendonly no \
         --daemonize no --dir "$work/redis" >"$work/redis.log" 2>&1 </dev/null &
     redis_pid=$!
     for ((attempt = 0; attempt < 100; attempt++)); do
@@ -114,7 +116,7 @@ start_redis() {
         sleep 0.1
     done
     cat "$work/redis.log"
-    fail "redis-server did not start"
+    fail "the Redis server did not start"
 }
 
 count() { # suite passed failed status: adds to the totals; no tests or an early end is a failure
@@ -199,6 +201,13 @@ if [ "$mode" = fuzz ]; then
     build
     run_fuzz "$fuzz_seconds"
     exit
+fi
+if [ -n "${BELLHOP_TEST_REDIS_SERVER:-}" ]; then
+    BELLHOP_TEST_REDIS_SERVER=$(command -v "$BELLHOP_TEST_REDIS_SERVER") ||
+        fail "BELLHOP_TEST_REDIS_SERVER=$BELLHOP_TEST_REDIS_SERVER is not a program"
+    [ "${BELLHOP_TEST_REDIS_SERVER:0:1}" = / ] || BELLHOP_TEST_REDIS_SERVER=$PWD/$BELLHOP_TEST_REDIS_SERVER
+    export BELLHOP_TEST_REDIS_SERVER
+    say "Redis: $("$BELLHOP_TEST_REDIS_SERVER" --version)"
 fi
 forbid_services redis-server:redis-server
 install_packages "${build_packages[@]}" "${test_packages[@]}"

@@ -84,7 +84,7 @@ describe("a link that swallows bytes", function()
     local server, link, a, b, flow
 
     before_each(function()
-        server = redis.start {"--enable-debug-command", "yes"}
+        server = redis.start(redis.with_debug())
         link = proxy.start(server.port)
         local env = {BELLHOP_REDIS_PROBE_INTERVAL = "0.5"}
         a = daemon.start {redis = link:url(), env = env, args = {"--instance", "node-a"}}

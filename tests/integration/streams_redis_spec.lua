@@ -70,7 +70,7 @@ describe("under traffic, clients of streams get everything, once and in order, t
     end)
 
     it("sleeps", function()
-        start({redis = {"--enable-debug-command", "yes"}})
+        start({redis = redis.with_debug()})
         net.server:client():write("DEBUG", "SLEEP", "2.5")
         flow:run(net:are(503), 8, "/readyz 503")
         recover()

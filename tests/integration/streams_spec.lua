@@ -6,6 +6,7 @@ local check = require "check"
 local cluster = require "streams.cluster"
 local http = require "http"
 local pool = require "streams.pool"
+local redis = require "redis"
 local resume = require "streams.resume"
 local wait = require "wait"
 
@@ -341,7 +342,7 @@ describe("a publish that was refused, and was appended nevertheless,", function(
 
     it("is repeated by its id on another instance, and comes once", function()
         local a, b = start {
-            redis = {"--enable-debug-command", "yes"},
+            redis = redis.with_debug(),
             env = {BELLHOP_REDIS_COMMAND_TIMEOUT = "0.3", BELLHOP_REDIS_PUBLISH_WAIT = "0.3"},
         }
         local sse = clients:open(a, "sse", "user=42"):wait_open()

@@ -14,6 +14,7 @@
 -- Ports are replaced, so that tests can run side by side: 808x by ten free ports in a row (127.0.0.1:8081
 -- becomes 127.0.0.1:40331, and 808$n becomes 4033$n), each of OTHERS by a free one.
 local process = require "process"
+local redis = require "redis"
 local socket = require "socket"
 local tcp = require "tcp"
 local wait = require "wait"
@@ -180,8 +181,8 @@ function documents.shell(binary)
         BELLHOP_SERVER_LISTEN = "127.0.0.1:" .. ports.tens .. "0",
         BELLHOP_SERVER_WORKERS = "1",
         BUILD = binary:gsub("/src/bellhop$", ""),
-        REDIS_SERVER = first_line "command -v redis-server",
-        REDIS_CLI = first_line "command -v redis-cli",
+        REDIS_SERVER = first_line("command -v " .. process.quote(redis.SERVER)),
+        REDIS_CLI = first_line("command -v " .. process.quote(redis.CLI)),
         REDIS_PORT = ports["6379"],
     })
     return self

@@ -46,7 +46,11 @@ function process.command(argv)
 end
 
 -- Variables of the tests themselves, of which bellhop would warn.
-local OWN = {"-u", "BELLHOP_BIN", "-u", "BELLHOP_OTHER_BIN", "-u", "BELLHOP_TEST_REDIS_PORT"}
+local OWN = {}
+for _, name in ipairs {"BIN", "OTHER_BIN", "TEST_REDIS", "TEST_REDIS_PORT", "TEST_REDIS_SERVER"} do
+    OWN[#OWN + 1] = "-u"
+    OWN[#OWN + 1] = "BELLHOP_" .. name
+end
 
 -- Runs a command: output (both streams), exit status.
 function process.run(argv, env)

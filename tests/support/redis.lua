@@ -1,4 +1,5 @@
--- Real redis-server processes, a RESP client, and redis-cli.
+-- Real redis-server processes, a RESP client, and redis-cli. BELLHOP_TEST_REDIS_SERVER names another server program,
+-- as of another version or of Valkey; its -cli is the one beside it, or the one found in PATH.
 local process = require "process"
 local tcp = require "tcp"
 local wait = require "wait"
@@ -47,10 +48,36 @@ function client:close() self.conn:close() end
 
 -- --- servers ---
 
+redis.SERVER = os.getenv "BELLHOP_TEST_REDIS_SERVER" or "redis-server"
+
+local function beside(server)
+    local path = server:gsub("server$", "cli")
+    local file = path:find "/" and io.open(path)
+    if not file then return "redis-cli" end
+    file:close()
+    return path
+end
+
+redis.CLI = beside(redis.SERVER)
+
+-- Of the program: major and minor as a number (7.0).
+function redis.version()
+    if not redis.known_version then
+        local said = process.run {redis.SERVER, "--version"}
+        redis.known_version = assert(tonumber(said:match "v=(%d+%.%d+)"), said)
+    end
+    return redis.known_version
+end
+
+-- Arguments for a server that allows DEBUG, which old ones always do.
+function redis.with_debug()
+    return redis.version() >= 7 and {"--enable-debug-command", "yes"} or {}
+end
+
 local all = {}
 
 local function launch(self, may_load)
-    local argv = {"redis-server", "--port", tostring(self.port), "--bind", "127.0.0.1", "--save", "",
+    local argv = {redis.SERVER, "--port", tostring(self.port), "--bind", "127.0.0.1", "--save", "",
         "--appendonly", "no", "--daemonize", "no", "--dir", self.dir}
     for _, word in ipairs(self.args) do argv[#argv + 1] = word end
     self.process = process.spawn(argv)
@@ -115,7 +142,7 @@ end
 
 -- The output of redis-cli.
 function redis:cli(...)
-    local output, status = process.run {"redis-cli", "-p", tostring(self.port), ...}
+    local output, status = process.run {redis.CLI, "-p", tostring(self.port), ...}
     assert(status == 0, output)
     return output
 end

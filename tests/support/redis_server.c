@@ -26,15 +26,49 @@ uint16_t test_free_port(void) {
     return ntohs(at.sin_port);
 }
 
-static void test_redis_exec(const struct test_redis *r) {
+const char *test_redis_program(void) {
+    const char *other = getenv("BELLHOP_TEST_REDIS_SERVER");
+    return other ? other : "redis-server";
+}
+
+int test_redis_major(void) {
+    static int major;
+    char command[512], said[256] = "";
+    if (major)
+        return major;
+    snprintf(command, sizeof command, "'%s' --version", test_redis_program());
+    FILE *f = popen(command, "r");
+    assert_non_null(f);
+    const char *version = fgets(said, sizeof said, f) ? strstr(said, " v=") : NULL;
+    pclose(f);
+    assert_non_null(version);
+    major = atoi(version + 3);
+    return major;
+}
+
+static void test_redis_exec(const struct test_redis *r, int major) {
     char port[8];
-    const char *argv[32] = {"redis-server", "--port",       port,        "--bind",
-                            "127.0.0.1",    "--unixsocket", r->socket,   "--dir",
-                            r->dir,         "--save",       "",          "--appendonly",
-                            "no",           "--logfile",    "redis.log", "--enable-debug-command",
-                            "yes"};
-    size_t argc = 17;
+    const char *argv[32] = {test_redis_program(),
+                            "--port",
+                            port,
+                            "--bind",
+                            "127.0.0.1",
+                            "--unixsocket",
+                            r->socket,
+                            "--dir",
+                            r->dir,
+                            "--save",
+                            "",
+                            "--appendonly",
+                            "no",
+                            "--logfile",
+                            "redis.log"};
+    size_t argc = 15;
     snprintf(port, sizeof port, "%u", r->port);
+    if (major >= 7) { /* older ones always allow it, and do not know the option */
+        argv[argc++] = "--enable-debug-command";
+        argv[argc++] = "yes";
+    }
     for (size_t i = 0; r->options[i]; i++)
         argv[argc++] = r->options[i];
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -62,10 +96,11 @@ static bool test_redis_answers(const struct test_redis *r) {
 
 void test_redis_run(struct test_redis *r) {
     uint64_t deadline = test_now_ms() + TEST_DEADLINE_MS;
+    int major = test_redis_major();
     r->pid = fork();
     assert_true(r->pid >= 0);
     if (r->pid == 0)
-        test_redis_exec(r);
+        test_redis_exec(r, major);
     while (!test_redis_answers(r)) {
         assert_int_equal(waitpid(r->pid, NULL, WNOHANG), 0);
         assert_true(test_now_ms() < deadline);

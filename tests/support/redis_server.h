@@ -60,6 +60,10 @@ struct test_redis {
 
 uint16_t test_free_port(void);
 
+/* The server program: BELLHOP_TEST_REDIS_SERVER, or redis-server of PATH. Its major version. */
+const char *test_redis_program(void);
+int test_redis_major(void);
+
 /* A blocking client; asserts that it connects. */
 redisContext *test_redis_client(const struct test_redis *r);
 

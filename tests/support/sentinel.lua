@@ -38,7 +38,7 @@ end
 local function start_one(master_port, quorum)
     local self = setmetatable({dir = process.temp_dir(), port = tcp.free_port()}, one)
     local file = process.write_file(self.dir .. "/sentinel.conf", CONFIG:format(self.port, self.dir, master_port, quorum))
-    self.process = process.spawn {"redis-server", file, "--sentinel"}
+    self.process = process.spawn {redis.SERVER, file, "--sentinel"}
     all[#all + 1] = self
     wait.till(function()
         local c = self:client()

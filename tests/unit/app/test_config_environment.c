@@ -28,7 +28,9 @@ static int clear(void **state) {
         unsetenv(names[i]);
     unsetenv("BELLHOP_BIN"); /* of the tests themselves */
     unsetenv("BELLHOP_OTHER_BIN");
+    unsetenv("BELLHOP_TEST_REDIS");
     unsetenv("BELLHOP_TEST_REDIS_PORT");
+    unsetenv("BELLHOP_TEST_REDIS_SERVER");
     return app_setup(state);
 }
 

@@ -74,7 +74,7 @@ void test_sentinel_start(struct test_sentinel *s, uint16_t master) {
     assert_true(s->pid >= 0);
     if (s->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        execlp("redis-server", "redis-server", path, "--sentinel", (char *)NULL);
+        execlp(test_redis_program(), "redis-server", path, "--sentinel", (char *)NULL);
         _exit(127);
     }
     TEST_WAIT_UNTIL(test_sentinel_has_replica(s));
