@@ -2,6 +2,7 @@
 -- and what is answered when Redis or a key has lost something.
 package.path = "tests/support/?.lua;" .. package.path
 local history = require "history"
+local languages = require "languages"
 local process = require "process"
 local redis = require "redis"
 local wait = require "wait"
@@ -518,19 +519,10 @@ describe("the library of the history", function()
             history.load(client)
         end)
 
-        local languages = {sh = {"sh"}, py = {"python3"}, js = {"node"}, go = {"go", "build"}, php = {"php"}}
-        for suffix, words in pairs(languages) do
+        for _, suffix in ipairs(languages.suffixes) do
             it("publish." .. suffix, function()
-                local _, status = process.run {"sh", "-c", "command -v " .. words[1]}
-                if status ~= 0 then return pending(words[1] .. " is not installed") end
-                words[#words + 1] = "examples/streams/publish." .. suffix
-                if suffix == "go" then -- which has no time for its first build in process.run
-                    local binary = server.dir .. "/publish"
-                    local build = process.spawn({"go", "build", "-o", binary, words[3]}, {GOTOOLCHAIN = "local"})
-                    assert.are.equal(0, build:wait(300), build:log())
-                    build:stop()
-                    words = {binary}
-                end
+                local words, why = languages.command("examples/streams", suffix, server.dir)
+                if not words then return pending(why) end
                 local s = history.stream(client, "notification:42")
                 local _, top = s:tops()
                 top = top or 0
