@@ -201,6 +201,14 @@ static redisReply *getkeys(const struct command *c) {
     return r;
 }
 
+/* All keys of a command are in one slot, and older servers list them in other orders. */
+static bool is_among(const redisReply *keys, struct bh_slice key) {
+    for (size_t i = 0; i < keys->elements; i++)
+        if (bh_slice_eq(key, bh_slice(keys->element[i]->str, keys->element[i]->len)))
+            return true;
+    return false;
+}
+
 static void test_getkeys(void **state) {
     for (size_t i = 0; i < COUNT(with_key); i++) {
         struct command c = split(with_key[i].words);
@@ -209,8 +217,8 @@ static void test_getkeys(void **state) {
             print_message("this server has no %s\n", with_key[i].words);
         else if (r->type != REDIS_REPLY_ARRAY)
             fail_msg("%s: %s", with_key[i].words, r->str);
-        else
-            assert_string_equal(r->element[0]->str, with_key[i].key);
+        else if (!is_among(r, bh_slice_cstr(with_key[i].key)))
+            fail_msg("%s: the key is %s", with_key[i].words, r->element[0]->str);
         freeReplyObject(r);
     }
 }
@@ -234,7 +242,7 @@ static void compare_keys(const struct command *c) {
     struct bh_slice key;
     const char *why = bh_redis_command_key(c->argc, c->argv, &key);
     if (r->type == REDIS_REPLY_ARRAY && !bh_redis_command_refused(c->argc, c->argv) &&
-        (why || !bh_slice_eq(key, bh_slice_cstr(r->element[0]->str))))
+        (why || !is_among(r, key)))
         show_difference(c, r->element[0]->str);
     if (r->type == REDIS_REPLY_ERROR && strstr(r->str, "no key") && !is_refused(c) && key.p)
         show_difference(c, "nothing");
@@ -242,6 +250,14 @@ static void compare_keys(const struct command *c) {
 }
 
 static const char *const numbers[] = {"1", "2", "3", "4", "5", "6", "7", "8"};
+
+/* Channels are no keys there, and Redis 6 has names of HTTP among its commands. */
+static bool has_no_key_there(const struct command *c) {
+    return bh_slice_caseeq(c->argv[0], BH_SLICE("SPUBLISH")) ||
+           bh_slice_caseeq(c->argv[1], BH_SLICE("SHARDNUMSUB")) ||
+           bh_slice_caseeq(c->argv[0], BH_SLICE("POST")) ||
+           bh_slice_caseeq(c->argv[0], BH_SLICE("HOST:"));
+}
 
 /* An entry of COMMAND: name (with its container), arity, ..., subcommands. */
 static void compare_entry(const redisReply *entry) {
@@ -256,9 +272,7 @@ static void compare_entry(const redisReply *entry) {
     size_t argc = arity > 0 ? (size_t)arity : c.argc + COUNT(numbers);
     for (size_t i = 0; c.argc < argc; i++)
         c.argv[c.argc++] = bh_slice_cstr(numbers[i]);
-    bool is_channel = bh_slice_caseeq(c.argv[0], BH_SLICE("SPUBLISH")) ||
-                      (c.argc > 1 && bh_slice_caseeq(c.argv[1], BH_SLICE("SHARDNUMSUB")));
-    if (!is_channel && !(subcommands && subcommands->elements))
+    if (!has_no_key_there(&c) && !(subcommands && subcommands->elements))
         compare_keys(&c);
 }
 
