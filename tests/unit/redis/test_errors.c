@@ -23,6 +23,10 @@ static void test_classes(void **state) {
         {"NOAUTH Authentication required.", false, true},
         {"BUSY Redis is busy running a script.", true, false},
         {"CLUSTERDOWN The cluster is down", true, false},
+        {"MOVED 3999 127.0.0.1:6381", false, false},
+        {"ASK 3999 127.0.0.1:6381", true, false},
+        {"TRYAGAIN Multiple keys request during rehashing of slot", true, false},
+        {"CROSSSLOT Keys in request don't hash to the same slot", false, false},
         {"WRONGPASS invalid username-password pair or user is disabled.", false, false},
         {"NOPERM this user has no permissions to access one of the channels", false, false},
         {"OOM command not allowed when used memory > 'maxmemory'.", false, false},
@@ -42,6 +46,15 @@ static void test_classes(void **state) {
         if (v->transient != cases[i].transient || v->reconnect != cases[i].reconnect)
             fail_msg("%s", cases[i].answer);
     }
+}
+
+static void test_moved_is_followed_by_located_links(void **state) {
+    assert_non_null(bh_redis_wrong_server(BH_SLICE("MOVED 1 a:1"), true));
+    assert_null(bh_redis_wrong_server(BH_SLICE("MOVED 1 a:1"), false));
+    assert_null(bh_redis_wrong_server(BH_SLICE("ASK 1 a:1"), true));
+    assert_null(bh_redis_wrong_server(BH_SLICE("TRYAGAIN no"), true));
+    assert_null(bh_redis_wrong_server(BH_SLICE("CLUSTERDOWN no"), true));
+    assert_non_null(bh_redis_wrong_server(BH_SLICE("READONLY no"), false));
 }
 
 /* --- a link --- */
@@ -138,7 +151,11 @@ static void test_other_errors_are_replies(void **state) {
                                           "-NOPERM no\r\n",
                                           "-WRONGTYPE no\r\n",
                                           "-ERR no\r\n",
-                                          "-CLUSTERDOWN Hash slot not served\r\n"};
+                                          "-CLUSTERDOWN Hash slot not served\r\n",
+                                          "-MOVED 1 127.0.0.1:1\r\n",
+                                          "-ASK 1 127.0.0.1:1\r\n",
+                                          "-TRYAGAIN no\r\n",
+                                          "-CROSSSLOT no\r\n"};
     TICK_UNTIL(one.loop, fake_pump(&one.fake) && one.ups == 1);
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
         struct reply r = {0};
@@ -147,7 +164,7 @@ static void test_other_errors_are_replies(void **state) {
         bh_bytes_clear(&one.fake.in);
         fake_say(&one.fake, bh_slice_cstr(answers[i]));
         TICK_UNTIL(one.loop, r.count);
-        assert_memory_equal(r.text, answers[i] + 1, 5);
+        assert_memory_equal(r.text, answers[i] + 1, 4);
     }
     assert_int_equal(one.downs, 0);
 }
@@ -323,6 +340,7 @@ int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_gateway, teardown_gateway)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_classes),
+        cmocka_unit_test(test_moved_is_followed_by_located_links),
         L(test_wrong_server_is_dropped),
         L(test_other_errors_are_replies),
         L(test_why_it_does_not_come_up),

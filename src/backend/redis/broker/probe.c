@@ -114,6 +114,8 @@ static void on_timer(struct bh_timer *t) {
 static void on_up(struct bh_redis_link *link) {
     struct bh_redis_probe *p = BH_CONTAINER_OF(link, struct bh_redis_probe, link);
     atomic_store(&p->up, true);
+    if (!p->config->sharded)
+        bh_redis_hello_ask(&p->hello, link, NULL);
     probe(p);
 }
 

@@ -6,13 +6,14 @@
 
 #include "bellhop/base/id.h"
 #include "broker/feed.h"
-#include "link/link.h"
+#include "link/hello.h"
 
 /* A probe that has not come back after that long is missing. */
 #define BH_REDIS_PROBE_MISSING_MS 1000
 
 struct bh_redis_probe {
     struct bh_redis_link link;
+    struct bh_redis_hello hello; /* of the server; not in a cluster */
     const struct bh_redis_config *config;
     struct bh_redis_feed *feed;
     struct bh_timer timer;            /* the interval */

@@ -18,7 +18,17 @@ static const struct bh_redis_error errors[] = {
      "point the Redis URL at the master, or use redis+sentinel://", true, true},
     {"BUSY ", "Redis is busy with a script", "SCRIPT KILL, or lower busy-reply-threshold", true,
      false},
-    {"CLUSTERDOWN ", "the Redis cluster is down", "see CLUSTER INFO", true, false},
+    {"CLUSTERDOWN ", "the Redis Cluster is down", "see CLUSTER INFO", true, false},
+    {"MOVED ", "this Redis is a node of a cluster, and not that of the key",
+     "use redis+cluster:// in place of redis://", false, false},
+    {"ASK ", "the key is being moved to another node of the Redis Cluster",
+     "it ends with the migration of its slot; use redis+cluster:// in place of redis://", true,
+     false},
+    {"TRYAGAIN ", "keys are being moved to another node of the Redis Cluster",
+     "it ends with the migration of their slot", true, false},
+    {"CROSSSLOT ", "keys of different slots in one command of a Redis Cluster",
+     "give all keys of a command the same hash tag, as in {user:42}:a and {user:42}:b", false,
+     false},
     {"NOAUTH ", "Redis requires a password",
      "put user:password@ or :password@ into the Redis URL (for a Sentinel: sentinel_password=)",
      false, true},
@@ -60,4 +70,10 @@ const struct bh_redis_error *bh_redis_classify_error(struct bh_slice answer) {
     while (!bh_slice_starts(answer, bh_slice_cstr(v->starts)))
         v++;
     return v;
+}
+
+const char *bh_redis_wrong_server(struct bh_slice answer, bool located) {
+    const struct bh_redis_error *e = bh_redis_classify_error(answer);
+    bool moved = located && bh_slice_starts(answer, BH_SLICE("MOVED "));
+    return e->reconnect || moved ? e->why : NULL;
 }

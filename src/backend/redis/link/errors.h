@@ -17,5 +17,8 @@ struct bh_redis_error {
 
 /* Never NULL. */
 const struct bh_redis_error *bh_redis_classify_error(struct bh_slice answer);
+/* Why a link that is up has to reconnect after that answer, or NULL. located: by a locator; in a
+ * cluster such a link follows MOVED, which is an answer to the caller on others. */
+const char *bh_redis_wrong_server(struct bh_slice answer, bool located);
 
 #endif

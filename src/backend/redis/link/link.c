@@ -310,12 +310,12 @@ bool bh_redis_link_send(struct bh_redis_link *link, size_t argc, const struct bh
 static void complete_next(struct bh_redis_link *link, const struct bh_reply *reply) {
     unsigned connection = link->connections;
     bool was_ready = link->state == BH_REDIS_READY;
-    const struct bh_redis_error *e =
-        reply->type == BH_REPLY_ERROR ? bh_redis_classify_error(reply->str) : NULL;
+    const char *why =
+        reply->type == BH_REPLY_ERROR ? bh_redis_wrong_server(reply->str, link->locator) : NULL;
     struct bh_redis_pending p = pending_shift(link);
     p.completion.fire(&p.completion, 0, reply);
-    if (e && e->reconnect && was_ready && link->connections == connection)
-        bh_redis_link_drop(link, BH_EUNAVAIL, e->why);
+    if (why && was_ready && link->connections == connection)
+        bh_redis_link_drop(link, BH_EUNAVAIL, why);
 }
 
 static void take_reply(struct bh_redis_link *link, const struct bh_reply *reply) {
