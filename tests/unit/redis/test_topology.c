@@ -160,8 +160,7 @@ static void test_refreshes_are_limited(void **state) {
         refresh();
     TICK_UNTIL(fx.loop, pump() && fx.first.asked == 2);
     assert_true(fx.topology.asked_ms - begin_ms >= BH_REDIS_REFRESH_MIN_MS);
-    refresh(); /* before the answer: that may be older */
-    TICK_UNTIL(fx.loop, pump() && fx.first.asked == 3);
+    TICK_UNTIL(fx.loop, pump() && fx.first.asked == 3); /* for a while */
     assert_true(fx.topology.asked_ms - begin_ms >= 2 * BH_REDIS_REFRESH_MIN_MS);
 }
 

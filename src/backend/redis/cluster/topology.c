@@ -120,7 +120,7 @@ static void on_info(const struct bh_redis_completion *c, int error, const struct
 }
 
 static void take(struct bh_redis_topology *t, struct bh_redis_cluster_map *map) {
-    bool soon = t->again || !t->sound;
+    bool soon = !t->sound || bh_loop_now(t->link.loop) < t->alert_ms;
     bh_timer_set(&t->timer, soon ? BH_REDIS_REFRESH_MIN_MS : BH_REDIS_REFRESH_MS);
     atomic_store(&t->trouble, t->sound ? NULL : "the Redis Cluster is down (cluster_state:fail)");
     if (!t->sound)
@@ -167,7 +167,6 @@ static void ask(struct bh_redis_topology *t) {
     const struct bh_slice info[] = {BH_SLICE("CLUSTER"), BH_SLICE("INFO")};
     const struct bh_slice slots[] = {BH_SLICE("CLUSTER"), BH_SLICE("SLOTS")};
     t->asked = true;
-    t->again = false;
     t->asked_ms = bh_loop_now(t->link.loop);
     bh_redis_link_send(&t->link, 2, info, &(struct bh_redis_completion){.fire = on_info, .ud = t});
     bh_redis_link_send(&t->link, 2, slots,
@@ -177,9 +176,8 @@ static void ask(struct bh_redis_topology *t) {
 /* A link that is not up asks when it is. */
 static void refresh(struct bh_redis_topology *t) {
     uint64_t now = bh_loop_now(t->link.loop), from = t->asked_ms + BH_REDIS_REFRESH_MIN_MS;
-    if (t->asked)
-        t->again = true;
-    else if (bh_redis_link_is_ready(&t->link) && t->timer.due_ms > from)
+    t->alert_ms = now + BH_REDIS_ALERT_MS;
+    if (bh_redis_link_is_ready(&t->link) && !t->asked && t->timer.due_ms > from)
         bh_timer_set(&t->timer, from > now ? from - now : 0);
 }
 

@@ -3,8 +3,9 @@
  * It has one link, to any node of the cluster: those of the URL at first, later the masters of the
  * last map and then those of the URL again, one after the other when the link is lost or the node
  * says that the cluster is down. It asks CLUSTER INFO and CLUSTER SLOTS: when the link is up, when
- * it is told to refresh (at most once a second), and at an interval. A node that is cut off from
- * the majority says cluster_state:fail, and its map is not used, unless there is none yet.
+ * it is told to refresh, again and again for half a minute then, at most once a second; and at an
+ * interval. A node that is cut off from the majority says cluster_state:fail, and its map is not
+ * used, unless there is none yet.
  *
  * A node that is no cluster, or does not know SSUBSCRIBE (Redis before 7), is an error that the log
  * and the reason show.
@@ -19,6 +20,8 @@
 
 #define BH_REDIS_REFRESH_MIN_MS 1000
 #define BH_REDIS_REFRESH_MS     15000 /* without a reason */
+/* After a reason: a failover takes its time, and nothing may happen here when it is done. */
+#define BH_REDIS_ALERT_MS 30000
 /* The timeouts of its link, at most: another node is asked sooner than a master is given up. */
 #define BH_REDIS_TOPOLOGY_TIMEOUT_MS 2000
 
@@ -40,9 +43,8 @@ struct bh_redis_topology {
     struct bh_redis_cluster_map *map; /* the last one; NULL: none yet */
     struct bh_timer timer;            /* until it asks, or goes to the next node */
     bool asked;                       /* and not answered */
-    bool again;                       /* to be asked again after the answer */
     bool sound;                       /* the node's cluster_state is ok */
-    uint64_t asked_ms;
+    uint64_t asked_ms, alert_ms;      /* when; until when it is asked often */
     struct bh_redis_topology_bell *bell;
     _Atomic(const char *) trouble;
 };

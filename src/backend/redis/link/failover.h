@@ -3,9 +3,8 @@
 #ifndef BELLHOP_BACKEND_REDIS_FAILOVER_H
 #define BELLHOP_BACKEND_REDIS_FAILOVER_H
 
+#include "link/locators.h"
 #include "link/sentinel.h"
-
-#include <pthread.h>
 
 struct bh_redis_master {
     char host[BH_REDIS_HOST_MAX + 1];
@@ -15,9 +14,8 @@ struct bh_redis_master {
 struct bh_redis_failover {
     const struct bh_redis_config *config;
     struct bh_redis_sentinel watch; /* the bus thread's */
-    struct bh_redis_master master;  /* as the watch last heard */
-    pthread_mutex_t lock;
-    struct bh_list locators; /* under the lock */
+    struct bh_redis_master master;  /* as the watch last heard; under the lock of `locators` */
+    struct bh_redis_locators locators;
 };
 
 /* config is borrowed. Without Sentinels in it start and stop do nothing. Bus thread. */
