@@ -10,25 +10,28 @@
 
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
-#include "bellhop/core/envelope.h"
 #include "broker/broker.h"
 #include "broker/command_link.h"
 #include "broker/feed.h"
 #include "broker/fence.h"
+#include "broker/outgoing.h"
 #include "broker/probe.h"
 #include "broker/publish_queue.h"
 #include "broker/route.h"
 #include "link/commands.h"
 #include "link/config.h"
-#include "link/errors.h"
 #include "link/failover.h"
 #include "link/metrics.h"
-#include "link/resp.h"
+
+#include <stdio.h>
 
 struct worker_side {
     struct bh_redis_command_link link;
     struct broker *broker;
     struct bh_redis_publish_queue queue;
+    atomic_bool started;
+    struct bh_redis_watch watch;
+    struct bh_redis_link *told_up; /* to the watch */
 };
 
 struct broker {
@@ -41,7 +44,7 @@ struct broker {
     struct bh_redis_fence fence;
     struct bh_redis_failover failover;
     atomic_int workers_down;
-    unsigned worker_count;
+    unsigned worker_count;        /* with the side of the bus */
     struct worker_side **workers; /* allocated one by one: each is written by its own thread */
 };
 
@@ -123,7 +126,19 @@ static bool was_heard(const struct worker_side *side) {
 
 static bool all_workers_heard(const struct broker *b) {
     for (unsigned i = 0; i < b->worker_count; i++)
-        if (!was_heard(b->workers[i]))
+        if (atomic_load(&b->workers[i]->started) && !was_heard(b->workers[i]))
+            return false;
+    return true;
+}
+
+/* The sides of a master in a cluster are started when they are needed, and count as down when they
+ * have failed. */
+static bool all_workers_up(const struct broker *b) {
+    if (!b->config.sharded)
+        return atomic_load(&b->workers_down) == 0;
+    for (unsigned i = 0; i < b->worker_count; i++)
+        if (atomic_load(&b->workers[i]->started) &&
+            atomic_load(&bh_redis_command_link_active(&b->workers[i]->link)->down_reason))
             return false;
     return true;
 }
@@ -133,7 +148,7 @@ static int ready(const struct bh_broker *base, const char **why) {
     *why = unsubscribed(b);
     if (*why)
         return BH_EUNAVAIL;
-    if (atomic_load(&b->workers_down) > 0)
+    if (!all_workers_up(b))
         *why = "not every worker is connected to Redis";
     else if (!all_workers_heard(b))
         *why = "not every worker has had an answer from Redis since a probe was missing";
@@ -142,19 +157,42 @@ static int ready(const struct bh_broker *base, const char **why) {
 
 /* --- the worker side --- */
 
+static void tell_down(struct worker_side *side) {
+    struct bh_redis_link *link = side->told_up;
+    side->told_up = NULL;
+    if (link)
+        side->watch.down(side->watch.ud, link);
+}
+
+/* Also of the link that has taken over. */
+static void tell_up(struct worker_side *side) {
+    struct bh_redis_link *link = bh_redis_command_link_active(&side->link);
+    if (!side->watch.up || side->told_up == link)
+        return;
+    tell_down(side);
+    side->told_up = link;
+    side->watch.up(side->watch.ud, link);
+}
+
 static void on_worker_up(struct bh_redis_command_link *c) {
     struct worker_side *side = BH_CONTAINER_OF(c, struct worker_side, link);
     atomic_fetch_sub(&side->broker->workers_down, 1);
+    tell_up(side);
 }
 
 static void on_worker_down(struct bh_redis_command_link *c) {
     struct worker_side *side = BH_CONTAINER_OF(c, struct worker_side, link);
     atomic_fetch_add(&side->broker->workers_down, 1);
+    tell_down(side);
 }
 
 static void on_worker_check(struct bh_redis_command_link *c) {
-    if (!was_heard(BH_CONTAINER_OF(c, struct worker_side, link)))
+    struct worker_side *side = BH_CONTAINER_OF(c, struct worker_side, link);
+    if (!was_heard(side))
         bh_redis_command_link_doubt(c);
+    tell_up(side);
+    if (side->told_up)
+        side->watch.check(side->watch.ud, side->told_up);
 }
 
 static int worker_start(struct bh_broker *base, unsigned worker, struct bh_loop *loop) {
@@ -163,79 +201,49 @@ static int worker_start(struct bh_broker *base, unsigned worker, struct bh_loop 
         return BH_EINVAL;
     bh_redis_publish_queue_start(&b->workers[worker]->queue, loop, &b->config);
     bh_redis_command_link_start(&b->workers[worker]->link, loop);
+    atomic_store(&b->workers[worker]->started, true);
     return 0;
 }
 
 static void worker_stop(struct bh_broker *base, unsigned worker) {
     struct broker *b = of(base);
-    struct bh_redis_command_link *c = &b->workers[worker]->link;
-    bh_redis_publish_queue_stop(&b->workers[worker]->queue);
-    if (bh_redis_link_is_ready(bh_redis_command_link_active(c)))
+    struct worker_side *side = b->workers[worker];
+    atomic_store(&side->started, false);
+    bh_redis_publish_queue_stop(&side->queue);
+    if (bh_redis_link_is_ready(bh_redis_command_link_active(&side->link)))
         atomic_fetch_add(&b->workers_down, 1);
-    bh_redis_command_link_stop(c);
+    bh_redis_command_link_stop(&side->link);
+    tell_down(side);
 }
 
 static void on_published(const struct bh_redis_completion *c, int error,
                          const struct bh_reply *reply) {
-    int64_t receivers = -1;
-    const char *why = NULL;
-    const struct bh_redis_error *e =
-        !error && reply->type == BH_REPLY_ERROR ? bh_redis_classify_error(reply->str) : NULL;
-    if (error == BH_EUNAVAIL) {
-        why = "the link to Redis was lost before it was sent";
-    } else if (error) {
-        error = BH_EIO;
-        why = "the link to Redis was lost before it was confirmed";
-    } else if (reply->type == BH_REPLY_INTEGER) {
-        receivers = reply->integer;
-    } else if (e && (e->reconnect || e->transient)) {
-        error = BH_EUNAVAIL;
-        why = e->why;
-    } else {
-        error = BH_EDENIED;
-        why = e ? reply->str.p : "unexpected answer to PUBLISH";
-    }
-    if (error)
-        bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISH_ERRORS]);
+    int64_t receivers;
+    const char *why;
+    error = bh_redis_published(error, reply, &receivers, &why);
     c->cb.published(c->ud, c->handle, error, receivers, why);
-}
-
-static char *write_publish(char *p, const struct broker *b, const struct bh_message *m,
-                           uint64_t now_ms) {
-    char channel[BH_CHANNEL_MAX + 1];
-    size_t channel_len = bh_topic_to_channel(m->topic, b->prefix, channel);
-    p = bh_resp_bytes(p, BH_SLICE("*3\r\n$7\r\nPUBLISH\r\n"));
-    p = bh_resp_bulk(p, bh_slice(channel, channel_len));
-    p = bh_resp_head(p, '$', bh_envelope_head_len(m) + m->payload.n);
-    p += bh_envelope_head(m, now_ms, p);
-    return bh_resp_end(bh_resp_bytes(p, m->payload));
-}
-
-/* No channel is longer than its prefix and three times the name. */
-static size_t publish_bound(const struct broker *b, const struct bh_message *m) {
-    return sizeof "*3\r\n$7\r\nPUBLISH\r\n" + BH_RESP_BULK_MAX(b->prefix.n + 3u * m->topic->len) +
-           BH_RESP_BULK_MAX(bh_envelope_head_len(m) + m->payload.n);
-}
-
-static void reject(bh_broker_published_cb done, void *ud, bh_handle handle, const char *why) {
-    bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISH_ERRORS]);
-    done(ud, handle, BH_EUNAVAIL, -1, why);
 }
 
 static void send_publish(struct worker_side *side, struct bh_message *m,
                          bh_broker_published_cb done, void *ud, bh_handle handle) {
     struct bh_redis_link *link = bh_redis_command_link_active(&side->link);
     const char *why;
-    char *p = bh_redis_link_begin(link, publish_bound(side->broker, m), &why);
+    char *p = bh_redis_publish_begin(link, side->broker->prefix, m, &why);
     if (!p) {
-        reject(done, ud, handle, why);
+        bh_redis_reject(done, ud, handle, why);
         return;
     }
-    p = write_publish(p, side->broker, m, bh_loop_now(link->loop));
     struct bh_redis_completion c = {
         .fire = on_published, .cb.published = done, .ud = ud, .handle = handle};
     bh_redis_link_commit(link, p, &c);
-    bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISHES]);
+}
+
+/* NULL, or why it is not known that what is published arrives. */
+static const char *undelivered(const struct broker *b) {
+    const char *why = unsubscribed(b);
+    if (!why)
+        bh_redis_probe_recent(&b->probe, &why);
+    return why;
 }
 
 /* The reason, or NULL. While Redis does not deliver to this instance, nothing is published: a
@@ -245,10 +253,7 @@ static const char *blocked_by(const struct worker_side *side) {
     const struct bh_redis_link *link = bh_redis_command_link_active(&side->link);
     if (!bh_redis_link_is_ready(link))
         return down_reason(link, "not connected to Redis");
-    const char *why = unsubscribed(side->broker);
-    if (!why)
-        bh_redis_probe_recent(&side->broker->probe, &why);
-    return why;
+    return undelivered(side->broker);
 }
 
 /* The reason why it cannot be sent now, or NULL; with Redis in doubt it asks. */
@@ -256,6 +261,13 @@ static const char *check_side(struct worker_side *side) {
     if (!was_heard(side))
         bh_redis_command_link_doubt(&side->link);
     return blocked_by(side);
+}
+
+const char *bh_redis_node_blocked(struct bh_broker *node, unsigned side) {
+    struct worker_side *s = of(node)->workers[side];
+    const struct bh_redis_link *link = bh_redis_command_link_active(&s->link);
+    bool coming = !bh_redis_link_is_ready(link) && !atomic_load(&link->down_reason);
+    return coming ? undelivered(s->broker) : check_side(s);
 }
 
 /* Without a queue, only appends that are sent again wait in it, and nothing waits for them. */
@@ -266,8 +278,7 @@ static bool is_next(const struct worker_side *side) {
 static void wait_in_queue(struct worker_side *side, const struct bh_redis_outgoing *out,
                           const char *blocked) {
     if (!bh_redis_publish_queue_add(&side->queue, out))
-        reject(out->done, out->ud, out->handle,
-               blocked ? blocked : "the queue for Redis is full (redis.publish_queue)");
+        bh_redis_reject(out->done, out->ud, out->handle, blocked ? blocked : bh_redis_queue_full);
 }
 
 static void publish(struct bh_broker *base, unsigned worker, struct bh_message *m,
@@ -370,6 +381,20 @@ static const struct bh_redis_ways ways = {
     .commands = bh_redis_node_commands,
 };
 
+static struct worker_side *new_side(struct broker *b, unsigned number, bool bus) {
+    struct worker_side *side = bh_calloc(1, sizeof *side);
+    char name[] = "worker-4294967295";
+    snprintf(name, sizeof name, bus ? "commands" : "worker-%u", number);
+    side->broker = b;
+    side->queue.can_send = can_send;
+    side->queue.send = send_queued;
+    bh_redis_command_link_init(&side->link, &b->config, &b->failover, name);
+    side->link.on_up = on_worker_up;
+    side->link.on_down = on_worker_down;
+    side->link.on_check = on_worker_check;
+    return side;
+}
+
 struct bh_broker *bh_redis_broker_new(const struct bh_redis_config *config, unsigned workers) {
     struct broker *b = bh_calloc(1, sizeof *b);
     b->routing.base.vt = &broker_vt;
@@ -383,19 +408,11 @@ struct bh_broker *bh_redis_broker_new(const struct bh_redis_config *config, unsi
     b->feed.on_probing = on_probing;
     b->feed.on_second = on_second;
     bh_redis_probe_init(&b->probe, &b->config, &b->feed);
-    b->worker_count = workers;
-    atomic_init(&b->workers_down, (int)workers);
-    b->workers = bh_calloc(workers, sizeof *b->workers);
-    for (unsigned i = 0; i < workers; i++) {
-        struct worker_side *side = b->workers[i] = bh_calloc(1, sizeof *side);
-        side->broker = b;
-        side->queue.can_send = can_send;
-        side->queue.send = send_queued;
-        bh_redis_command_link_init(&side->link, &b->config, &b->failover, i);
-        side->link.on_up = on_worker_up;
-        side->link.on_down = on_worker_down;
-        side->link.on_check = on_worker_check;
-    }
+    b->worker_count = workers + config->sharded;
+    atomic_init(&b->workers_down, (int)b->worker_count);
+    b->workers = bh_calloc(b->worker_count, sizeof *b->workers);
+    for (unsigned i = 0; i < b->worker_count; i++)
+        b->workers[i] = new_side(b, i, i == workers);
     return &b->routing.base;
 }
 
@@ -407,6 +424,11 @@ struct bh_redis_link *bh_redis_node_link(struct bh_broker *node, unsigned worker
     struct broker *b = of(node);
     return worker < b->worker_count ? bh_redis_command_link_active(&b->workers[worker]->link)
                                     : NULL;
+}
+
+void bh_redis_node_watch(struct bh_broker *node, unsigned side,
+                         const struct bh_redis_watch *watch) {
+    of(node)->workers[side]->watch = *watch;
 }
 
 const struct bh_redis_config *bh_redis_node_config(const struct bh_broker *node) {

@@ -4,12 +4,14 @@
 #define BELLHOP_BACKEND_REDIS_BROKER_H
 
 #include "broker/publish_queue.h"
+#include "broker/route.h"
 #include "link/link.h"
 
 /* As bh_redis_broker_commands. */
 struct bh_redis *bh_redis_node_commands(struct bh_broker *node);
-/* The command link of that worker, for its thread, as of now (command_link.h); NULL for a worker
- * that the broker does not know. It is IDLE before worker_start and after worker_stop. */
+/* The command link of that worker (the number of workers: of the bus, at a master of a cluster),
+ * for its thread, as of now (command_link.h); NULL for a worker that the broker does not know. It
+ * is IDLE before worker_start and after worker_stop. */
 struct bh_redis_link *bh_redis_node_link(struct bh_broker *node, unsigned worker);
 /* A locator for a link on that loop and thread, which must stop before the broker is freed; NULL
  * when the configuration names the server. */
@@ -21,5 +23,12 @@ const struct bh_redis_config *bh_redis_node_config(const struct bh_broker *node)
  * has. Else out->done is called with BH_EUNAVAIL. Copies out. Worker's thread. */
 void bh_redis_node_append(struct bh_broker *node, unsigned worker,
                           const struct bh_redis_outgoing *out);
+
+/* At a master of a cluster, whose sides are started when they are needed: hears of the link of that
+ * side, on its thread; before it is started. */
+void bh_redis_node_watch(struct bh_broker *node, unsigned side, const struct bh_redis_watch *watch);
+/* Why nothing is to be published there now, or NULL: a link that is coming up for the first time is
+ * no reason. When Redis is in doubt it asks. The side's thread. */
+const char *bh_redis_node_blocked(struct bh_broker *node, unsigned side);
 
 #endif

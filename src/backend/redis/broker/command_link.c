@@ -79,8 +79,8 @@ static const struct bh_redis_link_callbacks callbacks = {
     .on_up = on_up, .on_down = on_down, .on_check = on_check};
 
 static void start_link(struct bh_redis_command_link *c, struct bh_redis_link *link) {
-    char name[24];
-    snprintf(name, sizeof name, link == &c->links[0].link ? "worker-%u" : "worker-%u-2", c->worker);
+    char name[sizeof c->name + sizeof "-2"];
+    snprintf(name, sizeof name, link == &c->links[0].link ? "%s" : "%s-2", c->name);
     bh_redis_link_start(link, c->loop, c->config, name, &callbacks,
                         bh_redis_failover_locator(c->failover, c->loop));
 }
@@ -98,10 +98,10 @@ void bh_redis_command_link_doubt(struct bh_redis_command_link *c) {
 
 void bh_redis_command_link_init(struct bh_redis_command_link *c,
                                 const struct bh_redis_config *config,
-                                struct bh_redis_failover *failover, unsigned worker) {
+                                struct bh_redis_failover *failover, const char *name) {
     c->config = config;
     c->failover = failover;
-    c->worker = worker;
+    snprintf(c->name, sizeof c->name, "%s", name);
     c->links[0].owner = c->links[1].owner = c;
     atomic_init(&c->active, &c->links[0].link);
 }

@@ -31,7 +31,7 @@ struct bh_redis_command_link {
     const struct bh_redis_config *config;
     struct bh_redis_failover *failover;
     struct bh_loop *loop;
-    unsigned worker;
+    char name[20]; /* of the link; the second one has "-2" behind it */
     enum bh_redis_command_link_state state;
     uint64_t heard_ms;     /* of the active link, when the second one was opened */
     struct bh_timer timer; /* BOTH: the takeover; AFTER: its end */
@@ -44,7 +44,7 @@ struct bh_redis_command_link {
 /* Before any thread uses it. */
 void bh_redis_command_link_init(struct bh_redis_command_link *c,
                                 const struct bh_redis_config *config,
-                                struct bh_redis_failover *failover, unsigned worker);
+                                struct bh_redis_failover *failover, const char *name);
 void bh_redis_command_link_start(struct bh_redis_command_link *c, struct bh_loop *loop);
 /* on_down is not called. Harmless when it has not started. */
 void bh_redis_command_link_stop(struct bh_redis_command_link *c);

@@ -136,10 +136,11 @@ static void begin(struct bh_redis_call *call, bh_reply_cb done, void *ud, bh_han
 
 void bh_redis_call_route(struct bh_redis_call *call, struct bh_broker *broker, unsigned worker,
                          bh_reply_cb done, void *ud, bh_handle handle) {
+    call->link = NULL;
     call->broker = broker;
     call->worker = worker;
-    call->routed.vt = &routed_vt;
-    call->routed.bytes = (uint32_t)(call->keys.len + call->args.len);
+    call->routed = (struct bh_redis_routed){.vt = &routed_vt,
+                                            .bytes = (uint32_t)(call->keys.len + call->args.len)};
     begin(call, done, ud, handle);
 }
 
