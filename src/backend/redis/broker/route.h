@@ -21,6 +21,7 @@
 #define BH_REDIS_LINK_KEPT_MS 30000
 
 struct bh_redis_routed;
+struct bh_redis_peer;
 
 struct bh_redis_routed_vt {
     /* Writes the command into that link. NULL, or why it cannot be sent now (a constant), as of
@@ -38,6 +39,7 @@ struct bh_redis_routed {
     uint16_t slot;
     uint8_t redirected; /* how often */
     uint64_t until_ms;  /* of bh_loop_now; 0: it has not been routed yet */
+    struct bh_redis_peer *sent_to;
     struct bh_list node;
 };
 

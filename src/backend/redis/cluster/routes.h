@@ -9,18 +9,25 @@
  *
  * Order: when a command is answered by MOVED, those of the same slot that were sent after it to the
  * same master will be, too. Until a PING behind them is answered, all commands of that slot wait,
- * in the order in which they were routed first.
+ * in the order in which they were routed first; so also when a new map moves the slot. A master
+ * that does not answer the PING holds them up for BH_REDIS_BARRIER_MS at most: then the order is
+ * not certain.
  *
  * Thread: that of the side. */
 #ifndef BELLHOP_BACKEND_REDIS_CLUSTER_ROUTES_H
 #define BELLHOP_BACKEND_REDIS_CLUSTER_ROUTES_H
 
-#include "bellhop/base/list.h"
+#include "bellhop/io/timer.h"
 #include "broker/route.h"
 #include "cluster/map.h"
 #include "cluster/topology.h"
+#include "cluster/waiting.h"
 
 #include <pthread.h>
+
+#define BH_REDIS_BARRIER_MS 1000
+
+extern const char bh_redis_routes_nobody[]; /* no master has the slot */
 
 /* What the bus publishes to all threads. */
 struct bh_redis_shared_map {
@@ -33,21 +40,31 @@ struct bh_redis_routes {
     struct bh_redis_shared_map *shared;
     struct bh_redis_topology *topology;
     const struct bh_redis_config *config;
-    unsigned side; /* worker, or the number of workers for the bus */
-    struct bh_loop *loop;
+    unsigned side;        /* worker, or the number of workers for the bus */
+    struct bh_loop *loop; /* NULL: not started, or stopped */
     unsigned version;
     struct bh_redis_cluster_map *map; /* the one of `owner`; NULL: none yet */
     uint16_t owner[BH_REDIS_SLOTS];   /* in map->masters */
-    struct bh_list waiting;           /* struct bh_redis_routed, in their order */
-    /* ... and what the implementation needs. */
+    struct bh_redis_peer **peers;     /* by place in map->masters; NULL: no link was needed yet */
+    struct bh_list open;              /* all peers, also those whose masters are gone */
+    struct bh_redis_waiting waiting;
+    struct bh_timer timer;
+    struct bh_redis_watch watch; /* of the bus; `up` is NULL: nobody watches */
 };
 
 void bh_redis_routes_init(struct bh_redis_routes *r, struct bh_redis_shared_map *shared,
                           struct bh_redis_topology *topology, const struct bh_redis_config *config,
                           unsigned side);
+/* Before _start: as bh_redis_broker_watch. */
+void bh_redis_routes_watch(struct bh_redis_routes *r, const struct bh_redis_watch *watch);
 void bh_redis_routes_start(struct bh_redis_routes *r, struct bh_loop *loop);
-/* Fails what waits with BH_EUNAVAIL, completes what is pending with BH_EIO, closes all links. */
+/* Fails what waits with BH_EUNAVAIL, completes what is pending with BH_EIO, closes all links.
+ * Harmless when it has not started. */
 void bh_redis_routes_stop(struct bh_redis_routes *r);
+/* After the tick in which it stopped. Any thread. */
+void bh_redis_routes_deinit(struct bh_redis_routes *r);
+/* Takes over a new map now; else it does when it is used, or within a second. */
+void bh_redis_routes_refresh(struct bh_redis_routes *r);
 
 /* The master of the slot, as far as this thread knows; NULL: nobody, or not known yet. */
 struct bh_redis_cluster_master *bh_redis_routes_master(struct bh_redis_routes *r, unsigned slot);
