@@ -15,7 +15,7 @@ struct publish {
     uint64_t until_ms;
 };
 
-static struct publish *head_of(struct bh_redis_publish_queue *q) {
+static struct publish *head_of(const struct bh_redis_publish_queue *q) {
     return bh_list_empty(&q->list) ? NULL : BH_CONTAINER_OF(q->list.next, struct publish, node);
 }
 
@@ -79,6 +79,12 @@ bool bh_redis_publish_queue_add(struct bh_redis_publish_queue *q,
     if (!bh_timer_pending(&q->timer))
         bh_timer_set(&q->timer, CHECK_MS);
     return true;
+}
+
+const struct bh_redis_outgoing *
+bh_redis_publish_queue_next(const struct bh_redis_publish_queue *q) {
+    const struct publish *one = head_of(q);
+    return one ? &one->out : NULL;
 }
 
 void bh_redis_publish_queue_stop(struct bh_redis_publish_queue *q) {

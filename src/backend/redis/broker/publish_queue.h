@@ -39,6 +39,8 @@ void bh_redis_publish_queue_start(struct bh_redis_publish_queue *q, struct bh_lo
  * or done is called, once, later. */
 bool bh_redis_publish_queue_add(struct bh_redis_publish_queue *q,
                                 const struct bh_redis_outgoing *out);
+/* The one that is next; NULL: none waits. */
+const struct bh_redis_outgoing *bh_redis_publish_queue_next(const struct bh_redis_publish_queue *q);
 /* Completes those that wait with BH_EUNAVAIL. Harmless when it has never started. */
 void bh_redis_publish_queue_stop(struct bh_redis_publish_queue *q);
 

@@ -28,7 +28,7 @@ struct bh_redis_cluster_side {
 };
 
 struct bh_redis_cluster {
-    struct bh_broker base;
+    struct bh_redis_routing routing; /* its ways: bh_redis_cluster_ways */
     struct bh_redis commands;
     struct bh_redis_config config;
     struct bh_redis_topology topology;
@@ -45,21 +45,29 @@ struct bh_redis_cluster *bh_redis_cluster_of(const struct bh_broker *b);
 /* As bh_redis_broker_new, for a config with `cluster` set. */
 struct bh_broker *bh_redis_cluster_new(const struct bh_redis_config *config, unsigned workers);
 
-/* --- publishes.c, for the worker sides --- */
+/* --- publishes.c: the worker sides --- */
 
+/* For a zeroed side. Of the bus: only its routes are used, which the bus starts and stops. */
 void bh_redis_cluster_side_init(struct bh_redis_cluster_side *side,
                                 struct bh_redis_cluster *cluster, unsigned side_number);
+/* When no thread runs any more. */
+void bh_redis_cluster_side_deinit(struct bh_redis_cluster_side *side);
 int bh_redis_cluster_worker_start(struct bh_broker *b, unsigned worker, struct bh_loop *loop);
 void bh_redis_cluster_worker_stop(struct bh_broker *b, unsigned worker);
 void bh_redis_cluster_publish(struct bh_broker *b, unsigned worker, struct bh_message *m,
                               bh_broker_published_cb done, void *ud, bh_handle handle);
-/* As bh_redis_node_append. */
 void bh_redis_cluster_append(struct bh_broker *b, unsigned worker,
                              const struct bh_redis_outgoing *out);
 
-/* --- for the worker sides, from the bus; any thread --- */
+/* --- commands.c: the command port --- */
 
-/* Why nothing is published to the slots of that master now, or NULL. */
-const char *bh_redis_cluster_master_blocked(const struct bh_redis_cluster_master *m, unsigned side);
+void bh_redis_cluster_call(struct bh_redis *r, unsigned worker, size_t argc,
+                           const struct bh_slice *argv, bh_reply_cb done, void *ud,
+                           bh_handle handle);
+
+/* --- ways.c --- */
+
+extern const struct bh_redis_ways bh_redis_cluster_ways;
+extern const struct bh_redis_vt bh_redis_cluster_commands_vt;
 
 #endif

@@ -67,8 +67,8 @@ const char *bh_redis_command_refused(size_t argc, const struct bh_slice *argv) {
     return NULL;
 }
 
-static void refuse(const struct bh_slice *argv, size_t argc, const char *why, bh_reply_cb done,
-                   void *ud, bh_handle handle) {
+void bh_redis_command_refuse(size_t argc, const struct bh_slice *argv, const char *why,
+                             bh_reply_cb done, void *ud, bh_handle handle) {
     char text[256];
     struct bh_slice name = argc ? argv[0] : BH_SLICE("");
     int n = snprintf(text, sizeof text, "%.*s was not sent: %s",
@@ -87,7 +87,7 @@ void bh_redis_command(struct bh_redis_link *link, size_t argc, const struct bh_s
                       bh_reply_cb done, void *ud, bh_handle handle) {
     const char *why = bh_redis_command_refused(argc, argv);
     if (why) {
-        refuse(argv, argc, why, done, ud, handle);
+        bh_redis_command_refuse(argc, argv, why, done, ud, handle);
         return;
     }
     struct bh_redis_completion c = {.fire = on_reply, .cb.reply = done, .ud = ud, .handle = handle};
