@@ -43,6 +43,8 @@ struct broker {
     struct bh_redis_probe probe;
     struct bh_redis_fence fence;
     struct bh_redis_failover failover;
+    bh_redis_moved_cb on_moved; /* of a master of a cluster */
+    void *moved_ud;
     atomic_int workers_down;
     unsigned worker_count;        /* with the side of the bus */
     struct worker_side **workers; /* allocated one by one: each is written by its own thread */
@@ -67,8 +69,18 @@ static void on_probing(struct bh_redis_feed *f) {
     bh_redis_probe_restart(probe_of(f));
 }
 
-static void on_second(struct bh_redis_feed *f) {
+static void on_probe_due(struct bh_redis_feed *f) {
     bh_redis_probe_again(probe_of(f));
+}
+
+static bool on_moved(struct bh_redis_feed *f, struct bh_slice channel, struct bh_slice answer) {
+    struct broker *b = BH_CONTAINER_OF(f, struct broker, feed);
+    return b->on_moved(b->moved_ud, channel, answer);
+}
+
+static void on_probe_moved(struct bh_redis_probe *p, struct bh_slice answer) {
+    struct bh_redis_feed *f = &BH_CONTAINER_OF(p, struct broker, probe)->feed;
+    on_moved(f, bh_slice_cstr(bh_redis_feed_active(f)->probe_channel), answer);
 }
 
 static int start(struct bh_broker *base, struct bh_loop *bus, struct bh_mailbox *mailbox,
@@ -406,14 +418,30 @@ struct bh_broker *bh_redis_broker_new(const struct bh_redis_config *config, unsi
     bh_redis_feed_init(&b->feed, &b->config, &b->failover);
     b->feed.on_probe = on_probe;
     b->feed.on_probing = on_probing;
-    b->feed.on_second = on_second;
+    b->feed.on_probe_due = on_probe_due;
+    b->feed.on_moved = on_moved;
     bh_redis_probe_init(&b->probe, &b->config, &b->feed);
+    b->probe.on_moved = on_probe_moved;
     b->worker_count = workers + config->sharded;
     atomic_init(&b->workers_down, (int)b->worker_count);
     b->workers = bh_calloc(b->worker_count, sizeof *b->workers);
     for (unsigned i = 0; i < b->worker_count; i++)
         b->workers[i] = new_side(b, i, i == workers);
     return &b->routing.base;
+}
+
+struct bh_redis_feed *bh_redis_node_feed(struct bh_broker *node) {
+    return &of(node)->feed;
+}
+
+void bh_redis_node_on_moved(struct bh_broker *node, bh_redis_moved_cb on_moved_cb, void *ud) {
+    of(node)->on_moved = on_moved_cb;
+    of(node)->moved_ud = ud;
+}
+
+void bh_redis_node_set_probe(struct bh_broker *node, const char *tag) {
+    bh_redis_feed_set_probe(&of(node)->feed, tag);
+    bh_redis_probe_moved(&of(node)->probe);
 }
 
 struct bh_redis *bh_redis_node_commands(struct bh_broker *node) {

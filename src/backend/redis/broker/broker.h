@@ -24,6 +24,20 @@ const struct bh_redis_config *bh_redis_node_config(const struct bh_broker *node)
 void bh_redis_node_append(struct bh_broker *node, unsigned worker,
                           const struct bh_redis_outgoing *out);
 
+/* --- a master of a cluster --- */
+
+struct bh_redis_feed;
+/* The server has answered MOVED for that channel, the probe's maybe: as bh_redis_subscriptions has
+ * it. Bus thread. */
+typedef bool (*bh_redis_moved_cb)(void *ud, struct bh_slice channel, struct bh_slice answer);
+
+/* Before its start. */
+void bh_redis_node_on_moved(struct bh_broker *node, bh_redis_moved_cb on_moved, void *ud);
+/* Its topics, as far as they are not the matter of subscribe and unsubscribe. Bus thread. */
+struct bh_redis_feed *bh_redis_node_feed(struct bh_broker *node);
+/* Probes go to the slot of that hash tag; before its start, and when the slot has moved. */
+void bh_redis_node_set_probe(struct bh_broker *node, const char *tag);
+
 /* At a master of a cluster, whose sides are started when they are needed: hears of the link of that
  * side, on its thread; before it is started. */
 void bh_redis_node_watch(struct bh_broker *node, unsigned side, const struct bh_redis_watch *watch);

@@ -42,13 +42,18 @@ static void on_subscribed(void *ud, struct bh_slice topic) {
     f->sink.on_subscribed(f->sink.ud, topic);
 }
 
+static void on_topic_lost(void *ud, struct bh_slice topic) {
+    struct bh_redis_feed *f = ud;
+    f->sink.on_lost(f->sink.ud, topic);
+}
+
 static void on_state(void *ud, unsigned shard, bool up) {
     struct bh_redis_feed *f = ud;
     f->sink.on_state(f->sink.ud, shard, up);
 }
 
 static struct bh_broker_sink marked(struct bh_redis_feed *f) {
-    return (struct bh_broker_sink){on_message, on_subscribed, NULL, on_state, f};
+    return (struct bh_broker_sink){on_message, on_subscribed, on_topic_lost, on_state, f};
 }
 
 static void on_other_message(void *ud, struct bh_message *m) {
@@ -56,20 +61,21 @@ static void on_other_message(void *ud, struct bh_message *m) {
         pass_marked(ud, m);
 }
 
-static void on_other_subscribed(void *ud, struct bh_slice topic) {}
+static void on_other_topic(void *ud, struct bh_slice topic) {}
 
 static void on_other_state(void *ud, unsigned shard, bool up) {
     struct bh_redis_feed *f = ud;
     if (f->state != BH_REDIS_FEED_BOTH)
         return;
     if (up)
-        f->on_second(f);
+        f->on_probe_due(f);
     else
         bh_timer_cancel(&f->timer);
 }
 
 static struct bh_broker_sink ids_only(struct bh_redis_feed *f) {
-    return (struct bh_broker_sink){on_other_message, on_other_subscribed, NULL, on_other_state, f};
+    return (struct bh_broker_sink){on_other_message, on_other_topic, on_other_topic, on_other_state,
+                                   f};
 }
 
 /* --- the other link --- */
@@ -150,6 +156,15 @@ static void on_probing(struct bh_redis_subscriptions *s) {
         feed_of(s)->on_probing(feed_of(s));
 }
 
+static void on_probe_channel(struct bh_redis_subscriptions *s) {
+    feed_of(s)->on_probe_due(feed_of(s));
+}
+
+static bool on_moved(struct bh_redis_subscriptions *s, struct bh_slice channel,
+                     struct bh_slice answer) {
+    return feed_of(s)->on_moved(feed_of(s), channel, answer);
+}
+
 /* An active link that is down connects again by itself. */
 static void on_lost(struct bh_redis_subscriptions *s) {
     struct bh_redis_feed *f = feed_of(s);
@@ -164,6 +179,8 @@ static void init_link(struct bh_redis_feed *f, struct bh_redis_subscriptions *s)
     s->ud = f;
     s->on_probe = on_probe;
     s->on_probing = on_probing;
+    s->on_probe_channel = on_probe_channel;
+    s->on_moved = on_moved;
     s->on_lost = on_lost;
     f->open[s - f->links] = true;
 }
@@ -200,10 +217,26 @@ bool bh_redis_feed_add(struct bh_redis_feed *f, struct bh_slice topic) {
     return bh_redis_subscriptions_add(bh_redis_feed_active(f), topic);
 }
 
-void bh_redis_feed_remove(struct bh_redis_feed *f, struct bh_slice topic) {
+bool bh_redis_feed_remove(struct bh_redis_feed *f, struct bh_slice topic) {
     if (f->state == BH_REDIS_FEED_BOTH)
         bh_redis_subscriptions_remove(other_of(f), topic);
-    bh_redis_subscriptions_remove(bh_redis_feed_active(f), topic);
+    return bh_redis_subscriptions_remove(bh_redis_feed_active(f), topic);
+}
+
+bool bh_redis_feed_leave(struct bh_redis_feed *f, struct bh_slice topic) {
+    if (f->state == BH_REDIS_FEED_BOTH)
+        bh_redis_subscriptions_remove(other_of(f), topic);
+    return bh_redis_subscriptions_leave(bh_redis_feed_active(f), topic);
+}
+
+void bh_redis_feed_release(struct bh_redis_feed *f, struct bh_slice topic) {
+    bh_redis_subscriptions_release(bh_redis_feed_active(f), topic);
+}
+
+void bh_redis_feed_set_probe(struct bh_redis_feed *f, const char *tag) {
+    if (f->state == BH_REDIS_FEED_BOTH)
+        bh_redis_subscriptions_set_probe(other_of(f), tag);
+    bh_redis_subscriptions_set_probe(bh_redis_feed_active(f), tag);
 }
 
 /* --- life --- */

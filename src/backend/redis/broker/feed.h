@@ -12,6 +12,10 @@
  * node drops those that arrive twice. Messages without an id (a raw PUBLISH) are taken from the
  * active link only.
  *
+ * In a cluster, where a channel has gone is true whichever link says so; that one was dropped
+ * counts on the active link only. A channel that is left is left on the active link; the other one,
+ * whose messages are marked, drops it at once.
+ *
  * Thread: the bus, except as noted. */
 #ifndef BELLHOP_BACKEND_REDIS_FEED_H
 #define BELLHOP_BACKEND_REDIS_FEED_H
@@ -44,8 +48,12 @@ struct bh_redis_feed {
     void (*on_probe)(struct bh_redis_feed *f, struct bh_slice token);
     /* There is a new active link, and no probe of it yet. */
     void (*on_probing)(struct bh_redis_feed *f);
-    /* The second link has subscribed, and waits for a probe. */
-    void (*on_second)(struct bh_redis_feed *f);
+    /* A probe is to be sent now: the second link has subscribed, or the probe's channel has
+     * changed.
+     */
+    void (*on_probe_due)(struct bh_redis_feed *f);
+    /* Sharded: as bh_redis_subscriptions.on_moved, of any of the links. */
+    bool (*on_moved)(struct bh_redis_feed *f, struct bh_slice channel, struct bh_slice answer);
 };
 
 /* Empty and not connected; adding topics is allowed from here on. config and failover are
@@ -59,7 +67,12 @@ void bh_redis_feed_stop(struct bh_redis_feed *f);
 
 /* As the broker's; an invalid topic is never live. */
 bool bh_redis_feed_add(struct bh_redis_feed *f, struct bh_slice topic);
-void bh_redis_feed_remove(struct bh_redis_feed *f, struct bh_slice topic);
+/* False: it was not there. */
+bool bh_redis_feed_remove(struct bh_redis_feed *f, struct bh_slice topic);
+/* Sharded: as in subscriptions.h. */
+bool bh_redis_feed_leave(struct bh_redis_feed *f, struct bh_slice topic);
+void bh_redis_feed_release(struct bh_redis_feed *f, struct bh_slice topic);
+void bh_redis_feed_set_probe(struct bh_redis_feed *f, const char *tag);
 
 /* A probe is missing, and the active link has been silent since it was sent. */
 void bh_redis_feed_doubt(struct bh_redis_feed *f);

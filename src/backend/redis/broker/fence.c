@@ -2,6 +2,7 @@
  * come back; one that is lost on the way is not noticed here. */
 #include "broker/fence.h"
 
+#include "broker/outgoing.h"
 #include "link/resp.h"
 
 static void finish(struct bh_redis_fence *f, bool proven) {
@@ -19,7 +20,7 @@ static void on_answered(const struct bh_redis_completion *c, int error,
 
 void bh_redis_fence_begin(struct bh_redis_fence *f, struct bh_redis_link *link,
                           struct bh_slice channel, void (*done)(void *ud, bool proven), void *ud) {
-    static const struct bh_slice head = BH_SLICE("*3\r\n$7\r\nPUBLISH\r\n");
+    struct bh_slice head = bh_redis_publish_head(link->config);
     size_t bound = head.n + BH_RESP_BULK_MAX(channel.n) + BH_RESP_BULK_MAX(BH_UNIQUE_ID_LEN);
     const char *why;
     char *out = bh_redis_link_begin(link, bound, &why);

@@ -22,8 +22,7 @@ static char *write_publish(char *p, struct bh_slice head, struct bh_slice prefix
 
 char *bh_redis_publish_begin(struct bh_redis_link *link, struct bh_slice prefix,
                              const struct bh_message *m, const char **why) {
-    struct bh_slice head = link->config->sharded ? BH_SLICE("*3\r\n$8\r\nSPUBLISH\r\n")
-                                                 : BH_SLICE("*3\r\n$7\r\nPUBLISH\r\n");
+    struct bh_slice head = bh_redis_publish_head(link->config);
     /* No channel is longer than its prefix and three times the name. */
     size_t bound = head.n + BH_RESP_BULK_MAX(prefix.n + 3u * m->topic->len) +
                    BH_RESP_BULK_MAX(bh_envelope_head_len(m) + m->payload.n);

@@ -7,6 +7,12 @@
 
 extern const char bh_redis_queue_full[];
 
+/* "*3", and PUBLISH or SPUBLISH: the channel and the message follow. */
+static inline struct bh_slice bh_redis_publish_head(const struct bh_redis_config *config) {
+    return config->sharded ? BH_SLICE("*3\r\n$8\r\nSPUBLISH\r\n")
+                           : BH_SLICE("*3\r\n$7\r\nPUBLISH\r\n");
+}
+
 /* Writes the whole command, PUBLISH or SPUBLISH; returns its end, to be committed. NULL with *why,
  * as bh_redis_link_begin. */
 char *bh_redis_publish_begin(struct bh_redis_link *link, struct bh_slice prefix,

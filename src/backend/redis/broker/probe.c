@@ -15,6 +15,7 @@
 #include "bellhop/base/clock.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
+#include "broker/outgoing.h"
 #include "link/errors.h"
 #include "link/metrics.h"
 #include "link/resp.h"
@@ -22,6 +23,11 @@
 #define LOST_IN_SILENCE_MAX 3
 #define LOST_MAX            15
 #define SLACK_MS            1000
+
+static bool is_moved(const struct bh_redis_probe *p, const struct bh_reply *reply) {
+    return p->config->sharded && reply->type == BH_REPLY_ERROR &&
+           bh_slice_starts(reply->str, BH_SLICE("MOVED "));
+}
 
 static void on_answered(const struct bh_redis_completion *c, int error,
                         const struct bh_reply *reply) {
@@ -34,6 +40,10 @@ static void on_answered(const struct bh_redis_completion *c, int error,
         bh_timer_cancel(&p->deadline);
     if (error)
         return;
+    if (is_moved(p, reply)) {
+        p->on_moved(p, reply->str);
+        return;
+    }
     bool rejected = reply->type == BH_REPLY_ERROR;
     const struct bh_redis_error *e = bh_redis_classify_error(reply->str);
     atomic_store(&p->rejection, rejected ? e->why : NULL);
@@ -50,7 +60,7 @@ static void forget(struct bh_redis_probe *p) {
 }
 
 static void send_probe(struct bh_redis_probe *p) {
-    static const struct bh_slice head = BH_SLICE("*3\r\n$7\r\nPUBLISH\r\n");
+    struct bh_slice head = bh_redis_publish_head(p->config);
     const struct bh_redis_subscriptions *subscriber = bh_redis_feed_active(p->feed);
     struct bh_slice channel = bh_slice_cstr(subscriber->probe_channel);
     size_t bound = head.n + BH_RESP_BULK_MAX(channel.n) + BH_RESP_BULK_MAX(BH_UNIQUE_ID_LEN);
@@ -68,11 +78,21 @@ static void send_probe(struct bh_redis_probe *p) {
     bh_timer_set(&p->deadline, BH_REDIS_PROBE_MISSING_MS);
 }
 
+/* In a cluster the channel may have lost its place on a link that is up. */
+static bool is_listening(const struct bh_redis_probe *p) {
+    const struct bh_redis_subscriptions *active = bh_redis_feed_active(p->feed);
+    return p->config->sharded ? bh_redis_subscriptions_is_probed(active)
+                              : bh_redis_link_is_ready(&active->link);
+}
+
 void bh_redis_probe_again(struct bh_redis_probe *p) {
     forget(p);
-    if (bh_redis_link_is_ready(&p->link) &&
-        bh_redis_link_is_ready(&bh_redis_feed_active(p->feed)->link))
+    if (bh_redis_link_is_ready(&p->link) && is_listening(p))
         send_probe(p);
+}
+
+void bh_redis_probe_moved(struct bh_redis_probe *p) {
+    forget(p);
 }
 
 static void count_lost(struct bh_redis_probe *p, bool silent) {
@@ -87,13 +107,15 @@ static void count_lost(struct bh_redis_probe *p, bool silent) {
 /* The token stays, in case the probe is only late. */
 static void on_missing(struct bh_timer *t) {
     struct bh_redis_probe *p = BH_CONTAINER_OF(t, struct bh_redis_probe, deadline);
-    bool silent = bh_redis_feed_active(p->feed)->heard == p->heard;
+    bool lost = !p->config->sharded || is_listening(p);
+    bool silent = lost && bh_redis_feed_active(p->feed)->heard == p->heard;
     if (p->unanswered || silent)
         atomic_store(&p->missing, true);
     if (silent)
         bh_redis_feed_doubt(p->feed);
     if (!p->unanswered) {
-        count_lost(p, silent);
+        if (lost)
+            count_lost(p, silent);
         return;
     }
     atomic_store(&p->unanswered_ms, bh_clock_ms());

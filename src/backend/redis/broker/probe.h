@@ -16,6 +16,8 @@ struct bh_redis_probe {
     struct bh_redis_hello hello; /* of the server; not in a cluster */
     const struct bh_redis_config *config;
     struct bh_redis_feed *feed;
+    /* Sharded: the server has answered MOVED; the owner chooses another channel. */
+    void (*on_moved)(struct bh_redis_probe *p, struct bh_slice answer);
     struct bh_timer timer;            /* the interval */
     struct bh_timer deadline;         /* when the last probe is missing */
     uint64_t number;                  /* of the last probe: an answer to an older one is ignored */
@@ -44,6 +46,9 @@ void bh_redis_probe_arrived(struct bh_redis_probe *p, struct bh_slice token);
 void bh_redis_probe_restart(struct bh_redis_probe *p);
 /* Sends one now, instead of the one that is missing. */
 void bh_redis_probe_again(struct bh_redis_probe *p);
+/* Sharded: the channel has changed. The last probe is not waited for; bh_redis_probe_again follows
+ * when the new channel is subscribed. */
+void bh_redis_probe_moved(struct bh_redis_probe *p);
 /* Any thread: 0 or BH_EUNAVAIL and *why. `ready` is red once a probe is missing; `recent` only when
  * none has come back for two intervals, so that a Redis that is busy for a moment stops nothing. */
 int bh_redis_probe_ready(const struct bh_redis_probe *p, const char **why);

@@ -302,6 +302,11 @@ void bh_redis_subscriptions_set_probe(struct bh_redis_subscriptions *s, const ch
     move_probe(s, channel);
 }
 
+bool bh_redis_subscriptions_is_probed(const struct bh_redis_subscriptions *s) {
+    return bh_redis_subscription_is_live(
+        bh_redis_subscription_find(s, bh_slice_cstr(s->probe_channel)));
+}
+
 void bh_redis_subscriptions_copy(struct bh_redis_subscriptions *s,
                                  const struct bh_redis_subscriptions *other) {
     const struct bh_redis_subscription *e;

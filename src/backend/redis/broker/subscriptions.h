@@ -79,6 +79,8 @@ bool bh_redis_subscriptions_leave(struct bh_redis_subscriptions *s, struct bh_sl
 void bh_redis_subscriptions_release(struct bh_redis_subscriptions *s, struct bh_slice topic);
 /* Sharded: probes go to the slot of that hash tag from now on. */
 void bh_redis_subscriptions_set_probe(struct bh_redis_subscriptions *s, const char *tag);
+/* The probe's channel is live. */
+bool bh_redis_subscriptions_is_probed(const struct bh_redis_subscriptions *s);
 /* Also subscribes to what the other one wants. */
 void bh_redis_subscriptions_copy(struct bh_redis_subscriptions *s,
                                  const struct bh_redis_subscriptions *other);
