@@ -39,7 +39,7 @@ static void test_errors(void **state) {
          BH_EDENIED, "attempt to index"},
     };
     struct bh_redis_functions f;
-    bh_redis_functions_init(&f, &config, &history);
+    bh_redis_functions_init(&f, &config, &history, false);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *why = NULL;
         int error = bh_redis_functions_error(&f, bh_slice_cstr(cases[i].answer), &why);
@@ -54,7 +54,7 @@ static void test_errors(void **state) {
 static void test_the_rights_are_those_of_the_server(void **state) {
     struct bh_redis_functions f;
     const char *why;
-    bh_redis_functions_init(&f, &config, &waiting);
+    bh_redis_functions_init(&f, &config, &waiting, false);
     assert_int_equal(bh_redis_functions_error(&f, BH_SLICE("NOPERM no"), &why), BH_EDENIED);
     assert_string_equal(why, atomic_load(&f.refused));
     assert_non_null(strstr(why, "ACL SETUSER joe ~{notification:* &notification:* "));
@@ -68,10 +68,20 @@ static void test_the_rights_are_those_of_the_server(void **state) {
     bh_redis_functions_deinit(&f);
 }
 
+static void test_the_rights_in_a_cluster(void **state) {
+    struct bh_redis_functions f;
+    const char *why;
+    bh_redis_functions_init(&f, &config, &history, true);
+    bh_redis_functions_error(&f, BH_SLICE("NOPERM no"), &why);
+    assert_non_null(strstr(why, " +spublish +ssubscribe +sunsubscribe +asking +info "));
+    assert_null(strstr(why, "+publish"));
+    bh_redis_functions_deinit(&f);
+}
+
 static void test_time(void **state) {
     struct bh_redis_functions f;
     bh_clock_fake(1000, 5000000);
-    bh_redis_functions_init(&f, &config, &history);
+    bh_redis_functions_init(&f, &config, &history, false);
     assert_int_equal(bh_redis_functions_time(&f), 5000000); /* as long as Redis has told nothing */
     bh_redis_functions_note_time(&f, 4000000);
     bh_clock_fake_advance(70);
@@ -84,6 +94,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_the_rights_are_those_of_the_server),
+        cmocka_unit_test(test_the_rights_in_a_cluster),
         cmocka_unit_test(test_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@
 --
 -- While Redis loads a library there is nothing but redis.register_function, so the functions of Lua
 -- and Redis are fetched by the first call.
-local VERSION = 1
+local VERSION = 2
 local END = 2 ^ 53 -- offsets and epochs are less: beyond it a double skips integers
 local MAGIC, HEAD = "\0bh1", 24
 local BODY = HEAD + 24 -- of an entry: the head and its position

@@ -6,8 +6,10 @@
  * attempt was executed.
  *
  * With min_replicas an append that Redis has confirmed is not complete: a WAIT on the same link
- * follows. WAIT holds up what comes after it on the link, so there is only one at a time, for all
- * that was confirmed since the last one, and a short one while replicas are known to be missing.
+ * follows. WAIT holds up what comes after it on the link, so there is only one at a time on each,
+ * for all that was confirmed there since the last one, and a short one while replicas are known to
+ * be missing. A master that becomes a replica meanwhile does not answer it: the append is sent
+ * again. When its slot has moved away, the replicas of the old master are those that count.
  */
 #include "history/append.h"
 
@@ -15,6 +17,7 @@
 #include "bellhop/base/mem.h"
 #include "bellhop/core/envelope.h"
 #include "broker/broker.h"
+#include "broker/route.h"
 #include "link/metrics.h"
 
 #define WAIT_MS       500
@@ -29,7 +32,7 @@ struct append {
     void *ud;
     bh_handle handle;
     struct bh_appended result;
-    struct bh_list wait; /* in `confirmed` or `waiting` */
+    struct bh_list wait; /* in `confirmed` or `waiting` of its link */
     bool repeated;       /* after a lost link */
     bool maybe_done;     /* an attempt that was lost may have been executed */
     uint8_t collapse_len;
@@ -79,7 +82,7 @@ static size_t bound(const struct bh_redis_function_call *call) {
     const struct bh_message *m = a->message;
     return BH_RESP_BULK_MAX(BH_ENVELOPE_HEAD) +
            BH_RESP_BULK_MAX(bh_envelope_append_rest_len(m) + m->payload.n) +
-           BH_RESP_BULK_MAX(m->id.n) + BH_REDIS_RULE_MAX + BH_RESP_BULK_MAX(sizeof "PUBLISH") +
+           BH_RESP_BULK_MAX(m->id.n) + BH_REDIS_RULE_MAX + BH_RESP_BULK_MAX(sizeof "SPUBLISH") +
            BH_RESP_BULK_MAX(a->collapse_len);
 }
 
@@ -94,32 +97,34 @@ static char *write_args(const struct bh_redis_function_call *call, char *p) {
     p = bh_resp_end(bh_resp_bytes(p, m->payload));
     p = bh_resp_bulk(p, m->id);
     p = bh_redis_write_rule(p, &a->rule, call->calls->functions->ids_ms, &a->appends->rule);
-    p = bh_resp_bytes(p, BH_SLICE("$7\r\nPUBLISH\r\n"));
+    p = bh_resp_bytes(p, call->calls->functions->publish);
     return bh_resp_bulk(p, bh_slice(a->collapse, a->collapse_len));
+}
+
+static void fail_unsent(struct append *a, int error, const char *why) {
+    finish(a, a->maybe_done ? BH_EIO : error, why);
 }
 
 static void send_now(const struct bh_redis_outgoing *out) {
     struct append *a = out->ud;
-    const struct bh_redis_appends *s = a->appends;
-    const char *why = bh_redis_function_send(&a->call, bh_redis_node_link(s->node, s->worker));
+    const char *why = bh_redis_function_ask(&a->call, bh_redis_appends_link(a->appends));
     if (why)
-        finish(a, a->maybe_done ? BH_EIO : BH_EUNAVAIL, why);
+        fail_unsent(a, BH_EUNAVAIL, why);
     else
         bh_metric_inc(&bh_redis_metrics[BH_REDIS_HISTORY_APPENDS]);
 }
 
 static void on_unsent(void *ud, bh_handle handle, int error, int64_t receivers, const char *why) {
-    struct append *a = ud;
-    finish(a, a->maybe_done ? BH_EIO : error, why);
+    fail_unsent(ud, error, why);
 }
 
 static void submit(struct append *a) {
-    bh_redis_node_append(a->appends->node, a->appends->worker,
-                         &(struct bh_redis_outgoing){.message = a->message,
-                                                     .append = send_now,
-                                                     .again = a->repeated,
-                                                     .done = on_unsent,
-                                                     .ud = a});
+    bh_redis_broker_append(a->appends->node, a->appends->worker,
+                           &(struct bh_redis_outgoing){.message = a->message,
+                                                       .append = send_now,
+                                                       .again = a->repeated,
+                                                       .done = on_unsent,
+                                                       .ud = a});
 }
 
 /* --- a lost link --- */
@@ -161,62 +166,104 @@ static struct append *shift(struct bh_list *list) {
     return node ? BH_CONTAINER_OF(node, struct append, wait) : NULL;
 }
 
-/* Those that were confirmed on the link of the first one. */
-static struct bh_redis_link *take_confirmed(struct bh_redis_appends *s) {
-    struct bh_redis_link *link = BH_CONTAINER_OF(s->confirmed.next, struct append, wait)->call.link;
-    struct bh_list others;
-    struct append *a;
-    bh_list_init(&others);
-    while ((a = shift(&s->confirmed)))
-        bh_list_append(a->call.link == link ? &s->waiting : &others, &a->wait);
-    while ((a = shift(&others)))
-        bh_list_append(&s->confirmed, &a->wait);
-    return link;
+struct replicas {
+    struct bh_redis_appends *appends;
+    struct bh_redis_link *link;
+    struct bh_list node;               /* in the appends' */
+    struct bh_list confirmed, waiting; /* for a WAIT; for its reply */
+    bool too_few; /* replicas, when Redis last answered: do not wait long for them again */
+};
+
+static bool is_idle(const struct replicas *r) {
+    return bh_list_empty(&r->confirmed) && bh_list_empty(&r->waiting);
+}
+
+static void set_link(struct replicas *r, struct bh_redis_link *link) {
+    r->link = link;
+    r->too_few = false;
+}
+
+static struct replicas *replicas_new(struct bh_redis_appends *s, struct bh_redis_link *link) {
+    struct replicas *r = bh_malloc(sizeof *r);
+    r->appends = s;
+    set_link(r, link);
+    bh_list_init(&r->node);
+    bh_list_init(&r->confirmed);
+    bh_list_init(&r->waiting);
+    bh_list_append(&s->replicas, &r->node);
+    return r;
+}
+
+/* There are as many as links that were used at once. */
+static struct replicas *replicas_of(struct bh_redis_appends *s, struct bh_redis_link *link) {
+    struct replicas *idle = NULL;
+    for (struct bh_list *node = s->replicas.next; node != &s->replicas; node = node->next) {
+        struct replicas *r = BH_CONTAINER_OF(node, struct replicas, node);
+        if (r->link == link)
+            return r;
+        if (is_idle(r) && !r->too_few)
+            idle = r;
+    }
+    if (!idle)
+        return replicas_new(s, link);
+    set_link(idle, link);
+    return idle;
 }
 
 static void on_waited(const struct bh_redis_completion *c, int error, const struct bh_reply *reply);
 
-static void send_wait(struct bh_redis_appends *s) {
+static void send_wait(struct replicas *r) {
     const char *why;
-    if (!bh_list_empty(&s->waiting) || bh_list_empty(&s->confirmed))
+    struct append *a;
+    if (!bh_list_empty(&r->waiting) || bh_list_empty(&r->confirmed))
         return;
-    struct bh_redis_link *link = take_confirmed(s);
-    uint64_t half = link->config->command_timeout_ms / 2;
-    uint64_t most = s->too_few ? WAIT_SHORT_MS : WAIT_MS;
+    while ((a = shift(&r->confirmed)))
+        bh_list_append(&r->waiting, &a->wait);
+    uint64_t half = r->link->config->command_timeout_ms / 2;
+    uint64_t most = r->too_few ? WAIT_SHORT_MS : WAIT_MS;
     char *p =
-        bh_redis_link_begin(link, sizeof "*3\r\n$4\r\nWAIT\r\n" + 2 * BH_REDIS_NUMBER_MAX, &why);
+        bh_redis_link_begin(r->link, sizeof "*3\r\n$4\r\nWAIT\r\n" + 2 * BH_REDIS_NUMBER_MAX, &why);
     if (!p) {
-        for (struct append *a; (a = shift(&s->waiting));)
+        while ((a = shift(&r->waiting)))
             on_lost(a, BH_EIO);
         return;
     }
     p = bh_resp_bytes(p, BH_SLICE("*3\r\n$4\r\nWAIT\r\n"));
-    p = bh_redis_write_number(p, s->min_replicas);
+    p = bh_redis_write_number(p, r->appends->min_replicas);
     p = bh_redis_write_number(p, half > 0 && half < most ? half : most);
-    bh_redis_link_commit(link, p, &(struct bh_redis_completion){.fire = on_waited, .ud = s});
+    bh_redis_link_commit(r->link, p, &(struct bh_redis_completion){.fire = on_waited, .ud = r});
+}
+
+/* A replica, or one that has become it while it waited: the new master has to be asked. */
+static bool is_no_master(const struct bh_reply *reply) {
+    return reply->type == BH_REPLY_ERROR &&
+           (bh_slice_starts(reply->str, BH_SLICE("UNBLOCKED")) ||
+            bh_slice_starts(reply->str, BH_SLICE("ERR WAIT cannot be used with replica")));
 }
 
 /* 0, or an error with *why. */
-static int check_replicas(struct bh_redis_appends *s, const struct bh_reply *reply,
-                          const char **why) {
+static int check_replicas(struct replicas *r, const struct bh_reply *reply, const char **why) {
     if (reply->type == BH_REPLY_ERROR) {
-        bh_redis_functions_error(s->calls->functions, reply->str, why);
+        bh_redis_functions_error(r->appends->calls->functions, reply->str, why);
         return BH_EIO;
     }
-    s->too_few = reply->type != BH_REPLY_INTEGER || reply->integer < (int64_t)s->min_replicas;
+    r->too_few =
+        reply->type != BH_REPLY_INTEGER || reply->integer < (int64_t)r->appends->min_replicas;
     *why = too_few;
-    return s->too_few ? BH_EIO : 0;
+    return r->too_few ? BH_EIO : 0;
 }
 
 static void on_waited(const struct bh_redis_completion *c, int error,
                       const struct bh_reply *reply) {
-    struct bh_redis_appends *s = c->ud;
+    struct replicas *r = c->ud;
     struct bh_list batch;
     struct append *a;
     const char *why = NULL;
-    int result = error ? 0 : check_replicas(s, reply, &why);
+    if (!error && is_no_master(reply))
+        error = BH_EIO;
+    int result = error ? 0 : check_replicas(r, reply, &why);
     bh_list_init(&batch);
-    while ((a = shift(&s->waiting)))
+    while ((a = shift(&r->waiting)))
         bh_list_append(&batch, &a->wait);
     while ((a = shift(&batch))) {
         if (result)
@@ -226,7 +273,7 @@ static void on_waited(const struct bh_redis_completion *c, int error,
         else
             finish(a, result, result ? why : NULL);
     }
-    send_wait(s);
+    send_wait(r);
 }
 
 /* What a lost attempt of its own has appended was published then, to nobody knows how many. */
@@ -246,9 +293,10 @@ static void on_appended(struct append *a) {
         finish(a, 0, NULL);
         return;
     }
+    struct replicas *r = replicas_of(s, a->call.link);
     a->maybe_done = true;
-    bh_list_append(&s->confirmed, &a->wait);
-    send_wait(s);
+    bh_list_append(&r->confirmed, &a->wait);
+    send_wait(r);
 }
 
 /* --- the reply --- */
@@ -256,7 +304,9 @@ static void on_appended(struct append *a) {
 static void on_done(struct bh_redis_function_call *call, int error, const struct bh_reply *reply) {
     struct append *a = of(call);
     const char *why;
-    if (error) {
+    if (call->why) {
+        fail_unsent(a, error, call->why);
+    } else if (error) {
         on_lost(a, error);
     } else if (reply->type == BH_REPLY_ERROR) {
         error = bh_redis_functions_error(call->calls->functions, reply->str, &why);
@@ -300,6 +350,15 @@ void bh_redis_appends_init(struct bh_redis_appends *s, struct bh_redis_calls *ca
                            const struct bh_history_config *config) {
     *s = (struct bh_redis_appends){
         .calls = calls, .node = node, .worker = worker, .min_replicas = config->min_replicas};
-    bh_list_init(&s->confirmed);
-    bh_list_init(&s->waiting);
+    bh_list_init(&s->replicas);
+}
+
+struct bh_redis_link *bh_redis_appends_link(const struct bh_redis_appends *s) {
+    return s->calls->broker ? NULL : bh_redis_node_link(s->node, s->worker);
+}
+
+void bh_redis_appends_deinit(struct bh_redis_appends *s) {
+    struct bh_list *node;
+    while ((node = bh_list_shift(&s->replicas)))
+        bh_free(BH_CONTAINER_OF(node, struct replicas, node));
 }

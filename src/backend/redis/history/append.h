@@ -1,4 +1,5 @@
-/* append.h - appends of one worker to the history of one Redis. Private to the history. Thread: the
+/* append.h - appends of one worker to the history of one Redis, or of a
+ * cluster. Private to the history. Thread: the
  * worker's. */
 #ifndef BELLHOP_BACKEND_REDIS_HISTORY_APPEND_H
 #define BELLHOP_BACKEND_REDIS_HISTORY_APPEND_H
@@ -11,15 +12,18 @@ struct bh_redis_appends {
     struct bh_broker *node;
     unsigned worker;
     unsigned min_replicas;
-    struct bh_redis_rule_text rule;    /* of the last append: most have the same one */
-    struct bh_list confirmed, waiting; /* for a WAIT; for its reply */
-    bool too_few; /* replicas, when Redis last answered: do not wait long for them again */
+    struct bh_redis_rule_text rule; /* of the last append: most have the same one */
+    struct bh_list replicas;        /* of each link: what waits for them */
 };
 
 /* calls and node are borrowed; what it needs of config is copied. */
 void bh_redis_appends_init(struct bh_redis_appends *appends, struct bh_redis_calls *calls,
                            struct bh_broker *node, unsigned worker,
                            const struct bh_history_config *config);
+
+void bh_redis_appends_deinit(struct bh_redis_appends *appends);
+/* For commands of this worker, now; NULL in a cluster, where each is routed. */
+struct bh_redis_link *bh_redis_appends_link(const struct bh_redis_appends *appends);
 
 /* As bh_history_vt.append. */
 void bh_redis_append(struct bh_redis_appends *appends, struct bh_message *m,

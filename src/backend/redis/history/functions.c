@@ -12,8 +12,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define KEYS_MAX (2 * BH_RESP_BULK_MAX(BH_CHANNEL_MAX + sizeof "{}:log"))
-
 static const struct {
     struct bh_slice name;
     const struct bh_redis_script *script; /* NULL: there is none */
@@ -30,26 +28,29 @@ static const struct {
 /* --- the server --- */
 
 /* What ACL SETUSER accepts: Redis before 7 knows no functions. */
-static char *rights_text(const struct bh_redis_config *config, bool old, bool waits) {
+static char *rights_text(const struct bh_redis_config *config, bool cluster, bool old, bool waits) {
     const char *prefix = config->channel_prefix;
     struct bh_bytes text = {0};
     bh_bytes_addf(&text,
                   "the Redis user lacks rights that the history needs: ACL SETUSER %s ~{%s* &%s* "
-                  "+publish +info +time %s +del +pexpire +hget +hmget +hset +hdel +hlen +hscan "
+                  "%s +info +time %s +del +pexpire +hget +hmget +hset +hdel +hlen +hscan "
                   "+lindex +llen +lrange +lset +ltrim +rpop +rpush%s",
                   config->user ? config->user : "default", prefix, prefix,
+                  cluster ? "+spublish +ssubscribe +sunsubscribe +asking" : "+publish",
                   old ? "+eval +evalsha" : "+fcall +function|load", waits ? " +wait" : "");
     bh_bytes_addc(&text, '\0');
     return text.p;
 }
 
 void bh_redis_functions_init(struct bh_redis_functions *f, const struct bh_redis_config *config,
-                             const struct bh_history_config *history) {
+                             const struct bh_history_config *history, bool cluster) {
     bool waits = history->min_replicas > 0;
+    f->cluster = cluster;
+    f->publish = cluster ? BH_SLICE("$8\r\nSPUBLISH\r\n") : BH_SLICE("$7\r\nPUBLISH\r\n");
     f->ids_ms = history->ids_ms;
     f->prefix = bh_slice_cstr(config->channel_prefix);
-    f->rights = rights_text(config, false, waits);
-    f->old_rights = rights_text(config, true, waits);
+    f->rights = rights_text(config, cluster, false, waits);
+    f->old_rights = rights_text(config, cluster, true, waits);
     atomic_init(&f->old, false);
     atomic_init(&f->refused, NULL);
     atomic_init(&f->clock_ms, bh_clock_wall_ms() - (int64_t)bh_clock_ms());
@@ -253,15 +254,15 @@ static char *write_key(char *p, struct bh_slice channel, struct bh_slice suffix)
     return bh_resp_end(bh_resp_bytes(p, suffix));
 }
 
-static struct bh_slice channel_of(const struct bh_redis_function_call *call,
+static struct bh_slice channel_of(const struct bh_redis_functions *f, const struct bh_topic *topic,
                                   char text[BH_CHANNEL_MAX + 1]) {
-    return bh_slice(text, bh_topic_to_channel(call->topic, call->calls->functions->prefix, text));
+    return bh_slice(text, bh_topic_to_channel(topic, f->prefix, text));
 }
 
-static char *write_keys(char *p, const struct bh_redis_function_call *call) {
+char *bh_redis_write_keys(char *p, const struct bh_redis_functions *f,
+                          const struct bh_topic *topic) {
     char text[BH_CHANNEL_MAX + 1];
-    struct bh_slice channel = channel_of(call, text);
-    p = bh_resp_bytes(p, BH_SLICE("$1\r\n2\r\n"));
+    struct bh_slice channel = channel_of(f, topic, text);
     p = write_key(p, channel, BH_SLICE(":log"));
     return write_key(p, channel, BH_SLICE(":m"));
 }
@@ -272,7 +273,7 @@ static const char *send_as(struct bh_redis_function_call *call, struct bh_slice 
                            struct bh_slice function) {
     const struct bh_redis_function_vt *vt = call->vt;
     size_t bound = BH_RESP_HEAD_MAX + BH_RESP_BULK_MAX(command.n) + BH_RESP_BULK_MAX(function.n) +
-                   BH_RESP_BULK_MAX(1) + KEYS_MAX + (vt->bound ? vt->bound(call) : 0);
+                   BH_RESP_BULK_MAX(1) + BH_REDIS_KEYS_MAX + (vt->bound ? vt->bound(call) : 0);
     const char *why;
     char *p = bh_redis_link_begin(call->link, bound, &why);
     if (!p)
@@ -280,7 +281,9 @@ static const char *send_as(struct bh_redis_function_call *call, struct bh_slice 
     p = bh_resp_head(p, '*', 3 + (call->topic ? 2 : 0) + vt->args);
     p = bh_resp_bulk(p, command);
     p = bh_resp_bulk(p, function);
-    p = call->topic ? write_keys(p, call) : bh_resp_bytes(p, BH_SLICE("$1\r\n0\r\n"));
+    p = bh_resp_bytes(p, call->topic ? BH_SLICE("$1\r\n2\r\n") : BH_SLICE("$1\r\n0\r\n"));
+    if (call->topic)
+        p = bh_redis_write_keys(p, call->calls->functions, call->topic);
     if (vt->write)
         p = vt->write(call, p);
     struct bh_redis_completion c = {.fire = on_reply, .ud = call};
@@ -333,7 +336,8 @@ static const struct bh_redis_routed_vt routed_vt = {.send = send_routed, .fail =
 
 static void route(struct bh_redis_function_call *call) {
     char text[BH_CHANNEL_MAX + 1];
-    bh_redis_route(call->calls->broker, call->calls->worker, &call->routed, channel_of(call, text));
+    bh_redis_route(call->calls->broker, call->calls->worker, &call->routed,
+                   channel_of(call->calls->functions, call->topic, text));
 }
 
 void bh_redis_function_route(struct bh_redis_function_call *call) {
@@ -370,4 +374,11 @@ const char *bh_redis_function_send(struct bh_redis_function_call *call,
     call->link = link;
     call->loaded = call->converted = false;
     return send_call(call);
+}
+
+const char *bh_redis_function_ask(struct bh_redis_function_call *call, struct bh_redis_link *link) {
+    if (!call->calls->broker)
+        return bh_redis_function_send(call, link);
+    bh_redis_function_route(call);
+    return NULL;
 }

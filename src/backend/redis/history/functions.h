@@ -26,10 +26,12 @@ enum bh_redis_function {
     BH_REDIS_FUNCTION_VERSION, /* of the library only */
 };
 
-/* What is known of one server. Any thread, but for init and deinit. */
+/* What is known of one server, or of a cluster. Any thread, but for init and deinit. */
 struct bh_redis_functions {
     uint64_t ids_ms;               /* how long ids are remembered */
     struct bh_slice prefix;        /* of the channels; borrowed */
+    bool cluster;                  /* calls are routed, and publish by SPUBLISH */
+    struct bh_slice publish;       /* the argument that says how, as it is sent */
     char *rights, *old_rights;     /* sentences: those that a user of Redis needs */
     atomic_bool old;               /* Redis before 7 */
     _Atomic(const char *) refused; /* one of them, or NULL */
@@ -38,7 +40,7 @@ struct bh_redis_functions {
 
 /* config is borrowed; what is needed of history is copied. */
 void bh_redis_functions_init(struct bh_redis_functions *f, const struct bh_redis_config *config,
-                             const struct bh_history_config *history);
+                             const struct bh_history_config *history, bool cluster);
 void bh_redis_functions_deinit(struct bh_redis_functions *f);
 /* A user of Redis lacks a right. Returns the sentence. */
 const char *bh_redis_functions_refuse(struct bh_redis_functions *f, struct bh_slice answer);
@@ -103,6 +105,8 @@ const char *bh_redis_function_send(struct bh_redis_function_call *call, struct b
 /* In a cluster: sends it to the server of its topic, now or later. `done` is called in any case,
  * maybe before this returns. */
 void bh_redis_function_route(struct bh_redis_function_call *call);
+/* One of both; the link does not matter in a cluster. */
+const char *bh_redis_function_ask(struct bh_redis_function_call *call, struct bh_redis_link *link);
 /* Loads the library. replace: in place of an older one. */
 void bh_redis_functions_load(struct bh_redis_calls *calls, struct bh_redis_link *link,
                              bool replace);
@@ -114,6 +118,11 @@ bool bh_redis_functions_loading(const struct bh_redis_calls *calls,
 #define BH_REDIS_NUMBER_MAX BH_RESP_BULK_MAX(20)
 
 char *bh_redis_write_number(char *p, uint64_t n);
+
+/* The keys of a stream. */
+#define BH_REDIS_KEYS_MAX (2 * BH_RESP_BULK_MAX(BH_CHANNEL_MAX + sizeof "{}:log"))
+char *bh_redis_write_keys(char *p, const struct bh_redis_functions *f,
+                          const struct bh_topic *topic);
 
 /* A rule is one argument. Its bytes are kept for the next one that is the same. */
 #define BH_REDIS_RULE_MAX BH_RESP_BULK_MAX(6 * 21)

@@ -2,7 +2,9 @@
  *
  * A topic's history is where its channel is. On the bus there is a link of the history's own to
  * each server; the workers' side goes over the links that the broker has for publishes, with the
- * calls of each worker and server beside each other, because a link may load functions for them. */
+ * calls of each worker and server beside each other, because a link may load functions for them.
+ *
+ * A cluster is one server here: both sides route their calls (broker/route.h). */
 #include "bellhop/backend/redis.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
@@ -54,7 +56,7 @@ static void read_range(struct bh_history *base, const struct bh_topic *topic,
                        size_t bytes, bh_range_cb done, void *ud, bh_handle handle) {
     struct history *h = of(base);
     struct bh_redis_history_server *s = &h->servers[node_of(h, topic)];
-    bh_redis_read(&s->calls, &s->link, topic, rule, since, limit, bytes, done, ud, handle);
+    bh_redis_read(&s->checked.calls, &s->link, topic, rule, since, limit, bytes, done, ud, handle);
 }
 
 static void tops(struct bh_history *base, const struct bh_topic *topics, size_t count,
@@ -63,7 +65,7 @@ static void tops(struct bh_history *base, const struct bh_topic *topics, size_t 
     struct bh_redis_tops *t = bh_redis_tops_new(count, done, ud, handle);
     for (size_t i = 0; i < count; i++) {
         struct bh_redis_history_server *s = &h->servers[node_of(h, &topics[i])];
-        bh_redis_tops_ask(t, i, &s->functions, &s->link, &topics[i]);
+        bh_redis_tops_ask(t, i, &s->checked.calls, &s->link, &topics[i]);
     }
     bh_redis_tops_asked(t);
 }
@@ -72,7 +74,7 @@ static int ready(const struct bh_history *base, const char **why) {
     const struct history *h = of(base);
     *why = NULL;
     for (unsigned i = 0; i < h->node_count && !*why; i++) {
-        *why = atomic_load(&h->servers[i].functions.refused);
+        *why = atomic_load(&h->servers[i].checked.functions.refused);
         if (!*why)
             *why = atomic_load(&h->servers[i].link.down_reason);
     }
@@ -104,8 +106,7 @@ static void page(struct bh_history *base, unsigned worker, const struct bh_page_
                  bh_page_cb done, void *ud, bh_handle handle) {
     struct history *h = of(base);
     struct side *side = &h->workers[worker][node_of(h, &query->topic)];
-    bh_redis_page(&side->calls, bh_redis_node_link(side->appends.node, worker), query, done, ud,
-                  handle);
+    bh_redis_page(&side->calls, bh_redis_appends_link(&side->appends), query, done, ud, handle);
 }
 
 static void remove_messages(struct bh_history *base, unsigned worker, const struct bh_topic *topic,
@@ -113,18 +114,24 @@ static void remove_messages(struct bh_history *base, unsigned worker, const stru
                             bh_handle handle) {
     struct history *h = of(base);
     struct side *side = &h->workers[worker][node_of(h, topic)];
-    bh_redis_remove(&side->calls, bh_redis_node_link(side->appends.node, worker), topic, position,
-                    done, ud, handle);
+    bh_redis_remove(&side->calls, bh_redis_appends_link(&side->appends), topic, position, done, ud,
+                    handle);
 }
 
 /* --- life --- */
+
+static void free_sides(const struct history *h, struct side *sides) {
+    for (unsigned i = 0; i < h->node_count; i++)
+        bh_redis_appends_deinit(&sides[i].appends);
+    bh_free(sides);
+}
 
 static void free_history(struct bh_history *base) {
     struct history *h = of(base);
     for (unsigned i = 0; i < h->node_count; i++)
         bh_redis_history_server_deinit(&h->servers[i]);
     for (unsigned i = 0; i < h->worker_count; i++)
-        bh_free(h->workers[i]);
+        free_sides(h, h->workers[i]);
     bh_free(h->workers);
     bh_free(h->servers);
     bh_free(h);
@@ -148,7 +155,9 @@ static struct side *new_sides(struct history *h, unsigned worker,
                               const struct bh_history_config *config) {
     struct side *sides = bh_calloc(h->node_count, sizeof *sides);
     for (unsigned i = 0; i < h->node_count; i++) {
-        bh_redis_calls_init(&sides[i].calls, &h->servers[i].functions);
+        bh_redis_calls_init(&sides[i].calls, &h->servers[i].checked.functions);
+        if (h->servers[i].checked.functions.cluster)
+            bh_redis_calls_set_cluster(&sides[i].calls, h->broker, worker);
         bh_redis_appends_init(&sides[i].appends, &sides[i].calls, h->servers[i].node, worker,
                               config);
     }

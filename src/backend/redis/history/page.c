@@ -11,11 +11,11 @@ static const char stopping[] = "this instance is shutting down";
 static const char unexpected[] = "unexpected answer of the history";
 
 /* Of a reply that is not what it should be. */
-static int error_of(struct bh_redis_calls *calls, int error, const struct bh_reply *reply,
-                    const char **why) {
-    *why = error ? lost : unexpected;
+static int error_of(const struct bh_redis_function_call *call, int error,
+                    const struct bh_reply *reply, const char **why) {
+    *why = call->why ? call->why : error ? lost : unexpected;
     if (!error && reply->type == BH_REPLY_ERROR)
-        error = bh_redis_functions_error(calls->functions, reply->str, why);
+        error = bh_redis_functions_error(call->calls->functions, reply->str, why);
     return error ? error : BH_EIO;
 }
 
@@ -68,7 +68,7 @@ static void on_page(struct bh_redis_function_call *call, int error, const struct
     struct bh_redis_range_head head;
     const char *why;
     if (error || !bh_redis_range_head(call->calls->functions, reply, &head)) {
-        error = error_of(call->calls, error, reply, &why);
+        error = error_of(call, error, reply, &why);
         finish_page(p, error, NULL, false, false, why);
         return;
     }
@@ -98,7 +98,7 @@ void bh_redis_page(struct bh_redis_calls *calls, struct bh_redis_link *link,
     *p = (struct page){.query = *query, .done = done, .ud = ud, .handle = handle};
     bh_redis_function_open(&p->call, calls, &page_vt, &p->query.topic);
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_HISTORY_PAGES]);
-    const char *why = bh_redis_function_send(&p->call, link);
+    const char *why = bh_redis_function_ask(&p->call, link);
     if (why)
         finish_page(p, BH_EUNAVAIL, NULL, false, false, why);
 }
@@ -132,14 +132,14 @@ static void finish_removal(struct removal *r, int error, int64_t removed, const 
 }
 
 static size_t remove_bound(const struct bh_redis_function_call *call) {
-    return 2 * BH_REDIS_NUMBER_MAX + BH_RESP_BULK_MAX(sizeof "PUBLISH");
+    return 2 * BH_REDIS_NUMBER_MAX + BH_RESP_BULK_MAX(sizeof "SPUBLISH");
 }
 
 static char *write_remove(const struct bh_redis_function_call *call, char *p) {
     const struct removal *r = removal_of(call);
     p = r->position.offset ? bh_redis_write_number(p, r->position.offset)
                            : bh_resp_bulk(p, BH_SLICE("all"));
-    p = bh_resp_bytes(p, BH_SLICE("$7\r\nPUBLISH\r\n"));
+    p = bh_resp_bytes(p, call->calls->functions->publish);
     return bh_redis_write_number(p, r->position.epoch);
 }
 
@@ -151,7 +151,7 @@ static void on_removed(struct bh_redis_function_call *call, int error,
     if (!error && reply->type == BH_REPLY_INTEGER)
         removed = reply->integer;
     else
-        error = error_of(call->calls, error, reply, &why);
+        error = error_of(call, error, reply, &why);
     bh_metric_add(&bh_redis_metrics[BH_REDIS_HISTORY_REMOVED], removed);
     finish_removal(r, error, removed, why);
 }
@@ -178,7 +178,7 @@ void bh_redis_remove(struct bh_redis_calls *calls, struct bh_redis_link *link,
         .position = position, .done = done, .ud = ud, .handle = handle};
     bh_topic_copy(&r->topic, topic);
     bh_redis_function_open(&r->call, calls, &remove_vt, &r->topic);
-    const char *why = bh_redis_function_send(&r->call, link);
+    const char *why = bh_redis_function_ask(&r->call, link);
     if (why)
         finish_removal(r, BH_EUNAVAIL, 0, why);
 }

@@ -1,4 +1,5 @@
-/* page.h - pages and removals, for people and backends, over the link of a worker. Private to the
+/* page.h - pages and removals, for people and backends, over the link of a worker (NULL: in a
+ * cluster). Private to the
  * history. Thread: the worker's. */
 #ifndef BELLHOP_BACKEND_REDIS_HISTORY_PAGE_H
 #define BELLHOP_BACKEND_REDIS_HISTORY_PAGE_H

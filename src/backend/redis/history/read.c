@@ -37,7 +37,8 @@ static void finish(struct reading *r, int error, struct bh_range *range, const c
 
 /* A lost link is that; what Redis answers may be its state, or for an operator to mend. */
 static void fail(struct reading *r, int error, const struct bh_reply *reply) {
-    const char *why = "the link to Redis was lost before the history was read";
+    const char *why =
+        r->call.why ? r->call.why : "the link to Redis was lost before the history was read";
     if (!error && reply->type == BH_REPLY_ERROR)
         error = bh_redis_functions_error(r->call.calls->functions, reply->str, &why);
     else if (!error)
@@ -152,7 +153,7 @@ static void on_begun(struct bh_redis_function_call *call, int error, const struc
 
 static void ask(struct reading *r, const struct bh_redis_function_vt *vt) {
     r->call.vt = vt;
-    const char *why = bh_redis_function_send(&r->call, r->call.link);
+    const char *why = bh_redis_function_ask(&r->call, r->call.link);
     if (why)
         finish(r, BH_EUNAVAIL, NULL, why);
 }
@@ -216,31 +217,109 @@ static void parse_top(const struct bh_reply *r, struct bh_position *out) {
     *out = (struct bh_position){.epoch = epoch, .offset = offset};
 }
 
-static void on_top(const struct bh_redis_completion *c, int error, const struct bh_reply *reply) {
-    struct bh_redis_tops *t = c->ud;
+static void note_top(struct bh_redis_tops *t, size_t which, int error,
+                     const struct bh_reply *reply) {
     if (error) {
         t->error = error;
     } else if (reply->type == BH_REPLY_ARRAY && reply->count == 2) {
         t->any = true;
-        parse_top(reply, &t->tops[c->handle]);
+        parse_top(reply, &t->tops[which]);
     } else {
         t->error = BH_EDENIED;
     }
     bh_redis_tops_asked(t);
 }
 
-void bh_redis_tops_ask(struct bh_redis_tops *t, size_t which, struct bh_redis_functions *f,
-                       struct bh_redis_link *link, const struct bh_topic *topic) {
-    char channel[BH_CHANNEL_MAX + 1], key[BH_CHANNEL_MAX + sizeof "{}:m"];
-    size_t n = bh_topic_to_channel(topic, f->prefix, channel);
-    key[0] = '{';
-    memcpy(key + 1, channel, n);
-    memcpy(key + 1 + n, "}:m", 3);
-    struct bh_slice argv[] = {BH_SLICE("HMGET"), bh_slice(key, n + 4), BH_SLICE("e"),
-                              BH_SLICE("t")};
-    struct bh_redis_completion c = {.fire = on_top, .ud = t, .handle = which};
-    if (bh_redis_link_send(link, 4, argv, &c))
+/* The key of its position, which is in text. */
+static struct bh_slice meta_key(const struct bh_redis_functions *f, const struct bh_topic *topic,
+                                char text[BH_CHANNEL_MAX + sizeof "{}:m"]) {
+    size_t n = bh_topic_to_channel(topic, f->prefix, text + 1);
+    text[0] = '{';
+    memcpy(text + 1 + n, "}:m", 3);
+    return bh_slice(text, n + 4);
+}
+
+static bool send_top(struct bh_redis_link *link, struct bh_slice key,
+                     const struct bh_redis_completion *c) {
+    struct bh_slice argv[] = {BH_SLICE("HMGET"), key, BH_SLICE("e"), BH_SLICE("t")};
+    return bh_redis_link_send(link, 4, argv, c);
+}
+
+/* --- over the link of one Redis --- */
+
+static void on_top(const struct bh_redis_completion *c, int error, const struct bh_reply *reply) {
+    note_top(c->ud, c->handle, error, reply);
+}
+
+static void ask_at(struct bh_redis_tops *t, size_t which, struct bh_redis_link *link,
+                   struct bh_slice key) {
+    if (send_top(link, key,
+                 &(struct bh_redis_completion){.fire = on_top, .ud = t, .handle = which}))
         t->open++;
     else
         t->error = BH_EUNAVAIL;
+}
+
+/* --- in a cluster --- */
+
+struct routed_top {
+    struct bh_redis_routed routed;
+    struct bh_redis_tops *tops;
+    struct bh_broker *cluster;
+    size_t which;
+    size_t key_len;
+    char key[];
+};
+
+static struct routed_top *routed_of(struct bh_redis_routed *r) {
+    return BH_CONTAINER_OF(r, struct routed_top, routed);
+}
+
+static void on_routed(const struct bh_redis_completion *c, int error,
+                      const struct bh_reply *reply) {
+    struct routed_top *r = c->ud;
+    if (!error && bh_redis_reroute(r->cluster, BH_REDIS_BUS, &r->routed, reply))
+        return;
+    note_top(r->tops, r->which, error, reply);
+    bh_free(r);
+}
+
+static const char *send_routed(struct bh_redis_routed *routed, struct bh_redis_link *link) {
+    struct routed_top *r = routed_of(routed);
+    bool sent = send_top(link, bh_slice(r->key, r->key_len),
+                         &(struct bh_redis_completion){.fire = on_routed, .ud = r});
+    return sent ? NULL : "the link to Redis accepts no command";
+}
+
+static void on_unsent(struct bh_redis_routed *routed, int error, const char *why) {
+    struct routed_top *r = routed_of(routed);
+    note_top(r->tops, r->which, error, NULL);
+    bh_free(r);
+}
+
+static const struct bh_redis_routed_vt routed_vt = {.send = send_routed, .fail = on_unsent};
+
+static void route(struct bh_redis_tops *t, size_t which, struct bh_broker *cluster,
+                  struct bh_slice key) {
+    struct routed_top *r = bh_malloc(sizeof *r + key.n);
+    *r = (struct routed_top){.routed = {.vt = &routed_vt, .bytes = (uint32_t)key.n},
+                             .tops = t,
+                             .cluster = cluster,
+                             .which = which,
+                             .key_len = key.n};
+    memcpy(r->key, key.p, key.n);
+    t->open++;
+    bh_redis_route(cluster, BH_REDIS_BUS, &r->routed, bh_slice(r->key, r->key_len));
+}
+
+/* --- both ways --- */
+
+void bh_redis_tops_ask(struct bh_redis_tops *t, size_t which, const struct bh_redis_calls *calls,
+                       struct bh_redis_link *link, const struct bh_topic *topic) {
+    char text[BH_CHANNEL_MAX + sizeof "{}:m"];
+    struct bh_slice key = meta_key(calls->functions, topic, text);
+    if (calls->broker)
+        route(t, which, calls->broker, key);
+    else
+        ask_at(t, which, link, key);
 }
