@@ -2,7 +2,8 @@
 --
 -- KEYS     instances, pulse, then connections:<user> for each user, or tenant:<tenant> for each tenant
 -- ARGV     what: "online", "connections" or "tenants"; gap in ms, as for heartbeat.lua; id of the
---          instance that asks; "1" when its own connections are all registered or ""
+--          instance that asks; "1" when its own connections are all registered or ""; names that are asked
+--          for at the same time, here and in other parts
 -- Returns  { now, 1 or 0 when the answer is uncertain, a count for each... }; for "connections":
 --          { now, 1 or 0, { instance, connection, "<opened_at> <tenant>", ... } for each... }
 --
@@ -44,7 +45,7 @@ end
 
 local function is_hash(key) return redis.call("TYPE", key).ok == "hash" end
 
-local most = math.min(EACH_MAX, math.floor(ALL_MAX / math.max(1, #KEYS - 2)))
+local most = math.min(EACH_MAX, math.floor(ALL_MAX / math.max(1, tonumber(ARGV[5]))))
 
 -- HSCAN costs twice as much, so it is for large hashes only.
 local function next_page(members, size, cursor)

@@ -247,7 +247,7 @@ static void make_broker(struct bh_server *s, unsigned workers) {
         s->tracker = bh_memory_tracker_new(redis->tracking.debounce_ms);
     } else {
         s->broker = bh_redis_shards_new(redis->nodes, redis->count, workers);
-        s->tracker = bh_redis_tracker_new(&redis->nodes[0], &redis->tracking, s->broker);
+        s->tracker = bh_redis_tracker_new(&redis->tracking, s->broker);
     }
 }
 

@@ -90,7 +90,7 @@ static void open_instance(struct instance *in, const char *id, size_t count) {
     in->worker.loop = in->loop;
     in->broker = bh_redis_broker_new(&config, 1);
     in->broker->vt->worker_start(in->broker, 0, in->loop);
-    in->tracker = bh_redis_tracker_new(&config, &tracking, in->broker);
+    in->tracker = bh_redis_tracker_new(&tracking, in->broker);
     struct bh_tracker_sink sink = {on_restore, on_presence, in};
     in->tracker->vt->start(in->tracker, in->loop, &sink);
 }

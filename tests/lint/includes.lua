@@ -34,7 +34,7 @@ local rooms_of = {
     ["backend/redis"] = {
         link = set "link",
         broker = set "broker link",
-        tracker = set "tracker broker link",
+        tracker = set "tracker cluster broker link",
         history = set "history broker link",
         cluster = set "cluster broker link",
     },

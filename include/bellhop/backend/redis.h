@@ -105,8 +105,7 @@ struct bh_redis *bh_redis_broker_commands(struct bh_broker *broker);
 /* A broker over several independent Redis servers: each topic lives on one of them. A node that is
  * down takes only its topics down; readiness is red meanwhile, and publishing to those topics fails
  * with BH_EUNAVAIL. workers: as above. With a count of 1 it is bh_redis_broker_new. NULL: no nodes,
- * more than BH_SHARDS_MAX, or two of the same name. Scripts' keys and the tracker (whose config is
- * configs[0]) are on the first node only.
+ * more than BH_SHARDS_MAX, or two of the same name. Scripts' keys are on the first node only.
  *
  * A backend that publishes with its own Redis client must choose the node as follows (rendezvous
  * hashing; the same in every process and every release):
@@ -143,10 +142,26 @@ struct bh_broker *bh_redis_shards_new(const struct bh_redis_config *configs, siz
 bool bh_redis_shards_twins(const struct bh_redis_config *configs, size_t count, size_t *a,
                            size_t *b);
 
-/* A tracker over the same Redis: every connection of every instance, under leases. It copies config
- * and has its own link on the bus; lookups use the workers' links of the broker, which is borrowed.
+/* A tracker over the same Redis: every connection of every instance, under leases. It has links of
+ * its own on the bus; lookups use the workers' links of the broker, which is borrowed.
  *
- * Keys, behind key_prefix ("ws:"):
+ * On one Redis, and with Sentinels, the keys have the prefix "ws:". Over several nodes the tracker
+ * has 16 parts, each with keys and a registration of its own, behind the prefixes "{ws0}:" to
+ * "{ws15}:". The part of a user, and of all connections and events of that user, is
+ *
+ *   crc16(id) mod 16
+ *
+ * with the CRC of Redis Cluster (CRC16/XMODEM) over the bytes of the id, or only over what is
+ * between its first '{' and the next '}', if that is not empty: the slot that the id would have as
+ * a key, mod 16. In Python `binascii.crc_hqx(b"42", 0) % 16`, at a node of a cluster `CLUSTER
+ * KEYSLOT 42`. User 42 is in part 0, "{ws0}:", user alice in part 13. The connections of a tenant
+ * are in all parts. Among independent nodes the parts are placed in their order, each on the node
+ * of the greatest weight, as above with the prefix in place of the topic, of those that have fewer
+ * than 16 / nodes (rounded up) parts already.
+ *
+ * With a key_prefix there is one part, with that prefix, on the first node.
+ *
+ * Keys, behind the prefix:
  *   connections:<user>   hash  <instance>:<connection> -> "<opened_at> <tenant>"
  *   instances            zset  <instance> -> when its lease ends, ms of Redis' clock
  *   instance:<instance>  hash  <connection> -> <user>, for its clean-up
@@ -171,12 +186,11 @@ bool bh_redis_shards_twins(const struct bh_redis_config *configs, size_t count, 
  * registered again under a new mark, and the entries of the old one are reaped. Readers see the id
  * only. */
 struct bh_redis_tracker_config {
-    const char *key_prefix; /* at most 64 bytes */
+    const char *key_prefix; /* at most 64 bytes; NULL: as above */
     uint64_t lease_ms;      /* how long the connections of a dead instance count; at least 1000 */
     uint64_t debounce_ms;   /* how long a user must be away to be offline */
 };
-struct bh_tracker *bh_redis_tracker_new(const struct bh_redis_config *config,
-                                        const struct bh_redis_tracker_config *tracker,
+struct bh_tracker *bh_redis_tracker_new(const struct bh_redis_tracker_config *tracker,
                                         struct bh_broker *broker);
 
 /* A history over the nodes of the broker, which is borrowed; only for a configuration with rules.

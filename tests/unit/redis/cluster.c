@@ -21,12 +21,14 @@ static struct bh_track track_of(const struct connection *c) {
                              .tenant = bh_slice_cstr(c->tenant)};
 }
 
-void tell_from(struct instance *in, size_t from) {
+static void tell_again(struct instance *in, size_t from, bool again) {
     struct bh_track changes[TOLD_MAX];
     size_t n = 0;
     for (size_t i = from; i < in->count; i++) {
-        if (in->connections[i].here)
-            changes[n++] = track_of(&in->connections[i]);
+        if (in->connections[i].here) {
+            changes[n] = track_of(&in->connections[i]);
+            changes[n++].again = again;
+        }
         if (n == TOLD_MAX || (n && i + 1 == in->count)) {
             in->tracker->vt->changed(in->tracker, changes, n);
             n = 0;
@@ -34,10 +36,19 @@ void tell_from(struct instance *in, size_t from) {
     }
 }
 
+void tell_from(struct instance *in, size_t from) {
+    tell_again(in, from, false);
+}
+
 static void on_restore(void *ud) {
     struct instance *in = ud;
     in->restores++;
-    tell_from(in, 0);
+    if (!in->holds_restore)
+        restore(in);
+}
+
+void restore(struct instance *in) {
+    tell_again(in, 0, true);
     in->tracker->vt->restored(in->tracker);
 }
 
@@ -103,7 +114,8 @@ struct instance *open_instance(unsigned i, const char *id) {
     in->worker = (struct bh_worker){.index = 0, .loop = cl->loop};
     in->broker = bh_redis_broker_new(&cl->config, 1);
     assert_int_equal(in->broker->vt->worker_start(in->broker, 0, cl->loop), 0);
-    in->tracker = bh_redis_tracker_new(&cl->config, &cl->tracking, in->broker);
+    in->tracker = cl->parts ? bh_redis_parts_new(&cl->tracking, in->broker)
+                            : bh_redis_tracker_new(&cl->tracking, in->broker);
     assert_true(in->tracker->wants_changes);
     struct bh_tracker_sink sink = {on_restore, on_presence, in};
     assert_int_equal(in->tracker->vt->start(in->tracker, cl->loop, &sink), 0);
@@ -198,7 +210,7 @@ struct answer ask_many(struct instance *in, enum bh_lookup what, const struct bh
                        size_t count) {
     struct answer a = {0};
     TICK_UNTIL(cl->loop,
-               bh_redis_link_is_ready(bh_redis_broker_link(inside(in)->broker, in->worker.index)));
+               bh_redis_link_is_ready(bh_redis_broker_link(in->broker, in->worker.index)));
     in->tracker->vt->lookup(in->tracker, &in->worker, what, names, count, on_found, &a, 77);
     TICK_UNTIL(cl->loop, a.done);
     return a;

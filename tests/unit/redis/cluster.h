@@ -12,7 +12,7 @@
 #include "bellhop/core/node.h"
 #include "broker/shards.h"
 #include "link/metrics.h"
-#include "tracker/tracker.h"
+#include "tracker/parts.h"
 
 #define INSTANCES  4
 #define EVENTS_MAX 65536
@@ -41,6 +41,7 @@ struct instance {
     struct connection *connections;
     size_t count;
     unsigned restores;
+    bool holds_restore; /* the test calls restore() when it is asked for one */
 };
 
 struct raised_event {
@@ -54,6 +55,7 @@ struct cluster {
     struct bh_loop *loop;
     struct bh_redis_config config;
     struct bh_redis_tracker_config tracking;
+    bool parts; /* trackers of 16 parts, on the one Redis */
     struct instance instances[INSTANCES];
     struct raised_event *events;
     size_t event_count;
@@ -62,6 +64,7 @@ struct cluster {
 
 extern struct cluster *cl;
 
+/* Of a tracker without parts. */
 struct bh_redis_tracker *inside(struct instance *in);
 struct bh_redis_registration *registration(struct instance *in);
 
@@ -72,6 +75,8 @@ size_t add_connection(struct instance *in, const char *user, const char *tenant)
 /* Reports it to the tracker; all from that index on. */
 void tell(struct instance *in, size_t which);
 void tell_from(struct instance *in, size_t from);
+/* Reports all for a restore, and ends it. */
+void restore(struct instance *in);
 /* A connection opens, closes. */
 size_t come(struct instance *in, const char *user, const char *tenant);
 void go(struct instance *in, size_t which);

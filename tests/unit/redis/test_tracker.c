@@ -276,7 +276,7 @@ static void test_many_leave_at_once(void **state) {
 static void test_free_without_start(void **state) {
     struct bh_broker *broker = bh_redis_broker_new(&cl->config, 1);
     cl->config.instance = "a";
-    struct bh_tracker *t = bh_redis_tracker_new(&cl->config, &cl->tracking, broker);
+    struct bh_tracker *t = bh_redis_tracker_new(&cl->tracking, broker);
     t->vt->stop(t);
     t->vt->free(t);
     broker->vt->free(broker);

@@ -19,7 +19,7 @@ struct bh_redis_call {
     struct bh_broker *broker;
     unsigned worker;
     struct bh_redis_routed routed;
-    bool repeated;
+    bool repeated, kept;
     bh_reply_cb done;
     void *ud;
     bh_handle handle;
@@ -60,6 +60,15 @@ void bh_redis_call_int(struct bh_redis_call *call, int64_t arg) {
 
 static void complete(struct bh_redis_call *call, int error, const struct bh_reply *reply) {
     call->done(call->ud, call->handle, error, reply);
+    if (!call->kept)
+        bh_redis_call_free(call);
+}
+
+void bh_redis_call_keep(struct bh_redis_call *call) {
+    call->kept = true;
+}
+
+void bh_redis_call_free(struct bh_redis_call *call) {
     bh_bytes_free(&call->keys);
     bh_bytes_free(&call->args);
     bh_free(call);
@@ -131,6 +140,7 @@ static void begin(struct bh_redis_call *call, bh_reply_cb done, void *ud, bh_han
     call->done = done;
     call->ud = ud;
     call->handle = handle;
+    call->repeated = call->kept = false;
     send_call(call);
 }
 

@@ -17,7 +17,7 @@ struct bh_redis_script {
 
 struct bh_redis_call;
 
-/* prefix: of its keys; borrowed until it is done. Only sending it frees it. */
+/* prefix: of its keys; borrowed until it is done. */
 struct bh_redis_call *bh_redis_call_new(const struct bh_redis_script *script,
                                         struct bh_slice prefix);
 /* The key <prefix><kind><name>, for example "ws:" "connections:" "42". */
@@ -25,11 +25,15 @@ void bh_redis_call_key(struct bh_redis_call *call, const char *kind, struct bh_s
 void bh_redis_call_arg(struct bh_redis_call *call, struct bh_slice arg);
 void bh_redis_call_int(struct bh_redis_call *call, int64_t arg);
 /* To the server of its prefix, wherever that is (route.h). done: exactly once, as for
- * bh_redis_vt.call, maybe before this returns. */
+ * bh_redis_vt.call, maybe before this returns. The call is freed after it. */
 void bh_redis_call_route(struct bh_redis_call *call, struct bh_broker *broker, unsigned worker,
                          bh_reply_cb done, void *ud, bh_handle handle);
 /* The same over a link of the caller's own, which is there. */
 void bh_redis_call_send(struct bh_redis_call *call, struct bh_redis_link *link, bh_reply_cb done,
                         void *ud, bh_handle handle);
+/* In `done`: the call is not freed, but is the caller's again, to send it once more or to free it.
+ */
+void bh_redis_call_keep(struct bh_redis_call *call);
+void bh_redis_call_free(struct bh_redis_call *call);
 
 #endif

@@ -413,14 +413,10 @@ unsigned bh_redis_broker_node_of(struct bh_broker *broker, struct bh_slice topic
 
 /* --- what is on the first node alone --- */
 
-static struct bh_broker *first_node(struct bh_broker *b) {
+struct bh_broker *bh_redis_broker_first(struct bh_broker *b) {
     return b->vt == &shards_vt ? of(b)->first : b;
 }
 
 struct bh_redis_link *bh_redis_broker_link(struct bh_broker *broker, unsigned worker) {
-    return bh_redis_node_link(first_node(broker), worker);
-}
-
-struct bh_redis_locator *bh_redis_first_locator(struct bh_broker *broker, struct bh_loop *loop) {
-    return bh_redis_node_locator(first_node(broker), loop);
+    return bh_redis_node_link(bh_redis_broker_first(broker), worker);
 }

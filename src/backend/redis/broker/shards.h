@@ -15,9 +15,10 @@ uint64_t bh_redis_shard_weight(struct bh_slice node, struct bh_slice topic);
 unsigned bh_redis_broker_nodes(const struct bh_broker *broker);
 struct bh_broker *bh_redis_broker_node(struct bh_broker *broker, unsigned node);
 unsigned bh_redis_broker_node_of(struct bh_broker *broker, struct bh_slice topic);
+/* The broker of the first node in the list. */
+struct bh_broker *bh_redis_broker_first(struct bh_broker *broker);
 
-/* As bh_redis_node_link and bh_redis_node_locator (broker.h), of the first node in the list. */
+/* As bh_redis_node_link (broker.h), of the first node in the list. */
 struct bh_redis_link *bh_redis_broker_link(struct bh_broker *broker, unsigned worker);
-struct bh_redis_locator *bh_redis_first_locator(struct bh_broker *broker, struct bh_loop *loop);
 
 #endif

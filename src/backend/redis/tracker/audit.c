@@ -10,7 +10,7 @@
 
 #include <stdio.h>
 
-#define PAGE 500
+#define PAGE 500 /* of all parts */
 
 /* The entries of a page are "<length byte><connection><length byte><user>", as read. */
 static struct bh_slice next_entry(const char **p) {
@@ -60,7 +60,7 @@ void bh_redis_audit_step(struct bh_redis_audit *audit) {
     bh_redis_call_key(call, "instance:", bh_tracker_name(&r->name));
     bh_redis_call_arg(call, bh_tracker_name(&r->name));
     bh_redis_call_arg(call, bh_slice_cstr(*audit->cursor ? audit->cursor : "0"));
-    bh_redis_call_int(call, PAGE);
+    bh_redis_call_int(call, PAGE / r->parts);
     const char *p = audit->page.p, *end = p + audit->page.len;
     while (p < end) {
         struct bh_slice connection = next_entry(&p), user = next_entry(&p);

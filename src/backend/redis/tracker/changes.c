@@ -19,6 +19,7 @@
 #include <stdio.h>
 
 #define BATCH_MAX     128 /* about 2 ms of Redis' time, in which it serves no other client */
+#define BATCH_PART    32  /* of one of several parts, which send theirs at the same time */
 #define QUEUE_MAX     1000000
 #define PACE_MS       3
 #define REPLY_HEAD    5 /* elements of track.lua's reply before the lists */
@@ -92,7 +93,8 @@ static void on_written(void *ud, bh_handle handle, int error, const struct bh_re
 
 static void send_batch(struct bh_redis_changes *c) {
     struct bh_redis_registration *r = c->registration;
-    size_t at = c->head, count = c->count < BATCH_MAX ? c->count : BATCH_MAX;
+    size_t at = c->head, most = r->parts > 1 ? BATCH_PART : BATCH_MAX;
+    size_t count = c->count < most ? c->count : most;
     struct bh_redis_call *call = bh_redis_track_call(r, bh_tracker_name(&r->name), "live");
     for (size_t i = 0; i < count; i++) {
         struct change one = next_change(c, &at);

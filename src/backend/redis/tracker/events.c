@@ -59,6 +59,13 @@ void bh_redis_events_raise_all(struct bh_redis_events *e, const struct bh_reply 
                                size_t count) {
     for (size_t i = 0; i < count; i++)
         bh_redis_events_raise(e, texts[i].str);
+    wake(e);
+}
+
+static void keep_waiting(struct bh_redis_events *e) {
+    struct bh_list *node;
+    while ((node = bh_list_shift(&e->acking)))
+        bh_list_append(&e->waiting, node);
 }
 
 static void on_acked(const struct bh_redis_completion *c, int error, const struct bh_reply *reply) {
@@ -66,6 +73,10 @@ static void on_acked(const struct bh_redis_completion *c, int error, const struc
     struct bh_list *node;
     if (c->handle != e->registration->number || error)
         return; /* sent again by the next registration */
+    if (reply->type == BH_REPLY_ERROR) {
+        keep_waiting(e); /* until the next heartbeat */
+        return;
+    }
     while ((node = bh_list_shift(&e->acking))) {
         struct pending_event *one = BH_CONTAINER_OF(node, struct pending_event, node);
         bh_map_remove(&e->map, text_of(one));
@@ -106,9 +117,7 @@ static void on_flush(struct bh_defer *d) {
 }
 
 void bh_redis_events_not_acked(struct bh_redis_events *e) {
-    struct bh_list *node;
-    while ((node = bh_list_shift(&e->acking)))
-        bh_list_append(&e->waiting, node);
+    keep_waiting(e);
     bh_defer_cancel(&e->flush);
 }
 

@@ -21,7 +21,7 @@ void bh_redis_events_deinit(struct bh_redis_events *e);
 /* A script has decided "<at> +<user>" or "<at> -<user>": calls the sink, unless it has been called
  * for this text already, and acks soon. Other text is ignored. */
 void bh_redis_events_raise(struct bh_redis_events *e, struct bh_slice text);
-/* For each string. */
+/* For each string. Acks that Redis has rejected are sent again. */
 void bh_redis_events_raise_all(struct bh_redis_events *e, const struct bh_reply *texts,
                                size_t count);
 /* Removes what has been raised from Redis. Called by itself, except when a registration begins and

@@ -12,14 +12,6 @@
 #define HEAD          2 /* elements of lookup.lua's reply before those of the names */
 #define INFO_ELEMENTS 3 /* instance, connection, "<opened_at> <tenant>" */
 
-struct question {
-    enum bh_lookup what;
-    size_t count;
-    bh_tracker_cb done;
-    void *ud;
-    bh_handle handle;
-};
-
 static bool parse_value(struct bh_slice value, struct bh_connection_info *out) {
     struct bh_slice opened;
     uint64_t ms;
@@ -61,8 +53,8 @@ static size_t infos_in(const struct bh_reply *r) {
 }
 
 /* 0 with all of out filled in, or BH_EIO. infos has room for all that r holds. */
-static int parse(const struct question *q, const struct bh_reply *r, struct bh_presence *out,
-                 struct bh_connection_info *infos) {
+static int parse(const struct bh_redis_question *q, const struct bh_reply *r,
+                 struct bh_presence *out, struct bh_connection_info *infos) {
     for (size_t i = 0; i < q->count; i++) {
         const struct bh_reply *one = &r->elements[HEAD + i];
         bool ok = q->what == BH_LOOKUP_CONNECTIONS ? parse_infos(one, &out[i], infos)
@@ -76,7 +68,7 @@ static int parse(const struct question *q, const struct bh_reply *r, struct bh_p
     return 0;
 }
 
-static int check(const struct question *q, int error, const struct bh_reply *r) {
+static int check(const struct bh_redis_question *q, int error, const struct bh_reply *r) {
     if (error)
         return error;
     if (r->type == BH_REPLY_ERROR)
@@ -87,7 +79,7 @@ static int check(const struct question *q, int error, const struct bh_reply *r) 
 }
 
 static void on_answer(void *ud, bh_handle handle, int error, const struct bh_reply *r) {
-    struct question *q = ud;
+    struct bh_redis_question *q = ud;
     error = check(q, error, r);
     if (error) {
         q->done(q->ud, q->handle, error, NULL, 0, 0);
@@ -106,28 +98,24 @@ static void on_answer(void *ud, bh_handle handle, int error, const struct bh_rep
     bh_free(q);
 }
 
-void bh_redis_lookup(const struct bh_redis_registration *r, struct bh_redis_link *link,
-                     bool complete, enum bh_lookup what, const struct bh_slice *names, size_t count,
-                     bh_tracker_cb done, void *ud, bh_handle handle) {
+void bh_redis_lookup(const struct bh_redis_registration *r, struct bh_broker *broker,
+                     unsigned worker, const struct bh_redis_question *asked) {
     static const char *const words[] = {[BH_LOOKUP_ONLINE] = "online",
                                         [BH_LOOKUP_CONNECTIONS] = "connections",
                                         [BH_LOOKUP_TENANTS] = "tenants"};
-    if (!link) {
-        done(ud, handle, BH_EUNAVAIL, NULL, 0, 0);
-        return;
-    }
-    struct question *q = bh_malloc(sizeof *q);
-    *q = (struct question){what, count, done, ud, handle};
+    struct bh_redis_question *q = bh_malloc(sizeof *q);
+    *q = *asked;
     struct bh_redis_call *call = bh_redis_registration_call(r, &bh_redis_script_lookup);
     bh_redis_call_key(call, "instances", BH_SLICE(""));
     bh_redis_call_key(call, "pulse", BH_SLICE(""));
     void (*add_key)(struct bh_redis_call *, struct bh_slice) =
-        what == BH_LOOKUP_TENANTS ? bh_redis_tenant_key : bh_redis_user_key;
-    for (size_t i = 0; i < count; i++)
-        add_key(call, names[i]);
-    bh_redis_call_arg(call, bh_slice_cstr(words[what]));
+        q->what == BH_LOOKUP_TENANTS ? bh_redis_tenant_key : bh_redis_user_key;
+    for (size_t i = 0; i < q->count; i++)
+        add_key(call, q->names[i]);
+    bh_redis_call_arg(call, bh_slice_cstr(words[q->what]));
     bh_redis_call_int(call, (int64_t)bh_redis_gap_ms(r));
     bh_redis_call_arg(call, bh_slice_cstr(r->config.instance));
-    bh_redis_call_arg(call, complete ? BH_SLICE("1") : BH_SLICE(""));
-    bh_redis_call_send(call, link, on_answer, q, 0);
+    bh_redis_call_arg(call, q->complete ? BH_SLICE("1") : BH_SLICE(""));
+    bh_redis_call_int(call, (int64_t)q->total);
+    bh_redis_call_route(call, broker, worker, on_answer, q, 0);
 }

@@ -6,11 +6,21 @@
 #include "bellhop/core/tracker.h"
 #include "tracker/registration.h"
 
-/* As bh_tracker_vt.lookup, over the link of the worker that asks; NULL: it has none. complete:
- * Redis has all connections of this instance. Of r only what does not change is used. Thread: the
- * worker's. */
-void bh_redis_lookup(const struct bh_redis_registration *r, struct bh_redis_link *link,
-                     bool complete, enum bh_lookup what, const struct bh_slice *names, size_t count,
-                     bh_tracker_cb done, void *ud, bh_handle handle);
+/* As the arguments of bh_tracker_vt.lookup. */
+struct bh_redis_question {
+    enum bh_lookup what;
+    const struct bh_slice *names;
+    size_t count;
+    size_t total; /* names that are asked for in all parts at the same time: they share the bound */
+    bool complete; /* Redis has all connections of this instance */
+    bh_tracker_cb done;
+    void *ud;
+    bh_handle handle;
+};
+
+/* Routed to the server of the keys, for the worker that asks. Of r only what does not change is
+ * used. Thread: the worker's. */
+void bh_redis_lookup(const struct bh_redis_registration *r, struct bh_broker *broker,
+                     unsigned worker, const struct bh_redis_question *q);
 
 #endif

@@ -65,9 +65,10 @@ static void on_living(struct bh_redis_namesakes *n, struct bh_slice name, int64_
         add(n, name, ends, now);
     } else if (one->ends != ends) {
         one->renews = true;
-        bh_warn("another instance runs under the same name: give each its own server.instance",
-                bh_kv_slice("name", bh_tracker_name(&n->registration->name)),
-                bh_kv_slice("other", name));
+        bh_warn_limited(
+            "another instance runs under the same name: give each its own server.instance",
+            bh_kv_slice("name", bh_tracker_name(&n->registration->name)),
+            bh_kv_slice("other", name));
     }
 }
 

@@ -1,10 +1,10 @@
-/* registration.h - one life of this instance's entries in Redis; every part of the tracker works
- * under it. Private to the tracker.
+/* registration.h - one life of this instance's entries in Redis; everything else in the tracker
+ * works under it. Private to the tracker.
  *
  * A registration has a name and a lease. When Redis loses it, a write fails, or the link goes down,
- * it ends: tracker.c clears all parts and increments `number`. The number is the handle of every
- * call, so that a reply to an earlier registration is ignored. Only tracker.c changes the state; a
- * part that finds that the registration cannot go on calls on_lost or on_failed.
+ * it ends: tracker.c clears everything and increments `number`. The number is the handle of every
+ * call, so that a reply to an earlier registration is ignored. Only tracker.c changes the state;
+ * the others call on_lost or on_failed when the registration cannot go on.
  *
  * Thread: the bus; the configuration does not change and may be read on any. */
 #ifndef BELLHOP_BACKEND_REDIS_REGISTRATION_H
@@ -48,6 +48,7 @@ static inline struct bh_slice bh_tracker_name(const struct bh_tracker_name *n) {
 struct bh_redis_registration {
     struct bh_redis_config config; /* a copy */
     struct bh_slice prefix;        /* of all keys; owned */
+    unsigned parts;                /* of the tracker; each has a registration of its own */
     uint64_t lease_ms, debounce_ms;
     struct bh_redis_link link;
     enum bh_redis_tracker_state state;
@@ -60,17 +61,24 @@ struct bh_redis_registration {
     int64_t clock_ms; /* from bh_loop_now to Redis' clock, as of the last heartbeat */
     int64_t ended_at; /* when the last LIVE one ended, by Redis' clock */
     enum bh_tracker_previous previous; /* of the predecessor, when this one began */
+    struct bh_list delayed;            /* calls that are sent again soon */
+    struct bh_timer delay;
     /* Redis has lost the registration. */
     void (*on_lost)(struct bh_redis_registration *r, const char *why);
     /* A script does not work. */
     void (*on_failed)(struct bh_redis_registration *r, const char *script, struct bh_slice why);
 };
 
-/* Copies what it needs; the callbacks are the caller's to set. */
+/* Copies what it needs; the callbacks are the caller's to set. The prefix of the tracker's
+ * configuration does not count. */
 void bh_redis_registration_init(struct bh_redis_registration *r,
                                 const struct bh_redis_config *config,
-                                const struct bh_redis_tracker_config *tracker);
+                                const struct bh_redis_tracker_config *tracker, const char *prefix,
+                                unsigned parts);
+void bh_redis_registration_start(struct bh_redis_registration *r, struct bh_loop *bus);
 void bh_redis_registration_deinit(struct bh_redis_registration *r);
+/* Replies to its calls are ignored from now on. */
+void bh_redis_registration_end(struct bh_redis_registration *r);
 /* A new name for the next registration; a name that was never begun is used again. */
 void bh_redis_registration_rename(struct bh_redis_registration *r);
 
@@ -99,7 +107,9 @@ static inline bool bh_redis_is_writable(const struct bh_redis_registration *r) {
 
 struct bh_redis_call *bh_redis_registration_call(const struct bh_redis_registration *r,
                                                  const struct bh_redis_script *script);
-/* Over its link; the handle of `done` is `number`. */
+/* Over its link; the handle of `done` is `number`. A call that a cluster cannot execute now,
+ * because a slot has no server or is between two, is sent again until the lease ends; one whose
+ * slot is elsewhere moves the link there, which ends the registration. */
 void bh_redis_registration_send(struct bh_redis_registration *r, struct bh_redis_call *call,
                                 bh_reply_cb done, void *ud);
 /* Whether to go on with a reply. False: it belongs to an earlier registration, or on_lost or

@@ -1,5 +1,5 @@
-/* tracker.c - the tracker over Redis: registrations, heartbeats, and the parts that work under
- * them.
+/* tracker.c - the tracker over Redis, or a part of it: registrations, heartbeats, and what works
+ * under them.
  *
  * An instance holds its connections in Redis under a name, and the name under a lease. Nothing is
  * stored here that Redis could return: a connection's entry is in Redis or in the queue to it, and
@@ -26,12 +26,11 @@
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/core/node.h"
-#include "broker/shards.h"
+#include "broker/route.h"
 #include "link/errors.h"
 #include "link/metrics.h"
 #include "tracker/calls.h"
 #include "tracker/heartbeat.h"
-#include "tracker/lookup.h"
 
 #define JITTER_MS     200
 #define PAUSE_MIN_MS  250
@@ -51,7 +50,7 @@ static struct bh_redis_tracker *of_registration(struct bh_redis_registration *r)
 
 /* The registration ends: what its parts hold is void, and replies to its calls are ignored. */
 static void end_registration(struct bh_redis_tracker *t) {
-    t->registration.number++;
+    bh_redis_registration_end(&t->registration);
     bh_timer_cancel(&t->heartbeat_timer);
     bh_defer_cancel(&t->restore);
     t->heartbeat.pending = false;
@@ -108,8 +107,8 @@ static void set_state(struct bh_redis_tracker *t, enum bh_redis_tracker_state st
 static void on_lost(struct bh_redis_registration *r, const char *why) {
     struct bh_redis_tracker *t = of_registration(r);
     bh_warn_limited("Redis lost the connections of this instance; registering them again",
-                    bh_kv_slice("name", bh_tracker_name(&r->name)), bh_kv_str("reason", why),
-                    bh_kv_int("connections", t->changes.held));
+                    bh_kv_slice("name", bh_tracker_name(&r->name)), bh_kv_slice("keys", r->prefix),
+                    bh_kv_str("reason", why), bh_kv_int("connections", t->changes.held));
     if (r->state != BH_TRACKER_LIVE)
         t->failures++;
     set_state(t, BH_TRACKER_WAITING);
@@ -123,8 +122,8 @@ static void on_failed(struct bh_redis_registration *r, const char *script, struc
     set_state(t, BH_TRACKER_WAITING);
     bh_warn_limited(
         "cannot track connections in Redis; registering them again", bh_kv_str("script", script),
-        bh_kv_slice("reason", why), bh_kv_str("hint", bh_redis_classify_error(why)->hint),
-        bh_kv_int("attempt", t->failures),
+        bh_kv_slice("keys", r->prefix), bh_kv_slice("reason", why),
+        bh_kv_str("hint", bh_redis_classify_error(why)->hint), bh_kv_int("attempt", t->failures),
         bh_kv_int("next_attempt_ms", (int64_t)(t->pause.due_ms - bh_loop_now(r->link.loop))));
 }
 
@@ -258,7 +257,8 @@ static void on_begun(void *ud, bh_handle handle, int error, const struct bh_repl
     r->previous = h.previous;
     r->epoch = h.epoch;
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_REGISTRATIONS]);
-    bh_timer_set(&t->heartbeat_timer, bh_redis_heartbeat_ms(r));
+    /* At a random time within the interval, and so are those of the other parts. */
+    bh_timer_set(&t->heartbeat_timer, 1 + bh_random_below((uint32_t)bh_redis_heartbeat_ms(r)));
     set_state(t, BH_TRACKER_RESTORING);
     bh_redis_events_ack(&t->events);
     bh_redis_events_raise_all(&t->events, h.events, h.event_count);
@@ -280,9 +280,12 @@ static void on_restore(struct bh_defer *d) {
 static void on_complete(struct bh_redis_changes *c) {
     struct bh_redis_tracker *t = BH_CONTAINER_OF(c, struct bh_redis_tracker, changes);
     set_state(t, BH_TRACKER_LIVE);
-    bh_info("connections are tracked in Redis",
-            bh_kv_slice("name", bh_tracker_name(&t->registration.name)),
-            bh_kv_int("connections", c->held));
+    if (t->on_live)
+        t->on_live(t);
+    else
+        bh_info("connections are tracked in Redis",
+                bh_kv_slice("name", bh_tracker_name(&t->registration.name)),
+                bh_kv_int("connections", c->held));
     send_heartbeat(t);
 }
 
@@ -302,6 +305,8 @@ static void on_down(struct bh_redis_link *link) {
 }
 
 static const struct bh_redis_link_callbacks link_callbacks = {.on_up = on_up, .on_down = on_down};
+static const struct bh_redis_link_callbacks part_callbacks = {
+    .on_up = on_up, .on_down = on_down, .quiet = true};
 
 /* --- the port --- */
 
@@ -315,9 +320,11 @@ static int start(struct bh_tracker *base, struct bh_loop *bus, const struct bh_t
     bh_redis_changes_init(&t->changes, bus);
     bh_redis_tenants_init(&t->tenants, r, bus, on_tenants_written);
     bh_redis_events_init(&t->events, r, &t->sink);
+    bh_redis_registration_start(r, bus);
     r->state = BH_TRACKER_DOWN;
-    bh_redis_link_start(&r->link, bus, &r->config, "tracker", &link_callbacks,
-                        bh_redis_first_locator(t->broker, bus));
+    bh_redis_link_start(&r->link, bus, &r->config, "tracker",
+                        r->parts > 1 ? &part_callbacks : &link_callbacks,
+                        bh_redis_broker_locator(t->broker, bus, r->prefix));
     return 0;
 }
 
@@ -329,13 +336,28 @@ static void restored(struct bh_tracker *base) {
     bh_redis_changes_restored(&of(base)->changes);
 }
 
+bool bh_redis_tracker_is_complete(const struct bh_redis_tracker *t) {
+    return atomic_load(&t->standing) == BH_STANDING_COMPLETE;
+}
+
+void bh_redis_tracker_ask(struct bh_redis_tracker *t, unsigned worker,
+                          const struct bh_redis_question *q) {
+    bh_redis_lookup(&t->registration, t->broker, worker, q);
+}
+
 static void lookup(struct bh_tracker *base, struct bh_worker *worker, enum bh_lookup what,
                    const struct bh_slice *names, size_t count, bh_tracker_cb done, void *ud,
                    bh_handle handle) {
     struct bh_redis_tracker *t = of(base);
-    struct bh_redis_link *link = bh_redis_broker_link(t->broker, worker->index);
-    bool complete = atomic_load(&t->standing) == BH_STANDING_COMPLETE;
-    bh_redis_lookup(&t->registration, link, complete, what, names, count, done, ud, handle);
+    struct bh_redis_question q = {.what = what,
+                                  .names = names,
+                                  .count = count,
+                                  .total = count,
+                                  .complete = bh_redis_tracker_is_complete(t),
+                                  .done = done,
+                                  .ud = ud,
+                                  .handle = handle};
+    bh_redis_tracker_ask(t, worker->index, &q);
 }
 
 static void on_ended(void *ud, bh_handle handle, int error, const struct bh_reply *reply) {}
@@ -393,14 +415,16 @@ static void compose(struct bh_redis_tracker *t) {
     t->changes.on_complete = on_complete;
 }
 
-struct bh_tracker *bh_redis_tracker_new(const struct bh_redis_config *config,
-                                        const struct bh_redis_tracker_config *tracker,
-                                        struct bh_broker *broker) {
+struct bh_redis_tracker *bh_redis_tracker_part(const struct bh_redis_tracker_config *tracker,
+                                               struct bh_broker *broker, const char *prefix,
+                                               unsigned parts) {
     struct bh_redis_tracker *t = bh_calloc(1, sizeof *t);
     t->base.vt = &vt;
     t->base.wants_changes = true;
     t->broker = broker;
-    bh_redis_registration_init(&t->registration, config, tracker);
+    bh_redis_registration_init(&t->registration,
+                               bh_redis_broker_config(broker, bh_slice_cstr(prefix)), tracker,
+                               prefix, parts);
     compose(t);
-    return &t->base;
+    return t;
 }

@@ -1,9 +1,11 @@
-/* tracker.h - the tracker over Redis, composed of its parts. Private to it. Thread: the bus. */
+/* tracker.h - the tracker over Redis for all users, or one of several parts that have a share of
+ * the users each (parts.h). Private to the tracker. Thread: the bus. */
 #ifndef BELLHOP_BACKEND_REDIS_TRACKER_H
 #define BELLHOP_BACKEND_REDIS_TRACKER_H
 
 #include "tracker/audit.h"
 #include "tracker/changes.h"
+#include "tracker/lookup.h"
 #include "tracker/namesakes.h"
 #include "tracker/reap.h"
 
@@ -17,7 +19,10 @@ enum bh_redis_standing {
 struct bh_redis_tracker {
     struct bh_tracker base;
     struct bh_tracker_sink sink;
-    struct bh_broker *broker;
+    struct bh_broker *broker; /* of the node that has its keys, or a cluster */
+    /* It has become LIVE. */
+    void (*on_live)(struct bh_redis_tracker *t);
+    void *ud; /* for on_live */
     struct bh_redis_registration registration;
     struct bh_redis_changes changes;
     struct bh_redis_events events;
@@ -41,5 +46,16 @@ struct bh_redis_tracker {
     int64_t living;                 /* registrations of the cluster when all instances were there */
     bool more_due;                  /* more users were due than one heartbeat returns */
 };
+
+/* prefix: of its keys; parts: how many the tracker has; the broker, of one node or a cluster, is
+ * borrowed. */
+struct bh_redis_tracker *bh_redis_tracker_part(const struct bh_redis_tracker_config *tracker,
+                                               struct bh_broker *broker, const char *prefix,
+                                               unsigned parts);
+/* Whether Redis has all connections of this instance. Any thread. */
+bool bh_redis_tracker_is_complete(const struct bh_redis_tracker *t);
+/* Worker's thread. */
+void bh_redis_tracker_ask(struct bh_redis_tracker *t, unsigned worker,
+                          const struct bh_redis_question *q);
 
 #endif
