@@ -51,7 +51,6 @@ end
 local function teardown_all()
     ws.drop_all()
     daemon.stop_all()
-    sentinel.stop_all()
     redis.stop_all()
 end
 

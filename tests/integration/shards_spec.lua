@@ -5,31 +5,16 @@ local check = require "check"
 local daemon = require "daemon"
 local process = require "process"
 local redis = require "redis"
+local topology = require "topology"
 local traffic = require "traffic"
 local wait = require "wait"
 local ws = require "ws"
 
 local ENV = daemon.short_timeouts()
 
--- The hash of include/bellhop/backend/redis.h, implemented again.
-local function weight(node, topic)
-    local h = 0xcbf29ce484222325
-    for c in (node .. "\0" .. topic):gmatch "." do h = (h ~ c:byte()) * 0x100000001b3 end
-    h = (h ~ (h >> 33)) * 0xff51afd7ed558ccd
-    h = (h ~ (h >> 33)) * 0xc4ceb9fe1a85ec53
-    return h ~ (h >> 33)
-end
-
 local nodes, a, b
 
-local function node_of(topic)
-    local best, greatest
-    for _, node in ipairs(nodes) do
-        local w = weight(("127.0.0.1:%d/0"):format(node.port), topic)
-        if not best or math.ult(greatest, w) then best, greatest = node, w end
-    end
-    return best
-end
+local function node_of(topic) return topology.shard_of(nodes, topic) end
 
 -- A user whose topic is on this node.
 local function user_on(node, prefix)

@@ -354,10 +354,7 @@ end)
 describe("under traffic, a failover by Sentinel", function()
     local sentinel = require "sentinel"
 
-    after_each(function()
-        sentinel.stop_all()
-        cluster.stop_all()
-    end)
+    after_each(cluster.stop_all)
 
     it("loses nothing that the replica had, and tells the rest", function()
         local master = redis.start {"--repl-diskless-sync-delay", "0"}

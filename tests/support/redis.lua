@@ -173,8 +173,16 @@ function redis:stop()
     os.execute("rm -rf " .. process.quote(self.dir))
 end
 
+-- Another process that stop_all ends by its `stop`.
+function redis.add(process_of_redis)
+    all[process_of_redis] = true
+end
+
 function redis.stop_all()
-    for server in pairs(all) do server:stop() end
+    for server in pairs(all) do
+        server:stop()
+        all[server] = nil
+    end
 end
 
 return redis

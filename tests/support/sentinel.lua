@@ -1,4 +1,4 @@
--- Redis Sentinels for a master: real redis-server processes in sentinel mode.
+-- Redis Sentinels for a master: real redis-server processes in sentinel mode, which redis.stop_all ends, too.
 local process = require "process"
 local redis = require "redis"
 local tcp = require "tcp"
@@ -7,8 +7,6 @@ local wait = require "wait"
 local sentinel = {}
 
 sentinel.MASTER = "mymaster"
-
-local all = {}
 
 local CONFIG = [[
 port %d
@@ -29,6 +27,11 @@ end
 
 one.client = redis.client
 
+function one:stop()
+    self.process:stop()
+    os.execute("rm -rf " .. process.quote(self.dir))
+end
+
 -- The port of the master, according to this Sentinel.
 function one:master_port()
     local address = self:call("SENTINEL", "get-master-addr-by-name", sentinel.MASTER)
@@ -39,7 +42,7 @@ local function start_one(master_port, quorum)
     local self = setmetatable({dir = process.temp_dir(), port = tcp.free_port()}, one)
     local file = process.write_file(self.dir .. "/sentinel.conf", CONFIG:format(self.port, self.dir, master_port, quorum))
     self.process = process.spawn {redis.SERVER, file, "--sentinel"}
-    all[#all + 1] = self
+    redis.add(self)
     wait.till(function()
         local c = self:client()
         local answer = c and c:call "PING"
@@ -69,14 +72,6 @@ function sentinel.url(list)
     local hosts = {}
     for i, s in ipairs(list) do hosts[i] = "127.0.0.1:" .. s.port end
     return "redis+sentinel://" .. table.concat(hosts, ",") .. "/" .. sentinel.MASTER
-end
-
-function sentinel.stop_all()
-    for i = #all, 1, -1 do
-        all[i].process:stop()
-        os.execute("rm -rf " .. process.quote(all[i].dir))
-        all[i] = nil
-    end
 end
 
 return sentinel
