@@ -767,6 +767,8 @@ function bh.channel(target) end
 -- - All functions wait. They use the first server of `redis.url`, over a connection that all hooks of a worker share. So
 --   commands that block (`BLPOP`) or change the connection (`SELECT`, `SUBSCRIBE`), and `MULTI`, are not sent: the result is
 --   `nil, why`, and a line is logged. Use `bh.redis.eval` for what must be atomic.
+-- - On a Redis Cluster a command goes to the master of its first key, and all its keys are in one slot. A command without a
+--   key is not sent, but for a few: see [scripts on a cluster](../cluster.md#scripts).
 -- - Replies are strings, integers and lists. A missing value is nil, and `bh.json.null` inside lists, so that lists have no
 --   holes.
 -- - `nil, why` is an error reply of Redis, a connection that is down (`"unavailable"`), or no reply within

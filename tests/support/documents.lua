@@ -11,8 +11,8 @@
 -- A block whose fence has the word `output` (```json output) is what the block before it prints; `...`
 -- in it stands for any text.
 --
--- Ports are replaced, so that tests can run side by side: 808x by ten free ports in a row (127.0.0.1:8081
--- becomes 127.0.0.1:40331, and 808$n becomes 4033$n), each of OTHERS by a free one.
+-- Ports are replaced, so that tests can run side by side: each of TENS (808x) by ten free ports in a row
+-- (127.0.0.1:8081 becomes 127.0.0.1:40331, and 808$n becomes 4033$n), each of OTHERS by a free one.
 local process = require "process"
 local redis = require "redis"
 local socket = require "socket"
@@ -21,7 +21,9 @@ local wait = require "wait"
 
 local documents = {}
 
+local TENS = {"808", "700"}
 local OTHERS = {"8443", "6379", "6001"}
+local BUS = 10000 -- nodes of a Redis Cluster listen on ports that are higher by this, too
 
 -- --- reading ---
 
@@ -85,21 +87,22 @@ end
 
 local function ten_in_a_row()
     while true do
-        local tens = tcp.free_port() // 10
-        local free = tens < 6553
-        for digit = 0, 9 do free = free and is_free(tens * 10 + digit) end
-        if free then return tostring(tens) end
+        local first = tcp.free_port() // 10 * 10
+        local free = first + BUS < 65520
+        for port = first, first + 9 do free = free and is_free(port) and is_free(port + BUS) end
+        if free then return tostring(first // 10) end
     end
 end
 
 local function choose_ports()
-    local ports = {tens = ten_in_a_row()}
+    local ports = {}
+    for _, tens in ipairs(TENS) do ports[tens] = ten_in_a_row() end
     for _, port in ipairs(OTHERS) do ports[port] = tostring(tcp.free_port()) end
     return ports
 end
 
 local function with_ports(text, ports)
-    text = text:gsub("%f[%d]808([%d$])", ports.tens .. "%1")
+    for _, tens in ipairs(TENS) do text = text:gsub("%f[%d]" .. tens .. "([%d$])", ports[tens] .. "%1") end
     for _, port in ipairs(OTHERS) do text = text:gsub("%f[%d]" .. port .. "%f[%D]", ports[port]) end
     return text
 end
@@ -178,7 +181,7 @@ function documents.shell(binary)
         PATH = dir .. "/bin:" .. os.getenv "PATH",
         DOCS = dir,
         BINARY = binary,
-        BELLHOP_SERVER_LISTEN = "127.0.0.1:" .. ports.tens .. "0",
+        BELLHOP_SERVER_LISTEN = "127.0.0.1:" .. ports["808"] .. "0",
         BELLHOP_SERVER_WORKERS = "1",
         BUILD = binary:gsub("/src/bellhop$", ""),
         REDIS_SERVER = first_line("command -v " .. process.quote(redis.SERVER)),

@@ -13,7 +13,8 @@
 -- as many holders are back as there were, at most for HOLD, the lists of members are not whole: functions that read or
 -- change them return "lost", and no holder is considered dead.
 --
--- Keys, after tracking.key_prefix and "pusher:":
+-- Keys, after tracking.key_prefix and "pusher:" (in a Redis Cluster these are a hash tag, because each script has
+-- several keys: "{ws:pusher:}leases"):
 --   leases              sorted set: holder -> expiry of its lease
 --   known               hash: holder -> number of its writes
 --   dead                sorted set: holder -> when its lease was found expired; kept for a day
@@ -29,6 +30,9 @@ local redis = bh.redis
 
 local store = {}
 local PREFIX = (bh.config "tracking.key_prefix" or "ws:") .. "pusher:"
+if (bh.config "redis.url.1" or ""):find "^rediss?%+cluster:" and not PREFIX:find "{[^}]" then
+    PREFIX = "{" .. PREFIX .. "}"
+end
 local CHUNK = 200
 local HOLD_MS = 8000 -- what a holder needs to return: the back-off of its link, and a heartbeat
 local DEAD_S = 86400
