@@ -737,6 +737,15 @@ describe("presence channels with Redis", function()
         assert.equal(0, t.redis("SCARD", "ws:pusher:h:other.1"))
     end)
 
+    it("have all their keys in one slot of a Redis Cluster", function()
+        for prefix, expected in pairs { ["ws:"] = "{ws:pusher:}", ["{ws}:"] = "{ws}:pusher:" } do
+            local url = { "redis+cluster://127.0.0.1:7000" }
+            load(nil, nil, nil, { config = { redis = { url = url }, tracking = { key_prefix = prefix } } })
+            connect():join("presence-a", "alice")
+            assert.equal(1, t.redis("EXISTS", expected .. "i:3:presence-a"))
+        end
+    end)
+
     it("let other instances remove the members of one that stops", function()
         local alice = connect()
         alice:join("presence-a", "alice")
