@@ -19,10 +19,11 @@ usage: tests/bench/run.sh [NAME [ARGUMENT...]]
       --quick              one run, fewer connections, one second each: to check that all works
       --csv FILE           one row for each run (default build/bench/results/compare.csv)
       --svg FILE           bar charts (default build/bench/results/compare.svg)
-  scale [OPTION...]        more connections, workers, users, instances: about five minutes
+  scale [OPTION...]        more connections, workers, users, instances, masters of a Redis Cluster: about
+                           five minutes
       --runs N             of each (default 3)
       --only A,B           of idle (connections: memory, heartbeats, a broadcast to all), workers,
-                           users, instances
+                           users, instances, cluster
       --quick              one run, fewer connections, one or two seconds each
       --csv FILE           one row for each run (default build/bench/results/scale.csv)
   fairness [OPTION...]     honest clients beside attackers: about five minutes

@@ -1,4 +1,4 @@
--- How bellhop scales with connections, workers, users and instances: a table each with the cost of a
+-- How bellhop scales with connections, workers, users, instances and masters of a Redis Cluster: a table each with the cost of a
 -- message or a connection at each step, and a CSV. `tests/bench/run.sh scale` prepares and starts it:
 --
 --     lua5.4 tests/bench/scale.lua BUILD WORK [--runs N] [--only GROUP,..] [--quick] [--results DIR]
@@ -22,7 +22,7 @@ local say = session.say
 
 local MIN_PING_SHARE = 0.8 -- of the expected pings
 
-local GROUPS = {{name = "idle"}, {name = "workers"}, {name = "users"}, {name = "instances"}}
+local GROUPS = {{name = "idle"}, {name = "workers"}, {name = "users"}, {name = "instances"}, {name = "cluster"}}
 
 local function parse()
     local options = session.parse(arg, 3, {"only", "csv"})
@@ -42,7 +42,7 @@ end
 
 local function publish_words(step, address, broker)
     if not step.publish then return end
-    local target = broker and ("redis://127.0.0.1:%d/%s"):format(broker.port, step.publish)
+    local target = broker and not step.by_http and ("redis://127.0.0.1:%d/%s"):format(broker.port, step.publish)
         or ("http://%s/api/%s"):format(address, step.publish)
     return "--publish", target
 end
@@ -80,15 +80,18 @@ local function check(run, step)
 end
 
 local function measure(env, step)
-    local watched
+    local watched, alone
     local function watch(broker)
         local ok, keys = pcall(redis_meter.watch, broker, step.meter)
         watched = ok and keys or nil
     end
+    local function after(broker) alone = redis_meter.alone(broker, step.size, step.alone) end
     local here_env = place(env, step)
     local run = trial.run(here_env, step, function(broker) return start(here_env, step, broker) end,
-        step.meter and watch)
-    for key, value in pairs(watched or {}) do run.keys[key] = value end
+        step.meter and watch, step.alone and after)
+    for _, keys in ipairs {watched or {}, alone or {}} do
+        for key, value in pairs(keys) do run.keys[key] = value end
+    end
     derive(run.keys)
     check(run, step)
     return run

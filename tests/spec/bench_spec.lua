@@ -312,6 +312,13 @@ describe("the cost of Redis", function()
         assert.near(1, keys.redis_bytes_per_message, 1e-9)
     end)
 
+    it("is that of all masters together", function()
+        local text = "# Stats\r\npubsub_channels:0\r\npubsubshard_channels:%d\r\ncmdstat_publish:calls=1,usec=2\r\n"
+            .. "cmdstat_spublish:calls=%d,usec=%d\r\nused_cpu_user:1.5\r\n"
+        local all = redis_meter.sum {redis_meter.parse(text:format(3, 10, 20), 5), redis_meter.parse(text:format(4, 1, 4), 6)}
+        assert.same({6, 7, 13, 28, 3e6}, {all.at, all.channels, all.published, all.publish_us, all.cpu_us})
+    end)
+
     it("is empty when nothing was published", function()
         local one = redis_meter.parse("# Stats\r\ntotal_net_output_bytes:1\r\n", 1)
         assert.equal(0, one.published)

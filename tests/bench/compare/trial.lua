@@ -2,6 +2,7 @@
 local machine = require "machine"
 local process = require "process"
 local redis = require "redis"
+local redis_cluster = require "redis_cluster"
 local wait = require "wait"
 
 local trial = {}
@@ -57,13 +58,21 @@ local function load(env, what, servers, meanwhile)
     return run
 end
 
--- what: mode, connections, options, size, redis (whether to start one). start(broker): returns the
--- servers (servers.lua), which share the connections; the words of the first one are used.
--- meanwhile(broker), if given, is called while the load runs; after(), when it has succeeded.
+-- One Redis, or a cluster of so many masters, or nothing; and a function that says whether a process is of it.
+local function start_broker(what)
+    local broker = what.masters and redis_cluster.start(what.masters) or what.redis and redis.start() or nil
+    local mine = {}
+    for _, node in ipairs(broker and (broker.nodes or {broker}) or {}) do mine[node.process] = true end
+    return broker, function(one) return mine[one] end
+end
+
+-- what: mode, connections, options, size, redis (whether to start one), masters (start a cluster of so many).
+-- start(broker): returns the servers (servers.lua), which share the connections; the words of the first one
+-- are used. meanwhile(broker), if given, is called while the load runs; after(broker), when it has succeeded.
 -- Returns a run as in verdict.lua, with all
 -- output as `raw`.
 function trial.run(env, what, start, meanwhile, after)
-    local broker = what.redis and redis.start() or nil
+    local broker, is_broker = start_broker(what)
     local started, servers = pcall(start, broker)
     local run
     if started then
@@ -71,9 +80,9 @@ function trial.run(env, what, start, meanwhile, after)
     else
         run = {keys = {}, status = 1, error = last_line(tostring(servers)), raw = tostring(servers) .. "\n"}
     end
-    if after and run.status == 0 then after() end
+    if after and run.status == 0 then after(broker) end
     for _, one in ipairs(process.running()) do
-        if not broker or one ~= broker.process then one:stop() end
+        if not is_broker(one) then one:stop() end
     end
     if broker then broker:stop() end
     return run

@@ -6,7 +6,8 @@
 -- A step: name; the input of compare/trial.lua (mode, connections, options, size, redis); and the
 -- servers: instances and workers (default one), policy, variables, both_cores (servers and clients share
 -- the cores); path, publish ("broadcast", or the part after redis://HOST:PORT/). pings: the expected
--- number. meter: the argument of compare/redis_meter.lua.
+-- number. meter: the argument of compare/redis_meter.lua. masters: of a Redis Cluster. by_http: publish there also
+-- with Redis. alone: at that rate, what publishing to nobody costs Redis.
 local report = require "report"
 
 local tables = {}
@@ -295,11 +296,57 @@ local function instances(_, most, quick)
     }
 end
 
+-- --- masters of a cluster ---
+
+local function cluster(_, most, quick)
+    local steps, connections = {}, math.min(most, 1000)
+    for i, n in ipairs {1, 3, 6} do
+        steps[i] = {
+            name = n == 1 and "one Redis" or tostring(n),
+            connections = connections,
+            size = 128,
+            mode = "users",
+            options = {"--rate", tostring(RATE), "--settle", tostring(SETTLE), seconds(0.5, quick and 1.5 or 2.5)},
+            redis = n == 1,
+            masters = n > 1 and n or nil,
+            policy = POLICY,
+            path = INDEXED,
+            publish = "users/%d/messages?strategy=redis",
+            by_http = true,
+            meter = {channels = connections, quiet = {1, 1}, before = RATE * 0.4, busy = quick and 1.3 or 2.3},
+            alone = RATE,
+        }
+    end
+    return {
+        group = "cluster",
+        name = "cluster",
+        title = ("%s messages of 128 B a second to one of %s users at a time, by HTTP and a Redis Cluster"):format(
+            name_of(RATE), name_of(connections)),
+        column = "masters",
+        steps = steps,
+        metrics = {
+            {key = "redis_cpu_us_per_message", label = "us CPU of all Redis a message", better = "less"},
+            {key = "redis_publish_us_per_message", label = "us of that in SPUBLISH", better = "less"},
+            {key = "redis_bytes_per_message", label = "bytes sent by Redis", better = "less"},
+            relabel(cpu, "us CPU of the instance a message"),
+            {key = "redis_quiet_cpu_us_per_s", label = "us CPU of Redis a second without", better = "less"},
+            {key = "redis_alone_spublish_us", label = "us CPU of a SPUBLISH to nobody", better = "less"},
+            {key = "redis_alone_publish_us", label = "us CPU of a PUBLISH to nobody", better = "less"},
+        },
+        goals = flat({"redis_cpu_us_per_message", cpu.key}, steps),
+        notes = {
+            "figures of Redis are those of all masters together; with one Redis it is PUBLISH",
+            "the last column is the contrast: the cluster passes a PUBLISH on to all of its nodes",
+            "all masters and the load generator on one core",
+        },
+    }
+end
+
 -- All tables for this machine.
 function tables.all(env, quick, spare)
     local most = math.max(10, math.min(env.descriptors - spare, quick and 1500 or tables.MOST))
     local list = {}
-    for i, one in ipairs {idle, broadcast, workers_echo, workers_fanout, users, instances} do
+    for i, one in ipairs {idle, broadcast, workers_echo, workers_fanout, users, instances, cluster} do
         list[i] = one(env, most, quick)
         list[i].base = list[i].steps[1].name
     end
