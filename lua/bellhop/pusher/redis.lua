@@ -29,7 +29,8 @@ local bh = require "bellhop"
 local redis = bh.redis
 
 local store = {}
-local PREFIX = (bh.config "tracking.key_prefix" or "ws:") .. "pusher:"
+local PREFIX = bh.config "tracking.key_prefix" or ""
+PREFIX = (PREFIX == "" and "ws:" or PREFIX) .. "pusher:"
 if (bh.config "redis.url.1" or ""):find "^rediss?%+cluster:" and not PREFIX:find "{[^}]" then
     PREFIX = "{" .. PREFIX .. "}"
 end
