@@ -75,7 +75,7 @@ static void adopt(struct bh_redis_topology *t, struct bh_redis_cluster_map *map)
     t->map = map;
     bh_info_limited("map of the Redis Cluster", bh_kv_int("masters", map->count),
                     bh_kv_str("slots", bh_redis_cluster_map_incomplete(map) ? "incomplete" : "all"),
-                    bh_kv_str("from", t->host));
+                    bh_kv_str("host", t->host), bh_kv_int("port", t->node.port));
     t->on_map(t, bh_redis_cluster_map_ref(map));
 }
 
@@ -173,10 +173,14 @@ static void ask(struct bh_redis_topology *t) {
                        &(struct bh_redis_completion){.fire = on_slots, .ud = t});
 }
 
+static void alert(struct bh_redis_topology *t) {
+    t->alert_ms = bh_loop_now(t->link.loop) + BH_REDIS_ALERT_MS;
+}
+
 /* A link that is not up asks when it is. */
 static void refresh(struct bh_redis_topology *t) {
     uint64_t now = bh_loop_now(t->link.loop), from = t->asked_ms + BH_REDIS_REFRESH_MIN_MS;
-    t->alert_ms = now + BH_REDIS_ALERT_MS;
+    alert(t);
     if (bh_redis_link_is_ready(&t->link) && !t->asked && t->timer.due_ms > from)
         bh_timer_set(&t->timer, from > now ? from - now : 0);
 }
@@ -191,6 +195,7 @@ static void on_up(struct bh_redis_link *link) {
 static void on_failed(struct bh_redis_link *link) {
     struct bh_redis_topology *t = of(link);
     bh_timer_cancel(&t->timer);
+    alert(t);
     if (!t->map)
         atomic_store(&t->trouble, atomic_load(&link->down_reason));
     choose_next(t);
