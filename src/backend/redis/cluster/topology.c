@@ -15,6 +15,7 @@
 #include "bellhop/base/mem.h"
 #include "bellhop/io/addr.h"
 #include "link/errors.h"
+#include "link/metrics.h"
 
 #include <stdio.h>
 
@@ -73,6 +74,7 @@ static void adopt(struct bh_redis_topology *t, struct bh_redis_cluster_map *map)
     }
     bh_redis_cluster_map_unref(t->map);
     t->map = map;
+    bh_metric_inc(&bh_redis_metrics[BH_REDIS_CLUSTER_MAPS]);
     bh_info_limited("map of the Redis Cluster", bh_kv_int("masters", map->count),
                     bh_kv_str("slots", bh_redis_cluster_map_incomplete(map) ? "incomplete" : "all"),
                     bh_kv_str("host", t->host), bh_kv_int("port", t->node.port));

@@ -33,6 +33,8 @@ struct bh_metric bh_redis_metrics[BH_REDIS_METRIC_COUNT] = {
                            "Commands that a Redis Cluster redirected or put off"},
     [BH_REDIS_CLUSTERDOWN] = {"bellhop_redis_redirections_total", "kind=\"clusterdown\"",
                               "Commands that a Redis Cluster redirected or put off"},
+    [BH_REDIS_CLUSTER_MAPS] = {"bellhop_redis_cluster_maps_total", NULL,
+                               "Maps of the slots of a Redis Cluster that were new"},
     [BH_REDIS_TRACKED] = {"bellhop_redis_tracked", NULL,
                           "Connections of this instance that Redis has confirmed", BH_GAUGE},
     [BH_REDIS_TRACK_BATCHES] = {"bellhop_redis_track_batches_total", NULL,
