@@ -21,7 +21,8 @@ static struct {
     struct bh_redis_shared_map shared;
     struct bh_redis_slot_locators locators;
     struct bh_redis_link link;
-    unsigned ups, downs, answers;
+    atomic_uint ups, downs;
+    unsigned answers;
 } fx;
 
 static void on_up(struct bh_redis_link *link) {
@@ -209,6 +210,50 @@ static void test_redirections(void **state) {
     TICK_UNTIL(fx.loop, is_at(&fx.second));
 }
 
+/* --- a link on another thread --- */
+
+struct other {
+    pthread_t thread;
+    atomic_uint at; /* the port of its master, when it is there */
+    atomic_bool stop;
+};
+
+static void *run_other(void *ud) {
+    struct other *o = ud;
+    struct bh_loop *loop = bh_loop_new();
+    struct bh_redis_link link = {0};
+    struct bh_timer beat;
+    bh_timer_init(&beat, loop, test_beat);
+    bh_timer_set(&beat, 5);
+    bh_redis_link_start(&link, loop, &fx.config, "other", &callbacks,
+                        bh_redis_slot_locator(&fx.locators, loop, SLOT));
+    while (!atomic_load(&o->stop)) {
+        bh_loop_tick(loop, true);
+        atomic_store(&o->at, bh_redis_link_is_ready(&link) ? link.port : 0);
+        bh_redis_topology_refresh(&fx.topology);
+    }
+    bh_timer_cancel(&beat);
+    bh_redis_link_stop(&link);
+    bh_loop_tick(loop, false);
+    bh_loop_free(loop);
+    return NULL;
+}
+
+static void test_another_thread(void **state) {
+    struct other other = {0};
+    bh_redis_link_stop(&fx.link);
+    assert_int_equal(pthread_create(&other.thread, NULL, run_other, &other), 0);
+    for (unsigned i = 0; i < 20; i++) {
+        struct fake_redis *f = i % 2 ? &fx.second : &fx.first;
+        share(f);
+        TICK_UNTIL(fx.loop, pump() && atomic_load(&other.at) == f->port);
+    }
+    share(&fx.first);
+    atomic_store(&other.stop, true);
+    share(&fx.second);
+    pthread_join(other.thread, NULL);
+}
+
 /* --- the end --- */
 
 static void test_news_for_nobody(void **state) {
@@ -235,6 +280,7 @@ int main(void) {
         TEST(test_nobody_after_a_loss),
         TEST(test_redirections),
         TEST(test_news_for_nobody),
+        TEST(test_another_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
