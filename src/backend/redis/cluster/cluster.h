@@ -15,7 +15,7 @@
 
 #include "broker/publish_queue.h"
 #include "broker/route.h"
-#include "cluster/routes.h"
+#include "cluster/locator.h"
 
 struct bh_redis_cluster_side {
     struct bh_redis_routes routes;
@@ -33,6 +33,7 @@ struct bh_redis_cluster {
     struct bh_redis_config config;
     struct bh_redis_topology topology;
     struct bh_redis_shared_map shared;
+    struct bh_redis_slot_locators locators; /* told after each map that is shared */
     unsigned worker_count;
     struct bh_redis_cluster_side **sides; /* of each worker, and of the bus */
     /* Groups that are up, one bit each: written by the bus, read by any thread. */

@@ -21,6 +21,11 @@ static void watch(struct bh_broker *b, const struct bh_redis_watch *w) {
     bh_redis_routes_watch(routes_of(b, BH_REDIS_BUS), w);
 }
 
+static struct bh_redis_locator *locator(struct bh_broker *b, struct bh_loop *loop,
+                                        struct bh_slice key) {
+    return bh_redis_slot_locator(&bh_redis_cluster_of(b)->locators, loop, bh_redis_slot(key));
+}
+
 static const struct bh_redis_config *config_of(struct bh_broker *b, struct bh_slice key) {
     return &bh_redis_cluster_of(b)->config;
 }
@@ -34,6 +39,7 @@ const struct bh_redis_ways bh_redis_cluster_ways = {
     .route = route,
     .append = bh_redis_cluster_append,
     .watch = watch,
+    .locator = locator,
     .config = config_of,
     .commands = commands,
 };
