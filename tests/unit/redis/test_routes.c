@@ -36,7 +36,7 @@ static struct {
 } fx;
 
 /* The linker puts it in place of the topology's. */
-void __wrap_bh_redis_topology_refresh(struct bh_redis_topology *t);
+__attribute__((used)) void __wrap_bh_redis_topology_refresh(struct bh_redis_topology *t);
 void __wrap_bh_redis_topology_refresh(struct bh_redis_topology *t) {
     assert_ptr_equal(t, &fx.topology);
     fx.refreshes++;
