@@ -104,8 +104,9 @@ struct bh_redis *bh_redis_broker_commands(struct bh_broker *broker);
 
 /* A broker over several independent Redis servers: each topic lives on one of them. A node that is
  * down takes only its topics down; readiness is red meanwhile, and publishing to those topics fails
- * with BH_EUNAVAIL. workers: as above. With a count of 1 it is bh_redis_broker_new. NULL: no nodes,
- * more than BH_SHARDS_MAX, or two of the same name. Scripts' keys are on the first node only.
+ * with BH_EUNAVAIL. workers: as above. With a count of 1 it is bh_redis_broker_new, or the broker
+ * of a Redis Cluster, when the configuration names one. NULL: no nodes, more than BH_SHARDS_MAX, or
+ * two of the same name. Scripts' keys are on the first node only.
  *
  * A backend that publishes with its own Redis client must choose the node as follows (rendezvous
  * hashing; the same in every process and every release):

@@ -92,7 +92,8 @@ void bh_redis_probe_again(struct bh_redis_probe *p) {
 }
 
 void bh_redis_probe_moved(struct bh_redis_probe *p) {
-    forget(p);
+    if (p->link.state != BH_REDIS_IDLE)
+        forget(p);
 }
 
 static void count_lost(struct bh_redis_probe *p, bool silent) {

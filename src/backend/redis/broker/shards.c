@@ -386,8 +386,8 @@ static struct shards *shards_new(const struct bh_redis_config *configs, unsigned
     return s;
 }
 
-struct bh_broker *bh_redis_shards_new(const struct bh_redis_config *configs, size_t count,
-                                      unsigned workers) {
+struct bh_broker *bh_redis_nodes_new(const struct bh_redis_config *configs, size_t count,
+                                     unsigned workers) {
     size_t a, b;
     if (count == 0 || count > BH_SHARDS_MAX || bh_redis_shards_twins(configs, count, &a, &b))
         return NULL;

@@ -5,6 +5,10 @@
 
 #include "link/link.h"
 
+/* As bh_redis_shards_new, without a cluster. */
+struct bh_broker *bh_redis_nodes_new(const struct bh_redis_config *configs, size_t count,
+                                     unsigned workers);
+
 /* The name of the node in the hash, without secrets; free it with bh_free. Any thread. */
 char *bh_redis_shard_name(const struct bh_redis_config *config);
 /* The weight of the topic on that node. Any thread. */

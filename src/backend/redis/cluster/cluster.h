@@ -6,7 +6,7 @@
  * worker, one a group of slots. A shard of this broker is a group of slots: it is up when the
  * subscriber links of all masters that have slots of it are.
  *
- * Bus: cluster.c. A channel is on the link of the master of its slot. When the link's server says
+ * Bus: bus.h. A channel is on the link of the master of its slot. When the link's server says
  * that it is not there any more (MOVED, a sunsubscribe that nobody asked for), or a map says so,
  * the sink is told on_lost, the channel goes to its new master, and on_subscribed follows. A
  * channel whose slot nobody has waits in a list. Workers: publishes.c, routes.c. */
@@ -15,7 +15,9 @@
 
 #include "broker/publish_queue.h"
 #include "broker/route.h"
+#include "cluster/bus.h"
 #include "cluster/locator.h"
+#include "cluster/routes.h"
 
 struct bh_redis_cluster_side {
     struct bh_redis_routes routes;
@@ -38,10 +40,12 @@ struct bh_redis_cluster {
     struct bh_redis_cluster_side **sides; /* of each worker, and of the bus */
     /* Groups that are up, one bit each: written by the bus, read by any thread. */
     atomic_uint_fast32_t groups_up;
-    /* ... and the bus' own. */
+    struct bh_redis_cluster_bus bus;
 };
 
-struct bh_redis_cluster *bh_redis_cluster_of(const struct bh_broker *b);
+static inline struct bh_redis_cluster *bh_redis_cluster_of(const struct bh_broker *b) {
+    return BH_CONTAINER_OF((struct bh_broker *)b, struct bh_redis_cluster, routing.base);
+}
 
 /* As bh_redis_broker_new, for a config with `cluster` set. */
 struct bh_broker *bh_redis_cluster_new(const struct bh_redis_config *config, unsigned workers);
