@@ -9,11 +9,12 @@
 
 const char bh_redis_queue_full[] = "the queue for Redis is full (redis.publish_queue)";
 
-static char *write_publish(char *p, struct bh_slice head, struct bh_slice prefix,
+static char *write_publish(char *p, bool sharded, struct bh_slice prefix,
                            const struct bh_message *m, uint64_t now_ms) {
     char channel[BH_CHANNEL_MAX + 1];
     size_t channel_len = bh_topic_to_channel(m->topic, prefix, channel);
-    p = bh_resp_bytes(p, head);
+    p = sharded ? bh_resp_bytes(p, BH_SLICE(BH_REDIS_SPUBLISH))
+                : bh_resp_bytes(p, BH_SLICE(BH_REDIS_PUBLISH));
     p = bh_resp_bulk(p, bh_slice(channel, channel_len));
     p = bh_resp_head(p, '$', bh_envelope_head_len(m) + m->payload.n);
     p += bh_envelope_head(m, now_ms, p);
@@ -22,15 +23,14 @@ static char *write_publish(char *p, struct bh_slice head, struct bh_slice prefix
 
 char *bh_redis_publish_begin(struct bh_redis_link *link, struct bh_slice prefix,
                              const struct bh_message *m, const char **why) {
-    struct bh_slice head = bh_redis_publish_head(link->config);
     /* No channel is longer than its prefix and three times the name. */
-    size_t bound = head.n + BH_RESP_BULK_MAX(prefix.n + 3u * m->topic->len) +
+    size_t bound = sizeof BH_REDIS_SPUBLISH + BH_RESP_BULK_MAX(prefix.n + 3u * m->topic->len) +
                    BH_RESP_BULK_MAX(bh_envelope_head_len(m) + m->payload.n);
     char *p = bh_redis_link_begin(link, bound, why);
     if (!p)
         return NULL;
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_PUBLISHES]);
-    return write_publish(p, head, prefix, m, bh_loop_now(link->loop));
+    return write_publish(p, link->config->sharded, prefix, m, bh_loop_now(link->loop));
 }
 
 int bh_redis_published(int error, const struct bh_reply *reply, int64_t *receivers,

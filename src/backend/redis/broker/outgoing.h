@@ -8,9 +8,10 @@
 extern const char bh_redis_queue_full[];
 
 /* "*3", and PUBLISH or SPUBLISH: the channel and the message follow. */
+#define BH_REDIS_PUBLISH  "*3\r\n$7\r\nPUBLISH\r\n"
+#define BH_REDIS_SPUBLISH "*3\r\n$8\r\nSPUBLISH\r\n"
 static inline struct bh_slice bh_redis_publish_head(const struct bh_redis_config *config) {
-    return config->sharded ? BH_SLICE("*3\r\n$8\r\nSPUBLISH\r\n")
-                           : BH_SLICE("*3\r\n$7\r\nPUBLISH\r\n");
+    return config->sharded ? BH_SLICE(BH_REDIS_SPUBLISH) : BH_SLICE(BH_REDIS_PUBLISH);
 }
 
 /* Writes the whole command, PUBLISH or SPUBLISH; returns its end, to be committed. NULL with *why,

@@ -145,7 +145,12 @@ void bh_redis_calls_stop(struct bh_redis_calls *calls) {
 
 void bh_redis_function_open(struct bh_redis_function_call *call, struct bh_redis_calls *calls,
                             const struct bh_redis_function_vt *vt, const struct bh_topic *topic) {
-    *call = (struct bh_redis_function_call){.vt = vt, .calls = calls, .topic = topic};
+    call->vt = vt;
+    call->calls = calls;
+    call->topic = topic;
+    call->link = NULL;
+    call->why = NULL;
+    call->routed.vt = NULL; /* the rest, and what is set with each attempt, when it is routed */
     bh_list_init(&call->node);
     bh_list_append(&calls->open, &call->node);
 }
