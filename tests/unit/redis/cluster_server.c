@@ -10,10 +10,14 @@ static uint16_t free_port(void) {
     return port;
 }
 
+#define NODE_TIMEOUT_MS 1000
+#define TEXT(n)         #n
+#define NUMBER(n)       TEXT(n)
+
 static void start_node(struct test_redis *r) {
     static const char *const options[] = {"--cluster-enabled",      "yes",
                                           "--cluster-config-file",  "nodes.conf",
-                                          "--cluster-node-timeout", "1000"};
+                                          "--cluster-node-timeout", NUMBER(NODE_TIMEOUT_MS)};
     memset(r, 0, sizeof *r);
     memcpy(r->options, options, sizeof options);
     snprintf(r->dir, sizeof r->dir, "/tmp/bellhop-test-XXXXXX");
@@ -21,6 +25,9 @@ static void start_node(struct test_redis *r) {
     snprintf(r->socket, sizeof r->socket, "%s/redis.sock", r->dir);
     r->port = free_port();
     test_redis_run(r);
+    /* Else a master that gives away its last slot becomes a replica. */
+    test_redis_do(r, "CONFIG SET cluster-allow-replica-migration no");
+    test_redis_do(r, "CONFIG SET repl-diskless-sync-delay 0");
 }
 
 static void stop_node(struct test_redis *r) {
@@ -67,7 +74,7 @@ bool test_cluster_is_master(const struct test_cluster *c, unsigned node) {
     return strstr(info, "role:master") != NULL;
 }
 
-static bool is_in_sync(const struct test_cluster *c, unsigned node) {
+bool test_cluster_is_in_sync(const struct test_cluster *c, unsigned node) {
     char info[8192];
     ask(&c->nodes[node], "INFO replication", info, sizeof info);
     return strstr(info, "master_link_status:up") != NULL;
@@ -114,11 +121,23 @@ static void meet(struct test_cluster *c, unsigned node) {
     test_redis_do(&c->nodes[0], "CLUSTER MEET 127.0.0.1 %d", c->nodes[node].port);
 }
 
+/* The others vote for a replica of the same master once in two node timeouts. */
+bool test_cluster_try_failover(struct test_cluster *c, unsigned replica) {
+    bool is_master = test_cluster_is_master(c, replica);
+    if (!is_master && test_now_ms() - c->failover_ms > 2 * NODE_TIMEOUT_MS) {
+        test_redis_do(&c->nodes[replica], "CLUSTER FAILOVER");
+        c->failover_ms = test_now_ms();
+    } else if (is_master) {
+        c->failover_ms = 0;
+    }
+    return is_master;
+}
+
 static void replicate(struct test_cluster *c, unsigned masters) {
     for (unsigned i = 0; i < masters; i++) {
         unsigned replica = masters + i;
         test_redis_do(&c->nodes[replica], "CLUSTER REPLICATE %s", c->ids[i]);
-        WAIT_UNTIL(is_in_sync(c, replica));
+        WAIT_UNTIL(test_cluster_is_in_sync(c, replica));
     }
 }
 

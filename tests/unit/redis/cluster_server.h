@@ -12,6 +12,7 @@ struct test_cluster {
     struct test_redis nodes[CLUSTER_NODES_MAX];
     char ids[CLUSTER_NODES_MAX][41];
     unsigned count;
+    uint64_t failover_ms; /* of test_cluster_try_failover */
     char urls[256]; /* of all nodes at the start, as bh_redis_config.cluster */
 };
 
@@ -25,8 +26,12 @@ void test_cluster_remove(struct test_cluster *c, unsigned node);
 /* The steps of a migration; no keys are moved. */
 void test_cluster_begin_move(struct test_cluster *c, unsigned slot, unsigned from, unsigned to);
 void test_cluster_move(struct test_cluster *c, unsigned slot, unsigned from, unsigned to);
+/* Until it is true: CLUSTER FAILOVER. */
+bool test_cluster_try_failover(struct test_cluster *c, unsigned replica);
 /* Whether that node says so. */
 bool test_cluster_is_ok(const struct test_cluster *c, unsigned node);
+/* It is a replica, and follows its master. */
+bool test_cluster_is_in_sync(const struct test_cluster *c, unsigned node);
 bool test_cluster_is_master(const struct test_cluster *c, unsigned node);
 bool test_cluster_has_slot(const struct test_cluster *c, unsigned node, unsigned slot,
                            unsigned owner);

@@ -291,11 +291,146 @@ static void test_slots_move_one_by_one(void **state) {
         assert_true(fx.topics[i].losses == 0 || slot_of(i) == slot_of(i - 40));
 }
 
+static void fail_over(unsigned replica) {
+    UNTIL(test_cluster_is_in_sync(&fx.servers, replica));
+    UNTIL(test_cluster_try_failover(&fx.servers, replica));
+}
+
+/* The demoted master drops its channels, accepts them again as a replica, and then says nothing. */
+static void test_failover(void **state) {
+    open_ready(3, true);
+    pump(true);
+    tick_for(100);
+    for (unsigned i = 0; i < 3; i++) {
+        fail_over(3 + i);
+        tick_for(100);
+    }
+    UNTIL(bh_metric_read(&bh_redis_metrics[BH_REDIS_CLUSTER_MASTERS]) == 3);
+    check();
+    assert_int_equal(fx.state_downs, 0);
+}
+
+/* Before the first one is known everywhere. */
+static void test_failover_and_back(void **state) {
+    open_ready(3, true);
+    pump(true);
+    for (unsigned i = 0; i < 3; i++) {
+        fail_over(3);
+        fail_over(0);
+    }
+    tick_for(1000);
+    check();
+    assert_int_equal(fx.state_downs, 0);
+}
+
+static void test_a_master_is_killed(void **state) {
+    open_ready(3, true);
+    pump(true);
+    tick_for(100);
+    test_redis_kill(&fx.servers.nodes[0]);
+    UNTIL(fx.state_downs > 0);
+    assert_false(is_ready());
+    UNTIL(test_cluster_is_master(&fx.servers, 3));
+    check();
+    unsigned downs = fx.state_downs;
+    assert_in_range(downs, 1, 6); /* of the groups that it had slots of */
+    pump(true);
+    test_redis_run(&fx.servers.nodes[0]);
+    UNTIL(!test_cluster_is_master(&fx.servers, 0));
+    tick_for(100);
+    check();
+    assert_int_equal(fx.state_downs, downs);
+}
+
+/* Its links stay, and it says nothing when it is demoted. */
+static void test_a_master_hangs(void **state) {
+    open_ready(3, true);
+    pump(true);
+    tick_for(100);
+    kill(fx.servers.nodes[0].pid, SIGSTOP);
+    UNTIL(test_cluster_is_master(&fx.servers, 3));
+    UNTIL(is_ready() && live() == TOPICS);
+    kill(fx.servers.nodes[0].pid, SIGCONT);
+    UNTIL(!test_cluster_is_master(&fx.servers, 0));
+    tick_for(1000);
+    check();
+}
+
+static void test_a_master_is_added_and_removed(void **state) {
+    open_ready(3, false);
+    pump(true);
+    unsigned added = test_cluster_add(&fx.servers), from[60];
+    for (unsigned topic = 0; topic < 60; topic++) {
+        from[topic] = node_of(topic);
+        if (from[topic] != added)
+            test_cluster_move(&fx.servers, slot_of(topic), from[topic], added);
+        tick_for(5);
+    }
+    check();
+    assert_int_equal(bh_metric_read(&bh_redis_metrics[BH_REDIS_CLUSTER_MASTERS]), 4);
+    assert_int_equal(fx.state_downs, 0);
+    pump(true);
+    for (unsigned topic = 0; topic < 60; topic++) {
+        if (node_of(topic) == added)
+            test_cluster_move(&fx.servers, slot_of(topic), added, from[topic]);
+        tick_for(5);
+    }
+    UNTIL(bh_metric_read(&bh_redis_metrics[BH_REDIS_CLUSTER_MASTERS]) == 3);
+    test_cluster_remove(&fx.servers, added);
+    tick_for(500);
+    check();
+    assert_int_equal(fx.state_downs, 0);
+    assert_null(bus()->places[3]);
+}
+
+static void test_a_cluster_that_is_down_at_the_start(void **state) {
+    test_cluster_start(&fx.servers, 3, false);
+    for (unsigned i = 0; i < 3; i++)
+        test_redis_kill(&fx.servers.nodes[i]);
+    open_broker();
+    for (unsigned i = 0; i < TOPICS; i++)
+        publish(i);
+    for (unsigned i = TOPICS / 2; i < TOPICS; i++)
+        fx.vt->unsubscribe(fx.broker, bh_slice_cstr(fx.topics[i].name));
+    assert_int_equal(bus()->orphans.count, TOPICS / 2);
+    for (unsigned i = TOPICS / 2; i < TOPICS; i++)
+        fx.vt->subscribe(fx.broker, bh_slice_cstr(fx.topics[i].name));
+    for (unsigned i = 0; i < 3; i++)
+        test_redis_run(&fx.servers.nodes[i]);
+    check();
+    assert_int_equal(fx.state_ups, 16);
+    assert_int_equal(unarrived(0), 0);
+    assert_int_equal(bus()->orphans.count, 0);
+}
+
+/* One slot that nobody has takes only its group down; its topics wait. */
+static void test_a_slot_without_a_master(void **state) {
+    open_ready(3, false);
+    unsigned slot = slot_of(0), node = node_of(0), shard = shard_of(&fx.topics[0]);
+    for (unsigned i = 0; i < 3; i++) {
+        test_redis_do(&fx.servers.nodes[i], "CONFIG SET cluster-require-full-coverage no");
+        test_redis_do(&fx.servers.nodes[i], "CLUSTER DELSLOTS %d", slot);
+    }
+    UNTIL(!fx.topics[0].live);
+    UNTIL(!is_ready() && fx.up == (0xffff & ~(1u << shard)));
+    UNTIL(bus()->orphans.count == 1);
+    test_redis_do(&fx.servers.nodes[node], "CLUSTER ADDSLOTS %d", slot);
+    check();
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_messages),
         T(test_slots_move_one_by_one),
+        T(test_failover),
+        T(test_failover_and_back),
+        T(test_a_master_is_killed),
+        T(test_a_master_hangs),
+        T(test_a_master_is_added_and_removed),
+        T(test_a_cluster_that_is_down_at_the_start),
+        T(test_a_slot_without_a_master),
     };
+    bh_redis_metrics_register();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -208,6 +208,8 @@ static void on_timer(struct bh_timer *t) {
         if (bus->places[i])
             check_place(bus->places[i]);
     bh_redis_groups_check(bus);
+    if (bus->up != (UINT32_C(1) << BH_REDIS_GROUPS) - 1)
+        bh_redis_topology_refresh(bus->topology);
 }
 
 /* --- the fence --- */
