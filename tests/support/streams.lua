@@ -105,9 +105,9 @@ local function generator(seed)
     end
 end
 
--- options: instances; server (for plain backends, or nil); seed; stay, roam (clients of each protocol);
--- publishers; interval; removes (true: messages are removed by chance); targets, who (see above); deaf
--- (true: clients that come and go do not read at times).
+-- options: instances; server (for plain backends, or nil) or plain (a function: the port for a target); seed;
+-- stay, roam (clients of each protocol); publishers; interval; removes (true: messages are removed by chance);
+-- targets, who (see above); deaf (true: clients that come and go do not read at times).
 function streams.new(options)
     local self = setmetatable({
         instances = options.instances, server = options.server, loop = loop.new(), log = {}, clients = {},
@@ -124,8 +124,8 @@ function streams.new(options)
     for _ = 1, options.raw or 2 do add_client(self, "raw", false) end
     for _ = 1, options.publishers or 4 do add_publisher(self, {}) end
     if options.removes then add_remover(self) end
-    if self.server then
-        add_publisher(self, {plain = function() return self.server.port end})
+    if self.server or options.plain then
+        add_publisher(self, {plain = options.plain or function() return self.server.port end})
     end
     return self
 end

@@ -14,7 +14,7 @@ local RETRY = 0.05
 local PATIENCE = 2 -- seconds for an answer; then the message is sent again
 
 -- options: log (shared: a list of records, by number), target (a function: {path, channel, topic, query}
--- of the next message), ports (a function), plain (a function: the port of Redis; nil: by HTTP),
+-- of the next message), ports (a function), plain (a function: the port of the Redis of a target; nil: by HTTP),
 -- interval (seconds between its messages), patience.
 --
 -- A record: {n, id, topic, payload, filter, live, optional, tries, position, known}; position nil: not
@@ -66,7 +66,7 @@ local function request(self, record)
 end
 
 local function next_port(self)
-    if self.plain then return self.plain() end
+    if self.plain then return self.plain(self.record.target) end
     local ports = self.ports()
     self.at = (self.at or self.first or 0) % math.max(#ports, 1) + 1
     return ports[self.at]
@@ -86,13 +86,14 @@ function publisher:tick(now)
         return
     end
     if now < self.due or self.paused or not (self.record or self.sending) then return end
-    if not self.sock then
-        local port = next_port(self)
-        if not port then return end
-        loop.connect(self, port)
-        self.buffer = ""
-    end
     self.record = self.record or new_record(self)
+    local port = (self.plain or not self.sock) and next_port(self) or self.port
+    if not port then return end
+    if self.sock and port ~= self.port then loop.close(self) end
+    if not self.sock then
+        self.port, self.buffer = port, ""
+        loop.connect(self, port)
+    end
     self.record.tries = self.record.tries + 1
     self.waiting, self.deadline = true, now + (self.patience or PATIENCE)
     loop.write(self, request(self, self.record))
@@ -149,8 +150,9 @@ local function plain_answer(self)
     return numbers
 end
 
--- Errors of a Redis that starts, or is a replica, or has lost its functions.
-local PASSING = {"^LOADING", "^READONLY", "^MASTERDOWN", "^NOREPLICAS", "Function not found", "^BUSY", "^OOM"}
+-- Errors of a Redis that starts, or is a replica, or has lost its functions, or whose slots move.
+local PASSING = {"^LOADING", "^READONLY", "^MASTERDOWN", "^NOREPLICAS", "Function not found", "^BUSY", "^OOM", "^MOVED",
+    "^ASK", "^TRYAGAIN", "^CLUSTERDOWN"}
 
 local function take_plain(self, answer)
     if answer.why then
