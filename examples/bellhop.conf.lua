@@ -149,7 +149,7 @@ return {
     tracking = {
         lease = 300, -- how long the connections of an instance that died still count
         debounce = 3, -- how long users must be away before on_presence reports it
-        key_prefix = "ws:", -- of the keys in Redis
+        key_prefix = "", -- of the keys in Redis; empty: "ws:", or 16 of them over several nodes
     },
 
     ids = {

@@ -221,8 +221,12 @@ const struct bh_config_key bh_config_keys[] = {
     {"tracking.debounce", SECONDS, AT(tracking_debounce), 0.05, 3600, "3", NULL,
      "Time that a user must be away from all instances before `on_presence` reports them "
      "offline."},
-    {"tracking.key_prefix", STRING, AT(tracking_key_prefix), 0, 0, "\"ws:\"", NULL,
-     "Prefix of the keys in Redis, at most 64 bytes."},
+    {"tracking.key_prefix", STRING, AT(tracking_key_prefix), 0, 0, "\"\"", NULL,
+     "Prefix of the keys in Redis, at most 64 bytes. Empty: `ws:` on one Redis; over several, or "
+     "on a cluster, 16 parts with the prefixes `{ws0}:` to `{ws15}:`, spread over the nodes. With "
+     "a prefix all keys are on one node (of several, the first in the list); on a cluster it must "
+     "contain a hash tag, as `{ws}:` does. Keys of timers and of `bellhop.pusher` have the prefix, "
+     "too, or `ws:`."},
     {"ids.wide", BOOL, AT(ids_wide), 0, 0, "true", NULL,
      "Whether ids of users, tenants and topics may be any text without white space and control "
      "characters. `false` allows `A-Z a-z 0-9 _ . @ -`, and `/` in topics, as version 0.1 did: "

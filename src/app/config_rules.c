@@ -125,6 +125,20 @@ static void redis_nodes(const struct bh_config *c, struct bh_report *r) {
         bh_redis_config_deinit(&nodes[i]);
 }
 
+static void tracking_prefix(const struct bh_config *c, struct bh_report *r) {
+    struct bh_redis_config node;
+    const char *why;
+    if (c->redis_urls.count == 0)
+        return;
+    bh_redis_config_parse(bh_slice_cstr(c->redis_urls.items[0]), &node, &why);
+    if (!bh_redis_tracker_prefix_ok(&node, c->tracking_key_prefix))
+        bh_report_key(r, c, "tracking.key_prefix",
+                      "tracking.key_prefix: on a Redis Cluster it must contain a hash tag, as "
+                      "{ws}: does, because all its keys have to be on one node; leave it empty to "
+                      "spread them over the nodes");
+    bh_redis_config_deinit(&node);
+}
+
 static bool is_default(const struct bh_strings *algorithms) {
     return algorithms->count == 1 && strcmp(algorithms->items[0], "HS256") == 0;
 }
@@ -166,6 +180,7 @@ static const struct rule {
     {websocket_paths, {"websocket.paths"}},
     {compression, {"websocket.compression_max", "websocket.compression_threshold"}},
     {redis_nodes, {"redis.url"}},
+    {tracking_prefix, {"redis.url", "tracking.key_prefix"}},
     {jwt_secret, {"auth.jwt.secret"}},
     {jwt_keys,
      {"auth.jwt.algorithms", "auth.jwt.secret", "auth.jwt.public_key", "auth.jwt.jwks",

@@ -33,9 +33,10 @@ static void read_node(const struct bh_config *c, const char *instance, size_t wh
 
 void bh_app_redis_config(const struct bh_config *c, const char *instance, struct bh_app_redis *out,
                          struct bh_report *report) {
-    *out = (struct bh_app_redis){.tracking = {.key_prefix = c->tracking_key_prefix,
-                                              .lease_ms = c->tracking_lease,
-                                              .debounce_ms = c->tracking_debounce}};
+    *out = (struct bh_app_redis){
+        .tracking = {.key_prefix = *c->tracking_key_prefix ? c->tracking_key_prefix : NULL,
+                     .lease_ms = c->tracking_lease,
+                     .debounce_ms = c->tracking_debounce}};
     for (; out->count < c->redis_urls.count && out->count < BH_SHARDS_MAX; out->count++) {
         read_node(c, instance, out->count, &out->nodes[out->count]);
         check_files(c, out->count, &out->nodes[out->count], report);

@@ -12,9 +12,36 @@ local ws = require "ws"
 
 local ENV = daemon.short_timeouts()
 
+-- The part of a user, as include/bellhop/backend/redis.h says: CRC16/XMODEM of the id, mod 16.
+local function part_of(user)
+    local crc = 0
+    for c in user:gmatch "." do
+        crc = crc ~ c:byte() << 8
+        for _ = 1, 8 do crc = (crc & 0x8000 ~= 0 and crc << 1 ~ 0x1021 or crc << 1) & 0xffff end
+    end
+    return crc % 16
+end
+
+local PARTS = 16
 local nodes, a, b
 
 local function node_of(topic) return topology.shard_of(nodes, topic) end
+
+-- The node of each part: the parts in their order, each on the best of the nodes that are not full.
+local function nodes_of_parts()
+    local list, used = {}, {}
+    for part = 0, PARTS - 1 do
+        local best, greatest
+        for _, node in ipairs(nodes) do
+            local w = topology.weight(("127.0.0.1:%d/0"):format(node.port), ("{ws%d}:"):format(part))
+            local full = (used[node] or 0) >= math.ceil(PARTS / #nodes)
+            if not full and (not best or math.ult(greatest, w)) then best, greatest = node, w end
+        end
+        list[part] = best
+        used[best] = (used[best] or 0) + 1
+    end
+    return list
+end
 
 -- A user whose topic is on this node.
 local function user_on(node, prefix)
@@ -96,7 +123,7 @@ describe("several Redis", function()
 
     it("fail independently", function()
         local dead
-        for i = 2, 3 do -- the first keeps the tracking
+        for i = 2, 3 do
             if node_of "all" ~= nodes[i] then dead = nodes[i] end
         end
         local lost, kept = user_on(dead), user_on(nodes[1])
@@ -148,20 +175,39 @@ describe("several Redis", function()
         flow:check()
     end)
 
-    it("have the tracking on the first of the list only", function()
-        local user = user_on(nodes[2])
-        local client = ws.connect(b.port, "/ws?user=" .. user)
-        wait.till(function() return a:request("GET", "/api/users/" .. user).body:find '"instance":"node%-b"' end, 5)
-        assert.are.equal(1, nodes[1]:call("EXISTS", "ws:connections:" .. user))
-        assert.are.equal(0, nodes[2]:call("DBSIZE") + nodes[3]:call "DBSIZE")
-        nodes[1]:kill()
+    it("spread the tracking as documented, and one that is down takes only its users along", function()
+        local of_part, users = nodes_of_parts(), {}
+        for part = 0, PARTS - 1 do
+            local n = 0
+            repeat n = n + 1 until part_of("t" .. n) == part
+            users[part] = "t" .. n
+            ws.connect(b.port, "/ws?tenant=7&user=" .. users[part])
+        end
+        local function is_found(part)
+            return a:request("GET", "/api/users/" .. users[part]).body:find('"instance":"node-b"', 1, true)
+        end
+        local function tenants() return a:request("GET", "/api/tenants/7") end
+        for part = 0, PARTS - 1 do
+            wait.till(function() return is_found(part) end, 5, users[part])
+            assert.are.equal(1, of_part[part]:call("EXISTS", ("{ws%d}:connections:%s"):format(part, users[part])))
+        end
+        for _, node in ipairs(nodes) do assert.are.same({}, node:call("KEYS", "ws:*")) end
+        wait.till(function() return tenants().body:find '"connections":16' end, 5, "16 connections of the tenant")
+        local dead = nodes[2]
+        dead:kill()
         for _, d in ipairs {a, b} do d:wait_ready(503) end
-        check.error(a:request("GET", "/api/users/" .. user), 503, "tracker_unavailable")
-        a:publish("users/" .. user, "still here", "strategy=redis")
-        check.next(client, "still here")
-        nodes[1]:restart()
+        for part = 0, PARTS - 1 do
+            if of_part[part] == dead then
+                check.error(a:request("GET", "/api/users/" .. users[part]), 503, "tracker_unavailable")
+            else
+                assert.is_truthy(is_found(part), users[part])
+            end
+        end
+        check.error(tenants(), 503, "tracker_unavailable")
+        dead:restart()
         for _, d in ipairs {a, b} do d:wait_ready() end
-        wait.till(function() return a:request("GET", "/api/users/" .. user).body:find '"instance":"node%-b"' end, 10)
+        for part = 0, PARTS - 1 do wait.till(function() return is_found(part) end, 10, users[part]) end
+        wait.till(function() return tenants().body:find '"connections":16' end, 10, "16 connections of the tenant")
     end)
 
     it("report errors for each item of a batch; broadcasts have a node, too", function()

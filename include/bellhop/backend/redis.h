@@ -160,7 +160,8 @@ bool bh_redis_shards_twins(const struct bh_redis_config *configs, size_t count, 
  * of the greatest weight, as above with the prefix in place of the topic, of those that have fewer
  * than 16 / nodes (rounded up) parts already.
  *
- * With a key_prefix there is one part, with that prefix, on the first node.
+ * With a key_prefix there is one part, with that prefix, on the first node, or on the cluster's
+ * node of its slot.
  *
  * Keys, behind the prefix:
  *   connections:<user>   hash  <instance>:<connection> -> "<opened_at> <tenant>"
@@ -191,6 +192,9 @@ struct bh_redis_tracker_config {
     uint64_t lease_ms;      /* how long the connections of a dead instance count; at least 1000 */
     uint64_t debounce_ms;   /* how long a user must be away to be offline */
 };
+/* Whether that prefix (or NULL) may be used: in a cluster it must contain a hash tag, so that all
+ * keys are in one slot. */
+bool bh_redis_tracker_prefix_ok(const struct bh_redis_config *config, const char *key_prefix);
 struct bh_tracker *bh_redis_tracker_new(const struct bh_redis_tracker_config *tracker,
                                         struct bh_broker *broker);
 

@@ -40,7 +40,7 @@ static void refused(const char *text, const char *part) {
 static void none(void **state) {
     loaded(NULL);
     assert_int_equal(redis.count, 0);
-    assert_string_equal(redis.tracking.key_prefix, "ws:");
+    assert_null(redis.tracking.key_prefix);
     assert_int_equal(redis.tracking.lease_ms, 300000);
     assert_int_equal(redis.tracking.debounce_ms, 3000);
 }
@@ -95,6 +95,31 @@ static void a_cluster(void **state) {
             "redis.url: a Redis Cluster must be the only URL");
 }
 
+/* All keys of a prefix are touched by one script. */
+static void a_prefix_in_a_cluster_has_a_hash_tag(void **state) {
+    static const char *const bad[] = {"ws:", "{}:", "ws}{:", "{ws"}, *const good[] = {"{ws}:",
+                                                                                      "a{b}"};
+    char text[256];
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(
+            text, sizeof text,
+            "return { redis = { url = 'redis+cluster://a' }, tracking = { key_prefix = '%s' } }",
+            bad[i]);
+        refused(text, "tracking.key_prefix: on a Redis Cluster it must contain a hash tag");
+    }
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        snprintf(
+            text, sizeof text,
+            "return { redis = { url = 'redis+cluster://a' }, tracking = { key_prefix = '%s' } }",
+            good[i]);
+        loaded(text);
+        assert_string_equal(redis.tracking.key_prefix, good[i]);
+    }
+    loaded("return { redis = { url = 'redis+cluster://a' } }");
+    loaded("return { redis = { url = { 'redis://a', 'redis://b' } }, tracking = { key_prefix = "
+           "'ws:' } }");
+}
+
 static void bad_urls(void **state) {
     refused("return { redis = { url = 'http://:hunter2@secret.example' } }", "redis.url: ");
     refused("return { redis = { url = { 'redis://a', 'redis://:hunter2@secret.example:none' } } }",
@@ -119,6 +144,8 @@ static void too_much(void **state) {
     refused("return { redis = { channel_prefix = '{n}:' } }", "must not contain { or }");
     refused("return { redis = { channel_prefix = 'n}' } }", "must not contain { or }");
     loaded("return { tracking = { key_prefix = '{ws}:' } }");
+    loaded("return { tracking = { key_prefix = '' } }");
+    assert_null(redis.tracking.key_prefix);
     prefix[64] = '\0';
     snprintf(text, sizeof text, "return { tracking = { key_prefix = '%s' } }", prefix);
     loaded(text);
@@ -136,9 +163,13 @@ static void too_much(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(none),          TEST(a_node_has_all_settings),
-        TEST(several_nodes), TEST(bad_urls),
-        TEST(too_much),      TEST(a_cluster),
+        TEST(none),
+        TEST(a_node_has_all_settings),
+        TEST(several_nodes),
+        TEST(bad_urls),
+        TEST(too_much),
+        TEST(a_cluster),
+        TEST(a_prefix_in_a_cluster_has_a_hash_tag),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

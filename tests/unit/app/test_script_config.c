@@ -16,7 +16,7 @@ static void the_defaults(void **state) {
     assert_ptr_equal(script.config, config.tree);
     assert_false(script.trusted);
     assert_false(script.client_messages);
-    assert_string_equal(script.key_prefix, "ws:");
+    assert_null(script.key_prefix);
     assert_int_equal(script.cpu_limit_ms, 50);
     assert_int_equal(script.deliver_limit_ms, 5);
     assert_true(script.path_is_taken(BH_SLICE("/healthz")));

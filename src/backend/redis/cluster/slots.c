@@ -16,8 +16,7 @@ static unsigned crc16(struct bh_slice s) {
     return crc;
 }
 
-/* What is between the first '{' and the next '}', if anything is; else the whole key. */
-static struct bh_slice hash_tag(struct bh_slice key) {
+struct bh_slice bh_redis_hash_tag(struct bh_slice key) {
     const char *open = key.n ? memchr(key.p, '{', key.n) : NULL;
     if (!open++)
         return key;
@@ -26,7 +25,7 @@ static struct bh_slice hash_tag(struct bh_slice key) {
 }
 
 unsigned bh_redis_slot(struct bh_slice key) {
-    return crc16(hash_tag(key)) % BH_REDIS_SLOTS;
+    return crc16(bh_redis_hash_tag(key)) % BH_REDIS_SLOTS;
 }
 
 static void flip(char *tag, unsigned bit) {

@@ -12,6 +12,9 @@
 #define BH_REDIS_GROUPS      (BH_REDIS_SLOTS / BH_REDIS_GROUP_SLOTS)
 
 unsigned bh_redis_slot(struct bh_slice key);
+/* The part of the key that counts for it: what is between the first '{' and the next '}', if
+ * anything is, else the whole key. */
+struct bh_slice bh_redis_hash_tag(struct bh_slice key);
 static inline unsigned bh_redis_group(unsigned slot) {
     return slot / BH_REDIS_GROUP_SLOTS;
 }

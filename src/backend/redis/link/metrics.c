@@ -49,7 +49,8 @@ struct bh_metric bh_redis_metrics[BH_REDIS_METRIC_COUNT] = {
     [BH_REDIS_TRACK_ERRORS] = {"bellhop_redis_track_errors_total", NULL,
                                "Writes of the tracker that Redis rejected"},
     [BH_REDIS_REGISTRATIONS] = {"bellhop_redis_registrations_total", NULL,
-                                "Registrations of this instance and its connections"},
+                                "Registrations of this instance and its connections; each part of "
+                                "the tracker counts"},
     [BH_REDIS_REAPED] = {"bellhop_redis_reaped_total", NULL,
                          "Connections of dead registrations removed by this instance"},
     [BH_REDIS_PRESENCE_EVENTS] = {"bellhop_redis_presence_events_total", NULL,

@@ -224,6 +224,11 @@ struct bh_tracker *bh_redis_parts_new(const struct bh_redis_tracker_config *trac
     return &p->base;
 }
 
+bool bh_redis_tracker_prefix_ok(const struct bh_redis_config *config, const char *key_prefix) {
+    struct bh_slice prefix = bh_slice_cstr(key_prefix ? key_prefix : "");
+    return !config->cluster || prefix.n == 0 || bh_redis_hash_tag(prefix).n < prefix.n;
+}
+
 struct bh_tracker *bh_redis_tracker_new(const struct bh_redis_tracker_config *tracker,
                                         struct bh_broker *broker) {
     const char *prefix = tracker->key_prefix;
