@@ -2,6 +2,7 @@
  * the clean-up after a crash.
  *
  *   bench_tracker [CONNECTIONS]
+ *   bench_tracker --parts [CONNECTIONS]
  *
  * The real tracker runs against a redis-server of its own. This program takes the part of the node:
  * it reports connections through the port, 100,000 by default, each of another user. Each row of
@@ -13,6 +14,9 @@
  * Instances are ticked one at a time. So an instance crashes by not being ticked any more: its
  * lease ends, and the next instance has to notice.
  *
+ * With --parts the cost of 16 parts is compared with that of one tracker, on the same Redis,
+ * 1,000,000 connections by default: what the parts cost when nothing is gained by several nodes.
+ *
  * Figures are printed and not judged; but when the work was not done (a wrong number of
  * connections, missing events, keys that are left) there is a message and status 1. */
 #include "bench.h"
@@ -21,19 +25,24 @@
 #include "bellhop/backend/redis.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/core/node.h"
+#include "link/metrics.h"
+#include "tracker/parts.h"
 
-#define CONNECTIONS  100000
-#define FEW          1000
-#define TENANTS      1000
-#define BATCH        500 /* as the node reports them */
-#define CHANGES      10000
-#define HEARTBEAT_MS 10000
-#define LEASE_MS     1500 /* a heartbeat every 500 ms */
-#define DEBOUNCE_MS  5000
-#define OPENED_AT    1700000000000
+#define CONNECTIONS   100000
+#define MANY          1000000 /* of --parts */
+#define FEW           1000
+#define TENANTS       1000
+#define BATCH         500 /* as the node reports them */
+#define CHANGES       10000
+#define HEARTBEAT_MS  10000
+#define LEASE_MS      1500  /* a heartbeat every 500 ms */
+#define LONG_LEASE_MS 60000 /* a heartbeat a second, as it is by default */
+#define DEBOUNCE_MS   5000
+#define OPENED_AT     1700000000000
 
 struct instance {
     const char *id;
+    bool parts;
     struct bh_loop *loop;
     struct bh_broker *broker;
     struct bh_tracker *tracker;
@@ -41,6 +50,7 @@ struct instance {
     char name[160]; /* of its registration */
     size_t count;   /* connections that it reports at a restore */
     unsigned restores;
+    bool restoring;
     size_t online, offline; /* events */
 };
 
@@ -60,16 +70,20 @@ static struct bh_track connection(size_t i, bool here, char text[2][16]) {
 static void report(struct instance *in, size_t from, size_t count, bool here) {
     static char texts[BATCH][2][16];
     struct bh_track changes[BATCH];
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         changes[i] = connection(from + i, here, texts[i]);
+        changes[i].again = in->restoring;
+    }
     in->tracker->vt->changed(in->tracker, changes, count);
 }
 
 static void on_restore(void *ud) {
     struct instance *in = ud;
     in->restores++;
+    in->restoring = true;
     for (size_t i = 0; i < in->count; i += BATCH)
         report(in, i, in->count - i < BATCH ? in->count - i : BATCH, true);
+    in->restoring = false;
     in->tracker->vt->restored(in->tracker);
 }
 
@@ -79,20 +93,26 @@ static void on_presence(void *ud, struct bh_slice user, bool online, int64_t at)
     in->offline += !online;
 }
 
-static void open_instance(struct instance *in, const char *id, size_t count) {
+static void open_as(struct instance *in, const char *id, size_t count, bool parts,
+                    uint64_t lease_ms) {
     struct bh_redis_config config = {.host = "127.0.0.1",
                                      .port = bench_server.port,
                                      .channel_prefix = "notification:",
                                      .instance = id};
     struct bh_redis_tracker_config tracking = {
-        .key_prefix = "ws:", .lease_ms = LEASE_MS, .debounce_ms = DEBOUNCE_MS};
-    *in = (struct instance){.id = id, .count = count, .loop = bh_loop_new()};
+        .key_prefix = "ws:", .lease_ms = lease_ms, .debounce_ms = DEBOUNCE_MS};
+    *in = (struct instance){.id = id, .parts = parts, .count = count, .loop = bh_loop_new()};
     in->worker.loop = in->loop;
     in->broker = bh_redis_broker_new(&config, 1);
     in->broker->vt->worker_start(in->broker, 0, in->loop);
-    in->tracker = bh_redis_tracker_new(&tracking, in->broker);
+    in->tracker = parts ? bh_redis_parts_new(&tracking, in->broker)
+                        : bh_redis_tracker_new(&tracking, in->broker);
     struct bh_tracker_sink sink = {on_restore, on_presence, in};
     in->tracker->vt->start(in->tracker, in->loop, &sink);
+}
+
+static void open_instance(struct instance *in, const char *id, size_t count) {
+    open_as(in, id, count, false, LEASE_MS);
 }
 
 static void close_instance(struct instance *in) {
@@ -197,7 +217,7 @@ static void on_found(void *ud, bh_handle handle, int error, const struct bh_pres
         a->online += found[i].count == 1;
 }
 
-static void bench_lookup(struct instance *in, size_t names, size_t times) {
+static struct stats bench_lookup(struct instance *in, size_t names, size_t times) {
     char(*texts)[2][16] = bh_calloc(names, sizeof *texts), what[64];
     struct bh_slice *users = bh_calloc(names, sizeof *users);
     snprintf(what, sizeof what, "is online? %zu users", names);
@@ -212,9 +232,10 @@ static void bench_lookup(struct instance *in, size_t names, size_t times) {
         bench_must_be("errors of a lookup", a.error, 0);
         bench_must_be("users found online", (long long)a.online, (long long)names);
     }
-    stats_end(what, times);
+    struct stats s = stats_end(what, times);
     bh_free(users);
     bh_free(texts);
+    return s;
 }
 
 /* --- the crash --- */
@@ -278,18 +299,120 @@ static void run(size_t count) {
     close_instance(&many);
 }
 
+/* --- one tracker, and 16 parts --- */
+
+struct costs {
+    struct stats heartbeat, come, go, come_many, go_many, one, thousand;
+    double memory, registered_ms;
+};
+
+static bool is_ready(const struct instance *in) {
+    const char *why;
+    return in->tracker->vt->ready(in->tracker, &why) == 0;
+}
+
+static void must_track(const struct instance *in, size_t connections) {
+    bench_must_be("connections tracked", bh_metric_read(&bh_redis_metrics[BH_REDIS_TRACKED]),
+                  (long long)connections);
+}
+
+static struct stats come(struct instance *in, const char *what, size_t each) {
+    size_t online = in->online + CHANGES;
+    stats_begin();
+    report_in_ticks(in, in->count, each, true);
+    BENCH_WAIT(in->loop, in->online >= online);
+    struct stats s = stats_end(what, CHANGES);
+    must_track(in, in->count + CHANGES);
+    return s;
+}
+
+static struct stats go(struct instance *in, const char *what, size_t each) {
+    size_t offline = in->offline + CHANGES;
+    stats_begin();
+    report_in_ticks(in, in->count, each, false);
+    BENCH_WAIT(in->loop, in->offline >= offline);
+    struct stats s = stats_end(what, CHANGES);
+    must_track(in, in->count);
+    return s;
+}
+
+static void must_be_online(struct instance *in) {
+    bench_must_be("events of users who came online", (long long)in->online, (long long)in->count);
+    must_track(in, in->count);
+    bench_must_be("whether it is ready", is_ready(in), true);
+}
+
+static struct costs measure(const char *id, size_t count, bool parts) {
+    struct instance in;
+    struct costs c;
+    stats_do("FLUSHALL");
+    stats_begin();
+    open_as(&in, id, count, parts, LONG_LEASE_MS);
+    BENCH_WAIT(in.loop, in.online >= count && is_ready(&in));
+    struct stats registered = stats_end("register", count);
+    c.memory = registered.memory / (double)count;
+    c.registered_ms = registered.wall;
+    must_be_online(&in);
+    bench_wait_ms(in.loop, 1000);
+    stats_begin();
+    bench_wait_ms(in.loop, HEARTBEAT_MS);
+    c.heartbeat = stats_end("heartbeats for 10 s", 0);
+    must_be_online(&in);
+    c.come = come(&in, "come, 1 a tick", 1);
+    c.go = go(&in, "go, 1 a tick", 1);
+    c.come_many = come(&in, "come, 100 a tick", 100);
+    c.go_many = go(&in, "go, 100 a tick", 100);
+    c.one = bench_lookup(&in, 1, 2000);
+    c.thousand = bench_lookup(&in, 1000, 100);
+    close_instance(&in);
+    return c;
+}
+
+static void compare(const char *what, const struct stats *one, const struct stats *parts) {
+    stats_note("%-24s Redis CPU %.2f, own CPU %.2f", what, parts->redis / one->redis,
+               parts->own / one->own);
+}
+
+static void run_parts(size_t count) {
+    printf("one tracker:\n");
+    struct costs one = measure("one", count, false);
+    printf("16 parts:\n");
+    struct costs parts = measure("parts", count, true);
+    stats_note("16 parts in relation to one tracker:");
+    compare("heartbeats", &one.heartbeat, &parts.heartbeat);
+    compare("come, 1 a tick", &one.come, &parts.come);
+    compare("go, 1 a tick", &one.go, &parts.go);
+    compare("come, 100 a tick", &one.come_many, &parts.come_many);
+    compare("go, 100 a tick", &one.go_many, &parts.go_many);
+    compare("lookup of 1 user", &one.one, &parts.one);
+    compare("lookup of 1000 users", &one.thousand, &parts.thousand);
+    stats_note("registering takes %.1f s and %.1f s, a connection %.0f and %.0f bytes in Redis",
+               one.registered_ms / 1000, parts.registered_ms / 1000, one.memory, parts.memory);
+    stats_note("a lookup takes %.0f us and %.0f us for 1 user, %.2f ms and %.2f ms for 1000",
+               one.one.wall / 2, parts.one.wall / 2, one.thousand.wall / 100,
+               parts.thousand.wall / 100);
+    stats_note("heartbeats take %.2f ms and %.2f ms of scripts a second",
+               one.heartbeat.usec / HEARTBEAT_MS, parts.heartbeat.usec / HEARTBEAT_MS);
+}
+
 int main(int argc, char **argv) {
-    long count = argc > 1 ? atol(argv[1]) : CONNECTIONS;
-    if (argc > 2 || count < FEW || count > 900000) {
-        fprintf(stderr, "usage: %s [CONNECTIONS], %d to 900000\n", argv[0], FEW);
+    bool parts = argc > 1 && strcmp(argv[1], "--parts") == 0;
+    int at = parts ? 2 : 1;
+    long count = argc > at ? atol(argv[at]) : parts ? MANY : CONNECTIONS;
+    if (argc > at + 1 || count < FEW || count > MANY) {
+        fprintf(stderr, "usage: %s [--parts] [CONNECTIONS], %d to %d\n", argv[0], FEW, MANY);
         return 2;
     }
+    bh_redis_metrics_register();
     bench_start();
     stats_open(&bench_server);
     printf("tracker over Redis: %ld connections of as many users, %d tenants, one instance\n",
            count, TENANTS);
     stats_head();
-    run((size_t)count);
+    if (parts)
+        run_parts((size_t)count);
+    else
+        run((size_t)count);
     stats_close();
     return 0;
 }
