@@ -58,6 +58,8 @@ static void on_presence(void *ud, struct bh_slice user, bool online, int64_t at)
     snprintf(e->user, sizeof e->user, "%.*s", BH_SLICE_ARG(user));
     e->online = online;
     e->at = at;
+    if (cl->on_event)
+        cl->on_event();
 }
 
 unsigned events(const char *user, bool online) {

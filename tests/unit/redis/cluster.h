@@ -58,6 +58,7 @@ struct cluster {
     bool parts; /* trackers of 16 parts, on the one Redis */
     struct instance instances[INSTANCES];
     struct raised_event *events;
+    void (*on_event)(void); /* NULL, or called for each */
     size_t event_count;
     uint64_t last_number;
 };

@@ -426,6 +426,26 @@ static void test_a_registration_outlives_a_slot_without_a_server(void **state) {
     assert_int_equal(bh_metric_read(&bh_redis_metrics[BH_REDIS_REGISTRATIONS]), registrations);
 }
 
+static void take_slot_away(void) {
+    cl->on_event = NULL;
+    test_redis_do(&cl->redis, "CLUSTER DELSLOTS %u", bh_redis_slot(BH_SLICE("{ws3}")));
+}
+
+/* It is still listed in Redis, but not raised again. */
+static void test_an_event_whose_ack_is_rejected_is_acked_later(void **state) {
+    with_slots();
+    struct instance *a = open_parts(0, "a");
+    cl->on_event = take_slot_away;
+    come(a, user_of(3, 0), "");
+    TICK_UNTIL(cl->loop, events(user_of(3, 0), true) == 1);
+    TICK_UNTIL(cl->loop, !bh_list_empty(&part(a, 3)->delayed));
+    assert_false(bh_list_empty(&parts(a)->tracker[3]->events.waiting));
+    test_redis_do(&cl->redis, "CLUSTER ADDSLOTS %u", bh_redis_slot(BH_SLICE("{ws3}")));
+    TICK_UNTIL(cl->loop, keys("*events*") == 0 && parts(a)->tracker[3]->events.map.count == 0);
+    assert_int_equal(events(user_of(3, 0), true), 1);
+    assert_true(part(a, 3)->state == BH_TRACKER_LIVE);
+}
+
 /* --- life --- */
 
 static void test_free_without_start(void **state) {
@@ -477,6 +497,7 @@ int main(void) {
         TEST(test_events_are_raised_once),
         TEST(test_a_dead_instance_is_removed_from_all_parts),
         TEST(test_a_registration_outlives_a_slot_without_a_server),
+        TEST(test_an_event_whose_ack_is_rejected_is_acked_later),
         TEST(test_free_without_start),
         TEST(test_stop_in_each_state),
     };

@@ -21,6 +21,7 @@
 #define BATCH_MAX     128 /* about 2 ms of Redis' time, in which it serves no other client */
 #define BATCH_PART    32  /* of one of several parts, which send theirs at the same time */
 #define QUEUE_MAX     1000000
+#define QUEUE_PART    250000 /* of one of several parts */
 #define PACE_MS       3
 #define REPLY_HEAD    5 /* elements of track.lua's reply before the lists */
 #define CONSUME_BYTES (1024 * 1024)
@@ -246,7 +247,7 @@ void bh_redis_changes_add(struct bh_redis_changes *c, const struct bh_track *cha
         return;
     for (size_t i = 0; i < count; i++)
         add(c, &changes[i], r->state != BH_TRACKER_LIVE, 0);
-    if (c->count > QUEUE_MAX)
+    if (c->count > (r->parts > 1 ? QUEUE_PART : QUEUE_MAX))
         r->on_failed(r, "track", BH_SLICE("the queue to Redis is full"));
     else
         bh_redis_changes_pump(c);

@@ -10,7 +10,7 @@
 
 #include "bellhop/base/mem.h"
 
-#define BYTES_MAX     (64u * 1024 * 1024)
+#define BYTES_MAX     (64u * 1024 * 1024) /* of all parts */
 #define CONSUME_BYTES (64 * 1024)
 #define LONG_AGO      1
 #define REPLY_MS      100 /* a departure was written so long before the reply, or less */
@@ -79,7 +79,7 @@ void bh_redis_departed_add(struct bh_redis_departed *d, const struct bh_track *g
                             .due = written ? redis_due(d) - REPLY_MS : INT64_MAX,
                             .user_len = (uint8_t)gone->user.n};
     bool useless = !bh_redis_is_writable(d->registration) && gone->opened_at > d->confirmed_until;
-    if (useless || d->queue.len > BYTES_MAX)
+    if (useless || d->queue.len > BYTES_MAX / d->registration->parts)
         return;
     bh_bytes_add(&d->queue, bh_slice(&one, sizeof one));
     bh_bytes_add(&d->queue, gone->user);
