@@ -79,17 +79,6 @@ int64_t bh_redis_functions_time(const struct bh_redis_functions *f) {
 
 /* --- errors --- */
 
-/* Redis before 7 puts the error of a command inside a script behind a text of its own:
- * "ERR Error running script (call to f_...): @user_script:9: -OOM command not allowed ...". */
-static struct bh_slice error_inside(struct bh_slice answer) {
-    if (!bh_slice_starts(answer, BH_SLICE("ERR Error running script")))
-        return answer;
-    for (size_t i = answer.n; i >= 2; i--)
-        if (answer.p[i - 1] == '-' && answer.p[i - 2] == ' ')
-            return bh_slice(answer.p + i, answer.n - i);
-    return answer;
-}
-
 static bool is_missing(struct bh_slice answer) {
     return bh_slice_starts(answer, BH_SLICE("NOSCRIPT")) ||
            bh_slice_starts(answer, BH_SLICE("ERR Function not found"));
@@ -97,7 +86,7 @@ static bool is_missing(struct bh_slice answer) {
 
 int bh_redis_functions_error(struct bh_redis_functions *f, struct bh_slice answer,
                              const char **why) {
-    struct bh_slice inner = error_inside(answer);
+    struct bh_slice inner = bh_redis_error_inside(answer);
     const struct bh_redis_error *e = bh_redis_classify_error(inner);
     *why = e->why;
     if (bh_slice_starts(inner, BH_SLICE("NOPERM"))) {

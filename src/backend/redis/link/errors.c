@@ -9,6 +9,7 @@
 #include "link/errors.h"
 
 #include <stddef.h>
+#include <string.h>
 
 static const struct bh_redis_error errors[] = {
     {"LOADING ", "Redis is loading its data", "wait until it has loaded", true, true},
@@ -65,8 +66,18 @@ static const struct bh_redis_error errors[] = {
     {"", "error from Redis", "see the answer in the log", false, false},
 };
 
+struct bh_slice bh_redis_error_inside(struct bh_slice answer) {
+    if (!bh_slice_starts(answer, BH_SLICE("ERR Error running script")))
+        return answer;
+    for (size_t i = 3; i <= answer.n; i++)
+        if (memcmp(answer.p + i - 3, ": -", 3) == 0)
+            return bh_slice(answer.p + i, answer.n - i);
+    return answer;
+}
+
 const struct bh_redis_error *bh_redis_classify_error(struct bh_slice answer) {
     const struct bh_redis_error *v = errors;
+    answer = bh_redis_error_inside(answer);
     while (!bh_slice_starts(answer, bh_slice_cstr(v->starts)))
         v++;
     return v;

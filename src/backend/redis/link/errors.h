@@ -15,7 +15,12 @@ struct bh_redis_error {
     bool reconnect;
 };
 
-/* Never NULL. */
+/* Redis before 7 puts the error of a command inside a script behind a text of its own: "ERR Error
+ * running script (call to f_...): @user_script:9: -OOM command not allowed ...". This is the error
+ * of the command; of other answers, the answer. */
+struct bh_slice bh_redis_error_inside(struct bh_slice answer);
+
+/* By the error inside. Never NULL. */
 const struct bh_redis_error *bh_redis_classify_error(struct bh_slice answer);
 /* Why a link that is up has to reconnect after that answer, or NULL. located: by a locator; in a
  * cluster such a link follows MOVED, which is an answer to the caller on others. */
