@@ -3,6 +3,7 @@ package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
 local redis = require "redis"
+local topology = require "topology"
 local ws = require "ws"
 
 -- Tags come from the query. A client's message is a verb and the JSON of a publish.
@@ -167,7 +168,7 @@ describe("a filter on two instances", function()
     local server, a, b
 
     setup(function()
-        server = redis.start()
+        server = topology.start()
         local function start(name)
             return daemon.start {
                 policy = POLICY, redis = server:url(), workers = 2, args = {"--instance", name},

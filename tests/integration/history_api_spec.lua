@@ -4,6 +4,7 @@ package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
 local redis = require "redis"
+local topology = require "topology"
 local wait = require "wait"
 local ws = require "ws"
 
@@ -261,7 +262,7 @@ suite("in memory", function()
 end)
 
 suite("in Redis", function()
-    local r = redis.start()
+    local r = topology.start()
     local options = {policy = POLICY, redis = r:url(), dev = false, env = daemon.short_timeouts {BELLHOP_HISTORY_RULES = RULES}}
     return daemon.start(options), daemon.start(options)
 end)

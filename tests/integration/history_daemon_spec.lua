@@ -13,6 +13,9 @@ local ENV = daemon.short_timeouts {BELLHOP_REDIS_PUBLISH_QUEUE = "1000"}
 local CONFIG = 'return { history = { { topic = "user:*", size = 1000, ttl = 3600 } } }'
 local LOG, META, user -- of each test its own
 
+-- Plain backends append by functions.
+local it_7 = redis.version() >= 7 and it or pending
+
 local server
 
 local function start(name, url)
@@ -105,7 +108,7 @@ describe("a history in Redis", function()
         assert.are.equal(ids, length())
     end)
 
-    it("brings what others appended while nothing was received", function()
+    it_7("brings what others appended while nothing was received", function()
         local sockets = {connect(a), connect(a), connect(b)}
         assert.are.equal(200, publish(a, "first").status)
         for _, socket in ipairs(sockets) do check.next(socket, "first") end
@@ -140,11 +143,12 @@ describe("a history in Redis", function()
     end)
 
     it("refuses messages while Redis is full, and takes them afterwards", function()
+        assert.are.equal(200, publish(a, "first").status)
         server:call("CONFIG", "SET", "maxmemory", "1")
         assert.are_not.equal(200, publish(a, "no room").status)
         server:call("CONFIG", "SET", "maxmemory", "0")
         assert.are.equal(200, publish(a, "room").status)
-        assert.are.same({"room"}, log_payloads())
+        assert.are.same({"first", "room"}, log_payloads())
     end)
 end)
 
@@ -177,7 +181,7 @@ describe("the rights of a Redis user for a history", function()
     end)
 
     it("are told by readiness, and those of docs/scaling.md are enough", function()
-        rights "(on >secret ~ws:%* &notification:%* &bellhop:probe:%* %-@all [^\n]+)"
+        rights "(on >secret resetchannels ~ws:%* &notification:%* &bellhop:probe:%* %-@all [^\n]+)"
         a = start("node-a", server:url "bellhop:secret")
         wait.till(function()
             local answer = a:request("GET", "/readyz")

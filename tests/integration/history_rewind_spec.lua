@@ -52,7 +52,7 @@ local function wait_synced(replica, master)
     wait.till(function() return offset(replica) == offset(master) end, 10, "the replica to have all")
 end
 
-for _, how in ipairs {"FCALL", "EVAL"} do
+for _, how in ipairs(history.WAYS) do
     describe("streams of a Redis that loses data, by " .. how, function()
         after_each(redis.stop_all)
 

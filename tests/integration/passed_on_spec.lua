@@ -6,6 +6,7 @@ local http = require "http"
 local mime = require "mime"
 local process = require "process"
 local redis = require "redis"
+local topology = require "topology"
 local wait = require "wait"
 local ws = require "ws"
 
@@ -103,7 +104,7 @@ describe("a message is text or binary", function()
     local server, d, client
 
     setup(function()
-        server = redis.start()
+        server = topology.start()
         d = daemon.start {redis = server:url(), env = LINGER}
         client = ws.connect(d.port, "/ws?user=42")
     end)
@@ -155,7 +156,7 @@ describe("publishers are told", function()
     end)
 
     it("for a repetition the status of the first", function()
-        local server = redis.start()
+        local server = topology.start()
         local a = daemon.start {redis = server:url(), env = LINGER, args = {"--instance", "a"}}
         local b = daemon.start {redis = server:url(), env = LINGER, args = {"--instance", "b"}}
         ws.connect(a.port, "/ws?user=here")

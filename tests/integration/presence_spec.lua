@@ -4,6 +4,7 @@ package.path = "tests/support/?.lua;" .. package.path
 local daemon = require "daemon"
 local check = require "check"
 local redis = require "redis"
+local topology = require "topology"
 local wait = require "wait"
 local ws = require "ws"
 
@@ -45,7 +46,7 @@ local function start(i)
 end
 
 local function setup_all()
-    server = redis.start()
+    server = topology.start()
     a, b, c = start(1), start(2), start(3)
 end
 
@@ -232,7 +233,7 @@ describe("the presence of a user", function()
         local phone = connect(b, "amnesia")
         wait_events("amnesia", "online")
         server:call "FLUSHALL"
-        wait.till(function() return server:call("EXISTS", "ws:connections:amnesia") == 1 end, LEASE + LATE, "the user")
+        wait.till(function() return server:has_key ":connections:amnesia" end, LEASE + LATE, "the user")
         only({}, CALM + LATE)
         local said = events "amnesia"
         assert.is_true(said == "" or said == "online", said)

@@ -70,7 +70,7 @@ end
 -- The words of the line in docs/scaling.md with this beginning.
 local function rights(start_of_line)
     local file = assert(io.open "docs/scaling.md")
-    local line = file:read "a":match("\nACL SETUSER bellhop on >secret (" .. start_of_line .. "[^\n]+)\n")
+    local line = file:read "a":match("\nACL SETUSER bellhop on >secret (resetchannels " .. start_of_line .. "[^\n]+)\n")
     file:close()
     local words = {}
     for word in assert(line, "docs/scaling.md names no such rights"):gmatch "%S+" do words[#words + 1] = word end

@@ -206,7 +206,10 @@ describe("a Redis that returns errors", function()
         works "43"
     end)
 
-    it("while it loads its data is waited for", function()
+    -- Older servers cannot be told to load so slowly.
+    local it_7 = redis.version() >= 7 and it or pending
+
+    it_7("while it loads its data is waited for", function()
         server:call("EVAL", "for i = 1, 8000 do redis.call('SET', 'filler' .. i, i) end", "0")
         assert.is_true(server:call "DBSIZE" >= 8000)
         server:call "SAVE"

@@ -4,6 +4,7 @@ package.path = "tests/support/?.lua;" .. package.path
 local check = require "check"
 local daemon = require "daemon"
 local redis = require "redis"
+local topology = require "topology"
 local wait = require "wait"
 local ws = require "ws"
 
@@ -59,7 +60,7 @@ local function wait_events(name, wanted)
 end
 
 describe("instances of one name", function()
-    before_each(function() server = redis.start() end)
+    before_each(function() server = topology.start() end)
     after_each(function()
         ws.drop_all()
         daemon.stop_all()

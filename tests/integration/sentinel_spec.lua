@@ -31,7 +31,7 @@ local function master() return server_on(sentinels[3]:master_port()) end
 
 local function setup_all()
     servers = {redis.start(), nil}
-    servers[2] = redis.start {"--replicaof", "127.0.0.1 " .. servers[1].port}
+    servers[2] = redis.start {"--replicaof", "127.0.0.1", tostring(servers[1].port)}
     wait.till(function()
         return (servers[1]:call("INFO", "replication") or ""):find "state=online"
     end, 10, "the replica")

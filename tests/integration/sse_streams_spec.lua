@@ -4,6 +4,7 @@ local browser = require "browser"
 local daemon = require "daemon"
 local redis = require "redis"
 local sse = require "sse"
+local topology = require "topology"
 local wait = require "wait"
 
 local RULES = [=[[{"topic":"user:*","size":20,"ttl":3600},{"topic":"topic:news*","size":100,"ttl":3600},
@@ -57,7 +58,7 @@ local function specs(with_redis)
     local d, url
 
     setup(function()
-        url = with_redis and redis.start():url() or nil
+        url = with_redis and topology.start():url() or nil
         d = start {redis = url}
     end)
     teardown(function()

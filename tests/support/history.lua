@@ -1,5 +1,7 @@
 -- The Redis side of the history: the text of its library and scripts as the build makes it
 -- (src/backend/redis/embed.cmake), and the bytes of entries.
+local redis = require "redis"
+
 local history = {}
 
 local FOLDER = "lua/redis/history/"
@@ -74,7 +76,11 @@ function history.stream(client, channel, how)
         m = "{" .. channel .. "}:m", publish_command = "PUBLISH"}, stream)
 end
 
+-- Older servers have no functions; there all is by EVAL.
+history.WAYS = redis.version() >= 7 and {"FCALL", "EVAL"} or {"EVAL"}
+
 function history.load(client)
+    if redis.version() < 7 then return nil end
     return assert(client:call("FUNCTION", "LOAD", "REPLACE", history.library()))
 end
 

@@ -166,6 +166,35 @@ function redis:subscribers(channel)
     return self:call("PUBSUB", "NUMSUB", channel)[2]
 end
 
+-- --- as a server of topology.lua, which may be several ---
+
+-- The number of subscribers that it reached.
+function redis:publish(channel, payload) return self:call("PUBLISH", channel, payload) end
+
+-- A connection to the server of a channel or key.
+function redis:client_of(_, ...) return self:client(...) end
+
+-- The servers that have data.
+function redis:masters() return {self} end
+
+-- All keys that match, sorted.
+function redis:keys(pattern)
+    local list = {}
+    for _, server in ipairs(self:masters()) do
+        for _, key in ipairs(server:call("KEYS", pattern or "*")) do list[#list + 1] = key end
+    end
+    table.sort(list)
+    return list
+end
+
+-- Whether there is a key with this end. (What is before it may depend on how many servers there are.)
+function redis:has_key(tail)
+    for _, key in ipairs(self:keys()) do
+        if key:sub(-#tail) == tail then return true end
+    end
+    return false
+end
+
 function redis:stop()
     if not all[self] then return end
     all[self] = nil

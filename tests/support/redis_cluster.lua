@@ -281,15 +281,8 @@ function cluster:subscribers(channel)
     return answer and answer[2]
 end
 
--- All keys of all masters that match.
-function cluster:keys(pattern)
-    local list = {}
-    for _, node in ipairs(self:masters()) do
-        for _, key in ipairs(node:call("KEYS", pattern or "*")) do list[#list + 1] = key end
-    end
-    table.sort(list)
-    return list
-end
+-- All keys that match.
+cluster.keys = redis.keys
 
 -- --- migrations ---
 

@@ -124,7 +124,7 @@ function streams.new(options)
     for _ = 1, options.raw or 2 do add_client(self, "raw", false) end
     for _ = 1, options.publishers or 4 do add_publisher(self, {}) end
     if options.removes then add_remover(self) end
-    if self.server or options.plain then
+    if options.plain or (self.server and self.server.port) then
         add_publisher(self, {plain = options.plain or function() return self.server.port end})
     end
     return self

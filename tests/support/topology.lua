@@ -3,9 +3,9 @@
 -- Redis itself start it by this, and run on all four.
 --
 -- topology.start() is by the environment variable BELLHOP_TEST_REDIS (single, sentinel, shards or cluster; default
--- single). What it returns has `url` for bellhop, and for backends and looks at keys the methods of a redis.lua
--- server: call, cli, publish, subscribers, client, keys; each takes the server that the key or channel is on. With
--- `single` and `sentinel` it is that server, with all its methods. redis.stop_all ends everything.
+-- single). What it returns has `url` for bellhop, and for backends and looks at keys those methods of a redis.lua
+-- server that find the server by the key or channel: call, cli, publish, subscribers, client_of; and masters and keys.
+-- With `single` and `sentinel` it is that server, with all its methods. redis.stop_all ends everything.
 local redis = require "redis"
 local redis_cluster = require "redis_cluster"
 local sentinel = require "sentinel"
@@ -36,9 +36,9 @@ end
 local function topic_of(key)
     local name = key:match "^{notification:(.-)}" or key:match "^notification:(.*)"
     if not name then return nil end
-    name = name:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
     if name == "broadcast" then return "all" end
-    return name:match "^tenant:" and name or name:match "^topic:" and name or "user:" .. name
+    local topic = (name:find "^tenant:" or name:find "^topic:") and name or "user:" .. name
+    return (topic:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
 end
 
 -- The hash of include/bellhop/backend/redis.h, implemented again.
@@ -68,15 +68,31 @@ several.__index = several
 -- Words of a command, which may have another name there.
 function several.words(_, ...) return ... end
 
-function several:call(...)
-    return self:node_of(key_of(...)):call(self:words(...))
+-- Commands for all of them. The answers are one: a list, a sum, or the last.
+local FOR_ALL = {
+    CLIENT = true, CONFIG = true, DBSIZE = true, FLUSHALL = true, FUNCTION = true, KEYS = true, PUBSUB = true, SCRIPT = true,
+}
+
+function several:call_all(...)
+    local sum, list, last, why = 0, {}, nil, nil
+    for _, server in ipairs(self:masters()) do
+        last, why = server:call(...)
+        if math.type(last) == "integer" then sum = sum + last end
+        if type(last) == "table" then table.move(last, 1, #last, #list + 1, list) end
+    end
+    return math.type(last) == "integer" and sum or type(last) == "table" and list or last, why
 end
+
+function several:call(...)
+    if FOR_ALL[...] then return self:call_all(...) end
+    return self:call_at(key_of(...), self:words(...))
+end
+
+function several:call_at(key, ...) return self:node_of(key):call(...) end
 
 function several:cli(...)
     return self:node_of(key_of(...)):cli(self:words(...))
 end
-
-function several:publish(channel, payload) return self:call("PUBLISH", channel, payload) end
 
 function several:subscribers(channel) return self:node_of(channel):subscribers(channel) end
 
@@ -85,14 +101,7 @@ function several:client_of(key, ...)
     return self:node_of(key):client(...)
 end
 
-function several:keys(pattern)
-    local list = {}
-    for _, server in ipairs(self:masters()) do
-        for _, key in ipairs(server:call("KEYS", pattern or "*")) do list[#list + 1] = key end
-    end
-    table.sort(list)
-    return list
-end
+several.publish, several.keys, several.has_key = redis.publish, redis.keys, redis.has_key
 
 local shards = setmetatable({}, several)
 shards.__index = shards
@@ -121,7 +130,7 @@ cluster.__index = cluster
 function cluster:masters() return self.cluster:masters() end
 function cluster:url(...) return self.cluster:url(...) end
 function cluster:node_of(key) return (self.cluster:node_of(key)) end
-function cluster:call(...) return self.cluster:call(key_of(...), self:words(...)) end
+function cluster:call_at(...) return self.cluster:call(...) end
 function cluster:subscribers(channel) return self.cluster:subscribers(channel) end
 
 -- Nobody subscribes to anything but shard channels.
@@ -133,26 +142,19 @@ end
 
 local start = {}
 
--- What several have, for one.
-local function extend(server)
-    server.publish, server.client_of = several.publish, function(self, _, ...) return self:client(...) end
-    server.keys, server.masters = several.keys, function(self) return {self} end
-    return server
-end
-
-function start.single(args) return extend(redis.start(args)) end
+function start.single(args) return redis.start(args) end
 
 function start.sentinel(args)
     local all = table.move(args or {}, 1, #(args or {}), 3, {"--repl-diskless-sync-delay", "0"})
     local master = redis.start(all)
-    local replica = redis.start {"--replicaof", "127.0.0.1 " .. master.port, table.unpack(all)}
+    local replica = redis.start {"--replicaof", "127.0.0.1", tostring(master.port), table.unpack(all)}
     wait.till(function()
         return replica:call("INFO", "replication"):find "master_link_status:up"
     end, 15, "the replica to follow")
     local sentinels = sentinel.start(1, master, 1)
     master.replica, master.sentinels = replica, sentinels
     function master.url() return sentinel.url(sentinels) end
-    return extend(master)
+    return master
 end
 
 function start.shards(args)

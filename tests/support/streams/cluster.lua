@@ -1,8 +1,9 @@
--- A Redis and instances with histories, for one spec; everything ends with cluster.stop_all.
+-- A Redis (topology.lua) and instances with histories, for one spec; everything ends with cluster.stop_all.
 local daemon = require "daemon"
 local process = require "process"
 local proxy = require "proxy"
 local redis = require "redis"
+local topology = require "topology"
 
 local cluster = {}
 cluster.__index = cluster
@@ -38,7 +39,7 @@ function cluster.start(options)
     }, cluster)
     self.env = daemon.short_timeouts(options.env)
     self.env.BELLHOP_HISTORY_RULES = options.history or cluster.RULES
-    self.server = options.redis and options.redis.port and options.redis or redis.start(options.redis)
+    self.server = options.redis and options.redis.port and options.redis or topology.start(options.redis)
     self.url = options.url or self.server:url()
     for i = 1, options.count or 3 do self:add("node-" .. i) end
     for _, d in ipairs(self.instances) do d:wait_ready() end

@@ -151,7 +151,8 @@ static void test_password_alone(void **state) {
 }
 
 static void test_user_and_password(void **state) {
-    test_redis_do(&fx->redis, "ACL SETUSER joe on >pw ~* &notification:* &bellhop:probe:* +@all");
+    test_redis_do(&fx->redis,
+                  "ACL SETUSER joe on >pw ~* resetchannels &notification:* &bellhop:probe:* +@all");
     test_redis_do(&fx->redis, "ACL SETUSER default off");
     fx->config.user = "joe";
     fx->config.password = "pw";
@@ -159,8 +160,8 @@ static void test_user_and_password(void **state) {
 }
 
 static void test_least_rights(void **state) {
-    test_redis_do(&fx->redis, "ACL SETUSER joe on >pw &notification:* &bellhop:probe:* +subscribe "
-                              "+unsubscribe +publish");
+    test_redis_do(&fx->redis, "ACL SETUSER joe on >pw resetchannels &notification:* "
+                              "&bellhop:probe:* +subscribe +unsubscribe +publish");
     fx->config.user = "joe";
     fx->config.password = "pw";
     check_works();
