@@ -52,8 +52,9 @@ static const struct bh_redis_error errors[] = {
     {"ERR max number of clients", "Redis has reached maxclients", "raise maxclients in Redis",
      false, false},
     {"NOPERM ", "the Redis user lacks a permission",
-     "ACL SETUSER: it needs +publish +subscribe +unsubscribe +role, and the channels of the prefix "
-     "and bellhop:probe:* (&pattern)",
+     "ACL SETUSER: it needs +publish +subscribe +unsubscribe +role (in a cluster +spublish "
+     "+ssubscribe +sunsubscribe), and the channels of the prefix and bellhop:probe:* "
+     "(&pattern)",
      false, false},
     {"OOM ", "Redis is out of memory", "raise maxmemory in Redis", false, false},
     {"MISCONF ", "Redis rejects writes: it cannot save its data",

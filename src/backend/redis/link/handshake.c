@@ -2,9 +2,10 @@
  *
  * AUTH and SELECT must succeed; the name only helps to read CLIENT LIST. ROLE is for a server that
  * a locator named: PUBLISH on a replica succeeds and reaches no subscriber of the master, so the
- * server itself must confirm that it is the master. PING tells a server that serves from one that
- * is loading or has lost its master, and shows whether a password is missing. A full server sends
- * its error unasked and closes; the link then reads it as the answer to the first command.
+ * server itself must confirm that it is the master; in a cluster a replica answers MOVED. PING
+ * tells a server that serves from one that is loading or has lost its master, and shows whether a
+ * password is missing. A full server sends its error unasked and closes; the link then reads it as
+ * the answer to the first command.
  *
  * A rejection is an error in the log that names the setting to check. The link keeps trying,
  * because the password may also be corrected at the server. The password is never logged, not even
@@ -56,7 +57,7 @@ size_t bh_redis_handshake_command(enum bh_redis_step step, const struct bh_redis
         return 3;
     case BH_REDIS_STEP_ROLE:
         argv[0] = BH_SLICE("ROLE");
-        return located ? 1 : 0;
+        return located && !config->cluster ? 1 : 0;
     case BH_REDIS_STEP_PING:
         argv[0] = BH_SLICE("PING");
         return 1;
