@@ -18,6 +18,8 @@ usage: tests/run.sh [--tsan] [--repeat N] [SPEC...]
   --analyze        instead of the tests, check the sources with clang and clang-tidy (.clang-tidy)
 
 BELLHOP_TEST_REDIS_SERVER=PROGRAM  the server to test with, instead of redis-server
+BELLHOP_TEST_REDIS=KIND            only the specs that run on each way to set up Redis, on this one:
+                                   single, sentinel, shards or cluster (tests/support/topology.lua)
 TEXT
 }
 
@@ -219,6 +221,10 @@ if [ "$preset" = tsan ] && setarch "$(uname -m)" -R true 2>/dev/null; then
     wrapper=(setarch "$(uname -m)" -R)
 fi
 
+if [ -n "${BELLHOP_TEST_REDIS:-}" ] && [ ${#specs[@]} -eq 0 ]; then
+    mapfile -t specs < <(lua5.4 -e 'package.path = "tests/support/?.lua;" .. package.path
+        print(require "topology".files())')
+fi
 build
 start_redis
 for ((round = 1; round <= repeat; round++)); do

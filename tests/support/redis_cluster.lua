@@ -55,18 +55,21 @@ end
 local function start_node(self)
     local address = free_pair()
     local args = {
-        "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-announce-ip", "127.0.0.1",
+        "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-announce-ip", self.ip,
         "--cluster-node-timeout", tostring(self.options.node_timeout or 1000), "--repl-diskless-sync-delay", "0",
     }
     local function add(list) table.move(list, 1, #list, #args + 1, args) end
-    local made = self.options.tls
+    local made, hostname = self.options.tls, self.options.hostname
     if made then add(tls_arguments(made, address)) end
+    if hostname then add {"--cluster-announce-hostname", hostname, "--cluster-preferred-endpoint-type", "hostname"} end
+    if self.options.ip then add {"--bind", "127.0.0.1", self.ip} end
     add(self.options.args or {})
     local node = redis.start(args, made and tcp.free_port() or address)
     node.address = address
     node.id = node:call("CLUSTER", "MYID")
     self.epoch = self.epoch + 1
     assert(node:call("CLUSTER", "SET-CONFIG-EPOCH", self.epoch) == "OK")
+    if self.options.acl then assert(node:call("ACL", "SETUSER", table.unpack(self.options.acl)) == "OK") end
     self.nodes[#self.nodes + 1] = node
     return node
 end
@@ -75,7 +78,7 @@ end
 local function meet(self, node)
     for _, other in ipairs(self.nodes) do
         if other ~= node and other:alive() then
-            assert(node:call("CLUSTER", "MEET", "127.0.0.1", other.address, other.address + 10000) == "OK")
+            assert(node:call("CLUSTER", "MEET", self.ip, other.address, other.address + 10000) == "OK")
         end
     end
 end
@@ -122,10 +125,15 @@ function cluster:wait_ok()
 end
 
 -- options: tls (certificates with redis and ca, certs.new), args (more arguments of each redis-server),
--- node_timeout (ms, default 1000), user (of url, "name:password"). `replicas`: of each master, default none.
+-- node_timeout (ms, default 1000), user (of url, "name:password"), acl (arguments of ACL SETUSER on each), hostname
+-- (that the nodes announce and clients are told, instead of addresses), ip (default 127.0.0.1). `replicas`: of each master,
+-- default none.
 -- nodes: the masters in the order of their slots, then their replicas in that order.
 function cluster.start(masters, replicas, options)
-    local self = setmetatable({nodes = {}, epoch = 0, options = options or {}, clients = {}, owners = {}}, cluster)
+    options = options or {}
+    local self = setmetatable({
+        nodes = {}, epoch = 0, options = options, ip = options.ip or "127.0.0.1", clients = {}, owners = {},
+    }, cluster)
     for _ = 1, masters * (1 + (replicas or 0)) do meet(self, start_node(self)) end
     for i = 1, masters do add_slots(self.nodes[i], (i - 1) * SLOTS // masters, i * SLOTS // masters - 1) end
     for i = masters + 1, #self.nodes do replicate(self.nodes[i], self.nodes[(i - 1) % masters + 1]) end
@@ -135,9 +143,10 @@ end
 
 -- As bellhop wants it: the first `count` nodes (default: all that run), and `tail`.
 function cluster:url(tail, count)
-    local hosts, made, user = {}, self.options.tls, self.options.user
+    local hosts, made, user, ip = {}, self.options.tls, self.options.user, self.ip
+    local host = self.options.hostname or ip:find ":" and "[" .. ip .. "]" or ip
     for i, node in ipairs(self:alive()) do
-        if i <= (count or i) then hosts[i] = "127.0.0.1:" .. node.address end
+        if i <= (count or i) then hosts[i] = host .. ":" .. node.address end
     end
     return ("%s://%s%s%s%s"):format(made and "rediss+cluster" or "redis+cluster", user and user .. "@" or "",
         table.concat(hosts, ","), made and "?ca=" .. made:path "ca.crt" or "", tail or "")
@@ -313,7 +322,7 @@ function cluster:migrate(slot, to, between)
         local keys = source:call("CLUSTER", "GETKEYSINSLOT", slot, 100)
         for _, key in ipairs(keys) do
             between(key)
-            assert(source:call("MIGRATE", "127.0.0.1", to.address, key, 0, 5000))
+            assert(source:call("MIGRATE", self.ip, to.address, key, 0, 5000))
         end
     until #keys == 0
     between()

@@ -20,9 +20,18 @@ function topology.kinds()
     return os.getenv "BELLHOP_TEST_REDIS" and {topology.KIND} or topology.KINDS
 end
 
--- Specs of tests/integration that run on all of them: BELLHOP_TEST_REDIS=cluster tests/run.sh --topologies.
--- topologies_spec.lua is in every ordinary run, and has the main job on each.
-topology.SPECS = {}
+-- Specs that run on all of them; tests/run.sh reads this with BELLHOP_TEST_REDIS. topologies_spec.lua, which has the main
+-- job, runs on each in every ordinary run.
+topology.SPECS = {
+    "topologies", "cluster", "filter", "history_api", "ids", "passed_on", "presence", "same_name", "sse_streams", "streams",
+    "streams_instances", "streams_many",
+}
+
+function topology.files()
+    local list = {}
+    for i, name in ipairs(topology.SPECS) do list[i] = "tests/integration/" .. name .. "_spec.lua" end
+    return table.concat(list, "\n")
+end
 
 -- --- which server has it ---
 
