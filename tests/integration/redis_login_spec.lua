@@ -4,6 +4,7 @@
 package.path = "tests/support/?.lua;" .. package.path
 local certs = require "certs"
 local check = require "check"
+local cluster = require "redis_cluster"
 local daemon = require "daemon"
 local process = require "process"
 local redis = require "redis"
@@ -15,9 +16,9 @@ local ENV = daemon.short_timeouts()
 
 local server, a, b
 
-local function start(url, how)
-    a = daemon.start {redis = url, env = ENV, args = {"--instance", "node-a"}, wait = how}
-    b = daemon.start {redis = url, env = ENV, args = {"--instance", "node-b"}, wait = how}
+local function start(url, how, env)
+    a = daemon.start {redis = url, env = env or ENV, args = {"--instance", "node-a"}, wait = how}
+    b = daemon.start {redis = url, env = env or ENV, args = {"--instance", "node-b"}, wait = how}
 end
 
 local function finish()
@@ -67,20 +68,21 @@ local function cut_all()
     server:call("CLIENT", "KILL", "TYPE", "pubsub")
 end
 
--- The words of the line in docs/scaling.md with this beginning.
-local function rights(start_of_line)
-    local file = assert(io.open "docs/scaling.md")
-    local line = file:read "a":match("\nACL SETUSER bellhop on >secret (resetchannels " .. start_of_line .. "[^\n]+)\n")
+-- The words of the line in a document with this beginning.
+local function rights(start_of_line, path)
+    path = path or "docs/scaling.md"
+    local file = assert(io.open(path))
+    local line = file:read "a":match("\nACL SETUSER bellhop (" .. start_of_line .. "[^\n]+)\n")
     file:close()
     local words = {}
-    for word in assert(line, "docs/scaling.md names no such rights"):gmatch "%S+" do words[#words + 1] = word end
+    for word in assert(line, path .. " names no such rights"):gmatch "%S+" do words[#words + 1] = word end
     return table.unpack(words)
 end
 
 describe("a Redis user with no more commands than docs/scaling.md lists", function()
     setup(function()
         server = redis.start()
-        acl("on", ">secret", rights "~ws:%* &notification:%* &bellhop:probe:%* %-@all")
+        acl(rights "on >secret resetchannels ~ws:%* &notification:%* &bellhop:probe:%* %-@all")
         start(server:url("bellhop:secret", "/2"))
     end)
     teardown(finish)
@@ -104,11 +106,34 @@ describe("a Redis user with no more commands than docs/scaling.md lists", functi
     end)
 end)
 
+describe("a Redis user with no more rights than docs/cluster.md lists", function()
+    teardown(finish)
+
+    it("needs no others, with a history and while slots move", function()
+        local c = cluster.start(3, 1, {user = "bellhop:secret"})
+        for _, node in ipairs(c.nodes) do
+            for _, start_of_line in ipairs {"on >secret ", "%+info "} do
+                assert.are.equal("OK", node:call("ACL", "SETUSER", "bellhop", rights(start_of_line, "docs/cluster.md")))
+            end
+        end
+        start(c:url(), nil, daemon.short_timeouts {
+            BELLHOP_HISTORY_RULES = '[{"topic":"user:42"}]', BELLHOP_HISTORY_MIN_REPLICAS = "1",
+        })
+        for _, user in ipairs {"42", "43"} do works(user) end
+        for _, name in ipairs {"notification:42", "notification:43", "{ws0}:"} do
+            local owner, slot = c:node_of(name)
+            c:migrate(slot, c:masters()[owner == c:masters()[1] and 2 or 1])
+        end
+        for _, user in ipairs {"42", "43"} do works(user) end
+        for _, node in ipairs(c.nodes) do assert.are.same({}, node:call("ACL", "LOG")) end
+    end)
+end)
+
 -- New instances for each spec: after repeated failures the back-off is longer.
 describe("a Redis user who loses at runtime", function()
     before_each(function()
         server = redis.start()
-        acl("on", ">secret", rights "~ws:%* &notification:%* &bellhop:probe:%* %+@all")
+        acl(rights "on >secret resetchannels ~ws:%* &notification:%* &bellhop:probe:%* %+@all")
         start(server:url "bellhop:secret")
     end)
     after_each(finish)
