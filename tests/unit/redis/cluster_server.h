@@ -13,7 +13,7 @@ struct test_cluster {
     char ids[CLUSTER_NODES_MAX][41];
     unsigned count;
     uint64_t failover_ms; /* of test_cluster_try_failover */
-    char urls[256]; /* of all nodes at the start, as bh_redis_config.cluster */
+    char urls[256];       /* of all nodes at the start, as bh_redis_config.cluster */
 };
 
 /* Starts the masters, and a replica of each if wanted, and waits until all agree. */
