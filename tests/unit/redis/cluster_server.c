@@ -20,9 +20,10 @@ static void start_node(struct test_redis *r) {
                                           "--cluster-node-timeout", NUMBER(NODE_TIMEOUT_MS)};
     memset(r, 0, sizeof *r);
     memcpy(r->options, options, sizeof options);
-    snprintf(r->dir, sizeof r->dir, "/tmp/bellhop-test-XXXXXX");
-    assert_non_null(mkdtemp(r->dir));
-    snprintf(r->socket, sizeof r->socket, "%s/redis.sock", r->dir);
+    char dir[] = "/tmp/bellhop-test-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    snprintf(r->dir, sizeof r->dir, "%s", dir);
+    snprintf(r->socket, sizeof r->socket, "%s/redis.sock", dir);
     r->port = free_port();
     test_redis_run(r);
     /* Else a master that gives away its last slot becomes a replica. */

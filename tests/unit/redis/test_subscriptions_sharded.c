@@ -57,7 +57,7 @@ static void on_link_lost(struct bh_redis_subscriptions *s) {}
 /* All channels are of the slot fx.slot. */
 static bool on_moved(struct bh_redis_subscriptions *s, struct bh_slice channel,
                      struct bh_slice answer) {
-    char topic[64];
+    char topic[160];
     if (!bh_slice_starts(answer, bh_slice_cstr(fx.slot)))
         return false;
     fx.moves++;
