@@ -1,9 +1,14 @@
--- The programs of examples/cluster against a real cluster: each begins at a server that does not have the key.
+-- What docs/cluster.md tells to run: the programs of examples/cluster against a real cluster (each begins at a server
+-- that does not have the key), and the way from one Redis to a cluster and back.
 package.path = "tests/support/?.lua;" .. package.path
 local cluster = require "redis_cluster"
+local daemon = require "daemon"
 local history = require "history"
 local languages = require "languages"
 local process = require "process"
+local redis = require "redis"
+local sse = require "sse"
+local tcp = require "tcp"
 
 local CHANNEL, STREAM = "notification:topic:news", "{notification:42}:log"
 
@@ -47,4 +52,65 @@ describe("examples/cluster", function()
             subscriber:close()
         end)
     end
+
+    it("run.sh shows that it works", function()
+        local output, status = process.run({"examples/cluster/run.sh"}, {
+            BELLHOP = daemon.BIN, BASE_PORT = tostring(tcp.ten_free_ports()), LISTEN = "127.0.0.1:" .. tcp.free_port(),
+        })
+        assert.are.equal(0, status, output)
+        local _, arrived = output:gsub('data: {"text":"from a shell"}', "")
+        assert.are.equal(2, arrived, output)
+    end)
+end)
+
+describe("moving histories from one Redis to a cluster, and back", function()
+    lazy_teardown(function()
+        daemon.stop_all()
+        redis.stop_all()
+    end)
+
+    local function start(url)
+        return daemon.start {redis = url, env = {BELLHOP_HISTORY_RULES = '[{"topic":"user:*"}]'}}
+    end
+
+    -- The next message of a client that comes back, or the first event that is none.
+    local function next_event(client)
+        local event
+        repeat event = assert(client:event(10)) until event.event ~= "recovered"
+        return event
+    end
+
+    it("keeps the positions of clients", function()
+        local one, c = redis.start(), cluster.start(3)
+        local d = start(one:url())
+        local client = assert(sse.open(d.port, "/sse?user=42"))
+        client:wait_open()
+        d:publish("users/42", "seen")
+        assert.are.equal("seen", next_event(client).data)
+        client:drop()
+        d:publish("users/42", "missed")
+        d:stop()
+
+        local from, to = "127.0.0.1:" .. one.port, "127.0.0.1:" .. c.nodes[1].port
+        local output, status = process.run {"redis-cli", "--cluster", "import", to, "--cluster-from", from, "--cluster-copy"}
+        assert.are.equal(0, status, output)
+        d = start(c:url())
+        client = assert(sse.open(d.port, "/sse?user=42", {last_id = client.id}))
+        local event = next_event(client)
+        assert.are.same({"message", "missed"}, {event.event, event.data})
+        d:publish("users/42", "new")
+        event = next_event(client)
+        assert.are.same({"message", "new"}, {event.event, event.data})
+        client:drop()
+        d:publish("users/42", "missed, too")
+        d:stop()
+
+        for _, key in ipairs(c:keys "{notification:*") do -- a Redis that is no cluster takes them from each master
+            assert.are.equal("OK", c:node_of(key):call("MIGRATE", "127.0.0.1", one.port, key, 0, 5000, "COPY", "REPLACE"))
+        end
+        d = start(one:url())
+        client = assert(sse.open(d.port, "/sse?user=42", {last_id = client.id}))
+        event = next_event(client)
+        assert.are.same({"message", "missed, too"}, {event.event, event.data})
+    end)
 end)

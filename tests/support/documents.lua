@@ -15,7 +15,6 @@
 -- (127.0.0.1:8081 becomes 127.0.0.1:40331, and 808$n becomes 4033$n), each of OTHERS by a free one.
 local process = require "process"
 local redis = require "redis"
-local socket = require "socket"
 local tcp = require "tcp"
 local wait = require "wait"
 
@@ -23,7 +22,6 @@ local documents = {}
 
 local TENS = {"808", "700"}
 local OTHERS = {"8443", "6379", "6001"}
-local BUS = 10000 -- nodes of a Redis Cluster listen on ports that are higher by this, too
 
 -- --- reading ---
 
@@ -79,24 +77,9 @@ end
 
 -- --- ports ---
 
-local function is_free(port)
-    local server = socket.bind("127.0.0.1", port)
-    if server then server:close() end
-    return server ~= nil
-end
-
-local function ten_in_a_row()
-    while true do
-        local first = tcp.free_port() // 10 * 10
-        local free = first + BUS < 65520
-        for port = first, first + 9 do free = free and is_free(port) and is_free(port + BUS) end
-        if free then return tostring(first // 10) end
-    end
-end
-
 local function choose_ports()
     local ports = {}
-    for _, tens in ipairs(TENS) do ports[tens] = ten_in_a_row() end
+    for _, tens in ipairs(TENS) do ports[tens] = tostring(tcp.ten_free_ports() // 10) end
     for _, port in ipairs(OTHERS) do ports[port] = tostring(tcp.free_port()) end
     return ports
 end

@@ -135,4 +135,23 @@ function tcp.free_port()
     return math.tointeger(tonumber(port))
 end
 
+local BUS = 10000 -- nodes of a Redis Cluster listen on ports that are higher by this, too
+local HIGHEST = 65535
+
+local function is_free(port)
+    local server = port <= HIGHEST and socket.bind("127.0.0.1", port)
+    if server then server:close() end
+    return server
+end
+
+-- The first of ten free ports in a row that ends with 0; each may be that of a node of a Redis Cluster.
+function tcp.ten_free_ports()
+    while true do
+        local first = tcp.free_port() // 10 * 10
+        local free = true
+        for port = first, first + 9 do free = free and is_free(port) and is_free(port + BUS) end
+        if free then return first end
+    end
+end
+
 return tcp
