@@ -443,6 +443,19 @@ static void test_moved_without_a_host(void **state) {
     HEARS(C, "c");
 }
 
+/* A command of a module, whose key is not where most have it. */
+static void test_moved_to_another_slot(void **state) {
+    static struct command c[2];
+    open_link(C);
+    route_to(&c[0], "c0", SLOT + 1);
+    HEARS(B, "c0");
+    redirect(B, "MOVED", C);
+    HEARS(C, "c0");
+    route_to(&c[1], "c1", SLOT + 1);
+    HEARS(B, "c0 c1");
+    assert_ptr_equal(bh_redis_routes_master(&fx.routes, SLOT), fx.masters[C]);
+}
+
 static void test_malformed_redirections_are_answers(void **state) {
     static struct command c;
     static const char *const answers[] = {"-MOVED \r\n", "-MOVED 99999 a:1\r\n", "-ASK 1 a\r\n",
@@ -655,6 +668,7 @@ int main(void) {
         T(test_moved_to_a_master_that_is_not_known),
         T(test_moved_back_and_forth_pauses),
         T(test_moved_without_a_host),
+        T(test_moved_to_another_slot),
         T(test_malformed_redirections_are_answers),
         T(test_a_new_map_keeps_the_order),
         T(test_ask),

@@ -461,6 +461,8 @@ bool bh_redis_routes_again(struct bh_redis_routes *r, struct bh_redis_routed *on
         return false;
     adopt_if_new(r);
     bh_metric_inc(&bh_redis_metrics[kind->metric]);
+    if (!kind->why)
+        one->slot = (uint16_t)to.slot; /* another one: its key is not where it was looked for */
     one->redirected += one->redirected < UINT8_MAX;
     if (kind->refresh)
         bh_redis_topology_refresh(r->topology);
