@@ -62,11 +62,16 @@ bool test_cluster_is_ok(const struct test_cluster *c, unsigned node) {
     return strstr(info, "cluster_state:ok") != NULL;
 }
 
-static unsigned known_nodes(const struct test_cluster *c, unsigned node) {
+/* A number of CLUSTER INFO; the field with its colon. */
+static unsigned info_of(const struct test_cluster *c, unsigned node, const char *field) {
     char info[2048];
     ask(&c->nodes[node], "CLUSTER INFO", info, sizeof info);
-    const char *at = strstr(info, "cluster_known_nodes:");
-    return at ? (unsigned)atoi(at + strlen("cluster_known_nodes:")) : 0;
+    const char *at = strstr(info, field);
+    return at ? (unsigned)atoi(at + strlen(field)) : 0;
+}
+
+static unsigned known_nodes(const struct test_cluster *c, unsigned node) {
+    return info_of(c, node, "cluster_known_nodes:");
 }
 
 bool test_cluster_is_master(const struct test_cluster *c, unsigned node) {
@@ -186,8 +191,20 @@ void test_cluster_begin_move(struct test_cluster *c, unsigned slot, unsigned fro
     test_redis_do(&c->nodes[from], "CLUSTER SETSLOT %d MIGRATING %s", slot, c->ids[to]);
 }
 
+/* A node that has not heard the new owner yet could use its epoch for another slot: then masters
+ * contradict each other until somebody mends it. */
+static bool all_know(const struct test_cluster *c, unsigned slot, unsigned owner) {
+    unsigned epoch = info_of(c, owner, "cluster_my_epoch:");
+    for (unsigned i = 0; i < c->count; i++)
+        if (c->nodes[i].pid && (info_of(c, i, "cluster_current_epoch:") < epoch ||
+                                !test_cluster_has_slot(c, i, slot, owner)))
+            return false;
+    return true;
+}
+
 void test_cluster_move(struct test_cluster *c, unsigned slot, unsigned from, unsigned to) {
     test_cluster_begin_move(c, slot, from, to);
     test_redis_do(&c->nodes[to], "CLUSTER SETSLOT %d NODE %s", slot, c->ids[to]);
     test_redis_do(&c->nodes[from], "CLUSTER SETSLOT %d NODE %s", slot, c->ids[to]);
+    WAIT_UNTIL(all_know(c, slot, to));
 }

@@ -23,7 +23,7 @@ void test_cluster_stop(struct test_cluster *c);
 unsigned test_cluster_add(struct test_cluster *c);
 /* A node that has no slots is forgotten by the others, and ends. */
 void test_cluster_remove(struct test_cluster *c, unsigned node);
-/* The steps of a migration; no keys are moved. */
+/* The steps of a migration; no keys are moved. The second one also waits until all nodes know. */
 void test_cluster_begin_move(struct test_cluster *c, unsigned slot, unsigned from, unsigned to);
 void test_cluster_move(struct test_cluster *c, unsigned slot, unsigned from, unsigned to);
 /* Until it is true: CLUSTER FAILOVER. */
