@@ -31,9 +31,11 @@ struct bh_redis_place {
     size_t strays;                          /* topics to be moved away: at most so many */
     size_t cursor;                          /* of the search for them */
     unsigned in_vain;                       /* searches that found none, one after the other */
-    uint64_t since_ms;                      /* it was added, or lost its last slot */
-    uint64_t up_event;                      /* when its link came up, in `events` */
-    bool up;                                /* its link */
+    uint32_t reports;                       /* groups whose topics here are to be reported */
+    size_t report_cursor, report_size;
+    uint64_t since_ms; /* it was added, or lost its last slot */
+    uint64_t up_event; /* when its link came up, in `events` */
+    bool up;           /* its link */
     struct bh_defer reap;
     bool started;
     bool fresh; /* added to a cluster that is up: for a while it takes no group down */
@@ -63,7 +65,7 @@ struct bh_redis_cluster_bus {
     bool orphans_found; /* in this search */
     bool orphans_due;   /* some of them may have one now */
     struct bh_timer stray_timer;
-    struct bh_defer moving;
+    struct bh_defer moving; /* of topics, and reports of groups */
     unsigned leaving_ticks; /* > 0: topics may be subscribed at two masters */
     /* */
     struct bh_timer timer; /* the tick */
@@ -85,6 +87,8 @@ static inline struct bh_redis_place *bh_redis_bus_home(const struct bh_redis_clu
 
 /* Looks at all groups again, and tells the sink what has changed. */
 void bh_redis_groups_check(struct bh_redis_cluster_bus *bus);
+/* Reports topics that are live with their group; false: the share of the tick is used up. */
+bool bh_redis_groups_report(struct bh_redis_cluster_bus *bus);
 /* The link of the place went down: its topics are not live any more, in whatever state their group
  * is. */
 void bh_redis_groups_place_down(struct bh_redis_cluster_bus *bus, struct bh_redis_place *place);

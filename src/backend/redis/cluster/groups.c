@@ -1,8 +1,8 @@
 /* groups.c - which groups of slots are up: those whose slots all have a home, whose link is up.
  *
  * A topic that is subscribed while its group is down becomes live with the group. Its link may have
- * been up all the time, so when the group comes up, the topics of those links are reported. Links
- * that came up later have reported theirs.
+ * been up all the time, so when the group comes up, the topics of those links are reported, in
+ * steps. Links that came up later have reported theirs.
  *
  * A master that has just been added to the cluster takes no group down while it is connected: the
  * topics that move there are lost one by one. Nor does a slot whose new master is not known yet. */
@@ -12,6 +12,11 @@
 #include "broker/broker.h"
 #include "broker/feed.h"
 #include "link/metrics.h"
+
+/* Entries that are looked at between two readings of the clock, and at the end of one step and the
+ * beginning of the next. */
+#define STEP    32
+#define OVERLAP 64
 
 static uint32_t bit(unsigned group) {
     return UINT32_C(1) << group;
@@ -37,18 +42,40 @@ static const char *group_is_down(const struct bh_redis_cluster_bus *bus, unsigne
 
 /* --- topics that are live all the time --- */
 
-static void report_place(struct bh_redis_place *place, uint32_t groups) {
+/* Topics come and go between the steps, and those behind a hole move back: some are looked at
+ * again.
+ */
+static void resume_cursor(struct bh_redis_place *place, size_t size) {
+    size_t overlap = place->report_cursor < OVERLAP ? place->report_cursor : OVERLAP;
+    place->report_cursor = size == place->report_size ? place->report_cursor - overlap : 0;
+    place->report_size = size;
+}
+
+static bool report_some(struct bh_redis_place *place) {
     const struct bh_redis_cluster_bus *bus = place->bus;
     struct bh_slice prefix = bh_slice_cstr(bus->config->channel_prefix), channel;
     const struct bh_redis_subscriptions *s =
         bh_redis_feed_active(bh_redis_node_feed(place->master->broker));
     struct bh_topic topic;
-    size_t cursor = 0;
     bool live;
-    while (bh_redis_subscriptions_next(s, &cursor, &channel, &live))
-        if (live && groups & bit(bh_redis_group(bh_redis_slot(channel))) &&
+    resume_cursor(place, s->channels.mask);
+    for (unsigned i = 1; bh_redis_subscriptions_next(s, &place->report_cursor, &channel, &live);
+         i++) {
+        if (live && place->reports & bit(bh_redis_group(bh_redis_slot(channel))) &&
             bh_topic_from_channel(channel, prefix, &topic) == 0)
             bus->sink.on_subscribed(bus->sink.ud, bh_topic_name(&topic));
+        if (i % STEP == 0 && bh_loop_share_used(bus->loop))
+            return false;
+    }
+    place->reports = 0;
+    return true;
+}
+
+bool bh_redis_groups_report(struct bh_redis_cluster_bus *bus) {
+    for (unsigned i = 0; i < bus->place_count; i++)
+        if (bus->places[i] && bus->places[i]->reports && !report_some(bus->places[i]))
+            return false;
+    return true;
 }
 
 /* Those of the groups that have slots here, and have gone down since its link came up. */
@@ -64,12 +91,17 @@ static uint32_t unreported(const struct bh_redis_place *place, uint32_t groups) 
     return found & groups;
 }
 
-static void report(struct bh_redis_cluster_bus *bus, uint32_t groups) {
+static void report(struct bh_redis_cluster_bus *bus, uint32_t ups, uint32_t downs) {
     for (unsigned i = 0; i < bus->place_count; i++) {
         struct bh_redis_place *place = bus->places[i];
-        uint32_t some = place && place->up ? unreported(place, groups) : 0;
-        if (some)
-            report_place(place, some);
+        uint32_t some = place && place->up ? unreported(place, ups) : 0;
+        if (place)
+            place->reports &= ~downs;
+        if (!some)
+            continue;
+        place->reports |= some;
+        place->report_cursor = 0;
+        bh_loop_put_off(bus->loop, &bus->moving);
     }
 }
 
@@ -113,9 +145,9 @@ void bh_redis_groups_check(struct bh_redis_cluster_bus *bus) {
     atomic_store(bus->published_up, bus->up);
     log_states(bus, ups, downs, master);
     tell(bus, downs, false);
-    if (ups)
-        report(bus, ups);
     tell(bus, ups, true);
+    if (ups || downs)
+        report(bus, ups, downs);
 }
 
 void bh_redis_groups_place_down(struct bh_redis_cluster_bus *bus, struct bh_redis_place *place) {
@@ -127,6 +159,7 @@ void bh_redis_groups_place_down(struct bh_redis_cluster_bus *bus, struct bh_redi
         if (place->up_event < bus->down_event[group])
             again &= ~bit(group); /* it has reported nothing since */
     again &= ~bus->up;
+    place->reports = 0;
     bh_redis_groups_check(bus);
     tell(bus, again, false);
 }

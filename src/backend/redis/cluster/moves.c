@@ -171,6 +171,8 @@ static bool search_orphans(struct bh_redis_cluster_bus *bus) {
 
 /* A further search while one has found some: the map may have been changed between its steps. */
 static bool search(struct bh_redis_cluster_bus *bus) {
+    if (!bh_redis_groups_report(bus))
+        return false;
     while (bus->orphans_due)
         if (!search_orphans(bus))
             return false;
