@@ -240,10 +240,12 @@ void bh_redis_bus_fence(struct bh_redis_cluster_bus *bus, void (*done)(void *ud,
 /* --- life --- */
 
 void bh_redis_bus_init(struct bh_redis_cluster_bus *bus, const struct bh_redis_config *config,
-                       struct bh_redis_topology *topology, atomic_uint_fast32_t *up) {
+                       struct bh_redis_topology *topology, atomic_uint_fast32_t *up,
+                       atomic_uint_fast32_t *settling) {
     bus->config = config;
     bus->topology = topology;
     bus->published_up = up;
+    bus->published_settling = settling;
     bh_redis_moves_init(bus);
 }
 

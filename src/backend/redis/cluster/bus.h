@@ -56,7 +56,7 @@ struct bh_redis_cluster_bus {
     bool any_redirected;
     /* Groups. */
     uint32_t up; /* one bit each */
-    atomic_uint_fast32_t *published_up;
+    atomic_uint_fast32_t *published_up, *published_settling;
     uint64_t down_event[BH_REDIS_GROUPS];
     uint64_t events;
     /* Moves. */
@@ -66,6 +66,7 @@ struct bh_redis_cluster_bus {
     bool orphans_due;   /* some of them may have one now */
     struct bh_timer stray_timer;
     struct bh_defer moving; /* of topics, and reports of groups */
+    unsigned settling_ticks[BH_REDIS_GROUPS];
     unsigned leaving_ticks; /* > 0: topics may be subscribed at two masters */
     /* */
     struct bh_timer timer; /* the tick */
@@ -120,9 +121,10 @@ void bh_redis_moves_deinit(struct bh_redis_cluster_bus *bus);
 
 /* --- bus.c --- */
 
-/* config, topology and `up` are borrowed; *bus is zeroed. */
+/* config, topology, `up` and `settling` (cluster.h) are borrowed; *bus is zeroed. */
 void bh_redis_bus_init(struct bh_redis_cluster_bus *bus, const struct bh_redis_config *config,
-                       struct bh_redis_topology *topology, atomic_uint_fast32_t *up);
+                       struct bh_redis_topology *topology, atomic_uint_fast32_t *up,
+                       atomic_uint_fast32_t *settling);
 void bh_redis_bus_start(struct bh_redis_cluster_bus *bus, struct bh_loop *loop,
                         struct bh_mailbox *mailbox, const struct bh_broker_sink *sink);
 void bh_redis_bus_stop(struct bh_redis_cluster_bus *bus);

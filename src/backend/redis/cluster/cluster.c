@@ -147,7 +147,7 @@ struct bh_broker *bh_redis_cluster_new(const struct bh_redis_config *config, uns
     c->topology.make = make;
     c->topology.ud = c;
     bh_redis_slot_locators_init(&c->locators, &c->shared, &c->topology);
-    bh_redis_bus_init(&c->bus, &c->config, &c->topology, &c->groups_up);
+    bh_redis_bus_init(&c->bus, &c->config, &c->topology, &c->groups_up, &c->settling);
     c->worker_count = workers;
     c->sides = bh_calloc(workers + 1, sizeof *c->sides);
     for (unsigned i = 0; i <= workers; i++) {

@@ -40,6 +40,9 @@ struct bh_redis_cluster {
     struct bh_redis_cluster_side **sides; /* of each worker, and of the bus */
     /* Groups that are up, one bit each: written by the bus, read by any thread. */
     atomic_uint_fast32_t groups_up;
+    /* So: those whose topics have just left a master that did not answer any more. Publishes that
+     * wait for the new one should not be sent yet. */
+    atomic_uint_fast32_t settling;
     struct bh_redis_cluster_bus bus;
 };
 

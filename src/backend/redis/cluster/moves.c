@@ -24,6 +24,9 @@
  * send topics to and fro. */
 #define REDIRECTED_TICKS 2
 #define LEAVING_TICKS    2
+/* Publishes that have waited for a master that was lost wait so much longer, until other instances
+ * have subscribed at the new one, too. */
+#define SETTLING_TICKS 2
 /* Entries that are looked at between two readings of the clock. */
 #define STEP 32
 
@@ -204,6 +207,24 @@ void bh_redis_moves_begin(struct bh_redis_cluster_bus *bus) {
         search_soon(bus, 0);
 }
 
+static bool is_answering(const struct bh_redis_place *place) {
+    const char *why;
+    return place->master->broker->vt->ready(place->master->broker, &why) == 0;
+}
+
+/* Topics are on their way from there. */
+static void on_strays(struct bh_redis_place *from, unsigned slot) {
+    struct bh_redis_cluster_bus *bus = from->bus;
+    unsigned group = bh_redis_group(slot);
+    bool answering = is_answering(from);
+    from->strays += bus->topics[slot];
+    search_soon(bus, answering ? BH_REDIS_STRAY_MS : 0);
+    if (answering)
+        return;
+    bus->settling_ticks[group] = SETTLING_TICKS;
+    atomic_fetch_or(bus->published_settling, UINT32_C(1) << group);
+}
+
 void bh_redis_moves_set_home(struct bh_redis_cluster_bus *bus, unsigned slot, unsigned to) {
     struct bh_redis_place *from = bh_redis_bus_home(bus, slot);
     if (bus->home[slot] == to)
@@ -218,8 +239,7 @@ void bh_redis_moves_set_home(struct bh_redis_cluster_bus *bus, unsigned slot, un
     from->since_ms = bh_loop_now(bus->loop);
     from->in_vain = 0;
     if (bus->topics[slot])
-        search_soon(bus, BH_REDIS_STRAY_MS);
-    from->strays += bus->topics[slot];
+        on_strays(from, slot);
 }
 
 /* --- the verbs --- */
@@ -346,6 +366,12 @@ static void count_redirected(struct bh_redis_cluster_bus *bus) {
     bh_redis_moves_begin(bus);
 }
 
+static void count_settling(struct bh_redis_cluster_bus *bus) {
+    for (unsigned group = 0; group < BH_REDIS_GROUPS; group++)
+        if (bus->settling_ticks[group] && --bus->settling_ticks[group] == 0)
+            atomic_fetch_and(bus->published_settling, ~(UINT32_C(1) << group));
+}
+
 static bool is_leaving(const struct bh_redis_cluster_bus *bus) {
     for (unsigned i = 0; i < bus->place_count; i++)
         if (bus->places[i] && bh_redis_feed_active(feed_of(bus->places[i]))->sharded.leaving)
@@ -356,6 +382,7 @@ static bool is_leaving(const struct bh_redis_cluster_bus *bus) {
 void bh_redis_moves_tick(struct bh_redis_cluster_bus *bus) {
     if (bus->any_redirected)
         count_redirected(bus);
+    count_settling(bus);
     if (bus->leaving_ticks)
         bus->leaving_ticks = is_leaving(bus) ? LEAVING_TICKS : bus->leaving_ticks - 1;
 }

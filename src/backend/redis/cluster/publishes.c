@@ -159,7 +159,8 @@ static bool can_send(struct bh_redis_publish_queue *q) {
     struct bh_redis_cluster_side *side = side_of_queue(q);
     unsigned slot = slot_of(side, bh_redis_publish_queue_next(q)->message);
     const char *why;
-    if (blocked_by(side, slot))
+    if (blocked_by(side, slot) ||
+        atomic_load(&side->cluster->settling) & UINT32_C(1) << bh_redis_group(slot))
         return false;
     struct bh_broker *node = bh_redis_routes_master(&side->routes, slot)->broker;
     return node->vt->ready(node, &why) == 0;
