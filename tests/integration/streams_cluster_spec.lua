@@ -1,7 +1,8 @@
 -- The promise of streams on a Redis Cluster of 3 masters, under traffic: slots that move key by key, failovers,
 -- masters that are killed, nodes that come and go. tests/support/streams/check.lua says what is promised.
 --
--- BELLHOP_STREAMS_SEED=n makes other choices, BELLHOP_STREAMS_VERBOSE=1 shows figures.
+-- BELLHOP_STREAMS_SEED=n makes other choices, BELLHOP_STREAMS_VERBOSE=1 shows figures, BELLHOP_STREAMS_FAULTS=n is how
+-- many follow each other by chance.
 package.path = "tests/support/?.lua;" .. package.path
 local http = require "http"
 local instances = require "streams.cluster"
@@ -63,6 +64,23 @@ local function victim()
         local master = nodes:node_of(channel)
         if master ~= nodes.nodes[1] then return master end
     end
+end
+
+-- Those of the test, which may be closed.
+local function forget_clients()
+    for _, client in pairs(nodes.clients) do client:close() end
+    nodes.clients, nodes.owners = {}, {}
+end
+
+-- Until its replica is the master.
+local function kill(master)
+    local range = nodes:range_of(master)
+    master:kill()
+    forget_clients()
+    flow:run(function()
+        local owner = nodes:node_of(range.first)
+        return owner ~= master and owner
+    end, 20, "the failover")
 end
 
 -- Traffic while a slot moves, between its keys, too.
@@ -175,18 +193,6 @@ end)
 describe("under traffic on a Redis Cluster, a master that is killed", function()
     after_each(stop)
 
-    -- Until its replica is the master; returns that.
-    local function kill(master)
-        local range = nodes:range_of(master)
-        master:kill()
-        nodes.owners = {}
-        flow:run(function()
-            local owner = nodes:node_of(range.first)
-            return owner ~= master and owner
-        end, 20, "the failover")
-        return nodes:node_of(range.first)
-    end
-
     it("takes nothing with it that history.min_replicas had, and all else is told", function()
         start_traffic({replicas = 2, env = {BELLHOP_HISTORY_MIN_REPLICAS = "1"}}, {plain = false})
         kill(victim())
@@ -224,6 +230,105 @@ describe("under traffic on a Redis Cluster, a master that is killed", function()
         master.process:signal "CONT"
         recover()
         flow:finish {}
+    end)
+end)
+
+describe("under traffic on a Redis Cluster, and one change after the other,", function()
+    local FAULTS = tonumber(os.getenv "BELLHOP_STREAMS_FAULTS") or 8
+
+    after_each(stop)
+
+    local function pause(ms) flow:run(flow.random(ms) / 1000) end
+
+    local function some(list) return list[flow.random(#list)] end
+
+    local function some_instance()
+        local running = {}
+        for _, d in ipairs(net.instances) do
+            if not d.gone then running[#running + 1] = d end
+        end
+        return some(running)
+    end
+
+    local function replace(signal)
+        return function()
+            local old = some_instance()
+            net:add("node-" .. #net.instances + 1)
+            old.gone = true
+            old.process:signal(signal)
+            flow:run(function() return old.process:status() end, 15, "the end of the instance")
+            old:stop(signal == "KILL" and 137 or 0)
+        end
+    end
+
+    local function fail_over()
+        local master = some(nodes:masters())
+        local range = nodes:range_of(master)
+        if range.replicas[1]:call("CLUSTER", "FAILOVER") == "OK" then
+            flow:run(function() return nodes:node_of(range.first) ~= master end, 15, "the failover")
+        end
+        flow:run(function() return nodes:is_ok() end, 30, "the cluster to be ok")
+    end
+
+    local function move_slot()
+        local channel = some(CHANNELS)
+        nodes:migrate(nodes_of.slot(channel), another_master(nodes:node_of(channel)), function() pause(300) end)
+    end
+
+    -- Redis loses nothing by them.
+    local CHANGES = {
+        {"slot moved", move_slot}, {"slot moved", move_slot}, {"slot moved", move_slot},
+        {"failover", fail_over}, {"failover", fail_over},
+        {"subscribers killed", function() some(nodes:masters()):call("CLIENT", "KILL", "TYPE", "pubsub") end},
+        {"clients killed", function()
+            some(nodes:masters()):call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            forget_clients()
+        end},
+        {"functions flushed", function() some(nodes:masters()):call("FUNCTION", "FLUSH") end},
+        {"reload", function() some_instance().process:signal "HUP" end},
+        {"instance stopped", function()
+            local d = some_instance()
+            d.process:signal "STOP"
+            pause(2000)
+            d.process:signal "CONT"
+        end},
+        {"instance killed", replace "KILL"}, {"instance replaced", replace "TERM"},
+    }
+
+    local function run(changes, expected)
+        local names = {}
+        local ok, why = pcall(function()
+            for i = 1, FAULTS do
+                local change = some(changes)
+                names[i] = change[1]
+                change[2]()
+                pause(800)
+            end
+            recover()
+            flow:finish(expected)
+        end)
+        if not ok then error(tostring(why) .. "\n" .. table.concat(names, ", "), 0) end
+        assert_one_log()
+    end
+
+    it("clients of streams get everything, once and in order", function()
+        start_traffic(nil, {removes = true})
+        run(CHANGES, {gaps = 0, rewinds = 0, lost = 0})
+    end)
+
+    -- Plain backends do not wait for replicas.
+    it("nothing that history.min_replicas had is lost, though masters are killed", function()
+        local function kill_and_restart()
+            local master = some(nodes:masters())
+            kill(master)
+            pause(500)
+            master:restart(true)
+            flow:run(function() return nodes:is_ok() end, 30, "the cluster to be ok")
+        end
+        local changes = {table.unpack(CHANGES)}
+        for _ = 1, 4 do changes[#changes + 1] = {"master killed", kill_and_restart} end
+        start_traffic({env = {BELLHOP_HISTORY_MIN_REPLICAS = "1"}}, {plain = false})
+        run(changes, {gaps = 0, lost = 0})
     end)
 end)
 
