@@ -82,7 +82,7 @@ static size_t bound(const struct bh_redis_function_call *call) {
     const struct bh_message *m = a->message;
     return BH_RESP_BULK_MAX(BH_ENVELOPE_HEAD) +
            BH_RESP_BULK_MAX(bh_envelope_append_rest_len(m) + m->payload.n) +
-           BH_RESP_BULK_MAX(m->id.n) + BH_REDIS_RULE_MAX + BH_RESP_BULK_MAX(sizeof "SPUBLISH") +
+           BH_RESP_BULK_MAX(m->id.n) + BH_REDIS_RULE_MAX + BH_REDIS_PUBLISH_MAX +
            BH_RESP_BULK_MAX(a->collapse_len);
 }
 
@@ -97,7 +97,7 @@ static char *write_args(const struct bh_redis_function_call *call, char *p) {
     p = bh_resp_end(bh_resp_bytes(p, m->payload));
     p = bh_resp_bulk(p, m->id);
     p = bh_redis_write_rule(p, &a->rule, call->calls->functions->ids_ms, &a->appends->rule);
-    p = bh_resp_bytes(p, call->calls->functions->publish);
+    p = bh_redis_write_publish(p, call->calls->functions);
     return bh_resp_bulk(p, bh_slice(a->collapse, a->collapse_len));
 }
 

@@ -104,11 +104,11 @@ static void on_rights(struct bh_redis_function_call *call, int error,
 }
 
 static size_t rights_bound(const struct bh_redis_function_call *call) {
-    return BH_RESP_BULK_MAX(sizeof "SPUBLISH") + BH_REDIS_KEYS_MAX;
+    return BH_REDIS_PUBLISH_MAX + BH_REDIS_KEYS_MAX;
 }
 
 static char *write_rights(const struct bh_redis_function_call *call, char *p) {
-    return bh_resp_bytes(p, call->calls->functions->publish);
+    return bh_redis_write_publish(p, call->calls->functions);
 }
 
 static char *write_rights_of_keys(const struct bh_redis_function_call *call, char *p) {

@@ -46,7 +46,6 @@ void bh_redis_functions_init(struct bh_redis_functions *f, const struct bh_redis
                              const struct bh_history_config *history, bool cluster) {
     bool waits = history->min_replicas > 0;
     f->cluster = cluster;
-    f->publish = cluster ? BH_SLICE("$8\r\nSPUBLISH\r\n") : BH_SLICE("$7\r\nPUBLISH\r\n");
     f->ids_ms = history->ids_ms;
     f->prefix = bh_slice_cstr(config->channel_prefix);
     f->rights = rights_text(config, cluster, false, waits);

@@ -31,7 +31,6 @@ struct bh_redis_functions {
     uint64_t ids_ms;               /* how long ids are remembered */
     struct bh_slice prefix;        /* of the channels; borrowed */
     bool cluster;                  /* calls are routed, and publish by SPUBLISH */
-    struct bh_slice publish;       /* the argument that says how, as it is sent */
     char *rights, *old_rights;     /* sentences: those that a user of Redis needs */
     atomic_bool old;               /* Redis before 7 */
     _Atomic(const char *) refused; /* one of them, or NULL */
@@ -123,6 +122,13 @@ char *bh_redis_write_number(char *p, uint64_t n);
 #define BH_REDIS_KEYS_MAX (2 * BH_RESP_BULK_MAX(BH_CHANNEL_MAX + sizeof "{}:log"))
 char *bh_redis_write_keys(char *p, const struct bh_redis_functions *f,
                           const struct bh_topic *topic);
+
+/* How functions publish. */
+#define BH_REDIS_PUBLISH_MAX BH_RESP_BULK_MAX(sizeof "SPUBLISH")
+static inline char *bh_redis_write_publish(char *p, const struct bh_redis_functions *f) {
+    return f->cluster ? bh_resp_bytes(p, BH_SLICE("$8\r\nSPUBLISH\r\n"))
+                      : bh_resp_bytes(p, BH_SLICE("$7\r\nPUBLISH\r\n"));
+}
 
 /* A rule is one argument. Its bytes are kept for the next one that is the same. */
 #define BH_REDIS_RULE_MAX BH_RESP_BULK_MAX(6 * 21)

@@ -132,14 +132,14 @@ static void finish_removal(struct removal *r, int error, int64_t removed, const 
 }
 
 static size_t remove_bound(const struct bh_redis_function_call *call) {
-    return 2 * BH_REDIS_NUMBER_MAX + BH_RESP_BULK_MAX(sizeof "SPUBLISH");
+    return 2 * BH_REDIS_NUMBER_MAX + BH_REDIS_PUBLISH_MAX;
 }
 
 static char *write_remove(const struct bh_redis_function_call *call, char *p) {
     const struct removal *r = removal_of(call);
     p = r->position.offset ? bh_redis_write_number(p, r->position.offset)
                            : bh_resp_bulk(p, BH_SLICE("all"));
-    p = bh_resp_bytes(p, call->calls->functions->publish);
+    p = bh_redis_write_publish(p, call->calls->functions);
     return bh_redis_write_number(p, r->position.epoch);
 }
 
