@@ -362,6 +362,7 @@ static struct costs measure(const char *id, size_t count, bool parts) {
     c.go = go(&in, "go, 1 a tick", 1);
     c.come_many = come(&in, "come, 100 a tick", 100);
     c.go_many = go(&in, "go, 100 a tick", 100);
+    bench_wait_ms(in.loop, 1000);
     c.one = bench_lookup(&in, 1, 2000);
     c.thousand = bench_lookup(&in, 1000, 100);
     close_instance(&in);

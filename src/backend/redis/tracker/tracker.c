@@ -246,6 +246,12 @@ static void on_heartbeat_timer(struct bh_timer *timer) {
 
 /* --- registering --- */
 
+/* Those of several parts are spread over the interval; the gap is never reached. */
+static uint64_t first_heartbeat_ms(const struct bh_redis_registration *r) {
+    uint64_t interval = bh_redis_heartbeat_ms(r);
+    return r->parts == 1 ? interval : interval / 2 + bh_random_below((uint32_t)interval);
+}
+
 static void on_begun(void *ud, bh_handle handle, int error, const struct bh_reply *reply) {
     struct bh_redis_tracker *t = ud;
     struct bh_redis_registration *r = &t->registration;
@@ -257,8 +263,7 @@ static void on_begun(void *ud, bh_handle handle, int error, const struct bh_repl
     r->previous = h.previous;
     r->epoch = h.epoch;
     bh_metric_inc(&bh_redis_metrics[BH_REDIS_REGISTRATIONS]);
-    /* At a random time within the interval, and so are those of the other parts. */
-    bh_timer_set(&t->heartbeat_timer, 1 + bh_random_below((uint32_t)bh_redis_heartbeat_ms(r)));
+    bh_timer_set(&t->heartbeat_timer, first_heartbeat_ms(r));
     set_state(t, BH_TRACKER_RESTORING);
     bh_redis_events_ack(&t->events);
     bh_redis_events_raise_all(&t->events, h.events, h.event_count);
