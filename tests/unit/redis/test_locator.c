@@ -209,6 +209,19 @@ static void test_redirections(void **state) {
     TICK_UNTIL(fx.loop, is_at(&fx.second));
 }
 
+/* The owner of the link knows where the slot is before the map does. */
+static void test_a_move_before_the_map(void **state) {
+    share(&fx.first);
+    TICK_UNTIL(fx.loop, is_at(&fx.first));
+    bh_redis_link_move(&fx.link, "127.0.0.1", fx.second.port);
+    TICK_UNTIL(fx.loop, is_at(&fx.second));
+    assert_int_equal(fx.first.accepted, 1);
+    assert_true(wants_refresh());
+    /* Once: when it is lost there, the map counts again. */
+    fake_hang_up(&fx.second);
+    TICK_UNTIL(fx.loop, is_at(&fx.first));
+}
+
 /* --- a link on another thread --- */
 
 struct other {
@@ -278,6 +291,7 @@ int main(void) {
         TEST(test_a_dead_master),
         TEST(test_nobody_after_a_loss),
         TEST(test_redirections),
+        TEST(test_a_move_before_the_map),
         TEST(test_news_for_nobody),
         TEST(test_another_thread),
     };

@@ -10,6 +10,7 @@ struct locator {
     struct bh_redis_slot_locators *owner;
     unsigned slot;
     bool waiting;                     /* the link, for a master */
+    uint16_t noted;                   /* the port at `host` where it goes next; 0: the map says */
     char host[BH_REDIS_HOST_MAX + 1]; /* what the link was last told */
 };
 
@@ -39,7 +40,8 @@ static const char *missing(const struct locator *l) {
 
 static void answer(struct locator *l) {
     struct bh_redis_link *link = l->located.link;
-    uint16_t port = look_up(l, l->host);
+    uint16_t port = l->noted ? l->noted : look_up(l, l->host);
+    l->noted = 0;
     l->waiting = !port;
     if (port)
         bh_redis_link_found(link, l->host, port);
@@ -60,8 +62,12 @@ static void stop(struct bh_redis_locator *base) {
     of(base)->waiting = false;
 }
 
-/* The map has it by now. */
-static void note(struct bh_redis_locator *base, const char *host, uint16_t port) {}
+/* It was redirected, maybe before the map has it. If it is not there the map is asked again. */
+static void note(struct bh_redis_locator *base, const char *host, uint16_t port) {
+    struct locator *l = of(base);
+    snprintf(l->host, sizeof l->host, "%s", host);
+    l->noted = port;
+}
 
 static void on_news(struct bh_redis_located *located) {
     struct locator *l = of(&located->base);

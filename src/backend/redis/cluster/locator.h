@@ -2,7 +2,7 @@
  * map changes. Private to the cluster.
  *
  * A link that was lost or refused at its master asks for a refresh of the map, and goes back there
- * until the map says otherwise. */
+ * until the map says otherwise. One that was redirected (bh_redis_link_move) goes there at once. */
 #ifndef BELLHOP_BACKEND_REDIS_CLUSTER_LOCATOR_H
 #define BELLHOP_BACKEND_REDIS_CLUSTER_LOCATOR_H
 
