@@ -24,7 +24,7 @@ end
 -- job, runs on each in every ordinary run.
 topology.SPECS = {
     "topologies", "cluster", "filter", "history_api", "ids", "passed_on", "presence", "same_name", "sse_streams", "streams",
-    "streams_instances", "streams_many",
+    "streams_instances", "streams_many", "tracking",
 }
 
 function topology.files()
