@@ -11,7 +11,7 @@ local redis_cluster = require "redis_cluster"
 local sentinel = require "sentinel"
 local wait = require "wait"
 
-local topology = {KINDS = {"single", "sentinel", "shards"}}
+local topology = {KINDS = {"single", "sentinel", "shards", "cluster"}}
 
 topology.KIND = os.getenv "BELLHOP_TEST_REDIS" or "single"
 
