@@ -54,8 +54,9 @@ describe("examples/cluster", function()
     end
 
     it("run.sh shows that it works", function()
+        local port = tcp.ten_free_ports()
         local output, status = process.run({"examples/cluster/run.sh"}, {
-            BELLHOP = daemon.BIN, BASE_PORT = tostring(tcp.ten_free_ports()), LISTEN = "127.0.0.1:" .. tcp.free_port(),
+            BELLHOP = daemon.BIN, BASE_PORT = tostring(port), LISTEN = "127.0.0.1:" .. port + 9,
         })
         assert.are.equal(0, status, output)
         local _, arrived = output:gsub('data: {"text":"from a shell"}', "")

@@ -78,9 +78,15 @@ end
 -- --- ports ---
 
 local function choose_ports()
-    local ports = {}
-    for _, tens in ipairs(TENS) do ports[tens] = tostring(tcp.ten_free_ports() // 10) end
-    for _, port in ipairs(OTHERS) do ports[port] = tostring(tcp.free_port()) end
+    local ports, taken = {}, {}
+    local function choose(name, find, size)
+        local port
+        repeat port = find() // size until not taken[port * size // 10]
+        taken[port * size // 10] = true
+        ports[name] = tostring(port)
+    end
+    for _, tens in ipairs(TENS) do choose(tens, tcp.ten_free_ports, 10) end
+    for _, port in ipairs(OTHERS) do choose(port, tcp.free_port, 1) end
     return ports
 end
 
