@@ -211,8 +211,7 @@ void on_found(void *ud, bh_handle handle, int error, const struct bh_presence *f
 struct answer ask_many(struct instance *in, enum bh_lookup what, const struct bh_slice *names,
                        size_t count) {
     struct answer a = {0};
-    TICK_UNTIL(cl->loop,
-               bh_redis_link_is_ready(bh_redis_broker_link(in->broker, in->worker.index)));
+    TICK_UNTIL(cl->loop, bh_redis_link_is_ready(bh_redis_node_link(in->broker, in->worker.index)));
     in->tracker->vt->lookup(in->tracker, &in->worker, what, names, count, on_found, &a, 77);
     TICK_UNTIL(cl->loop, a.done);
     return a;

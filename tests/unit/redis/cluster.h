@@ -10,7 +10,7 @@
 #include "bellhop/base/error.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/core/node.h"
-#include "broker/shards.h"
+#include "broker/broker.h"
 #include "link/metrics.h"
 #include "tracker/parts.h"
 

@@ -1,7 +1,7 @@
 /* test_errors.c - the effect of server errors on a link, a publisher and readiness. */
 #include "gateway.h"
 
-#include "broker/shards.h"
+#include "broker/broker.h"
 #include "fake_redis.h"
 #include "link/commands.h"
 #include "link/errors.h"
@@ -252,7 +252,7 @@ static void test_channel_is_not_permitted(void **state) {
     join_as_joe("ACL SETUSER joe on >pw ~* resetchannels &bellhop:probe:* +@all");
     open_gateway(&fx->g);
     fx->g.vt->subscribe(fx->g.broker, BH_SLICE("user:1"));
-    struct bh_redis_link *worker = bh_redis_broker_link(fx->g.broker, 0);
+    struct bh_redis_link *worker = bh_redis_node_link(fx->g.broker, 0);
     TICK_UNTIL(fx->g.loop, bh_redis_link_is_ready(worker) && strstr(why_not(), "permission"));
     check_publish(BH_EUNAVAIL, "permission"); /* a publisher gets the same reason */
     test_redis_do(&fx->redis, "ACL SETUSER joe &notification:*");

@@ -259,7 +259,7 @@ static void test_a_restart_without_data(void **state) {
     TICK_UNTIL(cl->loop, registration(a)->state == BH_TRACKER_DOWN);
     struct answer found = {0};
     struct bh_slice name = BH_SLICE("u0");
-    TICK_UNTIL(cl->loop, !bh_redis_link_is_ready(bh_redis_broker_link(b->broker, 0)));
+    TICK_UNTIL(cl->loop, !bh_redis_link_is_ready(bh_redis_node_link(b->broker, 0)));
     b->tracker->vt->lookup(b->tracker, &b->worker, BH_LOOKUP_ONLINE, &name, 1, on_found, &found,
                            77);
     assert_int_equal(found.error, BH_EUNAVAIL);

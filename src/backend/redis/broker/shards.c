@@ -416,7 +416,3 @@ unsigned bh_redis_broker_node_of(struct bh_broker *broker, struct bh_slice topic
 struct bh_broker *bh_redis_broker_first(struct bh_broker *b) {
     return b->vt == &shards_vt ? of(b)->first : b;
 }
-
-struct bh_redis_link *bh_redis_broker_link(struct bh_broker *broker, unsigned worker) {
-    return bh_redis_node_link(bh_redis_broker_first(broker), worker);
-}

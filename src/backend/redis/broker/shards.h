@@ -22,7 +22,4 @@ unsigned bh_redis_broker_node_of(struct bh_broker *broker, struct bh_slice topic
 /* The broker of the first node in the list. */
 struct bh_broker *bh_redis_broker_first(struct bh_broker *broker);
 
-/* As bh_redis_node_link (broker.h), of the first node in the list. */
-struct bh_redis_link *bh_redis_broker_link(struct bh_broker *broker, unsigned worker);
-
 #endif
