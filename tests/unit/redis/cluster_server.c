@@ -1,12 +1,21 @@
 /* cluster_server.c - a real Redis Cluster for a test. */
 #include "cluster_server.h"
 
+static bool is_free(uint16_t port) {
+    struct sockaddr_in at = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool is = bind(fd, (struct sockaddr *)&at, sizeof at) == 0;
+    close(fd);
+    return is;
+}
+
 /* The port of the cluster bus is 10000 above. */
 static uint16_t free_port(void) {
     uint16_t port;
     do
         port = test_free_port();
-    while (port > 55000);
+    while (port > 55000 || !is_free((uint16_t)(port + 10000)));
     return port;
 }
 

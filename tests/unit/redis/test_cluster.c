@@ -226,11 +226,11 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
     if (fx.broker) {
+        pump(false);
         fx.vt->worker_stop(fx.broker, 0);
         fx.vt->stop(fx.broker);
         bh_loop_tick(fx.loop, false);
         fx.vt->free(fx.broker);
-        bh_timer_cancel(&fx.pump);
         bh_mailbox_free(fx.mailbox);
         bh_loop_free(fx.loop);
         bh_free(fx.sent);
