@@ -24,12 +24,12 @@ local nodes, net, flow
 
 local function start(options)
     options = options or {}
-    nodes = nodes_of.start(3, options.replicas or 1)
+    nodes = nodes_of.start(3, options.replicas or 1, {args = options.args})
     options.redis, options.url = nodes.nodes[1], nodes:url()
     net = instances.start(options)
 end
 
--- options: of instances.start, and replicas; traffic: of streams.new.
+-- options: of instances.start, and replicas, args (of each redis-server); traffic: of streams.new.
 local function start_traffic(options, traffic)
     start(options)
     traffic = traffic or {}
@@ -215,6 +215,18 @@ describe("under traffic on a Redis Cluster, a master that is killed", function()
         master:restart()
         recover()
         flow:finish {}
+    end)
+
+    it("and has no replica comes back with all its data", function()
+        start_traffic {replicas = 0, args = {"--appendonly", "yes", "--appendfsync", "always"}}
+        local master = victim()
+        master:kill()
+        forget_clients()
+        flow:run(net:are(503), 15, "/readyz 503")
+        flow:run(2)
+        master:restart(true)
+        recover()
+        flow:finish {gaps = 0, rewinds = 0, lost = 0}
     end)
 
     it("was stopped, and comes back when another one has taken over", function()
