@@ -32,8 +32,12 @@ local function part_of(user) return cluster.slot(user) % PARTS end
 local function prefix_of(part) return ("{ws%d}:"):format(part) end
 local function master_of(part) return (redises:node_of(prefix_of(part))) end
 
-local function start(name)
-    return daemon.start {redis = redises:url(), env = ENV, policy = POLICY, args = {"--instance", name}}
+local function start(name, more)
+    local env = {}
+    for _, list in ipairs {ENV, more or {}} do
+        for key, value in pairs(list) do env[key] = value end
+    end
+    return daemon.start {redis = redises:url(), env = env, policy = POLICY, args = {"--instance", name}}
 end
 
 local function events(user, sign)
@@ -108,6 +112,15 @@ describe("tracking on a Redis Cluster", function()
             "all connections of the tenant")
         each_user(function(user) assert.are.equal(1, events(user, "+"), user) end)
         assert.are.same({}, redises:keys "ws:*")
+    end)
+
+    it("is in one part with a prefix, which has a hash tag", function()
+        local one = start("node-one", {BELLHOP_TRACKING_KEY_PREFIX = "{one}:"})
+        ws.connect(one.port, "/ws?user=single")
+        wait.till(function() return one:request("GET", "/api/users/single").body:find "node%-one" end, 5, "the user")
+        assert.are.equal(1, redises:call("{one}:", "EXISTS", "{one}:connections:single"))
+        one:stop()
+        assert.are.same({}, redises:keys "{one}:connections*")
     end)
 
     it("goes on while the slot of a part moves key by key", function()

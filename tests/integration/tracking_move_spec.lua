@@ -1,5 +1,5 @@
 -- From tracking on the first of several Redis, which key_prefix = "ws:" keeps, to 16 parts on all of them,
--- and back, one instance after the other: what docs/cluster.md says about it.
+-- and back, one instance after the other: what docs/scaling.md says about it.
 package.path = "tests/support/?.lua;" .. package.path
 local daemon = require "daemon"
 local process = require "process"
@@ -16,14 +16,17 @@ local ENV = {
 }
 local ONE, PARTS = {BELLHOP_TRACKING_KEY_PREFIX = "ws:"}, {}
 
--- The lines of docs/cluster.md.
-local REMOVE_ONE = [[redis-cli -u "$NODE" --scan --pattern 'ws:*' |
-grep -E -e '^ws:(connections|instance|tenant|tenants|events|reaper):' -e \
-    '^ws:(instances|presence|leaving|arriving|departed|restoring|reaped|pulse)$' |
-xargs -r -d '\n' redis-cli -u "$NODE" UNLINK]]
-local REMOVE_PARTS = [[for part in $(seq 0 15); do
-    redis-cli -u "$NODE" --scan --pattern "{ws$part}:*" | xargs -r -d '\n' redis-cli -u "$NODE" UNLINK
-done]]
+-- The two blocks of docs/scaling.md.
+local function documented()
+    local file = assert(io.open "docs/scaling.md")
+    local text = file:read("a"):match "### From one prefix to 16 parts, and back\n(.-)\n### "
+    file:close()
+    local blocks = {}
+    for block in text:gmatch "```sh\n(.-)```" do blocks[#blocks + 1] = block end
+    assert(#blocks == 2)
+    return blocks[1], blocks[2]
+end
+local REMOVE_ONE, REMOVE_PARTS = documented()
 
 local nodes, instances
 
