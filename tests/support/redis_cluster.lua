@@ -286,7 +286,7 @@ end
 
 -- The number of subscribers of a channel at the owner of its slot.
 function cluster:subscribers(channel)
-    local answer = self:call(channel, "PUBSUB", "SHARDNUMSUB", channel)
+    local answer = ask(self, self:node_of(channel), false, "PUBSUB", "SHARDNUMSUB", channel)
     return answer and answer[2]
 end
 

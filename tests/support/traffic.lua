@@ -88,6 +88,7 @@ local function read_http(self, route, m)
     if answer.status ~= 503 or not answer.body:find '"code":"broker_unavailable","message":"[^"]' then
         self:add_error("%s is answered by %d %s", m.id, answer.status, answer.body)
     end
+    self.refusal = answer.body
     return false
 end
 
