@@ -1,6 +1,7 @@
 -- Pusher clients on real daemons: several workers of one instance, and two instances that share a Redis,
--- one of which is killed.
+-- one of which is killed, or a Redis Cluster.
 package.path = "tests/support/?.lua;" .. package.path
+local cluster = require "redis_cluster"
 local daemon = require "daemon"
 local redis = require "redis"
 local wait = require "wait"
@@ -436,5 +437,29 @@ describe("Pusher clients of two instances", function()
         wait.till(function() return #server:call("ZRANGE", "ws:pusher:leases", "0", "-1") == 2 end, 10,
             "the dead to be forgotten")
         assert.are.same({}, server:call("KEYS", "ws:pusher:m:*"))
+    end)
+end)
+
+describe("Pusher clients of two instances on a Redis Cluster", function()
+    local a, b, c
+
+    setup(function()
+        c = cluster.start(3)
+        a, b = start {redis = c:url(), workers = 2}, start {redis = c:url(), workers = 2}
+    end)
+    teardown(stop_all)
+
+    share_specs(function(i) return i % 2 == 0 and a or b end)
+
+    it("go on when the slot of their keys moves", function()
+        local alice, bob = connect(a), connect(b)
+        subscribe(alice, "presence-m", "alice")
+        local owner, slot = c:node_of "{ws:pusher:}"
+        c:migrate(slot, c:masters()[owner == c:masters()[1] and 2 or 1])
+        subscribe(bob, "presence-m", "bob")
+        assert.are.equal(member("added", "presence-m", "bob"), alice:recv())
+        wait_answer(b, "/apps/7/channels/presence-m/users", '{"users":[{"id":"alice"},{"id":"bob"}]}')
+        alice:close()
+        bob:close()
     end)
 end)
