@@ -87,7 +87,7 @@ static const char *unready(struct bh_redis_cluster *c, const struct bh_redis_clu
         return "not every slot of the Redis Cluster has a master";
     for (unsigned i = 0; i < map->count; i++)
         if (map->masters[i]->broker->vt->ready(map->masters[i]->broker, &why) != 0)
-            return "a master of the Redis Cluster is down, so are its topics; see the log";
+            return why;
     if (atomic_load(&c->groups_up) != (UINT32_C(1) << BH_REDIS_GROUPS) - 1)
         return "topics are on their way to a new master of the Redis Cluster";
     return NULL;

@@ -53,8 +53,9 @@ static const struct bh_redis_error errors[] = {
      false, false},
     {"NOPERM ", "the Redis user lacks a permission",
      "ACL SETUSER: it needs +publish +subscribe +unsubscribe +role (in a cluster +spublish "
-     "+ssubscribe +sunsubscribe), and the channels of the prefix and bellhop:probe:* "
-     "(&pattern)",
+     "+ssubscribe +sunsubscribe), +eval +evalsha and the commands of docs/scaling.md, \"Rights\", "
+     "the keys of tracking.key_prefix (~pattern), and the channels of the prefix and "
+     "bellhop:probe:* (&pattern)",
      false, false},
     {"OOM ", "Redis is out of memory", "raise maxmemory in Redis", false, false},
     {"MISCONF ", "Redis rejects writes: it cannot save its data",
