@@ -98,11 +98,10 @@ static void send_out(struct bh_redis_cluster_side *side, const struct bh_redis_o
 
 /* NULL, or why nothing is published to that slot now. */
 static const char *blocked_by(struct bh_redis_cluster_side *side, unsigned slot) {
-    const char *trouble = bh_redis_topology_trouble(&side->cluster->topology);
     if (bh_redis_routes_link(&side->routes, slot))
         return bh_redis_node_blocked(bh_redis_routes_master(&side->routes, slot)->broker,
                                      side->routes.side);
-    return trouble ? trouble : bh_redis_routes_nobody;
+    return bh_redis_routes_nobody(&side->routes);
 }
 
 static struct bh_redis_publish_queue *queue_of(struct bh_redis_cluster_side *side, unsigned slot) {

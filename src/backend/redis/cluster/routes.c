@@ -21,7 +21,6 @@
 /* A command that was redirected more often pauses each time. */
 #define REDIRECTIONS 4
 
-const char bh_redis_routes_nobody[] = "no master in the Redis cluster has the slot of this key";
 static const char moving[] = "the Redis cluster is moving the slot of this key";
 static const char down[] = "the Redis cluster is down";
 static const char unconnected[] = "not connected to Redis";
@@ -38,6 +37,11 @@ struct bh_redis_peer {
 
 static uint64_t now_of(const struct bh_redis_routes *r) {
     return bh_loop_now(r->loop);
+}
+
+const char *bh_redis_routes_nobody(const struct bh_redis_routes *r) {
+    const char *trouble = bh_redis_topology_trouble(r->topology);
+    return trouble ? trouble : "no master in the Redis cluster has the slot of this key";
 }
 
 /* --- peers --- */
@@ -159,7 +163,7 @@ static void release(struct bh_redis_routes *r, struct bh_redis_held *held) {
     if (held->count) {
         struct bh_redis_peer *peer = peer_at(r, r->owner[held->slot]);
         if (!peer) {
-            held->why = bh_redis_routes_nobody;
+            held->why = bh_redis_routes_nobody(r);
             return;
         }
         if (!is_ready(peer)) {
@@ -372,7 +376,7 @@ void bh_redis_routes_send(struct bh_redis_routes *r, struct bh_redis_routed *one
     if (!held && !peer)
         bh_redis_topology_refresh(r->topology);
     if (!held)
-        held = hold(r, slot, peer ? unconnected : bh_redis_routes_nobody);
+        held = hold(r, slot, peer ? unconnected : bh_redis_routes_nobody(r));
     wait_held(r, held, one, false);
 }
 

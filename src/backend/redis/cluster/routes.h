@@ -27,8 +27,6 @@
 
 #define BH_REDIS_BARRIER_MS 1000
 
-extern const char bh_redis_routes_nobody[]; /* no master has the slot */
-
 /* What the bus publishes to all threads. */
 struct bh_redis_shared_map {
     pthread_mutex_t lock;
@@ -68,6 +66,8 @@ void bh_redis_routes_refresh(struct bh_redis_routes *r);
 
 /* The master of the slot, as far as this thread knows; NULL: nobody, or not known yet. */
 struct bh_redis_cluster_master *bh_redis_routes_master(struct bh_redis_routes *r, unsigned slot);
+/* Why it is NULL, a constant. */
+const char *bh_redis_routes_nobody(const struct bh_redis_routes *r);
 /* The link for a command of that slot now, READY or not, opened if it was not; NULL as above. */
 struct bh_redis_link *bh_redis_routes_link(struct bh_redis_routes *r, unsigned slot);
 /* As bh_redis_route and bh_redis_reroute. */
