@@ -428,6 +428,30 @@ static void test_a_registration_outlives_a_slot_without_a_server(void **state) {
     assert_int_equal(bh_metric_read(&bh_redis_metrics[BH_REDIS_REGISTRATIONS]), registrations);
 }
 
+/* Both instances register again, late; nobody was away. */
+static void test_a_slot_without_a_server_for_longer_than_the_lease(void **state) {
+    cl->tracking.lease_ms = SHORT_LEASE;
+    cl->config.backoff_max_ms = 5000; /* so decisions are held back for longer than the pauses */
+    with_slots();
+    struct instance *a = open_parts(0, "a"), *b = open_parts(1, "b");
+    unsigned slot = bh_redis_slot(BH_SLICE("{ws3}"));
+    come(a, user_of(3, 0), "");
+    come(b, user_of(3, 1), "");
+    TICK_UNTIL(cl->loop, are_idle(a) && are_idle(b));
+    test_redis_do(&cl->redis, "CLUSTER DELSLOTS %u", slot);
+    TICK_UNTIL(cl->loop, part(a, 3)->state != BH_TRACKER_LIVE);
+    TICK_UNTIL(cl->loop, part(b, 3)->state != BH_TRACKER_LIVE);
+    assert_true(part(a, 4)->state == BH_TRACKER_LIVE);
+    test_redis_do(&cl->redis, "CLUSTER ADDSLOTS %u", slot);
+    TICK_UNTIL(cl->loop, are_idle(a) && are_idle(b));
+    come(b, user_of(3, 2), "");
+    go(b, 1);
+    TICK_UNTIL(cl->loop, events(user_of(3, 2), false) == 1);
+    assert_int_equal(cl->event_count, 4);
+    assert_int_equal(online(b, user_of(3, 0)), 1);
+    assert_int_equal(online(a, user_of(3, 1)), 1);
+}
+
 static void take_slot_away(void) {
     cl->on_event = NULL;
     test_redis_do(&cl->redis, "CLUSTER DELSLOTS %u", bh_redis_slot(BH_SLICE("{ws3}")));
@@ -499,6 +523,7 @@ int main(void) {
         TEST(test_events_are_raised_once),
         TEST(test_a_dead_instance_is_removed_from_all_parts),
         TEST(test_a_registration_outlives_a_slot_without_a_server),
+        TEST(test_a_slot_without_a_server_for_longer_than_the_lease),
         TEST(test_an_event_whose_ack_is_rejected_is_acked_later),
         TEST(test_free_without_start),
         TEST(test_stop_in_each_state),
