@@ -199,6 +199,15 @@ describe_7("a Redis Cluster", function()
         wait.till(function() return d:ready() == 503 end, 5, "readiness")
     end)
 
+    it("is reached when nodes tell a port, and no address: that of the node that was asked", function()
+        cluster = redis_cluster.start(3, 1, {args = {"--cluster-preferred-endpoint-type", "unknown-endpoint"}})
+        start_both()
+        works "unknown"
+        local master = cluster:masters()[1]
+        cluster:move_slots(master, cluster:masters()[2], 3000)
+        works "moved"
+    end)
+
     it("may be named by one node, also by a replica", function()
         cluster = redis_cluster.start(3, 1)
         local replica = cluster.nodes[4]
