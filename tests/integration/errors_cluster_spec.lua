@@ -45,15 +45,7 @@ local function finish()
 end
 
 -- Waits until each instance lists this number of connections of the user.
-local function wait_known(user, count)
-    for _, d in ipairs(all) do
-        local said
-        wait.till(function()
-            said = d:request("GET", "/api/users/" .. user).body
-            return said:find '"as_of"' and select(2, said:gsub('"instance"', "")) == count
-        end, SOON, function() return ("%d connections of %s; it says %s\n%s"):format(count, user, said, d:log()) end)
-    end
-end
+local function wait_known(user, count) check.known(all, user, count) end
 
 local function are(status)
     return function()

@@ -43,15 +43,7 @@ local function finish()
     redis.stop_all()
 end
 
-local function wait_known(user, count)
-    for _, d in ipairs {a, b} do
-        local body
-        wait.till(function()
-            body = d:request("GET", "/api/users/" .. user).body
-            return select(2, body:gsub('"instance"', "")) == count
-        end, 15, function() return ("%d connections of %s; it says %s\n%s"):format(count, user, body, d:log()) end)
-    end
-end
+local function wait_known(user, count) check.known({a, b}, user, count) end
 
 -- Messages, tracking and streams, in slots of all masters.
 local function works(round)
@@ -156,14 +148,14 @@ describe_7("a Redis Cluster with TLS, host names, and a user with the rights of 
         acl "+cluster|slots"
         d:wait_ready()
         acl "-spublish"
-        wait_reason(d, "see the log")
+        wait_reason(d, "the Redis user lacks a permission")
         d:wait_log "permissions to run the 'spublish' command"
         acl "+spublish"
         d:wait_ready()
         d:stop()
         acl "-ssubscribe"
         d = start(cluster:url(), {wait = "alive"})
-        wait_reason(d, "see the log")
+        wait_reason(d, "the Redis user lacks a permission")
         d:wait_log "permissions to run the 'ssubscribe' command"
         acl "+ssubscribe"
         d:wait_ready()

@@ -27,15 +27,7 @@ local function finish()
     redis.stop_all()
 end
 
-local function wait_known(user, count)
-    for _, d in ipairs {a, b} do
-        local said
-        wait.till(function()
-            said = d:request("GET", "/api/users/" .. user).body
-            return select(2, said:gsub('"instance"', "")) == count
-        end, 12, function() return ("%d connections of %s; it says %s\n%s"):format(count, user, said, d:log()) end)
-    end
-end
+local function wait_known(user, count) check.known({a, b}, user, count) end
 
 -- Messages in both directions, and each instance lists the connections of the other.
 local function works(user)

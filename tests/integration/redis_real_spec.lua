@@ -39,19 +39,7 @@ local function finish()
     redis.stop_all()
 end
 
-local function known(d, user)
-    local count = 0
-    for _ in d:request("GET", "/api/users/" .. user).body:gmatch '"instance"' do count = count + 1 end
-    return count
-end
-
-local function wait_known(user, count)
-    for _, d in ipairs {a, b} do
-        wait.till(function() return known(d, user) == count end, 12, function()
-            return ("%d connections of %s; it says %d\n%s"):format(count, user, known(d, user), d:log())
-        end)
-    end
-end
+local function wait_known(user, count) check.known({a, b}, user, count) end
 
 -- Messages in both directions, and connections listed on both instances.
 local function works(user)

@@ -2,6 +2,7 @@
 -- strategy `redis`, which orders it after everything that was published before: the marker must be the
 -- next message of the client.
 local assert = require "luassert"
+local wait = require "wait"
 
 local check = {}
 local count = 0
@@ -44,6 +45,17 @@ function check.error(answer, status, code, text)
     end
     if text and not answer.body:find(text, 1, true) then
         error(("%q does not contain %q"):format(answer.body, text), 2)
+    end
+end
+
+-- Waits until each of the instances lists so many connections of the user, and can say so for certain.
+function check.known(instances, user, connections)
+    for _, d in ipairs(instances) do
+        local said
+        wait.till(function()
+            said = d:request("GET", "/api/users/" .. user).body
+            return said:find '"as_of"' and select(2, said:gsub('"instance"', "")) == connections
+        end, 15, function() return ("%d connections of %s; it says %s\n%s"):format(connections, user, said, d:log()) end)
     end
 end
 

@@ -20,9 +20,6 @@ struct bh_redis_config;
 struct bh_redis_cluster_master {
     atomic_uint refs;
     struct bh_broker *broker;
-    void *owner;      /* the cluster, for the callbacks of `broker` on the bus */
-    unsigned index;   /* the bus': in its list of masters */
-    bool started, up; /* the bus': its broker; its subscriber link */
     uint16_t port;
     char host[];
 };

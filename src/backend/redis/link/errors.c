@@ -52,10 +52,8 @@ static const struct bh_redis_error errors[] = {
     {"ERR max number of clients", "Redis has reached maxclients", "raise maxclients in Redis",
      false, false},
     {"NOPERM ", "the Redis user lacks a permission",
-     "ACL SETUSER: it needs +publish +subscribe +unsubscribe +role (in a cluster +spublish "
-     "+ssubscribe +sunsubscribe), +eval +evalsha and the commands of docs/scaling.md, \"Rights\", "
-     "the keys of tracking.key_prefix (~pattern), and the channels of the prefix and "
-     "bellhop:probe:* (&pattern)",
+     "ACL SETUSER: it needs the commands, keys and channels that docs/scaling.md (for a "
+     "cluster docs/cluster.md) lists under Rights",
      false, false},
     {"OOM ", "Redis is out of memory", "raise maxmemory in Redis", false, false},
     {"MISCONF ", "Redis rejects writes: it cannot save its data",
