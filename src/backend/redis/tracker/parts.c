@@ -6,6 +6,7 @@
  * for: the others have it. */
 #include "tracker/parts.h"
 
+#include "bellhop/base/clock.h"
 #include "bellhop/base/log.h"
 #include "bellhop/base/mem.h"
 #include "bellhop/core/node.h"
@@ -147,11 +148,19 @@ static void lookup(struct bh_tracker *base, struct bh_worker *worker, enum bh_lo
     bh_redis_parts_lookup(of(base)->tracker, worker->index, what, names, count, done, ud, handle);
 }
 
+/* A part registers again whenever its keys get another master: for a moment, at all instances at
+ * once, and while messages are delivered. That is no reason to send clients elsewhere. */
+static bool is_back_soon(const struct bh_redis_tracker *t) {
+    uint64_t left_ms = atomic_load(&t->left_ms);
+    return left_ms && bh_clock_ms() - left_ms < BH_REDIS_PART_AWAY_MS;
+}
+
 static int ready(const struct bh_tracker *base, const char **why) {
     struct bh_redis_parts *p = of((struct bh_tracker *)base);
     int error = 0;
     for (unsigned i = 0; i < BH_REDIS_PARTS && !error; i++)
-        error = tracker_of(p, i)->vt->ready(tracker_of(p, i), why);
+        if (!is_back_soon(p->tracker[i]))
+            error = tracker_of(p, i)->vt->ready(tracker_of(p, i), why);
     return error;
 }
 

@@ -13,6 +13,8 @@
 #define BH_REDIS_PARTS      16
 #define BH_REDIS_PART_NAME  "{ws%u}:" /* the prefix of its keys */
 #define BH_REDIS_PART_NAMES 16        /* bytes for it */
+/* How long a part that was complete may register again before readiness says so. */
+#define BH_REDIS_PART_AWAY_MS 5000
 
 enum bh_redis_part_restore {
     BH_PART_SETTLED,

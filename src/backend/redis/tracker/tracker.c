@@ -21,6 +21,7 @@
  * scripts give each of them to only one of those who ask. */
 #include "tracker/tracker.h"
 
+#include "bellhop/base/clock.h"
 #include "bellhop/base/crypto.h"
 #include "bellhop/base/error.h"
 #include "bellhop/base/log.h"
@@ -73,8 +74,10 @@ static uint64_t pause_ms(const struct bh_redis_tracker *t) {
 }
 
 static void set_state(struct bh_redis_tracker *t, enum bh_redis_tracker_state state) {
-    if (t->registration.state == BH_TRACKER_LIVE)
+    if (t->registration.state == BH_TRACKER_LIVE) {
         t->registration.ended_at = bh_redis_registration_now(&t->registration);
+        atomic_store(&t->left_ms, bh_clock_ms());
+    }
     t->registration.state = state;
     switch (state) {
     case BH_TRACKER_IDLE:

@@ -32,8 +32,9 @@ struct bh_redis_tracker {
     struct bh_redis_audit audit;
     struct bh_redis_namesakes namesakes;
 
-    atomic_int standing; /* enum bh_redis_standing: for any thread */
-    unsigned failures;   /* registrations in a row that ended before they became LIVE */
+    atomic_int standing;          /* enum bh_redis_standing: for any thread */
+    atomic_uint_fast64_t left_ms; /* bh_clock_ms when it last ceased to be LIVE; 0: never */
+    unsigned failures;            /* registrations in a row that ended before they became LIVE */
     struct bh_timer pause;
     struct bh_defer restore; /* calls sink.on_restore, which no verb may do */
     struct bh_timer heartbeat_timer;
