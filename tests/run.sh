@@ -36,15 +36,16 @@ specs=()
 passed=0
 failed=0
 work=
-redis_pid=
+redis_pids=()
+redis_ports=()
 
 finish() {
-    local status=$?
+    local status=$? pid
     trap - EXIT
-    if [ -n "$redis_pid" ]; then
-        kill "$redis_pid" 2>/dev/null || true
-        wait "$redis_pid" 2>/dev/null || true
-    fi
+    for pid in "${redis_pids[@]}"; do
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
     stop_fuzzing
     allow_services || true
     [ -z "$work" ] || rm -rf "$work"
@@ -102,19 +103,19 @@ free_port() {
     lua5.4 -e 'local s = assert(require("socket").bind("127.0.0.1", 0)); print((select(2, s:getsockname())))'
 }
 
-start_redis() {
-    local attempt
-    BELLHOP_TEST_REDIS_PORT=$(free_port)
-    mkdir -p "$work/redis"
-    "${BELLHOP_TEST_REDIS_SERVER:-redis-server}" --port "$BELLHOP_TEST_REDIS_PORT" --bind 127.0.0.1 --save '' --appendonly no \
-        --daemonize no --dir "$work/redis" >"$work/redis.log" 2>&1 </dev/null &
-    redis_pid=$!
+start_redis() { # number
+    local attempt port
+    port=$(free_port)
+    mkdir -p "$work/redis.$1"
+    "${BELLHOP_TEST_REDIS_SERVER:-redis-server}" --port "$port" --bind 127.0.0.1 --save '' --appendonly no \
+        --daemonize no --dir "$work/redis.$1" >"$work/redis.log" 2>&1 </dev/null &
+    redis_pids+=("$!")
+    redis_ports+=("$port")
     for ((attempt = 0; attempt < 100; attempt++)); do
-        if (: <>"/dev/tcp/127.0.0.1/$BELLHOP_TEST_REDIS_PORT") 2>/dev/null; then
-            export BELLHOP_TEST_REDIS_PORT
+        if (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
             return
         fi
-        kill -0 "$redis_pid" 2>/dev/null || break
+        kill -0 "${redis_pids[$1]}" 2>/dev/null || break
         sleep 0.1
     done
     cat "$work/redis.log"
@@ -157,33 +158,57 @@ attribute() { # name file: an attribute of the testsuite element of a JUnit repo
 # Specs of the daemon. The address and thread sanitizers write their reports to files, so that each
 # report counts, even if no spec fails. (GCC's undefined behaviour sanitizer always writes to stderr; it
 # aborts the daemon.)
-run_integration() {
-    local status=0 out=$work/busted.out line good=0 bad=0 report
-    local where=("${specs[@]}")
-    [ ${#where[@]} -gt 0 ] || where=(tests/integration tests/conformance)
-    say "integration: ${where[*]}"
+# Specs wait most of the time, so those of all files are run in two halves beside each other, each with
+# a Redis of its own.
+run_half() { # number file...
+    local half=$1 status=0
+    shift
+    export BELLHOP_TEST_REDIS_PORT=${redis_ports[$half]}
     ASAN_OPTIONS=${ASAN_OPTIONS:-}:log_path=$work/sanitizer \
         UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1 \
         TSAN_OPTIONS=${TSAN_OPTIONS:-}:log_path=$work/sanitizer \
         BELLHOP_BIN=$root/build/$preset/src/bellhop \
         "${wrapper[@]}" timeout --kill-after=10 1800 lua5.4 "$(command -v busted)" \
-        --lpath="./tests/support/?.lua;./lua/?.lua" --output=plainTerminal "${where[@]}" \
-        >"$out" 2>&1 </dev/null || status=$?
-    cat "$out"
+        --lpath="./tests/support/?.lua;./lua/?.lua" --output=plainTerminal "$@" \
+        >"$work/busted.$half" 2>&1 </dev/null || status=$?
+    return "$status"
+}
+
+count_half() { # number status
+    local line good=0 bad=0
+    cat "$work/busted.$1"
     # "12 successes / 1 failure / 0 errors / 0 pending : 1.5 seconds"; pending specs are neither.
-    line=$(grep -aE '^[0-9]+ success(es)? / [0-9]+ failures? / [0-9]+ errors? / ' "$out" | tail -n 1) || true
+    line=$(grep -aE '^[0-9]+ success(es)? / [0-9]+ failures? / [0-9]+ errors? / ' "$work/busted.$1" | tail -n 1) || true
     if [[ $line =~ ^([0-9]+)\ [a-z]+\ /\ ([0-9]+)\ [a-z]+\ /\ ([0-9]+) ]]; then
         good=${BASH_REMATCH[1]}
         bad=$((BASH_REMATCH[2] + BASH_REMATCH[3]))
     fi
+    count "integration $1" "$good" "$bad" "$2"
+}
+
+run_integration() {
+    local files=("${specs[@]}") halves=(0) i report pids=() status
+    local -A half=()
+    [ ${#files[@]} -gt 0 ] || { files=(tests/integration/*_spec.lua tests/conformance/*_spec.lua) halves=(0 1); }
+    say "integration: ${#files[@]} files"
+    for i in "${!files[@]}"; do half[$((i % ${#halves[@]}))]+=" ${files[i]}"; done
+    for i in "${halves[@]}"; do
+        # shellcheck disable=SC2086 # no name has a space
+        run_half "$i" ${half[$i]} &
+        pids[i]=$!
+    done
+    for i in "${halves[@]}"; do
+        status=0
+        wait "${pids[i]}" || status=$?
+        count_half "$i" "$status"
+    done
     for report in "$work"/sanitizer.*; do
         [ -s "$report" ] || continue
         say "a sanitizer reported:"
         cat "$report"
-        bad=$((bad + 1))
+        failed=$((failed + 1))
     done
     rm -f "$work"/sanitizer.*
-    count integration "$good" "$bad" "$status"
 }
 
 trap finish EXIT
@@ -226,7 +251,9 @@ if [ -n "${BELLHOP_TEST_REDIS:-}" ] && [ ${#specs[@]} -eq 0 ]; then
         print(require "topology".files())')
 fi
 build
-start_redis
+start_redis 0
+start_redis 1
+export BELLHOP_TEST_REDIS_PORT=${redis_ports[0]}
 for ((round = 1; round <= repeat; round++)); do
     [ "$repeat" -eq 1 ] || say "round $round of $repeat"
     [ ${#specs[@]} -gt 0 ] || run_ctest
