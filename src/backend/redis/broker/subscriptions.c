@@ -280,6 +280,12 @@ void bh_redis_subscriptions_release(struct bh_redis_subscriptions *s, struct bh_
         bh_redis_subscription_unwant(s, e);
 }
 
+bool bh_redis_subscriptions_has_sent(const struct bh_redis_subscriptions *s,
+                                     struct bh_slice topic) {
+    const struct bh_redis_subscription *e = find_topic(s, topic);
+    return e && e->wanted && e->sent;
+}
+
 /* A link that is coming up is up only when the new channel is confirmed, too. */
 static void move_probe(struct bh_redis_subscriptions *s, const char *channel) {
     struct bh_redis_subscription *old =

@@ -77,6 +77,8 @@ bool bh_redis_subscriptions_remove(struct bh_redis_subscriptions *s, struct bh_s
  * message of it comes. */
 bool bh_redis_subscriptions_leave(struct bh_redis_subscriptions *s, struct bh_slice topic);
 void bh_redis_subscriptions_release(struct bh_redis_subscriptions *s, struct bh_slice topic);
+/* A subscription of the topic was sent, and is live, or will be. */
+bool bh_redis_subscriptions_has_sent(const struct bh_redis_subscriptions *s, struct bh_slice topic);
 /* Sharded: probes go to the slot of that hash tag from now on. */
 void bh_redis_subscriptions_set_probe(struct bh_redis_subscriptions *s, const char *tag);
 /* The probe's channel is live. */

@@ -19,6 +19,8 @@ static void on_message(void *ud, struct bh_message *m) {
     struct bh_redis_cluster_bus *bus = ((struct bh_redis_place *)ud)->bus;
     if (bus->leaving_ticks && m->id.n > 0)
         m->flags |= BH_MESSAGE_DEDUP; /* nobody else has it yet */
+    else if (bus->leaving_ticks && bh_redis_moves_is_twin(ud, m))
+        return;
     bus->sink.on_message(bus->sink.ud, m);
 }
 

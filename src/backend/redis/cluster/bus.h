@@ -15,6 +15,7 @@
 
 #include "bellhop/base/map.h"
 #include "cluster/topology.h"
+#include "cluster/twins.h"
 
 /* Before topics of a link that is up are looked for: its server, that has given away their slot,
  * says so for each of them, and that costs nothing for the others. */
@@ -68,6 +69,7 @@ struct bh_redis_cluster_bus {
     struct bh_defer moving; /* of topics, and reports of groups */
     unsigned settling_ticks[BH_REDIS_GROUPS];
     unsigned leaving_ticks; /* > 0: topics may be subscribed at two masters */
+    struct bh_redis_twins twins;
     /* */
     struct bh_timer timer; /* the tick */
     uint64_t tick_ms;
@@ -111,6 +113,9 @@ void bh_redis_moves_live(struct bh_redis_place *place, struct bh_slice topic);
 void bh_redis_moves_lost(struct bh_redis_place *place, struct bh_slice topic);
 bool bh_redis_moves_moved(struct bh_redis_place *place, struct bh_slice channel,
                           struct bh_slice answer);
+/* The link of the place has brought a message without an id that another link has brought before.
+ */
+bool bh_redis_moves_is_twin(struct bh_redis_place *place, const struct bh_message *m);
 /* At an interval. */
 void bh_redis_moves_tick(struct bh_redis_cluster_bus *bus);
 

@@ -11,7 +11,8 @@
  *
  * A topic whose link is up is left, and not unsubscribed, before it is live at its new master:
  * meanwhile it may still get messages there, from a demoted master that follows the new one. Such
- * messages may come twice, so all are marked for a while. */
+ * messages may come twice, so all that have an id are marked for a while; those without are
+ * compared (twins.h) once the new master may bring them, too. */
 #include "cluster/bus.h"
 
 #include "bellhop/base/mem.h"
@@ -334,6 +335,20 @@ bool bh_redis_moves_moved(struct bh_redis_place *place, struct bh_slice channel,
     return true;
 }
 
+/* Messages of a stream are told apart by their positions. */
+bool bh_redis_moves_is_twin(struct bh_redis_place *place, const struct bh_message *m) {
+    struct bh_redis_cluster_bus *bus = place->bus;
+    struct bh_slice topic = bh_topic_name(m->topic);
+    if (m->position.epoch)
+        return false;
+    const struct bh_redis_place *home = bh_redis_bus_home(bus, bh_redis_bus_slot(bus, topic));
+    uint64_t now_ms = bh_loop_now(bus->loop);
+    if (home == place)
+        return !bh_redis_twins_pass(&bus->twins, m, place->index, now_ms);
+    return home && bh_redis_subscriptions_has_sent(bh_redis_feed_active(feed_of(home)), topic) &&
+           !bh_redis_twins_note(&bus->twins, m, place->index, now_ms);
+}
+
 /* --- probes --- */
 
 static bool is_home(const void *ud, unsigned slot) {
@@ -383,14 +398,18 @@ void bh_redis_moves_tick(struct bh_redis_cluster_bus *bus) {
     if (bus->any_redirected)
         count_redirected(bus);
     count_settling(bus);
-    if (bus->leaving_ticks)
-        bus->leaving_ticks = is_leaving(bus) ? LEAVING_TICKS : bus->leaving_ticks - 1;
+    if (!bus->leaving_ticks)
+        return;
+    bus->leaving_ticks = is_leaving(bus) ? LEAVING_TICKS : bus->leaving_ticks - 1;
+    if (!bus->leaving_ticks)
+        bh_redis_twins_clear(&bus->twins);
 }
 
 /* --- life --- */
 
 void bh_redis_moves_init(struct bh_redis_cluster_bus *bus) {
     bh_map_init(&bus->orphans, key_of);
+    bh_redis_twins_init(&bus->twins);
     memset(bus->home, 0xff, sizeof bus->home); /* BH_REDIS_NOBODY */
     memset(bus->mapped, 0xff, sizeof bus->mapped);
     bh_defer_init(&bus->moving, on_moving);
@@ -411,4 +430,5 @@ void bh_redis_moves_deinit(struct bh_redis_cluster_bus *bus) {
     while ((o = bh_map_next(&bus->orphans, &cursor)))
         bh_free(o);
     bh_map_deinit(&bus->orphans);
+    bh_redis_twins_clear(&bus->twins);
 }
