@@ -99,6 +99,23 @@ static void on_published(void *ud, bh_handle handle, int error, int64_t receiver
     fx.sent[handle].confirmed = error == 0;
 }
 
+static void on_raw_published(void *ud, bh_handle handle, int error, const struct bh_reply *reply) {
+    on_published(ud, handle,
+                 error                             ? error
+                 : reply->type == BH_REPLY_INTEGER ? 0
+                                                   : BH_EUNAVAIL,
+                 0, NULL);
+}
+
+/* As a backend does: without an id. */
+static void publish_raw(unsigned n, const struct bh_topic *to, struct bh_slice payload) {
+    char channel[BH_CHANNEL_MAX + 1];
+    size_t len = bh_topic_to_channel(to, bh_slice_cstr(fx.config.channel_prefix), channel);
+    struct bh_slice argv[] = {BH_SLICE("SPUBLISH"), bh_slice(channel, len), payload};
+    struct bh_redis *commands = bh_redis_broker_commands(fx.broker);
+    commands->vt->call(commands, 0, 3, argv, on_raw_published, NULL, n);
+}
+
 static void publish(unsigned topic) {
     char payload[16], id[32];
     struct bh_topic to;
@@ -109,6 +126,10 @@ static void publish(unsigned topic) {
     snprintf(payload, sizeof payload, "%u", n);
     snprintf(id, sizeof id, "id-%u", n);
     assert_int_equal(bh_topic_parse(bh_slice_cstr(fx.topics[topic].name), &to), 0);
+    if (n % 2) {
+        publish_raw(n, &to, bh_slice_cstr(payload));
+        return;
+    }
     struct bh_message parts = {.topic = &to,
                                .kind = BH_MESSAGE_DATA,
                                .opcode = BH_TEXT,
