@@ -12,6 +12,7 @@
 #include "bellhop/base/mem.h"
 #include "cluster/map.h"
 #include "link/config.h"
+#include "link/errors.h"
 #include "link/metrics.h"
 
 #include <stdio.h>
@@ -162,7 +163,7 @@ bool bh_redis_reply_ok(struct bh_redis_registration *r, bh_handle handle, const 
     if (!error && reply->type == BH_REPLY_STATUS && bh_slice_eq(reply->str, BH_SLICE("LOST")))
         r->on_lost(r, "the lease has ended");
     else if (!error && reply->type == BH_REPLY_ERROR)
-        r->on_failed(r, script, reply->str);
+        r->on_failed(r, script, bh_redis_error_inside(reply->str));
     else if (!error)
         r->on_failed(r, script, BH_SLICE("unexpected answer"));
     else if (bh_redis_link_is_ready(&r->link))
