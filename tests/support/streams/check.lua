@@ -361,10 +361,9 @@ local function read_seen(self, client)
         local record = event.kind == "message" and self.records[publisher.number(event.data) or 0]
         local positions = record and event.id and resume.parse(event.id)
         local p = positions and positions[resume.hash(record.topic)]
-        if p and not (record.position and record.position.offset == p.offset) then
-            note_position(self, record.topic, p, record, client.name)
-            note_begin(self, record.topic, p)
-        end
+        if p then note_position(self, record.topic, p, record, client.name) end
+        -- At the offset of its acceptance it may be from before this epoch, or be lost with this one.
+        if p and not (record.position and record.position.offset == p.offset) then note_begin(self, record.topic, p) end
     end
 end
 
