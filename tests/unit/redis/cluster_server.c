@@ -140,7 +140,9 @@ static void meet(struct test_cluster *c, unsigned node) {
 bool test_cluster_try_failover(struct test_cluster *c, unsigned replica) {
     bool is_master = test_cluster_is_master(c, replica);
     if (!is_master && test_now_ms() - c->failover_ms > 2 * NODE_TIMEOUT_MS) {
-        test_redis_do(&c->nodes[replica], "CLUSTER FAILOVER");
+        /* An error: an earlier one has made it a master since. */
+        char answer[128];
+        ask(&c->nodes[replica], "CLUSTER FAILOVER", answer, sizeof answer);
         c->failover_ms = test_now_ms();
     } else if (is_master) {
         c->failover_ms = 0;
