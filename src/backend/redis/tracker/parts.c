@@ -71,7 +71,7 @@ static void restored(struct bh_tracker *base) {
 
 /* --- changes --- */
 
-/* BH_REDIS_PARTS: nobody's. */
+/* BH_REDIS_PARTS: no part needs it. */
 static unsigned receiver_of(const struct bh_redis_parts *p, const struct bh_track *change) {
     unsigned i = bh_redis_part_of(change->user);
     return change->again && p->part[i].restore != BH_PART_IN_RESTORE ? BH_REDIS_PARTS : i;
